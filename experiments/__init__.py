@@ -1,0 +1,1 @@
+"""Runs, reports and benchmarks on top of ialp_jax."""

@@ -1,0 +1,32 @@
+"""Everything at the smallest size: proves that the pipeline runs, not that anything is learned.
+
+python -m experiments.main --config=experiments/configs/smoke.py    (under 2 minutes on 2 cores)
+"""
+
+from experiments.config import Config
+
+
+def get_config() -> Config:
+    """A tenth of the quickstart."""
+    config = Config(name="smoke", num_seeds=2)
+    config.data.demo.users = 200
+    config.data.demo.items = 120
+    config.simulator.user_model.family = "truth"
+    config.simulator.horizon = 10
+    config.network.width = 16
+    config.network.blocks = 1
+    config.llm.embedded.steps = 20
+    config.llm.embedded.hidden = 32
+    config.llm.embedded.layers = 1
+    config.labelling.rounds = 2
+    config.labelling.sessions = 20
+    config.labelling.steps = 3
+    config.labelling.candidates = 5
+    config.pretrain.updates_per_round = 20
+    config.pretrain.warm_updates = 20
+    config.pretrain.sasrec_updates = 20
+    config.pretrain.evaluations = 2
+    config.adapt.env_steps = 2000
+    config.evaluation.episodes = 32
+    config.evaluation.points = 3
+    return config

@@ -1,0 +1,122 @@
+"""Command line flags: everything wrong with them is one line on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from experiments.config import Config
+from ialp_jax.errors import InputError
+
+STAGES = ("data", "simulate", "label", "pretrain", "adapt", "report")
+DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "quickstart.py")
+
+# No default here: the library would load it at once, and mistakes in overrides would escape `parse`.
+CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "A Python file with get_config(); --config.a.b=v overrides one value of it. Default: the quickstart.",
+)
+WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; runs/<config.name> where empty.")
+STAGE = flags.DEFINE_enum("stage", "all", ("all", *STAGES), "Which stage to run; all runs them in order.")
+OVERWRITE = flags.DEFINE_bool(
+    "overwrite", False, "Let a run folder made with other settings be redone; what still fits is kept."
+)
+
+
+def fail(message: str) -> None:
+    """Says what is wrong in one line and ends the process with exit code 2."""
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+    """Flags parser for `absl.app.run` that also loads and checks the config, before anything else runs."""
+    if any(re.fullmatch(r"--?(h|help|helpfull|helpshort)", arg) for arg in argv[1:]):
+        print(help_text())
+        raise SystemExit(0)
+    try:
+        if not any(re.match(r"--?config(=|$)", arg) for arg in argv[1:]):
+            argv = [argv[0], f"--config={DEFAULT_CONFIG}", *argv[1:]]
+        rest = flags.FLAGS(argv)
+        if len(rest) > 1:
+            raise InputError(f"{rest[1]!r} is not a flag; all arguments are given as --name=value")
+        config = CONFIG.value
+        if not Path(flags.FLAGS["config"].config_filename).is_file():
+            raise InputError(f"--config: no such file: {flags.FLAGS['config'].config_filename}")
+        if not isinstance(config, Config):
+            raise InputError(f"--config: get_config() must return a Config, not {type(config).__name__}")
+        config.check()
+        return rest
+    except InputError as error:
+        fail(error)
+    except (flags.Error, KeyError, AttributeError, TypeError, ValueError) as error:
+        fail(_explained(error))
+    except (SyntaxError, ImportError) as error:
+        fail(f"--config: the file cannot be loaded: {error}")
+
+
+def _explained(error: Exception) -> str:
+    """One line for what absl or ml_collections raise over an override."""
+    text = str(error.args[0] if error.args else error)
+    if isinstance(error, flags.Error):
+        return text
+    known = {path for path, _, _ in knobs(Config())}
+    for arg in sys.argv[1:]:
+        match = re.match(r"--?config\.([\w.]+)", arg)
+        if match and match[1] not in known:
+            import difflib
+
+            close = difflib.get_close_matches(match[1], known, 1, 0.5)
+            hint = f"; did you mean --config.{close[0]}?" if close else "; --help lists what there is"
+            return f"--config.{match[1]}: no such setting{hint}"
+    return f"--config: {text}"
+
+
+def knobs(config: object, prefix: str = "") -> Iterator[tuple[str, object, str]]:
+    """All settings of a config dataclass: dotted path, value, what it means."""
+    meanings = _meanings(type(config))
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from knobs(value, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", value, meanings.get(field.name, "")
+
+
+def _meanings(config_type: type) -> dict[str, str]:
+    """Field name -> its line in the docstring's list of attributes, base classes included."""
+    found: dict[str, str] = {}
+    for base in reversed(config_type.__mro__):
+        doc = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2]
+        for match in re.finditer(r"^  ([\w, ]+): (.*(?:\n {4,}.*)*)", doc, re.MULTILINE):
+            for name in match[1].split(", "):
+                found[name] = " ".join(match[2].split())
+    return found
+
+
+def help_text() -> str:
+    """What --help prints: usage, flags, and every setting with its default and meaning."""
+    lines = [
+        "iALP in JAX: from raw interactions to a report that compares policies.",
+        "",
+        "usage: python -m experiments.main [--config=FILE.py] [--config.a.b=value ...]",
+        "         [--workdir=FOLDER] [--stage=all|" + "|".join(STAGES) + "] [--overwrite]",
+        "",
+        "flags:",
+    ]
+    for name in ("config", "workdir", "stage", "overwrite"):
+        lines.append(f"  --{name}: {flags.FLAGS[name].help}")
+    lines += ["", "settings (defaults; a config file may state others):"]
+    for path, value, meaning in knobs(Config()):
+        lines.append(
+            f"  --config.{path}={value!r}".replace("'", "") + (f"\n      {meaning}" if meaning else "")
+        )
+    return "\n".join(lines)

@@ -1,0 +1,32 @@
+"""From raw interactions to a report that compares policies.
+
+python -m experiments.main --config=experiments/configs/quickstart.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import app
+
+from experiments import flags
+from ialp_jax.errors import InputError
+
+
+def main(argv: list[str]) -> None:
+    """Runs the stages that --stage names."""
+    del argv
+    from experiments.run import Run  # late: --help and wrong flags need no JAX
+    from experiments.stages import run_stages
+
+    config = flags.CONFIG.value
+    folder = Path(flags.WORKDIR.value or Path("runs") / config.name)
+    stages = flags.STAGES if flags.STAGE.value == "all" else (flags.STAGE.value,)
+    try:
+        run_stages(Run.open(folder, config, flags.OVERWRITE.value), stages)
+    except InputError as error:
+        flags.fail(error)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=flags.parse)

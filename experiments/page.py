@@ -1,0 +1,234 @@
+"""The page ``report/index.html``: what the template is filled with."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from experiments import plots
+from experiments.findings import findings
+from experiments.run_results import Results
+from experiments.styles import GROUPS, REFERENCE, ordered, style
+from ialp_jax.evaluation import statistics
+
+COLUMNS = {  # metric: heading, how a value is written, whether the page marks the highest
+    "initial_return": ("initial return", "{:.2f}".format, True),
+    "final_return": ("final return", "{:.2f}".format, True),
+    "final_length": ("length", "{:.1f}".format, True),
+    "worst_drop": ("worst drop", "{:.2f}".format, False),
+    "auc_return": ("area under curve", "{:.2f}".format, True),
+    "reward_per_step": ("reward / step", "{:.3f}".format, True),
+    "coverage": ("coverage", "{:.1%}".format, False),
+}
+_SAMPLES = 6  # prompts shown
+
+
+def written(row: Mapping[str, float], write: Callable[[float], str]) -> tuple[str, str]:
+    """Mean and interval of a summary row as text: a dash for NaN, nothing for an unknown interval."""
+    interval = "" if np.isnan(row["ci_low"]) else f"[{write(row['ci_low'])}, {write(row['ci_high'])}]"
+    return "-" if np.isnan(row["mean"]) else write(row["mean"]), interval
+
+
+def _figure(svg: str, alt: str, note: str = "") -> dict[str, str]:
+    """Make an image whose source is the SVG itself; as an image it can neither load nor run anything."""
+    data = base64.b64encode(svg.encode()).decode()
+    return {"source": f"data:image/svg+xml;base64,{data}", "alt": alt, "note": note}
+
+
+def _table_groups(summary: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of the page's table by group; the best mean of a column is marked among those that learn."""
+    means = summary.pivot(index="agent", columns="metric", values="mean")
+    contest = means[[style(agent).group != REFERENCE for agent in means.index]]
+    groups = []
+    for group in GROUPS:
+        rows = []
+        for agent in (agent for agent in ordered(means.index) if style(agent).group == group):
+            own = summary[summary.agent == agent].set_index("metric")
+            cells = []
+            for metric, (_, write, marked) in COLUMNS.items():
+                mean, interval = written(own.loc[metric], write)
+                best = marked and group != REFERENCE and mean == write(contest[metric].max())
+                cells.append({"mean": mean, "interval": interval, "best": best})
+            rows.append({"name": style(agent).name, "colour": style(agent).colour, "cells": cells})
+        if rows:
+            groups.append({"name": group, "rows": rows})
+    return groups
+
+
+def _curve_figures(results: Results) -> list[dict[str, str]]:
+    longest = max((agent.env_steps for agent in results.agents.values()), key=len)
+    limit = plots.early_limit(longest)
+    figures = []
+    for metric, unit in (("return", "return (likes per session)"), ("length", "length (steps per session)")):
+        curves = {
+            agent: plots.Curve(result.env_steps, statistics.estimate(result.curves[metric]))
+            for agent, result in results.agents.items()
+        }
+        title = metric.capitalize()
+        figures.append(_figure(plots.learning_curves(curves, title, unit), f"{title} over env steps"))
+        if limit < longest[-1]:
+            title = f"{title}: the first {limit:,} steps"
+            figures.append(_figure(plots.learning_curves(curves, title, unit, limit), title))
+    return figures
+
+
+def _headline(results: Results, facts: dict[str, float]) -> str:
+    seeds = sorted({agent.num_seeds for agent in results.agents.values()})
+    steps = max(int(agent.env_steps[-1]) for agent in results.agents.values())
+    crowd = " and ".join(f"{facts[name]:,.0f} {name}" for name in ("users", "items") if name in facts)
+    runs = " to ".join(str(count) for count in dict.fromkeys((seeds[0], seeds[-1])))
+    return (
+        f"{len(results.agents)} agents compared in the world “{results.world}”"
+        f"{f' ({crowd})' if crowd else ''}, over {runs} random seed{'s' if seeds[-1] > 1 else ''}"
+        f" and {steps:,} env steps each."
+    )
+
+
+def _world_facts(facts: dict[str, float]) -> list[tuple[str, str]]:
+    """Put ``worlds.csv`` into words."""
+    words = [(name, f"{facts[name]:,.0f}") for name in ("users", "items", "interactions") if name in facts]
+    for name, heading in (("like_rate", "like rate"), ("simulated_like_rate", "like rate, simulated")):
+        if name in facts:
+            words.append((heading, f"{facts[name]:.2%}"))
+    for name, heading in (("auc", "AUC"), ("ndcg10", "NDCG@10")):
+        if name in facts:
+            popularity = facts.get(f"popularity_{name}", np.nan)
+            beside = "" if np.isnan(popularity) else f" (popularity {popularity:.3f})"
+            words.append((f"held-out {heading}", f"{facts[name]:.3f}{beside}"))
+    if "ece" in facts:
+        words.append(("calibration error", f"{facts['ece']:.4f}"))
+    for agent in ("random", "popular", "oracle"):
+        if f"{agent}_return" in facts:
+            low, high = (facts.get(f"{agent}_return_ci_{end}", np.nan) for end in ("low", "high"))
+            interval = "" if np.isnan(low) else f" [{low:.2f}, {high:.2f}]"
+            length = f", length {facts[f'{agent}_length']:.1f}" if f"{agent}_length" in facts else ""
+            words.append((f"return of {agent}", f"{facts[f'{agent}_return']:.2f}{interval}{length}"))
+    return words
+
+
+def _validation_figures(validation: dict[str, np.ndarray]) -> list[dict[str, str]]:
+    bins = (validation[f"reliability_{kind}"] for kind in ("predicted", "observed", "count"))
+    items = (validation[f"popularity_{kind}"] for kind in ("real", "simulated"))
+    users = (validation[f"likes_{kind}"] for kind in ("real", "simulated"))
+    return [
+        _figure(plots.reliability(*bins), "Observed share of likes over predicted probability"),
+        _figure(plots.popularity(*items), "Popularity of items, real and simulated"),
+        _figure(plots.user_likes(*users), "Likes per user, real and simulated"),
+    ]
+
+
+def _samples(arrays: dict[str, np.ndarray], titles: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Pick a few prompts, evenly spaced over the last label round, with the LLM's answers."""
+    rounds = arrays.get("round", np.zeros(len(arrays["choice"])))
+    last = np.flatnonzero(rounds == rounds.max(initial=0))
+    chosen = last[np.unique(np.linspace(0, len(last) - 1, _SAMPLES).astype(int))] if len(last) else []
+
+    def title(item: int) -> str:
+        return titles[item] if 0 < item < len(titles) else f"item {item}"
+
+    samples = []
+    for p in chosen:
+        choice = int(arrays["choice"][p])
+        scored = zip(arrays["candidates"][p], arrays["scores"][p], strict=True)
+        candidates = [
+            {"title": title(int(item)), "score": f"{score:.2f}", "chosen": choice == k}
+            for k, (item, score) in enumerate(scored, start=1)
+        ]
+        answer = {-1: "invalid", 0: "none"}.get(choice) or f"{choice}: {candidates[choice - 1]['title']}"
+        history = [title(int(item)) for item in arrays["histories"][p] if item]
+        samples.append({"history": history, "candidates": candidates, "answer": answer})
+    return samples
+
+
+def _labels(results: Results) -> dict[str, Any] | None:
+    """Facts, plot and sample prompts of the label stage; None where it was skipped."""
+    if results.labels is None:
+        return None
+    arrays, manifest = results.labels
+    counts = manifest.get("counts", {})
+    prompts = counts.get("prompts", len(arrays["choice"]))
+    facts = [("prompts", f"{prompts:,}")]
+    for name in ("valid", "none"):
+        if name in counts:
+            facts.append((name, f"{counts[name]:,} ({counts[name] / max(prompts, 1):.1%})"))
+    invalid = {cause: number for cause, number in counts.get("invalid", {}).items() if number}
+    facts.append(("invalid", ", ".join(f"{cause} {number:,}" for cause, number in invalid.items()) or "0"))
+    template, training = manifest.get("template", {}), manifest.get("training", {})
+    told = {
+        "template": template.get("name") if isinstance(template, dict) else template,
+        "template version": manifest.get("template_sha256", "")[:12],
+        "different prompts": manifest.get("asked"),
+        "held-out loss of the model": training.get("held_out_loss"),
+    }
+    for name in ("model", "revision", "mode", "threshold", "tokens", "seconds"):
+        told[name] = manifest.get(name)
+    for name, value in told.items():
+        if value not in (None, ""):
+            facts.append((name, {float: "{:,.4g}", int: "{:,}"}.get(type(value), "{}").format(value)))
+    if manifest.get("seconds"):
+        facts.append(("prompts per second", f"{manifest.get('asked', prompts) / manifest['seconds']:,.1f}"))
+    figures = []
+    rounds, index = np.unique(arrays.get("round", np.zeros(0, int)), return_inverse=True)
+    if len(rounds) > 1:
+        share = np.bincount(index, weights=arrays["choice"] == 0) / np.bincount(index)
+        figures.append(_figure(plots.none_share(rounds, share), "Share of none by label round"))
+    return {"facts": facts, "figures": figures, "samples": _samples(arrays, results.titles)}
+
+
+def _pretraining(results: Results) -> dict[str, str] | None:
+    if results.pretrain is None or "curve_return" not in results.pretrain[0]:
+        return None
+    arrays, _ = results.pretrain
+    svg = plots.pretraining(arrays["curve_updates"], statistics.estimate(arrays["curve_return"]))
+    return _figure(svg, "Return on tuning users over updates of the pre-training")
+
+
+def _seconds(results: Results) -> list[tuple[str, str]]:
+    """Wall-clock seconds by stage and agent, where a manifest tells them."""
+    stages = {"labels": results.labels, "pre-training": results.pretrain}
+    manifests = {stage: held[1] for stage, held in stages.items() if held}
+    manifests |= {style(agent).name: result.manifest for agent, result in results.agents.items()}
+    return [(name, f"{m['seconds']:,.1f} s") for name, m in manifests.items() if m.get("seconds") is not None]
+
+
+def render(results: Results, summary: pd.DataFrame) -> str:
+    """Make the page.
+
+    Args:
+      results: of a run folder.
+      summary: its rows of ``summary.csv``.
+
+    Returns:
+      HTML text, whole in itself. Every text from data is escaped.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    facts = dict(zip(results.worlds["metric"], results.worlds["value"], strict=True))
+    return environment.get_template("report.html.j2").render(
+        name=str(results.config.get("name") or results.world),
+        world=results.world,
+        headline=_headline(results, facts),
+        findings=findings(summary),
+        one_seed=bool((summary.num_seeds == 1).any()),
+        headings=[heading for heading, _, _ in COLUMNS.values()],
+        groups=_table_groups(summary),
+        curves=_curve_figures(results),
+        labels=_labels(results),
+        pretraining=_pretraining(results),
+        world_facts=_world_facts(facts),
+        validation=_validation_figures(results.validation),
+        seconds=_seconds(results),
+        config=json.dumps(results.config, indent=2, sort_keys=True, ensure_ascii=False),
+    )

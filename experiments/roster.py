@@ -1,0 +1,72 @@
+"""Agents by id: how each is made, and which pre-training it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from experiments.config import Config
+from ialp_jax.agents.a2c import a2c
+from ialp_jax.agents.base import Agent
+from ialp_jax.agents.dqn import dqn
+from ialp_jax.agents.ialp import ialp
+from ialp_jax.agents.mixture import mixture
+from ialp_jax.agents.pg import pg
+from ialp_jax.agents.reference import oracle, popular, random
+from ialp_jax.agents.sasrec import sasrec
+from ialp_jax.networks.heads import ActorCritic, QNetwork, Recommender
+from ialp_jax.simulator.environment import SessionParams, SessionState
+from ialp_jax.simulator.user_model import user_scores
+from ialp_jax.types import Array
+
+# Agent id -> folder in pretrain/ of the parameters it starts from.
+PRETRAINED = {
+    "sasrec": "sasrec",
+    "ialp": "ialp",
+    "a_ialp_ft": "ialp",
+    "a_ialp_ap": "ialp",
+    "a2c_warm": "a2c_warm",
+}
+
+
+def actor_critic(config: Config, num_items: int) -> ActorCritic:
+    """The network of every actor-critic agent."""
+    return ActorCritic(num_items, config.simulator.history_length, config.network)
+
+
+def recommender(config: Config, num_items: int) -> Recommender:
+    """The network of the supervised SASRec."""
+    return Recommender(num_items, config.simulator.history_length, config.network)
+
+
+def make_agent(name: str, config: Config, params: SessionParams, popularity: Array) -> Agent:
+    """Builds one agent.
+
+    Args:
+      name: its id.
+      config: of the run.
+      params: of the world; the oracle alone reads its user model.
+      popularity: [N + 1], likes by offline users.
+    """
+    num_items = params.user_model.item_bias.shape[0] - 1
+    network = actor_critic(config, num_items)
+    settings = config.agents
+
+    def like_scores(state: SessionState) -> Array:
+        return user_scores(params.user_model, state.user)
+
+    makers: dict[str, Callable[[], Agent]] = {
+        "random": lambda: random(num_items),
+        "popular": lambda: popular(popularity),
+        "oracle": lambda: oracle(like_scores),
+        "sasrec": lambda: sasrec(recommender(config, num_items)),
+        "dqn": lambda: dqn(
+            settings.dqn, QNetwork(num_items, config.simulator.history_length, config.network)
+        ),
+        "pg": lambda: pg(settings.pg, network),
+        "a2c": lambda: a2c(settings.a2c, network),
+        "a2c_warm": lambda: a2c(settings.a2c_warm, network),
+        "ialp": lambda: ialp(network),
+        "a_ialp_ft": lambda: a2c(settings.ft, network),
+        "a_ialp_ap": lambda: mixture(settings.mixture, network, config.adapt.env_steps),
+    }
+    return makers[name]()

@@ -1,0 +1,96 @@
+"""A run folder: its settings, and which stages are done with which inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from experiments.config import Config
+from ialp_jax import store
+from ialp_jax.errors import InputError
+
+KEY = "key"  # in a stage's manifest: digest of the settings and inputs it was made from
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """The configuration as plain data."""
+    return dataclasses.asdict(config)
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """What differs between two settings, as ``a.b: old -> new``, comma-separated."""
+    before, after = _flat(old), _flat(new)
+    names = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
+    return ", ".join(f"{n}: {before.get(n)!r} -> {after.get(n)!r}" for n in names)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+      folder: everything the run writes is in it.
+      config: its settings.
+    """
+
+    folder: Path
+    config: Config
+
+    @classmethod
+    def open(cls, folder: Path, config: Config, overwrite: bool) -> Run:
+        """Opens or makes a run folder.
+
+        Raises:
+          InputError: it was made with other settings and ``overwrite`` is off; or it cannot be written.
+        """
+        path = folder / "config.json"
+        try:
+            old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise InputError(f"{path}: not a readable configuration ({error})") from None
+        changes = difference(old, settings(config)) if old is not None else ""
+        if changes and not overwrite:
+            raise InputError(
+                f"{folder} was made with other settings ({changes}); "
+                "give another --workdir, or --overwrite to redo what they change"
+            )
+        try:
+            store.write_json(path, settings(config))
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+        return cls(folder, config)
+
+    def key(self, parts: Any, *upstream: str) -> str:
+        """Digest of some settings and of everything that the upstream stages wrote.
+
+        Raises:
+          InputError: an upstream stage is missing; names it.
+        """
+        made = {}
+        for stage in upstream:
+            manifest = store.read_manifest(self.folder / stage)
+            if manifest is None:
+                command = FOLDER_STAGE[stage]
+                raise InputError(f"{self.folder / stage} is missing; run --stage={command} first")
+            made[stage] = manifest["files"]
+        return store.digest([parts, made])
+
+    def is_done(self, folder: str, key: str) -> bool:
+        """Whether a stage's folder is complete and was made from the same inputs and settings."""
+        manifest = store.read_manifest(self.folder / folder)
+        if manifest is None or manifest.get(KEY) != key:
+            return False
+        store.verify(self.folder / folder)
+        return True
+
+
+FOLDER_STAGE = {"data": "data", "simulator": "simulate", "labels": "label", "pretrain": "pretrain"}

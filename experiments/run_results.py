@@ -1,0 +1,131 @@
+"""Reading the results of a run folder, checked, as the report needs them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.styles import ordered
+from ialp_jax import store
+from ialp_jax.data.files import load_dataset
+from ialp_jax.errors import InputError
+from ialp_jax.evaluation.metrics import CURVES, curve_metrics
+
+VALIDATION = (
+    "reliability_predicted",
+    "reliability_observed",
+    "reliability_count",
+    "popularity_real",
+    "popularity_simulated",
+    "likes_real",
+    "likes_simulated",
+)
+LABEL_ARRAYS = ("histories", "candidates", "choice", "scores")
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentCurves:
+    """One agent's evaluation.
+
+    Attributes:
+      env_steps: int64 [E].
+      curves: float64 [S, E] for each name in ``CURVES``.
+      metrics: float64 [S] for each name in ``METRICS``.
+      manifest: of the store.
+    """
+
+    env_steps: np.ndarray
+    curves: dict[str, np.ndarray]
+    metrics: dict[str, np.ndarray]
+    manifest: dict[str, Any]
+
+    @property
+    def num_seeds(self) -> int:
+        """S."""
+        return len(self.curves["return"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """What a report is made from; ``labels`` and ``pretrain`` are None where their stage was skipped."""
+
+    config: dict[str, Any]
+    world: str
+    agents: dict[str, AgentCurves]
+    worlds: pd.DataFrame
+    validation: dict[str, np.ndarray]
+    labels: tuple[dict[str, np.ndarray], dict[str, Any]] | None
+    pretrain: tuple[dict[str, np.ndarray], dict[str, Any]] | None
+    titles: tuple[str, ...]
+
+
+def _require(arrays: Mapping[str, np.ndarray], names: Iterable[str], folder: Path, stage: str) -> None:
+    if absent := [name for name in names if name not in arrays]:
+        raise InputError(f"{folder}: lacks the arrays {', '.join(absent)}; run --stage={stage} again")
+
+
+def _read_agent(folder: Path) -> AgentCurves:
+    arrays, manifest = store.load(folder)
+    try:
+        steps = arrays["env_steps"]
+        curves = {name: np.asarray(arrays[name], np.float64) for name in CURVES}
+        return AgentCurves(steps, curves, curve_metrics(steps, curves), manifest)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{folder}: not the curves of an agent ({error}); run --stage=adapt again") from None
+
+
+def _read_agents(run: Path) -> dict[str, AgentCurves]:
+    folders = [path for path in (run / "adapt").glob("*") if path.is_dir() and path.name[0] != "."]
+    if not folders:
+        raise InputError(f"{run / 'adapt'}: no results of any agent; run --stage=adapt first")
+    return {name: _read_agent(run / "adapt" / name) for name in ordered(path.name for path in folders)}
+
+
+def _read_worlds(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run --stage=simulate first")
+    try:
+        worlds = pd.read_csv(path)
+        worlds["value"] = worlds["value"].astype(float)
+        return worlds[["world", "metric", "value"]]
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path}: not a table of world,metric,value ({error})") from None
+
+
+def read_run(run: Path) -> Results:
+    """Read the results of a run folder.
+
+    Raises:
+      InputError: a stage is missing (it is named), or a file is broken.
+    """
+    agents = _read_agents(run)
+    worlds = {str(agent.manifest.get("world", "")) for agent in agents.values()}
+    if len(worlds) > 1:
+        raise InputError(f"{run / 'adapt'}: mixes the worlds {', '.join(sorted(worlds))}; keep one per run")
+    validation = store.read_arrays(run / "simulator" / "validation.npz")
+    _require(validation, VALIDATION, run / "simulator", "simulate")
+    try:
+        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{run / 'config.json'}: not a readable configuration ({error})") from None
+    optional = {
+        stage: store.load(run / stage) if store.read_manifest(run / stage) else None
+        for stage in ("labels", "pretrain")
+    }
+    if optional["labels"]:
+        _require(optional["labels"][0], LABEL_ARRAYS, run / "labels", "label")
+    return Results(
+        config=config,
+        world=worlds.pop(),
+        agents=agents,
+        worlds=_read_worlds(run / "simulator" / "worlds.csv"),
+        validation=validation,
+        titles=load_dataset(run / "data").catalogue.titles if store.read_manifest(run / "data") else (),
+        **optional,
+    )

@@ -1,0 +1,359 @@
+"""The stages, each from the files of the ones before it to its own. A stage that is done is skipped."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+from ialp_jax.llm.client import LabelWorker
+from ialp_jax.simulator.fit import fit
+from tqdm import tqdm
+
+from experiments.report import console_table, write_report
+from experiments.roster import PRETRAINED, actor_critic, make_agent, recommender
+from experiments.run import KEY, Run, settings
+from ialp_jax import store
+from ialp_jax.agents.base import Params, frozen_state
+from ialp_jax.agents.ialp import ialp
+from ialp_jax.agents.sasrec import sasrec
+from ialp_jax.data import load
+from ialp_jax.data.files import load_dataset, save_dataset
+from ialp_jax.errors import InputError
+from ialp_jax.evaluation.references import reference_returns
+from ialp_jax.keys import stream
+from ialp_jax.simulator.world import World, build
+from ialp_jax.training import imagine
+from ialp_jax.training.adapt import adapt, evaluator
+from ialp_jax.training.checkpoint import load_params, save_params
+from ialp_jax.training.offline import logged_transitions, offline_windows, training_sequences
+from ialp_jax.training.pretrain import Pretrainer, offline_loss, supervised_loss
+from ialp_jax.training.seeds import over_seeds, seed_keys
+from ialp_jax.types import EVALUATION, ONLINE, SPLITS, TUNING, Dataset, Key, UserModel
+
+Stage = Callable[[Run], None]
+
+
+def run_stages(run: Run, names: Sequence[str]) -> None:
+    """Runs the named stages in order. Raises InputError for what the user can mend."""
+    for name in names:
+        STAGES[name](run)
+
+
+def say(message: str) -> None:
+    """One line on the console, above any progress bar."""
+    tqdm.write(message)
+
+
+def root_key(run: Run) -> Key:
+    """The key from which everything random in JAX derives."""
+    return jax.random.key(run.config.seed)
+
+
+def read_world(run: Run) -> World:
+    """The world that the data and simulate stages wrote."""
+    run.key(None, "data", "simulator")
+    dataset = load_dataset(run.folder / "data")
+    arrays, _ = store.load(run.folder / "simulator")
+    return build(dataset, UserModel(**arrays), run.config.simulator)
+
+
+def data(run: Run) -> None:
+    """Raw files, or a generator, to ``data/``."""
+    key = run.key(dataclasses.asdict(run.config.data))
+    if run.is_done("data", key):
+        return say("data: done before, kept")
+    dataset = load(run.config.data)
+    check_sizes(run, dataset)
+    sizes = {name: int((dataset.split == number).sum()) for number, name in enumerate(SPLITS)}
+    save_dataset(run.folder / "data", dataset, {KEY: key, "dropped": dataset.dropped, "users": sizes})
+    dropped = ", ".join(f"{count:,} {what}" for what, count in dataset.dropped.items() if count)
+    say(
+        f"data: {dataset.name}, {dataset.num_users:,} users, {dataset.catalogue.num_items:,} items, "
+        f"{len(dataset.histories.items):,} likes; dropped: {dropped or 'nothing'}"
+    )
+
+
+def check_sizes(run: Run, dataset: Dataset) -> None:
+    """Raises InputError where the catalogue is too small for the settings."""
+    num_items, config = dataset.catalogue.num_items, run.config
+    if config.labelling.candidates > num_items:
+        raise InputError(
+            f"--config.labelling.candidates={config.labelling.candidates} exceeds the {num_items} items"
+        )
+    most = config.simulator.horizon + config.simulator.history_length
+    if most + config.labelling.candidates > num_items:
+        raise InputError(
+            f"--config.simulator.horizon={config.simulator.horizon}: a session could show all "
+            f"{num_items} items; horizon + history_length + labelling.candidates must not exceed them"
+        )
+
+
+def simulate(run: Run) -> None:
+    """Fits and validates the user model, to ``simulator/``."""
+    config = run.config
+    key = run.key([dataclasses.asdict(config.simulator), config.seed, config.evaluation.episodes], "data")
+    if run.is_done("simulator", key):
+        return say("simulate: done before, kept")
+    dataset = load_dataset(run.folder / "data")
+    model, metrics, curves = fit(dataset, config.simulator.user_model)
+    world = build(dataset, model, config.simulator)
+    references = {
+        name: make_agent(name, config, world.params, dataset.popularity())
+        for name in ("random", "popular", "oracle")
+    }
+    returns = reference_returns(
+        world, references, stream(root_key(run), "references"), config.evaluation.episodes
+    )
+    folder = fresh(run, "simulator")
+    store.write_arrays(
+        folder / "arrays.npz", {name: np.asarray(value) for name, value in model._asdict().items()}
+    )
+    store.write_arrays(folder / "validation.npz", curves)
+    table = [(dataset.name, metric, value) for metric, value in {**metrics, **returns}.items()]
+    text = pd.DataFrame(table, columns=["world", "metric", "value"]).to_csv(index=False)
+    store.write_text(folder / "worlds.csv", text)
+    store.seal(folder, {KEY: key})
+    say(
+        f"simulate: AUC {metrics['auc']:.3f} (popularity {metrics['popularity_auc']:.3f}); return of random "
+        f"{returns['random_return']:.2f}, popular {returns['popular_return']:.2f}, "
+        f"oracle {returns['oracle_return']:.2f}"
+    )
+
+
+def fresh(run: Run, name: str) -> Any:
+    """An empty folder of the run."""
+    folder = run.folder / name
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def labelling_settings(run: Run) -> list[Any]:
+    """What the labels depend on."""
+    tree = settings(run.config)
+    learning = {n: v for n, v in tree["pretrain"].items() if n in LEARNING}
+    names = ("seed", "simulator", "network", "labelling")
+    return [[tree[name] for name in names], tree["llm"], tree["agents"]["ialp"], learning]
+
+
+LEARNING = ("batch_size", "learning_rate", "target_rate", "updates_per_round", "max_gradient_norm")
+
+
+def ialp_trainer(run: Run, num_items: int, key: Key, num_seeds: int) -> Pretrainer:
+    """The trainer of iALP, the same while labelling and in pre-training."""
+    config, network = run.config, actor_critic(run.config, num_items)
+    return Pretrainer(
+        offline_loss(config.agents.ialp, network),
+        network,
+        config.pretrain,
+        config.pretrain.updates_per_round,
+        key,
+        num_seeds,
+        config.simulator.history_length,
+        config.adapt.seeds_by,
+        "ialp",
+    )
+
+
+def label(run: Run) -> None:
+    """Imagined sessions, labelled by the LLM round by round, to ``labels/``."""
+    config = run.config
+    key = run.key(labelling_settings(run), "data", "simulator")
+    if run.is_done("labels", key):
+        return say("label: done before, kept")
+    world, stage_key = read_world(run), stream(root_key(run), "label")
+    network = actor_critic(config, world.dataset.catalogue.num_items)
+    starts = offline_windows(world.dataset, config.simulator.history_length, config.seed).history
+    params = imagine.imagined_params(world.params, starts)
+    trainer = ialp_trainer(run, world.dataset.catalogue.num_items, stage_key, 1)
+    users = imagine.start_sessions(world.env, params, stage_key, config.labelling)
+    folder, rounds = run.folder / "labels", []
+    (folder / store.MANIFEST).unlink(missing_ok=True)
+    with LabelWorker(config.llm, run.folder / "data", folder, config.seed) as worker:
+        total = config.labelling.rounds * config.labelling.steps * config.labelling.sessions
+        with tqdm(total=total, desc="label", unit="prompt", unit_scale=True) as bar:
+            for number in range(config.labelling.rounds):
+                actor = jax.tree.map(lambda leaf: leaf[0], trainer.params)
+                users, rows = imagine.label_round(
+                    world.env,
+                    params,
+                    network,
+                    actor,
+                    users,
+                    worker.label,
+                    stream(stage_key, "round", number),
+                    config.labelling,
+                    on_step=lambda: bar.update(config.labelling.sessions),
+                )
+                rounds.append({**rows, "round": np.full(len(rows["choice"]), number, np.int32)})
+                bar.set_postfix(none=f"{np.mean(rows['choice'] == 0):.0%}")
+                if number + 1 < config.labelling.rounds:
+                    arrays = {name: np.concatenate([r[name] for r in rounds]) for name in rounds[0]}
+                    trainer.advance(*imagine.training_data(arrays, total))
+        manifest = worker.manifest()
+    arrays = {name: np.concatenate([r[name] for r in rounds]) for name in rounds[0]}
+    store.write_arrays(folder / "arrays.npz", arrays)
+    store.seal(folder, {**manifest, KEY: key})
+    say(f"label: {total:,} prompts, none {np.mean(arrays['choice'] == 0):.0%}")
+
+
+def pretrain(run: Run) -> None:
+    """IALP from the labels, a2c_warm and the supervised SASRec from offline logs, to ``pretrain/``."""
+    config = run.config
+    parts = [labelling_settings(run), settings(config)["pretrain"], config.num_seeds, config.seed]
+    key = run.key([parts, dataclasses.asdict(config.evaluation)], "data", "simulator", "labels")
+    if run.is_done("pretrain", key):
+        return say("pretrain: done before, kept")
+    world, stage_key = read_world(run), stream(root_key(run), "pretrain")
+    folder, began = fresh(run, "pretrain"), time.perf_counter()
+    num_items = world.dataset.catalogue.num_items
+    logged = offline_windows(world.dataset, config.simulator.history_length, config.seed)
+    curves = {}
+    labels = store.load(run.folder / "labels")[0]
+    trainer = ialp_trainer(run, num_items, stage_key, config.num_seeds)
+    phases = [imagine.rounds_until(labels, number) for number in range(config.labelling.rounds)]
+    data = imagine.training_data(labels, len(labels["choice"]))[0]
+    curves["ialp"] = train(run, world, trainer, "ialp", [(data, size) for size in phases])
+    save_params(folder / "ialp", trainer.params)
+    for name, rows, updates in (
+        ("a2c_warm", logged_transitions(logged, config.simulator.horizon), config.pretrain.warm_updates),
+        ("sasrec", training_sequences(logged), config.pretrain.sasrec_updates),
+    ):
+        trainer = control_trainer(run, num_items, name, updates, stage_key)
+        phases = [(rows, len(logged.target))] * config.pretrain.evaluations
+        curves[name] = train(run, world, trainer, name, phases)
+        save_params(folder / name, trainer.params)
+    arrays = {"curve_updates": curves["ialp"][0], "curve_return": curves["ialp"][1]}
+    for name, (updates, returns) in curves.items():
+        arrays |= {f"{name}/updates": updates, f"{name}/return": returns}
+    store.write_arrays(folder / "arrays.npz", arrays)
+    store.seal(folder, {KEY: key, "seconds": time.perf_counter() - began})
+    last = ", ".join(f"{name} {returns[:, -1].mean():.2f}" for name, (_, returns) in curves.items())
+    say(f"pretrain: return on tuning users: {last}")
+
+
+def control_trainer(run: Run, num_items: int, name: str, updates: int, key: Key) -> Pretrainer:
+    """The trainer of what learns from logs: ``a2c_warm`` or ``sasrec``."""
+    config = run.config
+    if name == "sasrec":
+        network = recommender(config, num_items)
+        loss = supervised_loss(network)
+    else:
+        network = actor_critic(config, num_items)
+        loss = offline_loss(config.agents.ialp, network)
+    return Pretrainer(
+        loss,
+        network,
+        config.pretrain,
+        max(1, updates // config.pretrain.evaluations),
+        key,
+        config.num_seeds,
+        config.simulator.history_length,
+        config.adapt.seeds_by,
+        name,
+    )
+
+
+def train(
+    run: Run, world: World, trainer: Pretrainer, name: str, phases: list[tuple[Any, int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Runs all phases; returns updates [E] and the return on tuning users before and after each [S, E]."""
+    config, num_items = run.config, world.dataset.catalogue.num_items
+    agent = (
+        sasrec(recommender(config, num_items)) if name == "sasrec" else ialp(actor_critic(config, num_items))
+    )
+    key = stream(root_key(run), "pretrain_curve")
+    measure = over_seeds(evaluator(world.env, agent, key, config.evaluation), config.adapt.seeds_by, shared=1)
+    keys, tuning = seed_keys(key, config.num_seeds), world.of(TUNING)
+
+    def measured() -> np.ndarray:
+        return np.asarray(measure(tuning, jax.vmap(frozen_state)(trainer.params), keys)["return"])
+
+    rows = [measured()]
+    bar = tqdm(phases, desc=f"pretrain {name}", unit="phase")
+    for data, size in bar:
+        trainer.advance(data, size)
+        rows.append(measured())
+        bar.set_postfix({"return": f"{rows[-1].mean():.2f}"})
+    return trainer.updates * np.arange(len(rows)), np.stack(rows, 1)
+
+
+def adaptation(run: Run) -> None:
+    """Every agent online, each to its own ``adapt/<agent>/``."""
+    config, world = run.config, None
+    tree = settings(config)
+    for name in config.agent_ids():
+        upstream = ("data", "simulator", *(("pretrain",) if name in PRETRAINED else ()))
+        own = tree["agents"].get(AGENT_SETTINGS.get(name, ""), {})
+        common = [tree[part] for part in ("seed", "num_seeds", "simulator", "network", "evaluation")]
+        key = run.key([name, own, common, config.adapt.env_steps], *upstream)
+        if run.is_done(f"adapt/{name}", key):
+            say(f"adapt {name}: done before, kept")
+            continue
+        world = world or read_world(run)
+        began = time.perf_counter()
+        curves = adapt(
+            world.env,
+            world.of(ONLINE),
+            world.of(EVALUATION),
+            make_agent(name, config, world.params, world.dataset.popularity()),
+            stream(root_key(run), "adapt"),
+            config.num_seeds,
+            config.adapt,
+            config.evaluation,
+            pretrained_params(run, world, name),
+            name,
+        )
+        manifest = {KEY: key, "agent": name, "world": world.dataset.name, "num_seeds": config.num_seeds}
+        seconds = time.perf_counter() - began
+        store.save(run.folder / "adapt" / name, curves, {**manifest, "seconds": seconds})
+        returns = curves["return"].mean(0)
+        say(f"adapt {name}: return {returns[0]:.2f} -> {returns[-1]:.2f} in {seconds:.0f} s")
+
+
+AGENT_SETTINGS = {
+    "dqn": "dqn",
+    "pg": "pg",
+    "a2c": "a2c",
+    "a2c_warm": "a2c_warm",
+    "a_ialp_ft": "ft",
+    "a_ialp_ap": "mixture",
+}
+
+
+def pretrained_params(run: Run, world: World, name: str) -> Params | None:
+    """The parameters [S, ...] an agent starts from, or None."""
+    if name not in PRETRAINED:
+        return None
+    source, num_items = PRETRAINED[name], world.dataset.catalogue.num_items
+    make = recommender if source == "sasrec" else actor_critic
+    history = np.zeros(run.config.simulator.history_length, np.int32)
+    one = jax.eval_shape(make(run.config, num_items).init, jax.random.key(0), history)
+    stacked = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((run.config.num_seeds, *leaf.shape), leaf.dtype), one
+    )
+    return load_params(run.folder / "pretrain" / source, stacked)
+
+
+def report(run: Run) -> None:
+    """Tables and the page, to ``report/``."""
+    summary = write_report(run.folder)
+    say("\n" + console_table(summary))
+    say(f"\nreport: {run.folder / 'report' / 'index.html'}")
+
+
+STAGES: dict[str, Stage] = {
+    "data": data,
+    "simulate": simulate,
+    "label": label,
+    "pretrain": pretrain,
+    "adapt": adaptation,
+    "report": report,
+}

@@ -1,0 +1,54 @@
+"""How each agent is named, grouped and coloured, in tables, figures and sentences alike.
+
+The colours are those of Okabe and Ito, a little darkened; colour-blind readers tell them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+REFERENCE, SCRATCH, LOGS, LABELS, OTHER = (
+    "References",
+    "From scratch",
+    "Pre-trained on logs",
+    "Pre-trained on LLM labels",
+    "Others",
+)
+GROUPS = (REFERENCE, SCRATCH, LOGS, LABELS, OTHER)
+
+
+class Style(NamedTuple):
+    """Display name, group in tables, colour of the line."""
+
+    name: str
+    group: str
+    colour: str
+
+
+AGENTS = {
+    "random": Style("Random", REFERENCE, "#6b6b6b"),
+    "popular": Style("Popular", REFERENCE, "#6b6b6b"),
+    "oracle": Style("Oracle", REFERENCE, "#6b6b6b"),
+    "dqn": Style("DQN", SCRATCH, "#e69f00"),
+    "pg": Style("PG", SCRATCH, "#cc79a7"),
+    "a2c": Style("A2C", SCRATCH, "#3fa9dc"),
+    "sasrec": Style("SASRec", LOGS, "#0072b2"),
+    "a2c_warm": Style("A2C warm", LOGS, "#0072b2"),
+    "ialp": Style("iALP", LABELS, "#1a1a1a"),
+    "a_ialp_ft": Style("A-iALP_ft", LABELS, "#009e73"),
+    "a_ialp_ap": Style("A-iALP_ap", LABELS, "#d55e00"),
+    "a_ialp_gate": Style("A-iALP_gate", LABELS, "#882255"),
+}
+_SPARE = ("#332288", "#999933", "#aa4499", "#44aa99", "#661100")
+
+
+def style(agent: str) -> Style:
+    """How an agent is drawn; one that the table does not know keeps its id and gets a spare colour."""
+    return AGENTS.get(agent) or Style(agent, OTHER, _SPARE[sum(agent.encode()) % len(_SPARE)])
+
+
+def ordered(agents: Iterable[str]) -> list[str]:
+    """Agent ids in the order of the table, unknown ones last."""
+    known = list(AGENTS)
+    return sorted(agents, key=lambda agent: (known.index(agent) if agent in known else len(known), agent))

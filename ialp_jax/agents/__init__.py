@@ -1,0 +1,1 @@
+"""Policies: what each learns from, and how it acts. The loop is in `ialp_jax.training`."""

@@ -1,0 +1,91 @@
+"""Advantage actor-critic (Mnih et al., ICML 2016), synchronous, with generalised advantages.
+
+From scratch it is the baseline ``a2c``; from a policy pre-trained on labels ``a_ialp_ft``; from one
+pre-trained on logs ``a2c_warm``.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
+from ialp_jax.agents.config import A2CConfig
+from ialp_jax.agents.losses import entropy, generalised_advantages, log_prob
+from ialp_jax.agents.sampling import sample
+from ialp_jax.networks.heads import ActorCritic, mask_shown
+from ialp_jax.types import Array, Key, Observation, Transition
+
+
+def a2c(config: A2CConfig, network: ActorCritic) -> Agent:
+    """The agent; pre-trained parameters, where given, are where it starts."""
+    optimiser = adam(config.learning_rate, config.max_gradient_norm)
+
+    def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
+        params = network.init(key, observation.history) if pretrained is None else pretrained
+        return fresh_state(params, optimiser)
+
+    def act(
+        state: AgentState, observation: Observation, key: Key, greedy: bool = False
+    ) -> tuple[Array, dict[str, Array]]:
+        return act_on_logits(network, state.params, observation, key, greedy)
+
+    def loss(params: Params, batch: Transition, advantages: Array, returns: Array) -> tuple:
+        output = network.apply(params, batch.observation.history)
+        logits = mask_shown(output.logits, batch.observation.shown)
+        actor = -jnp.mean(advantages * log_prob(logits, batch.action))
+        return with_critic_and_entropy(config, actor, output.value, returns, logits)
+
+    def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
+        del key
+        advantages, returns = estimate(network, state.params, batch, config)
+        params, opt_state, metrics = descend(
+            optimiser, lambda p: loss(p, batch, advantages, returns), state.params, state.opt_state
+        )
+        steps = state.env_steps + batch.reward.size
+        return AgentState(params, opt_state, steps), metrics
+
+    return Agent(init, act, update, config.num_users, config.rollout_length)
+
+
+def act_on_logits(
+    network: ActorCritic, params: Params, observation: Observation, key: Key, greedy: bool
+) -> tuple[Array, dict[str, Array]]:
+    """Samples (or, greedy, takes the mode) from the actor, shown items left out."""
+    logits = mask_shown(network.apply(params, observation.history).logits, observation.shown)
+    if greedy:
+        return jnp.argmax(logits, -1).astype(jnp.int32), {}
+    return sample(key, logits), {}
+
+
+def estimate(
+    network: ActorCritic, params: Params, batch: Transition, config: A2CConfig
+) -> tuple[Array, Array]:
+    """Advantages and lambda returns of transitions [T, B], without gradient."""
+    values = network.apply(params, batch.observation.history).value
+    next_values = network.apply(params, batch.next_observation.history).value
+    advantages = jax.vmap(generalised_advantages, in_axes=(1, 1, 1, 1, 1, None, None), out_axes=1)(
+        batch.reward,
+        values,
+        next_values,
+        batch.terminated,
+        batch.truncated,
+        config.discount,
+        config.trace,
+    )
+    return jax.lax.stop_gradient(advantages), jax.lax.stop_gradient(advantages + values)
+
+
+def with_critic_and_entropy(
+    config: A2CConfig, actor: Array, values: Array, returns: Array, logits: Array
+) -> tuple[Array, Metrics]:
+    """The whole loss: actor + value_cost * critic - entropy_cost * entropy."""
+    critic = 0.5 * jnp.mean((returns - values) ** 2)
+    bonus = jnp.mean(entropy(logits))
+    total = actor + config.value_cost * critic - config.entropy_cost * bonus
+    return total, {
+        "actor_loss": actor,
+        "critic_loss": critic,
+        "entropy": bonus,
+        "value": jnp.mean(values),
+    }

@@ -1,0 +1,84 @@
+"""What an agent is: three pure functions, and the state they hand on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ialp_jax.types import Array, Key, Observation, Transition
+
+Params = Any
+Metrics = dict[str, Array]
+
+
+class AgentState(NamedTuple):
+    """What an agent carries from update to update.
+
+    Attributes:
+      params: learned parameters, ``{}`` where nothing is learned.
+      opt_state: of the optimiser.
+      env_steps: int32 [], steps of all users the agent has learned from.
+      memory: whatever else the agent keeps (target network, replay buffer, frozen policy).
+    """
+
+    params: Params
+    opt_state: optax.OptState
+    env_steps: Array
+    memory: Any = ()
+
+
+class Agent(NamedTuple):
+    """A recommender policy and how it learns; every function is pure and can be jitted and vmapped.
+
+    Attributes:
+      init: ``(key, observation, pretrained) -> AgentState``; one observation without leading axes, for
+        its shapes; ``pretrained`` is None or the parameters a pre-training left.
+      act: ``(state, observation, key, greedy=False) -> (action, extras)`` for observations with any
+        leading axes; ``greedy`` asks for the mode instead of exploring. Privileged agents get the pair
+        (observation, simulator state).
+      update: ``(state, transitions, key) -> (state, metrics)`` for transitions [T, B]; None where
+        nothing is learned.
+      num_users: B, users in parallel while learning.
+      rollout_length: T, steps of each between two updates.
+      privileged: whether it must be shown the simulator's state (a reference, no recommender).
+    """
+
+    init: Callable[[Key, Observation, Params | None], AgentState]
+    act: Callable[..., tuple[Array, dict[str, Array]]]
+    update: Callable[[AgentState, Transition, Key], tuple[AgentState, Metrics]] | None = None
+    num_users: int = 1
+    rollout_length: int = 1
+    privileged: bool = False
+
+
+def adam(learning_rate: float, max_gradient_norm: float | None = None) -> optax.GradientTransformation:
+    """Adam behind a clip of the global gradient norm."""
+    clip = optax.identity() if max_gradient_norm is None else optax.clip_by_global_norm(max_gradient_norm)
+    return optax.chain(clip, optax.adam(learning_rate))
+
+
+def descend(
+    optimiser: optax.GradientTransformation,
+    loss: Callable[[Params], tuple[Array, Metrics]],
+    params: Params,
+    opt_state: optax.OptState,
+) -> tuple[Params, optax.OptState, Metrics]:
+    """One gradient step on ``loss``, which returns its value and metrics."""
+    (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+    changes, opt_state = optimiser.update(gradient, opt_state, params)
+    metrics = {**metrics, "loss": value, "gradient_norm": optax.global_norm(gradient)}
+    return optax.apply_updates(params, changes), opt_state, metrics
+
+
+def fresh_state(params: Params, optimiser: optax.GradientTransformation, memory: Any = ()) -> AgentState:
+    """The state before the first update."""
+    return AgentState(params, optimiser.init(params), jnp.int32(0), memory)
+
+
+def frozen_state(params: Params) -> AgentState:
+    """The state of an agent that does not learn."""
+    return AgentState(params, (), jnp.int32(0))

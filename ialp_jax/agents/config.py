@@ -1,0 +1,222 @@
+"""Settings of every agent, one dataclass each."""
+
+import dataclasses
+
+from ialp_jax.errors import InputError
+
+SCHEDULES = ("linear", "cosine", "constant")
+STARTS = ("pretrained", "random")
+GRADIENTS = ("importance", "mixture")
+ACTOR_WEIGHTS = ("q", "advantage", "reward")
+
+
+def _check_choice(section: str, name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f"--config.agents.{section}.{name}={value!r} must be one of {', '.join(known)}")
+
+
+def _check_positive(section: str, **values: float) -> None:
+    for name, value in values.items():
+        if value <= 0:
+            raise InputError(f"--config.agents.{section}.{name}={value} must be positive")
+
+
+def _check_share(section: str, **values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise InputError(f"--config.agents.{section}.{name}={value} must be in [0, 1]")
+
+
+@dataclasses.dataclass
+class DQNConfig:
+    """Double DQN with a target network and uniform replay.
+
+    Attributes:
+      num_users, rollout_length: users in parallel and steps of each between updates.
+      learning_rate: of Adam.
+      discount: gamma.
+      batch_size: replayed transitions per gradient step.
+      gradient_steps: per update.
+      capacity: transitions in the replay buffer.
+      target_rate: share of the online network that enters the target network per gradient step.
+      epsilon_start, epsilon_end: share of random actions, falling linearly ...
+      epsilon_steps: ... over so many env steps.
+    """
+
+    num_users: int = 20
+    rollout_length: int = 5
+    learning_rate: float = 1e-3
+    discount: float = 0.9
+    batch_size: int = 256
+    gradient_steps: int = 2
+    capacity: int = 20_000
+    target_rate: float = 0.02
+    epsilon_start: float = 1.0
+    epsilon_end: float = 0.02
+    epsilon_steps: int = 20_000
+
+    def check(self, section: str = "dqn") -> None:
+        """Raises InputError for settings that cannot work."""
+        _check_positive(
+            section,
+            num_users=self.num_users,
+            rollout_length=self.rollout_length,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            gradient_steps=self.gradient_steps,
+            epsilon_steps=self.epsilon_steps,
+        )
+        _check_share(
+            section,
+            discount=self.discount,
+            target_rate=self.target_rate,
+            epsilon_start=self.epsilon_start,
+            epsilon_end=self.epsilon_end,
+        )
+        if self.capacity < self.num_users * self.rollout_length:
+            raise InputError(f"--config.agents.{section}.capacity must hold num_users * rollout_length")
+
+
+@dataclasses.dataclass
+class PGConfig:
+    """REINFORCE with a learned baseline, on complete sessions.
+
+    Attributes:
+      num_users, rollout_length: users in parallel and steps of each between updates.
+      learning_rate: of Adam.
+      discount: gamma.
+      entropy_cost: weight of the entropy bonus.
+      value_cost: weight of the baseline's loss.
+      max_gradient_norm: gradients are clipped to it.
+    """
+
+    num_users: int = 10
+    rollout_length: int = 20
+    learning_rate: float = 3e-3
+    discount: float = 0.9
+    entropy_cost: float = 1e-3
+    value_cost: float = 0.5
+    max_gradient_norm: float = 1.0
+
+    def check(self, section: str = "pg") -> None:
+        """Raises InputError for settings that cannot work."""
+        _check_positive(
+            section,
+            num_users=self.num_users,
+            rollout_length=self.rollout_length,
+            learning_rate=self.learning_rate,
+            max_gradient_norm=self.max_gradient_norm,
+        )
+        _check_share(section, discount=self.discount)
+
+
+@dataclasses.dataclass
+class A2CConfig:
+    """Advantage actor-critic with generalised advantages.
+
+    Attributes:
+      num_users, rollout_length: users in parallel and steps of each between updates.
+      learning_rate: of Adam.
+      discount: gamma.
+      trace: lambda of the generalised advantages; 0 is one-step, 1 Monte Carlo within the rollout.
+      entropy_cost: weight of the entropy bonus.
+      value_cost: weight of the critic's loss.
+      max_gradient_norm: gradients are clipped to it.
+    """
+
+    num_users: int = 20
+    rollout_length: int = 5
+    learning_rate: float = 3e-3
+    discount: float = 0.9
+    trace: float = 0.9
+    entropy_cost: float = 1e-3
+    value_cost: float = 0.5
+    max_gradient_norm: float = 1.0
+
+    def check(self, section: str = "a2c") -> None:
+        """Raises InputError for settings that cannot work."""
+        _check_positive(
+            section,
+            num_users=self.num_users,
+            rollout_length=self.rollout_length,
+            learning_rate=self.learning_rate,
+            max_gradient_norm=self.max_gradient_norm,
+        )
+        _check_share(section, discount=self.discount, trace=self.trace)
+
+
+@dataclasses.dataclass
+class MixtureConfig(A2CConfig):
+    """A-iALP_ap: the frozen policy mixed with one that learns online.
+
+    Beside the settings of A2C:
+
+    Attributes:
+      schedule: how alpha, the share of the learning policy, grows: linear, cosine or constant.
+      alpha_start: at the first step (and for ever, where the schedule is constant).
+      alpha_end: reached after ``alpha_steps``.
+      alpha_steps: env steps; 0 means all of the adaptation.
+      start: what pi_beta starts from, ``pretrained`` or ``random``.
+      gradient: ``importance`` (pi_beta's log-probability, weighted by pi_beta / mixture) or ``mixture``
+        (the mixture's log-probability).
+      max_ratio: importance weights are clipped to it.
+    """
+
+    schedule: str = "linear"
+    alpha_start: float = 0.0
+    alpha_end: float = 1.0
+    alpha_steps: int = 0
+    start: str = "pretrained"
+    gradient: str = "importance"
+    max_ratio: float = 1.0
+
+    def check(self, section: str = "mixture") -> None:
+        """Raises InputError for settings that cannot work."""
+        super().check(section)
+        _check_share(section, alpha_start=self.alpha_start, alpha_end=self.alpha_end)
+        _check_choice(section, "schedule", self.schedule, SCHEDULES)
+        _check_choice(section, "start", self.start, STARTS)
+        _check_choice(section, "gradient", self.gradient, GRADIENTS)
+        if self.alpha_steps < 0 or self.max_ratio <= 0:
+            raise InputError(f"--config.agents.{section}: alpha_steps must be >= 0 and max_ratio > 0")
+
+
+@dataclasses.dataclass
+class IALPConfig:
+    """The loss of the offline pre-training.
+
+    Attributes:
+      discount: gamma of the Q-learning target.
+      actor_weight: what log pi(a | s) is weighted by: ``q`` (Q(s, a)), ``advantage`` (Q(s, a) - V(s)) or
+        ``reward`` (the label itself).
+      critic_cost: weight of the Q-learning loss.
+      entropy_cost: weight of the entropy bonus.
+    """
+
+    discount: float = 0.9
+    actor_weight: str = "reward"
+    critic_cost: float = 0.5
+    entropy_cost: float = 1e-3
+
+    def check(self, section: str = "ialp") -> None:
+        """Raises InputError for settings that cannot work."""
+        _check_share(section, discount=self.discount)
+        _check_choice(section, "actor_weight", self.actor_weight, ACTOR_WEIGHTS)
+
+
+@dataclasses.dataclass
+class AgentsConfig:
+    """All agents' settings; ``ft`` is A2C that starts from the pre-trained policy."""
+
+    ialp: IALPConfig = dataclasses.field(default_factory=IALPConfig)
+    dqn: DQNConfig = dataclasses.field(default_factory=DQNConfig)
+    pg: PGConfig = dataclasses.field(default_factory=PGConfig)
+    a2c: A2CConfig = dataclasses.field(default_factory=A2CConfig)
+    a2c_warm: A2CConfig = dataclasses.field(default_factory=A2CConfig)
+    ft: A2CConfig = dataclasses.field(default_factory=A2CConfig)
+    mixture: MixtureConfig = dataclasses.field(default_factory=MixtureConfig)
+
+    def check(self) -> None:
+        """Raises InputError for settings that cannot work."""
+        for field in dataclasses.fields(self):
+            getattr(self, field.name).check(field.name)

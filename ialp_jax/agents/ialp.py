@@ -1,0 +1,92 @@
+"""iALP: an actor-critic pre-trained offline, on the LLM's labels; online it stays as it is.
+
+The same pre-training on logged next items, without any LLM, is the control ``a2c_warm``.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ialp_jax.agents.a2c import act_on_logits
+from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, frozen_state
+from ialp_jax.agents.config import IALPConfig
+from ialp_jax.agents.losses import entropy, log_prob, q_target
+from ialp_jax.networks.heads import ActorCritic, centred_q, mask_shown
+from ialp_jax.types import Array, Key, Observation, Transition
+
+
+def ialp(network: ActorCritic) -> Agent:
+    """The frozen policy; its parameters must be pre-trained."""
+
+    def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
+        params = network.init(key, observation.history) if pretrained is None else pretrained
+        return frozen_state(params)
+
+    def act(
+        state: AgentState, observation: Observation, key: Key, greedy: bool = False
+    ) -> tuple[Array, dict[str, Array]]:
+        return act_on_logits(network, state.params, observation, key, greedy)
+
+    return Agent(init, act)
+
+
+def pretrain_loss(
+    config: IALPConfig, network: ActorCritic, params: Params, target: Params, batch: Transition
+) -> tuple[Array, Metrics]:
+    """Q-learning for the critic, policy gradient for the actor, on offline transitions (iALP, section 3).
+
+    Critic: Huber loss to the double Q-learning target. Actor: ``-w log pi(a | s)``, where the weight w is
+    the critic's Q(s, a) of the target network (the policy gradient theorem's, as in the paper), its
+    advantage Q(s, a) - V(s), or the label's reward, as configured. Actions come from the buffer, not from
+    the present policy: they are the LLM's choice among the policy's candidates, and are imitated as
+    strongly as they are worth; negative weights are cut off at 0, since the policy gradient of an action
+    that the policy no longer takes is unbounded below.
+
+    Args:
+      config: discount, weights.
+      network: actor and duelling critic.
+      params: learned.
+      target: of the target network, same structure.
+      batch: transitions [B].
+
+    Returns:
+      The loss, float32 [], and metrics.
+    """
+    shown = batch.observation.shown
+    output = network.apply(params, batch.observation.history)
+    chosen = _take(centred_q(output, shown), batch.action)
+    following = network.apply(params, batch.next_observation.history)
+    following_target = network.apply(target, batch.next_observation.history)
+    targets = jax.vmap(q_target, in_axes=(0, 0, 0, 0, None))(
+        batch.reward,
+        batch.terminated,
+        centred_q(following, batch.next_observation.shown),
+        centred_q(following_target, batch.next_observation.shown),
+        config.discount,
+    )
+    critic = jnp.mean(optax.losses.huber_loss(chosen, targets))
+    logits = mask_shown(output.logits, shown)
+    weight = _weight(config, network.apply(target, batch.observation.history), batch)
+    actor = -jnp.mean(weight * log_prob(logits, batch.action))
+    bonus = jnp.mean(entropy(logits))
+    loss = actor + config.critic_cost * critic - config.entropy_cost * bonus
+    metrics = {"actor_loss": actor, "critic_loss": critic, "entropy": bonus, "q": jnp.mean(chosen)}
+    return loss, metrics
+
+
+def _weight(config: IALPConfig, output: object, batch: Transition) -> Array:
+    """What an action's log-probability is multiplied by, float32 [B], at least 0, without gradient."""
+    if config.actor_weight == "reward":
+        weight = batch.reward
+    else:
+        weight = _take(centred_q(output, batch.observation.shown), batch.action)
+        if config.actor_weight == "advantage":
+            weight = weight - output.value
+    return jax.lax.stop_gradient(jnp.maximum(weight, 0.0))
+
+
+def _take(values: Array, action: Array) -> Array:
+    """values[b, action[b]]."""
+    return jnp.take_along_axis(values, action[:, None], -1)[:, 0]

@@ -1,0 +1,102 @@
+"""Reinforcement learning mathematics for one stream of T steps; callers vmap over users."""
+
+from __future__ import annotations
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from ialp_jax.types import Array
+
+
+def generalised_advantages(
+    rewards: Array,
+    values: Array,
+    next_values: Array,
+    terminated: Array,
+    truncated: Array,
+    discount: float,
+    trace: float,
+) -> Array:
+    """Generalised advantage estimation (Schulman et al., ICLR 2016, eq. 16).
+
+    A terminated step is worth its reward alone; a truncated one bootstraps from the value of its true
+    final observation; neither lets the next session's advantages flow back.
+
+    Args:
+      rewards: float32 [T].
+      values: float32 [T], V of the observations.
+      next_values: float32 [T], V of the next (or true final) observations.
+      terminated: bool [T].
+      truncated: bool [T].
+      discount: gamma.
+      trace: lambda.
+
+    Returns:
+      float32 [T]; plus ``values`` they are the lambda returns.
+    """
+    chex.assert_rank([rewards, values, next_values, terminated, truncated], 1)
+    errors = rewards + discount * next_values * (1.0 - terminated) - values
+    decay = discount * trace * (1.0 - jnp.logical_or(terminated, truncated))
+
+    def backward(later: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+        error, keep = step
+        advantage = error + keep * later
+        return advantage, advantage
+
+    return jax.lax.scan(backward, jnp.zeros(()), (errors, decay), reverse=True)[1]
+
+
+def reward_to_go(rewards: Array, ended: Array, bootstrap: Array, discount: float) -> tuple[Array, Array]:
+    """Monte Carlo returns within sessions (REINFORCE; Sutton and Barto 2018, section 13.4).
+
+    Args:
+      rewards: float32 [T].
+      ended: bool [T], last step of a session.
+      bootstrap: float32 [T], value beyond the last step where the session was truncated, else 0.
+      discount: gamma.
+
+    Returns:
+      returns float32 [T], and complete bool [T]: whether the session of a step ended within the stream.
+    """
+    chex.assert_rank([rewards, ended, bootstrap], 1)
+
+    def backward(carry: tuple[Array, Array], step: tuple[Array, Array, Array]) -> tuple:
+        later, known = carry
+        reward, end, beyond = step
+        total = reward + discount * jnp.where(end, beyond, later)
+        known = known | end
+        return (total, known), (total, known)
+
+    start = (jnp.zeros(()), jnp.asarray(False))
+    return jax.lax.scan(backward, start, (rewards, ended, bootstrap), reverse=True)[1]
+
+
+def q_target(reward: Array, terminated: Array, online_q: Array, target_q: Array, discount: float) -> Array:
+    """Double Q-learning target (van Hasselt et al., AAAI 2016, eq. 4); vmap for batches.
+
+    Args:
+      reward: float32 [].
+      terminated: bool [].
+      online_q: float32 [N], picks the next action.
+      target_q: float32 [N], values it.
+      discount: gamma.
+
+    Returns:
+      float32 [], without gradient. A truncated step bootstraps like any other.
+    """
+    chex.assert_rank([reward, terminated, online_q, target_q], [0, 0, 1, 1])
+    following = target_q[jnp.argmax(online_q)]
+    return jax.lax.stop_gradient(reward + discount * (1.0 - terminated) * following)
+
+
+def entropy(logits: Array) -> Array:
+    """Entropy of softmax(logits) in nats, [..., N] to [...]."""
+    log_policy = jax.nn.log_softmax(logits)
+    return -jnp.sum(jnp.exp(log_policy) * log_policy, -1)
+
+
+def log_prob(logits: Array, action: Array) -> Array:
+    """Log softmax(logits)[action], [..., N] and int [...] to [...]."""
+    chosen = jnp.take_along_axis(logits, action[..., None], -1)[..., 0]
+    return chosen - jax.nn.logsumexp(logits, -1)

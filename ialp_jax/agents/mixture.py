@@ -1,0 +1,105 @@
+"""A-iALP_ap: acts with the mixture (1 - alpha) pi_theta + alpha pi_beta (iALP, section 3.3).
+
+pi_theta is the pre-trained policy, frozen. pi_beta learns online while alpha grows, and starts from
+pi_theta's parameters or at random (``start``). Advantages are those of the mixture, which is what acted:
+the critic, part of pi_beta's network, is trained on-policy for it. pi_beta is moved by
+
+- ``gradient="importance"``: -rho A grad log pi_beta(a | s), with rho = min(pi_beta / mixture, max_ratio):
+  the policy gradient of pi_beta itself on data that the mixture made. It learns at full pace while alpha
+  is still small.
+- ``gradient="mixture"``: -A grad log mixture(a | s), exact on-policy for the mixture. Its weight on
+  log pi_beta is alpha pi_beta / mixture, so that nothing is learned while alpha is 0.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from ialp_jax.agents.a2c import estimate, with_critic_and_entropy
+from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
+from ialp_jax.agents.config import MixtureConfig
+from ialp_jax.agents.losses import log_prob
+from ialp_jax.agents.sampling import sample
+from ialp_jax.networks.heads import ActorCritic, mask_shown
+from ialp_jax.types import Array, Key, Observation, Transition
+
+
+def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -> Agent:
+    """The agent.
+
+    Args:
+      config: A2C's settings, the schedule of alpha, pi_beta's start and gradient.
+      network: of both policies.
+      total_env_steps: what the schedule spans where ``alpha_steps`` is 0.
+    """
+    optimiser = adam(config.learning_rate, config.max_gradient_norm)
+
+    def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
+        fresh = network.init(key, observation.history)
+        theta = fresh if pretrained is None else pretrained
+        beta = theta if config.start == "pretrained" else fresh
+        return fresh_state(beta, optimiser, memory=theta)
+
+    def logits_of(params: Params, observation: Observation) -> Array:
+        return mask_shown(network.apply(params, observation.history).logits, observation.shown)
+
+    def act(
+        state: AgentState, observation: Observation, key: Key, greedy: bool = False
+    ) -> tuple[Array, dict[str, Array]]:
+        share = alpha(config, state.env_steps, total_env_steps)
+        theta = jax.nn.log_softmax(logits_of(state.memory, observation))
+        beta = jax.nn.log_softmax(logits_of(state.params, observation))
+        mixed = log_mixture(theta, beta, share)
+        action = jnp.argmax(mixed, -1).astype(jnp.int32) if greedy else sample(key, mixed)
+        # alpha is that of the moment of acting; kept, so that learning sees the policy that acted.
+        return action, {
+            "theta_log_prob": log_prob(theta, action),
+            "alpha": jnp.broadcast_to(share, action.shape),
+        }
+
+    def loss(params: Params, batch: Transition, advantages: Array, returns: Array) -> tuple:
+        output = network.apply(params, batch.observation.history)
+        logits = mask_shown(output.logits, batch.observation.shown)
+        beta = log_prob(logits, batch.action)
+        mixed = log_mixture(batch.extras["theta_log_prob"], beta, batch.extras["alpha"])
+        ratio = jax.lax.stop_gradient(jnp.exp(beta - mixed))
+        if config.gradient == "importance":
+            actor = -jnp.mean(jnp.minimum(ratio, config.max_ratio) * advantages * beta)
+        else:
+            actor = -jnp.mean(advantages * mixed)
+        value, metrics = with_critic_and_entropy(config, actor, output.value, returns, logits)
+        return value, {**metrics, "ratio": jnp.mean(ratio), "alpha": jnp.mean(batch.extras["alpha"])}
+
+    def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
+        del key
+        advantages, returns = estimate(network, state.params, batch, config)
+        params, opt_state, metrics = descend(
+            optimiser, lambda p: loss(p, batch, advantages, returns), state.params, state.opt_state
+        )
+        steps = state.env_steps + batch.reward.size
+        return AgentState(params, opt_state, steps, state.memory), metrics
+
+    return Agent(init, act, update, config.num_users, config.rollout_length)
+
+
+def log_mixture(theta: Array, beta: Array, share: Array) -> Array:
+    """log((1 - alpha) exp(theta) + alpha exp(beta)), finite also at alpha 0 and 1, any shape."""
+    tiny = jnp.finfo(jnp.float32).tiny
+    frozen = theta + jnp.log(jnp.maximum(1.0 - share, tiny))
+    learned = beta + jnp.log(jnp.maximum(share, tiny))
+    return jnp.logaddexp(frozen, learned)
+
+
+def alpha(config: MixtureConfig, env_steps: Array, total_env_steps: int) -> Array:
+    """The share of pi_beta after ``env_steps``, float32 [].
+
+    linear: alpha_start + (alpha_end - alpha_start) p, with p the share of ``alpha_steps`` that has passed;
+    cosine: the same with (1 - cos(pi p)) / 2 in place of p; constant: alpha_start.
+    """
+    progress = jnp.clip(env_steps / (config.alpha_steps or total_env_steps), 0.0, 1.0)
+    if config.schedule == "constant":
+        progress = jnp.zeros_like(progress)
+    elif config.schedule == "cosine":
+        progress = 0.5 * (1.0 - jnp.cos(jnp.pi * progress))
+    return config.alpha_start + (config.alpha_end - config.alpha_start) * progress

@@ -1,0 +1,91 @@
+"""REINFORCE with a learned baseline (Williams 1992; Sutton and Barto 2018, section 13.4).
+
+Monte Carlo returns need complete sessions, and sessions straddle rollouts. So the agent keeps the last
+rollouts of every user and learns from each step once, in the update in which its session ends.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from ialp_jax.agents.a2c import act_on_logits, with_critic_and_entropy
+from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
+from ialp_jax.agents.config import PGConfig
+from ialp_jax.agents.losses import log_prob, reward_to_go
+from ialp_jax.networks.heads import ActorCritic, mask_shown
+from ialp_jax.types import Array, Key, Observation, Transition
+
+
+def pg(config: PGConfig, network: ActorCritic) -> Agent:
+    """The agent; H, the longest session, is read from the observation's shape."""
+    optimiser = adam(config.learning_rate, config.max_gradient_norm)
+
+    def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
+        params = network.init(key, observation.history) if pretrained is None else pretrained
+        horizon = observation.shown.shape[-1] - observation.history.shape[-1]
+        window = _empty_window(observation, horizon, config)
+        return fresh_state(params, optimiser, window)
+
+    def act(
+        state: AgentState, observation: Observation, key: Key, greedy: bool = False
+    ) -> tuple[Array, dict[str, Array]]:
+        return act_on_logits(network, state.params, observation, key, greedy)
+
+    def loss(params: Params, window: Transition, weight: Array, returns: Array) -> tuple:
+        output = network.apply(params, window.observation.history)
+        logits = mask_shown(output.logits, window.observation.shown)
+        count = jnp.maximum(weight.sum(), 1.0)
+        advantages = jax.lax.stop_gradient(returns - output.value)
+        actor = -jnp.sum(weight * advantages * log_prob(logits, window.action)) / count
+        # Steps that are not learned from now must not pull the baseline: they count as met.
+        targets = jnp.where(weight > 0, returns, jax.lax.stop_gradient(output.value))
+        return with_critic_and_entropy(config, actor, output.value, targets, logits)
+
+    def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
+        del key
+        window = jax.tree.map(
+            lambda old, new: jnp.concatenate([old[len(new) :], new]), state.memory, batch._replace(extras={})
+        )
+        weight, returns = _complete_now(network, state.params, window, batch.reward.shape[0], config)
+        params, opt_state, metrics = descend(
+            optimiser, lambda p: loss(p, window, weight, returns), state.params, state.opt_state
+        )
+        metrics["complete"] = weight.mean()
+        return AgentState(params, opt_state, state.env_steps + batch.reward.size, window), metrics
+
+    return Agent(init, act, update, config.num_users, config.rollout_length)
+
+
+def _empty_window(observation: Observation, horizon: int, config: PGConfig) -> Transition:
+    """A window [W, B], W = rollout + H, long enough for any session that ends in its last rollout.
+
+    ``action`` -1 marks steps that never happened.
+    """
+    lead = (config.rollout_length + horizon, config.num_users)
+    empty = jax.tree.map(lambda leaf: jnp.zeros((*lead, *leaf.shape), leaf.dtype), observation)
+    flags = jnp.zeros(lead, bool)
+    return Transition(empty, jnp.full(lead, -1, jnp.int32), jnp.zeros(lead), flags, flags, empty, {})
+
+
+def _complete_now(
+    network: ActorCritic, params: Params, window: Transition, new: int, config: PGConfig
+) -> tuple[Array, Array]:
+    """Which steps [W, B] belong to a session that ended in the last ``new`` steps, and their returns.
+
+    Args:
+      network, params: value the final observation of truncated sessions.
+      window: [W, B].
+      new: steps of the newest rollout.
+      config: gamma.
+    """
+    ended = window.terminated | window.truncated
+    last = network.apply(params, window.next_observation.history).value
+    bootstrap = jax.lax.stop_gradient(last) * window.truncated
+    per_user = jax.vmap(reward_to_go, in_axes=(1, 1, 1, None), out_axes=1)
+    returns, complete = per_user(window.reward, ended, bootstrap, config.discount)
+    # A session is new if no end lies at or after its step within the older part of the window.
+    older = jnp.where(jnp.arange(len(ended))[:, None] < len(ended) - new, ended, False)
+    finished_before = jnp.cumsum(older[::-1], 0)[::-1] > 0
+    weight = complete & ~finished_before & (window.action >= 0)
+    return weight.astype(jnp.float32), returns

@@ -1,0 +1,68 @@
+"""Policies to measure against: random, popular, and the oracle that knows the user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from ialp_jax.agents.base import Agent, AgentState, frozen_state
+from ialp_jax.agents.sampling import sample
+from ialp_jax.networks.heads import mask_shown
+from ialp_jax.types import Array, Key, Observation
+
+
+def _init(key: Key, observation: Observation, pretrained: None = None) -> AgentState:
+    """Nothing to learn, nothing to keep."""
+    del key, observation, pretrained
+    return frozen_state({})
+
+
+def random(num_items: int) -> Agent:
+    """Recommends any item that was not shown, all with equal probability."""
+
+    def act(
+        state: AgentState, observation: Observation, key: Key, greedy: bool = False
+    ) -> tuple[Array, dict[str, Array]]:
+        del state, greedy
+        equal = jnp.zeros((*observation.history.shape[:-1], num_items))
+        return sample(key, mask_shown(equal, observation.shown)), {}
+
+    return Agent(_init, act)
+
+
+def popular(popularity: Array) -> Agent:
+    """Recommends the most popular item that was not shown.
+
+    Args:
+      popularity: [N + 1], likes per item by offline users.
+    """
+    scores = jnp.asarray(popularity[1:], jnp.float32)
+
+    def act(
+        state: AgentState, observation: Observation, key: Key, greedy: bool = False
+    ) -> tuple[Array, dict[str, Array]]:
+        del state, key, greedy
+        rows = jnp.broadcast_to(scores, (*observation.history.shape[:-1], *scores.shape))
+        return jnp.argmax(mask_shown(rows, observation.shown), -1).astype(jnp.int32), {}
+
+    return Agent(_init, act)
+
+
+def oracle(like_scores: Callable[[object], Array]) -> Agent:
+    """Recommends the item this user likes with the highest probability: greedy, not far-sighted.
+
+    Args:
+      like_scores: simulator states with any leading axes -> float32 [..., N], increasing in the user
+        model's like probability.
+    """
+
+    def act(
+        state: AgentState, observation: tuple[Observation, object], key: Key, greedy: bool = False
+    ) -> tuple[Array, dict[str, Array]]:
+        del state, key, greedy
+        seen, simulator_state = observation
+        scores = mask_shown(like_scores(simulator_state), seen.shown)
+        return jnp.argmax(scores, -1).astype(jnp.int32), {}
+
+    return Agent(_init, act, privileged=True)

@@ -1,0 +1,52 @@
+"""Supervised SASRec: the next item from offline logs (Kang and McAuley, ICDM 2018), then argmax."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, frozen_state
+from ialp_jax.networks.heads import Recommender, mask_shown
+from ialp_jax.types import Array, Key, Observation
+
+
+def sasrec(network: Recommender) -> Agent:
+    """Recommends the item of highest score that was not shown; its parameters must be pre-trained."""
+
+    def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
+        params = network.init(key, observation.history) if pretrained is None else pretrained
+        return frozen_state(params)
+
+    def act(
+        state: AgentState, observation: Observation, key: Key, greedy: bool = False
+    ) -> tuple[Array, dict[str, Array]]:
+        del key, greedy
+        scores = mask_shown(network.apply(state.params, observation.history), observation.shown)
+        return jnp.argmax(scores, -1).astype(jnp.int32), {}
+
+    return Agent(init, act)
+
+
+def next_item_loss(network: Recommender, params: Params, windows: Array, key: Key) -> tuple[Array, Metrics]:
+    """Cross-entropy of the next item at every position, over all N items.
+
+    The softmax over the whole catalogue instead of the paper's sampled binary loss: Klenitskiy and
+    Vasilev (RecSys 2023) find it the better loss for SASRec.
+
+    Args:
+      network: with dropout as configured.
+      params: its parameters.
+      windows: int32 [B, L + 1], left-padded histories; position t predicts t + 1.
+      key: for dropout.
+
+    Returns:
+      The mean over real positions, float32 [], and metrics.
+    """
+    inputs, targets = windows[:, :-1], windows[:, 1:]
+    scores = network.apply(params, inputs, last_only=False, deterministic=False, rngs={"dropout": key})
+    losses = optax.losses.softmax_cross_entropy_with_integer_labels(scores, jnp.maximum(targets - 1, 0))
+    real = (inputs > 0) & (targets > 0)
+    value = jnp.sum(losses * real) / jnp.maximum(real.sum(), 1)
+    hits = jnp.sum((jnp.argmax(jax.lax.stop_gradient(scores), -1) + 1 == targets) & real)
+    return value, {"hit_rate": hits / jnp.maximum(real.sum(), 1)}

@@ -1,0 +1,98 @@
+"""The ``demo`` world: invented titles, users with mixed tastes, and the truth about who likes what.
+
+A user is fond of one to three genres, an item belongs to one or two and has an appeal of its own. The
+words of a title tell its genres, so a language model can read tastes off titles. The logs are draws
+from the truth: ``like ~ Bernoulli(p)``, of which a share is observed, in an order in which what is
+liked best tends to come first (Plackett-Luce; R. L. Plackett, 1975).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ialp_jax import keys
+from ialp_jax.data.assemble import build, frequent_likes
+from ialp_jax.data.config import DataConfig, DemoConfig
+from ialp_jax.data.demo_words import GENRES
+from ialp_jax.types import Dataset, UserModel
+
+LOGIT_RANGE = 8.0  # the truth's probabilities lie in sigmoid(-8)..sigmoid(8)
+
+
+def _genres(config: DemoConfig) -> tuple[np.ndarray, np.ndarray]:
+    """First and second genre of each item, int [N] each; equal where an item has one genre."""
+    draw = keys.generator(config.seed, "demo genres")
+    first = draw.permutation(np.arange(config.items) % config.genres)
+    other = (first + draw.integers(1, config.genres, config.items)) % config.genres
+    return first, np.where(draw.random(config.items) < config.crossover, other, first)
+
+
+def _titles(config: DemoConfig, first: np.ndarray, second: np.ndarray) -> list[str]:
+    """N different titles, each made of words of its item's genres."""
+    draw = keys.generator(config.seed, "demo titles")
+    words = [(adjectives.split(), nouns.split()) for adjectives, nouns in GENRES.values()]
+    patterns = ("{a} {n}", "The {a} {n}", "{n} of the {a} {m}", "The {n} and the {m}", "{a} {n} Nights")
+    titles: dict[str, None] = {}
+    for one, two in zip(first, second, strict=True):
+        while True:
+            adjective, noun = draw.choice(words[one][0]), draw.choice(words[two][1])
+            other = draw.choice([word for word in words[one][1] if word != noun])
+            title = draw.choice(patterns).format(a=adjective, n=noun, m=other)
+            if title not in titles:
+                titles[title] = None
+                break
+    return list(titles)
+
+
+def _tastes(config: DemoConfig) -> np.ndarray:
+    """Fondness of each user for each genre, float64 [U, genres]; the largest of a user is 1."""
+    draw = keys.generator(config.seed, "demo tastes")
+    tastes = np.zeros((config.users, config.genres))
+    for taste in tastes:
+        liked = draw.choice(config.genres, draw.integers(1, config.max_genres_per_user + 1), replace=False)
+        taste[liked] = draw.dirichlet(np.full(len(liked), 3.0))
+    return tastes / tastes.max(axis=1, keepdims=True)
+
+
+def truth(config: DemoConfig) -> tuple[UserModel, list[str], np.ndarray]:
+    """The user model that generates the world, the N titles, and the items' first genre, int [N]."""
+    first, second = _genres(config)
+    membership = np.zeros((config.items + 1, config.genres), np.float32)
+    membership[np.arange(1, config.items + 1), first] += 0.5
+    membership[np.arange(1, config.items + 1), second] += 0.5
+    appeal = keys.generator(config.seed, "demo appeal").normal(0.0, config.quality, config.items)
+    knots = np.array([-LOGIT_RANGE, LOGIT_RANGE], np.float32)
+    model = UserModel(
+        user_factors=(config.taste * _tastes(config)).astype(np.float32),
+        item_factors=membership,
+        item_bias=np.concatenate([[0.0], config.base + appeal]).astype(np.float32),
+        knot_scores=knots,
+        knot_logits=knots,
+    )
+    return model, _titles(config, first, second), first
+
+
+def _logs(config: DemoConfig, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Observed likes in the order of time: user and item index (from 0), int [M] each."""
+    draw = keys.generator(config.seed, "demo likes")
+    likes = draw.random(logits.shape) < config.observed / (1.0 + np.exp(-logits))
+    eagerness = logits + draw.gumbel(size=logits.shape)
+    user, item = np.nonzero(likes)
+    in_time = np.lexsort((-eagerness[user, item], user))
+    return user[in_time], item[in_time]
+
+
+def load(config: DataConfig) -> Dataset:
+    """Generates the world of ``config.demo``; the same settings give the same bits."""
+    model, titles, genre = truth(config.demo)
+    scores = model.user_factors @ model.item_factors.T + model.item_bias
+    user, item = _logs(config.demo, np.clip(scores[:, 1:], -LOGIT_RANGE, LOGIT_RANGE).astype(np.float64))
+    keep, dropped = frequent_likes(user, item, np.ones(len(titles), bool), min_listeners=1)
+    users, items = np.unique(user[keep]), np.unique(item[keep])
+    known = model._replace(
+        user_factors=model.user_factors[users],
+        item_factors=model.item_factors[np.concatenate([[0], items + 1])],
+        item_bias=model.item_bias[np.concatenate([[0], items + 1])],
+    )
+    names = ["", *list(GENRES)[: config.demo.genres]]
+    return build(config, user[keep], item[keep], titles, genre + 1, names, True, dropped, truth=known)

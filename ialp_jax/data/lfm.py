@@ -1,0 +1,141 @@
+"""Last.fm, hetrec2011-lastfm-2k: who listened to which artist, and the artists' tags.
+
+I. Cantador, P. Brusilovsky, T. Kuflik. HetRec workshop, RecSys 2011. Files: ``artists.dat`` (UTF-8),
+``tags.dat`` (ISO-8859-1), ``user_artists.dat``, ``user_taggedartists.dat``; CRLF or LF line ends.
+An artist that a user listened to is a like. There is no time of listening: ``ordered`` is False.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from ialp_jax.data.assemble import build, frequent_likes
+from ialp_jax.data.config import DataConfig
+from ialp_jax.data.tables import rows, whole_number
+from ialp_jax.errors import InputError
+from ialp_jax.types import Dataset
+
+FOLDER = "lastfm_hetrec2011"
+PUBLISHER = "https://grouplens.org/datasets/hetrec-2011/ (hetrec2011-lastfm-2k.zip)"
+FILES = ("user_artists.dat", "artists.dat", "tags.dat", "user_taggedartists.dat")
+
+
+def _folder(root: str) -> Path:
+    """The folder that holds the files. Raises InputError with the first file that is missing."""
+    if not root:
+        raise InputError(
+            f"--config.data.root: not set; name the folder that holds {FOLDER}/, published at {PUBLISHER}"
+        )
+    folder = Path(root) / FOLDER
+    if not folder.is_dir() and any((Path(root) / name).is_file() for name in FILES):
+        folder = Path(root)
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise InputError(f"{name}: not found in {folder}; get it from {PUBLISHER} and unpack it there")
+    return folder
+
+
+def _artists(path: Path) -> dict[int, str]:
+    """Published artist id -> name, which may be empty."""
+    names: dict[int, str] = {}
+    for place, (number, name, _, _) in rows(path, ("id", "name", "url", "pictureURL"), "utf-8"):
+        artist = whole_number(number, place, "id")
+        if artist in names:
+            raise InputError(f"{place}: artist id {artist} stands there twice")
+        names[artist] = " ".join(name.split())
+    return names
+
+
+def _listened(path: Path, artists: dict[int, str]) -> tuple[np.ndarray, np.ndarray]:
+    """Published user and artist ids of all rows, int64 [M] each."""
+    pairs: dict[tuple[int, int], None] = {}
+    for place, fields in rows(path, ("userID", "artistID", "weight"), "ascii"):
+        pair = whole_number(fields[0], place, "userID"), whole_number(fields[1], place, "artistID")
+        whole_number(fields[2], place, "weight", least=1)
+        if pair[1] not in artists:
+            raise InputError(f"{place}: artistID {pair[1]} is not in artists.dat")
+        if pair in pairs:
+            raise InputError(f"{place}: user {pair[0]} and artist {pair[1]} stand there twice")
+        pairs[pair] = None
+    listened = np.array(list(pairs), np.int64).reshape(-1, 2)
+    return listened[:, 0], listened[:, 1]
+
+
+def _tags(path: Path) -> dict[int, str]:
+    """Published tag id -> tag."""
+    tags: dict[int, str] = {}
+    for place, (number, value) in rows(path, ("tagID", "tagValue"), "iso-8859-1"):
+        tag = whole_number(number, place, "tagID")
+        if tag in tags:
+            raise InputError(f"{place}: tag id {tag} stands there twice")
+        tags[tag] = " ".join(value.split())
+    return tags
+
+
+def _tagged(
+    path: Path, tags: dict[int, str], artists: dict[int, str]
+) -> tuple[Counter[tuple[int, int]], int]:
+    """How often each (artist, tag) was assigned, and how many rows name an artist that is not listed.
+
+    The published file has such rows (390 artists): they are counted, not refused.
+    """
+    times: Counter[tuple[int, int]] = Counter()
+    unlisted = 0
+    header = ("userID", "artistID", "tagID", "day", "month", "year")
+    for place, fields in rows(path, header, "ascii"):
+        _, artist, tag, *_ = (
+            whole_number(text, place, name) for text, name in zip(fields, header, strict=True)
+        )
+        if tag not in tags:
+            raise InputError(f"{place}: tagID {tag} is not in tags.dat")
+        if artist in artists:
+            times[artist, tag] += 1
+        else:
+            unlisted += 1
+    return times, unlisted
+
+
+def _categories(
+    times: Counter[tuple[int, int]], tags: dict[int, str], ids: list[int], how_many: int
+) -> tuple[np.ndarray, list[str]]:
+    """The most used tag of each artist among the ``how_many`` most used tags; ties: the smaller tag id.
+
+    Returns:
+      int32 [len(ids)], 0 where an artist has none of these tags, and the names, ``names[0] == ""``.
+    """
+    uses: Counter[int] = Counter()
+    for (_, tag), count in times.items():
+        uses[tag] += count
+    frequent = sorted(uses, key=lambda tag: (-uses[tag], tag))[:how_many]
+    number = {tag: index for index, tag in enumerate(frequent, start=1)}
+    best: dict[int, tuple[int, int]] = {}
+    for (artist, tag), count in times.items():
+        if tag in number:
+            best[artist] = min(best.get(artist, (0, 0)), (-count, tag))
+    category = [number[best[artist][1]] if artist in best else 0 for artist in ids]
+    return np.array(category, np.int32), ["", *(tags[tag] for tag in frequent)]
+
+
+def load(config: DataConfig) -> Dataset:
+    """Reads Last.fm; an artist stays when it has a name and ``config.min_listeners`` listeners.
+
+    With 5 listeners: 2,828 artists, 1,881 users, of whom 7 have a single like left and are dropped.
+
+    Raises:
+      InputError: a file is missing or malformed.
+    """
+    folder = _folder(config.root)
+    artists = _artists(folder / "artists.dat")
+    user, artist = _listened(folder / "user_artists.dat", artists)
+    ids = sorted(artists)
+    item = np.searchsorted(ids, artist)
+    titled = np.array([bool(artists[number]) for number in ids])
+    keep, dropped = frequent_likes(user, item, titled, config.min_listeners)
+    tags = _tags(folder / "tags.dat")
+    times, dropped["tag rows of unlisted artists"] = _tagged(folder / "user_taggedartists.dat", tags, artists)
+    category, names = _categories(times, tags, ids, config.categories)
+    titles = [artists[number] for number in ids]
+    return build(config, user[keep], item[keep], titles, category, names, False, dropped)

@@ -1,0 +1,112 @@
+"""Users into disjoint splits; likes into histories, training windows and starts of sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ialp_jax import keys
+from ialp_jax.errors import InputError
+from ialp_jax.types import SPLITS, Histories, Interactions
+
+
+class Windows(NamedTuple):
+    """What came next after what.
+
+    Attributes:
+      history: int32 [W, L], the likes before the target, oldest first, left-padded with 0.
+      target: int32 [W], the like that followed, 1..N.
+      user: int32 [W].
+    """
+
+    history: np.ndarray
+    target: np.ndarray
+    user: np.ndarray
+
+
+def split_users(num_users: int, fractions: Sequence[float], seed: int) -> np.ndarray:
+    """Draws a split for every user.
+
+    Args:
+      num_users: U.
+      fractions: shares in the order of ``types.SPLITS``; they sum to 1.
+      seed: same seed, same split.
+
+    Returns:
+      int8 [U]; sizes differ from ``fractions * U`` by less than 1.
+
+    Raises:
+      InputError: a split would be empty.
+    """
+    bounds = np.round(np.cumsum([0.0, *fractions]) * num_users).astype(np.int64)
+    for name, size in zip(SPLITS, np.diff(bounds), strict=True):
+        if size < 1:
+            raise InputError(
+                f"--config.data.{name}: no user is left for it among {num_users} users; enlarge it"
+            )
+    split = np.empty(num_users, np.int8)
+    split[keys.generator(seed, "split").permutation(num_users)] = np.repeat(
+        np.arange(len(SPLITS)), np.diff(bounds)
+    )
+    return split
+
+
+def histories(interactions: Interactions, num_users: int, seed: int) -> Histories:
+    """Collects the likes of each user.
+
+    Args:
+      interactions: M rows grouped by user.
+      num_users: U.
+      seed: orders the likes within each user at random, once, where the data has no order.
+    """
+    user, item = interactions.user[interactions.like], interactions.item[interactions.like]
+    if not interactions.ordered:
+        chance = keys.generator(seed, "order").random(len(user))
+        item = item[np.lexsort((chance, user))]
+    counts = np.bincount(user, minlength=num_users)
+    return Histories(item.astype(np.int32), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+
+
+def _last(items: np.ndarray, begin: np.ndarray, end: np.ndarray, length: int) -> np.ndarray:
+    """Last ``length`` of ``items[begin:end]`` per row, left-padded with 0: int32 [rows, length].
+
+    Places before ``begin`` are masked, never wrapped: ``items[end - length:end]`` alone would reach
+    into the previous user, or, at the front, be empty.
+    """
+    place = end[:, None] - length + np.arange(length)
+    return np.where(place >= begin[:, None], items[np.maximum(place, 0)], 0).astype(np.int32)
+
+
+def windows(histories: Histories, users: np.ndarray, length: int) -> Windows:
+    """Every next like of these users with the ``length`` likes before it.
+
+    Args:
+      histories: of all users.
+      users: int [V], whose likes to use.
+      length: L.
+
+    Returns:
+      W = sum of (likes - 1) rows, in the order of ``users`` and of time. The first like of a user is
+      never a target: nothing came before it.
+    """
+    users = np.asarray(users, np.int64)
+    begin, end = histories.offsets[users], histories.offsets[users + 1]
+    targets = np.maximum(end - begin - 1, 0)
+    row = np.repeat(np.arange(len(users)), targets)
+    first = np.concatenate([[0], np.cumsum(targets)])[:-1]
+    place = begin[row] + 1 + np.arange(len(row)) - first[row]
+    history = _last(histories.items, begin[row], place, length)
+    return Windows(history, histories.items[place].astype(np.int32), users[row].astype(np.int32))
+
+
+def start_histories(histories: Histories, length: int) -> np.ndarray:
+    """What is known of each user when a session begins: int32 [U, L], left-padded with 0.
+
+    The first ``min(length, n // 2)`` of the n likes, at least 1, so that likes remain to be discovered.
+    """
+    begin = histories.offsets[:-1]
+    likes = np.diff(histories.offsets)
+    known = np.minimum(np.maximum(np.minimum(length, likes // 2), 1), likes)
+    return _last(histories.items, begin, begin + known, length)

@@ -1,0 +1,5 @@
+"""The one exception for what a user can mend: shown as one line, exit code 2."""
+
+
+class InputError(Exception):
+    """A bad flag, config, file, model or run folder; the message is one line that says how to mend it."""

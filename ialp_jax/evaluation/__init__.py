@@ -1,0 +1,1 @@
+"""Metrics of learning curves and their statistics."""

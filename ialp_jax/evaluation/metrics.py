@@ -1,0 +1,83 @@
+"""Numbers that sum up a learning curve, one per seed. Pure numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+METRICS = (
+    "initial_return",
+    "final_return",
+    "final_length",
+    "worst_drop",
+    "auc_return",
+    "reward_per_step",
+    "coverage",
+)
+CURVES = ("return", "length", "reward_per_step", "coverage")
+
+
+def worst_drop(returns: np.ndarray) -> np.ndarray:
+    """How far the return fell below where it started, at the worst evaluation point.
+
+    Args:
+      returns: float [S, E], mean return at each evaluation point.
+
+    Returns:
+      float [S], ``max_e(returns[:, 0] - returns[:, e])``; at least 0, since e = 0 is among the points.
+    """
+    return (returns[:, :1] - returns).max(axis=1)
+
+
+def auc_return(env_steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
+    """Area under the curve by the trapezoid rule, divided by the steps: a mean return over training.
+
+    Args:
+      env_steps: int [E], ascending.
+      returns: float [S, E].
+
+    Returns:
+      float [S]. Where there is one point only, or no step between the points, the first return.
+    """
+    steps = env_steps[-1] - env_steps[0]
+    if steps == 0:
+        return returns[:, 0].copy()
+    return np.trapezoid(returns, env_steps, axis=1) / steps
+
+
+def curve_metrics(env_steps: np.ndarray, curves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All metrics of one agent in one world.
+
+    Args:
+      env_steps: int [E], ascending: steps of all B users together before each evaluation.
+      curves: for each name in ``CURVES`` a float array [S, E]; further names are left alone.
+
+    Returns:
+      For each name in ``METRICS`` a float64 array [S].
+
+    Raises:
+      ValueError: a curve is missing or has another shape, or env_steps do not ascend.
+    """
+    env_steps = np.asarray(env_steps)
+    if env_steps.ndim != 1 or not len(env_steps) or (np.diff(env_steps) < 0).any():
+        raise ValueError("env_steps must be an ascending list of at least one evaluation point")
+    checked = {}
+    for name in CURVES:
+        if name not in curves:
+            raise ValueError(f"curve {name!r} is missing")
+        checked[name] = np.asarray(curves[name], np.float64)
+    shapes = {curve.shape for curve in checked.values()}
+    shape = checked["return"].shape
+    if len(shapes) > 1 or len(shape) != 2 or shape[0] == 0 or shape[1] != len(env_steps):
+        raise ValueError(f"curves of shapes {sorted(shapes)} do not fit {len(env_steps)} evaluation points")
+    returns = checked["return"]
+    return {
+        "initial_return": returns[:, 0],
+        "final_return": returns[:, -1],
+        "final_length": checked["length"][:, -1],
+        "worst_drop": worst_drop(returns),
+        "auc_return": auc_return(env_steps, returns),
+        "reward_per_step": checked["reward_per_step"][:, -1],
+        "coverage": checked["coverage"][:, -1],
+    }

@@ -1,0 +1,43 @@
+"""What random, popular and the oracle earn in a world: the scale on which policies are read."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+from ialp_jax.agents.base import Agent
+from ialp_jax.keys import stream
+from ialp_jax.simulator.world import World
+from ialp_jax.training.rollout import play
+from ialp_jax.types import EVALUATION, Key
+
+
+def reference_returns(world: World, agents: dict[str, Agent], key: Key, episodes: int) -> dict[str, float]:
+    """Plays whole sessions of evaluation users.
+
+    Args:
+      world: where.
+      agents: by name; none of them learns.
+      key: consumed.
+      episodes: sessions per agent, the same users for all.
+
+    Returns:
+      ``<name>_return``, ``<name>_return_ci_low``, ``<name>_return_ci_high`` (mean over sessions and its
+      95 % interval by the normal approximation) and ``<name>_length``.
+    """
+    params = world.of(EVALUATION)
+    found = {}
+    for name, agent in agents.items():
+        state = agent.init(stream(key, "init"), world.env.reset(stream(key, "reset"), params)[0], None)
+        act_key, user_key = stream(key, "act"), stream(key, "user")
+        run = jax.jit(lambda p, s, a, u, agent=agent: play(world.env, p, agent, s, u, a, episodes))
+        sessions = run(params, state, act_key, user_key)
+        total = np.asarray(sessions.total, np.float64)
+        half = 1.96 * total.std(ddof=1) / np.sqrt(len(total)) if len(total) > 1 else float("nan")
+        found |= {
+            f"{name}_return": float(total.mean()),
+            f"{name}_return_ci_low": float(total.mean() - half),
+            f"{name}_return_ci_high": float(total.mean() + half),
+            f"{name}_length": float(np.mean(sessions.length)),
+        }
+    return found

@@ -1,0 +1,106 @@
+"""Means over seeds, with intervals: stratified bootstrap by rliable (Agarwal et al. 2021, arXiv 2108.13264).
+
+What an interval covers: the spread over random seeds, that is over initial weights, exploration, the order
+of the users and the users' responses, in one fixed world with one fixed set of labels. It says nothing of
+other worlds, other labels or other users. Intervals are pointwise: a whole curve leaves its band more often
+than 5 % of the time. The percentile bootstrap is too narrow for few seeds; with 3 seeds it is no more than
+their range. From one seed no spread can be learnt, and the interval is NaN.
+
+rliable 1.2 needs ``arch<8``, and arch 7 needs ``pandas<3``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import scipy.stats
+from rliable import library, metrics
+
+LEVEL = 0.95
+RESAMPLES = 2000
+SEED = 0  # of the bootstrap: the same curves always give the same report
+
+
+class Estimate(NamedTuple):
+    """A statistic over seeds and its 95 % interval; three float64 arrays of one shape."""
+
+    point: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def mean(scores: np.ndarray) -> np.ndarray:
+    """Mean over seeds: [S, ...] to [...]."""
+    return np.mean(scores, axis=0)
+
+
+def iqm(scores: np.ndarray) -> np.ndarray:
+    """Interquartile mean over seeds, [S, ...] to [...]: the mean of the middle half (arXiv 2108.13264, 4.3).
+
+    A quarter of the seeds, rounded down, is left out at each end: fewer than 4 seeds give the plain mean.
+    """
+    return scipy.stats.trim_mean(scores, proportiontocut=0.25, axis=0)
+
+
+@contextlib.contextmanager
+def _fixed_numpy_seed() -> Iterator[None]:
+    """Seeds numpy's global generator, from which rliable draws whatever ``random_state`` it is given."""
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(SEED)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+
+
+def estimate(scores: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray] = mean) -> Estimate:
+    """Apply a statistic to each column over seeds, with its percentile bootstrap interval.
+
+    Columns are strata: each is resampled by itself, so every interval stands for its own column alone.
+
+    Args:
+      scores: float [S, ...], one row per seed: metrics of an agent, or points of a curve.
+      statistic: ``mean`` or ``iqm``, or another function from [S, C] to [C].
+
+    Returns:
+      Estimate of shape [...]; the bounds are NaN where S = 1 or the column holds a NaN.
+    """
+    scores = np.asarray(scores, np.float64)
+    table = scores.reshape(len(scores), -1)
+    point = statistic(table)
+    if len(table) == 1:
+        low = high = np.full_like(point, np.nan)
+    else:
+        with _fixed_numpy_seed():
+            bootstrap = library.StratifiedBootstrap(table)
+            low, high = bootstrap.conf_int(statistic, reps=RESAMPLES, size=LEVEL, method="percentile")
+    shape = scores.shape[1:]
+    return Estimate(point.reshape(shape), low.reshape(shape), high.reshape(shape))
+
+
+def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> Estimate:
+    """P(X > Y), ties counted half, averaged over worlds (arXiv 2108.13264, 4.3; Mann-Whitney U).
+
+    Args:
+      x: float [S, W], a metric of one agent: seeds by worlds.
+      y: float [S', W], the same metric of the other; the seeds need not be paired.
+
+    Returns:
+      Estimate of shape []; the bounds are NaN where either agent has one seed.
+    """
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+
+    def statistic(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return np.array([metrics.probability_of_improvement(first, second)])
+
+    point = statistic(x, y)
+    if min(len(x), len(y)) == 1:
+        low = high = np.full(1, np.nan)
+    else:
+        with _fixed_numpy_seed():
+            bootstrap = library.StratifiedIndependentBootstrap(x, y)
+            low, high = bootstrap.conf_int(statistic, reps=RESAMPLES, size=LEVEL, method="percentile")
+    return Estimate(point.reshape(()), low.reshape(()), high.reshape(()))

@@ -1,0 +1,1 @@
+"""Preference labels from a causal language model; torch lives in the worker process alone."""

@@ -1,0 +1,192 @@
+"""The label stage's side: asks the worker for labels, and starts it only if something is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ialp_jax import store
+from ialp_jax.data.files import load_dataset
+from ialp_jax.errors import InputError
+from ialp_jax.llm import model_files, none_rule, prompts
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.label_store import Batch, LabelStore
+from ialp_jax.llm.process import WorkerProcess
+from ialp_jax.types import Labels
+
+
+class LabelWorker:
+    """Labels prompts with the configured model; use it as a context manager.
+
+    What was labelled before in the same folder is not labelled again. For that, a run that begins anew makes
+    its requests again from the first one, in the same order; those that are stored cost no torch.
+    """
+
+    def __init__(self, config: LLMConfig, data_folder: Path, folder: Path, seed: int) -> None:
+        """Takes the settings; nothing is read before the context is entered.
+
+        Args:
+          config: checked here.
+          data_folder: of the data stage.
+          folder: of the labels; gets ``model/`` (the embedded one), ``calibration/`` and ``shards/``.
+          seed: of the embedded model's training and of the calibration.
+        """
+        config.check()
+        self._config, self._seed = config, seed
+        self._data_folder, self._folder = Path(data_folder), Path(folder)
+        self._template = prompts.choose(config.template, embedded=not config.model)
+        self._process: WorkerProcess | None = None
+        self._loaded: dict[str, Any] = {}
+        self._store: LabelStore | None = None
+        self._fingerprint = ""
+        self._calibration: dict[str, Any] = {}
+        self._batches: list[Batch] = []
+        self._choices: list[np.ndarray] = []
+
+    def __enter__(self) -> LabelWorker:
+        """Reads the data and finds the model. Raises InputError where either is not there."""
+        self._data_files = store.verify(self._data_folder)["files"]
+        self._titles = load_dataset(self._data_folder).catalogue.titles
+        self._model_folder = self._folder / "model"
+        if self._config.model:
+            self._model_folder = model_files.resolve(self._config.model, self._config.revision)
+            model_files.fingerprint(self._model_folder)  # so that what is missing is said at once
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends the worker."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def label(self, histories: np.ndarray, candidates: np.ndarray) -> Labels:
+        """Labels P prompts.
+
+        Args:
+          histories: int32 [P, L], liked items, oldest first, left-padded with 0.
+          candidates: int32 [P, K], ids 1..N.
+
+        Raises:
+          InputError: the worker cannot work, in one line: torch or model missing, out of memory, ...
+        """
+        histories, candidates = np.asarray(histories, np.int32), np.asarray(candidates, np.int32)
+        self._check(histories, candidates)
+        if self._store is None:
+            self._open()
+        scores, batches = self._store.scores(histories, candidates, self._compute)
+        alone = self._calibration["unconditional"][candidates]
+        choice = none_rule.decide(scores, alone, self._calibration["threshold"])
+        self._batches += batches
+        self._choices.append(choice)
+        return Labels(histories, candidates, choice, scores)
+
+    def manifest(self) -> dict[str, Any]:
+        """Who labelled, how, and how much of it.
+
+        ``counts.valid`` includes ``none``; ``asked`` counts different prompts; ``tokens`` and ``seconds`` are
+        what they cost, also where that was in an earlier process.
+        """
+        choices = np.concatenate([np.zeros(0, np.int32), *self._choices])
+        trained = {} if self._config.model else store.read_manifest(self._model_folder) or {}
+        return {
+            "model": self._config.model or "embedded",
+            "revision": self._config.revision,
+            "fingerprint": self._fingerprint,
+            "template": dataclasses.asdict(self._template),
+            "template_sha256": self._template.digest(),
+            "mode": self._config.mode,
+            "normalise": self._config.normalise,
+            "none_rule": self._config.none_rule,
+            **{k: v for k, v in self._calibration.items() if k not in ("unconditional", "files", "key")},
+            "counts": {
+                "prompts": len(choices),
+                "valid": int(np.sum(choices >= 0)),
+                "none": int(np.sum(choices == 0)),
+                "invalid": {"non_finite": int(np.sum(choices < 0))},
+            },
+            "asked": sum(len(batch.scores) for batch in self._batches),
+            "tokens": sum(batch.tokens for batch in self._batches),
+            "seconds": round(sum(batch.seconds for batch in self._batches), 3),
+            "training": trained.get("training", {}),
+        }
+
+    def _check(self, histories: np.ndarray, candidates: np.ndarray) -> None:
+        if histories.ndim != 2 or candidates.ndim != 2 or len(histories) != len(candidates):
+            raise ValueError(f"not [P, L] and [P, K]: {histories.shape} and {candidates.shape}")
+        if candidates.shape[1] < 1:
+            raise ValueError("no candidates")
+        for name, array, least in (("histories", histories, 0), ("candidates", candidates, 1)):
+            if array.size and not least <= array.min() <= array.max() < len(self._titles):
+                raise ValueError(f"{name}: item ids outside {least}..{len(self._titles) - 1}")
+
+    def _worker(self, **order: Any) -> WorkerProcess:
+        """The process, started if need be, after one order that all others depend on."""
+        if self._process is None:
+            self._process = WorkerProcess(self._folder / "worker.log")
+        common = {
+            "config": dataclasses.asdict(self._config),
+            "seed": self._seed,
+            "data_folder": str(self._data_folder),
+            "model_folder": str(self._model_folder),
+        }
+        self._loaded = self._process.ask({**common, **order})[0]
+        return self._process
+
+    def _open(self) -> None:
+        """Trains and calibrates what is not there yet, then opens the store."""
+        config = self._config
+        if not config.model and not self._is_trained():
+            self._worker(do="train", recipe=self._recipe())
+        asked = [config.pad_token, self._template.digest(), config.mode, config.normalise]
+        how = [config.dtype, config.device, config.batch_size]
+        self._fingerprint = model_files.fingerprint(self._model_folder)
+        context = store.digest([self._fingerprint, asked, how])
+        rule = [config.none_rule, config.none_quantile, config.embedded.holdout, self._seed, self._data_files]
+        self._calibrate(store.digest([context, self._titles, rule]))
+        self._store = LabelStore(
+            self._folder / "shards", context, self._titles, self._template, config.shard_size
+        )
+
+    def _recipe(self) -> str:
+        """Digest of all that fixes the embedded model."""
+        parts = [dataclasses.asdict(self._config.embedded), self._template.digest(), self._seed]
+        return store.digest([parts, self._data_files])
+
+    def _is_trained(self) -> bool:
+        """Whether the embedded model is there, unaltered and of the configured recipe."""
+        manifest = _intact(self._model_folder, "the model is trained again")
+        return manifest.get("recipe") == self._recipe()
+
+    def _calibrate(self, key: str) -> None:
+        """Reads the calibration of this key; has it made where it is not there."""
+        folder = self._folder / "calibration"
+        manifest = _intact(folder, "the model is calibrated again")
+        if manifest.get("key") != key:
+            self._worker(do="load", calibrate=key, calibration_folder=str(folder))
+            manifest = store.verify(folder)
+        self._calibration = {**manifest, **store.read_arrays(folder / "arrays.npz")}
+
+    def _compute(self, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> Iterator[Batch]:
+        """Has the worker score batches, each histories [n, L] and candidates [n, K]."""
+        if self._process is None or self._loaded.get("did") != "load":
+            self._worker(do="load", calibrate=None, plain=self._calibration["plain"])
+        orders = [({"do": "score"}, {"histories": h, "candidates": c}) for h, c in parts]
+        for header, arrays in self._process.ask_all(orders):
+            yield Batch(arrays["scores"], header["tokens"], header["seconds"])
+
+
+def _intact(folder: Path, consequence: str) -> dict[str, Any]:
+    """The manifest of a complete, unaltered folder; else an empty one, with a warning where it is altered."""
+    try:
+        return store.verify(folder) if store.read_manifest(folder) else {}
+    except InputError as error:
+        warnings.warn(f"{error}; {consequence}", stacklevel=5)
+        return {}

@@ -1,0 +1,76 @@
+"""Where a model's files are, and their fingerprint; no torch, so that a complete store needs none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ialp_jax import store
+from ialp_jax.errors import InputError
+
+_WANTED = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
+_DUPLICATES = ("consolidated*", "original/*")  # the publisher's own format beside the Hugging Face one
+
+
+def resolve(model: str, revision: str) -> Path:
+    """The folder of a model: the given folder, or the local snapshot of a hub id, downloaded if need be.
+
+    Raises:
+      InputError: no such folder and no such model on the hub, or the hub is out of reach.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if revision:
+            raise InputError(f"--config.llm.revision={revision}: {folder} is a folder and has no revisions")
+        return folder
+    if folder.exists() or model.startswith(("/", ".", "~")) or model.count("/") > 1:
+        raise InputError(f"--config.llm.model={model}: no such folder")
+    return _download(model, revision)
+
+
+def _download(model: str, revision: str) -> Path:
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                model,
+                revision=revision or None,
+                allow_patterns=list(_WANTED),
+                ignore_patterns=list(_DUPLICATES),
+            )
+        )
+    except errors.HFValidationError:
+        raise InputError(f"--config.llm.model={model}: neither a folder nor a hub id") from None
+    except errors.RevisionNotFoundError:
+        raise InputError(f"--config.llm.revision={revision}: {model} has no such revision") from None
+    except errors.GatedRepoError:
+        raise InputError(
+            f"--config.llm.model={model}: the hub asks for access; accept its terms and run 'hf auth login'"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise InputError(f"--config.llm.model={model}: neither a folder nor a model on the hub") from None
+    except Exception as error:  # what a broken connection raises differs between the hub client's versions
+        raise InputError(
+            f"--config.llm.model={model}: not a folder here, and the hub is out of reach or offline "
+            f"({type(error).__name__}); give a folder, or download the model while there is a network"
+        ) from None
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 over names and contents of a model's files: weights, configuration, tokenizer.
+
+    Raises:
+      InputError: the folder has no configuration or no weights in safetensors.
+    """
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder}: not a model folder, it has no config.json")
+    if not any(folder.glob("*.safetensors")):
+        raise InputError(f"{folder}: no weights in safetensors, the one format that is read")
+    files = sorted(
+        path
+        for pattern in _WANTED
+        for path in folder.glob(pattern)
+        if path.name != store.MANIFEST and not any(path.match(other) for other in _DUPLICATES)
+    )
+    return store.digest({path.name: store.file_digest(path) for path in files})

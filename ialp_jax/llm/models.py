@@ -1,0 +1,158 @@
+"""Loading a causal language model and asking it for scores; torch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+import transformers
+
+from ialp_jax.errors import InputError
+from ialp_jax.llm import scoring
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.prompts import Template
+from ialp_jax.llm.tokens import TitleTokens, tokenise
+
+MAX_TOKENS = 4096  # of a prompt: within the sliding window of Mistral 7B v0.1, far beyond what L items need
+TOGETHER = 50  # titles per row where the history is empty
+# What from_pretrained raises for files that are missing, broken or of another kind.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    RuntimeError,
+    ImportError,
+    safetensors.SafetensorError,
+)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def load_tokenizer(folder: Path, pad_token: str) -> Any:
+    """The tokenizer of a folder, with a padding token.
+
+    Raises:
+      InputError: unreadable; or no padding token, or one that is not in the vocabulary.
+    """
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except _UNREADABLE as error:
+        raise InputError(f"{folder}: its tokenizer cannot be read ({_first_line(error)})") from None
+    if pad_token:
+        if pad_token not in tokenizer.get_vocab():
+            raise InputError(f"--config.llm.pad_token={pad_token}: not in the vocabulary of {folder}")
+        tokenizer.pad_token = pad_token
+    if tokenizer.pad_token is None:
+        proposal = tokenizer.eos_token or tokenizer.unk_token or "one of its tokens"
+        raise InputError(f"{folder}: its tokenizer has no pad token; set --config.llm.pad_token={proposal}")
+    return tokenizer
+
+
+def load_model(folder: Path, device: str, dtype: str) -> Any:
+    """The model of a folder, from safetensors alone, without any code of its own.
+
+    Args:
+      folder: in the Hugging Face format.
+      device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<number>``.
+      dtype: ``auto`` (bfloat16 on a GPU, float32 elsewhere), ``float32`` or ``bfloat16``.
+
+    Raises:
+      InputError: unreadable, not a causal language model, weights missing, or no such device.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"--config.llm.device={device}: torch sees no GPU; use auto or cpu")
+    if dtype == "auto":
+        dtype = "float32" if device == "cpu" else "bfloat16"
+    try:
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+        model = model.to(device)
+    except torch.OutOfMemoryError:
+        raise InputError(f"{folder}: the model does not fit into the memory of {device}") from None
+    except _UNREADABLE as error:
+        raise InputError(f"{folder}: not a readable causal language model ({_first_line(error)})") from None
+    if report["missing_keys"]:
+        raise InputError(f"{folder}: weights are missing, {sorted(report['missing_keys'])[0]} among them")
+    return model.eval()
+
+
+class Scorer:
+    """A loaded model that scores titles of one catalogue."""
+
+    def __init__(self, folder: Path, titles: Sequence[str], template: Template, config: LLMConfig) -> None:
+        """Loads model and tokenizer, tokenises the N + 1 titles. Raises InputError as the loaders do."""
+        tokenizer = load_tokenizer(folder, config.pad_token)
+        self.model = load_model(folder, config.device, config.dtype)
+        longest = getattr(self.model.config, "max_position_embeddings", None) or MAX_TOKENS
+        self._limit = min(longest, MAX_TOKENS)
+        self._padding = tokenizer.pad_token_id
+        self._normalise, self._batch_size = config.normalise, config.batch_size
+        self.tokens: TitleTokens = tokenise(tokenizer, titles, template, self._limit)
+        self.plain = False
+
+    def check(self, histories: np.ndarray, candidates: np.ndarray) -> None:
+        """Falls back to one sequence at a time, with a warning, where the model disregards our masks.
+
+        Compares the two ways on a few prompts: histories int32 [P, L], candidates int32 [P, K].
+        """
+        fast = self.score(histories, candidates)[0]
+        self.plain = True
+        plain = self.score(histories, candidates)[0]
+        rough = self.model.dtype == torch.bfloat16
+        self.plain = not np.allclose(fast, plain, rtol=0.05 if rough else 1e-3, atol=0.5 if rough else 1e-3)
+        if self.plain:
+            name = type(self.model).__name__
+            warnings.warn(f"{name} takes no mask per token; titles are scored one by one", stacklevel=2)
+
+    def score(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, int]:
+        """Scores float32 [P, K], summed or mean log-probabilities as configured, and the tokens spent.
+
+        Args:
+          histories: int32 [P, L], left-padded with 0.
+          candidates: int32 [P, K].
+
+        Raises:
+          InputError: out of memory.
+        """
+        way = scoring.score_plainly if self.plain else scoring.score
+        try:
+            scores, spent = way(
+                self.model,
+                self.tokens,
+                histories,
+                candidates,
+                padding=self._padding,
+                limit=self._limit,
+                batch_size=self._batch_size,
+            )
+        except torch.OutOfMemoryError:
+            raise InputError(
+                f"--config.llm.batch_size={self._batch_size}: out of memory; use a smaller one"
+            ) from None
+        if self._normalise == "mean":
+            scores = (scores / self.tokens.lengths()[candidates]).astype(np.float32)
+        return scores, spent
+
+    def unconditional(self) -> np.ndarray:
+        """Scores of all titles after an empty history, float32 [N + 1]; 0 for padding."""
+        items = np.arange(1, len(self.tokens.offsets) - 1, dtype=np.int32)
+        rows = np.resize(items, (-(-len(items) // TOGETHER), TOGETHER))
+        scores, _ = self.score(np.zeros((len(rows), 1), np.int32), rows)
+        return np.concatenate([[0.0], scores.ravel()[: len(items)]]).astype(np.float32)

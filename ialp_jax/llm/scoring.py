@@ -1,0 +1,105 @@
+"""Log-likelihood of candidate titles after a history, through any causal language model.
+
+log p(title | history) = sum_j log p(token_j | history, token_<j), over the tokens of the candidate's line,
+its line end included.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ialp_jax.llm import tokens as rows_of
+from ialp_jax.llm.tokens import Rows, TitleTokens
+
+
+def attention_mask(position: torch.Tensor, segment: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Additive mask [B, 1, S, S]: a token sees the history and its own candidate, up to itself.
+
+    Args:
+      position: int64 [B, S].
+      segment: int32 [B, S], 0 history, 1..K candidates, -1 padding.
+      dtype: of the model's activations.
+    """
+    same = segment[:, :, None] == segment[:, None, :]
+    seen = (same | (segment[:, None, :] == 0)) & (position[:, :, None] >= position[:, None, :])
+    mask = torch.zeros(seen.shape, dtype=dtype, device=position.device)
+    return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
+
+
+@torch.inference_mode()
+def score_rows(model: Any, rows: Rows, num_candidates: int) -> np.ndarray:
+    """Summed log-probabilities float32 [B, K] of rows, in one forward pass."""
+    device, dtype = model.device, model.dtype
+    position = torch.from_numpy(rows.position).to(device)
+    segment = torch.from_numpy(rows.segment).to(device)
+    hidden = model.get_decoder()(
+        input_ids=torch.from_numpy(rows.ids).to(device),
+        attention_mask=attention_mask(position, segment, dtype),
+        position_ids=position,
+        use_cache=False,
+    ).last_hidden_state
+    source = torch.from_numpy(rows.source).to(device)
+    slot = torch.from_numpy(rows.slot).to(device)
+    target = torch.from_numpy(rows.target).to(device)
+    # All candidates of a prompt share the output that predicts their first tokens: the head runs once on it.
+    flat = source[:, 0] * rows.ids.shape[1] + source[:, 1]
+    flat, which = torch.unique(flat, return_inverse=True)
+    logits = model.get_output_embeddings()(hidden.flatten(0, 1)[flat]).float()
+    gained = logits[which, target] - torch.logsumexp(logits, dim=-1)[which]
+    scores = torch.zeros(len(rows.ids) * num_candidates, device=device)
+    return scores.index_add_(0, slot, gained).view(-1, num_candidates).cpu().numpy()
+
+
+def score(
+    model: Any,
+    tokens: TitleTokens,
+    histories: np.ndarray,
+    candidates: np.ndarray,
+    *,
+    padding: int,
+    limit: int,
+    batch_size: int,
+) -> tuple[np.ndarray, int]:
+    """Scores P prompts in batches of similar length.
+
+    Returns:
+      Summed log-probabilities float32 [P, K], and the tokens that went through the model.
+    """
+    histories = rows_of.cut_histories(tokens, histories, candidates, limit)
+    lengths = rows_of.prompt_lengths(tokens, histories, candidates)
+    order = np.argsort(-lengths, kind="stable")  # longest first: a lack of memory shows at once
+    scores = np.empty(candidates.shape, np.float32)
+    for start in range(0, len(order), batch_size):
+        part = order[start : start + batch_size]
+        rows = rows_of.build_rows(tokens, histories[part], candidates[part], padding)
+        scores[part] = score_rows(model, rows, candidates.shape[1])
+    return scores, int(lengths.sum())
+
+
+@torch.inference_mode()
+def score_plainly(
+    model: Any,
+    tokens: TitleTokens,
+    histories: np.ndarray,
+    candidates: np.ndarray,
+    *,
+    padding: int,
+    limit: int,
+    batch_size: int,
+) -> tuple[np.ndarray, int]:
+    """The same as `score`, by one whole sequence per candidate, one at a time: slow, and plainly right."""
+    del padding, batch_size  # there is neither
+    histories = rows_of.cut_histories(tokens, histories, candidates, limit)
+    scores, spent = np.zeros(candidates.shape, np.float32), 0
+    for p, k in np.ndindex(*candidates.shape):
+        before = np.concatenate([tokens.prefix, *(tokens.of(item) for item in histories[p])])
+        title = tokens.of(candidates[p, k])
+        sequence = torch.from_numpy(np.concatenate([before, title])).to(model.device)
+        logits = model(input_ids=sequence[None], use_cache=False).logits[0].float()
+        predicted = torch.log_softmax(logits[len(before) - 1 : -1], dim=-1)
+        scores[p, k] = predicted.gather(1, sequence[len(before) :, None]).sum().item()
+        spent += len(sequence)
+    return scores, spent

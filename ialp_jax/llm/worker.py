@@ -1,0 +1,173 @@
+"""The process that alone loads torch: ``python -m ialp_jax.llm.worker``, started by `ialp_jax.llm.client`.
+
+It reads frames (`ialp_jax.llm.protocol`) from its standard input and answers on its standard output:
+
+- ``train``: trains the embedded model on the offline users and saves it;
+- ``load``: loads the model, and where asked to writes the calibration (scores after an empty history,
+  threshold of ``none``) beside the labels;
+- ``score``: histories [n, L] and candidates [n, K] to scores [n, K].
+
+An answer with ``error`` is one line for the user. The process ends as soon as its input closes, so it
+never outlives its client, whatever it is busy with. JAX must not enter it: both would fight for the cores.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from ialp_jax import store
+from ialp_jax.data.files import load_dataset
+from ialp_jax.errors import InputError
+from ialp_jax.llm import none_rule, prompts, protocol
+from ialp_jax.llm.config import EmbeddedConfig, LLMConfig
+from ialp_jax.llm.corpus import split_offline
+
+if TYPE_CHECKING:
+    from ialp_jax.llm.models import Scorer
+    from ialp_jax.types import Dataset
+
+Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
+NUM_CHECKED = 2  # prompts on which the fast way of scoring is compared with the plain one
+
+
+class Worker:
+    """What the process knows between orders."""
+
+    def __init__(self) -> None:
+        self._scorer: Scorer | None = None
+
+    def answer(self, order: dict[str, Any], arrays: dict[str, np.ndarray]) -> Answer:
+        """Carries out one order. Raises InputError where the user can mend what is wrong."""
+        if order["do"] == "score":
+            return self._score(**arrays)
+        _import_torch()
+        config = LLMConfig(**{**order["config"], "embedded": EmbeddedConfig(**order["config"]["embedded"])})
+        if config.threads:
+            sys.modules["torch"].set_num_threads(config.threads)
+        dataset = load_dataset(Path(order["data_folder"]))
+        if order["do"] == "train":
+            _train(dataset, config, order)
+            return {"did": "train"}, {}
+        return self._load(dataset, config, order), {}
+
+    def _load(self, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
+        from ialp_jax.llm.models import Scorer
+
+        template = prompts.choose(config.template, embedded=not config.model)
+        self._scorer = Scorer(Path(order["model_folder"]), dataset.catalogue.titles, template, config)
+        if order["calibrate"]:
+            _calibrate(self._scorer, dataset, config, order)
+        else:
+            self._scorer.plain = order["plain"]
+        return {"did": "load"}
+
+    def _score(self, histories: np.ndarray, candidates: np.ndarray) -> Answer:
+        started = time.monotonic()
+        scores, tokens = self._scorer.score(histories, candidates)
+        return {"tokens": tokens, "seconds": time.monotonic() - started}, {"scores": scores}
+
+
+def _import_torch() -> None:
+    try:
+        import torch  # noqa: F401
+        import transformers
+    except ImportError as error:
+        missing = error.name or "torch"
+        raise InputError(
+            f"the label stage needs {missing}, which cannot be imported; "
+            "run python -m pip install -r requirements.txt"
+        ) from None
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def _train(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
+    """Trains the embedded model and seals its folder with the recipe and the training log."""
+    from tqdm import tqdm
+
+    from ialp_jax.llm import embedded
+
+    template = prompts.choose(config.template, embedded=True)
+    folder = Path(order["model_folder"])
+    with tqdm(total=config.embedded.steps, desc="train the embedded Mistral", unit="step") as bar:
+
+        def progress(step: int, loss: float) -> None:
+            if step % 20 == 0 or step == config.embedded.steps:
+                bar.set_postfix(loss=f"{loss:.2f}", refresh=False)
+                bar.update(step - bar.n)
+
+        log = embedded.train(folder, dataset, template, config.embedded, order["seed"], progress)
+    store.seal(folder, {"recipe": order["recipe"], "training": log})
+
+
+def _calibrate(scorer: Scorer, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
+    """Writes the calibration: ``unconditional`` float32 [N + 1], the threshold, and what it keeps."""
+    _, held_out = split_offline(dataset, config.embedded.holdout, order["seed"])
+    trial = none_rule.draw_trial(dataset, held_out, order["seed"])
+    scorer.check(trial.histories[:NUM_CHECKED], trial.candidates[:NUM_CHECKED])
+    unconditional = scorer.unconditional()
+    scores, _ = scorer.score(trial.histories, trial.candidates)
+    gains = scores - unconditional[trial.candidates]
+    limit = none_rule.threshold(gains[:, 0], gains[:, 1], config.none_rule, config.none_quantile)
+    kept = gains >= (-np.inf if limit is None else limit)
+    manifest = {
+        "key": order["calibrate"],
+        "threshold": limit,
+        "calibration_prompts": len(gains),
+        "plain": scorer.plain,
+        "device": str(scorer.model.device),
+        "dtype": str(scorer.model.dtype).removeprefix("torch."),
+    }
+    if len(kept):
+        manifest["own_kept"], manifest["random_kept"] = kept.mean(0).tolist()
+        manifest["own_above_random"] = float((scores[:, 0] > scores[:, 1]).mean())
+    store.save(Path(order["calibration_folder"]), {"unconditional": unconditional}, manifest)
+
+
+def serve(orders: queue.Queue, reply: BinaryIO, log: Path) -> None:
+    """Answers orders for ever; an unforeseen failure leaves its traceback in ``log``."""
+    worker = Worker()
+    while True:
+        order, arrays = orders.get()
+        try:
+            header, results = worker.answer(order, arrays)
+        except InputError as error:
+            header, results = {"error": str(error)}, {}
+        except Exception as error:  # whatever it is, the client must hear of it in one line
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text(traceback.format_exc(), encoding="utf-8")
+            what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+            header, results = {"error": f"the LLM worker failed: {what}; see {log}"}, {}
+        protocol.send(reply, header, **results)
+
+
+def _listen(stream: BinaryIO, orders: queue.Queue) -> None:
+    """Passes frames on; when the client goes, the process goes, even in the middle of its work."""
+    while (frame := protocol.receive(stream)) is not None:
+        orders.put(frame)
+    os._exit(0)
+
+
+def main() -> None:
+    """Runs the worker on its standard streams; the one argument is the file for tracebacks."""
+    reply = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with frames
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the client decides
+    sys.modules["jax"] = None  # importing it raises
+    orders: queue.Queue = queue.Queue()
+    threading.Thread(target=_listen, args=(sys.stdin.buffer, orders), daemon=True).start()
+    serve(orders, reply, Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""State encoder and heads, as pure functions over parameter trees."""

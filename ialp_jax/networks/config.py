@@ -1,0 +1,32 @@
+"""Size of the networks."""
+
+import dataclasses
+
+from ialp_jax.errors import InputError
+
+
+@dataclasses.dataclass
+class NetworkConfig:
+    """The state encoder, the same for every agent.
+
+    Attributes:
+      width: D.
+      blocks: Transformer blocks of SASRec.
+      heads: attention heads; divides ``width``.
+      dropout: rate while training the supervised SASRec; agents that learn by reward use none.
+    """
+
+    width: int = 64
+    blocks: int = 2
+    heads: int = 2
+    dropout: float = 0.2
+
+    def check(self) -> None:
+        """Raises InputError for settings that cannot work."""
+        if min(self.width, self.blocks, self.heads) < 1 or self.width % self.heads:
+            raise InputError(
+                f"--config.network.heads={self.heads} must divide --config.network.width={self.width}, "
+                "and both and .blocks be at least 1"
+            )
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"--config.network.dropout={self.dropout} must be in [0, 1)")

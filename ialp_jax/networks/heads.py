@@ -1,0 +1,139 @@
+"""What agents put on top of the state: actor, critic and Q heads, and the networks made of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ialp_jax.networks.config import NetworkConfig
+from ialp_jax.networks.sasrec import SASRec
+from ialp_jax.types import Array
+
+MASKED = -1e9  # finite, so that a masked logit times a zero probability stays zero
+
+
+def mask_shown(values: Array, shown: Array) -> Array:
+    """Sets the logits or Q values of items that must not be shown again to ``MASKED``.
+
+    Args:
+      values: float32 [..., N].
+      shown: int32 [..., any], item ids, 0 ignored; the same leading axes.
+
+    Returns:
+      float32 [..., N].
+    """
+
+    def one(row: Array, ids: Array) -> Array:
+        places = jnp.where(ids > 0, ids - 1, row.shape[0])
+        return row.at[places].set(MASKED, mode="drop")
+
+    for _ in range(values.ndim - 1):
+        one = jax.vmap(one)
+    return one(values, shown)
+
+
+class ItemHead(nn.Module):
+    """One number per item: a projected state against the item table, plus an item bias."""
+
+    num_items: int
+
+    @nn.compact
+    def __call__(self, state: Array, table: Array) -> Array:
+        """Maps state [..., D] and table [N, D] to [..., N]."""
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.num_items,))
+        return nn.Dense(table.shape[-1])(state) @ table.T + bias
+
+
+class ValueHead(nn.Module):
+    """The value of a state."""
+
+    @nn.compact
+    def __call__(self, state: Array) -> Array:
+        """Maps [..., D] to [...]."""
+        hidden = nn.relu(nn.Dense(state.shape[-1])(state))
+        return nn.Dense(1)(hidden)[..., 0]
+
+
+class ActorCriticOutput(NamedTuple):
+    """What `ActorCritic` says of a state.
+
+    Attributes:
+      logits: float32 [..., N], of the policy, unmasked.
+      value: float32 [...], V.
+      preference: float32 [..., N], uncentred advantages, see `centred_q`.
+    """
+
+    logits: Array
+    value: Array
+    preference: Array
+
+
+class ActorCritic(nn.Module):
+    """SASRec with an actor and a duelling critic on top; what a caller leaves unused is not computed."""
+
+    num_items: int
+    length: int
+    config: NetworkConfig
+
+    def setup(self) -> None:
+        self.encoder = SASRec(self.num_items, self.length, self.config)
+        self.actor = ItemHead(self.num_items)
+        self.critic = ValueHead()
+        self.advantage = ItemHead(self.num_items)
+
+    def __call__(self, history: Array) -> ActorCriticOutput:
+        """Maps int32 [..., L] to `ActorCriticOutput`."""
+        state, table = self.encoder(history), self.encoder.table()
+        return ActorCriticOutput(self.actor(state, table), self.critic(state), self.advantage(state, table))
+
+
+class QNetwork(nn.Module):
+    """SASRec with a duelling Q head, Q = V + A - mean A (Wang et al., ICML 2016, eq. 9)."""
+
+    num_items: int
+    length: int
+    config: NetworkConfig
+
+    @nn.compact
+    def __call__(self, history: Array) -> Array:
+        """Maps int32 [..., L] to Q values [..., N]."""
+        encoder = SASRec(self.num_items, self.length, self.config)
+        state = encoder(history)
+        advantage = ItemHead(self.num_items)(state, encoder.table())
+        return ValueHead()(state)[..., None] + advantage - advantage.mean(-1, keepdims=True)
+
+
+class Recommender(nn.Module):
+    """SASRec with one score per item, for supervised training on next items."""
+
+    num_items: int
+    length: int
+    config: NetworkConfig
+
+    @nn.compact
+    def __call__(self, history: Array, last_only: bool = True, deterministic: bool = True) -> Array:
+        """Maps int32 [..., L] to scores [..., N] (or [..., L, N] without ``last_only``)."""
+        encoder = SASRec(self.num_items, self.length, self.config)
+        state = encoder(history, last_only=last_only, deterministic=deterministic)
+        return ItemHead(self.num_items)(state, encoder.table())
+
+
+def centred_q(output: ActorCriticOutput, shown: Array) -> Array:
+    """Q values whose mean under the policy is the value: Q = V + A - sum_b pi(b) A(b).
+
+    The duelling form of Wang et al. (ICML 2016, eq. 9) with the policy in place of the uniform
+    distribution. So Q-learning before deployment and value learning after it train one critic.
+
+    Args:
+      output: of `ActorCritic`, leading axes [...].
+      shown: int32 [..., any], items that may not be recommended.
+
+    Returns:
+      float32 [..., N]; shown items have ``MASKED``.
+    """
+    policy = jax.nn.softmax(mask_shown(output.logits, shown))
+    mean = jnp.sum(policy * output.preference, -1, keepdims=True)
+    return mask_shown(output.value[..., None] + output.preference - mean, shown)

@@ -1,0 +1,160 @@
+"""The simulated user as a gymnax environment.
+
+One environment is one user's session; ``jax.vmap`` over keys and states runs thousands in parallel.
+All arrays of a world are in the parameters and all dynamics in the state, so one compiled program
+serves every split of users and every setting of patience.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import struct
+from gymnax.environments import environment, spaces
+
+from ialp_jax.simulator.user_model import like_probability
+from ialp_jax.types import Array, Key, Observation, UserModel
+
+
+@struct.dataclass(kw_only=True)
+class SessionParams(environment.EnvParams):
+    """A world, restricted to the users that sessions are drawn from.
+
+    Attributes:
+      user_model: like probabilities of U users and N items.
+      start_histories: int32 [U, L], left-padded.
+      users: int32 [M], ids (rows of ``start_histories``) that sessions are drawn from.
+      patience, dislike_cost, recovery: float scalars, see ``SimulatorConfig``.
+      max_steps_in_episode: H; static, for it is a shape.
+    """
+
+    user_model: UserModel
+    start_histories: Array
+    users: Array
+    patience: Array
+    dislike_cost: Array
+    recovery: Array
+    max_steps_in_episode: int = struct.field(pytree_node=False, default=50)
+
+
+@struct.dataclass
+class SessionState(environment.EnvState):
+    """One session.
+
+    Attributes:
+      time: int32 [], steps taken.
+      user: int32 [].
+      history: int32 [L], liked items, oldest first, left-padded.
+      shown: int32 [L + H], the starting history, then the recommended items.
+      patience: float32 []; the user leaves at 0.
+    """
+
+    user: Array
+    history: Array
+    shown: Array
+    patience: Array
+
+
+class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
+    """A user who is recommended one item per step, likes it or not, and may lose patience.
+
+    - **Observation**: `Observation(history [L], shown [L + H])`.
+    - **Action**: int in 0..N-1; action a recommends item a + 1.
+    - **Response**: the user likes the item with the user model's probability. An item that stands in
+      ``shown`` (also in the starting history) is never liked again.
+    - **Reward**: 1 for a like, 0 otherwise.
+    - **History**: a liked item enters it on the right.
+    - **Patience**: falls by ``dislike_cost`` without a like, rises by ``recovery`` with one, up to its
+      starting value.
+    - **Terminated**: patience is gone. **Truncated**: H steps were taken and the user has not left; the
+      two are never both true.
+    - **info**: ``like`` (bool), ``user`` (int32), besides gymnax's ``terminated``, ``truncated`` and
+      ``final_observation`` (the true last observation, before the automatic reset).
+    """
+
+    def reset_env(self, key: Key, params: SessionParams) -> tuple[Observation, SessionState]:
+        """Starts the session of a user drawn uniformly from ``params.users``."""
+        user = params.users[jax.random.randint(key, (), 0, params.users.shape[0])]
+        return self.start(user, params)
+
+    def start(self, user: Array, params: SessionParams) -> tuple[Observation, SessionState]:
+        """Starts the session of a given user."""
+        history = params.start_histories[user]
+        shown = jnp.pad(history, (0, params.max_steps_in_episode))
+        state = SessionState(
+            time=jnp.int32(0),
+            user=user,
+            history=history,
+            shown=shown,
+            patience=jnp.asarray(params.patience, jnp.float32),
+        )
+        return Observation(history, shown), state
+
+    def step_env(
+        self, key: Key, state: SessionState, action: Array, params: SessionParams
+    ) -> tuple[Observation, SessionState, Array, Array, dict[str, Any]]:
+        """One recommendation; see the class for the rules."""
+        item = jnp.asarray(action, jnp.int32) + 1
+        probability = like_probability(params.user_model, state.user, item)
+        like = (jax.random.uniform(key) < probability) & ~jnp.any(state.shown == item)
+        state = respond(state, item, like, params)
+        info = {"like": like, "user": state.user}
+        terminated = self.is_terminated(state, params)
+        return Observation(state.history, state.shown), state, like.astype(jnp.float32), terminated, info
+
+    def is_terminated(self, state: SessionState, params: SessionParams) -> Array:
+        """Whether the user has left."""
+        del params
+        return state.patience <= 0
+
+    def is_truncated(self, state: SessionState, params: SessionParams) -> Array:
+        """Whether the horizon ended the session of a user who was still there."""
+        return (state.time >= params.max_steps_in_episode) & ~self.is_terminated(state, params)
+
+    @property
+    def name(self) -> str:
+        """Environment name."""
+        return "Session-v0"
+
+    def action_space(self, params: SessionParams) -> spaces.Discrete:
+        """One action per item."""
+        return spaces.Discrete(params.user_model.item_bias.shape[0] - 1)
+
+    def observation_space(self, params: SessionParams) -> spaces.Dict:
+        """Item ids, 0 where there is none."""
+        num_items = params.user_model.item_bias.shape[0] - 1
+        length = params.start_histories.shape[1]
+
+        def ids(size: int) -> spaces.Box:
+            return spaces.Box(0, num_items, (size,), jnp.int32)
+
+        return spaces.Dict({"history": ids(length), "shown": ids(length + params.max_steps_in_episode)})
+
+
+def respond(state: SessionState, item: Array, like: Array, params: SessionParams) -> SessionState:
+    """The session after the user's answer to ``item``, wherever that answer comes from.
+
+    The simulator draws it from the user model; an imagined session takes it from the LLM's label.
+
+    Args:
+      state: before the step.
+      item: int32 [], 1..N.
+      like: bool [].
+      params: of the world.
+
+    Returns:
+      The next state; whether the session ended is for ``is_terminated`` and ``is_truncated``.
+    """
+    chex.assert_rank([item, like], 0)
+    length = state.history.shape[0]
+    liked = jnp.concatenate([state.history[1:], item[None]])
+    better = jnp.minimum(state.patience + params.recovery, params.patience)
+    return state.replace(
+        time=state.time + 1,
+        history=jnp.where(like, liked, state.history),
+        shown=state.shown.at[length + state.time].set(item),
+        patience=jnp.where(like, better, state.patience - params.dislike_cost),
+    )

@@ -1,0 +1,47 @@
+"""Which likes fit a user model, which choose it, which judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ialp_jax import keys
+from ialp_jax.simulator.preference import user_scores
+from ialp_jax.types import Histories, UserModel
+
+NEVER, TRAIN, VALIDATION, TEST = 0, 1, 2, 3
+_BLOCK_PAIRS = 4_000_000  # pairs scored at once
+
+
+def roles(histories: Histories, num_items: int, validation: float, test: float, seed: int) -> np.ndarray:
+    """Assigns every (user, item) pair its part in the fit.
+
+    Args:
+      histories: likes of U users.
+      num_items: N.
+      validation: share of the likes for validation.
+      test: share of the likes for the test.
+      seed: same seed, same split.
+
+    Returns:
+      int8 [U, N] (U * N bytes), one of NEVER, TRAIN, VALIDATION, TEST; column a is item a + 1. Every user
+      who has a like keeps at least one for training.
+    """
+    owner = np.repeat(np.arange(histories.num_users), np.diff(histories.offsets))
+    draw = keys.generator(seed, "holdout").random(len(owner))
+    largest = np.zeros(histories.num_users)
+    np.maximum.at(largest, owner, draw)
+    draw[draw == largest[owner]] = 1.0
+    table = np.zeros((histories.num_users, num_items), np.int8)
+    part = np.where(draw < test, TEST, np.where(draw < test + validation, VALIDATION, TRAIN))
+    table[owner, histories.items - 1] = part
+    return table
+
+
+def score_blocks(model: UserModel, table: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yields users [b], their scores of all items float32 [b, N] and their rows of ``table`` [b, N]."""
+    size = max(1, _BLOCK_PAIRS // table.shape[1])
+    for first in range(0, len(table), size):
+        users = np.arange(first, min(first + size, len(table)))
+        yield users, np.asarray(user_scores(model, users)), table[users]

@@ -1,0 +1,105 @@
+"""The user model of a world: fitted to the likes of all users, chosen and calibrated on held-out ones."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from ialp_jax import keys
+from ialp_jax.errors import InputError
+from ialp_jax.simulator.als import chunks, factorise
+from ialp_jax.simulator.calibration import calibrate
+from ialp_jax.simulator.holdout import TEST, TRAIN, VALIDATION, roles
+from ialp_jax.simulator.preference import calibrated, like_logit, like_probability, user_scores
+from ialp_jax.simulator.ranking import ranking_metrics
+from ialp_jax.simulator.user_model_config import UserModelConfig, grid
+from ialp_jax.simulator.validation import validate
+from ialp_jax.types import Dataset, UserModel
+
+__all__ = ["calibrated", "fit", "like_logit", "like_probability", "user_scores"]
+
+
+def _uncalibrated(users: np.ndarray, items: np.ndarray) -> UserModel:
+    """A model whose scores are the products of [U, F] and [N, F]."""
+    knots = np.array([0.0], np.float32)
+    padded = np.concatenate([np.zeros((1, items.shape[1]), np.float32), items])
+    return UserModel(users, padded, np.zeros(len(padded), np.float32), knots, knots)
+
+
+def _select(table: np.ndarray, config: UserModelConfig) -> tuple[UserModel, dict[str, float]]:
+    """Fits every combination of the grid to the training likes; returns the best on validation likes."""
+    user, item = np.nonzero(table == TRAIN)
+    by_user, by_item = chunks(user, item, table.shape[0]), chunks(item, user, table.shape[1])
+    lists = (grid(getattr(config, name), name) for name in ("factors", "regularisation", "confidence"))
+    best, chosen = None, {"validation_auc": -np.inf}
+    for factors, regularisation, confidence in tqdm(list(itertools.product(*lists)), desc="user model"):
+        key = keys.stream(jax.random.key(config.seed), "init", int(factors))
+        fitted = factorise(
+            key,
+            by_user,
+            by_item,
+            confidence,
+            regularisation,
+            num_users=table.shape[0],
+            num_items=table.shape[1],
+            factors=int(factors),
+            iterations=config.iterations,
+        )
+        model = _uncalibrated(*(np.asarray(side) for side in fitted))
+        if not all(np.isfinite(side).all() for side in model):
+            continue  # too little regularisation for float32
+        auc = ranking_metrics(model, table, VALIDATION)["auc"]
+        if auc > chosen["validation_auc"]:
+            best = model
+            chosen = {
+                "factors": factors,
+                "regularisation": regularisation,
+                "confidence": confidence,
+                "validation_auc": auc,
+            }
+    if best is None:
+        raise InputError(
+            "--config.simulator.user_model.regularisation: no setting gives finite factors; raise it"
+        )
+    return best, chosen
+
+
+def fit(
+    dataset: Dataset, config: UserModelConfig
+) -> tuple[UserModel, dict[str, float], dict[str, np.ndarray]]:
+    """Fits, chooses, calibrates and judges the user model of a world.
+
+    Args:
+      dataset: U users, N items; all users' likes are used, for the user model is the world.
+      config: family, grid and shares.
+
+    Returns:
+      The model (NumPy arrays), metrics and arrays of ``validation.validate``; for a fitted family the
+      metrics also hold the chosen ``factors``, ``regularisation``, ``confidence``, and ``validation_auc``.
+
+    Raises:
+      InputError: the truth is asked for and not known, or the data is too small to hold likes out.
+    """
+    config.check()
+    num_items = dataset.catalogue.num_items
+    table = roles(dataset.histories, num_items, config.validation, config.test, config.seed)
+    for role, name in ((VALIDATION, "validation"), (TEST, "test")):
+        if not np.any(table == role):
+            raise InputError(
+                f"--config.simulator.user_model.{name}: no like of {dataset.name} falls to it; enlarge it"
+            )
+    if config.family == "truth":
+        if dataset.truth is None:
+            raise InputError(
+                f"--config.simulator.user_model.family=truth: {dataset.name} is real data, its truth is not "
+                "known; use implicit_mf"
+            )
+        return dataset.truth, *validate(dataset.truth, table, base_rate=None)
+    model, chosen = _select(table, config)
+    weight = config.base_rate * np.sum(table > 0) / np.sum(table == VALIDATION)
+    model = calibrate(model, table, VALIDATION, config.knots, weight)
+    metrics, arrays = validate(model, table, config.base_rate)
+    return model, metrics | chosen, arrays

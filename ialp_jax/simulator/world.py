@@ -1,0 +1,51 @@
+"""A world: a data set together with the simulated users fitted to it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ialp_jax.data.splits import start_histories
+from ialp_jax.simulator.config import SimulatorConfig
+from ialp_jax.simulator.environment import SessionEnvironment, SessionParams
+from ialp_jax.types import Dataset, UserModel
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """What agents are trained and evaluated in.
+
+    Attributes:
+      env: the same for every split.
+      params: for all U users; `of` restricts it.
+      dataset: behind it.
+    """
+
+    env: SessionEnvironment
+    params: SessionParams
+    dataset: Dataset
+
+    def of(self, split: int) -> SessionParams:
+        """Parameters whose sessions are those of one split's users (OFFLINE, ONLINE, ...)."""
+        return self.params.replace(users=jnp.asarray(self.dataset.users(split)))
+
+
+def build(dataset: Dataset, user_model: UserModel, config: SimulatorConfig) -> World:
+    """Puts a data set, a fitted user model and the session dynamics together."""
+    starts = np.zeros((dataset.num_users, config.history_length), np.int32)
+    starts[:, config.history_length - config.start_length :] = start_histories(
+        dataset.histories, config.start_length
+    )
+    params = SessionParams(
+        user_model=jax.tree.map(jnp.asarray, user_model),
+        start_histories=jnp.asarray(starts),
+        users=jnp.arange(dataset.num_users, dtype=jnp.int32),
+        patience=jnp.float32(config.patience),
+        dislike_cost=jnp.float32(config.dislike_cost),
+        recovery=jnp.float32(config.recovery),
+        max_steps_in_episode=config.horizon,
+    )
+    return World(SessionEnvironment(), params, dataset)

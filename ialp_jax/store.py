@@ -1,0 +1,128 @@
+"""Folders of arrays with a manifest: written whole or not at all, verified when read.
+
+A store is a folder with ``arrays.npz`` (no pickle), optionally further files, and ``manifest.json``,
+which is written last and holds the sha256 of every file beside it. A folder without a manifest is
+incomplete and counts as absent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ialp_jax.errors import InputError
+
+MANIFEST = "manifest.json"
+
+
+def digest(value: Any) -> str:
+    """sha256 of a JSON-like value, independent of key order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file atomically: readers see the old one or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    partial.write_text(text, encoding="utf-8")
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON atomically, keys sorted."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes one ``.npz`` atomically. Raises TypeError for arrays that would need pickle."""
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.hasobject:
+            raise TypeError(f"array {name!r} holds Python objects; only plain arrays are stored")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Reads an ``.npz`` without pickle. Raises InputError where it is missing or broken."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a readable array file ({error})") from None
+
+
+def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Declares a folder complete: writes its manifest with the sha256 of every file in it."""
+    files = {
+        str(path.relative_to(folder)): file_digest(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST and not path.name.startswith(".")
+    }
+    write_json(folder / MANIFEST, {**manifest, "files": files})
+
+
+def save(folder: Path, arrays: Mapping[str, np.ndarray], manifest: Mapping[str, Any]) -> None:
+    """Replaces ``folder`` by a store with these arrays and this manifest."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    write_arrays(folder / "arrays.npz", arrays)
+    seal(folder, manifest)
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a complete store, or None. Raises InputError where it is not JSON."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not a manifest ({error})") from None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise InputError(f"{path}: not a manifest (no list of files)")
+    return manifest
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """The manifest, after checking every file against its hash. Raises InputError with the bad file."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise InputError(f"{folder}: incomplete, it has no {MANIFEST}; run its stage again")
+    for name, expected in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{path}: missing, though {MANIFEST} lists it; run its stage again")
+        if file_digest(path) != expected:
+            raise InputError(f"{path}: altered or truncated (sha256 differs); run its stage again")
+    return manifest
+
+
+def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays and manifest of a store, verified."""
+    manifest = verify(folder)
+    return read_arrays(folder / "arrays.npz"), manifest

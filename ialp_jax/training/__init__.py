@@ -1,0 +1,1 @@
+"""The loop between agents and users, offline and online."""

@@ -1,0 +1,109 @@
+"""Settings of labelling rounds, pre-training, adaptation and evaluation."""
+
+import dataclasses
+
+from ialp_jax.errors import InputError
+
+UNIT = 1000  # env steps between two looks at the host: the finest grid of evaluation points
+
+
+def _check_positive(section: str, **values: float) -> None:
+    for name, value in values.items():
+        if value <= 0:
+            raise InputError(f"--config.{section}.{name}={value} must be positive")
+
+
+@dataclasses.dataclass
+class LabellingConfig:
+    """Imagined sessions of offline users, labelled by the LLM round by round.
+
+    Attributes:
+      rounds: labelling rounds; the actor learns between them, so that candidates improve.
+      sessions: imagined sessions in parallel; each asks one prompt per step.
+      steps: steps of each session per round; a round asks sessions * steps prompts.
+      candidates: K, items in one prompt.
+    """
+
+    rounds: int = 6
+    sessions: int = 200
+    steps: int = 10
+    candidates: int = 10
+
+    def check(self) -> None:
+        """Raises InputError for settings that cannot work."""
+        _check_positive("labelling", rounds=self.rounds, sessions=self.sessions, steps=self.steps)
+        if self.candidates < 2:
+            raise InputError(f"--config.labelling.candidates={self.candidates} must be at least 2")
+
+
+@dataclasses.dataclass
+class PretrainConfig:
+    """Offline training of iALP, of the control a2c_warm and of the supervised SASRec.
+
+    Attributes:
+      batch_size: transitions (iALP, a2c_warm) or windows (sasrec) per gradient step.
+      learning_rate: of Adam.
+      target_rate: share of the network that enters the target network per gradient step.
+      updates_per_round: gradient steps of iALP after each labelling round, on all rounds so far.
+      warm_updates: gradient steps of a2c_warm on logged next items.
+      sasrec_updates: gradient steps of the supervised SASRec.
+      max_gradient_norm: gradients are clipped to it.
+      evaluations: points of the pre-training curves (return on tuning users).
+    """
+
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    target_rate: float = 0.02
+    updates_per_round: int = 300
+    warm_updates: int = 1500
+    sasrec_updates: int = 1500
+    max_gradient_norm: float = 1.0
+    evaluations: int = 6
+
+    def check(self) -> None:
+        """Raises InputError for settings that cannot work."""
+        _check_positive("pretrain", **dataclasses.asdict(self))
+
+
+@dataclasses.dataclass
+class AdaptConfig:
+    """Online adaptation.
+
+    Attributes:
+      env_steps: total over all users, a multiple of 1,000.
+      agents: comma-separated ids of the agents to run.
+      seeds_by: how seeds share a device: ``vmap``, ``map`` (one after the other) or ``auto``.
+    """
+
+    env_steps: int = 50_000
+    agents: str = "random,popular,oracle,sasrec,dqn,pg,a2c,a2c_warm,ialp,a_ialp_ft,a_ialp_ap"
+    seeds_by: str = "auto"
+
+    def check(self) -> None:
+        """Raises InputError for settings that cannot work."""
+        if self.env_steps < UNIT or self.env_steps % UNIT:
+            raise InputError(f"--config.adapt.env_steps={self.env_steps} must be a multiple of {UNIT}")
+        if self.seeds_by not in ("auto", "vmap", "map"):
+            raise InputError(f"--config.adapt.seeds_by={self.seeds_by!r} must be auto, vmap or map")
+
+
+@dataclasses.dataclass
+class EvaluationConfig:
+    """How policies are measured.
+
+    Attributes:
+      episodes: sessions of evaluation users at each point, the same ones for every agent and seed.
+      points: evaluation points, about; the early ones are fixed at 0, 1, 2, 3, 5, 7, 10, 15, 20 thousand
+        env steps, the rest evenly spaced after them.
+      greedy: evaluate the mode of each policy instead of the policy as it acts.
+    """
+
+    episodes: int = 256
+    points: int = 16
+    greedy: bool = False
+
+    def check(self) -> None:
+        """Raises InputError for settings that cannot work."""
+        _check_positive("evaluation", episodes=self.episodes)
+        if self.points < 2:
+            raise InputError(f"--config.evaluation.points={self.points} must be at least 2")

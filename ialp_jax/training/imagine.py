@@ -1,0 +1,195 @@
+"""Imagined sessions: offline users, met by the current actor, answered by labels.
+
+The actor proposes K candidates per step, a label says which of them the user would take, or none. The
+label decides the action, its reward and the next history; patience and horizon are the simulator's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ialp_jax.agents.base import Params
+from ialp_jax.agents.sampling import candidates as draw_candidates
+from ialp_jax.keys import stream
+from ialp_jax.networks.heads import ActorCritic, mask_shown
+from ialp_jax.simulator.environment import SessionEnvironment, SessionParams, respond
+from ialp_jax.training.config import LabellingConfig
+from ialp_jax.training.offline import appended
+from ialp_jax.training.rollout import Users, start_users
+from ialp_jax.types import Array, Key, Labels, Observation, Transition
+
+Labeller = Callable[[np.ndarray, np.ndarray], Labels]  # histories [P, L], candidates [P, K] -> Labels
+
+
+def imagined_params(params: SessionParams, windows: np.ndarray) -> SessionParams:
+    """A world whose sessions start from the given histories [W, L] of offline users."""
+    return params.replace(start_histories=jnp.asarray(windows), users=jnp.arange(len(windows)))
+
+
+def start_sessions(
+    env: SessionEnvironment, params: SessionParams, key: Key, config: LabellingConfig
+) -> Users:
+    """The imagined sessions before the first round."""
+    return start_users(env, params, stream(key, "imagine"), config.sessions)
+
+
+def label_round(
+    env: SessionEnvironment,
+    params: SessionParams,
+    network: ActorCritic,
+    actor: Params,
+    users: Users,
+    labeller: Labeller,
+    key: Key,
+    config: LabellingConfig,
+    on_step: Callable[[], None] = lambda: None,
+) -> tuple[Users, dict[str, np.ndarray]]:
+    """One round: ``steps`` steps of all imagined sessions under one actor.
+
+    Args:
+      env, params: of the imagined world.
+      network, actor: who proposes candidates.
+      users: sessions to continue.
+      labeller: answers a whole step's prompts at once.
+      key: consumed.
+      config: sessions, steps, K.
+      on_step: called after each step, for progress.
+
+    Returns:
+      The sessions afterwards, and arrays of P = steps * sessions rows, step by step: the fields of
+      `Labels`, ``shown`` int32 [P, L + H], ``terminated``, ``truncated`` bool [P], ``session`` int32 [P].
+    """
+    rows = []
+    for number in range(config.steps):
+        proposed = np.asarray(
+            propose(network, config.candidates, actor, users.observation, stream(key, "propose", number))
+        )
+        before = jax.tree.map(np.asarray, users.observation)
+        labels = labeller(before.history, proposed)
+        item, liked = chosen_item(labels)
+        users, terminated, truncated = answer(
+            env, params, users, item, liked, labels.choice >= 0, stream(key, "user", number)
+        )
+        rows.append(
+            {
+                **labels._asdict(),
+                "shown": before.shown,
+                "terminated": np.asarray(terminated),
+                "truncated": np.asarray(truncated),
+                "session": np.arange(len(item), dtype=np.int32),
+            }
+        )
+        on_step()
+    return users, {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def propose(network: ActorCritic, count: int, actor: Params, observation: Observation, key: Key) -> Array:
+    """Draws K different items per session from the actor, int32 [B, K], 1..N, none shown before."""
+    logits = mask_shown(network.apply(actor, observation.history).logits, observation.shown)
+    return draw_candidates(key, logits, count) + 1
+
+
+@partial(jax.jit, static_argnums=0)
+def answer(
+    env: SessionEnvironment,
+    params: SessionParams,
+    users: Users,
+    item: Array,
+    liked: Array,
+    valid: Array,
+    key: Key,
+) -> tuple[Users, Array, Array]:
+    """The sessions after the labels; one that ended is followed by a new one, an invalid label by nothing.
+
+    Args:
+      env, params: of the imagined world.
+      users: B sessions.
+      item: int32 [B], 1..N.
+      liked, valid: bool [B].
+      key: draws new sessions.
+
+    Returns:
+      Users [B], terminated bool [B], truncated bool [B].
+    """
+    state = jax.vmap(respond, in_axes=(0, 0, 0, None))(users.state, item, liked, params)
+    terminated = jax.vmap(env.is_terminated, in_axes=(0, None))(state, params) & valid
+    truncated = jax.vmap(env.is_truncated, in_axes=(0, None))(state, params) & valid
+    after = Users(Observation(state.history, state.shown), state)
+    fresh = start_users(env, params, key, item.shape[0])
+
+    def pick(condition: Array, yes: Users, no: Users) -> Users:
+        def leaf(a: Array, b: Array) -> Array:
+            return jnp.where(condition.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+        return jax.tree.map(leaf, yes, no)
+
+    continued = pick(valid, after, users)
+    return pick(terminated | truncated, fresh, continued), terminated, truncated
+
+
+def chosen_item(labels: Labels) -> tuple[np.ndarray, np.ndarray]:
+    """What a label recommends: item int32 [P], and whether it is liked, bool [P].
+
+    Under ``none`` the first sampled candidate stands for what would have been recommended, not liked.
+    """
+    liked = labels.choice > 0
+    column = np.where(liked, labels.choice - 1, 0)
+    item = np.take_along_axis(labels.candidates, column[:, None], 1)[:, 0]
+    return item.astype(np.int32), liked
+
+
+def labelled_transitions(arrays: dict[str, np.ndarray]) -> tuple[Transition, np.ndarray]:
+    """Stored labels as experience.
+
+    Args:
+      arrays: what `label_round` returned, rounds one after the other.
+
+    Returns:
+      Transition [M] of the M valid labels, and their rows in ``arrays``, int64 [M].
+    """
+    rows = np.flatnonzero(arrays["choice"] >= 0)
+    labels = Labels(*(arrays[name][rows] for name in Labels._fields))
+    item, liked = chosen_item(labels)
+    shown, length = arrays["shown"][rows], labels.histories.shape[1]
+    next_shown = shown.copy()
+    next_shown[np.arange(len(rows)), length + (shown[:, length:] > 0).sum(1)] = item
+    next_history = np.where(liked[:, None], appended(labels.histories, item), labels.histories)
+    transitions = Transition(
+        observation=Observation(labels.histories, shown),
+        action=item - 1,
+        reward=liked.astype(np.float32),
+        terminated=arrays["terminated"][rows],
+        truncated=arrays["truncated"][rows],
+        next_observation=Observation(next_history.astype(np.int32), next_shown),
+        extras={},
+    )
+    return transitions, rows
+
+
+def training_data(arrays: dict[str, np.ndarray], total: int) -> tuple[Transition, int]:
+    """Labelled transitions in arrays of fixed size, so that more rounds need no new compilation.
+
+    Args:
+      arrays: of the rounds so far.
+      total: rows of all rounds, at least those of ``arrays``.
+
+    Returns:
+      Transition [total], the valid ones first and zeros behind them, and how many are valid.
+    """
+    transitions, rows = labelled_transitions(arrays)
+
+    def pad(leaf: np.ndarray) -> np.ndarray:
+        return np.pad(leaf, [(0, total - len(rows)), *[(0, 0)] * (leaf.ndim - 1)])
+
+    return jax.tree.map(pad, transitions), len(rows)
+
+
+def rounds_until(arrays: dict[str, np.ndarray], number: int) -> int:
+    """How many valid labels the rounds 0..number gave."""
+    return int(np.sum((arrays["round"] <= number) & (arrays["choice"] >= 0)))

@@ -1,0 +1,203 @@
+"""The nouns of the project. Dimension letters are the same in every docstring.
+
+| U | users of a world   | B | simulated users that run in parallel | P | prompts           |
+| N | items (ids 1..N)   | T | time steps of a rollout              | K | candidates        |
+| L | history length     | S | random seeds                         | D | model width       |
+| M | interactions       | H | horizon of a session                 | F | user model factors |
+
+Item 0 is padding: arrays indexed by item id have N + 1 rows. Action ``a`` in 0..N-1 recommends item
+``a + 1``. A history holds liked items, oldest first, padded on the left with 0.
+
+Everything here is plain data without JAX behind it, so that the LLM worker, which must not load
+JAX, shares these words. Named tuples are JAX pytrees as they stand.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import jax
+
+    Array = jax.Array | np.ndarray
+    Key = jax.Array
+else:
+    Array = Any
+    Key = Any
+
+OFFLINE, ONLINE, TUNING, EVALUATION = 0, 1, 2, 3
+SPLITS = ("offline", "online", "tuning", "evaluation")
+
+
+@dataclasses.dataclass(frozen=True)
+class Catalogue:
+    """The items of a data set.
+
+    Attributes:
+      titles: N + 1 strings, ``titles[0] == ""``.
+      category: int32 [N + 1], index into ``category_names``; 0 is "no category".
+      category_names: names, ``category_names[0] == ""``.
+    """
+
+    titles: tuple[str, ...]
+    category: np.ndarray
+    category_names: tuple[str, ...]
+
+    @property
+    def num_items(self) -> int:
+        """N, without padding."""
+        return len(self.titles) - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Interactions:
+    """What users did, grouped by user, oldest first within a user.
+
+    Attributes:
+      user: int32 [M], 0..U-1, ascending.
+      item: int32 [M], 1..N.
+      like: bool [M]; implicit data has only likes.
+      rating: float32 [M] for explicit data, else None.
+      ordered: whether the order within a user is the order of time. Where it is not, a loader leaves
+        the file's order and readers of histories shuffle.
+    """
+
+    user: np.ndarray
+    item: np.ndarray
+    like: np.ndarray
+    rating: np.ndarray | None = None
+    ordered: bool = True
+
+
+class Histories(NamedTuple):
+    """Liked items of all users, ragged: user u has ``items[offsets[u]:offsets[u + 1]]``.
+
+    Attributes:
+      items: int32 [M].
+      offsets: int64 [U + 1].
+    """
+
+    items: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def num_users(self) -> int:
+        """U."""
+        return len(self.offsets) - 1
+
+    def of(self, user: int) -> np.ndarray:
+        """The likes of one user, int32, oldest first."""
+        return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+
+class UserModel(NamedTuple):
+    """Probability that user u likes item i, as ``sigmoid(interp(score))``.
+
+    ``score = user_factors[u] . item_factors[i] + item_bias[i]`` and the calibration is piecewise linear
+    from score to logit, strictly increasing, constant beyond its ends.
+
+    Attributes:
+      user_factors: float32 [U, F].
+      item_factors: float32 [N + 1, F]; row 0 is padding.
+      item_bias: float32 [N + 1].
+      knot_scores: float32 [C], ascending.
+      knot_logits: float32 [C], ascending.
+    """
+
+    user_factors: Array
+    item_factors: Array
+    item_bias: Array
+    knot_scores: Array
+    knot_logits: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set after cleaning: what every later stage reads.
+
+    Attributes:
+      name: world name.
+      catalogue: N items.
+      interactions: M rows of U users.
+      histories: the likes among them.
+      split: int8 [U], one of OFFLINE, ONLINE, TUNING, EVALUATION.
+      dropped: rows, users and items left out, by reason.
+      truth: the user model that generated the data, where it was generated.
+    """
+
+    name: str
+    catalogue: Catalogue
+    interactions: Interactions
+    histories: Histories
+    split: np.ndarray
+    dropped: dict[str, int]
+    truth: UserModel | None = None
+
+    @property
+    def num_users(self) -> int:
+        """U."""
+        return self.histories.num_users
+
+    def users(self, split: int) -> np.ndarray:
+        """Ids of the users of one split, int32, ascending."""
+        return np.flatnonzero(self.split == split).astype(np.int32)
+
+    def popularity(self) -> np.ndarray:
+        """Likes per item by offline users only, int64 [N + 1]: no other user's taste leaks into it."""
+        owner = np.repeat(np.arange(self.num_users), np.diff(self.histories.offsets))
+        seen = self.histories.items[self.split[owner] == OFFLINE]
+        return np.bincount(seen, minlength=self.catalogue.num_items + 1)
+
+
+class Observation(NamedTuple):
+    """What an agent may see of a user.
+
+    Attributes:
+      history: int32 [L], liked items, oldest first, left-padded with 0.
+      shown: int32 [L + H], items that must not be shown again: the starting history in the first L
+        places, then what this session recommended; 0 where there is none.
+    """
+
+    history: Array
+    shown: Array
+
+
+class Transition(NamedTuple):
+    """One step of experience; leading axes as the holder says.
+
+    Attributes:
+      observation: before the action.
+      action: int32, 0..N-1.
+      reward: float32.
+      terminated: bool, the user left; nothing follows.
+      truncated: bool, the horizon ended; the value of ``next_observation`` still counts.
+      next_observation: the true final observation where the session ended.
+      extras: what the agent's ``act`` returned beside the action (log-probability, ...).
+    """
+
+    observation: Observation
+    action: Array
+    reward: Array
+    terminated: Array
+    truncated: Array
+    next_observation: Observation
+    extras: dict[str, Array]
+
+
+class Labels(NamedTuple):
+    """What the LLM said for P prompts.
+
+    Attributes:
+      histories: int32 [P, L], the state in the prompt.
+      candidates: int32 [P, K], item ids.
+      choice: int32 [P]: -1 invalid, 0 none, k the k-th candidate (1..K).
+      scores: float32 [P, K], the LLM's score of each candidate (log-likelihood of its title, ...).
+    """
+
+    histories: np.ndarray
+    candidates: np.ndarray
+    choice: np.ndarray
+    scores: np.ndarray

@@ -1,0 +1,63 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from diagnostic_worlds import ACTOR_CRITIC, ENV, start_of, world
+
+from ialp_jax.agents.a2c import a2c, with_critic_and_entropy
+from ialp_jax.agents.config import A2CConfig
+from ialp_jax.errors import InputError
+from ialp_jax.networks.heads import mask_shown
+from ialp_jax.training.rollout import collect, start_users
+
+CONFIG = A2CConfig(num_users=3, rollout_length=9, trace=1.0, value_cost=0.4, entropy_cost=0.2)
+AGENT = a2c(CONFIG, ACTOR_CRITIC)
+
+
+def test_losses_by_hand():
+    """With lambda 1 the returns are Monte Carlo to the end of the session or of the rollout."""
+    params = jax.jit(ACTOR_CRITIC.init)(jax.random.key(0), start_of(0).history)
+    state = AGENT.init(jax.random.key(0), start_of(0), jax.tree.map(lambda leaf: 2 * leaf, params))
+
+    def run(state):
+        users = start_users(ENV, world("coin_leaves"), jax.random.key(1), 3)
+        batch = collect(ENV, world("coin_leaves"), AGENT, state, users, jax.random.key(2))[1]
+        after, metrics = AGENT.update(state, batch, jax.random.key(0))
+        seen = batch.observation.history, batch.next_observation.history
+        now, later = (ACTOR_CRITIC.apply(state.params, history) for history in seen)
+        policy = jax.nn.log_softmax(mask_shown(now.logits, batch.observation.shown))
+        return after, metrics, batch, policy, now.value, later.value
+
+    after, metrics, batch, policy, values, beyond = jax.tree.map(np.asarray, jax.jit(run)(state))
+    returns, later = np.zeros((9, 3)), beyond[-1]
+    for t in reversed(range(9)):
+        later = np.where(batch.truncated[t], beyond[t], later)
+        later = batch.reward[t] + CONFIG.discount * np.where(batch.terminated[t], 0.0, later)
+        returns[t] = later
+    chosen = np.take_along_axis(policy, batch.action[..., None], -1)[..., 0]
+    actor = -np.mean((returns - values) * chosen)
+    critic = 0.5 * np.mean((returns - values) ** 2)
+    entropy = -np.mean(np.sum(np.exp(policy) * policy, -1))
+    assert metrics["actor_loss"] == pytest.approx(actor, rel=1e-3)
+    assert metrics["critic_loss"] == pytest.approx(critic, rel=1e-3)
+    assert metrics["entropy"] == pytest.approx(entropy, rel=1e-3)
+    assert metrics["value"] == pytest.approx(values.mean(), rel=1e-3)
+    assert metrics["loss"] == pytest.approx(actor + 0.4 * critic - 0.2 * entropy, rel=1e-3)
+    assert after.env_steps == 27
+
+
+def test_the_entropy_bonus_flattens_and_advantages_are_constants():
+    logits, values = jnp.array([[2.0, 0.0, 0.0]]), jnp.zeros(1)
+
+    def loss(logits, values):
+        return with_critic_and_entropy(CONFIG, jnp.float32(0), values, jnp.ones(1), logits)[0]
+
+    by_logits, by_values = jax.grad(loss, argnums=(0, 1))(logits, values)
+    assert by_logits[0, 0] > 0  # descent lowers the highest logit
+    assert float(by_values[0]) == pytest.approx(-0.4)
+
+
+def test_impossible_settings_are_refused():
+    for changes in ({"trace": 1.1}, {"discount": -0.1}, {"learning_rate": 0.0}, {"num_users": 0}):
+        with pytest.raises(InputError, match=r"--config\.agents\.ft\."):
+            A2CConfig(**changes).check("ft")

@@ -1,0 +1,74 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from ialp_jax.agents import sampling
+from ialp_jax.networks.heads import MASKED
+
+DRAWS = 100_000
+
+
+def rejected(counts, probability):
+    """Whether the counts contradict the probabilities at the 0.1 % level; zero cells must be empty."""
+    assert counts[probability == 0].sum() == 0
+    possible = probability > 0
+    expected = counts.sum() * probability[possible] / probability[possible].sum()
+    return stats.chisquare(counts[possible], expected).pvalue < 1e-3
+
+
+@pytest.mark.parametrize("num_items", [1, 2, 3, 37, 144])
+def test_sample_follows_the_softmax(num_items):
+    logits = np.random.default_rng(num_items).normal(size=num_items).astype(np.float32)
+    logits[1::5] = MASKED
+    rows = jnp.broadcast_to(jnp.asarray(logits + 7.0), (10, DRAWS // 10, num_items))
+    drawn = jax.jit(sampling.sample)(jax.random.key(num_items), rows)
+    assert drawn.shape == (10, DRAWS // 10)
+    assert drawn.dtype == jnp.int32
+    weights = np.exp(np.where(logits == MASKED, -np.inf, logits).astype(np.float64))
+    counts = np.bincount(np.asarray(drawn).ravel(), minlength=num_items)
+    assert not rejected(counts, weights / weights.sum())
+
+
+def test_rows_have_their_own_logits_and_their_own_chance():
+    only = jnp.arange(40) % 13
+    logits = jnp.full((40, 13), MASKED).at[jnp.arange(40), only].set(0.3)
+    np.testing.assert_array_equal(sampling.sample(jax.random.key(0), logits), only)
+    flat = sampling.sample(jax.random.key(0), jnp.zeros((1000, 200)))
+    assert len(np.unique(flat)) > 150
+
+
+@pytest.mark.parametrize("uniform", [0.0, 0.5, 1.0])
+def test_the_ends_of_the_unit_interval_never_hit_a_masked_item(uniform, monkeypatch):
+    monkeypatch.setattr(jax.random, "uniform", lambda key, shape=(), *rest: jnp.full(shape, uniform))
+    for allowed in ([4], [0, 9], [3, 5, 11], [12, 13]):
+        logits = jnp.full(14, MASKED).at[jnp.array(allowed)].set(jnp.arange(len(allowed)) * 1.0)
+        assert int(sampling.sample(jax.random.key(0), logits)) in allowed
+
+
+def test_very_different_logits_do_not_overflow():
+    logits = jnp.array([1e4, 0.0, -1e4, 1e4])
+    drawn = sampling.sample(jax.random.key(0), jnp.tile(logits, (1000, 1)))
+    assert set(np.unique(drawn)) == {0, 3}
+
+
+def test_candidates_are_drawn_one_after_the_other_without_replacement():
+    probability = np.array([0.4, 0.3, 0.2, 0.1, 0.0])
+    logits = jnp.asarray(np.log(np.maximum(probability, 1e-30)), jnp.float32).at[4].set(MASKED)
+    drawn = np.asarray(sampling.candidates(jax.random.key(1), jnp.tile(logits, (DRAWS, 1)), 2))
+    pairs = np.bincount(drawn[:, 0] * 5 + drawn[:, 1], minlength=25)
+    expected = np.array(
+        [
+            probability[i] * probability[j] / (1 - probability[i]) if i != j else 0.0
+            for i in range(5)
+            for j in range(5)
+        ]
+    )
+    assert not rejected(pairs, expected)
+
+
+def test_candidates_are_distinct_and_all_there():
+    drawn = np.asarray(sampling.candidates(jax.random.key(0), jnp.zeros((50, 3, 6)), 6))
+    assert drawn.shape == (50, 3, 6)
+    np.testing.assert_array_equal(np.sort(drawn, -1), np.broadcast_to(np.arange(6), drawn.shape))

@@ -1,0 +1,129 @@
+"""Tiny worlds whose optimal returns and values are known, all of the same shapes.
+
+16 items, histories of 4, horizon 6. Users 0 and 1 start from a history of item 1 (taste A), users 2 and 3
+from one of item 2 (taste B). Discount 0.5 in what follows.
+
+| world       | rule                                                      | best return | value            |
+|-------------|-----------------------------------------------------------|-------------|------------------|
+| one_item    | all like item 7 alone and leave at the first dislike      | 1           | start 1, then 0  |
+| two_tastes  | A likes 3..9, B likes 10..16; nobody leaves               | 6           | 1 / (1 - 0.5)    |
+| patience    | all like 3..9; two dislikes without a like and they leave | 6           | 1 / (1 - 0.5)    |
+| coin        | every item is liked with probability 1/2; nobody leaves   | 3           | 0.5 / (1 - 0.5)  |
+| coin_leaves | the same, and the first dislike ends it                   | -           | 0.5 / (1 - 0.25) |
+
+The horizon truncates, so it does not lower the values.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ialp_jax.agents.base import Agent, AgentState, Params
+from ialp_jax.keys import stream
+from ialp_jax.networks.config import NetworkConfig
+from ialp_jax.networks.heads import ActorCritic, QNetwork
+from ialp_jax.simulator.environment import SessionEnvironment, SessionParams
+from ialp_jax.training.rollout import collect, start_users
+from ialp_jax.types import Observation, UserModel
+
+ITEMS, LENGTH, HORIZON = 16, 4, 6
+DISCOUNT = 0.5
+NAMES = ("one_item", "two_tastes", "patience", "coin", "coin_leaves")
+BEST_RETURN = {"one_item": 1.0, "two_tastes": 6.0, "patience": 6.0}
+VALUE = {"two_tastes": 2.0, "patience": 2.0, "coin": 1.0, "coin_leaves": 2 / 3}
+ENV = SessionEnvironment()
+SMALL = NetworkConfig(width=16, blocks=1, heads=1, dropout=0.0)
+ACTOR_CRITIC = ActorCritic(ITEMS, LENGTH, SMALL)
+Q_NETWORK = QNetwork(ITEMS, LENGTH, SMALL)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation() -> Iterator[None]:
+    """Compiles with little optimisation: tests spend far more time on compiling than on running."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+def _likes(name: str) -> np.ndarray:
+    """Score of each item for tastes A and B, [N + 1, 2]: 1 liked, -1 not, 0 by the toss of a coin."""
+    scores = np.full((ITEMS + 1, 2), -1.0, np.float32)
+    if name == "one_item":
+        scores[7] = 1
+    elif name == "two_tastes":
+        scores[3:10, 0] = scores[10:, 1] = 1
+    elif name == "patience":
+        scores[3:10] = 1
+    else:
+        scores[:] = 0
+    return scores
+
+
+def world(name: str) -> SessionParams:
+    """One of the worlds above."""
+    starts = np.zeros((4, LENGTH), np.int32)
+    starts[:, -1] = [1, 1, 2, 2]
+    return SessionParams(
+        user_model=UserModel(
+            user_factors=jnp.eye(2)[jnp.array([0, 0, 1, 1])],
+            item_factors=jnp.asarray(_likes(name)),
+            item_bias=jnp.zeros(ITEMS + 1),
+            knot_scores=jnp.array([-1.0, 0.0, 1.0]),
+            knot_logits=jnp.array([-40.0, 0.0, 40.0]),
+        ),
+        start_histories=jnp.asarray(starts),
+        users=jnp.arange(4, dtype=jnp.int32),
+        patience=jnp.float32({"patience": 2.0, "one_item": 1.0, "coin_leaves": 1.0}.get(name, 100.0)),
+        dislike_cost=jnp.float32(1.0),
+        recovery=jnp.float32(1.0),
+        max_steps_in_episode=HORIZON,
+    )
+
+
+def start_of(user: int) -> Observation:
+    """What is seen when the session of a user begins."""
+    return ENV.start(jnp.int32(user), world("one_item"))[0]
+
+
+def stacked() -> SessionParams:
+    """All worlds in the order of `NAMES`, [5, ...]."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[world(name) for name in NAMES])
+
+
+def start_states(agent: Agent, pretrained: Params | None = None) -> AgentState:
+    """The states of an agent before it has met any world, [5, ...], each from its own seed."""
+    keys = jax.random.split(jax.random.key(0), len(NAMES))
+    return jax.jit(jax.vmap(lambda key: agent.init(key, start_of(0), pretrained)))(keys)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def train(agent: Agent, updates: int, states: AgentState) -> tuple[AgentState, jax.Array]:
+    """Lets an agent learn in each world.
+
+    Returns:
+      The states [5, ...] afterwards, and the mean return [5] of the sessions that ended in the last fifth
+      of the updates, with whatever exploration the agent still does.
+    """
+
+    def one(params: SessionParams, state: AgentState, key: jax.Array) -> tuple[AgentState, jax.Array]:
+        users = start_users(ENV, params, stream(key, "user"), agent.num_users)
+
+        def update(carry: tuple, step_key: jax.Array) -> tuple[tuple, tuple]:
+            state, users = carry
+            users, batch = collect(ENV, params, agent, state, users, stream(step_key, "collect"))
+            state = agent.update(state, batch, stream(step_key, "update"))[0]
+            return (state, users), (batch.reward.sum(), (batch.terminated | batch.truncated).sum())
+
+        keys = jax.random.split(stream(key, "learn"), updates)
+        (state, _), (reward, ended) = jax.lax.scan(update, (state, users), keys)
+        late = updates - updates // 5
+        return state, reward[late:].sum() / ended[late:].sum()
+
+    return jax.vmap(one)(stacked(), states, jax.random.split(jax.random.key(1), len(NAMES)))

@@ -1,0 +1,73 @@
+"""Estimates over seeds and their bootstrap intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ialp_jax.evaluation import statistics
+
+
+def test_mean_and_iqm_by_hand():
+    scores = np.array([[0.0], [1.0], [2.0], [3.0], [3.0], [4.0], [5.0], [100.0]])
+    assert statistics.mean(scores) == pytest.approx(14.75)
+    assert statistics.iqm(scores) == pytest.approx((2 + 3 + 3 + 4) / 4)
+    assert statistics.iqm(scores[:3]) == pytest.approx(1.0)  # too few to leave any out
+
+
+def test_interval_is_that_of_theory():
+    scores = np.random.default_rng(0).normal(5, 2, (400, 3))
+    mean, low, high = statistics.estimate(scores)
+    assert mean.shape == low.shape == high.shape == (3,)
+    half = 1.96 * scores.std(axis=0) / 20
+    np.testing.assert_allclose(low, mean - half, atol=0.2 * half.max())
+    np.testing.assert_allclose(high, mean + half, atol=0.2 * half.max())
+
+
+def test_interval_of_three_seeds_is_their_range():
+    mean, low, high = statistics.estimate(np.array([1.0, 2.0, 6.0]))
+    assert (mean, low, high) == (3.0, 1.0, 6.0)
+
+
+def test_statistic_is_the_one_asked_for():
+    scores = np.append(np.arange(11.0), 1000.0)
+    assert statistics.estimate(scores, statistics.iqm).high < 15 < statistics.estimate(scores).high
+
+
+def test_one_seed_has_no_interval():
+    mean, low, high = statistics.estimate(np.array([[2.0, 3.0]]))
+    np.testing.assert_array_equal(mean, [2.0, 3.0])
+    assert np.isnan([low, high]).all()
+    assert np.isnan(statistics.probability_of_improvement(np.ones((1, 1)), np.ones((4, 1))).low)
+
+
+def test_reproducible_and_without_side_effect():
+    scores = np.random.default_rng(1).normal(size=(20, 4, 3))
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    first = statistics.estimate(scores)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    np.random.random(1001)  # noqa: NPY002
+    for one, other in zip(first, statistics.estimate(scores), strict=True):
+        assert one.shape == (4, 3)
+        np.testing.assert_array_equal(one, other)
+
+
+def test_columns_do_not_mix():
+    scores = np.stack([np.arange(6.0), 1000 + np.arange(6.0), np.full(6, np.nan)], axis=1)
+    mean, low, high = statistics.estimate(scores)
+    assert low[0] < mean[0] < high[0] < 6 < 1000 < low[1] < high[1]
+    assert np.isnan([mean[2], low[2], high[2]]).all()
+
+
+def test_probability_of_improvement():
+    low_scores, high_scores = np.arange(4.0)[:, None], np.arange(10.0, 15.0)[:, None]
+    assert statistics.probability_of_improvement(high_scores, low_scores) == (1.0, 1.0, 1.0)
+    assert statistics.probability_of_improvement(low_scores, high_scores).point == 0.0
+    # pairs won: (1, 3, 5) against (2, 4) is 0 + 1 + 2 of 6
+    x, y = np.array([[1.0], [3.0], [5.0]]), np.array([[2.0], [4.0]])
+    point, low, high = statistics.probability_of_improvement(x, y)
+    assert point == pytest.approx(0.5)
+    assert low < 0.5 < high
+    # averaged over two worlds, one won and one tied
+    x = np.array([[9.0, 1.0], [8.0, 1.0]])
+    assert statistics.probability_of_improvement(x, np.ones((2, 2))).point == pytest.approx(0.75)

@@ -1,0 +1,339 @@
+"""The report stage, on fake run folders."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import plots, report, styles
+from experiments.findings import findings
+from ialp_jax import store
+from ialp_jax.data.files import save_dataset
+from ialp_jax.errors import InputError
+from ialp_jax.evaluation.metrics import CURVES, METRICS
+from ialp_jax.types import Catalogue, Dataset, Histories, Interactions
+
+STEPS = np.array([0, 1, 2, 3, 5, 7, 10, 15, 20, 40, 60, 80, 100, 120]) * 1000
+ENDS = {  # agent: return at the first and at the last evaluation point
+    "random": (0.2, 0.2),
+    "popular": (7.2, 7.2),
+    "oracle": (31.6, 31.6),
+    "sasrec": (4.0, 4.0),
+    "ialp": (3.7, 3.7),
+    "dqn": (0.3, 8.0),
+    "pg": (0.2, 5.5),
+    "a2c": (0.2, 8.7),
+    "a2c_warm": (3.1, 12.0),
+    "a_ialp_ft": (3.7, 13.5),
+    "a_ialp_ap": (3.7, 15.6),
+}
+NOT_LEARNING = ("random", "popular", "oracle", "sasrec", "ialp")
+HOSTILE = "<script>alert('x')</script> & $\\frac$ “Ω”"
+
+
+def write_agent(run: Path, agent: str, seeds: int = 3, **changed: np.ndarray) -> None:
+    generator = np.random.default_rng(sum(agent.encode()))
+    steps = STEPS[[0, -1]] if agent in NOT_LEARNING else STEPS
+    first, last = ENDS.get(agent, (1.0, 6.0))
+    rise = 1 - np.exp(-steps / 30_000)
+    dip = 2.5 * np.exp(-(((steps - 4000) / 3000) ** 2)) * (agent == "a_ialp_ft")
+    clean = first + (last - first) * rise / max(rise[-1], 1e-9) - dip
+    returns = np.maximum(clean + generator.normal(0, 0.04 * clean.mean(), (seeds, len(steps))), 0)
+    arrays = {
+        "env_steps": steps,
+        "return": returns,
+        "length": 6 + 1.2 * returns,
+        "reward_per_step": returns / (6 + 1.2 * returns),
+        "coverage": np.full_like(returns, 0.125),
+        **changed,
+    }
+    manifest = {"agent": agent, "world": "demo", "seconds": 12.5, "num_seeds": seeds}
+    store.save(run / "adapt" / agent, arrays, manifest)
+
+
+def write_simulator(run: Path) -> None:
+    generator = np.random.default_rng(1)
+    facts = {
+        "users": 1881,
+        "items": 2828,
+        "interactions": 71000,
+        "like_rate": 0.31,
+        "auc": 0.934,
+        "ece": 0.0061,
+    }
+    facts |= {"popularity_auc": 0.761, "ndcg10": 0.41, "popularity_ndcg10": 0.12}
+    for agent in ("random", "popular", "oracle"):
+        value = ENDS[agent][0]
+        ends = {"return": value, "return_ci_low": value * 0.97, "return_ci_high": value * 1.03, "length": 9.0}
+        facts |= {f"{agent}_{name}": number for name, number in ends.items()}
+    (run / "simulator").mkdir(parents=True)
+    rows = [("demo", metric, value) for metric, value in facts.items()]
+    table = pd.DataFrame(rows, columns=["world", "metric", "value"])
+    table.to_csv(run / "simulator" / "worlds.csv", index=False)
+    predicted = np.linspace(0.02, 0.9, 10)
+    arrays = {
+        "reliability_predicted": predicted,
+        "reliability_observed": predicted**1.1,
+        "reliability_count": np.array([4000, 1500, 700, 300, 200, 100, 60, 30, 10, 0]),
+        "popularity_real": (600 / np.arange(1, 501)).astype(int),
+        "popularity_simulated": 500 / np.arange(1, 501) ** 0.95,
+        "likes_real": generator.poisson(30, 200),
+        "likes_simulated": generator.poisson(31, 200),
+    }
+    store.write_arrays(run / "simulator" / "validation.npz", arrays)
+
+
+def write_labels(run: Path, prompts: int = 60) -> None:
+    generator = np.random.default_rng(2)
+    scores = generator.normal(-4, 1.5, (prompts, 4)).astype(np.float32)
+    arrays = {
+        "histories": np.pad(generator.integers(1, 40, (prompts, 5)), ((0, 0), (2, 0))).astype(np.int32),
+        "candidates": generator.integers(1, 40, (prompts, 4), np.int32),
+        "choice": np.where(generator.random(prompts) < 0.4, 0, scores.argmax(1) + 1).astype(np.int32),
+        "scores": scores,
+        "round": np.repeat(np.arange(3), prompts // 3),
+    }
+    none = int((arrays["choice"] == 0).sum())
+    counts = {
+        "prompts": prompts,
+        "valid": prompts - none,
+        "none": none,
+        "invalid": {"empty": 7, "several": 0},
+    }
+    manifest = {
+        "model": "embedded",
+        "revision": "",
+        "template": {"name": "titles", "version": 1},
+        "template_sha256": "ab12cd" * 10,
+        "asked": 41,
+        "seconds": 41.0,
+    }
+    manifest |= {
+        "mode": "likelihood",
+        "threshold": 0.73,
+        "counts": counts,
+        "tokens": 123456,
+        "training": {"held_out_loss": 1.25},
+    }
+    store.save(run / "labels", arrays, manifest)
+
+
+def write_data(run: Path) -> None:
+    titles = ("", *(f"{HOSTILE} {i}" if i % 3 == 0 else f"The Band No. {i}" for i in range(1, 41)))
+    items = np.arange(1, 41, dtype=np.int32)
+    catalogue = Catalogue(titles, np.zeros(41, np.int32), ("",))
+    interactions = Interactions(np.zeros(40, np.int32), items, np.ones(40, bool))
+    histories = Histories(items, np.array([0, 40]))
+    save_dataset(
+        run / "data", Dataset("demo", catalogue, interactions, histories, np.zeros(1, np.int8), {}), {}
+    )
+
+
+def write_run(
+    run: Path, agents: tuple[str, ...] = tuple(ENDS), seeds: int = 3, skipped: bool = False
+) -> Path:
+    run.mkdir(parents=True, exist_ok=True)
+    config = {"name": "demo", "data": {"name": "demo", "note": HOSTILE}, "seeds": seeds}
+    (run / "config.json").write_text(json.dumps(config))
+    for agent in agents:
+        write_agent(run, agent, seeds)
+    write_simulator(run)
+    if not skipped:
+        write_labels(run)
+        write_data(run)
+        arrays = {
+            "curve_updates": np.arange(6) * 500,
+            "curve_return": np.tile(np.linspace(0.2, 3.7, 6), (seeds, 1)),
+        }
+        arrays["curve_return"] *= np.linspace(0.9, 1.1, seeds)[:, None]
+        store.save(run / "pretrain", arrays, {"seconds": 33.0})
+    return run
+
+
+def images(page: str) -> list[str]:
+    """Decode the pictures of a page to SVG texts."""
+    return [
+        base64.b64decode(data).decode() for data in re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", page)
+    ]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = write_run(tmp_path_factory.mktemp("runs") / "demo")
+    report.write_report(run)
+    return run
+
+
+def test_tables_hold_every_agent_and_metric(run: Path):
+    summary = pd.read_csv(run / "report" / "summary.csv")
+    assert ",".join(summary.columns) == "world,agent,metric,mean,iqm,ci_low,ci_high,num_seeds"
+    expected = [(agent, metric) for agent in ENDS for metric in METRICS]
+    assert sorted(zip(summary.agent, summary.metric, strict=True)) == sorted(expected)
+    assert (summary.num_seeds == 3).all()
+    row = summary.set_index(["agent", "metric"]).loc["a2c", "final_return"]
+    stored = store.load(run / "adapt" / "a2c")[0]["return"][:, -1]
+    assert row["mean"] == pytest.approx(stored.mean())
+    assert (row.ci_low, row.ci_high) == (pytest.approx(stored.min()), pytest.approx(stored.max()))
+
+    curves = pd.read_csv(run / "report" / "curves.csv")
+    assert ",".join(curves.columns) == "world,agent,seed,env_steps,metric,value"
+    own = curves[(curves.agent == "a2c") & (curves.metric == "return") & (curves.seed == 2)]
+    np.testing.assert_array_equal(own.env_steps, STEPS)
+    np.testing.assert_allclose(own.value, store.load(run / "adapt" / "a2c")[0]["return"][2])
+    assert set(curves.metric) == set(CURVES)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(run / "report" / "worlds.csv"), pd.read_csv(run / "simulator" / "worlds.csv")
+    )
+
+
+def test_same_results_give_the_same_bytes(run: Path, tmp_path: Path):
+    again = write_run(tmp_path / "again")
+    np.random.seed(7)  # noqa: NPY002
+    report.write_report(again)
+    files = sorted(path.name for path in (run / "report").iterdir())
+    assert files == ["curves.csv", "index.html", "summary.csv", "worlds.csv"]
+    for name in files:
+        assert (again / "report" / name).read_bytes() == (run / "report" / name).read_bytes(), name
+
+
+def test_page_is_whole_in_itself(run: Path):
+    page = (run / "report" / "index.html").read_text()
+    assert "<script" not in page
+    assert not re.search(r"(src|href)=[\"'](?!data:)", page)
+    svgs = images(page)
+    assert len(svgs) == 4 + 2 + 3  # curves with zoom, labels and pre-training, validation
+    assert all("A-iALP_ap" in svg and "env steps (all users)" in svg for svg in svgs[:4])
+    assert "the first 12,000 steps" in svgs[1]
+    assert re.search(r"Oracle ↑ 3\d\.\d", svgs[1]), "a reference outside the zoom is named with its value"
+
+
+def test_text_from_data_is_escaped(run: Path):
+    page = (run / "report" / "index.html").read_text()
+    assert page.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; $\\frac$ “Ω” ") >= 3, "titles"
+    for fact in ("empty 7", "embedded", "titles", "ab12cdab12cd", "1.25", "1.0"):
+        assert f"<dd>{fact}</dd>" in page
+
+
+def test_findings_are_computed(run: Path):
+    summary = pd.read_csv(run / "report" / "summary.csv")
+    said = {finding.heading: finding for finding in findings(summary)}
+    mean = summary.set_index(["agent", "metric"])["mean"]
+    scratch = max(mean[agent, "initial_return"] for agent in ("dqn", "pg", "a2c"))
+    assert f"{mean['ialp', 'initial_return'] / scratch:.1f} times" in said["Head start"].text
+    assert "A-iALP_ap ends highest" in said["Final return"].text
+    assert f"A-iALP_ft by {mean['a_ialp_ft', 'worst_drop']:.2f}" in said["Worst drop"].text
+    assert not any(finding.warning for finding in said.values())
+    assert "overlap" not in said["Head start"].text
+
+
+def test_findings_warn(tmp_path: Path):
+    run = write_run(tmp_path / "run", ("random", "popular", "oracle", "dqn", "ialp"), skipped=True)
+    high = {"return": np.full((3, 2), 40.0), "env_steps": STEPS[[0, -1]]}
+    others = {name: np.ones((3, 2)) for name in ("length", "reward_per_step", "coverage")}
+    write_agent(run, "ialp", **high, **others)
+    write_agent(run, "dqn", **{**high, "return": np.full((3, 2), np.nan)}, **others)
+    summary = report.write_report(run)
+    texts = [finding.text for finding in findings(summary) if finding.warning]
+    assert any("iALP is above the oracle" in text for text in texts)
+    assert any("DQN is not finite" in text for text in texts)
+
+
+def test_overlapping_intervals_are_said():
+    rows = [("w", agent, m, 2.0, 2.0, 1.5, 2.5, 3) for agent in ("ialp", "dqn") for m in METRICS]
+    said = findings(pd.DataFrame(rows, columns=report.SUMMARY_COLUMNS))
+    assert "1.00 times" in said[0].text
+    assert "the intervals overlap" in said[0].text
+
+
+def test_skipped_stages_single_seed_and_unknown_agent(tmp_path: Path):
+    run = write_run(tmp_path / "run", ("random", "a2c", "new<agent>$x$"), seeds=1, skipped=True)
+    summary = report.write_report(run)
+    assert summary.ci_low.isna().all()
+    page = (run / "report" / "index.html").read_text()
+    assert "the label stage was skipped" in page
+    assert "the pre-training stage was skipped" in page
+    assert "from one seed there is no interval" in page
+    assert "new&lt;agent&gt;$x$" in page
+    assert "nan" not in page.lower()
+    assert ">new&lt;agent&gt;$x$</text>" in images(page)[0]
+    assert "[" not in report.console_table(summary).split("\n", 1)[1]
+
+
+def test_console_table(run: Path):
+    lines = report.console_table(pd.read_csv(run / "report" / "summary.csv")).splitlines()
+    assert lines[0] == "demo: mean over 3 seeds [95 % interval]"
+    assert lines[1].split()[:3] == ["agent", "initial", "return"]
+    assert len(lines) == 2 + len(ENDS)
+    assert re.search(r"^A-iALP_ap +3\.\d\d +1\d\.\d\d \[1\d\.\d\d, 1\d\.\d\d\] .* 12\.5%$", lines[-1])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("adapt", "--stage=adapt first"),
+        ("simulator/worlds.csv", "--stage=simulate first"),
+        ("simulator/validation.npz", "validation.npz"),
+        ("config.json", "config.json"),
+        ("adapt/dqn/manifest.json", "dqn: incomplete"),
+        ("adapt/dqn/arrays.npz", "missing"),
+        ("labels/arrays.npz", "missing"),
+    ],
+)
+def test_missing_input_is_named(tmp_path: Path, damage: str, message: str):
+    run = write_run(tmp_path / "run", ("random", "dqn"))
+    (run / damage).rename(tmp_path / "gone")
+    with pytest.raises(InputError, match=message) as raised:
+        report.write_report(run)
+    assert "\n" not in str(raised.value)
+    assert not (run / "report").exists()
+
+
+def test_broken_input_is_named(tmp_path: Path):
+    run = write_run(tmp_path / "run", ("random", "dqn"))
+    write_agent(run, "dqn", coverage=np.ones((3, 5)))
+    with pytest.raises(InputError, match=r"dqn: not the curves of an agent.*--stage=adapt"):
+        report.write_report(run)
+    write_agent(run, "dqn")
+    (run / "simulator" / "worlds.csv").write_text("world,metric,value\ndemo,users,many\n")
+    with pytest.raises(InputError, match=r"worlds\.csv"):
+        report.write_report(run)
+
+
+def test_worlds_are_not_mixed(tmp_path: Path):
+    run = write_run(tmp_path / "run", ("random", "dqn"))
+    arrays, manifest = store.load(run / "adapt" / "dqn")
+    store.save(run / "adapt" / "dqn", arrays, {**manifest, "world": "lfm"})
+    with pytest.raises(InputError, match="mixes the worlds demo, lfm"):
+        report.write_report(run)
+
+
+def test_labels_are_spread():
+    wanted = np.array([0.5, 0.52, 0.1, 0.51])
+    placed = plots.spread(wanted, 0.1, 0.0, 1.0)
+    assert np.diff(np.sort(placed)).min() >= 0.1 - 1e-9
+    assert placed[2] == pytest.approx(0.1), "a label with room stays"
+    np.testing.assert_array_equal(np.argsort(placed), np.argsort(wanted))
+    assert plots.spread(np.full(4, 1.0), 0.2, 0.0, 1.0).max() == pytest.approx(1.0)
+
+
+def test_early_limit():
+    assert plots.early_limit(STEPS) == 12_000
+    assert plots.early_limit(STEPS * 10) == 20_000
+    assert plots.early_limit(np.array([0, 100, 200, 300])) == 200
+    assert plots.early_limit(np.array([0])) == 0
+
+
+def test_every_line_has_its_own_look():
+    drawn = [
+        entry
+        for agent, entry in styles.AGENTS.items()
+        if entry.group != styles.REFERENCE and agent != "sasrec"
+    ]
+    assert len({entry.colour for entry in drawn}) == len(drawn)
+    assert styles.ordered({"zeta", "a_ialp_ap", "random"}) == ["random", "a_ialp_ap", "zeta"]

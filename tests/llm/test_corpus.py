@@ -1,0 +1,66 @@
+import numpy as np
+from small_world import dataset
+from test_tokens import TOKENS
+
+from ialp_jax.llm import corpus
+from ialp_jax.types import OFFLINE
+
+
+def test_packing_by_hand():
+    packed = corpus.pack(TOKENS, [np.array([1, 2]), np.array([3, 1])], context=8, padding=7)
+    x = corpus.IGNORED
+    assert packed.ids.tolist() == [[9, 11, 0, 12, 13, 0, 7, 7], [9, 14, 0, 11, 0, 7, 7, 7]]
+    assert packed.position.tolist() == [[0, 1, 2, 3, 4, 5, 0, 0], [0, 1, 2, 3, 4, 0, 0, 0]]
+    assert packed.target.tolist() == [[11, 0, 12, 13, 0, x, x, x], [14, 0, 11, 0, x, x, x, x]]
+
+
+def test_a_history_goes_on_in_the_next_row_as_a_prompt():
+    packed = corpus.pack(TOKENS, [np.array([3, 2]), np.array([1])], context=5, padding=7)
+    assert packed.ids.tolist() == [[9, 14, 0, 7, 7], [9, 12, 13, 0, 7], [9, 11, 0, 7, 7]]
+
+
+def test_segments_of_one_row_are_apart():
+    packed = corpus.pack(TOKENS, [np.array([1]), np.array([3])], context=6, padding=7)
+    x = corpus.IGNORED
+    assert packed.ids.tolist() == [[9, 11, 0, 9, 14, 0]]
+    assert packed.position.tolist() == [[0, 1, 2, 0, 1, 2]]
+    assert packed.target.tolist() == [[11, 0, x, 14, 0, x]]
+
+
+def test_only_offline_users_are_read_and_some_are_held_out():
+    data = dataset()
+    users, held_out = corpus.split_offline(data, 0.1, seed=0)
+    assert len(held_out) == 4
+    assert sorted([*users, *held_out]) == data.users(OFFLINE).tolist()
+    assert corpus.split_offline(data, 0.1, seed=1)[1].tolist() != held_out.tolist()
+    assert [len(part) for part in corpus.split_offline(data, 0.001, seed=0)] == [39, 1]
+    assert [len(part) for part in corpus.split_offline(data, 0.999, seed=0)] == [1, 39]
+
+
+def _lines(data, index, seed=0):
+    tokens = corpus.TitleTokens(
+        np.array([99]),
+        np.arange(1, data.catalogue.num_items + 1),
+        np.arange(-1, data.catalogue.num_items + 1),
+    )
+    tokens.offsets[0] = 0
+    users, _ = corpus.split_offline(data, 0.1, 0)
+    packed = corpus.epoch(tokens, data, users, 1000, 0, seed, index)
+    text = packed.ids[0][packed.ids[0] > 0]
+    return [tuple(part) for part in np.split(text, np.flatnonzero(text == 99)[1:])]
+
+
+def test_unordered_histories_are_shuffled_anew_in_each_epoch():
+    data = dataset(ordered=False)
+    first, second = _lines(data, 0), _lines(data, 1)
+    assert first == _lines(data, 0)
+    assert first != _lines(data, 0, seed=1)
+    assert sorted(map(sorted, first)) == sorted(map(sorted, second))
+    assert set(first).isdisjoint(second)
+
+
+def test_ordered_histories_keep_their_order():
+    data = dataset(ordered=True)
+    first, second = _lines(data, 0), _lines(data, 1)
+    assert first != second  # users come in another order
+    assert sorted(first) == sorted(second)

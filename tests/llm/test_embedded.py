@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+from small_world import dataset, recipe
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from ialp_jax.llm import corpus, embedded, prompts  # noqa: E402
+from ialp_jax.llm.config import LLMConfig  # noqa: E402
+from ialp_jax.llm.models import Scorer  # noqa: E402
+from ialp_jax.llm.none_rule import draw_trial  # noqa: E402
+from ialp_jax.types import EVALUATION  # noqa: E402
+
+TEMPLATE = prompts.TEMPLATES["titles"]
+
+
+def test_tokenizer_spells_everything_and_ends_lines_alone():
+    tokenizer = embedded.train_tokenizer(dataset().catalogue, TEMPLATE, 320)
+    text = "Amber Waltz\nSigur Rós 漢字 ☃ żółć\n"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert tokenizer.decode(ids) == text
+    assert len(tokenizer) == 320
+    end = tokenizer("\n", add_special_tokens=False)["input_ids"]
+    assert len(end) == 1
+    assert [token for token, i in tokenizer.get_vocab().items() if "Ċ" in token and i != end[0]] == []
+
+
+def test_segments_of_a_row_do_not_see_each_other():
+    torch.manual_seed(0)
+    tokenizer = embedded.train_tokenizer(dataset().catalogue, TEMPLATE, 320)
+    model = embedded.build_model(recipe(), tokenizer).eval()
+    tokens = embedded.tokenise(tokenizer, dataset().catalogue.titles, TEMPLATE, 96)
+    one, two = np.array([1, 2]), np.array([3, 4, 5])
+    apart = [corpus.pack(tokens, [h], 96, 0) for h in (one, two)]
+    packed = corpus.pack(tokens, [one, two], 96, 0)
+    assert len(packed.ids) == 1
+    with torch.inference_mode():
+        together = embedded.loss_of(model, packed, "sum").item()
+        alone = sum(embedded.loss_of(model, rows, "sum").item() for rows in apart)
+    assert together == pytest.approx(alone, rel=1e-5)
+
+
+def test_learning_rate_warms_up_and_ends_near_zero():
+    config = recipe(steps=100, learning_rate=0.5)
+    rates = [embedded.learning_rate(step, config) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[4] == 0.5
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert rates[-1] < 0.001
+
+
+def test_every_parameter_has_one_optimiser():
+    tokenizer = embedded.train_tokenizer(dataset().catalogue, TEMPLATE, 320)
+    model = embedded.build_model(recipe(), tokenizer)
+    groups = [g for o in embedded.build_optimisers(model) for g in o.param_groups]
+    assert sorted(id(p) for g in groups for p in g["params"]) == sorted(id(p) for p in model.parameters())
+
+
+def test_training_is_deterministic_and_depends_on_the_seed(tmp_path):
+    weights = {}
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        log = embedded.train(tmp_path / name, dataset(), TEMPLATE, recipe(), seed)
+        weights[name] = (tmp_path / name / "model.safetensors").read_bytes()
+    assert weights["a"] == weights["b"] != weights["c"]
+    assert log["steps"] == 3
+    assert log["users"] + log["held_out_users"] == 40
+
+
+def test_batches_are_full_and_depend_on_the_seed():
+    data = dataset()
+    tokenizer = embedded.train_tokenizer(data.catalogue, TEMPLATE, 320)
+    tokens = embedded.tokenise(tokenizer, data.catalogue.titles, TEMPLATE, 96)
+    streams = [embedded.batches(tokens, data, np.arange(40), recipe(), 0, seed) for seed in (0, 0, 1)]
+    drawn = [[next(stream).ids for _ in range(9)] for stream in streams]  # more than one epoch
+    assert {ids.shape for ids in drawn[0]} == {(4, 96)}
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
+
+
+def test_it_learns_the_users_taste(tmp_path):
+    """Users keep to even or to odd items: held-out users' items win over the other half of the catalogue."""
+    data = dataset(num_users=240)
+    steps = []
+    log = embedded.train(
+        tmp_path,
+        data,
+        TEMPLATE,
+        recipe(steps=200, learning_rate=0.02, batch_size=8),
+        0,
+        lambda step, loss: steps.append((step, loss)),
+    )
+    assert [step for step, _ in steps] == list(range(1, 201))
+    assert log["held_out_loss"] < 0.5 * steps[0][1]
+    trial = draw_trial(data, data.users(EVALUATION), seed=0)
+    trial = type(trial)(trial.histories[:150], trial.candidates[:150])
+    other = (trial.candidates[:, 1] - trial.candidates[:, 0]) % 2 == 1
+    scores = Scorer(tmp_path, data.catalogue.titles, TEMPLATE, LLMConfig()).score(*trial)[0][other]
+    assert (scores[:, 0] > scores[:, 1]).mean() > 0.85
+
+
+def test_only_offline_users_are_learned_from(tmp_path):
+    """Whatever the others like, the model is the same."""
+    data = dataset()
+    items = data.histories.items.copy()
+    for user in data.users(EVALUATION):
+        items[data.histories.offsets[user] : data.histories.offsets[user + 1]] = 7
+    changed = type(data)(**{**vars(data), "histories": data.histories._replace(items=items)})
+    for name, world in (("a", data), ("b", changed)):
+        embedded.train(tmp_path / name, world, TEMPLATE, recipe(), 0)
+    a, b = ((tmp_path / name / "model.safetensors").read_bytes() for name in "ab")
+    assert a == b
+
+
+def test_it_is_a_genuine_mistral(tmp_path):
+    embedded.train(tmp_path, dataset(), TEMPLATE, recipe(), 0)
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert type(model) is transformers.MistralForCausalLM
+    assert model.config.num_key_value_heads == 1
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight

@@ -1,0 +1,72 @@
+import shutil
+
+import pytest
+
+from ialp_jax.errors import InputError
+from ialp_jax.llm import model_files
+
+
+@pytest.mark.parametrize("model", ["/no/such/folder", "./missing", "a/b/c"])
+def test_a_missing_folder_is_named(model):
+    with pytest.raises(InputError, match=f"^--config.llm.model={model}: no such folder$"):
+        model_files.resolve(model, "")
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(InputError, match="no such folder"):
+        model_files.resolve(str(tmp_path / "model.safetensors"), "")
+
+
+def test_the_hub_out_of_reach_is_one_line(monkeypatch, tmp_path):
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match=r"^--config\.llm\.model=some-one/some-model: .*out of reach[^\n]*$"):
+        model_files.resolve("some-one/some-model", "")
+
+
+def test_no_network_is_one_line(monkeypatch, tmp_path):
+    hub = pytest.importorskip("huggingface_hub")
+    download = hub.snapshot_download
+    closed = {"endpoint": "http://127.0.0.1:9", "cache_dir": str(tmp_path)}
+    monkeypatch.setattr(hub, "snapshot_download", lambda *args, **rest: download(*args, **rest, **closed))
+    with pytest.raises(InputError, match=r"^--config\.llm\.model=some-one/some-model: .*out of reach[^\n]*$"):
+        model_files.resolve("some-one/some-model", "v1")
+
+
+def test_what_is_no_hub_id_is_said():
+    pytest.importorskip("huggingface_hub")
+    with pytest.raises(InputError, match="neither a folder nor a hub id"):
+        model_files.resolve("a model with spaces", "")
+
+
+def test_a_folder_has_no_revisions(tmp_path):
+    with pytest.raises(InputError, match=r"--config\.llm\.revision=v2"):
+        model_files.resolve(str(tmp_path), "v2")
+
+
+def test_a_fingerprint_is_of_contents_not_of_places(model_folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(model_folder, copy)
+    original = model_files.fingerprint(model_folder)
+    assert model_files.fingerprint(copy) == original
+    (copy / "manifest.json").write_text("{}")
+    (copy / "consolidated.safetensors").write_text("the same weights in another format")
+    assert model_files.fingerprint(copy) == original
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        changed = tmp_path / name
+        shutil.copytree(model_folder, changed)
+        with (changed / name).open("a") as file:
+            file.write(" ")
+        assert model_files.fingerprint(changed) != original
+
+
+@pytest.mark.parametrize("lost", ["config.json", "model.safetensors"])
+def test_an_incomplete_folder_is_named(model_folder, tmp_path, lost):
+    copy = tmp_path / "copy"
+    shutil.copytree(model_folder, copy)
+    (copy / lost).unlink()
+    (copy / "pytorch_model.bin").touch()
+    with pytest.raises(InputError, match=f"^{copy}: .*{lost.split('.')[1]}"):
+        model_files.fingerprint(copy)

@@ -1,0 +1,105 @@
+import importlib.util
+import io
+import queue
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from small_world import prompts as draw
+from small_world import save
+
+from ialp_jax.llm import protocol
+
+IMPORTS = """
+import sys
+import ialp_jax.llm.{module}
+print(*sorted({{"jax", "torch", "transformers"}} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize("module", ["worker", "client", "config", "label_store", "prompts", "model_files"])
+def test_light_modules_load_neither_jax_nor_torch(module):
+    run = subprocess.run(
+        [sys.executable, "-c", IMPORTS.format(module=module)], capture_output=True, text=True
+    )
+    assert (run.returncode, run.stdout.strip()) == (0, ""), run.stderr
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
+def test_jax_cannot_enter_a_working_worker(model_folder, tmp_path):
+    """All that the worker does, in its own process, with its own modules listed afterwards."""
+    pytest.importorskip("torch")
+    source = """
+import io, queue, sys, threading, types
+from ialp_jax.llm import worker
+
+class Serve(Exception): ...
+
+def serve(orders, reply, log):
+    w = worker.Worker()
+    order, arrays = orders.get()
+    w.answer(order, arrays)
+    _, results = w.answer({"do": "score"}, arrays)
+    assert results["scores"].shape == (6, 4)
+    loaded = sorted(name for name, module in sys.modules.items() if name.startswith("jax") and module)
+    print("torch" in sys.modules, loaded, file=sys.stderr)
+    try:
+        import jax
+    except ImportError:
+        print("no jax", file=sys.stderr)
+
+worker.serve = serve
+sys.argv = ["worker", "log"]
+worker.main()
+"""
+    from dataclasses import asdict
+
+    from ialp_jax.llm.config import LLMConfig
+
+    histories, candidates = draw(6)
+    order = {
+        "do": "load",
+        "config": asdict(LLMConfig(model=str(model_folder), threads=1)),
+        "seed": 0,
+        "data_folder": str(save(tmp_path)),
+        "model_folder": str(model_folder),
+        "calibrate": "key",
+        "calibration_folder": str(tmp_path / "calibration"),
+    }
+    stream = io.BytesIO()
+    protocol.send(stream, order, histories=histories, candidates=candidates)
+    process = subprocess.Popen(
+        [sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdin.write(stream.getvalue())
+    process.stdin.flush()
+    process.wait(120)
+    said = process.stderr.read().decode()
+    assert "True []" in said, said
+    assert "no jax" in said, said
+    assert process.stdout.read() == b"", "frames alone may be written there"
+
+
+def test_unforeseen_failures_are_one_line_and_leave_a_traceback(tmp_path):
+    from ialp_jax.llm import worker
+
+    class Stop(Exception):
+        pass
+
+    class Orders(queue.Queue):
+        def get(self):
+            if self.empty():
+                raise Stop
+            return super().get()
+
+    orders, reply, log = Orders(), io.BytesIO(), tmp_path / "labels" / "worker.log"
+    orders.put(({"do": "score"}, {"histories": np.zeros((1, 1)), "candidates": np.ones((1, 1))}))
+    with pytest.raises(Stop):
+        worker.serve(orders, reply, log)
+    reply.seek(0)
+    error = protocol.receive(reply)[0]["error"]
+    assert error.startswith("the LLM worker failed: AttributeError: ")
+    assert error.endswith(f"see {log}")
+    assert "\n" not in error
+    assert "Traceback" in log.read_text()

@@ -1,0 +1,84 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from diagnostic_worlds import ACTOR_CRITIC, ITEMS, Q_NETWORK, start_of
+
+from ialp_jax.agents.losses import entropy, log_prob
+from ialp_jax.networks.heads import MASKED, ActorCriticOutput, centred_q, mask_shown
+
+
+@pytest.fixture(scope="module")
+def output():
+    keys = jax.random.split(jax.random.key(0), 3)
+    return ActorCriticOutput(
+        logits=3 * jax.random.normal(keys[0], (2, 3, 7)),
+        value=jax.random.normal(keys[1], (2, 3)),
+        preference=3 * jax.random.normal(keys[2], (2, 3, 7)),
+    )
+
+
+SHOWN = jnp.array([[[1, 0, 7, 1], [0, 0, 0, 0], [2, 3, 4, 5]], [[7, 7, 7, 7], [1, 2, 3, 0], [6, 0, 0, 0]]])
+
+
+def test_mask_shown_hits_the_shown_items_alone():
+    values = np.arange(42, dtype=np.float32).reshape(2, 3, 7)
+    expected = values.copy()
+    for i in range(2):
+        for j in range(3):
+            for item in np.asarray(SHOWN[i, j]):
+                if item:
+                    expected[i, j, item - 1] = MASKED
+    np.testing.assert_array_equal(mask_shown(jnp.asarray(values), SHOWN), expected)
+    np.testing.assert_array_equal(mask_shown(jnp.asarray(values[0, 0]), SHOWN[0, 0]), expected[0, 0])
+
+
+def test_centred_q_averages_to_the_value_under_the_masked_policy(output):
+    values = np.asarray(centred_q(output, SHOWN), np.float64)
+    masked = np.asarray(mask_shown(jnp.zeros((2, 3, 7)), SHOWN)) != 0
+    assert (values[masked] == MASKED).all()
+    weights = np.where(masked, 0.0, np.exp(np.asarray(output.logits, np.float64)))
+    policy = weights / weights.sum(-1, keepdims=True)
+    np.testing.assert_allclose((policy * np.where(masked, 0, values)).sum(-1), output.value, atol=1e-5)
+    free = ~masked
+    offset = np.where(free, values - np.asarray(output.preference), np.nan)
+    spread = np.nanmax(offset, -1) - np.nanmin(offset, -1)
+    np.testing.assert_allclose(spread, 0, atol=1e-4)  # it differs from the preference by a constant
+
+
+def test_gradients_are_finite_when_almost_all_items_are_masked():
+    history = start_of(0).history
+    params = jax.jit(ACTOR_CRITIC.init)(jax.random.key(0), history)
+
+    @jax.jit
+    @jax.grad
+    def gradient(params, shown):
+        out = ACTOR_CRITIC.apply(params, history)
+        logits = mask_shown(out.logits, shown)
+        return log_prob(logits, jnp.int32(15)) + entropy(logits) + centred_q(out, shown)[15]
+
+    for left in (1, 2):
+        leaves = jax.tree.leaves(gradient(params, jnp.arange(1, ITEMS + 1).at[-left:].set(0)))
+        assert all(np.isfinite(leaf).all() for leaf in leaves)
+        assert any(np.abs(leaf).max() > 0 for leaf in leaves)
+
+
+def test_masked_items_get_no_gradient():
+    logits, shown = jnp.arange(5.0), jnp.array([2, 5])
+    gradient = jax.grad(lambda x: log_prob(mask_shown(x, shown), jnp.int32(0)))(logits)
+    assert (gradient[jnp.array([1, 4])] == 0).all()
+    np.testing.assert_allclose(gradient.sum(), 0, atol=1e-6)
+    assert (jnp.abs(gradient[jnp.array([0, 2, 3])]) > 1e-3).all()
+
+
+def test_duelling_q_averages_to_a_value_that_no_item_owns():
+    history = jnp.stack([start_of(0).history, start_of(2).history])
+    params = jax.jit(Q_NETWORK.init)(jax.random.key(0), history[0])
+    apply = jax.jit(Q_NETWORK.apply)
+    values = apply(params, history)
+    assert values.shape == (2, ITEMS)
+    assert float(values.std()) > 0
+    heads = params["params"]
+    shifted = {**heads, "ItemHead_0": {**heads["ItemHead_0"], "bias": heads["ItemHead_0"]["bias"] + 5.0}}
+    # A constant on all advantages is no advantage.
+    np.testing.assert_allclose(apply({"params": shifted}, history), values, atol=1e-5)

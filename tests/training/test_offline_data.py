@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+
+from ialp_jax.data.splits import Windows, windows
+from ialp_jax.training.offline import appended, logged_transitions, offline_windows, training_sequences
+from ialp_jax.types import EVALUATION, OFFLINE, ONLINE, TUNING, Catalogue, Dataset, Histories, Interactions
+
+LENGTH, HORIZON = 3, 4
+
+
+def dataset(ordered):
+    """Users 1 and 3 are offline; items of user u lie in 10 u + 1 .. 10 u + 9."""
+    likes = [[1, 2, 3], [11, 12, 13, 14, 15], [21, 22], [31, 32, 33], [41, 42, 43]]
+    items = np.concatenate(likes).astype(np.int32)
+    counts = [len(own) for own in likes]
+    owner = np.repeat(np.arange(5, dtype=np.int32), counts)
+    return Dataset(
+        "tiny",
+        Catalogue(("", *(f"item {n}" for n in range(1, 51))), np.zeros(51, np.int32), ("",)),
+        Interactions(owner, items, np.ones(len(items), bool), ordered=ordered),
+        Histories(items, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)),
+        np.array([EVALUATION, OFFLINE, ONLINE, OFFLINE, TUNING], np.int8),
+        {},
+    )
+
+
+def test_only_offline_users_are_read():
+    for ordered in (True, False):
+        found = offline_windows(dataset(ordered), LENGTH, seed=0, copies=3)
+        assert set(found.user) == {1, 3}
+        touched = set(np.unique(found.history)) | set(np.unique(found.target))
+        assert touched - {0} <= {*range(11, 16), *range(31, 34)}
+
+
+def test_ordered_likes_are_used_once_and_as_they_are():
+    found = offline_windows(dataset(True), LENGTH, seed=0, copies=3)
+    assert found.target.tolist() == [12, 13, 14, 15, 32, 33]
+    assert found.history[3].tolist() == [12, 13, 14]
+    assert found.history[4].tolist() == [0, 0, 31]
+
+
+def test_likes_without_order_are_used_in_several_orders():
+    found = offline_windows(dataset(False), LENGTH, seed=0, copies=6)
+    again = offline_windows(dataset(False), LENGTH, seed=0, copies=6)
+    other = offline_windows(dataset(False), LENGTH, seed=1, copies=6)
+    assert len(found.target) == 6 * 6
+    np.testing.assert_array_equal(found.target, again.target)
+    assert (found.target != other.target).any()
+    copies = found.target.reshape(6, 6)
+    assert len({tuple(row) for row in copies}) > 2
+    for copy in range(6):  # each copy is an order of each user's own likes
+        first = found.history.reshape(6, 6, LENGTH)[copy, 0, -1]
+        assert sorted([first, *copies[copy, :4]]) == [11, 12, 13, 14, 15]
+
+
+def check_transitions(logged, found):
+    count = len(logged.target)
+    np.testing.assert_array_equal(found.action + 1, logged.target)
+    np.testing.assert_array_equal(found.reward, np.ones(count))
+    assert not found.truncated.any()
+    np.testing.assert_array_equal(found.observation.history, logged.history)
+    np.testing.assert_array_equal(found.observation.shown[:, :LENGTH], logged.history)
+    assert (found.observation.shown[:, LENGTH:] == 0).all()
+    assert found.next_observation.shown.shape == (count, LENGTH + HORIZON)
+    np.testing.assert_array_equal(found.next_observation.shown[:, LENGTH], logged.target)
+    np.testing.assert_array_equal(found.next_observation.history[:, :-1], logged.history[:, 1:])
+    np.testing.assert_array_equal(found.next_observation.history[:, -1], logged.target)
+    for row in np.flatnonzero(~found.terminated):
+        np.testing.assert_array_equal(found.next_observation.history[row], logged.history[row + 1])
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_logged_transitions_end_with_their_user(ordered):
+    logged = offline_windows(dataset(ordered), LENGTH, seed=0, copies=2)
+    found = logged_transitions(logged, HORIZON)
+    check_transitions(logged, found)
+    ends = [False, False, False, True, False, True]
+    assert found.terminated.tolist() == ends * (1 if ordered else 2)
+
+
+def test_two_orders_of_the_same_user_are_two_sessions():
+    own = windows(dataset(True).histories, np.array([1]), LENGTH)
+    twice = Windows(*(np.concatenate([column, column]) for column in own))
+    found = logged_transitions(twice, HORIZON)
+    check_transitions(twice, found)
+    assert found.terminated.tolist() == [False, False, False, True] * 2
+
+
+def test_sequences_end_with_the_target():
+    logged = offline_windows(dataset(True), LENGTH, seed=0)
+    sequences = training_sequences(logged)
+    assert sequences.dtype == np.int32
+    assert sequences[-1].tolist() == [0, 31, 32, 33]
+    assert appended(logged.history[:1], np.array([9])).tolist() == [[0, 11, 9]]

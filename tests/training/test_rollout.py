@@ -1,0 +1,147 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from diagnostic_worlds import ENV, HORIZON, ITEMS, LENGTH, world
+
+from ialp_jax.agents.base import Agent, frozen_state
+from ialp_jax.agents.reference import oracle, random
+from ialp_jax.networks.heads import mask_shown
+from ialp_jax.simulator.user_model import user_scores
+from ialp_jax.training.rollout import Episodes, collect, play, start_users, summarise
+
+USERS, STEPS = 3, 40
+STATE = frozen_state({})
+KEY = jax.random.key(0)
+
+
+@functools.cache
+def in_order(offset=0):
+    """An agent that shows item 1 + offset, 2 + offset, ... (in a circle), each once."""
+
+    def act(state, observation, key, greedy=False):
+        rank = -((jnp.arange(ITEMS) - offset) % ITEMS) * 1.0
+        rows = jnp.broadcast_to(rank, (*observation.history.shape[:-1], ITEMS))
+        return jnp.argmax(mask_shown(rows, observation.shown), -1).astype(jnp.int32), {}
+
+    return Agent(lambda *_: STATE, act, None, USERS, STEPS)
+
+
+@pytest.fixture(scope="module", params=["patience", "coin_leaves", "two_tastes"])
+def experience(request):
+    """Forty steps of three users: (params, transitions, users afterwards)."""
+    params = world(request.param)
+    agent = random(ITEMS)._replace(num_users=USERS, rollout_length=STEPS)
+
+    def run():
+        users = start_users(ENV, params, KEY, USERS)
+        return users, *collect(ENV, params, agent, STATE, users, jax.random.key(3))
+
+    first, users, transitions = jax.tree.map(np.asarray, jax.jit(run)())
+    return params, transitions, first, users
+
+
+def test_sessions_follow_each_other(experience):
+    params, batch, first, users = experience
+    ended = batch.terminated | batch.truncated
+    assert ended.any(0).all()
+    assert not (batch.terminated & batch.truncated).any()
+    follows = jax.tree.map(
+        lambda a, b: np.concatenate([a[1:], b[None]]), batch.observation, users.observation
+    )
+    np.testing.assert_array_equal(batch.observation.history[0], first.observation.history)
+    for t, b in np.ndindex(STEPS, USERS):
+        after = jax.tree.map(lambda leaf, t=t, b=b: leaf[t, b], batch.next_observation)
+        then = jax.tree.map(lambda leaf, t=t, b=b: leaf[t, b], follows)
+        if ended[t, b]:
+            starts = {tuple(row) for row in np.asarray(params.start_histories)}
+            assert tuple(then.history) in starts
+            assert (then.shown[LENGTH:] == 0).all()
+        else:
+            np.testing.assert_array_equal(then.history, after.history)
+            np.testing.assert_array_equal(then.shown, after.shown)
+
+
+def test_next_observations_are_the_true_ones(experience):
+    _, batch, _, _ = experience
+    liked = batch.reward > 0
+    now, after = batch.observation, batch.next_observation
+    item = batch.action + 1
+    grown = np.concatenate([now.history[..., 1:], item[..., None]], -1)
+    np.testing.assert_array_equal(after.history, np.where(liked[..., None], grown, now.history))
+    count = (now.shown[..., LENGTH:] > 0).sum(-1)
+    np.testing.assert_array_equal(
+        np.take_along_axis(after.shown, (LENGTH + count)[..., None], -1)[..., 0], item
+    )
+    assert not (now.shown == item[..., None]).any()
+    np.testing.assert_array_equal(batch.truncated | batch.terminated | (count + 1 < HORIZON), True)
+    np.testing.assert_array_equal((count + 1)[batch.truncated], HORIZON)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def played(params, agent, user_key, act_key):
+    return play(ENV, params, agent, STATE, user_key, act_key, 24)
+
+
+def whole(name, agent, user_key=1, act_key=2):
+    keys = jax.random.key(user_key), jax.random.key(act_key)
+    return jax.tree.map(np.asarray, played(world(name), agent, *keys))
+
+
+def test_play_by_hand():
+    """Patience 2, items from 1 on, 3..9 liked: who started from item 1 sees 2, 3, ..., who from 2 sees 1."""
+    episodes = whole("patience", in_order())
+    assert set(episodes.items[0]) == {1, 2}
+    assert (episodes.items[1:].T == [3, 4, 5, 6, 7]).all()
+    assert (episodes.length == HORIZON).all()
+    assert (episodes.total == 5).all()
+
+
+def test_play_stops_counting_when_the_user_leaves():
+    """Items from 8 on: 8 and 9 are liked, patience stays 2, 10 and 11 are not, the user is gone."""
+    episodes = whole("patience", in_order(7))
+    assert (episodes.items.T == [8, 9, 10, 11, 0, 0]).all()
+    assert (episodes.length == 4).all()
+    assert (episodes.total == 2).all()
+    sums = summarise(Episodes(*jax.tree.map(jnp.asarray, episodes)), ITEMS)
+    expected = {"return": 2, "length": 4, "reward_per_step": 0.5, "coverage": 4 / ITEMS}
+    assert {name: float(value) for name, value in sums.items()} == pytest.approx(expected)
+
+
+def test_reward_per_step_weighs_sessions_by_their_length():
+    episodes = Episodes(jnp.array([3.0, 0.0]), jnp.array([4, 2]), jnp.array([[1, 2], [3, 2], [4, 0], [5, 0]]))
+    sums = summarise(episodes, 10)
+    assert float(sums["reward_per_step"]) == pytest.approx(0.5)
+    assert float(sums["coverage"]) == pytest.approx(0.5)
+
+
+def test_whom_an_agent_meets_does_not_depend_on_the_agent():
+    """The first item after 1 and 2 tells the users apart; the answers are the same tosses of coins."""
+    one, other = whole("coin", in_order()), whole("coin", in_order(), act_key=9)
+    np.testing.assert_array_equal(one.total, other.total)
+    np.testing.assert_array_equal(one.items, other.items)
+    met = whole("two_tastes", in_order()).items[0]
+    np.testing.assert_array_equal(met, one.items[0])
+    assert set(met) == {1, 2}
+    assert (whole("coin", in_order(), user_key=5).items[0] != met).any()
+    # Another agent, other items; in the world of coins its answers are the same.
+    np.testing.assert_array_equal(whole("coin", in_order(6)).total, one.total)
+    assert len(set(one.total)) > 1
+
+
+def test_a_privileged_agent_is_shown_the_state():
+    params = world("two_tastes")
+    best = whole("two_tastes", oracle(lambda state: user_scores(params.user_model, state.user)))
+    assert (best.total == HORIZON).all()
+
+
+def test_greedy_reaches_the_agent():
+    def act(state, observation, key, greedy=False):
+        return jnp.full(observation.history.shape[:-1], 4 if greedy else 9, jnp.int32), {}
+
+    agent = Agent(lambda *_: STATE, act)
+    for greedy, item in ((True, 5), (False, 10)):
+        episodes = play(ENV, world("two_tastes"), agent, STATE, KEY, KEY, 2, greedy)
+        assert (episodes.items[0] == item).all()
