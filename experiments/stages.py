@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pandas as pd
 from ialp_jax.llm.client import LabelWorker
-from ialp_jax.simulator.fit import fit
+from ialp_jax.simulator.user_model import fit
 from tqdm import tqdm
 
 from experiments.report import console_table, write_report

@@ -5,7 +5,7 @@ import dataclasses
 from ialp_jax.errors import InputError
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(unsafe_hash=True)  # flax hashes a network by its attributes
 class NetworkConfig:
     """The state encoder, the same for every agent.
 

@@ -134,6 +134,7 @@ def centred_q(output: ActorCriticOutput, shown: Array) -> Array:
     Returns:
       float32 [..., N]; shown items have ``MASKED``.
     """
-    policy = jax.nn.softmax(mask_shown(output.logits, shown))
+    # The critic must not move the policy to suit itself.
+    policy = jax.lax.stop_gradient(jax.nn.softmax(mask_shown(output.logits, shown)))
     mean = jnp.sum(policy * output.preference, -1, keepdims=True)
     return mask_shown(output.value[..., None] + output.preference - mean, shown)
