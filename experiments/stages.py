@@ -11,8 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 import pandas as pd
-from ialp_jax.llm.client import LabelWorker
-from ialp_jax.simulator.user_model import fit
 from tqdm import tqdm
 
 from experiments.report import console_table, write_report
@@ -27,6 +25,8 @@ from ialp_jax.data.files import load_dataset, save_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.references import reference_returns
 from ialp_jax.keys import stream
+from ialp_jax.llm.client import LabelWorker
+from ialp_jax.simulator.user_model import fit
 from ialp_jax.simulator.world import World, build
 from ialp_jax.training import imagine
 from ialp_jax.training.adapt import adapt, evaluator
