@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from absl import app
+from absl import app, logging
 
 from experiments import flags
 from ialp_jax.errors import InputError
@@ -16,6 +16,7 @@ from ialp_jax.errors import InputError
 def main(argv: list[str]) -> None:
     """Runs the stages that --stage names."""
     del argv
+    logging.set_verbosity(logging.WARNING)  # orbax tells of every file it reads
     from experiments.run import Run  # late: --help and wrong flags need no JAX
     from experiments.stages import run_stages
 

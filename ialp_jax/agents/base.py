@@ -45,6 +45,8 @@ class Agent(NamedTuple):
       num_users: B, users in parallel while learning.
       rollout_length: T, steps of each between two updates.
       privileged: whether it must be shown the simulator's state (a reference, no recommender).
+      evaluated_greedy: whether evaluation always asks for the mode, because sampling is exploration
+        and no part of the policy (value-based agents).
     """
 
     init: Callable[[Key, Observation, Params | None], AgentState]
@@ -53,6 +55,7 @@ class Agent(NamedTuple):
     num_users: int = 1
     rollout_length: int = 1
     privileged: bool = False
+    evaluated_greedy: bool = False
 
 
 def adam(learning_rate: float, max_gradient_norm: float | None = None) -> optax.GradientTransformation:
@@ -70,7 +73,7 @@ def descend(
     """One gradient step on ``loss``, which returns its value and metrics."""
     (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(params)
     changes, opt_state = optimiser.update(gradient, opt_state, params)
-    metrics = {**metrics, "loss": value, "gradient_norm": optax.global_norm(gradient)}
+    metrics = {**metrics, "loss": value, "gradient_norm": optax.tree.norm(gradient)}
     return optax.apply_updates(params, changes), opt_state, metrics
 
 

@@ -8,6 +8,7 @@ SCHEDULES = ("linear", "cosine", "constant")
 STARTS = ("pretrained", "random")
 GRADIENTS = ("importance", "mixture")
 ACTOR_WEIGHTS = ("q", "advantage", "reward")
+ALTERNATIVES = ("candidates", "catalogue")
 
 
 def _check_choice(section: str, name: str, value: str, known: tuple[str, ...]) -> None:
@@ -189,12 +190,14 @@ class IALPConfig:
       discount: gamma of the Q-learning target.
       actor_weight: what log pi(a | s) is weighted by: ``q`` (Q(s, a)), ``advantage`` (Q(s, a) - V(s)) or
         ``reward`` (the label itself).
+      alternatives: among what pi(a | s) is a choice: the prompt's ``candidates``, or the ``catalogue``.
       critic_cost: weight of the Q-learning loss.
       entropy_cost: weight of the entropy bonus.
     """
 
     discount: float = 0.9
     actor_weight: str = "reward"
+    alternatives: str = "candidates"
     critic_cost: float = 0.5
     entropy_cost: float = 1e-3
 
@@ -202,6 +205,7 @@ class IALPConfig:
         """Raises InputError for settings that cannot work."""
         _check_share(section, discount=self.discount)
         _check_choice(section, "actor_weight", self.actor_weight, ACTOR_WEIGHTS)
+        _check_choice(section, "alternatives", self.alternatives, ALTERNATIVES)
 
 
 @dataclasses.dataclass

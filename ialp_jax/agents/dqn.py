@@ -79,7 +79,7 @@ def dqn(config: DQNConfig, network: QNetwork) -> Agent:
         steps = state.env_steps + batch.reward.size
         return AgentState(params, opt_state, steps, Memory(target, replay)), metrics
 
-    return Agent(init, act, update, config.num_users, config.rollout_length)
+    return Agent(init, act, update, config.num_users, config.rollout_length, evaluated_greedy=True)
 
 
 def epsilon(config: DQNConfig, env_steps: Array) -> Array:

@@ -39,17 +39,21 @@ def pretrain_loss(
 
     Critic: Huber loss to the double Q-learning target. Actor: ``-w log pi(a | s)``, where the weight w is
     the critic's Q(s, a) of the target network (the policy gradient theorem's, as in the paper), its
-    advantage Q(s, a) - V(s), or the label's reward, as configured. Actions come from the buffer, not from
-    the present policy: they are the LLM's choice among the policy's candidates, and are imitated as
-    strongly as they are worth; negative weights are cut off at 0, since the policy gradient of an action
-    that the policy no longer takes is unbounded below.
+    advantage Q(s, a) - V(s), or the label's reward, as configured; negative weights are cut off at 0,
+    since the policy gradient of an action that the policy no longer takes is unbounded below.
+
+    Actions are the LLM's choices among K candidates that a policy had proposed. Over the whole
+    ``catalogue``, log pi(a | s) learns how often an item was proposed and chosen, and each round sharpens
+    what the last one proposed. Among the ``candidates`` alone, log pi(a | s, a in candidates) is the
+    conditional logit of McFadden (1974): it learns the preference, whatever the proposals were.
 
     Args:
       config: discount, weights.
       network: actor and duelling critic.
       params: learned.
       target: of the target network, same structure.
-      batch: transitions [B].
+      batch: transitions [B]; ``extras["candidates"]`` int32 [B, K], actions, where labels made them. Logged
+        transitions have none: there the alternatives are the whole catalogue.
 
     Returns:
       The loss, float32 [], and metrics.
@@ -69,7 +73,7 @@ def pretrain_loss(
     critic = jnp.mean(optax.losses.huber_loss(chosen, targets))
     logits = mask_shown(output.logits, shown)
     weight = _weight(config, network.apply(target, batch.observation.history), batch)
-    actor = -jnp.mean(weight * log_prob(logits, batch.action))
+    actor = -jnp.mean(weight * _choice_log_prob(config, logits, batch))
     bonus = jnp.mean(entropy(logits))
     loss = actor + config.critic_cost * critic - config.entropy_cost * bonus
     metrics = {"actor_loss": actor, "critic_loss": critic, "entropy": bonus, "q": jnp.mean(chosen)}
@@ -85,6 +89,15 @@ def _weight(config: IALPConfig, output: object, batch: Transition) -> Array:
         if config.actor_weight == "advantage":
             weight = weight - output.value
     return jax.lax.stop_gradient(jnp.maximum(weight, 0.0))
+
+
+def _choice_log_prob(config: IALPConfig, logits: Array, batch: Transition) -> Array:
+    """Log-probability of the actions among their alternatives, float32 [B]."""
+    whole = log_prob(logits, batch.action)
+    if config.alternatives == "catalogue" or "candidates" not in batch.extras:
+        return whole
+    proposed = jnp.take_along_axis(jax.nn.log_softmax(logits), batch.extras["candidates"], -1)
+    return whole - jax.nn.logsumexp(proposed, -1)
 
 
 def _take(values: Array, action: Array) -> Array:

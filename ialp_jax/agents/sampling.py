@@ -37,9 +37,12 @@ def _invert(weights: Array, uniform: Array) -> tuple[Array, Array]:
     """The index at which the cumulative weight passes ``uniform``, and the uniform left inside it."""
     total = jnp.cumsum(weights, -1)
     target = uniform * total[..., -1]
-    # Rounding may leave the target at the very end: the last index of positive weight is the bound.
-    last = weights.shape[-1] - 1 - jnp.argmax(weights[..., ::-1] > 0, -1)
-    index = jnp.minimum(jnp.sum(total <= target[..., None], -1), last)
+    # A sum in float32 need not grow where the weight is 0, nor reach the target at the end: only indices of
+    # positive weight may be chosen, and the last of them is the bound.
+    positive = weights > 0
+    last = weights.shape[-1] - 1 - jnp.argmax(positive[..., ::-1], -1)
+    passed = positive & (total > target[..., None])
+    index = jnp.where(passed.any(-1), jnp.argmax(passed, -1), last)
     chosen = jnp.take_along_axis(weights, index[..., None], -1)[..., 0]
     before = jnp.take_along_axis(total, index[..., None], -1)[..., 0] - chosen
     return index, jnp.clip((target - before) / chosen, 0.0, 1.0)

@@ -17,16 +17,17 @@ LOADERS = {
 class DemoConfig:
     """The generated world.
 
-    seed: seed of the world itself (items, tastes, likes), apart from the seed of the splits.
-    users: number of users, U.
-    items: number of items, N, at most 250 per genre.
-    genres: number of genres, at most 12.
-    max_genres_per_user: a user is fond of 1 to this many genres.
-    taste: logits that a fondness of 1 for the genre of an item adds.
-    quality: standard deviation of the items' own appeal in logits; it makes popularity long-tailed.
-    base: logit of an item of ordinary appeal for a user who does not care for its genre.
-    crossover: share of the items that belong to two genres.
-    observed: share of what a user would like that stands in the user's log.
+    Attributes:
+      seed: seed of the world itself (items, tastes, likes), apart from the seed of the splits.
+      users: number of users, U.
+      items: number of items, N, at most 250 per genre.
+      genres: number of genres, at most 12.
+      max_genres_per_user: a user is fond of 1 to this many genres.
+      taste: logits that a fondness of 1 for the genre of an item adds.
+      quality: standard deviation of the items' own appeal in logits; it makes popularity long-tailed.
+      base: logit of an item of ordinary appeal for a user who does not care for its genre.
+      crossover: share of the items that belong to two genres.
+      observed: share of what a user would like that stands in the user's log.
     """
 
     seed: int = 0
@@ -66,16 +67,17 @@ class DemoConfig:
 class DataConfig:
     """Which data set, and how its users are split.
 
-    name: the world, one of the keys of ``LOADERS``.
-    root: folder of the data sets, or of this data set itself; unused by generated worlds.
-    seed: seed of the split of users, and of the order of likes where the data has none.
-    min_listeners: lfm keeps artists with at least this many listeners.
-    categories: lfm takes this many of the most used tags as categories.
-    offline: share of users whose logs train everything before a live user is met.
-    online: share of users met during adaptation.
-    tuning: share of users on whom settings are chosen.
-    evaluation: share of users on whom results are reported.
-    demo: the generated world.
+    Attributes:
+      name: the world, one of the keys of ``LOADERS``.
+      root: folder of the data sets, or of this data set itself; unused by generated worlds.
+      seed: seed of the split of users, and of the order of likes where the data has none.
+      min_listeners: lfm keeps artists with at least this many listeners.
+      categories: lfm takes this many of the most used tags as categories.
+      offline: share of users whose logs train everything before a live user is met.
+      online: share of users met during adaptation.
+      tuning: share of users on whom settings are chosen.
+      evaluation: share of users on whom results are reported.
+      demo: the generated world.
     """
 
     name: str = "demo"

@@ -49,7 +49,7 @@ def evaluator(
             user_key=stream(key, "evaluate"),
             act_key=stream(seed_key, "evaluate"),
             count=config.episodes,
-            greedy=config.greedy,
+            greedy=config.greedy or agent.evaluated_greedy,
         )
         return summarise(episodes, params.user_model.item_bias.shape[0] - 1)
 

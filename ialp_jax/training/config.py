@@ -95,7 +95,8 @@ class EvaluationConfig:
       episodes: sessions of evaluation users at each point, the same ones for every agent and seed.
       points: evaluation points, about; the early ones are fixed at 0, 1, 2, 3, 5, 7, 10, 15, 20 thousand
         env steps, the rest evenly spaced after them.
-      greedy: evaluate the mode of each policy instead of the policy as it acts.
+      greedy: evaluate the mode of each policy instead of the policy as it acts; DQN is always evaluated
+        without its random actions.
     """
 
     episodes: int = 256

@@ -167,7 +167,7 @@ def labelled_transitions(arrays: dict[str, np.ndarray]) -> tuple[Transition, np.
         terminated=arrays["terminated"][rows],
         truncated=arrays["truncated"][rows],
         next_observation=Observation(next_history.astype(np.int32), next_shown),
-        extras={},
+        extras={"candidates": labels.candidates - 1},
     )
     return transitions, rows
 

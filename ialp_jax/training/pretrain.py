@@ -96,7 +96,6 @@ class Pretrainer:
         self._name = name
         self.updates = updates
         self._phases = 0
-        self._phases = 0
         optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
         def start(seed_key: Key) -> Learner:

@@ -59,7 +59,7 @@ loss = jax.jit(
 @pytest.mark.parametrize("actor_weight", ["reward", "q", "advantage"])
 def test_loss_by_hand(setting, actor_weight):
     params, target, batch = setting
-    value, metrics = loss(params, target, batch, (GAMMA, actor_weight, 0.7, 0.3))
+    value, metrics = loss(params, target, batch, (GAMMA, actor_weight, "candidates", 0.7, 0.3))
     rows = np.arange(4)
     log_policy, _, q = parts(params, batch.observation)
     _, target_v, target_q = parts(target, batch.observation)
@@ -83,13 +83,28 @@ def test_loss_by_hand(setting, actor_weight):
     assert float(value) == pytest.approx(actor + 0.7 * critic - 0.3 * bonus, rel=1e-3)
 
 
+@pytest.mark.parametrize("alternatives", ["candidates", "catalogue"])
+def test_a_labels_choice_is_among_its_alternatives(setting, alternatives):
+    params, target, batch = setting
+    candidates = np.array([[4, 0, 7], [2, 8, 3], [11, 12, 13], [3, 2, 5]], np.int32)
+    asked = batch._replace(extras={"candidates": candidates})
+    _, metrics = loss(params, target, asked, (GAMMA, "reward", alternatives, 0.7, 0.3))
+    log_policy = parts(params, batch.observation)[0]
+    rows = np.arange(4)
+    chosen = log_policy[rows, batch.action]
+    among = np.log(np.exp(np.take_along_axis(log_policy, candidates, 1)).sum(1))
+    expected = chosen - among if alternatives == "candidates" else chosen
+    actor = -np.mean(batch.reward * np.where(batch.reward > 0, expected, 0))
+    assert float(metrics["actor_loss"]) == pytest.approx(actor, rel=1e-3)
+
+
 def test_the_critics_loss_does_not_move_the_actor(setting):
     """Without reward there is nothing to imitate; the policy must not move to please the critic."""
     params, target, batch = setting
     none = batch._replace(reward=np.zeros(4, np.float32))
 
     def total(params):
-        return pretrain_loss(IALPConfig(GAMMA, "reward", 0.5, 0.0), ACTOR_CRITIC, params, target, none)[0]
+        return pretrain_loss(IALPConfig(GAMMA, "reward", "candidates", 0.5, 0.0), ACTOR_CRITIC, params, target, none)[0]
 
     gradient = jax.jit(jax.grad(total))(params)["params"]
     assert float(jnp.abs(jax.tree.leaves(gradient["advantage"])[0]).max()) > 0

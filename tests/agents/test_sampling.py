@@ -47,6 +47,16 @@ def test_the_ends_of_the_unit_interval_never_hit_a_masked_item(uniform, monkeypa
         assert int(sampling.sample(jax.random.key(0), logits)) in allowed
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_no_masked_item_in_a_catalogue_where_float32_sums_lose_their_order(seed):
+    num_items = 300_000
+    allowed = np.random.default_rng(seed).random(num_items) < 0.5
+    logits = jnp.where(jnp.asarray(allowed), 0.0, MASKED)
+    drawn = np.asarray(sampling.sample(jax.random.key(seed), jnp.broadcast_to(logits, (200, num_items))))
+    assert allowed[drawn].all()
+    assert len(np.unique(drawn)) > 150
+
+
 def test_very_different_logits_do_not_overflow():
     logits = jnp.array([1e4, 0.0, -1e4, 1e4])
     drawn = sampling.sample(jax.random.key(0), jnp.tile(logits, (1000, 1)))

@@ -1,0 +1,195 @@
+"""Session dynamics by hand, as properties, and as a gymnax environment."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnax.environments import environment
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ialp_jax.simulator.environment import SessionEnvironment, SessionParams, respond
+from ialp_jax.types import UserModel
+
+ITEMS, LENGTH, HORIZON = 9, 3, 6
+ENV = SessionEnvironment()
+LIKED = (2, 4, 5, 6, 7, 8)  # user 0 likes these for sure, user 1 the others
+
+
+def world(**changes) -> SessionParams:
+    scores = np.full((2, ITEMS + 1), -50.0, np.float32)
+    scores[0, list(LIKED)] = 50.0
+    scores[1] = -scores[0]
+    knots = jnp.array([-50.0, 50.0])
+    model = UserModel(jnp.eye(2), jnp.asarray(scores.T), jnp.zeros(ITEMS + 1), knots, knots)
+    values = {
+        "user_model": model,
+        "start_histories": jnp.array([[0, 0, 2], [3, 1, 9]]),
+        "users": jnp.array([0, 1]),
+        "patience": jnp.float32(2.0),
+        "dislike_cost": jnp.float32(1.0),
+        "recovery": jnp.float32(0.5),
+        "max_steps_in_episode": HORIZON,
+    }
+    return SessionParams(**(values | changes))
+
+
+def run(items, params=None, user=0):
+    """One session without the automatic reset: what step_env and the two ends say."""
+    params = params or world()
+    _, state = ENV.start(jnp.int32(user), params)
+    rows = []
+    for number, item in enumerate(items):
+        observation, state, reward, terminated, info = ENV.step_env(
+            jax.random.key(number), state, jnp.int32(item - 1), params
+        )
+        rows.append((observation, state, float(reward), bool(terminated), bool(ENV.is_truncated(state, params))))
+        assert bool(info["like"]) == bool(reward)
+        assert int(info["user"]) == user
+    return rows
+
+
+def test_a_session_starts_with_the_users_own_history():
+    observation, state = ENV.start(jnp.int32(1), world())
+    np.testing.assert_array_equal(observation.history, [3, 1, 9])
+    np.testing.assert_array_equal(observation.shown, [3, 1, 9] + [0] * HORIZON)
+    assert float(state.patience) == 2.0
+    assert int(state.time) == 0
+
+
+def test_only_the_split_s_users_come_and_all_of_them_do():
+    keys = jax.random.split(jax.random.key(0), 200)
+    _, both = jax.vmap(ENV.reset, in_axes=(0, None))(keys, world())
+    assert set(np.unique(both.user)) == {0, 1}
+    _, one = jax.vmap(ENV.reset, in_axes=(0, None))(keys, world(users=jnp.array([1])))
+    assert set(np.unique(one.user)) == {1}
+
+
+def test_likes_enter_the_history_and_dislikes_do_not():
+    rows = run([4, 1, 5])
+    np.testing.assert_array_equal(rows[0][0].history, [0, 2, 4])
+    np.testing.assert_array_equal(rows[1][0].history, [0, 2, 4])
+    np.testing.assert_array_equal(rows[2][0].history, [2, 4, 5])
+    assert [row[2] for row in rows] == [1.0, 0.0, 1.0]
+    np.testing.assert_array_equal(rows[2][0].shown, [0, 0, 2, 4, 1, 5, 0, 0, 0])
+
+
+def test_patience_falls_recovers_and_never_exceeds_its_start():
+    assert [float(row[1].patience) for row in run([4, 1, 5, 6, 7])] == [2.0, 1.0, 1.5, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("item", [2, 4])
+def test_an_item_shown_before_gives_nothing_even_one_of_the_starting_history(item):
+    rows = run([4, item])
+    assert rows[1][2] == 0.0
+    assert float(rows[1][1].patience) == 1.0
+
+
+def test_the_user_leaves_when_patience_is_gone():
+    rows = run([1, 3])
+    assert [row[3] for row in rows] == [False, True]
+    assert [row[4] for row in rows] == [False, False]
+
+
+def test_the_horizon_truncates_a_user_who_stays():
+    rows = run([4, 5, 6, 7, 8, 1])
+    assert [row[3] for row in rows] == [False] * 6
+    assert [row[4] for row in rows] == [False] * 5 + [True]
+
+
+def test_leaving_at_the_horizon_is_termination_alone():
+    rows = run([4, 5, 6, 7, 1, 3])
+    assert (rows[-1][3], rows[-1][4]) == (True, False)
+    _, state = ENV.start(jnp.int32(0), world())
+    state = state.replace(time=jnp.int32(HORIZON - 1), patience=jnp.float32(1.0))
+    *_, terminated, truncated, info = ENV.step(jax.random.key(0), state, jnp.int32(0), world())
+    assert (bool(terminated), bool(truncated)) == (True, False)
+    assert (bool(info["terminated"]), bool(info["truncated"])) == (True, False)
+
+
+def test_step_resets_by_itself_and_keeps_the_true_final_observation():
+    params = world(users=jnp.array([1]))
+    _, state = ENV.start(jnp.int32(0), params)
+    state = state.replace(patience=jnp.float32(1.0))
+    observation, after, _, terminated, _, info = ENV.step(jax.random.key(0), state, jnp.int32(0), params)
+    assert bool(terminated)
+    np.testing.assert_array_equal(info["final_observation"].history, [0, 0, 2])
+    np.testing.assert_array_equal(info["final_observation"].shown[:4], [0, 0, 2, 1])
+    np.testing.assert_array_equal(observation.history, [3, 1, 9])
+    assert (int(after.user), int(after.time), float(after.patience)) == (1, 0, 2.0)
+
+
+def test_likes_come_with_the_user_models_probability():
+    knots = jnp.array([0.0])
+    params = world()
+    params = params.replace(
+        user_model=params.user_model._replace(knot_scores=knots, knot_logits=jnp.array([np.log(0.3 / 0.7)]))
+    )
+    _, state = ENV.start(jnp.int32(0), params)
+    keys = jax.random.split(jax.random.key(3), 20_000)
+    likes = jax.vmap(lambda key: ENV.step_env(key, state, jnp.int32(0), params)[2])(keys)
+    assert abs(float(likes.mean()) - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 20_000)
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "expected"),
+    [("patience", 4.0, 3.0), ("dislike_cost", 0.25, 1.75), ("recovery", 0.0, 1.0)],
+)
+def test_every_knob_acts(knob, value, expected):
+    _, state = ENV.start(jnp.int32(0), world(**{knob: jnp.float32(value)}))
+    rows = [1, 4] if knob == "recovery" else [1]
+    params = world(**{knob: jnp.float32(value)})
+    for item in rows:
+        state = respond(state, jnp.int32(item), jnp.bool_(item in LIKED), params)
+    assert float(state.patience) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, ITEMS), st.booleans()), min_size=1, max_size=HORIZON))
+def test_whatever_the_answers_state_and_history_agree(answers):
+    params = world()
+    _, state = ENV.start(jnp.int32(0), params)
+    liked, patience = [2], 2.0
+    for item, like in answers:
+        state = RESPOND(state, jnp.int32(item), jnp.bool_(like), params)
+        liked += [item] if like else []
+        patience = min(patience + 0.5, 2.0) if like else patience - 1.0
+    expected = ([0] * LENGTH + liked)[-LENGTH:]
+    np.testing.assert_array_equal(state.history, expected)
+    np.testing.assert_array_equal(state.shown[LENGTH : LENGTH + len(answers)], [item for item, _ in answers])
+    assert float(state.patience) == patience
+    terminated, truncated = ENV.is_terminated(state, params), ENV.is_truncated(state, params)
+    assert not (terminated and truncated)
+    assert bool(terminated) == (patience <= 0)
+
+
+RESPOND = jax.jit(respond)
+
+
+def test_jit_and_vmap_agree_with_single_steps():
+    params = world()
+    keys = jax.random.split(jax.random.key(1), 5)
+    _, states = jax.vmap(ENV.reset, in_axes=(0, None))(keys, params)
+    actions = jnp.array([0, 3, 4, 8, 1])
+    together = jax.jit(jax.vmap(ENV.step, in_axes=(0, 0, 0, None)))(keys, states, actions, params)
+    for row in range(5):
+        state = jax.tree.map(lambda leaf, row=row: leaf[row], states)
+        alone = ENV.step(keys[row], state, actions[row], params)
+        for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
+            np.testing.assert_array_equal(a, b[row])
+
+
+def test_it_is_a_gymnax_environment_whose_spaces_tell_the_truth():
+    assert isinstance(ENV, environment.Environment)
+    params = world()
+    assert ENV.action_space(params).n == ITEMS
+    space = ENV.observation_space(params)
+    observation, _ = ENV.reset(jax.random.key(0), params)
+    for name in ("history", "shown"):
+        assert space.spaces[name].shape == getattr(observation, name).shape
+        assert bool(space.spaces[name].contains(getattr(observation, name)))
+    assert {field.name for field in dataclasses.fields(params)} >= {"user_model", "max_steps_in_episode"}

@@ -1,0 +1,60 @@
+"""Worlds are put together without mixing users."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ialp_jax.data import DataConfig, DemoConfig, load
+from ialp_jax.errors import InputError
+from ialp_jax.simulator.config import SimulatorConfig
+from ialp_jax.simulator.world import build
+from ialp_jax.types import EVALUATION, OFFLINE, ONLINE, TUNING
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return load(DataConfig(demo=DemoConfig(users=120, items=100)))
+
+
+def test_each_split_meets_its_own_users_and_no_others(dataset):
+    world = build(dataset, dataset.truth, SimulatorConfig())
+    parts = [set(np.asarray(world.of(split).users).tolist()) for split in (OFFLINE, ONLINE, TUNING, EVALUATION)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == dataset.num_users
+    for split, users in enumerate(parts):
+        assert users == set(np.flatnonzero(dataset.split == split).tolist())
+
+
+def test_start_histories_are_the_users_own_likes_padded_on_the_left(dataset):
+    config = SimulatorConfig(history_length=8, start_length=3)
+    starts = np.asarray(build(dataset, dataset.truth, config).params.start_histories)
+    assert starts.shape == (dataset.num_users, 8)
+    assert not starts[:, :5].any()
+    for user in range(dataset.num_users):
+        own = set(dataset.histories.of(user).tolist())
+        assert set(starts[user][starts[user] > 0].tolist()) <= own
+        assert starts[user, -1] > 0
+
+
+def test_settings_reach_the_parameters(dataset):
+    config = SimulatorConfig(horizon=7, patience=3.0, dislike_cost=0.5, recovery=0.25)
+    params = build(dataset, dataset.truth, config).params
+    assert params.max_steps_in_episode == 7
+    assert (float(params.patience), float(params.dislike_cost), float(params.recovery)) == (3.0, 0.5, 0.25)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"history_length": 0},
+        {"horizon": 0},
+        {"start_length": 0},
+        {"start_length": 11},
+        {"patience": 0.0},
+        {"dislike_cost": -1.0},
+        {"recovery": -0.1},
+    ],
+)
+def test_impossible_settings_are_refused_by_name(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        SimulatorConfig(**wrong).check()
