@@ -35,7 +35,7 @@ class UserModelConfig:
 
     Attributes:
       family: implicit_mf (matrix factorisation of implicit feedback), or truth (generated worlds only).
-      factors: F.
+      factors: F, entries of the vector of a user and of an item.
       regularisation: weight of the squared norms of the factors.
       confidence: extra weight of an observed like over an unobserved pair, alpha of Hu et al.
       iterations: sweeps of alternating least squares, over users and over items each.

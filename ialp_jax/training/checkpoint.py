@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from ialp_jax.agents.base import Params
@@ -35,7 +37,9 @@ def load_params(folder: Path, like: Params) -> Params:
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            return checkpointer.restore(folder.resolve(), target)
+            restored = checkpointer.restore(folder.resolve(), target)
     except (ValueError, KeyError, TypeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{folder}: not a checkpoint of this network ({reason})") from None
+    # By way of the host: orbax ties arrays to a device, and a jitted loop fed with both kinds compiles twice.
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), restored)

@@ -104,7 +104,9 @@ def test_the_critics_loss_does_not_move_the_actor(setting):
     none = batch._replace(reward=np.zeros(4, np.float32))
 
     def total(params):
-        return pretrain_loss(IALPConfig(GAMMA, "reward", "candidates", 0.5, 0.0), ACTOR_CRITIC, params, target, none)[0]
+        return pretrain_loss(
+            IALPConfig(GAMMA, "reward", "candidates", 0.5, 0.0), ACTOR_CRITIC, params, target, none
+        )[0]
 
     gradient = jax.jit(jax.grad(total))(params)["params"]
     assert float(jnp.abs(jax.tree.leaves(gradient["advantage"])[0]).max()) > 0

@@ -47,7 +47,9 @@ def run(items, params=None, user=0):
         observation, state, reward, terminated, info = ENV.step_env(
             jax.random.key(number), state, jnp.int32(item - 1), params
         )
-        rows.append((observation, state, float(reward), bool(terminated), bool(ENV.is_truncated(state, params))))
+        rows.append(
+            (observation, state, float(reward), bool(terminated), bool(ENV.is_truncated(state, params)))
+        )
         assert bool(info["like"]) == bool(reward)
         assert int(info["user"]) == user
     return rows

@@ -19,7 +19,9 @@ def dataset():
 
 def test_each_split_meets_its_own_users_and_no_others(dataset):
     world = build(dataset, dataset.truth, SimulatorConfig())
-    parts = [set(np.asarray(world.of(split).users).tolist()) for split in (OFFLINE, ONLINE, TUNING, EVALUATION)]
+    parts = [
+        set(np.asarray(world.of(split).users).tolist()) for split in (OFFLINE, ONLINE, TUNING, EVALUATION)
+    ]
     assert sum(map(len, parts)) == len(set.union(*parts)) == dataset.num_users
     for split, users in enumerate(parts):
         assert users == set(np.flatnonzero(dataset.split == split).tolist())

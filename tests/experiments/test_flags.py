@@ -1,0 +1,169 @@
+"""Every mistake on the command line is one line on stderr and exit code 2; every knob is explained and reached."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import flags
+from experiments.config import AGENT_IDS, Config
+from ialp_jax.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*args: str) -> subprocess.CompletedProcess:
+    """The whole command."""
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.main", *args],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def parse_in_child(lines: list[list[str]]) -> list[tuple[int, str]]:
+    """Parses many command lines, each in a fork of one process that has imported everything."""
+    script = """
+import json, os, sys
+from experiments import flags
+import experiments.config
+lines = json.load(sys.stdin)
+results = []
+for args in lines:
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(writer, 2)
+        sys.argv = ["main", *args]
+        flags.parse(sys.argv)
+        os._exit(0)
+    os.close(writer)
+    text = os.fdopen(reader).read()
+    _, status = os.waitpid(pid, 0)
+    results.append((os.waitstatus_to_exitcode(status), text))
+print(json.dumps(results))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input=json.dumps(lines),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [(code, text) for code, text in json.loads(done.stdout)]
+
+
+SMOKE = "--config=experiments/configs/smoke.py"
+BAD = {
+    "unknown flag": (["--workdri=x"], "workdri"),
+    "unknown stage": (["--stage=train"], "train"),
+    "missing config file": (["--config=no/such.py"], "no/such.py"),
+    "unknown key": ([SMOKE, "--config.data.nme=demo"], "did you mean --config.data.name"),
+    "unknown section": ([SMOKE, "--config.dta.name=demo"], "config.dta.name"),
+    "wrong type": ([SMOKE, "--config.num_seeds=three"], "num_seeds"),
+    "fraction for a whole number": ([SMOKE, "--config.num_seeds=1.5"], "num_seeds"),
+    "no seeds": ([SMOKE, "--config.num_seeds=0"], "num_seeds"),
+    "unknown world": ([SMOKE, "--config.data.name=moon"], "moon"),
+    "empty split": ([SMOKE, "--config.data.online=0.0"], "online"),
+    "shares over one": ([SMOKE, "--config.data.offline=0.9"], "sum to 1"),
+    "one candidate": ([SMOKE, "--config.labelling.candidates=1"], "candidates"),
+    "odd env steps": ([SMOKE, "--config.adapt.env_steps=1500"], "1000"),
+    "unknown agent": ([SMOKE, "--config.adapt.agents=a2c,sac"], "sac"),
+    "negative learning rate": ([SMOKE, "--config.agents.a2c.learning_rate=-1.0"], "learning_rate"),
+    "discount over one": ([SMOKE, "--config.agents.dqn.discount=1.5"], "discount"),
+    "unknown schedule": ([SMOKE, "--config.agents.mixture.schedule=steps"], "schedule"),
+    "heads": ([SMOKE, "--config.network.heads=3"], "heads"),
+    "start beyond history": ([SMOKE, "--config.simulator.start_length=99"], "start_length"),
+    "unknown user model": ([SMOKE, "--config.simulator.user_model.family=knn"], "family"),
+    "unknown none rule": ([SMOKE, "--config.llm.none_rule=coin"], "none_rule"),
+    "argument that is no flag": ([SMOKE, "quickstart"], "quickstart"),
+}
+
+
+@pytest.fixture(scope="module")
+def bad_results():
+    return dict(zip(BAD, parse_in_child([args for args, _ in BAD.values()]), strict=True))
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_mistake_is_one_clear_line(case, bad_results):
+    code, text = bad_results[case]
+    assert code == 2
+    assert BAD[case][1] in text
+    assert text.startswith("error: ")
+    assert text.count("\n") == 1
+
+
+def test_the_whole_command_fails_the_same_way(tmp_path):
+    done = run(SMOKE, "--config.data.nme=demo", f"--workdir={tmp_path / 'r'}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def get_config():\n    return {}\n", "Config"),
+        ("def get_config(:\n", "cannot be loaded"),
+        ("import no_such_module\n", "no_such_module"),
+        ("x = 1\n", "get_config"),
+    ],
+)
+def test_a_broken_config_file_is_one_clear_line(tmp_path, source, said):
+    (tmp_path / "c.py").write_text(source)
+    code, text = parse_in_child([[f"--config={tmp_path / 'c.py'}"]])[0]
+    assert code == 2
+    assert said in text
+    assert text.count("\n") == 1
+
+
+def test_good_lines_pass_and_no_flags_mean_the_quickstart():
+    lines = [
+        [],
+        [SMOKE],
+        [SMOKE, "--config.num_seeds=4", "--config.agents.ft.learning_rate=1e-4", "--stage=label"],
+    ]
+    assert parse_in_child(lines) == [(0, "")] * 3
+    assert Path(flags.DEFAULT_CONFIG).name == "quickstart.py"
+
+
+def test_help_names_every_flag_and_explains_every_knob():
+    text = flags.help_text()
+    for name in ("--config", "--workdir", "--stage", "--overwrite"):
+        assert f"{name}: " in text
+    for path, _, meaning in flags.knobs(Config()):
+        assert f"--config.{path}=" in text
+        assert len(meaning) > 5, f"--config.{path} is not explained"
+    done = run("--help")
+    assert done.returncode == 0
+    assert done.stdout.strip() == text.strip()
+
+
+def test_defaults_pass_and_list_every_agent():
+    Config().check()
+    assert tuple(Config().agent_ids()) == AGENT_IDS
+
+
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in (ROOT / "experiments/configs").glob("[a-z]*.py"))
+)
+def test_every_config_file_passes_its_own_check(name):
+    import importlib
+
+    config = importlib.import_module(f"experiments.configs.{name}").get_config()
+    assert dataclasses.is_dataclass(config)
+    config.check()
+
+
+def test_errors_of_checks_are_input_errors():
+    with pytest.raises(InputError):
+        Config(num_seeds=0).check()

@@ -1,0 +1,81 @@
+"""Run folders: made once, with one configuration, and honest about what is missing."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments.config import Config
+from experiments.run import KEY, Run, difference, settings
+from ialp_jax import store
+from ialp_jax.errors import InputError
+
+
+def test_a_new_folder_holds_its_configuration(tmp_path):
+    Run.open(tmp_path / "r", Config(num_seeds=4), overwrite=False)
+    assert json.loads((tmp_path / "r" / "config.json").read_text()) == settings(Config(num_seeds=4))
+
+
+def test_other_settings_are_refused_with_the_difference_and_nothing_is_touched(tmp_path):
+    Run.open(tmp_path, Config(), overwrite=False)
+    before = (tmp_path / "config.json").read_bytes()
+    other = Config(num_seeds=5)
+    other.agents.a2c.trace = 0.5
+    with pytest.raises(InputError) as error:
+        Run.open(tmp_path, other, overwrite=False)
+    assert "num_seeds: 3 -> 5" in str(error.value)
+    assert "agents.a2c.trace: 0.9 -> 0.5" in str(error.value)
+    assert "--overwrite" in str(error.value)
+    assert (tmp_path / "config.json").read_bytes() == before
+    Run.open(tmp_path, other, overwrite=True)
+    assert json.loads((tmp_path / "config.json").read_text())["num_seeds"] == 5
+
+
+def test_the_same_settings_open_again(tmp_path):
+    Run.open(tmp_path, Config(), overwrite=False)
+    assert Run.open(tmp_path, Config(), overwrite=False).folder == tmp_path
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe"])
+def test_a_broken_configuration_is_named(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"config\.json"):
+        Run.open(tmp_path, Config(), overwrite=False)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        Run.open(tmp_path / "file" / "run", Config(), overwrite=False)
+
+
+def test_a_missing_stage_is_named_by_its_flag(tmp_path):
+    run = Run.open(tmp_path, Config(), overwrite=False)
+    with pytest.raises(InputError, match="--stage=simulate"):
+        run.key({}, "simulator")
+
+
+def test_a_stage_is_done_only_with_the_same_settings_and_inputs(tmp_path):
+    run = Run.open(tmp_path, Config(), overwrite=False)
+    store.save(tmp_path / "data", {"x": np.zeros(2)}, {})
+    key = run.key({"a": 1}, "data")
+    assert not run.is_done("labels", key)
+    store.save(tmp_path / "labels", {"y": np.ones(2)}, {KEY: key})
+    assert run.is_done("labels", key)
+    assert not run.is_done("labels", run.key({"a": 2}, "data"))
+    store.save(tmp_path / "data", {"x": np.ones(2)}, {})
+    assert not run.is_done("labels", run.key({"a": 1}, "data"))
+
+
+def test_a_done_stage_whose_files_were_altered_is_an_error(tmp_path):
+    run = Run.open(tmp_path, Config(), overwrite=False)
+    store.save(tmp_path / "labels", {"y": np.ones(2)}, {KEY: "k"})
+    (tmp_path / "labels" / "arrays.npz").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"arrays\.npz"):
+        run.is_done("labels", "k")
+
+
+def test_difference_names_what_is_new_and_what_is_gone():
+    assert difference({"a": {"b": 1}, "c": 2}, {"a": {"b": 1}, "d": 3}) == "c: 2 -> None, d: None -> 3"

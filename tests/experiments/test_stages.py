@@ -1,0 +1,218 @@
+"""The whole pipeline on a tiny world: what is written, what is kept, what repeats."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import stages
+from experiments.config import AGENT_IDS, Config
+from experiments.configs import smoke
+from experiments.flags import STAGES
+from experiments.run import Run
+from ialp_jax import store
+from ialp_jax.errors import InputError
+from ialp_jax.types import EVALUATION, OFFLINE
+
+METRICS = {
+    "initial_return",
+    "final_return",
+    "final_length",
+    "worst_drop",
+    "auc_return",
+    "reward_per_step",
+    "coverage",
+}
+
+
+def tiny() -> Config:
+    config = smoke.get_config()
+    config.data.demo.users = 80
+    config.data.demo.items = 60
+    config.labelling.sessions = 8
+    config.labelling.steps = 2
+    config.llm.embedded.steps = 3
+    config.llm.threads = 1
+    config.evaluation.episodes = 8
+    config.adapt.env_steps = 1000
+    for agent in ("dqn", "pg", "a2c", "a2c_warm", "ft", "mixture"):
+        getattr(config.agents, agent).num_users = 100
+        getattr(config.agents, agent).rollout_length = 5
+    return config
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder in which every stage has run; tests that change it copy it."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    stages.run_stages(Run.open(folder, tiny(), overwrite=False), STAGES)
+    return folder
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def written(folder):
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
+def again(folder, names=STAGES, change=lambda config: None, overwrite=False):
+    config = tiny()
+    change(config)
+    stages.run_stages(Run.open(folder, config, overwrite), names)
+
+
+def test_the_report_has_every_agent_and_metric_of_the_design(finished):
+    summary = pd.read_csv(finished / "report" / "summary.csv")
+    assert list(summary.columns) == [
+        "world",
+        "agent",
+        "metric",
+        "mean",
+        "iqm",
+        "ci_low",
+        "ci_high",
+        "num_seeds",
+    ]
+    pairs = set(zip(summary.agent, summary.metric, strict=True))
+    assert pairs >= {(agent, metric) for agent in AGENT_IDS for metric in METRICS}
+    assert set(summary.num_seeds) == {2}
+    curves = pd.read_csv(finished / "report" / "curves.csv")
+    assert list(curves.columns) == ["world", "agent", "seed", "env_steps", "metric", "value"]
+    assert set(curves.agent) == set(AGENT_IDS)
+    worlds = pd.read_csv(finished / "report" / "worlds.csv")
+    assert set(worlds.metric) >= {
+        *("users", "items", "interactions", "like_rate", "auc", "popularity_auc", "ece"),
+        *(f"{name}_{what}" for name in ("random", "popular", "oracle") for what in ("return", "length")),
+    }
+    page = (finished / "report" / "index.html").read_text()
+    assert page.count("data:image/svg+xml;base64,") >= 3
+
+
+def test_summary_agrees_with_the_curves(finished):
+    summary = pd.read_csv(finished / "report" / "summary.csv").set_index(["agent", "metric"])["mean"]
+    curves = pd.read_csv(finished / "report" / "curves.csv")
+    for agent in ("a2c", "a_ialp_ap", "oracle"):
+        rows = curves[(curves.agent == agent) & (curves.metric == "return")]
+        first, last = rows.env_steps.min(), rows.env_steps.max()
+        assert last == 1000
+        assert np.isclose(summary[agent, "initial_return"], rows[rows.env_steps == first].value.mean())
+        assert np.isclose(summary[agent, "final_return"], rows[rows.env_steps == last].value.mean())
+
+
+def test_iALP_ft_and_ap_start_at_the_same_policy(finished):
+    first = {
+        name: store.load(finished / "adapt" / name)[0]["return"][:, 0]
+        for name in ("ialp", "a_ialp_ft", "a_ialp_ap")
+    }
+    np.testing.assert_array_equal(first["ialp"], first["a_ialp_ft"])
+    np.testing.assert_array_equal(first["ialp"], first["a_ialp_ap"])
+
+
+def test_labels_are_of_offline_users_alone_and_legal(finished):
+    arrays, manifest = store.load(finished / "labels")
+    dataset = stages.load_dataset(finished / "data")
+    total = 2 * 2 * 8
+    assert arrays["choice"].shape == (total,)
+    assert arrays["candidates"].shape == (total, 5)
+    assert arrays["candidates"].min() >= 1
+    assert arrays["candidates"].max() <= dataset.catalogue.num_items
+    assert set(np.unique(arrays["choice"])) <= set(range(-1, 6))
+    own = [set(dataset.histories.of(user).tolist()) for user in dataset.users(OFFLINE)]
+    starts = [set(row[row > 0].tolist()) for row in arrays["histories"][:8]]
+    assert all(any(start <= likes for likes in own) for start in starts)
+    for row in range(total):
+        shown = arrays["shown"][row]
+        assert not set(shown[shown > 0].tolist()) & set(arrays["candidates"][row].tolist())
+    assert json.dumps(manifest)
+
+
+def test_a_second_run_writes_nothing_but_the_report(finished, capsys):
+    before = written(finished)
+    again(finished)
+    after = written(finished)
+    changed = {name for name in before if before[name] != after.get(name)}
+    assert all(name.startswith("report/") or name == "config.json" for name in changed)
+    assert capsys.readouterr().out.count("done before, kept") == 4 + len(AGENT_IDS)
+
+
+def test_one_agents_setting_redoes_that_agent_alone(copy):
+    before = written(copy)
+
+    def change(config):
+        config.agents.a2c.learning_rate = 0.01
+
+    again(copy, ("data", "simulate", "label", "pretrain", "adapt"), change, overwrite=True)
+    after = written(copy)
+    changed = {name.rsplit("/", 1)[0] for name in after if after[name] != before.get(name)}
+    assert changed <= {"adapt/a2c", "config.json"}
+    assert "adapt/a2c" in changed
+
+
+def test_the_same_seed_gives_the_same_bits_and_seeds_differ(copy):
+    before, _ = store.load(copy / "adapt" / "a_ialp_ap")
+    shutil.rmtree(copy / "adapt" / "a_ialp_ap")
+    again(copy, ("adapt",))
+    after, _ = store.load(copy / "adapt" / "a_ialp_ap")
+    assert before.keys() == after.keys()
+    for name in before:
+        np.testing.assert_array_equal(before[name], after[name])
+    assert not np.array_equal(before["learn/loss"][0], before["learn/loss"][1])
+
+
+def test_lost_labels_come_back_from_the_store_without_an_llm(copy, monkeypatch):
+    before, _ = store.load(copy / "labels")
+    (copy / "labels" / "manifest.json").unlink()
+    (copy / "labels" / "arrays.npz").unlink()
+
+    def forbidden(*args, **kwargs):
+        raise AssertionError("the LLM was started although every prompt is labelled")
+
+    monkeypatch.setattr("ialp_jax.llm.process.subprocess.Popen", forbidden)
+    again(copy, ("label",))
+    after, _ = store.load(copy / "labels")
+    for name in before:
+        np.testing.assert_array_equal(before[name], after[name])
+
+
+def test_a_missing_stage_is_named(tmp_path):
+    for stage, needed in (("simulate", "data"), ("label", "data"), ("pretrain", "data"), ("adapt", "data")):
+        with pytest.raises(InputError, match=f"--stage={needed}"):
+            again(tmp_path / stage, (stage,))
+
+
+def test_agents_that_need_no_labels_run_without_them(copy):
+    for name in ("labels", "pretrain", "adapt"):
+        shutil.rmtree(copy / name)
+    again(copy, ("adapt",), lambda config: setattr(config.adapt, "agents", "random,oracle"), overwrite=True)
+    assert sorted(path.name for path in (copy / "adapt").iterdir()) == ["oracle", "random"]
+
+
+@pytest.mark.parametrize(("knob", "value"), [("candidates", 61), ("candidates", 50)])
+def test_more_candidates_than_items_are_refused(tmp_path, knob, value):
+    with pytest.raises(InputError, match="items"):
+        again(tmp_path, ("data",), lambda config: setattr(config.labelling, knob, value))
+
+
+def test_evaluation_meets_evaluation_users_alone(finished):
+    run = Run(finished, tiny())
+    world = stages.read_world(run)
+    assert set(np.asarray(world.of(EVALUATION).users)) == set(world.dataset.users(EVALUATION))
+    assert dataclasses.is_dataclass(world)

@@ -1,0 +1,76 @@
+"""Imports run one way, and training needs neither torch nor transformers."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LAYERS = (  # each may import those before it and itself
+    ("types", "errors"),
+    ("keys", "store"),
+    ("data", "simulator", "llm", "networks"),
+    ("agents",),
+    ("training",),
+    ("evaluation",),
+)
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+SIBLINGS = {("simulator", "data"), ("llm", "data")}  # both stand on a data set
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+MODULES = sorted((ROOT / "ialp_jax").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_imports_only_what_stands_before_it(path):
+    own = path.relative_to(ROOT / "ialp_jax").parts[0].removesuffix(".py")
+    for name in imports(path):
+        assert not name.startswith(("experiments", "launch", "tests"))
+        parts = name.split(".")
+        if parts[0] != "ialp_jax" or len(parts) < 2 or parts[1] not in RANK or own == "__init__":
+            continue
+        other = parts[1]
+        below = RANK[other] < RANK[own] or other == own or (own, other) in SIBLINGS
+        assert below, f"{own} must not import {name}"
+
+
+def test_agents_know_no_concrete_simulator():
+    for path in (ROOT / "ialp_jax" / "agents").glob("*.py"):
+        assert not any(name.startswith("ialp_jax.simulator") for name in imports(path)), path
+
+
+def loaded(code: str) -> set[str]:
+    script = f"{code}\nimport sys; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_training_and_the_stages_load_neither_torch_nor_transformers():
+    names = loaded("import experiments.stages, ialp_jax.training.adapt")
+    assert "jax" in names
+    assert not names & {"torch", "transformers", "tokenizers"}
+
+
+def test_the_llm_worker_loads_no_jax():
+    names = loaded("import ialp_jax.llm.process, ialp_jax.llm.worker")
+    assert not names & {"jax", "flax", "gymnax"}
+
+
+def test_help_needs_neither_jax_nor_torch():
+    assert not loaded("import experiments.flags") & {"jax", "torch"}

@@ -1,0 +1,86 @@
+"""Stores are whole or absent, and tell when they were altered."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ialp_jax import store
+from ialp_jax.errors import InputError
+
+
+@pytest.fixture
+def saved(tmp_path):
+    store.save(tmp_path / "s", {"a": np.arange(5), "b": np.eye(2, dtype=np.float32)}, {"made": "here"})
+    return tmp_path / "s"
+
+
+def test_what_was_saved_is_loaded(saved):
+    arrays, manifest = store.load(saved)
+    np.testing.assert_array_equal(arrays["a"], np.arange(5))
+    assert arrays["b"].dtype == np.float32
+    assert manifest["made"] == "here"
+    assert list(manifest["files"]) == ["arrays.npz"]
+
+
+def test_saving_again_leaves_nothing_of_the_old_store(saved):
+    (saved / "more.txt").write_text("old")
+    store.save(saved, {"c": np.zeros(1)}, {})
+    assert set(store.load(saved)[0]) == {"c"}
+    assert sorted(path.name for path in saved.iterdir()) == ["arrays.npz", "manifest.json"]
+
+
+def test_a_folder_without_manifest_is_absent(saved):
+    (saved / "manifest.json").unlink()
+    assert store.read_manifest(saved) is None
+    with pytest.raises(InputError, match="incomplete"):
+        store.load(saved)
+
+
+@pytest.mark.parametrize("change", ["flip", "truncate", "remove"])
+def test_an_altered_file_is_named(saved, change):
+    path = saved / "arrays.npz"
+    content = bytearray(path.read_bytes())
+    if change == "flip":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    elif change == "truncate":
+        path.write_bytes(content[:-7])
+    else:
+        path.unlink()
+    with pytest.raises(InputError, match=r"arrays\.npz"):
+        store.load(saved)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"files": 3}', "\xff"])
+def test_a_broken_manifest_is_one_clear_line(saved, text):
+    (saved / "manifest.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"manifest\.json") as error:
+        store.read_manifest(saved)
+    assert "\n" not in str(error.value)
+
+
+def test_python_objects_are_neither_written_nor_read(tmp_path):
+    with pytest.raises(TypeError, match="objects"):
+        store.write_arrays(tmp_path / "x.npz", {"o": np.array([{}], object)})
+    np.savez(tmp_path / "y.npz", o=np.array([{}], object))
+    with pytest.raises(InputError, match=r"y\.npz"):
+        store.read_arrays(tmp_path / "y.npz")
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "t.json"
+    store.write_json(path, {"old": 1})
+
+    def fail(descriptor):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(store.os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        store.write_json(path, {"new": 2})
+    assert "old" in path.read_text()
+
+
+def test_digest_ignores_the_order_of_keys_and_nothing_else():
+    assert store.digest({"a": 1, "b": [2]}) == store.digest({"b": [2], "a": 1})
+    assert store.digest({"a": 1}) != store.digest({"a": 1.5})
