@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,11 +66,12 @@ def console_table(summary: pd.DataFrame) -> str:
     return "\n\n".join(blocks)
 
 
-def write_report(run: Path) -> pd.DataFrame:
+def write_report(run: Path, agents: Sequence[str] | None = None) -> pd.DataFrame:
     """Write ``report/``: summary.csv, curves.csv, worlds.csv and, last, index.html; each atomically.
 
     Args:
       run: a run folder with finished adapt and simulate stages; labels and pretrain may be absent.
+      agents: ids; all that the folder holds, where none are named.
 
     Returns:
       The rows of summary.csv.
@@ -77,7 +79,7 @@ def write_report(run: Path) -> pd.DataFrame:
     Raises:
       InputError: a stage is missing (it is named), or a file is broken.
     """
-    results = read_run(run)
+    results = read_run(run, agents)
     summary = summary_table(results)
     page = render(results, summary)
     report = run / "report"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +80,12 @@ def _read_agent(folder: Path) -> AgentCurves:
         raise InputError(f"{folder}: not the curves of an agent ({error}); run --stage=adapt again") from None
 
 
-def _read_agents(run: Path) -> dict[str, AgentCurves]:
-    folders = [path for path in (run / "adapt").glob("*") if path.is_dir() and path.name[0] != "."]
-    if not folders:
+def _read_agents(run: Path, agents: Sequence[str] | None) -> dict[str, AgentCurves]:
+    if agents is None:
+        agents = [path.name for path in (run / "adapt").glob("*") if path.is_dir() and path.name[0] != "."]
+    if not agents:
         raise InputError(f"{run / 'adapt'}: no results of any agent; run --stage=adapt first")
-    return {name: _read_agent(run / "adapt" / name) for name in ordered(path.name for path in folders)}
+    return {name: _read_agent(run / "adapt" / name) for name in ordered(agents)}
 
 
 def _read_worlds(path: Path) -> pd.DataFrame:
@@ -98,14 +99,14 @@ def _read_worlds(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: not a table of world,metric,value ({error})") from None
 
 
-def read_run(run: Path) -> Results:
-    """Read the results of a run folder.
+def read_run(run: Path, agents: Sequence[str] | None = None) -> Results:
+    """Read the results of a run folder, of the named agents or of all that it holds.
 
     Raises:
       InputError: a stage is missing (it is named), or a file is broken.
     """
-    agents = _read_agents(run)
-    worlds = {str(agent.manifest.get("world", "")) for agent in agents.values()}
+    found = _read_agents(run, agents)
+    worlds = {str(agent.manifest.get("world", "")) for agent in found.values()}
     if len(worlds) > 1:
         raise InputError(f"{run / 'adapt'}: mixes the worlds {', '.join(sorted(worlds))}; keep one per run")
     validation = store.read_arrays(run / "simulator" / "validation.npz")
@@ -123,7 +124,7 @@ def read_run(run: Path) -> Results:
     return Results(
         config=config,
         world=worlds.pop(),
-        agents=agents,
+        agents=found,
         worlds=_read_worlds(run / "simulator" / "worlds.csv"),
         validation=validation,
         titles=load_dataset(run / "data").catalogue.titles if store.read_manifest(run / "data") else (),

@@ -288,12 +288,8 @@ def train(
 def adaptation(run: Run) -> None:
     """Every agent online, each to its own ``adapt/<agent>/``."""
     config, world = run.config, None
-    tree = settings(config)
     for name in config.agent_ids():
-        upstream = ("data", "simulator", *(("pretrain",) if name in PRETRAINED else ()))
-        own = tree["agents"].get(AGENT_SETTINGS.get(name, ""), {})
-        common = [tree[part] for part in ("seed", "num_seeds", "simulator", "network", "evaluation")]
-        key = run.key([name, own, common, config.adapt.env_steps], *upstream)
+        key = adapt_key(run, name)
         if run.is_done(f"adapt/{name}", key):
             say(f"adapt {name}: done before, kept")
             continue
@@ -316,6 +312,15 @@ def adaptation(run: Run) -> None:
         store.save(run.folder / "adapt" / name, curves, {**manifest, "seconds": seconds})
         returns = curves["return"].mean(0)
         say(f"adapt {name}: return {returns[0]:.2f} -> {returns[-1]:.2f} in {seconds:.0f} s")
+
+
+def adapt_key(run: Run, name: str) -> str:
+    """Digest of what one agent's adaptation depends on."""
+    tree = settings(run.config)
+    upstream = ("data", "simulator", *(("pretrain",) if name in PRETRAINED else ()))
+    own = tree["agents"].get(AGENT_SETTINGS.get(name, ""), {})
+    common = [tree[part] for part in ("seed", "num_seeds", "simulator", "network", "evaluation")]
+    return run.key([name, own, common, run.config.adapt.env_steps], *upstream)
 
 
 AGENT_SETTINGS = {
@@ -344,7 +349,15 @@ def pretrained_params(run: Run, world: World, name: str) -> Params | None:
 
 def report(run: Run) -> None:
     """Tables and the page, to ``report/``."""
-    summary = write_report(run.folder)
+    names = run.config.agent_ids()
+    for name in names:
+        if not run.is_done(f"adapt/{name}", adapt_key(run, name)):
+            raise InputError(
+                f"{run.folder / 'adapt' / name} is missing or was made with other settings; "
+                "run --stage=adapt first"
+            )
+    store.verify(run.folder / "simulator")
+    summary = write_report(run.folder, names)
     say("\n" + console_table(summary))
     say(f"\nreport: {run.folder / 'report' / 'index.html'}")
 

@@ -25,7 +25,10 @@ def test_every_purpose_and_index_has_its_own_key():
 
 
 def test_a_stream_is_the_same_in_every_process():
-    code = "import jax; from ialp_jax.keys import stream; print(jax.random.key_data(stream(jax.random.key(3), 'act', 2)))"
+    code = (
+        "import jax; from ialp_jax.keys import stream; "
+        "print(jax.random.key_data(stream(jax.random.key(3), 'act', 2)))"
+    )
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert there.strip() == str(jax.random.key_data(stream(jax.random.key(3), "act", 2)))
 

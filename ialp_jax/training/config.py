@@ -27,7 +27,7 @@ class LabellingConfig:
     rounds: int = 6
     sessions: int = 200
     steps: int = 10
-    candidates: int = 10
+    candidates: int = 20
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
@@ -52,11 +52,11 @@ class PretrainConfig:
     """
 
     batch_size: int = 256
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     target_rate: float = 0.02
     updates_per_round: int = 300
-    warm_updates: int = 1500
-    sasrec_updates: int = 1500
+    warm_updates: int = 600
+    sasrec_updates: int = 600
     max_gradient_norm: float = 1.0
     evaluations: int = 6
 

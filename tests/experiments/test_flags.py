@@ -1,4 +1,4 @@
-"""Every mistake on the command line is one line on stderr and exit code 2; every knob is explained and reached."""
+"""Every mistake on the command line is one line on stderr and exit code 2; every knob is explained."""
 
 from __future__ import annotations
 

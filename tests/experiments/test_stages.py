@@ -205,6 +205,20 @@ def test_agents_that_need_no_labels_run_without_them(copy):
     assert sorted(path.name for path in (copy / "adapt").iterdir()) == ["oracle", "random"]
 
 
+def test_the_report_is_of_the_agents_asked_for_and_of_nothing_stale(copy):
+    def fewer(config):
+        config.adapt.agents = "random,a2c"
+
+    again(copy, ("report",), fewer, overwrite=True)
+    assert set(pd.read_csv(copy / "report" / "summary.csv").agent) == {"random", "a2c"}
+
+    def other(config):
+        config.agents.a2c.discount = 0.5
+
+    with pytest.raises(InputError, match=r"adapt/a2c is missing or was made with other settings"):
+        again(copy, ("report",), other, overwrite=True)
+
+
 @pytest.mark.parametrize(("knob", "value"), [("candidates", 61), ("candidates", 50)])
 def test_more_candidates_than_items_are_refused(tmp_path, knob, value):
     with pytest.raises(InputError, match="items"):
