@@ -58,7 +58,9 @@ class Run:
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise InputError(f"{path}: not a readable configuration ({error})") from None
         changes = difference(old, settings(config)) if old is not None else ""
-        if changes and not overwrite:
+        # A first command that failed, as for want of a data file, has left nothing to protect.
+        written = any(part.is_dir() and any(part.iterdir()) for part in folder.glob("*"))
+        if changes and written and not overwrite:
             raise InputError(
                 f"{folder} was made with other settings ({changes}); "
                 "give another --workdir, or --overwrite to redo what they change"

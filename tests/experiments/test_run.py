@@ -20,6 +20,7 @@ def test_a_new_folder_holds_its_configuration(tmp_path):
 
 def test_other_settings_are_refused_with_the_difference_and_nothing_is_touched(tmp_path):
     Run.open(tmp_path, Config(), overwrite=False)
+    store.save(tmp_path / "data", {"x": np.zeros(2)}, {})
     before = (tmp_path / "config.json").read_bytes()
     other = Config(num_seeds=5)
     other.agents.a2c.trace = 0.5
@@ -30,6 +31,13 @@ def test_other_settings_are_refused_with_the_difference_and_nothing_is_touched(t
     assert "--overwrite" in str(error.value)
     assert (tmp_path / "config.json").read_bytes() == before
     Run.open(tmp_path, other, overwrite=True)
+    assert json.loads((tmp_path / "config.json").read_text())["num_seeds"] == 5
+
+
+def test_a_folder_in_which_nothing_was_made_yet_takes_corrected_settings(tmp_path):
+    Run.open(tmp_path, Config(), overwrite=False)
+    (tmp_path / "data").mkdir()
+    Run.open(tmp_path, Config(num_seeds=5), overwrite=False)
     assert json.loads((tmp_path / "config.json").read_text())["num_seeds"] == 5
 
 
