@@ -22,8 +22,8 @@ def a2c(config: A2CConfig, network: ActorCritic) -> Agent:
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        params = network.init(key, observation.history) if pretrained is None else pretrained
-        return fresh_state(params, optimiser)
+        fresh = network.init(key, observation.history)
+        return fresh_state(starting_params(config, fresh, pretrained), optimiser)
 
     def act(
         state: AgentState, observation: Observation, key: Key, greedy: bool = False
@@ -46,6 +46,15 @@ def a2c(config: A2CConfig, network: ActorCritic) -> Agent:
         return AgentState(params, opt_state, steps), metrics
 
     return Agent(init, act, update, config.num_users, config.rollout_length)
+
+
+def starting_params(config: A2CConfig, fresh: Params, pretrained: Params | None) -> Params:
+    """Pre-trained parameters, where there are any, with the critic's head that ``critic_start`` asks for."""
+    if pretrained is None:
+        return fresh
+    if config.critic_start == "pretrained":
+        return pretrained
+    return {"params": {**pretrained["params"], "critic": fresh["params"]["critic"]}}
 
 
 def act_on_logits(

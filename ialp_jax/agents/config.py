@@ -9,6 +9,7 @@ STARTS = ("pretrained", "random")
 GRADIENTS = ("importance", "mixture")
 ACTOR_WEIGHTS = ("q", "advantage", "reward")
 ALTERNATIVES = ("candidates", "catalogue")
+BACKUPS = ("policy", "max")
 
 
 def _check_choice(section: str, name: str, value: str, known: tuple[str, ...]) -> None:
@@ -116,6 +117,9 @@ class A2CConfig:
     """Advantage actor-critic with generalised advantages.
 
     Attributes:
+      critic_start: what the critic's head starts from where the policy is pre-trained: ``random`` or
+        ``pretrained``; a label's reward is not a user's, and a critic that expects too much makes every
+        action look bad.
       num_users, rollout_length: users in parallel and steps of each between updates.
       learning_rate: of Adam.
       discount: gamma.
@@ -130,6 +134,7 @@ class A2CConfig:
     learning_rate: float = 3e-3
     discount: float = 0.9
     trace: float = 0.9
+    critic_start: str = "random"
     entropy_cost: float = 1e-3
     value_cost: float = 0.5
     max_gradient_norm: float = 1.0
@@ -144,6 +149,7 @@ class A2CConfig:
             max_gradient_norm=self.max_gradient_norm,
         )
         _check_share(section, discount=self.discount, trace=self.trace)
+        _check_choice(section, "critic_start", self.critic_start, STARTS)
 
 
 @dataclasses.dataclass
@@ -163,6 +169,7 @@ class MixtureConfig(A2CConfig):
       max_ratio: importance weights are clipped to it.
     """
 
+    learning_rate: float = 1e-3
     schedule: str = "linear"
     alpha_start: float = 0.0
     alpha_end: float = 1.0
@@ -191,13 +198,17 @@ class IALPConfig:
       actor_weight: what log pi(a | s) is weighted by: ``q`` (Q(s, a)), ``advantage`` (Q(s, a) - V(s)) or
         ``reward`` (the label itself).
       alternatives: among what pi(a | s) is a choice: the prompt's ``candidates``, or the ``catalogue``.
-      critic_cost: weight of the Q-learning loss.
+      backup: what the critic's target takes for the worth of the next state: ``policy`` (its value under
+        the present policy) or ``max`` (double Q-learning; on items that no label ever chose the maximum
+        overestimates without bound).
+      critic_cost: weight of the critic's loss.
       entropy_cost: weight of the entropy bonus.
     """
 
     discount: float = 0.9
     actor_weight: str = "reward"
     alternatives: str = "candidates"
+    backup: str = "policy"
     critic_cost: float = 0.5
     entropy_cost: float = 1e-3
 
@@ -206,6 +217,7 @@ class IALPConfig:
         _check_share(section, discount=self.discount)
         _check_choice(section, "actor_weight", self.actor_weight, ACTOR_WEIGHTS)
         _check_choice(section, "alternatives", self.alternatives, ALTERNATIVES)
+        _check_choice(section, "backup", self.backup, BACKUPS)
 
 
 @dataclasses.dataclass
@@ -216,8 +228,8 @@ class AgentsConfig:
     dqn: DQNConfig = dataclasses.field(default_factory=DQNConfig)
     pg: PGConfig = dataclasses.field(default_factory=PGConfig)
     a2c: A2CConfig = dataclasses.field(default_factory=A2CConfig)
-    a2c_warm: A2CConfig = dataclasses.field(default_factory=A2CConfig)
-    ft: A2CConfig = dataclasses.field(default_factory=A2CConfig)
+    a2c_warm: A2CConfig = dataclasses.field(default_factory=lambda: A2CConfig(learning_rate=1e-3))
+    ft: A2CConfig = dataclasses.field(default_factory=lambda: A2CConfig(learning_rate=1e-3))
     mixture: MixtureConfig = dataclasses.field(default_factory=MixtureConfig)
 
     def check(self) -> None:

@@ -35,9 +35,11 @@ def ialp(network: ActorCritic) -> Agent:
 def pretrain_loss(
     config: IALPConfig, network: ActorCritic, params: Params, target: Params, batch: Transition
 ) -> tuple[Array, Metrics]:
-    """Q-learning for the critic, policy gradient for the actor, on offline transitions (iALP, section 3).
+    """Temporal differences for the critic, policy gradient for the actor, offline (iALP, section 3).
 
-    Critic: Huber loss to the double Q-learning target. Actor: ``-w log pi(a | s)``, where the weight w is
+    Critic: Huber loss to r + gamma V(s') of the target network, the expected SARSA target (van Seijen et
+    al. 2009) of a critic whose Q has V as its mean under the policy; or to the double Q-learning target,
+    as configured. Actor: ``-w log pi(a | s)``, where the weight w is
     the critic's Q(s, a) of the target network (the policy gradient theorem's, as in the paper), its
     advantage Q(s, a) - V(s), or the label's reward, as configured; negative weights are cut off at 0,
     since the policy gradient of an action that the policy no longer takes is unbounded below.
@@ -61,16 +63,7 @@ def pretrain_loss(
     shown = batch.observation.shown
     output = network.apply(params, batch.observation.history)
     chosen = _take(centred_q(output, shown), batch.action)
-    following = network.apply(params, batch.next_observation.history)
-    following_target = network.apply(target, batch.next_observation.history)
-    targets = jax.vmap(q_target, in_axes=(0, 0, 0, 0, None))(
-        batch.reward,
-        batch.terminated,
-        centred_q(following, batch.next_observation.shown),
-        centred_q(following_target, batch.next_observation.shown),
-        config.discount,
-    )
-    critic = jnp.mean(optax.losses.huber_loss(chosen, targets))
+    critic = jnp.mean(optax.losses.huber_loss(chosen, _targets(config, network, params, target, batch)))
     logits = mask_shown(output.logits, shown)
     weight = _weight(config, network.apply(target, batch.observation.history), batch)
     actor = -jnp.mean(weight * _choice_log_prob(config, logits, batch))
@@ -78,6 +71,24 @@ def pretrain_loss(
     loss = actor + config.critic_cost * critic - config.entropy_cost * bonus
     metrics = {"actor_loss": actor, "critic_loss": critic, "entropy": bonus, "q": jnp.mean(chosen)}
     return loss, metrics
+
+
+def _targets(
+    config: IALPConfig, network: ActorCritic, params: Params, target: Params, batch: Transition
+) -> Array:
+    """What the critic should say of the actions, float32 [B], without gradient."""
+    later = batch.next_observation
+    following = network.apply(target, later.history)
+    if config.backup == "policy":
+        beyond = config.discount * (1.0 - batch.terminated) * following.value
+        return jax.lax.stop_gradient(batch.reward + beyond)
+    return jax.vmap(q_target, in_axes=(0, 0, 0, 0, None))(
+        batch.reward,
+        batch.terminated,
+        centred_q(network.apply(params, later.history), later.shown),
+        centred_q(following, later.shown),
+        config.discount,
+    )
 
 
 def _weight(config: IALPConfig, output: object, batch: Transition) -> Array:

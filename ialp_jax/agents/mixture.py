@@ -16,7 +16,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.agents.a2c import estimate, with_critic_and_entropy
+from ialp_jax.agents.a2c import estimate, starting_params, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
 from ialp_jax.agents.config import MixtureConfig
 from ialp_jax.agents.losses import log_prob
@@ -38,7 +38,7 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
         fresh = network.init(key, observation.history)
         theta = fresh if pretrained is None else pretrained
-        beta = theta if config.start == "pretrained" else fresh
+        beta = starting_params(config, fresh, pretrained) if config.start == "pretrained" else fresh
         return fresh_state(beta, optimiser, memory=theta)
 
     def logits_of(params: Params, observation: Observation) -> Array:

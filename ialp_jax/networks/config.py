@@ -10,7 +10,7 @@ class NetworkConfig:
     """The state encoder, the same for every agent.
 
     Attributes:
-      width: D.
+      width: D, entries of the vector of an item and of a state.
       blocks: Transformer blocks of SASRec.
       heads: attention heads; divides ``width``.
       dropout: rate while training the supervised SASRec; agents that learn by reward use none.

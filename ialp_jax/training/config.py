@@ -54,7 +54,7 @@ class PretrainConfig:
     batch_size: int = 256
     learning_rate: float = 3e-3
     target_rate: float = 0.02
-    updates_per_round: int = 300
+    updates_per_round: int = 150
     warm_updates: int = 600
     sasrec_updates: int = 600
     max_gradient_norm: float = 1.0

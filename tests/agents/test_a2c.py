@@ -61,3 +61,19 @@ def test_impossible_settings_are_refused():
     for changes in ({"trace": 1.1}, {"discount": -0.1}, {"learning_rate": 0.0}, {"num_users": 0}):
         with pytest.raises(InputError, match=r"--config\.agents\.ft\."):
             A2CConfig(**changes).check("ft")
+
+
+@pytest.mark.parametrize("critic_start", ["random", "pretrained"])
+def test_the_policy_starts_from_pretraining_and_the_critic_from_where_it_should(critic_start):
+    init = jax.jit(ACTOR_CRITIC.init)
+    pretrained = init(jax.random.key(1), start_of(0).history)
+    agent = a2c(A2CConfig(critic_start=critic_start), ACTOR_CRITIC)
+    state = agent.init(jax.random.key(2), start_of(0), pretrained)
+    before = ACTOR_CRITIC.apply(pretrained, start_of(0).history)
+    after = ACTOR_CRITIC.apply(state.params, start_of(0).history)
+    np.testing.assert_array_equal(before.logits, after.logits)
+    assert (float(before.value) == float(after.value)) == (critic_start == "pretrained")
+    scratch = agent.init(jax.random.key(2), start_of(0), None)
+    assert float(scratch.params["params"]["actor"]["Dense_0"]["kernel"][0, 0]) != float(
+        state.params["params"]["actor"]["Dense_0"]["kernel"][0, 0]
+    )

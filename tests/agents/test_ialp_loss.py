@@ -56,15 +56,21 @@ loss = jax.jit(
 )
 
 
-@pytest.mark.parametrize("actor_weight", ["reward", "q", "advantage"])
-def test_loss_by_hand(setting, actor_weight):
+@pytest.mark.parametrize(
+    ("actor_weight", "backup"),
+    [("reward", "policy"), ("q", "max"), ("advantage", "policy"), ("reward", "max")],
+)
+def test_loss_by_hand(setting, actor_weight, backup):
     params, target, batch = setting
-    value, metrics = loss(params, target, batch, (GAMMA, actor_weight, "candidates", 0.7, 0.3))
+    value, metrics = loss(params, target, batch, (GAMMA, actor_weight, "candidates", backup, 0.7, 0.3))
     rows = np.arange(4)
     log_policy, _, q = parts(params, batch.observation)
     _, target_v, target_q = parts(target, batch.observation)
-    best = parts(params, batch.next_observation)[2].argmax(-1)
-    beyond = parts(target, batch.next_observation)[2][rows, best]
+    if backup == "policy":
+        beyond = parts(target, batch.next_observation)[1]
+    else:
+        best = parts(params, batch.next_observation)[2].argmax(-1)
+        beyond = parts(target, batch.next_observation)[2][rows, best]
     error = np.abs(q[rows, batch.action] - (batch.reward + GAMMA * ~batch.terminated * beyond))
     critic = np.mean(np.where(error <= 1, 0.5 * error**2, error - 0.5))
     weight = {
@@ -88,7 +94,7 @@ def test_a_labels_choice_is_among_its_alternatives(setting, alternatives):
     params, target, batch = setting
     candidates = np.array([[4, 0, 7], [2, 8, 3], [11, 12, 13], [3, 2, 5]], np.int32)
     asked = batch._replace(extras={"candidates": candidates})
-    _, metrics = loss(params, target, asked, (GAMMA, "reward", alternatives, 0.7, 0.3))
+    _, metrics = loss(params, target, asked, (GAMMA, "reward", alternatives, "policy", 0.7, 0.3))
     log_policy = parts(params, batch.observation)[0]
     rows = np.arange(4)
     chosen = log_policy[rows, batch.action]
@@ -105,7 +111,7 @@ def test_the_critics_loss_does_not_move_the_actor(setting):
 
     def total(params):
         return pretrain_loss(
-            IALPConfig(GAMMA, "reward", "candidates", 0.5, 0.0), ACTOR_CRITIC, params, target, none
+            IALPConfig(GAMMA, "reward", "candidates", "policy", 0.5, 0.0), ACTOR_CRITIC, params, target, none
         )[0]
 
     gradient = jax.jit(jax.grad(total))(params)["params"]

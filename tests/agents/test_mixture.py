@@ -16,7 +16,13 @@ from ialp_jax.networks.heads import mask_shown
 from ialp_jax.training.rollout import collect, start_users
 
 START = start_of(0)
-COSTS = {"trace": 0.0, "value_cost": 0.0, "entropy_cost": 0.0}
+COSTS = {
+    "learning_rate": 3e-3,
+    "critic_start": "pretrained",
+    "trace": 0.0,
+    "value_cost": 0.0,
+    "entropy_cost": 0.0,
+}
 BASE = MixtureConfig(num_users=4, rollout_length=5, schedule="constant", max_ratio=1.5, **COSTS)
 apply = jax.jit(ACTOR_CRITIC.apply)
 logits_of = jax.jit(lambda p, o: mask_shown(ACTOR_CRITIC.apply(p, o.history).logits, o.shown))
@@ -198,6 +204,10 @@ def test_where_beta_starts(policies):
         state = jax.jit(agent.init)(jax.random.key(0), START, theta)
         assert difference(state.memory, theta) == 0
         assert (difference(state.params, theta) == 0) == (start == "pretrained")
+    agent = mixture(dataclasses.replace(BASE, critic_start="random"), ACTOR_CRITIC, 100)
+    params = jax.jit(agent.init)(jax.random.key(0), START, theta).params
+    np.testing.assert_array_equal(logits_of(params, START), logits_of(theta, START))
+    assert difference(params["params"]["critic"], theta["params"]["critic"]) > 0
 
 
 @pytest.mark.parametrize(
