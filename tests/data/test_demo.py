@@ -166,7 +166,7 @@ def test_oracle_popular_and_random_are_apart(demo):
         ({"offline": 0.0, "online": 0.7}, "--config.data.offline"),
         ({"tuning": float("nan")}, "--config.data.tuning"),
         ({"seed": -1}, "--config.data.seed"),
-        ({"min_listeners": 0}, "--config.data.min_listeners"),
+        ({"min_users": 0}, "--config.data.min_users"),
         ({"categories": -1}, "--config.data.categories"),
         ({"demo": DemoConfig(users=1)}, "--config.data.demo.users"),
         ({"demo": DemoConfig(genres=13)}, "--config.data.demo.genres"),

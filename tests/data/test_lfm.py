@@ -82,10 +82,10 @@ def test_what_is_dropped_is_counted(folder):
     }
 
 
-def test_min_listeners_acts(folder):
-    assert "Rare Band" in load(config(folder.parent, min_listeners=1)).catalogue.titles
-    with pytest.raises(InputError, match=r"--config\.data\.min_listeners"):
-        load(config(folder.parent, min_listeners=50))
+def test_min_users_acts(folder):
+    assert "Rare Band" in load(config(folder.parent, min_users=1)).catalogue.titles
+    with pytest.raises(InputError, match=r"--config\.data\.min_users"):
+        load(config(folder.parent, min_users=50))
 
 
 def test_root_may_be_the_folder_itself(folder):
