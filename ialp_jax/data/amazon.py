@@ -9,6 +9,7 @@ within a day the order of the file stands.
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,13 @@ REVIEWS = tuple(
     )
     for end in (".gz", "")
 )
+ROOT_CATEGORY = "Industrial & Scientific"
 SCRIPT_IN_TITLE = "getTime"  # the publisher's mark of a badly scraped product, which it says to leave out
+
+
+def readable_title(title: str, text: str) -> str:
+    """The title, or ``text`` where scraping left nothing but the root category and the end of an HTML tag."""
+    return text if re.fullmatch(rf"{ROOT_CATEGORY}\W*/>", title) else title
 
 
 def _text(row: dict[str, Any], name: str, place: str, needed: bool = False) -> str:
@@ -98,7 +105,8 @@ def _described(row: dict[str, Any], place: str) -> tuple[str, str, str]:
     title = " ".join(html.unescape(_text(row, "title", place)).split())
     brand = " ".join(html.unescape(_text(row, "brand", place)).split())
     text = ". ".join(part for part in (", ".join(below), brand) if part)
-    return "" if SCRIPT_IN_TITLE in title else title, below[0] if below else "", text
+    title = "" if SCRIPT_IN_TITLE in title else readable_title(title, text)
+    return title, below[0] if below else "", text
 
 
 def read(folder: Path, files: Sequence[str]) -> tuple[Rows, Items, dict[str, int]]:

@@ -93,11 +93,12 @@ def kept_rows(
     likes = np.bincount(rows.user[frequent & like], minlength=rows.user.max(initial=-1) + 1)
     keep = frequent & (likes[rows.user] >= min_likes)
     left = np.bincount(rows.item[keep], minlength=len(titled))
+    few_users = "no user" if min_users == 1 else f"fewer than {min_users} users"
     return keep, {
         "items without a title": int(np.sum(~titled)),
         "rows of items without a title": int(np.sum(~named)),
-        f"items with fewer than {min_users} users": int(np.sum(titled & (users < min_users))),
-        f"rows of items with fewer than {min_users} users": int(np.sum(named & ~frequent)),
+        f"items with {few_users}": int(np.sum(titled & (users < min_users))),
+        f"rows of items with {few_users}": int(np.sum(named & ~frequent)),
         "users with no like left": len(np.unique(rows.user)) - int(np.sum(likes > 0)),
         f"users with fewer than {min_likes} likes": int(np.sum((likes > 0) & (likes < min_likes))),
         f"rows of users with fewer than {min_likes} likes": int(np.sum(frequent & ~keep)),

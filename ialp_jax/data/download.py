@@ -75,14 +75,14 @@ def _retrieve(url: str, sha256: str, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         name = PurePosixPath(url).name
         return Path(pooch.retrieve(url, f"sha256:{sha256}", name, folder, downloader=downloader))
+    except (requests.RequestException, OSError) as error:
+        raise InputError(
+            f"{url}: the download failed ({_line(error)}); try again, or fetch it yourself into {folder}"
+        ) from None
     except ValueError as error:  # pooch's word for another hash
         raise InputError(
             f"{url}: not the file that was expected ({_line(error)}); if the publisher renewed it and you "
             "trust it, state its --config.data.sha256"
-        ) from None
-    except (requests.RequestException, OSError) as error:
-        raise InputError(
-            f"{url}: the download failed ({_line(error)}); try again, or fetch it yourself into {folder}"
         ) from None
 
 

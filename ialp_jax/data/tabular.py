@@ -68,7 +68,7 @@ def _open(root: Path, name: str, knob: str, config: TabularConfig) -> tuple[list
     return _parquet(path) if path.suffix == ".parquet" else _csv(path, config)
 
 
-def _columns(header: Sequence[str], wanted: dict[str, bool], config: TabularConfig, file: str) -> list[int]:
+def _columns(header: Sequence[str], wanted: dict[str, bool], config: TabularConfig, file: Path) -> list[int]:
     """Place of each wanted column, -1 for an optional one that is not there.
 
     Args:
@@ -113,7 +113,7 @@ def _items(root: Path, config: TabularConfig) -> tuple[dict[str, int], Items]:
     """Item id -> its place, and the items."""
     header, records = _open(root, config.items, "items", config)
     wanted = {"item": True, "title": True, "category": False}
-    item, title, category = _columns(header, wanted, config, config.items)
+    item, title, category = _columns(header, wanted, config, root / config.items)
     places: dict[str, int] = {}
     titles, categories = [], []
     for place, row in records:
@@ -129,7 +129,7 @@ def _interactions(root: Path, config: TabularConfig, items: dict[str, int]) -> t
     """Rows in the order of time, and how many were left out because their item is not listed."""
     header, records = _open(root, config.interactions, "interactions", config)
     wanted = {"user": True, "item": True, "rating": False, "timestamp": False}
-    user, item, rating, timestamp = _columns(header, wanted, config, config.interactions)
+    user, item, rating, timestamp = _columns(header, wanted, config, root / config.interactions)
     users: dict[str, int] = {}
     columns = array("q"), array("q"), array("d"), array("d")  # compact: files may have millions of rows
     unlisted = 0

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ialp_jax.data.amazon import ROOT_CATEGORY, readable_title
 from ialp_jax.data.assemble import Items, Rows, numbered
 from ialp_jax.data.locate import Published
 from ialp_jax.data.tables import rows, whole_number
@@ -24,7 +25,6 @@ UNISREC = Published(
     files=(*(f"Scientific.{part}.inter" for part in PARTS), "Scientific.item2index", "Scientific.text"),
     source="https://github.com/ysh-1998/CoWPiRec (dataset/Scientific)",
 )
-ROOT_CATEGORY = "Industrial & Scientific"
 DEPARTMENTS = (  # the publisher's categories below the root
     "Abrasive & Finishing Products",
     "Additive Manufacturing Products",
@@ -96,7 +96,7 @@ def _split_text(text: str) -> tuple[str, str, str]:
         title, _, rest = text.partition(". . ")
     rest = rest.strip(" .")
     department = next((name for name in DEPARTMENTS if rest.startswith(name)), "")
-    return title.strip(), department if found else "", rest
+    return readable_title(title.strip(), rest), department if found else "", rest
 
 
 def _texts(path: Path) -> dict[str, str]:
