@@ -125,8 +125,8 @@ class DataConfig:
     """Which data set, and how its users are split.
 
     Attributes:
-      name: the world, one of the keys of ``LOADERS``.
-      root: folder of the data sets, or of this data set itself; unused by generated worlds.
+      name: the world: coat, demo, industry, lfm, movielens, or tabular for your own data.
+      root: folder of the data sets, or of this data set itself; not used by the demo.
       download: fetch a published data set into the root where it is not there.
       sha256: of the publisher's archives, comma-separated; empty for those that are known.
       seed: seed of the split of users, and of the order of likes where the data has none.
