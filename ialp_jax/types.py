@@ -40,11 +40,14 @@ class Catalogue:
       titles: N + 1 strings, ``titles[0] == ""``.
       category: int32 [N + 1], index into ``category_names``; 0 is "no category".
       category_names: names, ``category_names[0] == ""``.
+      text: N + 1 further descriptions (tags, genres, categories and brand), ``text[0] == ""``, where the
+        data has any; a title stays the item's name alone.
     """
 
     titles: tuple[str, ...]
     category: np.ndarray
     category_names: tuple[str, ...]
+    text: tuple[str, ...] | None = None
 
     @property
     def num_items(self) -> int:
@@ -63,6 +66,7 @@ class Interactions:
       rating: float32 [M] for explicit data, else None.
       ordered: whether the order within a user is the order of time. Where it is not, a loader leaves
         the file's order and readers of histories shuffle.
+      propensity: float32 [M], probability that this rating came to be observed, where it is published.
     """
 
     user: np.ndarray
@@ -70,6 +74,7 @@ class Interactions:
     like: np.ndarray
     rating: np.ndarray | None = None
     ordered: bool = True
+    propensity: np.ndarray | None = None
 
 
 class Histories(NamedTuple):
@@ -126,6 +131,8 @@ class Dataset:
       split: int8 [U], one of OFFLINE, ONLINE, TUNING, EVALUATION.
       dropped: rows, users and items left out, by reason.
       truth: the user model that generated the data, where it was generated.
+      random_test: ratings of items that were drawn uniformly at random, not chosen by the user, where
+        they were collected; apart from ``interactions``, for judging a user model without selection bias.
     """
 
     name: str
@@ -135,6 +142,7 @@ class Dataset:
     split: np.ndarray
     dropped: dict[str, int]
     truth: UserModel | None = None
+    random_test: Interactions | None = None
 
     @property
     def num_users(self) -> int:

@@ -2,15 +2,21 @@
 
 import dataclasses
 import math
+import re
 
 from ialp_jax.errors import InputError
 from ialp_jax.types import SPLITS
 
 # World name -> module with ``load(config: DataConfig) -> Dataset``; imported only when asked for.
 LOADERS = {
+    "coat": "ialp_jax.data.coat",
     "demo": "ialp_jax.data.demo",
+    "industry": "ialp_jax.data.industry",
     "lfm": "ialp_jax.data.lfm",
+    "movielens": "ialp_jax.data.movielens",
+    "tabular": "ialp_jax.data.tabular",
 }
+UNPUBLISHED = ("demo", "tabular")
 
 
 @dataclasses.dataclass
@@ -64,32 +70,94 @@ class DemoConfig:
 
 
 @dataclasses.dataclass
+class TabularConfig:
+    """Files and columns of the ``tabular`` world: anybody's CSV, or Parquet where a file ends so.
+
+    Attributes:
+      interactions: file in --config.data.root; a row says that a user met an item.
+      items: file in --config.data.root; a row describes an item.
+      user: column of the interactions, any text.
+      item: column of both files, any text.
+      rating: column of the interactions, optional, a finite number; without it every row is a like. Empty:
+        not read. A name other than the default must be there; so with all optional columns.
+      timestamp: column of the interactions, optional, a number or an ISO 8601 date; without it the order of
+        the file is the order of time.
+      title: column of the items.
+      category: column of the items, optional.
+      separator: between fields of a CSV, one character, or the word tab.
+      encoding: of a CSV.
+    """
+
+    interactions: str = "interactions.csv"
+    items: str = "items.csv"
+    user: str = "user_id"
+    item: str = "item_id"
+    rating: str = "rating"
+    timestamp: str = "timestamp"
+    title: str = "title"
+    category: str = "category"
+    separator: str = ","
+    encoding: str = "utf-8"
+
+    @property
+    def delimiter(self) -> str:
+        """The separator as a character."""
+        return "\t" if self.separator == "tab" else self.separator
+
+    def check(self) -> None:
+        """Raises InputError for impossible values."""
+        flag = "--config.data.tabular"
+        for name in ("interactions", "items", "user", "item", "title"):
+            if not getattr(self, name):
+                raise InputError(f"{flag}.{name}: must not be empty")
+        if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
+            raise InputError(f"{flag}.separator={self.separator!r}: must be one character, or tab")
+        try:
+            plain = "\n,".encode(self.encoding) == b"\n,"
+        except (LookupError, UnicodeError):
+            raise InputError(f"{flag}.encoding={self.encoding}: no such encoding in Python") from None
+        if not plain:
+            raise InputError(f"{flag}.encoding={self.encoding}: convert the file to utf-8 first")
+
+
+@dataclasses.dataclass
 class DataConfig:
     """Which data set, and how its users are split.
 
     Attributes:
-      name: the world, one of the keys of ``LOADERS``.
-      root: folder of the data sets, or of this data set itself; unused by generated worlds.
+      name: the world: coat, demo, industry, lfm, movielens, or tabular for your own data.
+      root: folder of the data sets, or of this data set itself; not used by the demo.
+      download: fetch a published data set into the root where it is not there.
+      sha256: of the publisher's archives, comma-separated; empty for those that are known.
       seed: seed of the split of users, and of the order of likes where the data has none.
-      min_listeners: lfm keeps artists with at least this many listeners.
+      like_at: a rating of at least this is a like, where the data has ratings.
+      min_users: items with fewer users are dropped; 0 for what is usual (lfm 5, else 1, which drops none
+        but items without a user).
+      min_likes: users with fewer likes are dropped, at least 1.
       categories: lfm takes this many of the most used tags as categories.
       offline: share of users whose logs train everything before a live user is met.
       online: share of users met during adaptation.
       tuning: share of users on whom settings are chosen.
       evaluation: share of users on whom results are reported.
       demo: the generated world.
+      tabular: files and columns of your own data.
     """
 
     name: str = "demo"
     root: str = ""
+    download: bool = False
+    sha256: str = ""
     seed: int = 0
-    min_listeners: int = 5
+    like_at: float = 4.0
+    min_users: int = 0
+    min_likes: int = 2
     categories: int = 50
     offline: float = 0.5
     online: float = 0.2
     tuning: float = 0.1
     evaluation: float = 0.2
     demo: DemoConfig = dataclasses.field(default_factory=DemoConfig)
+    tabular: TabularConfig = dataclasses.field(default_factory=TabularConfig)
 
     @property
     def fractions(self) -> tuple[float, ...]:
@@ -103,10 +171,16 @@ class DataConfig:
             raise InputError(f"--config.data.name={self.name}: unknown world; known: {known}")
         if self.seed < 0 or self.demo.seed < 0:
             raise InputError("--config.data.seed and --config.data.demo.seed: must be at least 0")
-        if self.min_listeners < 1:
-            raise InputError(f"--config.data.min_listeners={self.min_listeners}: must be at least 1")
-        if self.categories < 0:
-            raise InputError(f"--config.data.categories={self.categories}: must be at least 0")
+        for name, least in (("min_users", 0), ("min_likes", 1), ("categories", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"--config.data.{name}={getattr(self, name)}: must be at least {least}")
+        if not math.isfinite(self.like_at):
+            raise InputError(f"--config.data.like_at={self.like_at}: must be a finite number")
+        if self.download and self.name in UNPUBLISHED:
+            raise InputError(f"--config.data.download: there is nothing to download for {self.name}")
+        for part in filter(None, self.sha256.split(",")):
+            if not re.fullmatch("[0-9a-fA-F]{64}", part.strip()):
+                raise InputError(f"--config.data.sha256: {part.strip()!r} is not a sha256 of 64 hex digits")
         for name, share in zip(SPLITS, self.fractions, strict=True):
             if not 0 < share < 1:
                 raise InputError(f"--config.data.{name}={share}: the share must be over 0 and under 1")
@@ -114,3 +188,4 @@ class DataConfig:
             flags = ", ".join(f"--config.data.{name}" for name in SPLITS)
             raise InputError(f"{flags}: shares must sum to 1, they sum to {sum(self.fractions):g}")
         self.demo.check()
+        self.tabular.check()

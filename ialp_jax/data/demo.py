@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from ialp_jax import keys
-from ialp_jax.data.assemble import build, frequent_likes
+from ialp_jax.data.assemble import Items, Rows, assemble
 from ialp_jax.data.config import DataConfig, DemoConfig
 from ialp_jax.data.demo_words import GENRES
 from ialp_jax.types import Dataset, UserModel
@@ -87,12 +87,5 @@ def load(config: DataConfig) -> Dataset:
     model, titles, genre = truth(config.demo)
     scores = model.user_factors @ model.item_factors.T + model.item_bias
     user, item = _logs(config.demo, np.clip(scores[:, 1:], -LOGIT_RANGE, LOGIT_RANGE).astype(np.float64))
-    keep, dropped = frequent_likes(user, item, np.ones(len(titles), bool), min_listeners=1)
-    users, items = np.unique(user[keep]), np.unique(item[keep])
-    known = model._replace(
-        user_factors=model.user_factors[users],
-        item_factors=model.item_factors[np.concatenate([[0], items + 1])],
-        item_bias=model.item_bias[np.concatenate([[0], items + 1])],
-    )
-    names = ["", *list(GENRES)[: config.demo.genres]]
-    return build(config, user[keep], item[keep], titles, genre + 1, names, True, dropped, truth=known)
+    items = Items(titles, genre + 1, ["", *list(GENRES)[: config.demo.genres]])
+    return assemble(config, Rows(user, item), items, ordered=True, truth=model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
@@ -15,23 +16,33 @@ from ialp_jax.errors import InputError
 from ialp_jax.types import Catalogue, Dataset, Histories, Interactions, UserModel
 
 CATALOGUE = "catalogue.json"
+RANDOM_TEST = "random_test_"
+
+
+def _columns(rows: Interactions, prefix: str = "") -> dict[str, np.ndarray]:
+    """The columns of interactions by name; those that the data does not have are left out."""
+    columns = {field.name: getattr(rows, field.name) for field in dataclasses.fields(rows)}
+    return {prefix + name: np.asarray(value) for name, value in columns.items() if value is not None}
+
+
+def _interactions(arrays: Mapping[str, np.ndarray], prefix: str = "") -> Interactions:
+    """What ``_columns`` took apart."""
+    names = [field.name for field in dataclasses.fields(Interactions) if prefix + field.name in arrays]
+    columns = {name: arrays[prefix + name] for name in names}
+    return Interactions(**{**columns, "ordered": bool(columns["ordered"])})
 
 
 def save_dataset(folder: Path, dataset: Dataset, manifest: Mapping[str, Any]) -> None:
     """Replaces ``folder`` by this data set; ``manifest`` is what the stage wants to remember of it."""
-    rows = dataset.interactions
     arrays = {
-        "user": rows.user,
-        "item": rows.item,
-        "like": rows.like,
-        "ordered": np.asarray(rows.ordered),
+        **_columns(dataset.interactions),
         "category": dataset.catalogue.category,
         "split": dataset.split,
         "history_items": dataset.histories.items,
         "history_offsets": dataset.histories.offsets,
     }
-    if rows.rating is not None:
-        arrays["rating"] = rows.rating
+    if dataset.random_test is not None:
+        arrays |= _columns(dataset.random_test, RANDOM_TEST)
     if dataset.truth is not None:
         arrays |= {f"truth_{name}": np.asarray(value) for name, value in dataset.truth._asdict().items()}
     words = {
@@ -40,6 +51,8 @@ def save_dataset(folder: Path, dataset: Dataset, manifest: Mapping[str, Any]) ->
         "category_names": dataset.catalogue.category_names,
         "dropped": dataset.dropped,
     }
+    if dataset.catalogue.text is not None:
+        words["text"] = dataset.catalogue.text
     if folder.exists():
         shutil.rmtree(folder)
     store.write_arrays(folder / "arrays.npz", arrays)
@@ -59,14 +72,18 @@ def load_dataset(folder: Path) -> Dataset:
         truth = {name: arrays[f"truth_{name}"] for name in UserModel._fields if f"truth_{name}" in arrays}
         return Dataset(
             name=words["name"],
-            catalogue=Catalogue(tuple(words["titles"]), arrays["category"], tuple(words["category_names"])),
-            interactions=Interactions(
-                arrays["user"], arrays["item"], arrays["like"], arrays.get("rating"), bool(arrays["ordered"])
+            catalogue=Catalogue(
+                tuple(words["titles"]),
+                arrays["category"],
+                tuple(words["category_names"]),
+                tuple(words["text"]) if "text" in words else None,
             ),
+            interactions=_interactions(arrays),
             histories=Histories(arrays["history_items"], arrays["history_offsets"]),
             split=arrays["split"],
             dropped=words["dropped"],
             truth=UserModel(**truth) if truth else None,
+            random_test=_interactions(arrays, RANDOM_TEST) if f"{RANDOM_TEST}user" in arrays else None,
         )
     except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: not a data set ({error!r}); run the data stage again") from None

@@ -1,34 +1,137 @@
-"""Reading published tab-separated files line by line, so that every complaint names file and line."""
+"""Reading published text files line by line, so that every complaint names file and line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import csv
+import gzip
+import json
+import math
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from ialp_jax.errors import InputError
 
+PUBLISHED_FILE = "take the publisher's file"
 
-def rows(path: Path, header: Sequence[str], encoding: str) -> Iterator[tuple[str, list[str]]]:
-    """Yields (``file:line``, fields) for each line after the header; LF and CRLF both end a line.
+
+def _decoded(
+    lines: Iterable[bytes], name: str, encoding: str, remedy: str = PUBLISHED_FILE
+) -> Iterator[tuple[str, str]]:
+    """Yields (``file:line``, text) of each line, its end included, without a byte order mark."""
+    for number, raw in enumerate(lines, start=1):
+        place = f"{name}:{number}"
+        try:
+            text = raw.decode(encoding)
+        except UnicodeDecodeError:
+            raise InputError(f"{place}: not {encoding} text; {remedy}") from None
+        yield place, text.removeprefix("\ufeff") if number == 1 else text
+
+
+def rows(
+    path: Path, header: Sequence[str], encoding: str, headed: bool = True, separator: str | None = "\t"
+) -> Iterator[tuple[str, list[str]]]:
+    """Yields (``file:line``, fields) for each line of an unquoted table; LF and CRLF both end a line.
+
+    Args:
+      path: the file.
+      header: names of the fields.
+      encoding: of the text.
+      headed: whether the first line is the header, which must then be this one.
+      separator: None for any run of spaces.
 
     Raises:
       InputError: other header, wrong number of fields, bytes that are not ``encoding``.
     """
     with path.open("rb") as file:  # bytes: only LF ends a line, whatever Unicode separators a title holds
-        for number, raw in enumerate(file, start=1):
-            place = f"{path}:{number}"
-            try:
-                fields = raw.rstrip(b"\r\n").decode(encoding).split("\t")
-            except UnicodeDecodeError:
-                raise InputError(f"{place}: not {encoding} text; take the publisher's file") from None
-            if number == 1:
+        for place, line in _decoded(file, str(path), encoding):
+            fields = line.rstrip("\r\n").split(separator)
+            if headed:
+                headed = False
                 if fields != list(header):
                     raise InputError(f"{place}: header is {fields[:8]}, expected {list(header)}")
                 continue
             if len(fields) != len(header):
-                expected = f"{len(header)} tab-separated fields ({', '.join(header)})"
+                names = ", ".join(header[:8]) + (", ..." if len(header) > 8 else "")
+                kind = "tab" if separator else "space"
+                expected = f"{len(header)} {kind}-separated fields ({names})"
                 raise InputError(f"{place}: expected {expected}, found {len(fields)}")
             yield place, fields
+
+
+def csv_rows(
+    lines: Iterable[bytes],
+    name: str,
+    encoding: str = "utf-8",
+    separator: str = ",",
+    remedy: str = PUBLISHED_FILE,
+) -> tuple[list[str], Iterator[tuple[str, list[str]]]]:
+    """The header of a CSV file (RFC 4180) and its records as (``file:line``, fields).
+
+    Args:
+      lines: the open file.
+      name: of the file, for complaints.
+      encoding: one whose line ends are those of ASCII.
+      separator: one character.
+      remedy: what to do about bytes that are not ``encoding``.
+
+    Raises:
+      InputError: an empty file; while iterating: bytes that are not ``encoding``, broken quotes, a record
+        with more or fewer fields than the header.
+    """
+    decoded = (line for _, line in _decoded(lines, name, encoding, remedy))
+    records = _records(decoded, name, separator)
+    for _, header in records:
+        return header, _regular(records, len(header))
+    raise InputError(f"{name}: empty; its first line must name the columns")
+
+
+def _records(lines: Iterable[str], name: str, separator: str) -> Iterator[tuple[str, list[str]]]:
+    """All records that are not blank, each with the line at which it begins."""
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    while True:
+        place = f"{name}:{reader.line_num + 1}"
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise InputError(f"{place}: not a CSV record ({error}); look for an unclosed quote") from None
+        if fields:
+            yield place, fields
+
+
+def _regular(records: Iterable[tuple[str, list[str]]], width: int) -> Iterator[tuple[str, list[str]]]:
+    for place, fields in records:
+        if len(fields) != width:
+            raise InputError(f"{place}: expected {width} fields as in the header, found {len(fields)}")
+        yield place, fields
+
+
+def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields (``file:line``, object) of a file with one JSON object a line; ``.gz`` is read as it stands.
+
+    Raises:
+      InputError: bytes that are not UTF-8, a line that is not a JSON object, NaN or infinity, a broken gz.
+    """
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        place = f"{path}:1"
+        try:
+            for place, line in _decoded(file, str(path), "utf-8"):
+                try:
+                    value = json.loads(line, parse_constant=_refuse)
+                except (ValueError, RecursionError) as error:
+                    raise InputError(f"{place}: not JSON ({error})") from None
+                if not isinstance(value, dict):
+                    raise InputError(f"{place}: expected a JSON object, found {line[:40].strip()!r}")
+                yield place, value
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{path}: broken off or not gzip after {place} ({error})") from None
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no number")
 
 
 def whole_number(text: str, place: str, name: str, least: int = 0) -> int:
@@ -36,3 +139,15 @@ def whole_number(text: str, place: str, name: str, least: int = 0) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19) or int(text) < least:
         raise InputError(f"{place}: {name} is {text[:40]!r}, expected a whole number of at least {least}")
     return int(text)
+
+
+def number(value: Any, place: str, name: str, least: float = -math.inf, most: float = math.inf) -> float:
+    """A finite number in ``least..most``, from text or as it is. Raises InputError with file and line."""
+    try:
+        found = math.nan if "_" in str(value) or isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not (math.isfinite(found) and least <= found <= most):
+        bounds = "" if math.isinf(least) and math.isinf(most) else f" in {least:g}..{most:g}"
+        raise InputError(f"{place}: {name} is {str(value)[:40]!r}, expected a finite number{bounds}")
+    return found

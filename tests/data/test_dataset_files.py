@@ -46,8 +46,12 @@ def test_round_trip_of_rated_unordered_data_with_odd_titles(tmp_path, data):
         ordered=False,
     )
     titles = ("", 'Sigur Rós\u2028"\n</b>', *data.catalogue.titles[2:])
-    catalogue = dataclasses.replace(data.catalogue, titles=titles)
-    odd = dataclasses.replace(data, interactions=rows, catalogue=catalogue, truth=None)
+    catalogue = dataclasses.replace(data.catalogue, titles=titles, text=("", *titles[1:]))
+    rows = dataclasses.replace(rows, propensity=np.linspace(0, 1, len(rows.item), dtype=np.float32))
+    random_test = dataclasses.replace(rows, item=rows.item[::-1].copy(), propensity=None)
+    odd = dataclasses.replace(
+        data, interactions=rows, catalogue=catalogue, truth=None, random_test=random_test
+    )
     save_dataset(tmp_path / "data", odd, {})
     assert_same(odd, load_dataset(tmp_path / "data"))
 

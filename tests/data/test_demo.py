@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ialp_jax.data import DataConfig, DemoConfig, load
+from ialp_jax.data.config import TabularConfig
 from ialp_jax.data.demo_words import GENRES
 from ialp_jax.errors import InputError
 from ialp_jax.types import EVALUATION
@@ -166,7 +167,15 @@ def test_oracle_popular_and_random_are_apart(demo):
         ({"offline": 0.0, "online": 0.7}, "--config.data.offline"),
         ({"tuning": float("nan")}, "--config.data.tuning"),
         ({"seed": -1}, "--config.data.seed"),
-        ({"min_listeners": 0}, "--config.data.min_listeners"),
+        ({"min_users": -1}, "--config.data.min_users"),
+        ({"min_likes": 0}, "--config.data.min_likes"),
+        ({"like_at": float("nan")}, "--config.data.like_at"),
+        ({"download": True}, "--config.data.download"),
+        ({"sha256": "abc"}, "--config.data.sha256"),
+        ({"tabular": TabularConfig(title="")}, "--config.data.tabular.title"),
+        ({"tabular": TabularConfig(separator=";;")}, "--config.data.tabular.separator"),
+        ({"tabular": TabularConfig(encoding="klingon")}, "--config.data.tabular.encoding"),
+        ({"tabular": TabularConfig(encoding="utf-16")}, "--config.data.tabular.encoding"),
         ({"categories": -1}, "--config.data.categories"),
         ({"demo": DemoConfig(users=1)}, "--config.data.demo.users"),
         ({"demo": DemoConfig(genres=13)}, "--config.data.demo.genres"),
@@ -184,13 +193,15 @@ def test_impossible_settings_name_their_flag(changes, flag):
 
 
 def test_unknown_world_lists_the_known_ones():
-    with pytest.raises(InputError, match="demo, lfm"):
+    with pytest.raises(InputError, match="coat, demo, industry, lfm, movielens, tabular"):
         load(DataConfig(name="nowhere"))
 
 
 def test_reading_data_loads_no_jax():
     code = (
-        "import sys; from ialp_jax.data import *; import ialp_jax.data.files, ialp_jax.data.lfm;"
+        "import sys; from ialp_jax.data import *; import ialp_jax.data.files;"
+        "from importlib import import_module;"
+        "from ialp_jax.data.config import LOADERS; [import_module(name) for name in LOADERS.values()];"
         "load(DataConfig(demo=DemoConfig(users=60, items=80)));"
         "sys.exit('jax' in sys.modules or 'torch' in sys.modules)"
     )

@@ -70,22 +70,31 @@ def test_categories_are_the_most_used_of_the_frequent_tags(folder):
     assert none.category.tolist() == [0, 0, 0]
 
 
+def test_tags_are_text_beside_the_name_most_used_first(folder):
+    catalogue = load(config(folder.parent)).catalogue
+    assert catalogue.text == ("", "electronic, chanson française", "chanson française")
+    assert "electronic" not in " ".join(catalogue.titles)
+
+
 def test_what_is_dropped_is_counted(folder):
     assert load(config(folder.parent)).dropped == {
+        "repeated rows of a user and an item": 0,
         "items without a title": 1,
         "rows of items without a title": 11,
         "items with fewer than 5 users": 2,
         "rows of items with fewer than 5 users": 1,
         "users with no like left": 1,
-        "users with fewer than two likes": 1,
+        "users with fewer than 2 likes": 1,
+        "rows of users with fewer than 2 likes": 1,
+        "items of none but these users": 0,
         "tag rows of unlisted artists": 1,
     }
 
 
-def test_min_listeners_acts(folder):
-    assert "Rare Band" in load(config(folder.parent, min_listeners=1)).catalogue.titles
-    with pytest.raises(InputError, match=r"--config\.data\.min_listeners"):
-        load(config(folder.parent, min_listeners=50))
+def test_min_users_acts(folder):
+    assert "Rare Band" in load(config(folder.parent, min_users=1)).catalogue.titles
+    with pytest.raises(InputError, match=r"--config\.data\.min_users"):
+        load(config(folder.parent, min_users=50))
 
 
 def test_root_may_be_the_folder_itself(folder):
@@ -146,7 +155,7 @@ def test_malformed_rows_name_file_and_line(folder, case):
 
 def test_real_counts(data_root):
     data = load(config(data_root))
-    single = data.dropped["users with fewer than two likes"]
+    single = data.dropped["users with fewer than 2 likes"]
     assert (data.catalogue.num_items, data.num_users + single, single) == (2828, 1881, 7)
     assert len(data.histories.items) == 71426 - single
     assert np.bincount(data.split).tolist() == [len(data.users(part)) for part in range(4)]

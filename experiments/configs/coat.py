@@ -1,0 +1,14 @@
+"""Coat shopping, explicit ratings, every method.
+
+python -m experiments.main --config=experiments/configs/coat.py --config.data.root=../shared/data
+"""
+
+from experiments.config import Config
+
+
+def get_config() -> Config:
+    """290 users, 300 items, 6,960 ratings, 3 seeds."""
+    config = Config(name="coat")
+    config.data.name = "coat"
+    config.data.min_likes = 1  # 25 users like a single coat: few as they are, all stay
+    return config

@@ -1,0 +1,16 @@
+"""Amazon "Industrial and Scientific" 2018, every method.
+
+python -m experiments.main --config=experiments/configs/industry.py --config.data.root=../shared/data
+
+Reads UniSRec's atomic files (amazon_industrial_unisrec/), or the publisher's 5-core reviews and metadata
+(amazon_industrial/), which have ratings: --config.data.like_at then says which of them are likes.
+"""
+
+from experiments.config import Config
+
+
+def get_config() -> Config:
+    """8,441 users, 4,385 items, 59,135 likes, 3 seeds."""
+    config = Config(name="industry")
+    config.data.name = "industry"
+    return config

@@ -1,0 +1,15 @@
+"""MovieLens latest-small, ratings of 4 stars and more as likes, every method.
+
+python -m experiments.main --config=experiments/configs/movielens.py --config.data.root=../shared/data
+
+With a network, --config.data.download=true fetches the publisher's zip into the root.
+"""
+
+from experiments.config import Config
+
+
+def get_config() -> Config:
+    """608 users, 9,723 items, 100,794 ratings, 3 seeds."""
+    config = Config(name="movielens")
+    config.data.name = "movielens"
+    return config

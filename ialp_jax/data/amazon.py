@@ -1,0 +1,120 @@
+"""Amazon review data 2018 as published: one JSON object a line, plain or ``.gz``.
+
+J. Ni, J. Li, J. McAuley. EMNLP 2019; https://nijianmo.github.io/amazon/. Reviews (5-core: at least five of
+each user and of each product): ``reviewerID``, ``asin``, ``overall``, ``unixReviewTime``. Metadata:
+``asin``, ``title``, ``category`` (from the root down), ``brand``. Times have the resolution of a day;
+within a day the order of the file stands.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ialp_jax.data.assemble import Items, Rows, numbered
+from ialp_jax.data.download import Archive
+from ialp_jax.data.locate import Published
+from ialp_jax.data.tables import json_lines, number
+from ialp_jax.errors import InputError
+
+URL = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_v2"
+NAMES = ("Industrial_and_Scientific_5.json", "meta_Industrial_and_Scientific.json")
+REVIEWS = tuple(
+    Published(
+        folder="amazon_industrial",
+        files=tuple(f"{name}{end}" for name in NAMES),
+        source="https://nijianmo.github.io/amazon/ (5-core reviews and metadata)",
+        # No sha256: the publisher states none and we know of none.
+        archives=(
+            Archive(f"{URL}/categoryFilesSmall/{NAMES[0]}.gz"),
+            Archive(f"{URL}/metaFiles2/{NAMES[1]}.gz"),
+        ),
+    )
+    for end in (".gz", "")
+)
+ROOT_CATEGORY = "Industrial & Scientific"
+SCRIPT_IN_TITLE = "getTime"  # the publisher's mark of a badly scraped product, which it says to leave out
+
+
+def readable_title(title: str, text: str) -> str:
+    """The title, or ``text`` where scraping left nothing but the root category and the end of an HTML tag."""
+    return text if re.fullmatch(rf"{ROOT_CATEGORY}\W*/>", title) else title
+
+
+def _text(row: dict[str, Any], name: str, place: str, needed: bool = False) -> str:
+    """A text field. Raises InputError with file and line where it is none, or missing though ``needed``."""
+    value = row.get(name) or ""
+    if not isinstance(value, str) or (needed and not value):
+        raise InputError(f"{place}: {name} is {str(row.get(name))[:40]!r}, expected text")
+    return value
+
+
+def _reviews(path: Path) -> tuple[Rows, list[str]]:
+    """All reviews in the order of time, items numbered by product number, and these, ascending."""
+    users: dict[str, int] = {}
+    found: list[tuple[int, float, float]] = []
+    products: list[str] = []
+    for place, row in json_lines(path):
+        user = users.setdefault(_text(row, "reviewerID", place, needed=True), len(users))
+        products.append(_text(row, "asin", place, needed=True))
+        stars = number(row.get("overall"), place, "overall", least=1.0, most=5.0)
+        found.append((user, stars, number(row.get("unixReviewTime"), place, "unixReviewTime")))
+    table = np.array(found, np.float64).reshape(-1, 3)
+    known = sorted(set(products))
+    place_of = {product: index for index, product in enumerate(known)}
+    item = np.array([place_of[product] for product in products], np.int64)
+    in_time = np.argsort(table[:, 2], kind="stable")
+    return Rows(table[:, 0].astype(np.int64), item, table[:, 1]).at(in_time), known
+
+
+def _metadata(path: Path, products: Sequence[str]) -> tuple[Items, dict[str, int]]:
+    """Titles, categories below the root and brands of these products; the rest is not kept in memory.
+
+    The published file repeats some products: their first row counts, the others are counted.
+    """
+    found: dict[str, tuple[str, str, str]] = dict.fromkeys(products, ("", "", ""))
+    described: set[str] = set()
+    repeated = 0
+    for place, row in json_lines(path):
+        product = _text(row, "asin", place, needed=True)
+        if product not in found:
+            continue
+        repeated += product in described
+        if product not in described:
+            described.add(product)
+            found[product] = _described(row, place)
+    category, names = numbered([department for _, department, _ in found.values()])
+    titles, texts = ([described[part] for described in found.values()] for part in (0, 2))
+    return Items(titles, category, names, texts), {
+        "repeated metadata rows": repeated,
+        "items without metadata": len(products) - len(described),
+    }
+
+
+def _described(row: dict[str, Any], place: str) -> tuple[str, str, str]:
+    """Title, department and further text of a product."""
+    listed = row.get("category") or []
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        raise InputError(f"{place}: category is {str(listed)[:40]!r}, expected a list of names")
+    below = [" ".join(html.unescape(name).split()) for name in listed[1:]]
+    title = " ".join(html.unescape(_text(row, "title", place)).split())
+    brand = " ".join(html.unescape(_text(row, "brand", place)).split())
+    text = ". ".join(part for part in (", ".join(below), brand) if part)
+    title = "" if SCRIPT_IN_TITLE in title else readable_title(title, text)
+    return title, below[0] if below else "", text
+
+
+def read(folder: Path, files: Sequence[str]) -> tuple[Rows, Items, dict[str, int]]:
+    """Reviews in the order of time, the products they name, and what was left out.
+
+    Raises:
+      InputError: a file is malformed.
+    """
+    rows, products = _reviews(folder / files[0])
+    items, dropped = _metadata(folder / files[1], products)
+    return rows, items, dropped

@@ -1,0 +1,137 @@
+"""Atomic files of UniSRec (Y. Hou et al., KDD 2022), data set "Scientific".
+
+``*.inter``: a user's items before a target, cut at the last 50, and the target; ``*.test.inter`` has each
+user's last item as target, ``*.valid.inter`` the one before, ``*.train.inter`` all earlier ones.
+``*.item2index``: product number to item number. ``*.text``: "title. categories. brand." of a product, the
+categories beginning with the root of the data set and joined by spaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ialp_jax.data.amazon import ROOT_CATEGORY, readable_title
+from ialp_jax.data.assemble import Items, Rows, numbered
+from ialp_jax.data.locate import Published
+from ialp_jax.data.tables import rows, whole_number
+from ialp_jax.errors import InputError
+
+PARTS = ("train", "valid", "test")
+UNISREC = Published(
+    folder="amazon_industrial_unisrec",
+    files=(*(f"Scientific.{part}.inter" for part in PARTS), "Scientific.item2index", "Scientific.text"),
+    source="https://github.com/ysh-1998/CoWPiRec (dataset/Scientific)",
+)
+DEPARTMENTS = (  # the publisher's categories below the root
+    "Abrasive & Finishing Products",
+    "Additive Manufacturing Products",
+    "Commercial Door Products",
+    "Cutting Tools",
+    "Fasteners",
+    "Filtration",
+    "Food Service Equipment & Supplies",
+    "Hydraulics, Pneumatics & Plumbing",
+    "Industrial Electrical",
+    "Industrial Hardware",
+    "Industrial Power & Hand Tools",
+    "Janitorial & Sanitation Supplies",
+    "Lab & Scientific Products",
+    "Material Handling Products",
+    "Occupational Health & Safety Products",
+    "Packaging & Shipping Supplies",
+    "Power Transmission Products",
+    "Professional Dental Supplies",
+    "Professional Medical Supplies",
+    "Raw Materials",
+    "Retail Store Fixtures & Equipment",
+    "Robotics",
+    "Science Education",
+    "Tapes, Adhesives & Sealants",
+    "Test, Measure & Inspect",
+)
+
+Window = tuple[str, int]  # where it stands, and the item that follows
+
+
+def _windows(paths: Sequence[Path], num_items: int) -> tuple[dict[int, dict[tuple[int, ...], Window]], int]:
+    """Each user's windows, history -> what follows, and the length at which histories are cut."""
+    header = ("user_id:token", "item_id_list:token_seq", "item_id:token")
+    users: dict[int, dict[tuple[int, ...], Window]] = {}
+    for path in paths:
+        for place, (name, history, target) in rows(path, header, "ascii"):
+            items = [whole_number(text, place, "item") for text in (*history.split(" "), target)]
+            if max(items) >= num_items:
+                raise InputError(f"{place}: item {max(items)} is not in the item2index file")
+            windows = users.setdefault(whole_number(name, place, "user_id"), {})
+            if tuple(items[:-1]) in windows:
+                raise InputError(f"{place}: user {name} has the same history twice")
+            windows[tuple(items[:-1])] = place, items[-1]
+    return users, max((len(history) for windows in users.values() for history in windows), default=0)
+
+
+def whole_sequence(windows: dict[tuple[int, ...], Window], cut: int) -> list[int]:
+    """One user's items in order, from windows whose histories are cut at the last ``cut`` items.
+
+    Starts with the shortest history and appends what follows the last ``cut`` items, over and over.
+
+    Raises:
+      InputError: a window that does not continue the others, with its file and line.
+    """
+    left = dict(windows)
+    sequence = list(min(left, key=len))
+    while tuple(sequence[-cut:]) in left:
+        sequence.append(left.pop(tuple(sequence[-cut:]))[1])
+    for place, _ in left.values():
+        raise InputError(f"{place}: does not continue the user's other rows; take the publisher's files")
+    return sequence
+
+
+def _split_text(text: str) -> tuple[str, str, str]:
+    """Title, department ("" where none is known) and the rest, from "title. categories. brand."."""
+    title, found, rest = text.partition(f". {ROOT_CATEGORY}")
+    if not found:
+        title, _, rest = text.partition(". . ")
+    rest = rest.strip(" .")
+    department = next((name for name in DEPARTMENTS if rest.startswith(name)), "")
+    return readable_title(title.strip(), rest), department if found else "", rest
+
+
+def _texts(path: Path) -> dict[str, str]:
+    """Product number -> text."""
+    texts: dict[str, str] = {}
+    for place, (product, text) in rows(path, ("item_id:token", "text:token_seq"), "utf-8"):
+        if product in texts:
+            raise InputError(f"{place}: item {product} stands there twice")
+        texts[product] = " ".join(text.split())
+    return texts
+
+
+def _products(path: Path) -> list[str]:
+    """Product number of each item number."""
+    products: dict[int, str] = {}
+    for place, (product, text) in rows(path, ("product", "index"), "ascii", headed=False):
+        if whole_number(text, place, "index") != len(products):
+            raise InputError(f"{place}: index is {text}, expected {len(products)}: they count up from 0")
+        products[len(products)] = product
+    return list(products.values())
+
+
+def read(folder: Path, files: Sequence[str]) -> tuple[Rows, Items, dict[str, int]]:
+    """Whole sequences of all users in the order of time, and the items.
+
+    Raises:
+      InputError: a file is malformed.
+    """
+    *parts, index, texts = (folder / name for name in files)
+    products, text_of = _products(index), _texts(texts)
+    windows, cut = _windows(parts, len(products))
+    sequences = {user: whole_sequence(windows[user], cut) for user in sorted(windows)}
+    owner = np.repeat(np.array(list(sequences), np.int64), [len(items) for items in sequences.values()])
+    item = np.array([item for items in sequences.values() for item in items], np.int64)
+    split = [_split_text(text_of.get(product, "")) for product in products]
+    category, names = numbered([department for _, department, _ in split])
+    items = Items([title for title, _, _ in split], category, names, [rest for _, _, rest in split])
+    return Rows(owner, item), items, {}
