@@ -174,7 +174,7 @@ def remember(mood: Mood, item: Array, like: Array, params: SessionParams) -> Moo
 
 
 def _sated(part: Satiation, satiation: Array, item: Array, like: Array) -> Array:
-    """s' = gamma (s + u), with u = 1 for the category of a liked item (Leqi et al. 2021)."""
+    """Satiation ``s' = gamma (s + u)``, with u = 1 for the category of a liked item (Leqi et al. 2021)."""
     return part.memory * satiation.at[part.category[item]].add(like.astype(satiation.dtype))
 
 
@@ -208,7 +208,8 @@ def _drifted(key: Key, part: Drift, model: UserModel, user: Array, taste: Array,
 
     With x the taste and v the item at length 1: x' is the direction of
     ``x + attraction (x . v) v + noise e / sqrt(F)``, e standard normal; without the noise it is the model of
-    Dean and Morgenstern 2022: towards what the user would like, away from the opposite. The length of the user's vector in the user model is kept.
+    Dean and Morgenstern 2022: towards what the user would like, away from the opposite. The length of the
+    user's vector in the user model is kept.
     """
 
     def unit(vector: Array) -> Array:

@@ -40,7 +40,7 @@ class SessionParams(environment.EnvParams):
     patience: Array
     dislike_cost: Array
     recovery: Array
-    dynamics: Dynamics = Dynamics()  # noqa: RUF009 - frozen
+    dynamics: Dynamics = Dynamics()
     max_steps_in_episode: int = struct.field(pytree_node=False, default=50)
 
 

@@ -35,7 +35,10 @@ class World:
 
 
 def build(dataset: Dataset, user_model: UserModel, config: SimulatorConfig) -> World:
-    """Puts a data set, a fitted user model and the session dynamics together; the preset fills knobs not set."""
+    """Puts a data set, a fitted user model and the session dynamics together.
+
+    Knobs that are not set have the value of ``config.preset``.
+    """
     config = resolved(config)
     starts = np.zeros((dataset.num_users, config.history_length), np.int32)
     starts[:, config.history_length - config.start_length :] = start_histories(

@@ -85,7 +85,8 @@ def adapt(
 
     Returns:
       ``env_steps`` int64 [E]; ``return``, ``length``, ``reward_per_step``, ``coverage`` float32 [S, E], where
-      users have segments also ``return/<segment>`` and ``length/<segment>``; and each metric of learning as ``learn/<metric>``, mean since the point before, [S, E] (first: NaN).
+      users have segments also ``return/<segment>`` and ``length/<segment>``; and
+      each metric of learning as ``learn/<metric>``, mean since the point before, [S, E] (first: NaN).
 
     Raises:
       InputError: a metric of learning became NaN or infinite; names step, seed and metric.

@@ -34,10 +34,10 @@ class Step(NamedTuple):
 
 
 def to_numpy(observation: Any) -> NumpyObservation:
-    """A dictionary for struct observations, an array for flat ones."""
+    """A dictionary for struct observations, an array for flat ones; copies, which may be written to."""
     if hasattr(observation, "_asdict"):
-        return {name: np.asarray(value) for name, value in observation._asdict().items()}
-    return np.asarray(observation)
+        return {name: np.array(value) for name, value in observation._asdict().items()}
+    return np.array(observation)
 
 
 def row(observation: NumpyObservation, index: int) -> NumpyObservation:
@@ -56,7 +56,7 @@ class SessionBatch:
       count: B.
     """
 
-    def __init__(self, env: environment.Environment, params: SessionParams, count: int):
+    def __init__(self, env: environment.Environment, params: SessionParams, count: int) -> None:
         """Compiles nothing yet. Raises InputError where ``count`` is under 1."""
         if count < 1:
             raise InputError(f"{count} sessions in parallel: give at least 1")
@@ -85,4 +85,4 @@ class SessionBatch:
             name: np.asarray(value) for name, value in info.items() if name not in ("terminated", "truncated")
         }
         ends = (np.asarray(terminated), np.asarray(truncated))
-        return Step(to_numpy(observation), np.asarray(reward), *ends, final, rest)
+        return Step(to_numpy(observation), np.array(reward), *ends, final, rest)

@@ -31,7 +31,7 @@ class FlatSessions(environment.Environment[SessionState, SessionParams]):
     are never liked.
     """
 
-    def __init__(self, env: SessionEnvironment, encoding: str = "bag"):
+    def __init__(self, env: SessionEnvironment, encoding: str = "bag") -> None:
         """Wraps ``env``. Raises InputError for an unknown encoding."""
         if encoding not in ENCODINGS:
             raise InputError(f"encoding {encoding!r}: unknown; known: {', '.join(ENCODINGS)}")

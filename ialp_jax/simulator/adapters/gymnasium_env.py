@@ -28,7 +28,7 @@ class SessionGym(gymnasium.Env):
 
     metadata = {"render_modes": []}  # noqa: RUF012 - gymnasium's way
 
-    def __init__(self, env: environment.Environment, params: SessionParams):
+    def __init__(self, env: environment.Environment, params: SessionParams) -> None:
         """Wraps ``env``, a `SessionEnvironment` or a `FlatSessions`, with the parameters of its world."""
         self._env, self._params, self._state, self._key = env, params, None, None
         self.action_space = gymnax_space_to_gym_space(env.action_space(params))
@@ -70,7 +70,7 @@ class SessionVectorEnv(gymnasium.vector.VectorEnv):
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
-    def __init__(self, env: environment.Environment, params: SessionParams, num_envs: int):
+    def __init__(self, env: environment.Environment, params: SessionParams, num_envs: int) -> None:
         """Wraps ``env``, a `SessionEnvironment` or a `FlatSessions`, for B = ``num_envs`` users."""
         self._batch, self.num_envs, self.render_mode = SessionBatch(env, params, num_envs), num_envs, None
         self.single_action_space = gymnax_space_to_gym_space(env.action_space(params))

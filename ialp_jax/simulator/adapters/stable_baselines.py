@@ -28,7 +28,7 @@ class SessionVecEnv(VecEnv):
     """B users in one compiled step, as stable-baselines3 wants them.
 
         env, params = ialp_jax.simulator.make("demo", split="online")
-        model = stable_baselines3.DQN("MlpPolicy", SessionVecEnv(FlatSessions(env), params, 16))
+        model = stable_baselines3.PPO("MlpPolicy", SessionVecEnv(FlatSessions(env), params, 16))
 
     Without `FlatSessions` observations are dictionaries, for its ``MultiInputPolicy``. Where a session
     ends, ``infos[b]`` has ``terminal_observation`` and ``TimeLimit.truncated``. Put its ``VecMonitor``
@@ -36,9 +36,11 @@ class SessionVecEnv(VecEnv):
     object per user, so `env_method` and `set_attr` are refused.
     """
 
-    def __init__(self, env: environment.Environment, params: SessionParams, num_envs: int, seed: int = 0):
+    def __init__(
+        self, env: environment.Environment, params: SessionParams, num_envs: int, seed: int = 0
+    ) -> None:
         """Wraps ``env``, a `SessionEnvironment` or a `FlatSessions`, for B = ``num_envs`` users."""
-        self._batch, self._seed, self._actions = SessionBatch(env, params, num_envs), seed, None
+        self._batch, self._actions = SessionBatch(env, params, num_envs), None
         self._resets = np.random.default_rng(seed)
         super().__init__(
             num_envs,
@@ -81,7 +83,7 @@ class SessionVecEnv(VecEnv):
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Refused, see the class."""
-        raise NotImplementedError(f"one compiled program steps all users: {attr_name!r} cannot be set for one")
+        raise NotImplementedError(f"one compiled program steps all users: no {attr_name!r} to set for each")
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
         """Refused, see the class."""
