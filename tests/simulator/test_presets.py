@@ -22,6 +22,7 @@ from ialp_jax.simulator.world import build
 FIELDS = {
     f"dynamics.{field.name}" for field in dataclasses.fields(DynamicsConfig) if field.name != "seed"
 } | {"patience", "dislike_cost", "recovery"}
+WHOLE = ("boredom_window", "visit_length", "seed")
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,15 @@ def test_every_switch_adds_its_own_part_only(dataset, knob, part):
     )
     parts = build_dynamics(dataset, dataset.truth, config.dynamics)
     assert [name for name, value in vars(parts).items() if value is not None] == [part]
+
+
+@pytest.mark.parametrize("knob", sorted(RANGES))
+def test_every_knob_reaches_the_parameters(dataset, knob):
+    before = resolved(SimulatorConfig(preset="hard")).dynamics
+    after = dataclasses.replace(before, **{knob: getattr(before, knob) + (1 if knob in WHOLE else 0.1)})
+    parts = [build_dynamics(dataset, dataset.truth, config) for config in (before, after)]
+    one, other = (jax.tree.leaves(part) for part in parts)
+    assert any(not np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize("knob", sorted(RANGES))
