@@ -14,8 +14,8 @@ from ialp_jax.agents.pg import pg
 from ialp_jax.agents.reference import oracle, popular, random
 from ialp_jax.agents.sasrec import sasrec
 from ialp_jax.networks.heads import ActorCritic, QNetwork, Recommender
+from ialp_jax.simulator.dynamics import item_scores
 from ialp_jax.simulator.environment import SessionParams, SessionState
-from ialp_jax.simulator.user_model import user_scores
 from ialp_jax.types import Array
 
 # Agent id -> folder in pretrain/ of the parameters it starts from.
@@ -52,7 +52,7 @@ def make_agent(name: str, config: Config, params: SessionParams, popularity: Arr
     settings = config.agents
 
     def like_scores(state: SessionState) -> Array:
-        return user_scores(params.user_model, state.user)
+        return item_scores(state, params)
 
     makers: dict[str, Callable[[], Agent]] = {
         "random": lambda: random(num_items),

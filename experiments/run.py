@@ -10,13 +10,14 @@ from typing import Any
 from experiments.config import Config
 from ialp_jax import store
 from ialp_jax.errors import InputError
+from ialp_jax.simulator.config import resolved
 
 KEY = "key"  # in a stage's manifest: digest of the settings and inputs it was made from
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """The configuration as plain data."""
-    return dataclasses.asdict(config)
+    """The configuration as plain data, with the values that the simulator's preset gives."""
+    return dataclasses.asdict(dataclasses.replace(config, simulator=resolved(config.simulator)))
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

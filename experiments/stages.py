@@ -97,7 +97,7 @@ def check_sizes(run: Run, dataset: Dataset) -> None:
 def simulate(run: Run) -> None:
     """Fits and validates the user model, to ``simulator/``."""
     config = run.config
-    key = run.key([dataclasses.asdict(config.simulator), config.seed, config.evaluation.episodes], "data")
+    key = run.key([settings(config)["simulator"], config.seed, config.evaluation.episodes], "data")
     if run.is_done("simulator", key):
         return say("simulate: done before, kept")
     dataset = load_dataset(run.folder / "data")

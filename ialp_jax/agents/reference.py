@@ -66,3 +66,28 @@ def oracle(like_scores: Callable[[object], Array]) -> Agent:
         return jnp.argmax(scores, -1).astype(jnp.int32), {}
 
     return Agent(_init, act, privileged=True)
+
+
+def stayer(like_scores: Callable[[object], Array], at_ease: Callable[[object], Array]) -> Agent:
+    """Keeps users from leaving and cares for nothing else: what avoiding exit alone is worth.
+
+    Recommends the item of the oracle while the user is near leaving, and otherwise any item that was not
+    shown, so that it earns hardly more likes than it needs to make users stay. In a world that rewards
+    recommending well, the oracle earns clearly more.
+
+    Args:
+      like_scores: as for `oracle`.
+      at_ease: simulator states -> bool, whether the user can bear one more item that is not liked.
+    """
+
+    def act(
+        state: AgentState, observation: tuple[Observation, object], key: Key, greedy: bool = False
+    ) -> tuple[Array, dict[str, Array]]:
+        del state, greedy
+        seen, simulator_state = observation
+        scores = mask_shown(like_scores(simulator_state), seen.shown)
+        anything = sample(key, mask_shown(jnp.zeros_like(scores), seen.shown))
+        best = jnp.argmax(scores, -1).astype(jnp.int32)
+        return jnp.where(at_ease(simulator_state), anything, best), {}
+
+    return Agent(_init, act, privileged=True)

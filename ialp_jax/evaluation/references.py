@@ -8,7 +8,7 @@ import numpy as np
 from ialp_jax.agents.base import Agent
 from ialp_jax.keys import stream
 from ialp_jax.simulator.world import World
-from ialp_jax.training.rollout import play
+from ialp_jax.training.rollout import play, summarise_segments
 from ialp_jax.types import EVALUATION, Key
 
 
@@ -23,7 +23,8 @@ def reference_returns(world: World, agents: dict[str, Agent], key: Key, episodes
 
     Returns:
       ``<name>_return``, ``<name>_return_ci_low``, ``<name>_return_ci_high`` (mean over sessions and its
-      95 % interval by the normal approximation) and ``<name>_length``.
+      95 % interval by the normal approximation) and ``<name>_length``; where users have segments also
+      ``<name>_return/<segment>`` and ``<name>_length/<segment>``.
     """
     params = world.of(EVALUATION)
     found = {}
@@ -40,4 +41,6 @@ def reference_returns(world: World, agents: dict[str, Agent], key: Key, episodes
             f"{name}_return_ci_high": float(total.mean() + half),
             f"{name}_length": float(np.mean(sessions.length)),
         }
+        by_segment = summarise_segments(sessions, params)
+        found |= {f"{name}_{metric}": float(value) for metric, value in by_segment.items()}
     return found

@@ -15,7 +15,9 @@ import jax.numpy as jnp
 from flax import struct
 from gymnax.environments import environment, spaces
 
-from ialp_jax.simulator.user_model import like_probability
+from ialp_jax.simulator import dynamics
+from ialp_jax.simulator.dynamics import Mood
+from ialp_jax.simulator.dynamics_params import Dynamics
 from ialp_jax.types import Array, Key, Observation, UserModel
 
 
@@ -28,6 +30,7 @@ class SessionParams(environment.EnvParams):
       start_histories: int32 [U, L], left-padded.
       users: int32 [M], ids (rows of ``start_histories``) that sessions are drawn from.
       patience, dislike_cost, recovery: float scalars, see ``SimulatorConfig``.
+      dynamics: what makes users hard; by default nothing.
       max_steps_in_episode: H; static, for it is a shape.
     """
 
@@ -37,6 +40,7 @@ class SessionParams(environment.EnvParams):
     patience: Array
     dislike_cost: Array
     recovery: Array
+    dynamics: Dynamics = Dynamics()
     max_steps_in_episode: int = struct.field(pytree_node=False, default=50)
 
 
@@ -50,12 +54,14 @@ class SessionState(environment.EnvState):
       history: int32 [L], liked items, oldest first, left-padded.
       shown: int32 [L + H], the starting history, then the recommended items.
       patience: float32 []; the user leaves at 0.
+      mood: what the parts of ``params.dynamics`` remember; empty where they are off.
     """
 
     user: Array
     history: Array
     shown: Array
     patience: Array
+    mood: Mood
 
 
 class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
@@ -73,6 +79,10 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
       two are never both true.
     - **info**: ``like`` (bool), ``user`` (int32), besides gymnax's ``terminated``, ``truncated`` and
       ``final_observation`` (the true last observation, before the automatic reset).
+
+    These are the rules of the preset ``paper``. ``params.dynamics`` changes like probabilities, costs of
+    patience and of reward, and lets users return: see ``dynamics.py``. With dislikes, info has ``dislike``
+    (bool), and with returning users ``returned`` (bool) and ``visit`` (int32, from 0, after the step).
     """
 
     def reset_env(self, key: Key, params: SessionParams) -> tuple[Observation, SessionState]:
@@ -89,7 +99,8 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
             user=user,
             history=history,
             shown=shown,
-            patience=jnp.asarray(params.patience, jnp.float32),
+            patience=dynamics.full_patience(user, params),
+            mood=dynamics.first_mood(user, params),
         )
         return Observation(history, shown), state
 
@@ -98,12 +109,19 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
     ) -> tuple[Observation, SessionState, Array, Array, dict[str, Any]]:
         """One recommendation; see the class for the rules."""
         item = jnp.asarray(action, jnp.int32) + 1
-        probability = like_probability(params.user_model, state.user, item)
+        probability = dynamics.like_probability(state, item, params)
         like = (jax.random.uniform(key) < probability) & ~jnp.any(state.shown == item)
-        state = respond(state, item, like, params)
-        info = {"like": like, "user": state.user}
+        dislike = dynamics.disliked(key, like, probability, params)
+        state = respond(state, item, like, params, dislike)
+        state, returned = dynamics.move_on(key, state, item, params)
+        reward, info = like.astype(jnp.float32), {"like": like, "user": state.user}
+        if dislike is not None:
+            reward -= params.dynamics.dislikes.reward * dislike
+            info["dislike"] = dislike
+        if returned is not None:
+            info |= {"returned": returned, "visit": state.mood.visit.number}
         terminated = self.is_terminated(state, params)
-        return Observation(state.history, state.shown), state, like.astype(jnp.float32), terminated, info
+        return Observation(state.history, state.shown), state, reward, terminated, info
 
     def is_terminated(self, state: SessionState, params: SessionParams) -> Array:
         """Whether the user has left."""
@@ -134,7 +152,9 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
         return spaces.Dict({"history": ids(length), "shown": ids(length + params.max_steps_in_episode)})
 
 
-def respond(state: SessionState, item: Array, like: Array, params: SessionParams) -> SessionState:
+def respond(
+    state: SessionState, item: Array, like: Array, params: SessionParams, dislike: Array | None = None
+) -> SessionState:
     """The session after the user's answer to ``item``, wherever that answer comes from.
 
     The simulator draws it from the user model; an imagined session takes it from the LLM's label.
@@ -144,6 +164,7 @@ def respond(state: SessionState, item: Array, like: Array, params: SessionParams
       item: int32 [], 1..N.
       like: bool [].
       params: of the world.
+      dislike: bool [], whether the user said no explicitly; None where that is not known.
 
     Returns:
       The next state; whether the session ended is for ``is_terminated`` and ``is_truncated``.
@@ -151,10 +172,13 @@ def respond(state: SessionState, item: Array, like: Array, params: SessionParams
     chex.assert_rank([item, like], 0)
     length = state.history.shape[0]
     liked = jnp.concatenate([state.history[1:], item[None]])
-    better = jnp.minimum(state.patience + params.recovery, params.patience)
+    better = jnp.minimum(state.patience + params.recovery, dynamics.full_patience(state.user, params))
+    patience = jnp.where(like, better, state.patience - params.dislike_cost)
+    patience = dynamics.worn(patience, state, item, dislike, params)
     return state.replace(
         time=state.time + 1,
         history=jnp.where(like, liked, state.history),
         shown=state.shown.at[length + state.time].set(item),
-        patience=jnp.where(like, better, state.patience - params.dislike_cost),
+        patience=patience,
+        mood=dynamics.remember(state.mood, item, like, params),
     )

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ialp_jax.data.splits import start_histories
-from ialp_jax.simulator.config import SimulatorConfig
+from ialp_jax.simulator.config import SimulatorConfig, resolved
+from ialp_jax.simulator.dynamics_params import build_dynamics
 from ialp_jax.simulator.environment import SessionEnvironment, SessionParams
 from ialp_jax.types import Dataset, UserModel
 
@@ -34,7 +35,11 @@ class World:
 
 
 def build(dataset: Dataset, user_model: UserModel, config: SimulatorConfig) -> World:
-    """Puts a data set, a fitted user model and the session dynamics together."""
+    """Puts a data set, a fitted user model and the session dynamics together.
+
+    Knobs that are not set have the value of ``config.preset``.
+    """
+    config = resolved(config)
     starts = np.zeros((dataset.num_users, config.history_length), np.int32)
     starts[:, config.history_length - config.start_length :] = start_histories(
         dataset.histories, config.start_length
@@ -46,6 +51,7 @@ def build(dataset: Dataset, user_model: UserModel, config: SimulatorConfig) -> W
         patience=jnp.float32(config.patience),
         dislike_cost=jnp.float32(config.dislike_cost),
         recovery=jnp.float32(config.recovery),
+        dynamics=build_dynamics(dataset, user_model, config.dynamics),
         max_steps_in_episode=config.horizon,
     )
     return World(SessionEnvironment(), params, dataset)

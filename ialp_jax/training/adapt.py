@@ -15,7 +15,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.keys import stream
 from ialp_jax.simulator.environment import SessionEnvironment, SessionParams
 from ialp_jax.training.config import UNIT, AdaptConfig, EvaluationConfig
-from ialp_jax.training.rollout import Users, collect, play, start_users, summarise
+from ialp_jax.training.rollout import Users, collect, play, start_users, summarise, summarise_segments
 from ialp_jax.training.seeds import over_seeds, seed_keys
 from ialp_jax.types import Key
 
@@ -51,7 +51,8 @@ def evaluator(
             count=config.episodes,
             greedy=config.greedy or agent.evaluated_greedy,
         )
-        return summarise(episodes, params.user_model.item_bias.shape[0] - 1)
+        metrics = summarise(episodes, params.user_model.item_bias.shape[0] - 1)
+        return metrics | summarise_segments(episodes, params)
 
     return evaluate
 
@@ -83,7 +84,8 @@ def adapt(
       name: for the progress bar.
 
     Returns:
-      ``env_steps`` int64 [E]; ``return``, ``length``, ``reward_per_step``, ``coverage`` float32 [S, E]; and
+      ``env_steps`` int64 [E]; ``return``, ``length``, ``reward_per_step``, ``coverage`` float32 [S, E], where
+      users have segments also ``return/<segment>`` and ``length/<segment>``; and
       each metric of learning as ``learn/<metric>``, mean since the point before, [S, E] (first: NaN).
 
     Raises:

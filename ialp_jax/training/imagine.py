@@ -27,8 +27,15 @@ Labeller = Callable[[np.ndarray, np.ndarray], Labels]  # histories [P, L], candi
 
 
 def imagined_params(params: SessionParams, windows: np.ndarray) -> SessionParams:
-    """A world whose sessions start from the given histories [W, L] of offline users."""
-    return params.replace(start_histories=jnp.asarray(windows), users=jnp.arange(len(windows)))
+    """A world whose sessions start from the given histories [W, L] of offline users.
+
+    Of the session dynamics, those remain that act where labels answer, see ``Dynamics.imagined``.
+    """
+    return params.replace(
+        start_histories=jnp.asarray(windows),
+        users=jnp.arange(len(windows)),
+        dynamics=params.dynamics.imagined(),
+    )
 
 
 def start_sessions(

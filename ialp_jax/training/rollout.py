@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from ialp_jax.agents.base import Agent, AgentState
 from ialp_jax.keys import stream
+from ialp_jax.simulator.dynamics_params import SEGMENTS
 from ialp_jax.simulator.environment import SessionEnvironment, SessionParams, SessionState
 from ialp_jax.types import Array, Key, Observation, Transition
 
@@ -67,11 +68,13 @@ class Episodes(NamedTuple):
       total: float32 [E], return of each.
       length: int32 [E].
       items: int32 [H, E], recommended item ids, 0 after the end.
+      user: int32 [E], who came; None where that is not known.
     """
 
     total: Array
     length: Array
     items: Array
+    user: Array | None = None
 
 
 def play(
@@ -109,7 +112,7 @@ def play(
 
     start = (users, jnp.ones(count, bool))
     _, (rewards, alive, items) = jax.lax.scan(step, start, jnp.arange(params.max_steps_in_episode))
-    return Episodes(rewards.sum(0), alive.sum(0), items)
+    return Episodes(rewards.sum(0), alive.sum(0), items, users.state.user)
 
 
 def summarise(episodes: Episodes, num_items: int) -> dict[str, Array]:
@@ -124,3 +127,20 @@ def summarise(episodes: Episodes, num_items: int) -> dict[str, Array]:
         "reward_per_step": episodes.total.sum() / episodes.length.sum(),
         "coverage": met.mean(dtype=jnp.float32),
     }
+
+
+def summarise_segments(episodes: Episodes, params: SessionParams) -> dict[str, Array]:
+    """Mean return and length per segment of users, float32 []; empty where the world has no segments.
+
+    Keys are ``return/<segment>`` and ``length/<segment>`` for each of ``SEGMENTS``; the value is NaN where
+    no session was of that segment.
+    """
+    if params.dynamics.segments is None:
+        return {}
+    of = params.dynamics.segments.segment[episodes.user]
+    count = jnp.bincount(of, length=len(SEGMENTS))
+    found = {}
+    for metric, values in (("return", episodes.total), ("length", episodes.length)):
+        means = jnp.bincount(of, values, length=len(SEGMENTS)) / count
+        found |= {f"{metric}/{name}": means[number] for number, name in enumerate(SEGMENTS)}
+    return found

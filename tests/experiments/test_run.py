@@ -87,3 +87,13 @@ def test_a_done_stage_whose_files_were_altered_is_an_error(tmp_path):
 
 def test_difference_names_what_is_new_and_what_is_gone():
     assert difference({"a": {"b": 1}, "c": 2}, {"a": {"b": 1}, "d": 3}) == "c: 2 -> None, d: None -> 3"
+
+
+def test_the_run_folder_states_what_the_preset_gives():
+    config = Config()
+    config.simulator.preset = "hard"
+    config.simulator.patience = 3.0
+    stated = settings(config)["simulator"]
+    assert (stated["patience"], stated["recovery"], stated["dynamics"]["satiation_memory"]) == (3.0, 0.5, 0.9)
+    assert config.simulator.recovery is None
+    assert "simulator.recovery: 1.0 -> 0.5" in difference(settings(Config()), settings(config))

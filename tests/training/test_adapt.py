@@ -11,6 +11,7 @@ from ialp_jax.agents.reference import popular
 from ialp_jax.agents.sampling import sample
 from ialp_jax.errors import InputError
 from ialp_jax.networks.heads import mask_shown
+from ialp_jax.simulator.dynamics_params import Dynamics, Segments
 from ialp_jax.training.adapt import adapt, evaluation_points
 from ialp_jax.training.config import UNIT, AdaptConfig, EvaluationConfig
 
@@ -134,3 +135,15 @@ def test_impossible_settings_are_refused():
     for config in (EvaluationConfig(episodes=0), EvaluationConfig(points=1)):
         with pytest.raises(InputError, match=r"--config\.evaluation\."):
             config.check()
+
+
+def test_users_in_segments_have_curves_of_their_own():
+    segments = Segments(jnp.array([0, 1, 0, 0]), jnp.float32(0.5), jnp.float32(0), jnp.zeros(ITEMS + 1))
+    met = world("patience").replace(dynamics=Dynamics(segments=segments), users=jnp.array([0, 1]))
+    config = AdaptConfig(env_steps=UNIT, seeds_by="map")
+    agent = popular(np.arange(ITEMS + 1))  # of no use: nobody likes the last items
+    found = adapt(ENV, met, met, agent, jax.random.key(0), 2, config, EPISODES)
+    assert found["length/patient_mainstream"].shape == found["return"].shape
+    np.testing.assert_array_equal(found["length/patient_mainstream"], 2.0)
+    np.testing.assert_array_equal(found["length/impatient_mainstream"], 1.0)
+    assert np.isnan(found["return/patient_niche"]).all()

@@ -9,8 +9,16 @@ from diagnostic_worlds import ENV, HORIZON, ITEMS, LENGTH, world
 from ialp_jax.agents.base import Agent, frozen_state
 from ialp_jax.agents.reference import oracle, random
 from ialp_jax.networks.heads import mask_shown
+from ialp_jax.simulator.dynamics_params import Dynamics, Segments
 from ialp_jax.simulator.user_model import user_scores
-from ialp_jax.training.rollout import Episodes, collect, play, start_users, summarise
+from ialp_jax.training.rollout import (
+    Episodes,
+    collect,
+    play,
+    start_users,
+    summarise,
+    summarise_segments,
+)
 
 USERS, STEPS = 3, 40
 STATE = frozen_state({})
@@ -145,3 +153,23 @@ def test_greedy_reaches_the_agent():
     for greedy, item in ((True, 5), (False, 10)):
         episodes = play(ENV, world("two_tastes"), agent, STATE, KEY, KEY, 2, greedy)
         assert (episodes.items[0] == item).all()
+
+
+def test_segments_are_summed_up_apart():
+    segment = jnp.array([0, 3, 0, 1])
+    segments = Segments(segment, jnp.float32(1), jnp.float32(0), jnp.zeros(ITEMS + 1))
+    params = world("coin").replace(dynamics=Dynamics(segments=segments))
+    episodes = Episodes(
+        jnp.array([3.0, 1.0, 2.0]), jnp.array([4, 2, 6]), jnp.zeros((6, 3), jnp.int32), jnp.array([0, 1, 2])
+    )
+    sums = summarise_segments(episodes, params)
+    assert float(sums["return/patient_mainstream"]) == 2.5
+    assert float(sums["length/patient_mainstream"]) == 5.0
+    assert float(sums["return/impatient_niche"]) == 1.0
+    assert np.isnan(float(sums["return/impatient_mainstream"]))
+    assert summarise_segments(episodes, world("coin")) == {}
+    agent = random(ITEMS)
+    played = play(ENV, params, agent, STATE, jax.random.key(1), jax.random.key(2), 50)
+    of = np.asarray(segment)[np.asarray(played.user)]
+    expected = np.asarray(played.total)[of == 0].mean()
+    assert float(summarise_segments(played, params)["return/patient_mainstream"]) == pytest.approx(expected)

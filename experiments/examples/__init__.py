@@ -1,0 +1,1 @@
+"""Our worlds under agents of others."""

@@ -1,0 +1,88 @@
+"""Sessions that live outside JAX: what the adapters for NumPy agents share."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from gymnax.environments import environment
+
+from ialp_jax.errors import InputError
+from ialp_jax.simulator.environment import SessionParams
+
+NumpyObservation = np.ndarray | dict[str, np.ndarray]
+
+
+class Step(NamedTuple):
+    """What B sessions returned, as NumPy.
+
+    Attributes:
+      observation: [B, ...], already of the next session where one ended.
+      reward: float32 [B].
+      terminated, truncated: bool [B].
+      final_observation: [B, ...], the true last one where a session ended.
+      info: further values, [B] each.
+    """
+
+    observation: NumpyObservation
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    final_observation: NumpyObservation
+    info: dict[str, np.ndarray]
+
+
+def to_numpy(observation: Any) -> NumpyObservation:
+    """A dictionary for struct observations, an array for flat ones; copies, which may be written to."""
+    if hasattr(observation, "_asdict"):
+        return {name: np.array(value) for name, value in observation._asdict().items()}
+    return np.array(observation)
+
+
+def row(observation: NumpyObservation, index: int) -> NumpyObservation:
+    """The observation of one of B sessions."""
+    if isinstance(observation, dict):
+        return {name: value[index] for name, value in observation.items()}
+    return observation[index]
+
+
+class SessionBatch:
+    """B sessions in one compiled step, each followed by a new one when it ends.
+
+    Attributes:
+      env: a `SessionEnvironment` or a `FlatSessions`.
+      params: of the world.
+      count: B.
+    """
+
+    def __init__(self, env: environment.Environment, params: SessionParams, count: int) -> None:
+        """Compiles nothing yet. Raises InputError where ``count`` is under 1."""
+        if count < 1:
+            raise InputError(f"{count} sessions in parallel: give at least 1")
+        self.env, self.params, self.count = env, params, count
+        self._key = self._state = None
+        self._reset = jax.jit(jax.vmap(env.reset, in_axes=(0, None)))
+        self._step = jax.jit(jax.vmap(env.step, in_axes=(0, 0, 0, None)))
+
+    def _keys(self) -> jax.Array:
+        self._key, now = jax.random.split(self._key)
+        return jax.random.split(now, self.count)
+
+    def reset(self, seed: int) -> NumpyObservation:
+        """Starts B sessions; the same seed gives the same sessions."""
+        self._key = jax.random.key(seed)
+        observation, self._state = self._reset(self._keys(), self.params)
+        return to_numpy(observation)
+
+    def step(self, actions: np.ndarray) -> Step:
+        """One recommendation for each session; actions int [B]."""
+        observation, self._state, reward, terminated, truncated, info = self._step(
+            self._keys(), self._state, np.asarray(actions, np.int32), self.params
+        )
+        final = to_numpy(info.pop("final_observation"))
+        rest = {
+            name: np.asarray(value) for name, value in info.items() if name not in ("terminated", "truncated")
+        }
+        ends = (np.asarray(terminated), np.asarray(truncated))
+        return Step(to_numpy(observation), np.array(reward), *ends, final, rest)

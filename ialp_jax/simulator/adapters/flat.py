@@ -1,0 +1,100 @@
+"""Flat observations, and the five-value step of gymnax before 1.0, for JAX agents of others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from gymnax.environments import environment, spaces
+from gymnax.wrappers import LegacyStepAPIWrapper
+
+from ialp_jax.errors import InputError
+from ialp_jax.simulator.environment import SessionEnvironment, SessionParams, SessionState
+from ialp_jax.types import Array, Key, Observation
+
+ENCODINGS = ("bag", "ids")
+
+
+class FlatSessions(environment.Environment[SessionState, SessionParams]):
+    """`SessionEnvironment` with one float32 vector for an observation; all else stays as it is.
+
+        env, params = ialp_jax.simulator.make("demo")
+        env = FlatSessions(env)
+
+    - ``encoding="bag"``: [N], for networks of dense layers. 1 for an item of the history, -1 for an item
+      that was shown and is not in it, 0 for all others. The order of the history is lost.
+    - ``encoding="ids"``: [2 L + H], for networks that embed items themselves, and for catalogues so large
+      that a replay buffer of bags does not fit: the item ids of ``history``, then of ``shown``, divided by
+      N. ``jnp.round(observation * N)`` gives them back exactly for N under 2**23.
+
+    The final observation in ``info`` is flat too. Agents that do not mask will recommend items again; those
+    are never liked.
+    """
+
+    def __init__(self, env: SessionEnvironment, encoding: str = "bag") -> None:
+        """Wraps ``env``. Raises InputError for an unknown encoding."""
+        if encoding not in ENCODINGS:
+            raise InputError(f"encoding {encoding!r}: unknown; known: {', '.join(ENCODINGS)}")
+        self._env, self._encoding = env, encoding
+
+    def _flat(self, observation: Observation, params: SessionParams) -> Array:
+        num_items = self.action_space(params).n
+        if self._encoding == "ids":
+            return jnp.concatenate(observation).astype(jnp.float32) / num_items
+        bag = jnp.zeros(num_items + 1).at[observation.shown].set(-1.0).at[observation.history].set(1.0)
+        return bag[1:]
+
+    def reset_env(self, key: Key, params: SessionParams) -> tuple[Array, SessionState]:
+        """As the wrapped environment's, flat."""
+        observation, state = self._env.reset_env(key, params)
+        return self._flat(observation, params), state
+
+    def step_env(
+        self, key: Key, state: SessionState, action: Array, params: SessionParams
+    ) -> tuple[Array, SessionState, Array, Array, dict[str, Any]]:
+        """As the wrapped environment's, flat."""
+        observation, *rest = self._env.step_env(key, state, action, params)
+        return self._flat(observation, params), *rest
+
+    def is_terminated(self, state: SessionState, params: SessionParams) -> Array:
+        """As the wrapped environment's."""
+        return self._env.is_terminated(state, params)
+
+    def is_truncated(self, state: SessionState, params: SessionParams) -> Array:
+        """As the wrapped environment's."""
+        return self._env.is_truncated(state, params)
+
+    @property
+    def name(self) -> str:
+        """Environment name."""
+        return self._env.name
+
+    def action_space(self, params: SessionParams) -> spaces.Discrete:
+        """One action per item."""
+        return self._env.action_space(params)
+
+    def observation_space(self, params: SessionParams) -> spaces.Box:
+        """One vector, see the class."""
+        if self._encoding == "bag":
+            return spaces.Box(-1.0, 1.0, (self.action_space(params).n,), jnp.float32)
+        parts = self._env.observation_space(params).spaces.values()
+        return spaces.Box(0.0, 1.0, (sum(part.shape[0] for part in parts),), jnp.float32)
+
+
+class FiveValueSteps(LegacyStepAPIWrapper):
+    """``step`` returns observation, state, reward, done, info, as gymnax did before 1.0.
+
+    rejax 0.1.3 does not fit gymnax 1.0: it unpacks five values from ``step``. It trains in our worlds as
+
+        env, params = ialp_jax.simulator.make("demo", split="online")
+        agent = rejax.PPO.create(env=FiveValueSteps(FlatSessions(env)), env_params=params, ...)
+
+    ``done`` is terminated or truncated, so such agents take the end of the horizon for the user's leaving,
+    and bootstrap from neither. gymnax's own wrapper lacks only what follows: rejax deep-copies its
+    settings, and the wrapper's ``__getattr__`` never returns on a copy that is not filled yet.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FiveValueSteps:
+        """The object itself: nothing in it changes."""
+        del memo
+        return self

@@ -1,0 +1,115 @@
+"""Our worlds as gymnasium environments: one user, or many in one compiled step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import jax
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from gymnax.environments import environment
+from gymnax.environments.spaces import gymnax_space_to_gym_space
+
+from ialp_jax.simulator.adapters.batch import NumpyObservation, SessionBatch, row, to_numpy
+from ialp_jax.simulator.environment import SessionParams
+
+_SEEDS = 2**31 - 1
+
+
+class SessionGym(gymnasium.Env):
+    """One user at a time.
+
+    Observations are dictionaries of int32 vectors (``history``, ``shown``), or one float32 vector around a
+    `FlatSessions`; the action is the item less 1. A session that ended stays ended until `reset`. ``info``
+    holds ``like``, ``user`` and what the session dynamics add, as Python numbers.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012 - gymnasium's way
+
+    def __init__(self, env: environment.Environment, params: SessionParams) -> None:
+        """Wraps ``env``, a `SessionEnvironment` or a `FlatSessions`, with the parameters of its world."""
+        self._env, self._params, self._state, self._key = env, params, None, None
+        self.action_space = gymnax_space_to_gym_space(env.action_space(params))
+        self.observation_space = gymnax_space_to_gym_space(env.observation_space(params))
+
+        def step(key: jax.Array, state: Any, action: int, params: SessionParams) -> tuple:
+            key, now = jax.random.split(key)
+            observation, state, reward, terminated, info = env.step_env(now, state, action, params)
+            return key, observation, state, reward, terminated, env.is_truncated(state, params), info
+
+        self._reset, self._step = jax.jit(env.reset_env), jax.jit(step)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NumpyObservation, dict[str, Any]]:
+        """Starts a session; the same seed gives the same sessions from here on. ``options`` are not used."""
+        super().reset(seed=seed)
+        key = jax.random.key(int(self.np_random.integers(_SEEDS)))
+        self._key, now = jax.random.split(key)
+        observation, self._state = self._reset(now, self._params)
+        return to_numpy(observation), {}
+
+    def step(self, action: int) -> tuple[NumpyObservation, float, bool, bool, dict[str, Any]]:
+        """Recommends item ``action + 1``."""
+        self._key, observation, self._state, reward, terminated, truncated, info = self._step(
+            self._key, self._state, np.int32(action), self._params
+        )
+        plain = {name: value.item() for name, value in info.items()}
+        return to_numpy(observation), float(reward), bool(terminated), bool(truncated), plain
+
+
+class SessionVectorEnv(gymnasium.vector.VectorEnv):
+    """B users in one compiled step.
+
+    The autoreset mode is ``SAME_STEP``: where a session ended, the observation is the first of the next
+    one, and ``info["final_obs"][b]`` and ``info["final_info"]`` hold the true end, with the masks
+    ``_final_obs`` and ``_final_info``, as gymnasium's own SyncVectorEnv has it.
+    """
+
+    metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+
+    def __init__(self, env: environment.Environment, params: SessionParams, num_envs: int) -> None:
+        """Wraps ``env``, a `SessionEnvironment` or a `FlatSessions`, for B = ``num_envs`` users."""
+        self._batch, self.num_envs, self.render_mode = SessionBatch(env, params, num_envs), num_envs, None
+        self.single_action_space = gymnax_space_to_gym_space(env.action_space(params))
+        self.single_observation_space = gymnax_space_to_gym_space(env.observation_space(params))
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NumpyObservation, dict[str, Any]]:
+        """Starts B sessions; one seed for all of them. ``options`` are not used."""
+        super().reset(seed=seed)
+        return self._batch.reset(int(self.np_random.integers(_SEEDS))), {}
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[NumpyObservation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Recommends item ``actions[b] + 1`` to each user; int [B]."""
+        done_step = self._batch.step(actions)
+        done = done_step.terminated | done_step.truncated
+        infos = _masked(done_step.info, ~done)
+        if done.any():
+            final = np.full(self.num_envs, None, object)
+            for index in np.flatnonzero(done):
+                final[index] = row(done_step.final_observation, index)
+            infos |= {"final_obs": final, "_final_obs": done}
+            infos |= {"final_info": _masked(done_step.info, done), "_final_info": done}
+        return (
+            done_step.observation,
+            done_step.reward,
+            done_step.terminated,
+            done_step.truncated,
+            infos,
+        )
+
+
+def _masked(info: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, np.ndarray]:
+    """Values [B] with 0 outside the mask, and the mask beside them: gymnasium's form of vector infos."""
+    found = {}
+    for name, values in info.items():
+        found |= {name: np.where(mask, values, np.zeros_like(values)), f"_{name}": mask}
+    return found

@@ -1,0 +1,94 @@
+"""Our worlds for stable-baselines3, which trains on its own kind of vector environment.
+
+stable-baselines3 is optional: importing this module without it raises one clear line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnax.environments import environment
+from gymnax.environments.spaces import gymnax_space_to_gym_space
+
+from ialp_jax.errors import InputError
+from ialp_jax.simulator.adapters.batch import NumpyObservation, SessionBatch, row
+from ialp_jax.simulator.environment import SessionParams
+
+try:
+    from stable_baselines3.common.vec_env import VecEnv
+except ImportError:
+    raise InputError(
+        "stable-baselines3 is not installed; python -m pip install 'stable-baselines3>=2.7,<3'"
+    ) from None
+
+
+class SessionVecEnv(VecEnv):
+    """B users in one compiled step, as stable-baselines3 wants them.
+
+        env, params = ialp_jax.simulator.make("demo", split="online")
+        model = stable_baselines3.PPO("MlpPolicy", SessionVecEnv(FlatSessions(env), params, 16))
+
+    Without `FlatSessions` observations are dictionaries, for its ``MultiInputPolicy``. Where a session
+    ends, ``infos[b]`` has ``terminal_observation`` and ``TimeLimit.truncated``. Put its ``VecMonitor``
+    around this for returns and lengths. One compiled program steps all users: there is no environment
+    object per user, so `env_method` and `set_attr` are refused.
+    """
+
+    def __init__(
+        self, env: environment.Environment, params: SessionParams, num_envs: int, seed: int = 0
+    ) -> None:
+        """Wraps ``env``, a `SessionEnvironment` or a `FlatSessions`, for B = ``num_envs`` users."""
+        self._batch, self._actions = SessionBatch(env, params, num_envs), None
+        self._resets = np.random.default_rng(seed)
+        super().__init__(
+            num_envs,
+            gymnax_space_to_gym_space(env.observation_space(params)),
+            gymnax_space_to_gym_space(env.action_space(params)),
+        )
+
+    def reset(self) -> NumpyObservation:
+        """Starts B sessions; after `seed`, those of that seed."""
+        if self._seeds[0] is not None:
+            self._resets = np.random.default_rng(self._seeds[0])
+            self._reset_seeds()
+        return self._batch.reset(int(self._resets.integers(2**31 - 1)))
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Keeps the actions, int [B], for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> tuple[NumpyObservation, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """Observation [B, ...], reward float32 [B], done bool [B], one dictionary per user."""
+        now = self._batch.step(self._actions)
+        done = now.terminated | now.truncated
+        infos: list[dict[str, Any]] = [
+            {name: values[index].item() for name, values in now.info.items()}
+            for index in range(self.num_envs)
+        ]
+        for index in np.flatnonzero(done):
+            infos[index]["terminal_observation"] = row(now.final_observation, index)
+            infos[index]["TimeLimit.truncated"] = bool(now.truncated[index])
+        return now.observation, now.reward, done, infos
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """``render_mode`` (None) for every user; there is nothing else to ask for."""
+        if attr_name != "render_mode":
+            raise AttributeError(f"one compiled program steps all users: no attribute {attr_name!r} for each")
+        return [None for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Refused, see the class."""
+        raise NotImplementedError(f"one compiled program steps all users: no {attr_name!r} to set for each")
+
+    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+        """Refused, see the class."""
+        raise NotImplementedError(f"one compiled program steps all users: no method {method_name!r} for each")
+
+    def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> Sequence[bool]:
+        """Never."""
+        return [False for _ in self._get_indices(indices)]

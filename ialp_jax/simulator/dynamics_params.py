@@ -1,0 +1,198 @@
+"""The numbers behind harder users, made once per world; a part that is off is None.
+
+None is an empty pytree, so a part that is off is neither in the parameters nor in the state nor in the
+compiled program: whether it is there is known when JAX traces. What the parts do: ``dynamics.py``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from ialp_jax import keys
+from ialp_jax.simulator.dynamics_config import DynamicsConfig
+from ialp_jax.types import Array, Dataset, UserModel
+
+SEGMENTS = ("patient_mainstream", "impatient_mainstream", "patient_niche", "impatient_niche")
+
+
+class Dislikes(NamedTuple):
+    """Explicit negative feedback; float scalars, see ``DynamicsConfig.dislike_*``."""
+
+    probability: Array
+    reward: Array
+    patience: Array
+
+
+class Boredom(NamedTuple):
+    """Wear by sameness.
+
+    Attributes:
+      logit, patience, similarity: float scalars, see ``DynamicsConfig.boredom_*``.
+      weights: float32 [W], of the recent items, oldest first; they sum to 1.
+      category: int32 [N + 1], 0 is none.
+      directions: float32 [N + 1, F], the items' vectors in the user model at length 1 (or 0).
+    """
+
+    logit: Array
+    patience: Array
+    similarity: Array
+    weights: Array
+    category: Array
+    directions: Array
+
+
+class Satiation(NamedTuple):
+    """Satiety by category.
+
+    Attributes:
+      strength: float32 [C], log-odds per unit of satiation; 0 for category 0, which is none.
+      memory: float scalar.
+      category: int32 [N + 1].
+    """
+
+    strength: Array
+    memory: Array
+    category: Array
+
+
+class Drift(NamedTuple):
+    """Change of taste; float scalars, see ``DynamicsConfig.drift_*``."""
+
+    attraction: Array
+    noise: Array
+
+
+class Segments(NamedTuple):
+    """Kinds of users.
+
+    Attributes:
+      segment: int32 [U], index into ``SEGMENTS``: bit 0 impatient, bit 1 niche.
+      impatient_factor: float scalar.
+      niche_strength: float scalar.
+      appeal: float32 [N + 1], log-popularity among offline users, mean 0 and standard deviation 1.
+    """
+
+    segment: Array
+    impatient_factor: Array
+    niche_strength: Array
+    appeal: Array
+
+
+class Noise(NamedTuple):
+    """Errors of the response; float scalars."""
+
+    false_like: Array
+    missed_like: Array
+
+
+class Returning(NamedTuple):
+    """Whether users come back; float scalars, ``visit_length`` int32, 0 for none."""
+
+    base: Array
+    gain: Array
+    visit_length: Array
+
+
+@struct.dataclass
+class Dynamics:
+    """All parts; None where off, as all are by default."""
+
+    dislikes: Dislikes | None = None
+    boredom: Boredom | None = None
+    satiation: Satiation | None = None
+    drift: Drift | None = None
+    segments: Segments | None = None
+    noise: Noise | None = None
+    returning: Returning | None = None
+
+    def imagined(self) -> Dynamics:
+        """What acts in imagined sessions too, where labels answer and users are windows of logs.
+
+        Boredom alone: its patience part needs only the items. Taste, satiation, noise and dislikes are
+        about answers, which the labels give; segments and returns need a known user.
+        """
+        return Dynamics(boredom=self.boredom)
+
+    @property
+    def moves_scores(self) -> bool:
+        """Whether a user's ranking of the items differs from that of the user model."""
+        parts = (self.boredom, self.satiation, self.drift, self.segments)
+        return any(part is not None for part in parts)
+
+
+def _scalars(*values: float) -> list[Array]:
+    return [jnp.float32(value) for value in values]
+
+
+def build_dynamics(dataset: Dataset, user_model: UserModel, config: DynamicsConfig) -> Dynamics:
+    """The parts that ``config`` switches on.
+
+    Args:
+      dataset: categories, popularity among offline users, histories.
+      user_model: of the world.
+      config: all knobs set, see ``config.resolved``.
+    """
+    c, category = config, jnp.asarray(dataset.catalogue.category)
+    strength = np.full(len(dataset.catalogue.category_names), c.satiation, np.float32)
+    strength[0] = 0.0
+    return Dynamics(
+        dislikes=Dislikes(*_scalars(c.dislike_probability, c.dislike_reward, c.dislike_patience))
+        if c.dislike_probability
+        else None,
+        boredom=Boredom(
+            *_scalars(c.boredom_logit, c.boredom_patience, c.boredom_similarity),
+            weights=_recency_weights(c.boredom_window),
+            category=category,
+            directions=_directions(user_model),
+        )
+        if c.boredom_logit or c.boredom_patience
+        else None,
+        satiation=Satiation(jnp.asarray(strength), jnp.float32(c.satiation_memory), category)
+        if c.satiation
+        else None,
+        drift=Drift(*_scalars(c.drift_attraction, c.drift_noise))
+        if c.drift_attraction or c.drift_noise
+        else None,
+        segments=_segments(dataset, c) if c.impatient_share or c.niche_share else None,
+        noise=Noise(*_scalars(c.false_like, c.missed_like)) if c.false_like or c.missed_like else None,
+        returning=Returning(*_scalars(c.return_base, c.return_gain), jnp.int32(c.visit_length))
+        if c.return_base or c.return_gain or c.visit_length
+        else None,
+    )
+
+
+def _recency_weights(window: int) -> Array:
+    """1 / age for ages window..1, divided by their sum (Warlop et al. 2018)."""
+    weights = 1.0 / np.arange(window, 0, -1)
+    return jnp.asarray(weights / weights.sum(), jnp.float32)
+
+
+def _directions(user_model: UserModel) -> Array:
+    vectors = np.asarray(user_model.item_factors)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return jnp.asarray(vectors / np.where(lengths > 0, lengths, 1.0), jnp.float32)
+
+
+def _segments(dataset: Dataset, config: DynamicsConfig) -> Segments:
+    """Impatient users by lot; niche users by the mean log-popularity of their likes, lowest first."""
+    appeal = np.log1p(dataset.popularity()[1:].astype(np.float64))
+    appeal = np.concatenate([[0.0], (appeal - appeal.mean()) / max(appeal.std(), 1e-9)])
+    num_users, histories = dataset.num_users, dataset.histories
+    impatient = np.zeros(num_users, bool)
+    lot = keys.generator(config.seed, "impatient").permutation(num_users)
+    impatient[lot[: round(config.impatient_share * num_users)]] = True
+    owner = np.repeat(np.arange(num_users), np.diff(histories.offsets))
+    likes = np.maximum(np.diff(histories.offsets), 1)
+    mainstream = np.bincount(owner, appeal[histories.items], num_users) / likes
+    niche = np.zeros(num_users, bool)
+    niche[np.argsort(mainstream, kind="stable")[: round(config.niche_share * num_users)]] = True
+    return Segments(
+        segment=jnp.asarray(impatient + 2 * niche, jnp.int32),
+        impatient_factor=jnp.float32(config.impatient_factor),
+        niche_strength=jnp.float32(config.niche_strength),
+        appeal=jnp.asarray(appeal, jnp.float32),
+    )
