@@ -77,7 +77,9 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
 
     def reset_env(self, key: Key, params: SessionParams) -> tuple[Observation, SessionState]:
         """Starts the session of a user drawn uniformly from ``params.users``."""
-        user = params.users[jax.random.randint(key, (), 0, params.users.shape[0])]
+        # Every step draws a user in case the session ends: `randint` costs four hashes where one will do, and
+        # 32 bits modulo M favour no user by more than a share of M / 2^32.
+        user = params.users[jax.random.bits(key) % params.users.shape[0]]
         return self.start(user, params)
 
     def start(self, user: Array, params: SessionParams) -> tuple[Observation, SessionState]:
@@ -152,9 +154,11 @@ def respond(state: SessionState, item: Array, like: Array, params: SessionParams
     length = state.history.shape[0]
     liked = jnp.concatenate([state.history[1:], item[None]])
     better = jnp.minimum(state.patience + params.recovery, params.patience)
+    # A select, not a scatter: it fuses with what surrounds it.
+    here = jnp.arange(state.shown.shape[0]) == length + state.time
     return state.replace(
         time=state.time + 1,
         history=jnp.where(like, liked, state.history),
-        shown=state.shown.at[length + state.time].set(item),
+        shown=jnp.where(here, item, state.shown),
         patience=jnp.where(like, better, state.patience - params.dislike_cost),
     )
