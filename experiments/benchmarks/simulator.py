@@ -80,7 +80,7 @@ def uniform(actions: int, users: int) -> Act:
 
 
 def cartpole(users: int) -> Program:
-    """gymnax's own CartPole with random actions."""
+    """CartPole of gymnax with random actions."""
     env = CartPole()
     return program(env, env.default_params, uniform(2, users), None, users)
 

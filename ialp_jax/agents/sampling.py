@@ -28,7 +28,7 @@ def sample(key: Key, logits: Array) -> Array:
 
 
 def _draw(uniform: Array, logits: Array) -> tuple[Array, Array]:
-    """The items at ``uniform`` [...] of the distributions [..., N], and the log of each row's total weight."""
+    """Items at ``uniform`` [...] of the distributions [..., N], and the log of each row's total weight."""
     size = _block_size(logits.shape[-1])
     top = logits.max(-1, keepdims=True)
     weights = jnp.exp(logits - top)
@@ -43,7 +43,7 @@ def _draw(uniform: Array, logits: Array) -> tuple[Array, Array]:
 
 
 def _block_size(num_items: int) -> int:
-    """About sqrt(N): the divisor of N that is nearest within a factor of 2, for padding copies all weights."""
+    """About sqrt(N): the divisor of N nearest to it within a factor of 2, for padding copies all weights."""
     root = num_items**0.5
     divisors = [size for size in range(math.ceil(root / 2), int(2 * root) + 1) if num_items % size == 0]
     return min(divisors, key=lambda size: max(size / root, root / size), default=round(root))

@@ -95,7 +95,7 @@ class ActorCritic(nn.Module):
         return ActorCriticOutput(self.actor(state, table), self.critic(state), self.advantage(state, table))
 
     def actor_factors(self, history: Array) -> tuple[Array, Array, Array]:
-        """The actor alone, its logits unmultiplied: ``query @ table.T + bias`` of [..., D], [N, D] and [N]."""
+        """The actor alone, not multiplied out: ``query @ table.T + bias`` of [..., D], [N, D] and [N]."""
         query, bias = self.actor.factors(self.encoder(history))
         return query, self.encoder.table(), bias
 

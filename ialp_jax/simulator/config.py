@@ -3,7 +3,7 @@
 import dataclasses
 
 from ialp_jax.errors import InputError
-from ialp_jax.simulator.user_model_config import UserModelConfig
+from ialp_jax.simulator.user_model_config import FAMILIES, UserModelConfig
 
 
 @dataclasses.dataclass
@@ -18,6 +18,9 @@ class SimulatorConfig:
       dislike_cost: patience lost with each item that is not liked.
       recovery: patience regained with each like.
       user_model: how like probabilities are fitted.
+      test_model: whose answers judge the agents: empty, those of user_model; halves, those of a second model,
+        the two fitted to disjoint halves of every user's interactions; or the family of a second model
+        (implicit_mf, explicit_mf, graph_filter, truth).
     """
 
     history_length: int = 10
@@ -27,6 +30,7 @@ class SimulatorConfig:
     dislike_cost: float = 1.0
     recovery: float = 1.0
     user_model: UserModelConfig = dataclasses.field(default_factory=UserModelConfig)
+    test_model: str = ""
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
@@ -42,3 +46,17 @@ class SimulatorConfig:
                 "--config.simulator.patience must be positive, dislike_cost and recovery at least 0"
             )
         self.user_model.check()
+        self._check_test_model()
+
+    def _check_test_model(self) -> None:
+        """Raises InputError for a second model that cannot be."""
+        own, other = self.user_model.family, self.test_model
+        flag = f"--config.simulator.test_model={other}"
+        if other and other != "halves" and other not in FAMILIES:
+            raise InputError(f"{flag}: unknown; known: halves, {', '.join(FAMILIES)}")
+        if other == own:
+            raise InputError(f"{flag}: the agents train with that family; name another, or halves")
+        if other == "halves" and own == "truth":
+            raise InputError(f"{flag}: the truth is not fitted; name a family instead of halves")
+        if other == "explicit_mf":
+            dataclasses.replace(self.user_model, family=other).check()
