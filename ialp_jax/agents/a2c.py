@@ -12,9 +12,11 @@ import jax.numpy as jnp
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
 from ialp_jax.agents.config import A2CConfig
 from ialp_jax.agents.losses import entropy, generalised_advantages, log_prob
-from ialp_jax.agents.sampling import sample
+from ialp_jax.agents.sampling import sample, sample_streamed
 from ialp_jax.networks.heads import ActorCritic, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
+
+STREAM_FROM = 2**23  # users times items; beyond it, on a CPU, streaming is also the faster way
 
 
 def a2c(config: A2CConfig, network: ActorCritic) -> Agent:
@@ -60,7 +62,15 @@ def starting_params(config: A2CConfig, fresh: Params, pretrained: Params | None)
 def act_on_logits(
     network: ActorCritic, params: Params, observation: Observation, key: Key, greedy: bool
 ) -> tuple[Array, dict[str, Array]]:
-    """Samples (or, greedy, takes the mode) from the actor, shown items left out."""
+    """Samples (or, greedy, takes the mode) from the actor, shown items left out.
+
+    Where the logits would fill too much memory, the draw streams over the items; the mode does not.
+    """
+    users = observation.history.shape[:-1]
+    if not greedy and len(users) == 1 and users[0] * network.num_items > STREAM_FROM:
+        factors = network.apply(params, observation.history, method="actor_factors")
+        chunk = max(1024, STREAM_FROM // 4 // users[0])
+        return sample_streamed(key, *factors, observation.shown, chunk), {}
     logits = mask_shown(network.apply(params, observation.history).logits, observation.shown)
     if greedy:
         return jnp.argmax(logits, -1).astype(jnp.int32), {}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from ialp_jax.agents.base import Agent, AgentState, frozen_state
-from ialp_jax.agents.sampling import sample
+from ialp_jax.agents.sampling import uniform_unseen
 from ialp_jax.networks.heads import mask_shown
 from ialp_jax.types import Array, Key, Observation
 
@@ -25,8 +25,7 @@ def random(num_items: int) -> Agent:
         state: AgentState, observation: Observation, key: Key, greedy: bool = False
     ) -> tuple[Array, dict[str, Array]]:
         del state, greedy
-        equal = jnp.zeros((*observation.history.shape[:-1], num_items))
-        return sample(key, mask_shown(equal, observation.shown)), {}
+        return uniform_unseen(key, observation.shown, num_items), {}
 
     return Agent(_init, act)
 

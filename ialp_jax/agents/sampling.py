@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 
+from ialp_jax.networks.heads import mask_shown
 from ialp_jax.types import Array, Key
 
 
@@ -21,16 +24,92 @@ def sample(key: Key, logits: Array) -> Array:
     Returns:
       int32 [...], 0..N-1; never an item of probability 0.
     """
-    num_items = logits.shape[-1]
-    size = max(1, round(num_items**0.5))
-    weights = jnp.exp(logits - logits.max(-1, keepdims=True))
-    padding = [(0, 0)] * (logits.ndim - 1) + [(0, -num_items % size)]
-    blocks = jnp.pad(weights, padding).reshape(*logits.shape[:-1], -1, size)
-    uniform = jax.random.uniform(key, logits.shape[:-1])
-    block, rest = _invert(blocks.sum(-1), uniform)
+    return _draw(jax.random.uniform(key, logits.shape[:-1]), logits)[0]
+
+
+def _draw(uniform: Array, logits: Array) -> tuple[Array, Array]:
+    """Items at ``uniform`` [...] of the distributions [..., N], and the log of each row's total weight."""
+    size = _block_size(logits.shape[-1])
+    top = logits.max(-1, keepdims=True)
+    weights = jnp.exp(logits - top)
+    if rest := -logits.shape[-1] % size:
+        weights = jnp.pad(weights, [(0, 0)] * (logits.ndim - 1) + [(0, rest)])
+    blocks = weights.reshape(*logits.shape[:-1], -1, size)
+    totals = blocks.sum(-1)
+    block, left = _invert(totals, uniform)
     inside = jnp.take_along_axis(blocks, block[..., None, None], axis=-2)[..., 0, :]
-    place, _ = _invert(inside, rest)
-    return (block * size + place).astype(jnp.int32)
+    place, _ = _invert(inside, left)
+    return (block * size + place).astype(jnp.int32), jnp.log(totals.sum(-1)) + top[..., 0]
+
+
+def _block_size(num_items: int) -> int:
+    """About sqrt(N): the divisor of N nearest to it within a factor of 2, for padding copies all weights."""
+    root = num_items**0.5
+    divisors = [size for size in range(math.ceil(root / 2), int(2 * root) + 1) if num_items % size == 0]
+    return min(divisors, key=lambda size: max(size / root, root / size), default=round(root))
+
+
+def sample_streamed(key: Key, query: Array, table: Array, bias: Array, shown: Array, chunk: int) -> Array:
+    """Draws as `sample` does from ``query @ table.T + bias`` without the items shown, a chunk at a time.
+
+    No array of B times N numbers comes into being: a draw from each chunk takes the place of the earlier
+    one with its chunk's share of the weight so far (reservoir sampling; M. T. Chao, Biometrika 1982).
+
+    Args:
+      key: consumed.
+      query: float32 [B, D].
+      table: float32 [N, D].
+      bias: float32 [N].
+      shown: int32 [B, any], item ids that are not drawn; 0 is ignored.
+      chunk: items at once, cut to N.
+
+    Returns:
+      int32 [B], 0..N-1; an item shown only if all were.
+    """
+    num_items, users = table.shape[0], query.shape[0]
+    chunk = min(chunk, num_items)
+
+    def step(carry: tuple[Array, Array], number: Array) -> tuple[tuple[Array, Array], None]:
+        drawn, total = carry
+        first = number * chunk
+        start = jnp.minimum(first, num_items - chunk)  # the last chunk reaches back over the one before
+        rows = jax.lax.dynamic_slice_in_dim(table, start, chunk)
+        logits = query @ rows.T + jax.lax.dynamic_slice_in_dim(bias, start, chunk)
+        here = (shown > start) & (shown <= start + chunk)
+        logits = mask_shown(logits, jnp.where(here, shown - start, 0))
+        logits = jnp.where(start + jnp.arange(chunk) >= first, logits, -jnp.inf)
+        uniform, replace = jax.random.uniform(jax.random.fold_in(key, number), (2, users))
+        item, weight = _draw(uniform, logits)
+        total = jnp.logaddexp(total, weight)
+        return (jnp.where(jnp.log(replace) < weight - total, start + item, drawn), total), None
+
+    begin = (jnp.zeros(users, jnp.int32), jnp.full(users, -jnp.inf))
+    return jax.lax.scan(step, begin, jnp.arange(-(-num_items // chunk)))[0][0]
+
+
+def uniform_unseen(key: Key, shown: Array, num_items: int) -> Array:
+    """Draws evenly from the items that were not shown, without an array of N numbers per row.
+
+    The r-th item not shown is r plus the shown items before it: those whose own rank among the items not
+    shown, s_i - i for the i-th in ascending order, is at most r.
+
+    Args:
+      key: consumed.
+      shown: int32 [..., any], item ids, in any order, also more than once; 0 is ignored.
+      num_items: N.
+
+    Returns:
+      int32 [...], 0..N-1; any item where all were shown.
+    """
+    ordered = jnp.sort(jnp.where(shown > 0, shown, num_items + 1), -1)
+    again = jnp.pad(ordered[..., 1:] == ordered[..., :-1], [(0, 0)] * (shown.ndim - 1) + [(1, 0)])
+    distinct = jnp.sort(jnp.where(again, num_items + 1, ordered), -1) - 1
+    seen = distinct < num_items
+    left = num_items - seen.sum(-1)
+    bits = jax.random.bits(key, shown.shape[:-1])  # modulo N favours no item by more than N / 2^32
+    rank = (bits % jnp.where(left > 0, left, num_items).astype(jnp.uint32)).astype(jnp.int32)
+    before = seen & (distinct - jnp.arange(shown.shape[-1]) <= rank[..., None])
+    return jnp.where(left > 0, rank + before.sum(-1), rank).astype(jnp.int32)
 
 
 def _invert(weights: Array, uniform: Array) -> tuple[Array, Array]:

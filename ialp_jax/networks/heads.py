@@ -41,10 +41,15 @@ class ItemHead(nn.Module):
     num_items: int
 
     @nn.compact
+    def factors(self, state: Array) -> tuple[Array, Array]:
+        """Maps state [..., D] to a query [..., D]; with it the bias [N]."""
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.num_items,))
+        return nn.Dense(state.shape[-1])(state), bias
+
     def __call__(self, state: Array, table: Array) -> Array:
         """Maps state [..., D] and table [N, D] to [..., N]."""
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.num_items,))
-        return nn.Dense(table.shape[-1])(state) @ table.T + bias
+        query, bias = self.factors(state)
+        return query @ table.T + bias
 
 
 class ValueHead(nn.Module):
@@ -88,6 +93,11 @@ class ActorCritic(nn.Module):
         """Maps int32 [..., L] to `ActorCriticOutput`."""
         state, table = self.encoder(history), self.encoder.table()
         return ActorCriticOutput(self.actor(state, table), self.critic(state), self.advantage(state, table))
+
+    def actor_factors(self, history: Array) -> tuple[Array, Array, Array]:
+        """The actor alone, not multiplied out: ``query @ table.T + bias`` of [..., D], [N, D] and [N]."""
+        query, bias = self.actor.factors(self.encoder(history))
+        return query, self.encoder.table(), bias
 
 
 class QNetwork(nn.Module):

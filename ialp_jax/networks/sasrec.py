@@ -7,26 +7,62 @@ paper normalises the queries alone. Items share one table on the way in and, thr
 from __future__ import annotations
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.types import Array
 
 
+class Attention(nn.Module):
+    """Multi-head attention (Vaswani et al., NeurIPS 2017) whose queries are all positions or the last one.
+
+    For the last position alone, keys and values are never formed. Since ``q . (W x_l) = (W' q) . x_l`` and
+    ``sum_l w_l (V x_l) = V sum_l w_l x_l``, both projections act on one vector a head, not on L positions
+    (the keys' bias shifts all scores alike, so that the softmax drops it).
+    """
+
+    heads: int
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array, last_only: bool) -> Array:
+        """Maps [..., L, D] and bool [..., 1, L, L] to [..., L, D], or [..., 1, D] with ``last_only``."""
+        width = x.shape[-1]
+        size = width // self.heads
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (width, 3 * width))
+        bias = self.param("bias", nn.initializers.zeros_init(), (3 * width,))
+        if last_only:
+            mixed = self.last(x, mask[..., -1:, :], kernel.reshape(width, 3, self.heads, size), bias)
+        else:
+            query, key, value = jnp.split(x @ kernel + bias, 3, -1)
+            parts = (part.reshape(-1, x.shape[-2], self.heads, size) for part in (query, key, value))
+            flat = mask.reshape(-1, *mask.shape[-3:])
+            mixed = jax.nn.dot_product_attention(*parts, mask=flat).reshape(x.shape)
+        return nn.Dense(width)(mixed)
+
+    def last(self, x: Array, mask: Array, kernel: Array, bias: Array) -> Array:
+        """Maps [..., L, D], bool [..., 1, 1, L], [D, 3, heads, size] and [3 D] to [..., 1, D]."""
+        biases = bias.reshape(kernel.shape[1:])
+        query = jnp.einsum("...d,dhe->...he", x[..., -1, :], kernel[:, 0]) + biases[0]
+        query = jnp.einsum("...he,dhe->...hd", query, kernel[:, 1]) / jnp.sqrt(float(kernel.shape[-1]))
+        scores = jnp.einsum("...hd,...ld->...hl", query, x)
+        weights = jax.nn.softmax(jnp.where(mask[..., 0, :], scores, -jnp.inf))
+        mixed = jnp.einsum("...hl,...ld->...hd", weights, x)
+        values = jnp.einsum("...hd,dhe->...he", mixed, kernel[:, 2]) + biases[2]
+        return values.reshape(*x.shape[:-2], 1, x.shape[-1])
+
+
 class Block(nn.Module):
-    """One pre-norm Transformer block whose queries may be fewer than its keys."""
+    """One pre-norm Transformer block."""
 
     config: NetworkConfig
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, queries: int, deterministic: bool) -> Array:
-        """Maps [..., L, D] to the last ``queries`` positions, [..., queries, D]."""
+    def __call__(self, x: Array, mask: Array, last_only: bool, deterministic: bool) -> Array:
+        """Maps [..., L, D] to [..., L, D], or to its last position [..., 1, D] with ``last_only``."""
         drop = nn.Dropout(self.config.dropout, deterministic=deterministic)
-        normed = nn.LayerNorm()(x)
-        attended = nn.MultiHeadDotProductAttention(num_heads=self.config.heads)(
-            normed[..., -queries:, :], normed, mask=mask[..., -queries:, :]
-        )
-        x = x[..., -queries:, :] + drop(attended)
+        attended = Attention(self.config.heads)(nn.LayerNorm()(x), mask, last_only)
+        x = (x[..., -1:, :] if last_only else x) + drop(attended)
         hidden = nn.relu(nn.Dense(self.config.width)(nn.LayerNorm()(x)))
         return x + drop(nn.Dense(self.config.width)(drop(hidden)))
 
@@ -72,7 +108,7 @@ class SASRec(nn.Module):
         mask = (visible | jnp.eye(length, dtype=bool))[..., None, :, :]
         for number, block in enumerate(self.blocks):
             final = last_only and number == len(self.blocks) - 1
-            x = block(x, mask, 1 if final else length, deterministic)
+            x = block(x, mask, final, deterministic)
         x = self.norm(x)
         return x[..., -1, :] if last_only else x
 

@@ -58,6 +58,11 @@ def calibrate(model: UserModel, roles: np.ndarray, held_out: int, knots: int, we
     scores = (weight * np.histogram(liked, edges, weights=liked)[0] + never_sum) / np.maximum(
         weight * np.histogram(liked, edges)[0] + never, 1e-9
     )
+    return _with_knots(model, likes, pairs, scores)
+
+
+def _with_knots(model: UserModel, likes: np.ndarray, pairs: np.ndarray, scores: np.ndarray) -> UserModel:
+    """One knot for each block of bins that isotonic regression leaves; sums and mean scores by bin."""
     fit = isotonic_regression(likes / pairs, weights=pairs)
     begin = fit.blocks[:-1]
     rate = fit.x[begin]
@@ -65,6 +70,36 @@ def calibrate(model: UserModel, roles: np.ndarray, held_out: int, knots: int, we
     return model._replace(
         knot_scores=centre.astype(np.float32), knot_logits=np.log(rate / (1.0 - rate)).astype(np.float32)
     )
+
+
+def calibrate_rated(
+    model: UserModel, scores: np.ndarray, like: np.ndarray, weight: np.ndarray, knots: int
+) -> UserModel:
+    """As ``calibrate``, from pairs that were rated.
+
+    Args:
+      model: its knots are ignored.
+      scores: float [T], its scores of the pairs.
+      like: bool [T].
+      weight: float [T], what each pair counts, mean about 1.
+      knots: number of bins before merging; fewer where a bin would hold under 10 likes.
+    """
+    scores = scores.astype(np.float64)
+    edges = _bins(scores[like], max(2, min(knots, like.sum() // 10)))
+    likes, pairs, total = (
+        np.histogram(scores, edges, weights=w)[0] for w in (weight * like, weight, weight * scores)
+    )
+    return _with_knots(model, likes + 0.5, pairs + 1.0, total / np.maximum(pairs, 1e-9))
+
+
+def reliability_rated(
+    scores: np.ndarray, probability: np.ndarray, like: np.ndarray, weight: np.ndarray, bins: int
+) -> dict[str, np.ndarray]:
+    """As ``reliability``, from pairs that were rated; all arguments float or bool [T]."""
+    edges = _bins(scores[like], bins)
+    sums = [np.histogram(scores, edges, weights=weight * part)[0] for part in (probability, like, 1.0)]
+    safe = np.maximum(sums[2], 1e-9)
+    return {"predicted": sums[0] / safe, "observed": sums[1] / safe, "count": sums[2]}
 
 
 def reliability(

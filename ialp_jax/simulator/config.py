@@ -8,7 +8,7 @@ from typing import Any
 from ialp_jax.errors import InputError
 from ialp_jax.simulator.dynamics_config import DynamicsConfig
 from ialp_jax.simulator.presets import PRESETS
-from ialp_jax.simulator.user_model_config import UserModelConfig
+from ialp_jax.simulator.user_model_config import FAMILIES, UserModelConfig
 
 
 @dataclasses.dataclass
@@ -26,6 +26,9 @@ class SimulatorConfig:
       recovery: patience regained with each like; paper: 1.
       dynamics: what makes users hard; paper: all off.
       user_model: how like probabilities are fitted.
+      test_model: whose answers judge the agents: empty, those of user_model; halves, those of a second model,
+        the two fitted to disjoint halves of every user's interactions; or the family of a second model
+        (implicit_mf, explicit_mf, graph_filter, truth).
     """
 
     preset: str = "paper"
@@ -37,6 +40,7 @@ class SimulatorConfig:
     recovery: float | None = None
     dynamics: DynamicsConfig = dataclasses.field(default_factory=DynamicsConfig)
     user_model: UserModelConfig = dataclasses.field(default_factory=UserModelConfig)
+    test_model: str = ""
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
@@ -58,6 +62,20 @@ class SimulatorConfig:
             )
         filled.dynamics.check()
         self.user_model.check()
+        self._check_test_model()
+
+    def _check_test_model(self) -> None:
+        """Raises InputError for a second model that cannot be."""
+        own, other = self.user_model.family, self.test_model
+        flag = f"--config.simulator.test_model={other}"
+        if other and other != "halves" and other not in FAMILIES:
+            raise InputError(f"{flag}: unknown; known: halves, {', '.join(FAMILIES)}")
+        if other == own:
+            raise InputError(f"{flag}: the agents train with that family; name another, or halves")
+        if other == "halves" and own == "truth":
+            raise InputError(f"{flag}: the truth is not fitted; name a family instead of halves")
+        if other == "explicit_mf":
+            dataclasses.replace(self.user_model, family=other).check()
 
 
 def put(config: Any, path: str, value: Any) -> None:

@@ -87,7 +87,9 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
 
     def reset_env(self, key: Key, params: SessionParams) -> tuple[Observation, SessionState]:
         """Starts the session of a user drawn uniformly from ``params.users``."""
-        user = params.users[jax.random.randint(key, (), 0, params.users.shape[0])]
+        # Every step draws a user in case the session ends: `randint` costs four hashes where one will do, and
+        # 32 bits modulo M favour no user by more than a share of M / 2^32.
+        user = params.users[jax.random.bits(key) % params.users.shape[0]]
         return self.start(user, params)
 
     def start(self, user: Array, params: SessionParams) -> tuple[Observation, SessionState]:
@@ -175,10 +177,12 @@ def respond(
     better = jnp.minimum(state.patience + params.recovery, dynamics.full_patience(state.user, params))
     patience = jnp.where(like, better, state.patience - params.dislike_cost)
     patience = dynamics.worn(patience, state, item, dislike, params)
+    # A select, not a scatter: it fuses with what surrounds it.
+    here = jnp.arange(state.shown.shape[0]) == length + state.time
     return state.replace(
         time=state.time + 1,
         history=jnp.where(like, liked, state.history),
-        shown=state.shown.at[length + state.time].set(item),
+        shown=jnp.where(here, item, state.shown),
         patience=patience,
         mood=dynamics.remember(state.mood, item, like, params),
     )

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
 
 from ialp_jax import keys
 from ialp_jax.simulator.preference import user_scores
-from ialp_jax.types import Histories, UserModel
+from ialp_jax.types import Histories, Interactions, UserModel
 
 NEVER, TRAIN, VALIDATION, TEST = 0, 1, 2, 3
 _BLOCK_PAIRS = 4_000_000  # pairs scored at once
+
+
+def _parts(owner: np.ndarray, owners: int, validation: float, test: float, seed: int) -> np.ndarray:
+    """TRAIN, VALIDATION or TEST for each row of an owner, int8 [M]; everyone keeps a row for training."""
+    draw = keys.generator(seed, "holdout").random(len(owner))
+    largest = np.zeros(owners)
+    np.maximum.at(largest, owner, draw)
+    draw[draw == largest[owner]] = 1.0
+    parts = np.where(draw < test, TEST, np.where(draw < test + validation, VALIDATION, TRAIN))
+    return parts.astype(np.int8)
+
+
+def rating_roles(user: np.ndarray, validation: float, test: float, seed: int) -> np.ndarray:
+    """Assigns every rating its part in the fit: int [M] -> int8 [M]; arguments as ``roles``."""
+    return _parts(user, int(user.max(initial=-1)) + 1, validation, test, seed)
 
 
 def roles(histories: Histories, num_items: int, validation: float, test: float, seed: int) -> np.ndarray:
@@ -29,14 +45,19 @@ def roles(histories: Histories, num_items: int, validation: float, test: float, 
       who has a like keeps at least one for training.
     """
     owner = np.repeat(np.arange(histories.num_users), np.diff(histories.offsets))
-    draw = keys.generator(seed, "holdout").random(len(owner))
-    largest = np.zeros(histories.num_users)
-    np.maximum.at(largest, owner, draw)
-    draw[draw == largest[owner]] = 1.0
     table = np.zeros((histories.num_users, num_items), np.int8)
-    part = np.where(draw < test, TEST, np.where(draw < test + validation, VALIDATION, TRAIN))
-    table[owner, histories.items - 1] = part
+    table[owner, histories.items - 1] = _parts(owner, histories.num_users, validation, test, seed)
     return table
+
+
+def subset(rows: Interactions, kept: np.ndarray) -> Interactions:
+    """Some of the interactions, bool [M]."""
+    columns = {
+        field.name: getattr(rows, field.name)[kept]
+        for field in dataclasses.fields(rows)
+        if isinstance(getattr(rows, field.name), np.ndarray)
+    }
+    return dataclasses.replace(rows, **columns)
 
 
 def score_blocks(model: UserModel, table: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -57,10 +57,39 @@ def ranking_metrics(model: UserModel, roles: np.ndarray, held_out: int) -> dict[
     }
 
 
+def rated_metrics(scores: np.ndarray, user: np.ndarray, like: np.ndarray) -> dict[str, float]:
+    """Ranks the rated items of each user: those liked should precede the others.
+
+    Args:
+      scores: float [T]; a tie counts half.
+      user: int [T].
+      like: bool [T].
+
+    Returns:
+      ``auc``, mean over users with likes and others; ``ndcg10``, mean over users with likes.
+    """
+    aucs, gains = [], []
+    for owner in np.unique(user[like]):
+        own, liked = scores[user == owner], like[user == owner]
+        above = (own[:, None] < own).astype(float) + 0.5 * (own[:, None] == own)
+        rank = above.sum(axis=1) - 0.5  # without the tie with itself
+        best = np.sum(1.0 / np.log2(np.arange(min(10, liked.sum())) + 2.0))
+        gains.append(np.sum(np.where(rank < 10, 1.0 / np.log2(rank + 2.0), 0.0)[liked]) / best)
+        if not liked.all():
+            aucs.append(1.0 - np.mean(above[liked][:, ~liked]))
+    return {"auc": float(np.mean(aucs)) if aucs else float("nan"), "ndcg10": float(np.mean(gains))}
+
+
+def item_model(values: np.ndarray) -> UserModel:
+    """Scores every item by its value [N + 1], the same for its one user, 0."""
+    knots = np.array([0.0], np.float32)
+    values = np.asarray(values, np.float32)
+    return UserModel(
+        np.zeros((1, 1), np.float32), np.zeros((len(values), 1), np.float32), values, knots, knots
+    )
+
+
 def popularity_model(roles: np.ndarray, role: int) -> UserModel:
     """Scores every item by its number of likes with this role, the same for all users."""
     counts = np.concatenate([[0], np.sum(roles == role, axis=0)]).astype(np.float32)
-    knots = np.array([0.0], np.float32)
-    return UserModel(
-        np.zeros((len(roles), 1), np.float32), np.zeros((len(counts), 1), np.float32), counts, knots, knots
-    )
+    return item_model(counts)._replace(user_factors=np.zeros((len(roles), 1), np.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -12,12 +13,14 @@ from ialp_jax import keys
 from ialp_jax.errors import InputError
 from ialp_jax.simulator.als import chunks, factorise
 from ialp_jax.simulator.calibration import calibrate
+from ialp_jax.simulator.explicit import fit_explicit
+from ialp_jax.simulator.graph_filter import low_pass
 from ialp_jax.simulator.holdout import TEST, TRAIN, VALIDATION, roles
 from ialp_jax.simulator.preference import calibrated, like_logit, like_probability, user_scores
 from ialp_jax.simulator.ranking import ranking_metrics
 from ialp_jax.simulator.user_model_config import UserModelConfig, grid
 from ialp_jax.simulator.validation import validate
-from ialp_jax.types import Dataset, UserModel
+from ialp_jax.types import Array, Dataset, UserModel
 
 __all__ = ["calibrated", "fit", "like_logit", "like_probability", "user_scores"]
 
@@ -29,37 +32,45 @@ def _uncalibrated(users: np.ndarray, items: np.ndarray) -> UserModel:
     return UserModel(users, padded, np.zeros(len(padded), np.float32), knots, knots)
 
 
+def _candidates(
+    table: np.ndarray, config: UserModelConfig
+) -> Iterator[tuple[dict[str, float], tuple[Array, Array]]]:
+    """Yields every setting of the grid with the factors [U, F] and [N, F] it gives on the training likes."""
+    sizes = dict(zip(("num_users", "num_items"), table.shape, strict=True))
+    user, item = np.nonzero(table == TRAIN)
+    names = ("factors",) if config.family == "graph_filter" else ("factors", "regularisation", "confidence")
+    combinations = list(itertools.product(*(grid(getattr(config, name), name) for name in names)))
+    lists = chunks(user, item, table.shape[0]), chunks(item, user, table.shape[1])
+    for values in tqdm(combinations, desc="user model"):
+        setting = dict(zip(names, values, strict=True))
+        factors = int(setting["factors"])
+        if config.family == "graph_filter":
+            yield setting, low_pass(user, item, **sizes, factors=factors, seed=config.seed)
+            continue
+        yield (
+            setting,
+            factorise(
+                keys.stream(jax.random.key(config.seed), "init", factors),
+                *lists,
+                setting["confidence"],
+                setting["regularisation"],
+                **sizes,
+                factors=factors,
+                iterations=config.iterations,
+            ),
+        )
+
+
 def _select(table: np.ndarray, config: UserModelConfig) -> tuple[UserModel, dict[str, float]]:
     """Fits every combination of the grid to the training likes; returns the best on validation likes."""
-    user, item = np.nonzero(table == TRAIN)
-    by_user, by_item = chunks(user, item, table.shape[0]), chunks(item, user, table.shape[1])
-    lists = (grid(getattr(config, name), name) for name in ("factors", "regularisation", "confidence"))
     best, chosen = None, {"validation_auc": -np.inf}
-    for factors, regularisation, confidence in tqdm(list(itertools.product(*lists)), desc="user model"):
-        key = keys.stream(jax.random.key(config.seed), "init", int(factors))
-        fitted = factorise(
-            key,
-            by_user,
-            by_item,
-            confidence,
-            regularisation,
-            num_users=table.shape[0],
-            num_items=table.shape[1],
-            factors=int(factors),
-            iterations=config.iterations,
-        )
+    for setting, fitted in _candidates(table, config):
         model = _uncalibrated(*(np.asarray(side) for side in fitted))
         if not all(np.isfinite(side).all() for side in model):
             continue  # too little regularisation for float32
         auc = ranking_metrics(model, table, VALIDATION)["auc"]
         if auc > chosen["validation_auc"]:
-            best = model
-            chosen = {
-                "factors": factors,
-                "regularisation": regularisation,
-                "confidence": confidence,
-                "validation_auc": auc,
-            }
+            best, chosen = model, setting | {"validation_auc": auc}
     if best is None:
         raise InputError(
             "--config.simulator.user_model.regularisation: no setting gives finite factors; raise it"
@@ -78,12 +89,16 @@ def fit(
 
     Returns:
       The model (NumPy arrays), metrics and arrays of ``validation.validate``; for a fitted family the
-      metrics also hold the chosen ``factors``, ``regularisation``, ``confidence``, and ``validation_auc``.
+      metrics also hold the chosen settings (``factors``, ...) and ``validation_auc``, or, for explicit_mf,
+      ``validation_error``; its other metrics are those of ``explicit.judge``.
 
     Raises:
-      InputError: the truth is asked for and not known, or the data is too small to hold likes out.
+      InputError: the truth or ratings are asked for and not known, or the data is too small to hold likes
+        out.
     """
     config.check()
+    if config.family == "explicit_mf":
+        return fit_explicit(dataset, config)
     num_items = dataset.catalogue.num_items
     table = roles(dataset.histories, num_items, config.validation, config.test, config.seed)
     for role, name in ((VALIDATION, "validation"), (TEST, "test")):

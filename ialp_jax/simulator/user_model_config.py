@@ -5,7 +5,8 @@ import math
 
 from ialp_jax.errors import InputError
 
-FAMILIES = ("implicit_mf", "truth")
+FAMILIES = ("implicit_mf", "explicit_mf", "graph_filter", "truth")
+PROPENSITIES = ("published", "popularity", "none")
 _FLAG = "--config.simulator.user_model"
 
 
@@ -27,6 +28,49 @@ def grid(text: str, name: str) -> list[float]:
 
 
 @dataclasses.dataclass
+class ExplicitConfig:
+    """How ``explicit_mf`` fits ratings; the first three are comma-separated lists.
+
+    The best combination has the least squared error in cross-validation, weighted like the fit.
+
+    Attributes:
+      factors: F, entries of the vector of a user and of an item, biases apart.
+      regularisation: weight of the squared norms of the factors.
+      bias_regularisation: weight of the squared biases.
+      propensity: probability that a rating is observed, by whose inverse it weighs: published (with the data,
+        as of coat; popularity where there is none), popularity (the share of users who rated the item), none.
+      clip: least propensity; bounds the weight of a single rating.
+      power: of the popularity, where it stands for the propensity.
+      folds: of the cross-validation that chooses and calibrates; --config.simulator.user_model.validation is
+        not used.
+    """
+
+    factors: str = "16,32"
+    regularisation: str = "4,6,8"
+    bias_regularisation: str = "2,5"
+    propensity: str = "published"
+    clip: float = 0.01
+    power: float = 0.5
+    folds: int = 5
+
+    def check(self) -> None:
+        """Raises InputError for settings that cannot work."""
+        flag = f"{_FLAG}.explicit"
+        if any(value != int(value) for value in grid(self.factors, "explicit.factors")):
+            raise InputError(f"{flag}.factors={self.factors}: must be whole numbers")
+        grid(self.regularisation, "explicit.regularisation")
+        grid(self.bias_regularisation, "explicit.bias_regularisation")
+        if self.propensity not in PROPENSITIES:
+            raise InputError(f"{flag}.propensity={self.propensity}: known: {', '.join(PROPENSITIES)}")
+        if not 0 < self.clip <= 1:
+            raise InputError(f"{flag}.clip={self.clip}: must be over 0 and at most 1")
+        if self.folds < 2:
+            raise InputError(f"{flag}.folds={self.folds}: must be at least 2")
+        if not 0 <= self.power <= 3:
+            raise InputError(f"{flag}.power={self.power}: must lie in 0..3")
+
+
+@dataclasses.dataclass
 class UserModelConfig:
     """How the probability that a user likes an item is fitted.
 
@@ -34,7 +78,9 @@ class UserModelConfig:
     one combination, the one with the best AUC on validation interactions is taken.
 
     Attributes:
-      family: implicit_mf (matrix factorisation of implicit feedback), or truth (generated worlds only).
+      family: implicit_mf (matrix factorisation of implicit feedback), explicit_mf (of ratings), graph_filter
+        (singular vectors of the table of likes; of the lists it reads factors alone), or truth (generated
+        worlds only).
       factors: F, entries of the vector of a user and of an item.
       regularisation: weight of the squared norms of the factors.
       confidence: extra weight of an observed like over an unobserved pair, alpha of Hu et al.
@@ -46,6 +92,7 @@ class UserModelConfig:
         1 takes a pair without interaction for a dislike; more allows for likes that the logs do not
         hold (Last.fm's stop at 50 artists per user). It shifts all log-odds alike.
       seed: of the split of the interactions and of the first factors.
+      explicit: what explicit_mf has instead of factors, regularisation, confidence and base_rate.
     """
 
     family: str = "implicit_mf"
@@ -58,6 +105,7 @@ class UserModelConfig:
     knots: int = 30
     base_rate: float = 1.0
     seed: int = 0
+    explicit: ExplicitConfig = dataclasses.field(default_factory=ExplicitConfig)
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
@@ -72,6 +120,11 @@ class UserModelConfig:
                 raise InputError(f"{_FLAG}.{name}={getattr(self, name)}: too small")
         if not (math.isfinite(self.base_rate) and self.base_rate > 0):
             raise InputError(f"{_FLAG}.base_rate={self.base_rate}: must be positive")
+        if self.family == "explicit_mf" and self.base_rate != 1:
+            raise InputError(
+                f"{_FLAG}.base_rate={self.base_rate}: explicit_mf takes the rate from the ratings; use 1"
+            )
+        self.explicit.check()
         if self.seed < 0:
             raise InputError(f"{_FLAG}.seed={self.seed}: must be at least 0")
         shares = (self.validation, self.test)

@@ -2,8 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from diagnostic_worlds import ACTOR_CRITIC, ENV, start_of, world
+from diagnostic_worlds import ACTOR_CRITIC, ENV, ITEMS, start_of, world
+from scipy import stats
 
+from ialp_jax.agents import a2c as module
 from ialp_jax.agents.a2c import a2c, with_critic_and_entropy
 from ialp_jax.agents.config import A2CConfig
 from ialp_jax.errors import InputError
@@ -55,6 +57,26 @@ def test_the_entropy_bonus_flattens_and_advantages_are_constants():
     by_logits, by_values = jax.grad(loss, argnums=(0, 1))(logits, values)
     assert by_logits[0, 0] > 0  # descent lowers the highest logit
     assert float(by_values[0]) == pytest.approx(-0.4)
+
+
+def test_acting_in_huge_catalogues_streams_and_draws_from_the_same_policy(monkeypatch):
+    count = 4000
+    observation = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), start_of(0))
+    observation = observation._replace(shown=observation.shown.at[:, -1].set(2))
+    params = jax.jit(ACTOR_CRITIC.init)(jax.random.key(0), start_of(0).history)
+    state = AGENT.init(jax.random.key(0), start_of(0), jax.tree.map(lambda leaf: 3 * leaf, params))
+    calls, streamed = [], module.sample_streamed
+    monkeypatch.setattr(module, "sample_streamed", lambda *rest: calls.append(rest) or streamed(*rest))
+    counts = []
+    for limit in (module.STREAM_FROM, 100):
+        monkeypatch.setattr(module, "STREAM_FROM", limit)
+        counts.append(np.bincount(AGENT.act(state, observation, jax.random.key(1))[0], minlength=ITEMS))
+    assert len(calls) == 1
+    assert counts[0][1] == counts[1][1] == 0
+    possible = counts[0] + counts[1] > 0
+    assert stats.chi2_contingency(np.stack(counts)[:, possible]).pvalue > 1e-3
+    AGENT.act(state, observation, jax.random.key(1), greedy=True)
+    assert len(calls) == 1
 
 
 def test_impossible_settings_are_refused():

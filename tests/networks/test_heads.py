@@ -82,3 +82,12 @@ def test_duelling_q_averages_to_a_value_that_no_item_owns():
     shifted = {**heads, "ItemHead_0": {**heads["ItemHead_0"], "bias": heads["ItemHead_0"]["bias"] + 5.0}}
     # A constant on all advantages is no advantage.
     np.testing.assert_allclose(apply({"params": shifted}, history), values, atol=1e-5)
+
+
+def test_the_actors_factors_multiply_to_its_logits():
+    history = jnp.stack([start_of(0).history, start_of(1).history])
+    params = jax.jit(ACTOR_CRITIC.init)(jax.random.key(0), history)
+    params = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(1), leaf.shape), params)
+    query, table, bias = ACTOR_CRITIC.apply(params, history, method="actor_factors")
+    logits = ACTOR_CRITIC.apply(params, history).logits
+    np.testing.assert_allclose(query @ table.T + bias, logits, atol=1e-5)

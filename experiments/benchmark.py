@@ -1,0 +1,80 @@
+"""How fast and how large: measures one suite and writes a table.
+
+python -m experiments.benchmark --suite=simulator --out=FILE.csv [--full]
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from tqdm import tqdm
+
+from experiments.benchmarks.rows import Row, measure, table
+from experiments.benchmarks.suites import SUITES
+from experiments.flags import fail
+from ialp_jax import store
+
+# Flags of its own: those of experiments.main mean nothing here.
+FLAGS = flags.FlagValues()
+flags.DEFINE_enum("suite", None, list(SUITES), "What to measure.", flag_values=FLAGS)
+flags.DEFINE_string("out", None, "The CSV file to write.", flag_values=FLAGS)
+flags.DEFINE_bool("full", False, "All sizes; without it a suite takes at most 6 minutes.", flag_values=FLAGS)
+
+
+def parse(argv: Sequence[str]) -> None:
+    """Reads the flags; a mistake is one line and exit code 2."""
+    if any(re.fullmatch(r"--?(h|help|helpfull|helpshort)", arg) for arg in argv[1:]):
+        print(f"{__doc__}\n{FLAGS.get_help()}")
+        raise SystemExit(0)
+    try:
+        rest = FLAGS(argv)
+    except flags.Error as error:
+        fail(str(error))
+    if len(rest) > 1:
+        fail(f"{rest[1]!r} is not a flag; all arguments are given as --name=value")
+    for name, example in (("suite", "simulator"), ("out", "benchmark.csv")):
+        if not FLAGS[name].value:
+            fail(f"--{name} is missing; give, for example, --{name}={example}")
+    out = Path(FLAGS["out"].value)
+    if out.is_dir():
+        fail(f"--out={out}: is a folder; name a file in it")
+    try:
+        store.write_text(out, "")
+    except OSError as error:
+        fail(f"--out={out}: cannot be written: {error.strerror}")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measures every case of the suite; 1 where one of them failed."""
+    parse(argv)
+    suite, out = FLAGS["suite"].value, Path(FLAGS["out"].value)
+    rows: list[Row] = []
+    failed = False
+    bar = tqdm(SUITES[suite](FLAGS["full"].value), desc=suite, unit="case")
+    for case in bar:
+        bar.set_postfix_str(case.name)
+        try:
+            found = measure(case)
+        except RuntimeError as error:
+            failed = True
+            tqdm.write(f"error: {error}", file=sys.stderr)
+            continue
+        rows += found
+        store.write_text(out, table(suite, rows))  # each time, so that an interrupted run leaves something
+        tqdm.write("  ".join(_short(row) for row in found))
+    print(f"benchmark: {out}")
+    return int(failed)
+
+
+def _short(row: Row) -> str:
+    """A row for the console."""
+    ratio = "" if row.ratio != row.ratio else f" ({row.ratio:.2f} x {row.baseline})"
+    return f"{row.case} {row.metric} {row.value:,.4g} {row.unit}{ratio}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv))

@@ -1,0 +1,51 @@
+"""Suites by name: one function each, which lists its cases. Nothing heavy is imported here.
+
+A case names the function that measures it, ``module:function``. That function runs in a fresh process,
+gets the case's settings as keyword arguments and returns rows; see `experiments.benchmarks.rows`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+USERS = (1, 64, 1024, 8192)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One measurement.
+
+    Attributes:
+      name: its id in the column ``case``.
+      function: ``module:function`` that measures it.
+      settings: keyword arguments of that function, plain JSON values.
+    """
+
+    name: str
+    function: str
+    settings: dict[str, Any]
+
+
+def simulator(full: bool) -> list[Case]:
+    """Env steps per second with random actions and with a SASRec actor in the loop."""
+    sizes = [(users, items) for items in (300, 3_000, 30_000, 1_000_000) for users in USERS]
+    chosen = sizes if full else [(users, items) for users, items in sizes if users == 1024 or items == 3_000]
+    random = [*chosen, (2048, 3_000), (2048, 1_000_000), (4096, 1_000_000)]
+    sizes = [(users, items) for items in (300, 3_000, 30_000) for users in USERS]
+    chosen = sizes if full else [(users, items) for users, items in sizes if users == 1024 or items == 3_000]
+    actor = [*chosen, (64, 1_000_000)]
+    module = "experiments.benchmarks.simulator"
+    return [
+        Case("matmul_f32_2048", f"{module}:yardsticks", {}),
+        *(_sized("random", f"{module}:random_actions", *size) for size in random),
+        *(_sized("actor", f"{module}:actor", *size) for size in actor),
+    ]
+
+
+def _sized(what: str, function: str, users: int, items: int) -> Case:
+    return Case(f"{what}_n{items}_b{users}", function, {"users": users, "items": items})
+
+
+SUITES: dict[str, Callable[[bool], list[Case]]] = {"simulator": simulator}

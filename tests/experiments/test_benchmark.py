@@ -1,0 +1,167 @@
+"""The benchmark: its flags, its table, its processes, and one tiny case of each kind."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import subprocess
+import sys
+import time
+
+import pytest
+
+from experiments import benchmark
+from experiments.benchmarks import rows, suites
+from experiments.benchmarks.rows import Row
+from experiments.benchmarks.suites import Case
+
+PROMISED = ("random_n3000_b2048", "random_n1000000_b2048", "actor_n3000_b1024", "actor_n1000000_b64")
+
+
+@pytest.fixture(autouse=True)
+def fresh_flags():
+    yield
+    benchmark.FLAGS.unparse_flags()
+    for name in ("suite", "out", "full"):
+        benchmark.FLAGS[name].unparse()
+
+
+def one_liner(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        benchmark.parse(["benchmark", *arguments])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    return said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--suite=nonsense", "--out=x.csv"), "--suite"),
+        (("--out=x.csv",), "--suite"),
+        (("--suite=simulator",), "--out"),
+        (("--suite=simulator", "--out=."), "folder"),
+        (("--suite=simulator", "--out=/proc/none/x.csv"), "/proc/none/x.csv"),
+        (("--suite=simulator", "--out=x.csv", "more"), "'more'"),
+        (("--suite=simulator", "--out=x.csv", "--config=a.py"), "config"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(capsys, arguments, named):
+    assert named in one_liner(capsys, *arguments)
+
+
+def test_the_cases_that_others_rely_on_are_measured_with_and_without_full():
+    for full in (False, True):
+        names = [case.name for case in suites.simulator(full)]
+        assert set(PROMISED) <= set(names)
+        assert len(names) == len(set(names))
+    grid = {f"random_n{items}_b{users}" for items in (300, 3000, 30000, 1000000) for users in suites.USERS}
+    assert grid <= set(names)
+
+
+def test_the_parent_leaves_the_machine_to_its_children():
+    code = "import sys, experiments.benchmark; print('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def hold(name, mebibytes):
+    kept = bytearray(mebibytes * 2**20)
+    for place in range(0, len(kept), 4096):
+        kept[place] = 1
+    return [Row(name, "peak_memory", rows.peak_memory(), "MiB")]
+
+
+def break_down(name):
+    raise ValueError("out of luck")
+
+
+def case(function, **settings):
+    return Case("small", f"test_benchmark:{function}", settings)
+
+
+@pytest.fixture
+def importable(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(__import__("pathlib").Path(__file__).parent))
+
+
+@pytest.mark.usefixtures("importable")
+def test_each_case_has_its_own_process_and_its_own_peak():
+    large, small = (rows.measure(case("hold", mebibytes=size))[0].value for size in (200, 1))
+    assert 190 < large - small < 210
+
+
+@pytest.mark.usefixtures("importable")
+def test_one_failed_case_is_told_and_the_rest_is_written(tmp_path, monkeypatch, capsys):
+    cases = [case("break_down"), case("hold", mebibytes=1)]
+    monkeypatch.setitem(benchmark.SUITES, "simulator", lambda full: cases)
+    out = tmp_path / "deep" / "table.csv"
+    assert benchmark.main(["benchmark", "--suite=simulator", f"--out={out}"]) == 1
+    assert "small: its process ended with code 1: ValueError: out of luck" in capsys.readouterr().err
+    lines = list(csv.DictReader(out.open()))
+    assert [(line["suite"], line["metric"], line["ratio"]) for line in lines] == [
+        ("simulator", "peak_memory", "")
+    ]
+
+
+def test_the_table_has_the_agreed_columns():
+    text = rows.table(
+        "training", [Row("a", "speed", 1234567.8, "steps/s", "naive", 2.5), Row("b", "m", 1, "s")]
+    )
+    assert text.splitlines() == [
+        "suite,case,metric,value,unit,baseline,ratio",
+        "training,a,speed,1.23457e+06,steps/s,naive,2.5",
+        "training,b,m,1,s,,",
+    ]
+
+
+def test_medians_are_per_step_and_ignore_one_slow_run():
+    from experiments.benchmarks.timing import Program, medians
+
+    slow = iter([0.0] * 6 + [0.3])
+
+    def run(steps, each):
+        time.sleep(steps * each + next(slow, 0.0))
+
+    fast = Program(lambda steps: run(steps, 0.001), 0.0)
+    heavy = Program(lambda steps: run(steps, 0.003), 0.0)
+    a, b = medians([fast, heavy], seconds=0.02, repeats=5)
+    assert 0.0009 < a < 0.002
+    assert 2 < b / a < 4
+
+
+@pytest.mark.parametrize(("function", "baseline"), [("random_actions", "cartpole"), ("actor", "naive")])
+def test_a_tiny_case(monkeypatch, function, baseline):
+    from experiments.benchmarks import simulator, timing
+
+    monkeypatch.setattr(simulator, "medians", lambda programs: timing.medians(programs, 0.01, 3))
+    monkeypatch.setattr(simulator, "SIZE", simulator.NetworkConfig(width=4, blocks=1, heads=1))
+    found = {row.metric: row for row in getattr(simulator, function)("tiny", users=3, items=40)}
+    speed = found["env_steps_per_second"]
+    assert speed.baseline == baseline
+    assert math.isclose(speed.ratio, speed.value / found[f"{baseline}_steps_per_second"].value, rel_tol=1e-6)
+    assert found["peak_memory"].value > 50
+    assert 0.01 < found["compile_seconds"].value < 100
+    json.dumps(list(found.values()))
+
+
+def test_what_is_timed_is_the_whole_loop(monkeypatch):
+    """The compiled loop plays sessions: users like about one item in ten, and every step is taken."""
+    import jax
+    import jax.numpy as jnp
+
+    from experiments.benchmarks import simulator
+
+    taken = {}
+
+    def keep(loop, *arguments):
+        taken["result"] = jax.jit(loop)(jnp.int32(200), *arguments)
+        return simulator.Program(lambda steps: None, 0.0)
+
+    monkeypatch.setattr(simulator, "compiled", keep)
+    here = simulator.world(30)
+    simulator.program(here.env, here.params, simulator.uniform(30, 50), None, 50)
+    assert 0.03 < float(taken["result"][2].mean()) / 200 < 0.3
