@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -51,6 +53,9 @@ def test_the_cache_spares_the_fit_and_changes_nothing(tmp_path, monkeypatch):
     ialp_jax.simulator.make("demo", preset="hard", **arguments)
     with pytest.raises(TypeError):
         ialp_jax.simulator.make("demo", seed=1, **arguments)
+    other = dataclasses.replace(FITTED.user_model, iterations=3)
+    with pytest.raises(TypeError):
+        ialp_jax.simulator.make("demo", **arguments | {"simulator": SimulatorConfig(user_model=other)})
     next(tmp_path.glob("*/user_model/manifest.json")).unlink()
     with pytest.raises(TypeError):
         ialp_jax.simulator.make("demo", **arguments)
