@@ -120,7 +120,7 @@ def fit_explicit(
     rows, random = dataset.interactions, getattr(dataset, "random_test", None)
     if rows.rating is None:
         raise InputError(
-            f"--config.simulator.user_model.family=explicit_mf: {dataset.name} lacks ratings; take implicit_mf"
+            f"--config.simulator.user_model.family=explicit_mf: {dataset.name} has no ratings, take another"
         )
     settings = config.explicit
     weight = ratings.weights(rows, settings.propensity, settings.clip, settings.power)

@@ -11,7 +11,7 @@ from ialp_jax import keys
 from ialp_jax.simulator.preference import user_scores
 from ialp_jax.types import Histories, Interactions, UserModel
 
-NEVER, TRAIN, VALIDATION, TEST = 0, 1, 2, 3
+UNKNOWN, NEVER, TRAIN, VALIDATION, TEST = -1, 0, 1, 2, 3
 _BLOCK_PAIRS = 4_000_000  # pairs scored at once
 
 

@@ -44,7 +44,11 @@ def fit_models(dataset: Dataset, config: SimulatorConfig) -> tuple[Fitted, Fitte
         settings = own
         if own.family != "explicit_mf":
             settings = dataclasses.replace(own, base_rate=2 * own.base_rate)
-        return tuple(Fitted(*fit(part, settings)) for part in halves(dataset, own.seed))
+        one, two = halves(dataset, own.seed)
+        return (
+            Fitted(*fit(one, settings, unknown=two.histories)),
+            Fitted(*fit(two, settings, unknown=one.histories)),
+        )
     second = Fitted(*fit(dataset, dataclasses.replace(own, family=other))) if other else None
     return Fitted(*fit(dataset, own)), second
 
@@ -52,20 +56,21 @@ def fit_models(dataset: Dataset, config: SimulatorConfig) -> tuple[Fitted, Fitte
 def halves(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset]:
     """Two data sets of the same users and items, with disjoint halves of every user's interactions.
 
-    Likes and other ratings are dealt out apart, so that either half has half of each (the first half the
-    odd one). Ratings of random items judge both.
+    A user's likes and other ratings are dealt out apart, so that either half has half of each; chance decides
+    which has the odd one. Ratings of random items judge both.
 
     Args:
       dataset: U users.
       seed: same seed, same halves.
     """
     rows = dataset.interactions
-    draw = keys.generator(seed, "halves").random(len(rows.user))
+    chance = keys.generator(seed, "halves")
+    draw, first = chance.random(len(rows.user)), chance.integers(0, 2, 2 * dataset.num_users)
     order = np.lexsort((draw, rows.like, rows.user))
     group = rows.user[order].astype(np.int64) * 2 + rows.like[order]
     begin = np.searchsorted(group, group)
     second = np.zeros(len(order), bool)
-    second[order] = (np.arange(len(order)) - begin) % 2 == 1
+    second[order] = (np.arange(len(order)) - begin + first[group]) % 2 == 1
     return tuple(_only(dataset, part) for part in (~second, second))
 
 

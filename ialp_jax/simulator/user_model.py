@@ -15,12 +15,12 @@ from ialp_jax.simulator.als import chunks, factorise
 from ialp_jax.simulator.calibration import calibrate
 from ialp_jax.simulator.explicit import fit_explicit
 from ialp_jax.simulator.graph_filter import low_pass
-from ialp_jax.simulator.holdout import TEST, TRAIN, VALIDATION, roles
+from ialp_jax.simulator.holdout import TEST, TRAIN, UNKNOWN, VALIDATION, roles
 from ialp_jax.simulator.preference import calibrated, like_logit, like_probability, user_scores
 from ialp_jax.simulator.ranking import ranking_metrics
 from ialp_jax.simulator.user_model_config import UserModelConfig, grid
 from ialp_jax.simulator.validation import validate
-from ialp_jax.types import Array, Dataset, UserModel
+from ialp_jax.types import Array, Dataset, Histories, UserModel
 
 __all__ = ["calibrated", "fit", "like_logit", "like_probability", "user_scores"]
 
@@ -79,13 +79,15 @@ def _select(table: np.ndarray, config: UserModelConfig) -> tuple[UserModel, dict
 
 
 def fit(
-    dataset: Dataset, config: UserModelConfig
+    dataset: Dataset, config: UserModelConfig, unknown: Histories | None = None
 ) -> tuple[UserModel, dict[str, float], dict[str, np.ndarray]]:
     """Fits, chooses, calibrates and judges the user model of a world.
 
     Args:
       dataset: U users, N items; all users' likes are used, for the user model is the world.
       config: family, grid and shares.
+      unknown: likes that the data set lacks, so that they count neither as likes nor as dislikes where the
+        model is chosen, calibrated and judged.
 
     Returns:
       The model (NumPy arrays), metrics and arrays of ``validation.validate``; for a fitted family the
@@ -101,6 +103,9 @@ def fit(
         return fit_explicit(dataset, config)
     num_items = dataset.catalogue.num_items
     table = roles(dataset.histories, num_items, config.validation, config.test, config.seed)
+    if unknown is not None:
+        owner = np.repeat(np.arange(unknown.num_users), np.diff(unknown.offsets))
+        table[owner, unknown.items - 1] = UNKNOWN
     for role, name in ((VALIDATION, "validation"), (TEST, "test")):
         if not np.any(table == role):
             raise InputError(

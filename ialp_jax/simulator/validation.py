@@ -42,7 +42,7 @@ def validate(
       ``popularity_real``, ``popularity_simulated`` [N], each sorted, largest first; ``likes_real``,
       ``likes_simulated`` [U].
     """
-    interacted = roles != NEVER
+    interacted = roles > NEVER
     total, tested = int(interacted.sum()), int(np.sum(roles == TEST))
     by_user, by_item = expected_likes(model, roles)
     if base_rate is None:
