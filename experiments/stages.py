@@ -26,7 +26,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.evaluation.references import reference_returns
 from ialp_jax.keys import stream
 from ialp_jax.llm.client import LabelWorker
-from ialp_jax.simulator.user_model import fit
+from ialp_jax.simulator.twice import fit_models, from_arrays, to_arrays
 from ialp_jax.simulator.world import World, build
 from ialp_jax.training import imagine
 from ialp_jax.training.adapt import adapt, evaluator
@@ -34,7 +34,7 @@ from ialp_jax.training.checkpoint import load_params, save_params
 from ialp_jax.training.offline import logged_transitions, offline_windows, training_sequences
 from ialp_jax.training.pretrain import Pretrainer, offline_loss, supervised_loss
 from ialp_jax.training.seeds import over_seeds, seed_keys
-from ialp_jax.types import EVALUATION, ONLINE, SPLITS, TUNING, Dataset, Key, UserModel
+from ialp_jax.types import EVALUATION, ONLINE, SPLITS, TUNING, Dataset, Key
 
 Stage = Callable[[Run], None]
 
@@ -55,12 +55,16 @@ def root_key(run: Run) -> Key:
     return jax.random.key(run.config.seed)
 
 
-def read_world(run: Run) -> World:
-    """The world that the data and simulate stages wrote."""
+def read_worlds(run: Run) -> tuple[World, World]:
+    """The world that the data and simulate stages wrote, and the one in which agents are judged.
+
+    The two differ only where ``simulator.test_model`` asks for it.
+    """
     run.key(None, "data", "simulator")
     dataset = load_dataset(run.folder / "data")
-    arrays, _ = store.load(run.folder / "simulator")
-    return build(dataset, UserModel(**arrays), run.config.simulator)
+    model, test_model = from_arrays(store.load(run.folder / "simulator")[0])
+    world = build(dataset, model, run.config.simulator)
+    return world, world if test_model is None else build(dataset, test_model, run.config.simulator)
 
 
 def data(run: Run) -> None:
@@ -101,8 +105,11 @@ def simulate(run: Run) -> None:
     if run.is_done("simulator", key):
         return say("simulate: done before, kept")
     dataset = load_dataset(run.folder / "data")
-    model, metrics, curves = fit(dataset, config.simulator.user_model)
-    world = build(dataset, model, config.simulator)
+    fitted, second = fit_models(dataset, config.simulator)
+    metrics = dict(fitted.metrics)
+    if second is not None:
+        metrics |= {f"test_model_{name}": second.metrics[name] for name in ("auc", "ece")}
+    world = build(dataset, fitted.model, config.simulator)
     references = {
         name: make_agent(name, config, world.params, dataset.popularity())
         for name in ("random", "popular", "oracle")
@@ -111,10 +118,8 @@ def simulate(run: Run) -> None:
         world, references, stream(root_key(run), "references"), config.evaluation.episodes
     )
     folder = fresh(run, "simulator")
-    store.write_arrays(
-        folder / "arrays.npz", {name: np.asarray(value) for name, value in model._asdict().items()}
-    )
-    store.write_arrays(folder / "validation.npz", curves)
+    store.write_arrays(folder / "arrays.npz", to_arrays(fitted.model, second and second.model))
+    store.write_arrays(folder / "validation.npz", fitted.arrays)
     table = [(dataset.name, metric, value) for metric, value in {**metrics, **returns}.items()]
     text = pd.DataFrame(table, columns=["world", "metric", "value"]).to_csv(index=False)
     store.write_text(folder / "worlds.csv", text)
@@ -168,7 +173,7 @@ def label(run: Run) -> None:
     key = run.key(labelling_settings(run), "data", "simulator")
     if run.is_done("labels", key):
         return say("label: done before, kept")
-    world, stage_key = read_world(run), stream(root_key(run), "label")
+    (world, _), stage_key = read_worlds(run), stream(root_key(run), "label")
     network = actor_critic(config, world.dataset.catalogue.num_items)
     starts = offline_windows(world.dataset, config.simulator.history_length, config.seed).history
     params = imagine.imagined_params(world.params, starts)
@@ -211,7 +216,7 @@ def pretrain(run: Run) -> None:
     key = run.key([parts, dataclasses.asdict(config.evaluation)], "data", "simulator", "labels")
     if run.is_done("pretrain", key):
         return say("pretrain: done before, kept")
-    world, stage_key = read_world(run), stream(root_key(run), "pretrain")
+    (world, _), stage_key = read_worlds(run), stream(root_key(run), "pretrain")
     folder, began = fresh(run, "pretrain"), time.perf_counter()
     num_items = world.dataset.catalogue.num_items
     logged = offline_windows(world.dataset, config.simulator.history_length, config.seed)
@@ -287,19 +292,19 @@ def train(
 
 def adaptation(run: Run) -> None:
     """Every agent online, each to its own ``adapt/<agent>/``."""
-    config, world = run.config, None
+    config, worlds = run.config, None
     for name in config.agent_ids():
         key = adapt_key(run, name)
         if run.is_done(f"adapt/{name}", key):
             say(f"adapt {name}: done before, kept")
             continue
-        world = world or read_world(run)
+        world, judge = worlds = worlds or read_worlds(run)
         began = time.perf_counter()
         curves = adapt(
             world.env,
             world.of(ONLINE),
-            world.of(EVALUATION),
-            make_agent(name, config, world.params, world.dataset.popularity()),
+            judge.of(EVALUATION),
+            make_agent(name, config, judge.params, world.dataset.popularity()),
             stream(root_key(run), "adapt"),
             config.num_seeds,
             config.adapt,

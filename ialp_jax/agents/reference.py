@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from ialp_jax.agents.base import Agent, AgentState, frozen_state
-from ialp_jax.agents.sampling import uniform_unseen
+from ialp_jax.agents.sampling import sample, uniform_unseen
 from ialp_jax.networks.heads import mask_shown
 from ialp_jax.types import Array, Key, Observation
 

@@ -219,6 +219,25 @@ def test_the_report_is_of_the_agents_asked_for_and_of_nothing_stale(copy):
         again(copy, ("report",), other, overwrite=True)
 
 
+def test_agents_can_be_judged_in_a_world_of_another_user_model(tmp_path):
+    def change(config):
+        config.simulator.test_model = "implicit_mf"
+        config.simulator.user_model.factors = "4"
+        config.simulator.user_model.regularisation = "10"
+        config.simulator.user_model.confidence = "20"
+        config.adapt.agents = "random,oracle"
+
+    again(tmp_path, ("data", "simulate", "adapt"), change)
+    config = tiny()
+    change(config)
+    world, judge = stages.read_worlds(Run(tmp_path, config))
+    assert not np.array_equal(world.params.user_model.item_factors, judge.params.user_model.item_factors)
+    metrics = pd.read_csv(tmp_path / "simulator" / "worlds.csv").metric
+    assert {"auc", "test_model_auc", "test_model_ece"} <= set(metrics)
+    best = store.load(tmp_path / "adapt" / "oracle")[0]["return"].mean()
+    assert best > store.load(tmp_path / "adapt" / "random")[0]["return"].mean()
+
+
 @pytest.mark.parametrize(("knob", "value"), [("candidates", 61), ("candidates", 50)])
 def test_more_candidates_than_items_are_refused(tmp_path, knob, value):
     with pytest.raises(InputError, match="items"):
@@ -227,6 +246,7 @@ def test_more_candidates_than_items_are_refused(tmp_path, knob, value):
 
 def test_evaluation_meets_evaluation_users_alone(finished):
     run = Run(finished, tiny())
-    world = stages.read_world(run)
+    world, judge = stages.read_worlds(run)
+    assert judge is world
     assert set(np.asarray(world.of(EVALUATION).users)) == set(world.dataset.users(EVALUATION))
     assert dataclasses.is_dataclass(world)
