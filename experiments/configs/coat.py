@@ -11,4 +11,5 @@ def get_config() -> Config:
     config = Config(name="coat")
     config.data.name = "coat"
     config.data.min_likes = 1  # 25 users like a single coat: few as they are, all stay
+    config.simulator.user_model.family = "explicit_mf"
     return config

@@ -13,4 +13,10 @@ def get_config() -> Config:
     """8,441 users, 4,385 items, 59,135 likes, 3 seeds."""
     config = Config(name="industry")
     config.data.name = "industry"
+    # A user's reviews hold only what was bought and rated there: 7 items of 4,385.
+    config.simulator.user_model.base_rate = 40.0
+    config.llm.embedded.hidden = 128
+    config.llm.embedded.steps = 6000
+    config.labelling.rounds = 8
+    config.labelling.sessions = 400
     return config

@@ -12,4 +12,9 @@ def get_config() -> Config:
     """608 users, 9,723 items, 100,794 ratings, 3 seeds."""
     config = Config(name="movielens")
     config.data.name = "movielens"
+    config.simulator.user_model.base_rate = 2.0
+    config.llm.embedded.hidden = 128
+    config.llm.embedded.steps = 6000
+    config.labelling.rounds = 8
+    config.labelling.sessions = 400
     return config
