@@ -18,8 +18,7 @@ from ialp_jax.agents.a2c import a2c
 from ialp_jax.agents.config import A2CConfig
 from ialp_jax.keys import stream
 from ialp_jax.networks.config import NetworkConfig
-from ialp_jax.networks.heads import ActorCritic, ItemHead, mask_shown
-from ialp_jax.networks.sasrec import SASRec
+from ialp_jax.networks.heads import ActorCritic, mask_shown
 from ialp_jax.simulator.config import SimulatorConfig
 from ialp_jax.simulator.world import World, build
 from ialp_jax.types import Array, Catalogue, Dataset, Histories, Interactions, Key, Observation, UserModel
@@ -118,17 +117,24 @@ def random_actions(case: str, users: int, items: int) -> list[Row]:
 
 
 class NaiveActor(nn.Module):
-    """The same actor, but every position of the last block is computed, of which the last is used."""
+    """The same actor as one writes it first: Flax's own attention, over the whole sequence in every block."""
 
     num_items: int
-    length: int
 
     @nn.compact
     def __call__(self, history: Array) -> Array:
-        """Maps int32 [..., L] to logits [..., N]."""
-        encoder = SASRec(self.num_items, self.length, SIZE)
-        state = encoder(history, last_only=False)[..., -1, :]
-        return ItemHead(self.num_items)(state, encoder.table())
+        """Maps int32 [B, L] to logits [B, N]."""
+        items = nn.Embed(self.num_items + 1, SIZE.width)
+        positions = self.param("positions", nn.initializers.normal(0.02), (history.shape[-1], SIZE.width))
+        x = items(history) * SIZE.width**0.5 + positions
+        mask = nn.combine_masks(
+            nn.make_causal_mask(history), nn.make_attention_mask(history > 0, history > 0)
+        )
+        for _ in range(SIZE.blocks):
+            x += nn.MultiHeadDotProductAttention(SIZE.heads)(nn.LayerNorm()(x), mask=mask)
+            x += nn.Dense(SIZE.width)(nn.relu(nn.Dense(SIZE.width)(nn.LayerNorm()(x))))
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.num_items,))
+        return nn.Dense(SIZE.width)(nn.LayerNorm()(x)[:, -1]) @ items.embedding[1:].T + bias
 
 
 def actor(case: str, users: int, items: int) -> list[Row]:
@@ -143,8 +149,8 @@ def actor(case: str, users: int, items: int) -> list[Row]:
         return agent.act(state, observation, key)[0]
 
     def naive() -> Program:
-        network = NaiveActor(items, length)
-        params = network.init(jax.random.key(0), observation.history)
+        network = NaiveActor(items)
+        params = network.init(jax.random.key(0), observation.history[None])
 
         def act(params: Any, observation: Observation, key: Key) -> Array:
             logits = network.apply(params, observation.history)

@@ -49,7 +49,9 @@ class ItemHead(nn.Module):
     def __call__(self, state: Array, table: Array) -> Array:
         """Maps state [..., D] and table [N, D] to [..., N]."""
         query, bias = self.factors(state)
-        return query @ table.T + bias
+        # The bias as a column of the table: adding it afterwards would be a second pass over [..., N].
+        query = jnp.concatenate([query, jnp.ones((*query.shape[:-1], 1))], -1)
+        return query @ jnp.concatenate([table, bias[:, None]], 1).T
 
 
 class ValueHead(nn.Module):

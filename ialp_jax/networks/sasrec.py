@@ -28,28 +28,35 @@ class Attention(nn.Module):
     def __call__(self, x: Array, mask: Array, last_only: bool) -> Array:
         """Maps [..., L, D] and bool [..., 1, L, L] to [..., L, D], or [..., 1, D] with ``last_only``."""
         width = x.shape[-1]
-        size = width // self.heads
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (width, 3 * width))
-        bias = self.param("bias", nn.initializers.zeros_init(), (3 * width,))
-        if last_only:
-            mixed = self.last(x, mask[..., -1:, :], kernel.reshape(width, 3, self.heads, size), bias)
-        else:
-            query, key, value = jnp.split(x @ kernel + bias, 3, -1)
-            parts = (part.reshape(-1, x.shape[-2], self.heads, size) for part in (query, key, value))
-            flat = mask.reshape(-1, *mask.shape[-3:])
-            mixed = jax.nn.dot_product_attention(*parts, mask=flat).reshape(x.shape)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(batch_axis=0), (3, width, width))
+        bias = self.param("bias", nn.initializers.zeros_init(), (3, width))
+        mixed = (self._last if last_only else self._all)(x, mask, kernel, bias)
         return nn.Dense(width)(mixed)
 
-    def last(self, x: Array, mask: Array, kernel: Array, bias: Array) -> Array:
-        """Maps [..., L, D], bool [..., 1, 1, L], [D, 3, heads, size] and [3 D] to [..., 1, D]."""
-        biases = bias.reshape(kernel.shape[1:])
-        query = jnp.einsum("...d,dhe->...he", x[..., -1, :], kernel[:, 0]) + biases[0]
-        query = jnp.einsum("...he,dhe->...hd", query, kernel[:, 1]) / jnp.sqrt(float(kernel.shape[-1]))
+    def _all(self, x: Array, mask: Array, kernel: Array, bias: Array) -> Array:
+        """Maps [..., L, D], bool [..., 1, L, L], [3, D, D] and [3, D] to [..., L, D]."""
+        rows, shape = as_rows(x), (-1, x.shape[-2], self.heads, x.shape[-1] // self.heads)
+        query, key, value = ((rows @ kernel[part] + bias[part]).reshape(shape) for part in range(3))
+        mask = mask.reshape(-1, *mask.shape[-3:])
+        return jax.nn.dot_product_attention(query, key, value, mask=mask).reshape(x.shape)
+
+    def _last(self, x: Array, mask: Array, kernel: Array, bias: Array) -> Array:
+        """As `_all`, to the last position [..., 1, D]."""
+        width = x.shape[-1]
+        size = width // self.heads
+        kernel, bias = (part.reshape(*part.shape[:-1], self.heads, size) for part in (kernel, bias))
+        query = jnp.einsum("...d,dhe->...he", x[..., -1, :], kernel[0]) + bias[0]
+        query = jnp.einsum("...he,dhe->...hd", query, kernel[1]) / jnp.sqrt(float(size))
         scores = jnp.einsum("...hd,...ld->...hl", query, x)
-        weights = jax.nn.softmax(jnp.where(mask[..., 0, :], scores, -jnp.inf))
+        weights = jax.nn.softmax(jnp.where(mask[..., -1, :], scores, -jnp.inf))
         mixed = jnp.einsum("...hl,...ld->...hd", weights, x)
-        values = jnp.einsum("...hd,dhe->...he", mixed, kernel[:, 2]) + biases[2]
-        return values.reshape(*x.shape[:-2], 1, x.shape[-1])
+        values = jnp.einsum("...hd,dhe->...he", mixed, kernel[2]) + bias[2]
+        return values.reshape(*x.shape[:-2], 1, width)
+
+
+def as_rows(x: Array) -> Array:
+    """[..., D] as [any, D]: on a CPU, products of two axes are faster than those of more."""
+    return x.reshape(-1, x.shape[-1])
 
 
 class Block(nn.Module):
@@ -63,8 +70,8 @@ class Block(nn.Module):
         drop = nn.Dropout(self.config.dropout, deterministic=deterministic)
         attended = Attention(self.config.heads)(nn.LayerNorm()(x), mask, last_only)
         x = (x[..., -1:, :] if last_only else x) + drop(attended)
-        hidden = nn.relu(nn.Dense(self.config.width)(nn.LayerNorm()(x)))
-        return x + drop(nn.Dense(self.config.width)(drop(hidden)))
+        hidden = nn.relu(nn.Dense(self.config.width)(as_rows(nn.LayerNorm()(x))))
+        return x + drop(nn.Dense(self.config.width)(drop(hidden)).reshape(x.shape))
 
 
 class SASRec(nn.Module):

@@ -90,8 +90,10 @@ def importable(monkeypatch):
 
 @pytest.mark.usefixtures("importable")
 def test_each_case_has_its_own_process_and_its_own_peak():
+    ballast = bytearray(b"x") * (300 * 2**20)  # the parent's own memory is none of a child's
     large, small = (rows.measure(case("hold", mebibytes=size))[0].value for size in (200, 1))
     assert 190 < large - small < 210
+    assert small < 200 < len(ballast)
 
 
 @pytest.mark.usefixtures("importable")
