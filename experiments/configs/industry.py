@@ -15,6 +15,9 @@ def get_config() -> Config:
     config.data.name = "industry"
     # A user's reviews hold only what was bought and rated there: 7 items of 4,385.
     config.simulator.user_model.base_rate = 40.0
+    config.simulator.user_model.factors = "32"
+    config.simulator.user_model.regularisation = "400,800,1600"
+    config.simulator.user_model.confidence = "200,400"
     config.llm.embedded.hidden = 128
     config.llm.embedded.steps = 6000
     config.labelling.rounds = 8
