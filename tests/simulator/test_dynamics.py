@@ -85,10 +85,11 @@ def plain_step(key, state, action, params):
     like &= ~jnp.any(state.shown == item)
     liked = jnp.concatenate([state.history[1:], item[None]])
     better = jnp.minimum(state.patience + params.recovery, params.patience)
+    here = jnp.arange(state.shown.shape[0]) == state.history.shape[0] + state.time
     state = state.replace(
         time=state.time + 1,
         history=jnp.where(like, liked, state.history),
-        shown=state.shown.at[state.history.shape[0] + state.time].set(item),
+        shown=jnp.where(here, item, state.shown),
         patience=jnp.where(like, better, state.patience - params.dislike_cost),
     )
     info = {"like": like, "user": state.user}
