@@ -4,12 +4,13 @@ python -m experiments.main --config=experiments/configs/coat.py --config.data.ro
 """
 
 from experiments.config import Config
+from ialp_jax.simulator.config import simulator_of
 
 
 def get_config() -> Config:
     """290 users, 300 items, 6,960 ratings, 3 seeds."""
     config = Config(name="coat")
+    config.simulator = simulator_of("coat")
     config.data.name = "coat"
     config.data.min_likes = 1  # 25 users like a single coat: few as they are, all stay
-    config.simulator.user_model.family = "explicit_mf"
     return config

@@ -7,17 +7,14 @@ Reads UniSRec's atomic files (amazon_industrial_unisrec/), or the publisher's 5-
 """
 
 from experiments.config import Config
+from ialp_jax.simulator.config import simulator_of
 
 
 def get_config() -> Config:
     """8,441 users, 4,385 items, 59,135 likes, 3 seeds."""
     config = Config(name="industry")
+    config.simulator = simulator_of("industry")
     config.data.name = "industry"
-    # A user's reviews hold only what was bought and rated there: 7 items of 4,385.
-    config.simulator.user_model.base_rate = 40.0
-    config.simulator.user_model.factors = "32"
-    config.simulator.user_model.regularisation = "400,800,1600"
-    config.simulator.user_model.confidence = "200,400"
     config.llm.embedded.hidden = 128
     config.llm.embedded.steps = 6000
     config.labelling.rounds = 8

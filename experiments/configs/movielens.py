@@ -6,13 +6,14 @@ With a network, --config.data.download=true fetches the publisher's zip into the
 """
 
 from experiments.config import Config
+from ialp_jax.simulator.config import simulator_of
 
 
 def get_config() -> Config:
     """608 users, 9,723 items, 100,794 ratings, 3 seeds."""
     config = Config(name="movielens")
+    config.simulator = simulator_of("movielens")
     config.data.name = "movielens"
-    config.simulator.user_model.base_rate = 2.0
     config.llm.embedded.hidden = 128
     config.llm.embedded.steps = 6000
     config.labelling.rounds = 8

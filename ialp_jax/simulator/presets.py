@@ -63,4 +63,14 @@ WORLDS = {
     "demo": {"user_model.family": "truth"},  # generated: its truth is known
     # The logs stop at 50 artists per user: what a user would like beyond them is not in the data's density.
     "lfm": {"user_model.base_rate": 4.0},
+    # Reviews hold what was bought and rated there alone, 7 items of 4,385. So few likes per user want much
+    # more regularisation than the usual grid has.
+    "industry": {
+        "user_model.base_rate": 40.0,
+        "user_model.factors": "32",
+        "user_model.regularisation": "400,800,1600",
+        "user_model.confidence": "200,400",
+    },
+    "coat": {"user_model.family": "explicit_mf"},
+    "movielens": {"user_model.base_rate": 2.0},
 }

@@ -13,9 +13,9 @@ from ialp_jax import store
 from ialp_jax.data import DataConfig, load
 from ialp_jax.data.files import load_dataset, save_dataset
 from ialp_jax.errors import InputError
-from ialp_jax.simulator.config import SimulatorConfig, put
+from ialp_jax.simulator.config import SimulatorConfig, simulator_of
 from ialp_jax.simulator.environment import SessionEnvironment, SessionParams
-from ialp_jax.simulator.presets import PRESETS, WORLDS
+from ialp_jax.simulator.presets import PRESETS
 from ialp_jax.simulator.user_model import fit
 from ialp_jax.simulator.world import build
 from ialp_jax.types import SPLITS, Dataset, UserModel
@@ -63,20 +63,13 @@ def make(
     if split is not None and split not in SPLITS:
         raise InputError(f"split {split!r}: unknown; known: {', '.join(SPLITS)}")
     data = dataclasses.replace(data or DataConfig(), name=name, root=str(root or ""), seed=seed)
-    simulator = copy.deepcopy(simulator) if simulator else _simulator_of(name)
+    simulator = copy.deepcopy(simulator) if simulator else simulator_of(name)
     simulator.preset, simulator.user_model.seed, simulator.dynamics.seed = preset, seed, seed
     data.check()
     simulator.check()
     dataset, model = _fitted(data, simulator, Path(cache) if cache else None)
     world = build(dataset, model, simulator)
     return world.env, world.params if split is None else world.of(SPLITS.index(split))
-
-
-def _simulator_of(name: str) -> SimulatorConfig:
-    config = SimulatorConfig()
-    for path, value in WORLDS.get(name, {}).items():
-        put(config, path, value)
-    return config
 
 
 def _fitted(data: DataConfig, simulator: SimulatorConfig, cache: Path | None) -> tuple[Dataset, UserModel]:
