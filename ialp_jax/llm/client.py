@@ -15,6 +15,7 @@ from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.llm import model_files, none_rule, prompts
+from ialp_jax.llm.answers import CAUSES, Answers
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.label_store import Batch, LabelStore
 from ialp_jax.llm.process import WorkerProcess
@@ -48,6 +49,7 @@ class LabelWorker:
         self._calibration: dict[str, Any] = {}
         self._batches: list[Batch] = []
         self._choices: list[np.ndarray] = []
+        self._causes: list[np.ndarray] = []
 
     def __enter__(self) -> LabelWorker:
         """Reads the data and finds the model. Raises InputError where either is not there."""
@@ -81,12 +83,13 @@ class LabelWorker:
         self._check(histories, candidates)
         if self._store is None:
             self._open()
-        scores, batches = self._store.scores(histories, candidates, self._compute)
+        answers, batches = self._store.answers(histories, candidates, self._compute)
         alone = self._calibration["unconditional"][candidates]
-        choice = none_rule.decide(scores, alone, self._calibration["threshold"])
+        choice = none_rule.decide(answers, alone, self._calibration["threshold"])
         self._batches += batches
         self._choices.append(choice)
-        return Labels(histories, candidates, choice, scores)
+        self._causes.append(answers.cause)
+        return Labels(histories, candidates, choice, answers.scores)
 
     def manifest(self) -> dict[str, Any]:
         """Who labelled, how, and how much of it.
@@ -95,6 +98,7 @@ class LabelWorker:
         what they cost, also where that was in an earlier process.
         """
         choices = np.concatenate([np.zeros(0, np.int32), *self._choices])
+        causes = np.concatenate([np.zeros(0, np.uint8), *self._causes])
         trained = {} if self._config.model else store.read_manifest(self._model_folder) or {}
         return {
             "model": self._config.model or "embedded",
@@ -110,9 +114,9 @@ class LabelWorker:
                 "prompts": len(choices),
                 "valid": int(np.sum(choices >= 0)),
                 "none": int(np.sum(choices == 0)),
-                "invalid": {"non_finite": int(np.sum(choices < 0))},
+                "invalid": {name: int(np.sum(causes == i)) for i, name in enumerate(CAUSES) if i},
             },
-            "asked": sum(len(batch.scores) for batch in self._batches),
+            "asked": sum(len(batch.answers.choice) for batch in self._batches),
             "tokens": sum(batch.tokens for batch in self._batches),
             "seconds": round(sum(batch.seconds for batch in self._batches), 3),
             "training": trained.get("training", {}),
@@ -180,7 +184,7 @@ class LabelWorker:
             self._worker(do="load", calibrate=None, plain=self._calibration["plain"])
         orders = [({"do": "score"}, {"histories": h, "candidates": c}) for h, c in parts]
         for header, arrays in self._process.ask_all(orders):
-            yield Batch(arrays["scores"], header["tokens"], header["seconds"])
+            yield Batch(Answers(**arrays), header["tokens"], header["seconds"])
 
 
 def _intact(folder: Path, consequence: str) -> dict[str, Any]:

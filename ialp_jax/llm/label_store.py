@@ -1,6 +1,6 @@
-"""Scores of prompts on disk: nothing is asked twice, and what was asked gives the same bits for ever.
+"""Answers to prompts on disk: nothing is asked twice, and what was asked gives the same bits for ever.
 
-The bits of a score depend on the batch in which it was computed, so a batch is the unit of storage: one
+The bits of an answer depend on the batch in which it was computed, so a batch is the unit of storage: one
 atomic file, found again by the content of all that it depends on, used whole or computed again whole.
 Prompts of completed earlier requests are answered from memory; all others form batches before any
 look-up on disk. A run that is killed and begun again therefore ends with the arrays of one that was
@@ -19,6 +19,7 @@ import numpy as np
 
 from ialp_jax import store
 from ialp_jax.errors import InputError
+from ialp_jax.llm.answers import Answers
 from ialp_jax.llm.prompts import Template, sanitise
 
 
@@ -26,12 +27,12 @@ class Batch(NamedTuple):
     """What a batch of n prompts gave.
 
     Attributes:
-      scores: float32 [n, K].
+      answers: to its prompts.
       tokens: tokens that went through the model.
       seconds: what it took.
     """
 
-    scores: np.ndarray
+    answers: Answers
     tokens: int
     seconds: float
 
@@ -40,7 +41,7 @@ Compute = Callable[[list[tuple[np.ndarray, np.ndarray]]], Sequence[Batch]]
 
 
 class LabelStore:
-    """The scores of one run."""
+    """The answers of one run."""
 
     def __init__(
         self, folder: Path, context: str, titles: Sequence[str], template: Template, shard_size: int
@@ -57,7 +58,7 @@ class LabelStore:
         self._folder = folder
         self._context = context.encode()
         self._shard_size = shard_size
-        self._known: dict[bytes, np.ndarray] = {}
+        self._known: dict[bytes, Answers] = {}  # of one prompt each, without the leading axis
         texts = [b"", *(sanitise(title, template.max_title).encode() for title in titles[1:])]
         digests = [hashlib.sha256(text).digest()[:16] for text in texts]
         self._titles = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
@@ -71,9 +72,9 @@ class LabelStore:
             for history, asked in zip(histories, candidates, strict=True)
         ]
 
-    def scores(
+    def answers(
         self, histories: np.ndarray, candidates: np.ndarray, compute: Compute
-    ) -> tuple[np.ndarray, list[Batch]]:
+    ) -> tuple[Answers, list[Batch]]:
         """Answers one request.
 
         Args:
@@ -83,7 +84,7 @@ class LabelStore:
             not called where there are none.
 
         Returns:
-          Scores float32 [P, K], and the batches that this request added, stored ones included.
+          The answers to the P prompts, and the batches that this request added, stored ones included.
         """
         addresses = self.prompt_keys(histories, candidates)
         fresh: dict[bytes, int] = {}  # of equal prompts, the first
@@ -102,9 +103,12 @@ class LabelStore:
                 self._write(paths[i], batch)
                 batches[i] = batch
         for part, batch in zip(parts, batches, strict=True):
-            self._known.update(zip((addresses[p] for p in part), batch.scores, strict=True))
+            rows = (Answers(*row) for row in zip(*batch.answers, strict=True))
+            self._known.update(zip((addresses[p] for p in part), rows, strict=True))
+        if not addresses:
+            return Answers.empty(candidates.shape[1]), batches
         known = [self._known[address] for address in addresses]
-        return np.stack(known) if known else np.zeros(candidates.shape, np.float32), batches
+        return Answers(*(np.stack(column) for column in zip(*known, strict=True))), batches
 
     def _path(self, addresses: list[bytes]) -> Path:
         name = hashlib.sha256(self._context + b"".join(addresses)).hexdigest()
@@ -112,7 +116,7 @@ class LabelStore:
 
     def _write(self, path: Path, batch: Batch) -> None:
         arrays = {
-            "scores": batch.scores,
+            **batch.answers._asdict(),
             "tokens": np.asarray(batch.tokens),
             "seconds": np.asarray(batch.seconds),
         }
@@ -124,8 +128,9 @@ class LabelStore:
         try:
             arrays = store.read_arrays(path)
             if str(arrays.pop("sha256")) == _checksum(path, arrays):
-                batch = Batch(arrays["scores"], int(arrays["tokens"]), float(arrays["seconds"]))
-                if batch.scores.shape == shape:
+                answers = Answers(*(arrays[name] for name in Answers._fields))
+                batch = Batch(answers, int(arrays["tokens"]), float(arrays["seconds"]))
+                if answers.scores.shape == shape:
                     return batch
             reason = "its sha256 differs"
         except (InputError, KeyError) as error:

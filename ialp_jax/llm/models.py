@@ -14,6 +14,7 @@ import transformers
 
 from ialp_jax.errors import InputError
 from ialp_jax.llm import scoring
+from ialp_jax.llm.answers import Answers
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.prompts import Template
 from ialp_jax.llm.tokens import TitleTokens, tokenise
@@ -149,6 +150,11 @@ class Scorer:
         if self._normalise == "mean":
             scores = (scores / self.tokens.lengths()[candidates]).astype(np.float32)
         return scores, spent
+
+    def answer(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[Answers, int]:
+        """Answers to n prompts, histories int32 [n, L] and candidates int32 [n, K], and the tokens spent."""
+        scores, spent = self.score(histories, candidates)
+        return Answers.from_scores(scores), spent
 
     def unconditional(self) -> np.ndarray:
         """Scores of all titles after an empty history, float32 [N + 1]; 0 for padding."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ialp_jax import keys
+from ialp_jax.llm.answers import Answers
 from ialp_jax.types import Dataset
 
 NUM_PROMPTS = 1000  # both rates then have a standard error of at most 1.6 %
@@ -72,23 +73,20 @@ def threshold(own: np.ndarray, other: np.ndarray, rule: str, quantile: float) ->
     return float(values[np.argmax(rejected - missed)])
 
 
-def decide(scores: np.ndarray, unconditional: np.ndarray, limit: float | None) -> np.ndarray:
-    """Labels from scores.
+def decide(answers: Answers, unconditional: np.ndarray, limit: float | None) -> np.ndarray:
+    """Labels from title likelihoods.
 
     Args:
-      scores: float32 [P, K] after the history.
-      unconditional: float32 [P, K], the same titles after an empty history.
+      answers: of mode ``likelihood``.
+      unconditional: float32 [P, K], scores of the same titles after an empty history.
       limit: from `threshold`.
 
     Returns:
-      int32 [P]: the candidate of the highest score 1..K (the first of equals), 0 where its gain is under the
-      threshold, -1 where a score is not finite.
+      int32 [P]: the model's choice, but 0 where the gain of the chosen candidate is under the threshold.
     """
-    finite = np.isfinite(scores).all(axis=1)
-    best = np.where(finite[:, None], scores, 0).argmax(axis=1)
-    rows = np.arange(len(scores))
-    choice = best + 1
+    choice = answers.choice.copy()
     if limit is not None:
-        with np.errstate(invalid="ignore"):
-            choice[(scores - unconditional)[rows, best] < limit] = 0
-    return np.where(finite, choice, -1).astype(np.int32)
+        chosen = np.flatnonzero(choice > 0)
+        gains = (answers.scores - unconditional)[chosen, choice[chosen] - 1]
+        choice[chosen[gains < limit]] = 0
+    return choice

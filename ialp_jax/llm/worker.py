@@ -5,7 +5,7 @@ It reads frames (`ialp_jax.llm.protocol`) from its standard input and answers on
 - ``train``: trains the embedded model on the offline users and saves it;
 - ``load``: loads the model, and where asked to writes the calibration (scores after an empty history,
   threshold of ``none``) beside the labels;
-- ``score``: histories [n, L] and candidates [n, K] to scores [n, K].
+- ``score``: histories [n, L] and candidates [n, K] to `ialp_jax.llm.answers.Answers`.
 
 An answer with ``error`` is one line for the user. The process ends as soon as its input closes, so it
 never outlives its client, whatever it is busy with. JAX must not enter it: both would fight for the cores.
@@ -73,8 +73,8 @@ class Worker:
 
     def _score(self, histories: np.ndarray, candidates: np.ndarray) -> Answer:
         started = time.monotonic()
-        scores, tokens = self._scorer.score(histories, candidates)
-        return {"tokens": tokens, "seconds": time.monotonic() - started}, {"scores": scores}
+        answers, tokens = self._scorer.answer(histories, candidates)
+        return {"tokens": tokens, "seconds": time.monotonic() - started}, answers._asdict()
 
 
 def _import_torch() -> None:

@@ -12,6 +12,7 @@ from small_world import prompts as draw
 from small_world import recipe, save, titles
 
 from ialp_jax.errors import InputError
+from ialp_jax.llm.answers import CAUSES
 from ialp_jax.llm.client import LabelWorker
 from ialp_jax.llm.config import LLMConfig
 
@@ -70,7 +71,7 @@ def test_labels_are_what_they_say(finished):
         "prompts": 40,
         "valid": 40,
         "none": int((choices == 0).sum()),
-        "invalid": {"non_finite": 0},
+        "invalid": dict.fromkeys(CAUSES[1:], 0),
     }
     assert 0 < manifest["counts"]["none"] < 40
     assert manifest["tokens"] > 0
@@ -155,7 +156,8 @@ def test_a_model_of_nan_gives_invalid_labels(model_folder, tmp_path):
     save(tmp_path)
     labels, manifest, _ = ask(tmp_path, settings(model=str(broken)), REQUESTS[0])
     assert (labels[0].choice == -1).all()
-    assert manifest["counts"] == {"prompts": 20, "valid": 0, "none": 0, "invalid": {"non_finite": 20}}
+    causes = {**dict.fromkeys(CAUSES[1:], 0), "non_finite": 20}
+    assert manifest["counts"] == {"prompts": 20, "valid": 0, "none": 0, "invalid": causes}
 
 
 def test_trouble_in_the_worker_is_one_line_here(model_folder, tmp_path):
@@ -214,6 +216,7 @@ from pathlib import Path
 data, labels = map(Path, sys.argv[1:])
 from small_world import prompts
 from test_client import settings
+from ialp_jax.llm.answers import CAUSES
 from ialp_jax.llm.client import LabelWorker
 with LabelWorker(settings(), data, labels, 0) as worker:
     worker.label(*prompts(5, seed=9))

@@ -4,6 +4,7 @@ from small_world import prompts as draw
 from small_world import titles
 
 from ialp_jax.llm import prompts
+from ialp_jax.llm.answers import Answers
 from ialp_jax.llm.label_store import Batch, LabelStore
 
 TEMPLATE = prompts.TEMPLATES["titles"]
@@ -21,48 +22,55 @@ class Model:
                 raise KeyboardInterrupt
             self.sizes.append(len(histories))
             scores = histories.sum(1, keepdims=True) + candidates / 100 + 1e-6 * len(histories)
-            yield Batch(scores.astype(np.float32), tokens=10 * len(histories), seconds=0.5)
+            yield Batch(Answers.from_scores(scores), tokens=10 * len(histories), seconds=0.5)
 
 
 def open_store(folder, context="model", names=None, shard_size=4):
     return LabelStore(folder, context, names or titles(), TEMPLATE, shard_size)
 
 
+def assert_same(answers, expected):
+    for one, other in zip(answers, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype
+
+
 def test_all_prompts_are_answered_in_shards(tmp_path):
     model, (histories, candidates) = Model(), draw(10)
-    scores, batches = open_store(tmp_path).scores(histories, candidates, model)
-    np.testing.assert_allclose(scores, histories.sum(1, keepdims=True) + candidates / 100, atol=1e-4)
-    assert model.sizes == [4, 4, 2] == [len(batch.scores) for batch in batches]
+    answers, batches = open_store(tmp_path).answers(histories, candidates, model)
+    np.testing.assert_allclose(answers.scores, histories.sum(1, keepdims=True) + candidates / 100, atol=1e-4)
+    assert model.sizes == [4, 4, 2] == [len(batch.answers.choice) for batch in batches]
 
 
 def test_nothing_is_asked_twice(tmp_path):
     model, (histories, candidates) = Model(), draw(6)
     twice = np.concatenate([histories, histories]), np.concatenate([candidates, candidates])
     store = open_store(tmp_path)
-    scores, _ = store.scores(*twice, model)
+    answers, _ = store.answers(*twice, model)
     assert model.sizes == [4, 2]
-    again, batches = store.scores(histories[::-1], candidates[::-1], model)
+    again, batches = store.answers(histories[::-1], candidates[::-1], model)
     assert model.sizes == [4, 2]
     assert batches == []
-    np.testing.assert_array_equal(scores[:6], scores[6:])
-    np.testing.assert_array_equal(again, scores[:6][::-1])
+    for said, said_again in zip(answers, again, strict=True):
+        np.testing.assert_array_equal(said[:6], said[6:])
+        np.testing.assert_array_equal(said_again, said[:6][::-1])
 
 
 def test_left_padding_is_no_part_of_a_prompt(tmp_path):
     model, (histories, candidates) = Model(), draw(3)
     store = open_store(tmp_path)
-    store.scores(histories, candidates, model)
-    store.scores(np.pad(histories, ((0, 0), (2, 0))), candidates, model)
+    store.answers(histories, candidates, model)
+    store.answers(np.pad(histories, ((0, 0), (2, 0))), candidates, model)
     assert sum(model.sizes) == 3
 
 
 def test_a_second_run_asks_nothing_and_gets_the_same_bits(tmp_path):
     requests = [draw(10, seed=1), draw(7, seed=2), draw(10, seed=1)]
     first, second = open_store(tmp_path), open_store(tmp_path)
-    before = [first.scores(*request, Model()) for request in requests]
-    after = [second.scores(*request, Model(fail_after=0)) for request in requests]
-    for (scores, batches), (same, same_batches) in zip(before, after, strict=True):
-        np.testing.assert_array_equal(scores, same)
+    before = [first.answers(*request, Model()) for request in requests]
+    after = [second.answers(*request, Model(fail_after=0)) for request in requests]
+    for (answers, batches), (same, same_batches) in zip(before, after, strict=True):
+        assert_same(answers, same)
         assert [b.tokens for b in batches] == [b.tokens for b in same_batches]
 
 
@@ -71,13 +79,13 @@ def test_a_killed_run_ends_with_the_bits_of_an_undisturbed_one(tmp_path, survive
     requests = [draw(10, seed=1), draw(10, seed=2)]
     requests[1][0][:3], requests[1][1][:3] = requests[0][0][:3], requests[0][1][:3]
     calm = open_store(tmp_path / "calm")
-    expected = [calm.scores(*request, Model())[0] for request in requests]
+    expected = [calm.answers(*request, Model())[0] for request in requests]
     killed, model = open_store(tmp_path / "killed"), Model(fail_after=survived)
     with pytest.raises(KeyboardInterrupt):
-        _ = [killed.scores(*request, model) for request in requests]
+        _ = [killed.answers(*request, model) for request in requests]
     resumed, rest = open_store(tmp_path / "killed"), Model()
-    for request, scores in zip(requests, expected, strict=True):
-        np.testing.assert_array_equal(resumed.scores(*request, rest)[0], scores)
+    for request, answers in zip(requests, expected, strict=True):
+        assert_same(resumed.answers(*request, rest)[0], answers)
     assert len(rest.sizes) == 5 - survived
 
 
@@ -99,24 +107,24 @@ def _damage(path, how):
 @pytest.mark.parametrize("how", ["truncated", "empty", "replaced", "altered"])
 def test_a_damaged_shard_is_named_and_made_again(tmp_path, how):
     request = draw(8)
-    expected = open_store(tmp_path).scores(*request, Model())[0]
+    expected = open_store(tmp_path).answers(*request, Model())[0]
     path = sorted(tmp_path.rglob("*.npz"))[0]
     _damage(path, how)
     model = Model()
     with pytest.warns(UserWarning, match=rf"{path.name}: altered or truncated"):
-        scores = open_store(tmp_path).scores(*request, model)[0]
-    np.testing.assert_array_equal(scores, expected)
+        answers = open_store(tmp_path).answers(*request, model)[0]
+    assert_same(answers, expected)
     assert model.sizes == [4]
-    open_store(tmp_path).scores(*request, Model(fail_after=0))
+    open_store(tmp_path).answers(*request, Model(fail_after=0))
 
 
 def test_another_context_or_text_is_another_prompt(tmp_path):
     request = draw(4)
-    open_store(tmp_path).scores(*request, Model())
+    open_store(tmp_path).answers(*request, Model())
     renamed = ("", *(f"{title} (remastered)" for title in titles()[1:]))
     for changed in ({"context": "other model"}, {"names": renamed}):
         model = Model()
-        open_store(tmp_path, **changed).scores(*request, model)
+        open_store(tmp_path, **changed).answers(*request, model)
         assert model.sizes == [4]
 
 
@@ -132,8 +140,8 @@ def test_order_and_place_of_items_matter(tmp_path):
     assert len({*keys, *moved}) == 6
 
 
-def test_no_prompts_no_scores(tmp_path):
+def test_no_prompts_no_answers(tmp_path):
     empty = np.zeros((0, 5), np.int32), np.zeros((0, 4), np.int32)
-    scores, batches = open_store(tmp_path).scores(*empty, Model(fail_after=0))
-    assert scores.shape == (0, 4)
+    answers, batches = open_store(tmp_path).answers(*empty, Model(fail_after=0))
+    assert [array.shape for array in answers] == [(0,), (0, 4), (0,), (0,)]
     assert batches == []

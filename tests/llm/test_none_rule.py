@@ -3,6 +3,7 @@ import pytest
 from small_world import dataset
 
 from ialp_jax.llm import none_rule
+from ialp_jax.llm.answers import Answers
 from ialp_jax.types import Histories
 
 INF = np.inf
@@ -49,7 +50,9 @@ def test_scores_that_are_not_finite_do_not_move_the_threshold():
     ],
 )
 def test_labels_by_hand(scores, alone, limit, choice):
-    assert none_rule.decide(np.float32([scores]), np.float32([alone]), limit).tolist() == [choice]
+    assert none_rule.decide(
+        Answers.from_scores(np.float32([scores])), np.float32([alone]), limit
+    ).tolist() == [choice]
 
 
 def test_trial_asks_held_out_users_about_their_own_next_item():
