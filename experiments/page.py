@@ -14,6 +14,7 @@ import pandas as pd
 
 from experiments import plots
 from experiments.findings import findings
+from experiments.page_world import world_section
 from experiments.run_results import Results
 from experiments.styles import GROUPS, REFERENCE, ordered, style
 from ialp_jax.evaluation import statistics
@@ -89,39 +90,6 @@ def _headline(results: Results, facts: dict[str, float]) -> str:
         f"{f' ({crowd})' if crowd else ''}, over {runs} random seed{'s' if seeds[-1] > 1 else ''}"
         f" and {steps:,} env steps each."
     )
-
-
-def _world_facts(facts: dict[str, float]) -> list[tuple[str, str]]:
-    """Put ``worlds.csv`` into words."""
-    words = [(name, f"{facts[name]:,.0f}") for name in ("users", "items", "interactions") if name in facts]
-    for name, heading in (("like_rate", "like rate"), ("simulated_like_rate", "like rate, simulated")):
-        if name in facts:
-            words.append((heading, f"{facts[name]:.2%}"))
-    for name, heading in (("auc", "AUC"), ("ndcg10", "NDCG@10")):
-        if name in facts:
-            popularity = facts.get(f"popularity_{name}", np.nan)
-            beside = "" if np.isnan(popularity) else f" (popularity {popularity:.3f})"
-            words.append((f"held-out {heading}", f"{facts[name]:.3f}{beside}"))
-    if "ece" in facts:
-        words.append(("calibration error", f"{facts['ece']:.4f}"))
-    for agent in ("random", "popular", "oracle"):
-        if f"{agent}_return" in facts:
-            low, high = (facts.get(f"{agent}_return_ci_{end}", np.nan) for end in ("low", "high"))
-            interval = "" if np.isnan(low) else f" [{low:.2f}, {high:.2f}]"
-            length = f", length {facts[f'{agent}_length']:.1f}" if f"{agent}_length" in facts else ""
-            words.append((f"return of {agent}", f"{facts[f'{agent}_return']:.2f}{interval}{length}"))
-    return words
-
-
-def _validation_figures(validation: dict[str, np.ndarray]) -> list[dict[str, str]]:
-    bins = (validation[f"reliability_{kind}"] for kind in ("predicted", "observed", "count"))
-    items = (validation[f"popularity_{kind}"] for kind in ("real", "simulated"))
-    users = (validation[f"likes_{kind}"] for kind in ("real", "simulated"))
-    return [
-        _figure(plots.reliability(*bins), "Observed share of likes over predicted probability"),
-        _figure(plots.popularity(*items), "Popularity of items, real and simulated"),
-        _figure(plots.user_likes(*users), "Likes per user, real and simulated"),
-    ]
 
 
 def _samples(arrays: dict[str, np.ndarray], titles: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -216,6 +184,7 @@ def render(results: Results, summary: pd.DataFrame) -> str:
         lstrip_blocks=True,
     )
     facts = dict(zip(results.worlds["metric"], results.worlds["value"], strict=True))
+    about = world_section(results)
     return environment.get_template("report.html.j2").render(
         name=str(results.config.get("name") or results.world),
         world=results.world,
@@ -227,8 +196,7 @@ def render(results: Results, summary: pd.DataFrame) -> str:
         curves=_curve_figures(results),
         labels=_labels(results),
         pretraining=_pretraining(results),
-        world_facts=_world_facts(facts),
-        validation=_validation_figures(results.validation),
+        about=about | {"figures": [_figure(*drawn) for drawn in about["figures"]]},
         seconds=_seconds(results),
         config=json.dumps(results.config, indent=2, sort_keys=True, ensure_ascii=False),
     )

@@ -11,7 +11,7 @@ from ialp_jax.agents.dqn import dqn
 from ialp_jax.agents.ialp import ialp
 from ialp_jax.agents.mixture import mixture
 from ialp_jax.agents.pg import pg
-from ialp_jax.agents.reference import oracle, popular, random
+from ialp_jax.agents.reference import oracle, popular, random, stayer
 from ialp_jax.agents.sasrec import sasrec
 from ialp_jax.networks.heads import ActorCritic, QNetwork, Recommender
 from ialp_jax.simulator.dynamics import item_scores
@@ -38,6 +38,24 @@ def recommender(config: Config, num_items: int) -> Recommender:
     return Recommender(num_items, config.simulator.history_length, config.network)
 
 
+def reference_agents(params: SessionParams, popularity: Array) -> dict[str, Agent]:
+    """The policies that span a world: random, popular, oracle, and the stayer that merely avoids exit."""
+    num_items = params.user_model.item_bias.shape[0] - 1
+
+    def like_scores(state: SessionState) -> Array:
+        return item_scores(state, params)
+
+    def at_ease(state: SessionState) -> Array:
+        return state.patience > 2 * params.dislike_cost  # the hard preset takes up to twice the cost at once
+
+    return {
+        "random": random(num_items),
+        "popular": popular(popularity),
+        "oracle": oracle(like_scores),
+        "stayer": stayer(like_scores, at_ease),
+    }
+
+
 def make_agent(name: str, config: Config, params: SessionParams, popularity: Array) -> Agent:
     """Builds one agent.
 
@@ -50,14 +68,10 @@ def make_agent(name: str, config: Config, params: SessionParams, popularity: Arr
     num_items = params.user_model.item_bias.shape[0] - 1
     network = actor_critic(config, num_items)
     settings = config.agents
-
-    def like_scores(state: SessionState) -> Array:
-        return item_scores(state, params)
-
+    references = reference_agents(params, popularity)
+    if name in references:
+        return references[name]
     makers: dict[str, Callable[[], Agent]] = {
-        "random": lambda: random(num_items),
-        "popular": lambda: popular(popularity),
-        "oracle": lambda: oracle(like_scores),
         "sasrec": lambda: sasrec(recommender(config, num_items)),
         "dqn": lambda: dqn(
             settings.dqn, QNetwork(num_items, config.simulator.history_length, config.network)

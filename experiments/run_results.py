@@ -15,7 +15,7 @@ from experiments.styles import ordered
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
-from ialp_jax.evaluation.metrics import CURVES, curve_metrics
+from ialp_jax.evaluation.metrics import CURVES, SEGMENT_CURVES, curve_metrics
 
 VALIDATION = (
     "reliability_predicted",
@@ -35,7 +35,7 @@ class AgentCurves:
 
     Attributes:
       env_steps: int64 [E].
-      curves: float64 [S, E] for each name in ``CURVES``.
+      curves: float64 [S, E] for each name in ``CURVES``, and for those of segments of users.
       metrics: float64 [S] for each name in ``METRICS``.
       manifest: of the store.
     """
@@ -74,7 +74,8 @@ def _read_agent(folder: Path) -> AgentCurves:
     arrays, manifest = store.load(folder)
     try:
         steps = arrays["env_steps"]
-        curves = {name: np.asarray(arrays[name], np.float64) for name in CURVES}
+        names = [*CURVES, *sorted(name for name in arrays if name.startswith(SEGMENT_CURVES))]
+        curves = {name: np.asarray(arrays[name], np.float64) for name in names}
         return AgentCurves(steps, curves, curve_metrics(steps, curves), manifest)
     except (KeyError, ValueError) as error:
         raise InputError(f"{folder}: not the curves of an agent ({error}); run --stage=adapt again") from None

@@ -14,7 +14,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from experiments.report import console_table, write_report
-from experiments.roster import PRETRAINED, actor_critic, make_agent, recommender
+from experiments.roster import PRETRAINED, actor_critic, make_agent, recommender, reference_agents
 from experiments.run import KEY, Run, settings
 from ialp_jax import store
 from ialp_jax.agents.base import Params, frozen_state
@@ -24,6 +24,7 @@ from ialp_jax.data import load
 from ialp_jax.data.files import load_dataset, save_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.references import reference_returns
+from ialp_jax.evaluation.sanity import world_checks
 from ialp_jax.keys import stream
 from ialp_jax.llm.client import LabelWorker
 from ialp_jax.simulator.twice import fit_models, from_arrays, to_arrays
@@ -110,10 +111,7 @@ def simulate(run: Run) -> None:
     if second is not None:
         metrics |= {f"test_model_{name}": second.metrics[name] for name in ("auc", "ece")}
     world = build(dataset, fitted.model, config.simulator)
-    references = {
-        name: make_agent(name, config, world.params, dataset.popularity())
-        for name in ("random", "popular", "oracle")
-    }
+    references = reference_agents(world.params, dataset.popularity())
     returns = reference_returns(
         world, references, stream(root_key(run), "references"), config.evaluation.episodes
     )
@@ -129,6 +127,9 @@ def simulate(run: Run) -> None:
         f"{returns['random_return']:.2f}, popular {returns['popular_return']:.2f}, "
         f"oracle {returns['oracle_return']:.2f}"
     )
+    for check in world_checks(returns):
+        if not check.holds:
+            say(f"simulate: doubtful world, it fails that {check.demand} ({check.figures})")
 
 
 def fresh(run: Run, name: str) -> Any:

@@ -12,5 +12,4 @@ def get_config() -> Config:
     config = Config(name="coat")
     config.simulator = simulator_of("coat")
     config.data.name = "coat"
-    config.data.min_likes = 1  # 25 users like a single coat: few as they are, all stay
     return config

@@ -113,6 +113,7 @@ def assemble(
     ordered: bool,
     dropped: Mapping[str, int] | None = None,
     usual_min_users: int = 1,
+    usual_min_likes: int = 2,
     truth: UserModel | None = None,
     random_test: Rows | None = None,
 ) -> Dataset:
@@ -125,16 +126,18 @@ def assemble(
       ordered: whether rows of a user stand in the order of time.
       dropped: what was left out before, by reason.
       usual_min_users: what ``config.min_users == 0`` stands for.
+      usual_min_likes: what ``config.min_likes == 0`` stands for.
       truth: the user model behind generated data, of all users and items of the file.
       random_test: ratings to be kept apart; those of dropped users or items are dropped.
 
     Raises:
       InputError: nothing is left, or a split is empty.
     """
-    first, min_users = once_each(rows), config.min_users or usual_min_users
+    first = once_each(rows)
+    min_users, min_likes = config.min_users or usual_min_users, config.min_likes or usual_min_likes
     repeated, rows = len(rows.user) - len(first), rows.at(first)
     titled = np.array([bool(title) for title in items.titles], bool)
-    keep, counts = kept_rows(rows, likes_of(rows, config.like_at), titled, min_users, config.min_likes)
+    keep, counts = kept_rows(rows, likes_of(rows, config.like_at), titled, min_users, min_likes)
     counts = {"repeated rows of a user and an item": repeated, **counts, **(dropped or {})}
     rows = rows.at(keep)
     if not len(rows.user):

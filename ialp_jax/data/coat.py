@@ -103,7 +103,7 @@ def _same_users(path: Path, found: int, expected: int) -> None:
 def load(config: DataConfig) -> Dataset:
     """Reads Coat: 290 users, 300 coats, 24 chosen and 16 random ratings of 1..5 each.
 
-    At ``like_at`` 4, 25 users like a single coat; ``min_likes`` 1 keeps them.
+    At ``like_at`` 4, 25 users like a single coat: few as users are, a ``min_likes`` of 1 is usual here.
 
     Raises:
       InputError: a file is missing or malformed.
@@ -120,5 +120,6 @@ def load(config: DataConfig) -> Dataset:
         Rows(user, item, rating, propensity[user, item]),
         Items([_title(item) for item in attributes], category, names),
         ordered=False,
+        usual_min_likes=1,
         random_test=Rows(*tested[:3]),
     )

@@ -133,7 +133,7 @@ class DataConfig:
       like_at: a rating of at least this is a like, where the data has ratings.
       min_users: items with fewer users are dropped; 0 for what is usual (lfm 5, else 1, which drops none
         but items without a user).
-      min_likes: users with fewer likes are dropped, at least 1.
+      min_likes: users with fewer likes are dropped; 0 for what is usual (coat 1, else 2).
       categories: lfm takes this many of the most used tags as categories.
       offline: share of users whose logs train everything before a live user is met.
       online: share of users met during adaptation.
@@ -150,7 +150,7 @@ class DataConfig:
     seed: int = 0
     like_at: float = 4.0
     min_users: int = 0
-    min_likes: int = 2
+    min_likes: int = 0
     categories: int = 50
     offline: float = 0.5
     online: float = 0.2
@@ -171,7 +171,7 @@ class DataConfig:
             raise InputError(f"--config.data.name={self.name}: unknown world; known: {known}")
         if self.seed < 0 or self.demo.seed < 0:
             raise InputError("--config.data.seed and --config.data.demo.seed: must be at least 0")
-        for name, least in (("min_users", 0), ("min_likes", 1), ("categories", 0)):
+        for name, least in (("min_users", 0), ("min_likes", 0), ("categories", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"--config.data.{name}={getattr(self, name)}: must be at least {least}")
         if not math.isfinite(self.like_at):

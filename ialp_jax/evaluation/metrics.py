@@ -16,6 +16,7 @@ METRICS = (
     "coverage",
 )
 CURVES = ("return", "length", "reward_per_step", "coverage")
+SEGMENT_CURVES = ("return/", "length/")  # before a segment's name: "return/patient_niche"
 
 
 def worst_drop(returns: np.ndarray) -> np.ndarray:

@@ -61,7 +61,7 @@ def test_chosen_ratings_carry_their_propensities(folder):
     assert rows.like[:3].tolist() == [True, True, False]
     np.testing.assert_allclose(rows.propensity[:3], [0.1, 0.2, 0.4])
     assert rows.ordered is False
-    assert sorted(load(config(folder.parent, like_at=5.0, min_likes=1)).histories.of(1)) == [3]
+    assert sorted(load(config(folder.parent, like_at=5.0)).histories.of(1)) == [3]
 
 
 def test_random_ratings_travel_apart_and_through_files(folder, tmp_path):
@@ -109,7 +109,7 @@ def test_missing_file_names_file_folder_and_publisher(folder, name):
 
 
 def test_real_counts(data_root):
-    data = load(config(data_root, min_likes=1))
+    data = load(config(data_root))
     assert (data.num_users, data.catalogue.num_items) == (290, 300)
     stars = np.bincount(data.interactions.rating.astype(int)).tolist()
     assert stars == [0, 1901, 1437, 1717, 1275, 630]
@@ -117,4 +117,4 @@ def test_real_counts(data_root):
     assert (np.bincount(data.random_test.user) == 16).all()
     assert data.interactions.propensity.min() >= 0.0025
     assert data.interactions.propensity.max() < 0.691
-    assert load(config(data_root)).dropped["users with fewer than 2 likes"] == 25
+    assert load(config(data_root, min_likes=2)).dropped["users with fewer than 2 likes"] == 25

@@ -168,7 +168,7 @@ def test_oracle_popular_and_random_are_apart(demo):
         ({"tuning": float("nan")}, "--config.data.tuning"),
         ({"seed": -1}, "--config.data.seed"),
         ({"min_users": -1}, "--config.data.min_users"),
-        ({"min_likes": 0}, "--config.data.min_likes"),
+        ({"min_likes": -1}, "--config.data.min_likes"),
         ({"like_at": float("nan")}, "--config.data.like_at"),
         ({"download": True}, "--config.data.download"),
         ({"sha256": "abc"}, "--config.data.sha256"),

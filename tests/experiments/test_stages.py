@@ -18,6 +18,7 @@ from experiments.flags import STAGES
 from experiments.run import Run
 from ialp_jax import store
 from ialp_jax.errors import InputError
+from ialp_jax.evaluation.sanity import world_checks
 from ialp_jax.types import EVALUATION, OFFLINE
 
 METRICS = {
@@ -236,6 +237,16 @@ def test_agents_can_be_judged_in_a_world_of_another_user_model(tmp_path):
     assert {"auc", "test_model_auc", "test_model_ece"} <= set(metrics)
     best = store.load(tmp_path / "adapt" / "oracle")[0]["return"].mean()
     assert best > store.load(tmp_path / "adapt" / "random")[0]["return"].mean()
+
+
+def test_a_world_that_fails_a_check_is_doubted_aloud(tmp_path, capsys):
+    again(tmp_path, ("data", "simulate"), lambda config: setattr(config.simulator, "horizon", 1))
+    table = pd.read_csv(tmp_path / "simulator" / "worlds.csv")
+    checks = world_checks(dict(zip(table.metric, table.value, strict=True)))
+    said = capsys.readouterr()
+    assert [check.holds for check in checks].count(False) > 0, "one step does not tell policies apart"
+    for check in checks:
+        assert (f"doubtful world, it fails that {check.demand}" in said.out + said.err) != check.holds
 
 
 @pytest.mark.parametrize(("knob", "value"), [("candidates", 61), ("candidates", 50)])

@@ -1,0 +1,88 @@
+"""The page's part about the world: its figures, whether they can be trusted, and who its users are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from experiments import plots
+from experiments.run_results import Results
+from experiments.styles import style
+from ialp_jax.evaluation.metrics import SEGMENT_CURVES
+from ialp_jax.evaluation.sanity import world_checks
+
+_REFERENCES = ("random", "popular", "oracle", "stayer")
+
+
+def world_facts(facts: dict[str, float]) -> list[tuple[str, str]]:
+    """Puts ``worlds.csv`` into words."""
+    words = [(name, f"{facts[name]:,.0f}") for name in ("users", "items", "interactions") if name in facts]
+    for name, heading in (("like_rate", "like rate"), ("simulated_like_rate", "like rate, simulated")):
+        if name in facts:
+            words.append((heading, f"{facts[name]:.2%}"))
+    for name, heading in (("auc", "AUC"), ("ndcg10", "NDCG@10")):
+        if name in facts:
+            rivals = [
+                f"{rival} {facts[f'{key}_{name}']:.3f}"
+                for rival, key in (("popularity", "popularity"), ("item mean", "item_mean"))
+                if not np.isnan(facts.get(f"{key}_{name}", np.nan))
+            ]
+            words.append(
+                (f"held-out {heading}", f"{facts[name]:.3f}" + (f" ({', '.join(rivals)})" if rivals else ""))
+            )
+    if "ece" in facts:
+        words.append(("calibration error", f"{facts['ece']:.4f}"))
+    if "test_model_auc" in facts:
+        told = f"AUC {facts['test_model_auc']:.3f}, calibration error {facts['test_model_ece']:.4f}"
+        words.append(("second user model, which judges", told))
+    for agent in _REFERENCES:
+        if f"{agent}_return" in facts:
+            low, high = (facts.get(f"{agent}_return_ci_{end}", np.nan) for end in ("low", "high"))
+            interval = "" if np.isnan(low) else f" [{low:.2f}, {high:.2f}]"
+            length = f", length {facts[f'{agent}_length']:.1f}" if f"{agent}_length" in facts else ""
+            words.append((f"return of {agent}", f"{facts[f'{agent}_return']:.2f}{interval}{length}"))
+    return words
+
+
+def validation_figures(validation: dict[str, np.ndarray]) -> list[tuple[str, str]]:
+    """SVG and what it shows."""
+    bins = (validation[f"reliability_{kind}"] for kind in ("predicted", "observed", "count"))
+    items = (validation[f"popularity_{kind}"] for kind in ("real", "simulated"))
+    users = (validation[f"likes_{kind}"] for kind in ("real", "simulated"))
+    return [
+        (plots.reliability(*bins), "Observed share of likes over predicted probability"),
+        (plots.popularity(*items), "Popularity of items, real and simulated"),
+        (plots.user_likes(*users), "Likes per user, real and simulated"),
+    ]
+
+
+def segment_table(results: Results) -> dict[str, Any] | None:
+    """Final return of each agent by segment of users; None where the world has no segments."""
+    mark = SEGMENT_CURVES[0]
+    names = sorted(
+        {name for agent in results.agents.values() for name in agent.curves if name.startswith(mark)}
+    )
+    if not names:
+        return None
+    rows = []
+    for agent, result in results.agents.items():
+        finals = [result.curves[name][:, -1] if name in result.curves else [np.nan] for name in names]
+        rows.append(
+            {
+                "name": style(agent).name,
+                "cells": ["-" if np.isnan(final).any() else f"{np.mean(final):.2f}" for final in finals],
+            }
+        )
+    return {"headings": [name.removeprefix(mark).replace("_", ", ") for name in names], "rows": rows}
+
+
+def world_section(results: Results) -> dict[str, Any]:
+    """What the template shows of the world."""
+    facts = dict(zip(results.worlds["metric"], results.worlds["value"], strict=True))
+    return {
+        "facts": world_facts(facts),
+        "checks": world_checks(facts),
+        "figures": validation_figures(results.validation),
+        "segments": segment_table(results),
+    }

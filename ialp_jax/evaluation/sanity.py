@@ -1,0 +1,53 @@
+"""Whether a world can tell good recommenders from bad ones, judged by its reference policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Check(NamedTuple):
+    """One demand on a world.
+
+    Attributes:
+      demand: what must hold, in words.
+      holds: whether it does.
+      figures: the numbers behind it.
+    """
+
+    demand: str
+    holds: bool
+    figures: str
+
+
+# Better, worse, what it means: the intervals of their returns must not overlap.
+_ORDER = (
+    ("oracle", "popular", "knowing the user pays more than following the crowd"),
+    ("popular", "random", "following the crowd pays more than chance"),
+    ("oracle", "stayer", "recommending well pays more than merely avoiding exit"),
+)
+
+
+def world_checks(metrics: Mapping[str, float]) -> list[Check]:
+    """The demands on the returns and lengths of `ialp_jax.evaluation.references.reference_returns`.
+
+    The demands are those that a known simulator fails, where a random policy beats the users' best-rated
+    items because avoiding an exit rule pays more than pleasing the user. Those whose policies are not among
+    ``metrics`` are left out.
+    """
+    checks = []
+    for better, worse, meaning in _ORDER:
+        if f"{better}_return" in metrics and f"{worse}_return" in metrics:
+            holds = metrics[f"{better}_return_ci_low"] > metrics[f"{worse}_return_ci_high"]
+            figures = f"{_interval(metrics, better)} against {_interval(metrics, worse)}"
+            checks.append(Check(f"{meaning}: {better} above {worse}", holds, figures))
+    if "oracle_length" in metrics and "random_length" in metrics:
+        longer, shorter = metrics["oracle_length"], metrics["random_length"]
+        figures = f"{longer:.1f} steps against {shorter:.1f}"
+        checks.append(Check("users whom the oracle serves stay at least as long", longer >= shorter, figures))
+    return checks
+
+
+def _interval(metrics: Mapping[str, float], name: str) -> str:
+    low, high = (metrics[f"{name}_return_ci_{end}"] for end in ("low", "high"))
+    return f"{metrics[f'{name}_return']:.2f} [{low:.2f}, {high:.2f}]"

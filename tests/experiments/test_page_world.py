@@ -1,0 +1,56 @@
+"""The page says what was measured of a world, and doubts what fails."""
+
+from __future__ import annotations
+
+import types
+
+import numpy as np
+import pandas as pd
+
+from experiments.page_world import segment_table, world_facts, world_section
+
+
+def agent(**curves):
+    return types.SimpleNamespace(curves={name: np.asarray(values) for name, values in curves.items()})
+
+
+def results(agents, facts):
+    rows = [("w", metric, value) for metric, value in facts.items()]
+    arrays = {f"reliability_{kind}": np.array([0.1, 0.5]) for kind in ("predicted", "observed", "count")}
+    arrays |= {f"popularity_{kind}": np.array([9.0, 3.0, 1.0]) for kind in ("real", "simulated")}
+    arrays |= {f"likes_{kind}": np.array([2.0, 4.0, 7.0]) for kind in ("real", "simulated")}
+    worlds = pd.DataFrame(rows, columns=["world", "metric", "value"])
+    return types.SimpleNamespace(agents=agents, worlds=worlds, validation=arrays)
+
+
+def test_rivals_stand_beside_the_user_model():
+    told = dict(world_facts({"auc": 0.72, "popularity_auc": 0.65, "item_mean_auc": 0.68, "ndcg10": 0.4}))
+    assert told["held-out AUC"] == "0.720 (popularity 0.650, item mean 0.680)"
+    assert told["held-out NDCG@10"] == "0.400"
+    assert "second user model, which judges" not in told
+    told = dict(world_facts({"test_model_auc": 0.8, "test_model_ece": 0.01}))
+    assert told["second user model, which judges"] == "AUC 0.800, calibration error 0.0100"
+
+
+def test_segments_have_a_table_where_there_are_any():
+    flat = agent(**{"return": [[1.0, 2.0]]})
+    assert segment_table(results({"dqn": flat}, {})) is None
+    split = agent(
+        **{
+            "return": [[1.0, 2.0]],
+            "return/patient_niche": [[0.0, 4.0], [0.0, 6.0]],
+            "length/patient_niche": [[9.0, 9.0], [9.0, 9.0]],
+        }
+    )
+    table = segment_table(results({"dqn": split, "pg": flat}, {}))
+    assert table["headings"] == ["patient, niche"]
+    assert table["rows"] == [{"name": "DQN", "cells": ["5.00"]}, {"name": "PG", "cells": ["-"]}]
+
+
+def test_the_section_holds_the_checks_and_the_figures():
+    facts = {}
+    for name, value in {"random": 4.0, "popular": 3.0, "oracle": 9.0}.items():
+        facts |= {f"{name}_return{end}": value for end in ("", "_ci_low", "_ci_high")}
+    section = world_section(results({}, facts))
+    assert [check.holds for check in section["checks"]] == [True, False]
+    assert [svg.lstrip()[:5] for svg, _ in section["figures"]] == ["<?xml"] * 3

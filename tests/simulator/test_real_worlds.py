@@ -1,0 +1,42 @@
+"""Every real world under every preset: knowing the user pays, and more than merely avoiding exit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import pytest
+
+from experiments.roster import reference_agents
+from ialp_jax.data import DataConfig, load
+from ialp_jax.evaluation.references import reference_returns
+from ialp_jax.evaluation.sanity import world_checks
+from ialp_jax.simulator.config import simulator_of
+from ialp_jax.simulator.presets import PRESETS
+from ialp_jax.simulator.user_model import fit
+from ialp_jax.simulator.world import build
+
+# What the choice among the usual grids came to (experiments/results/worlds.csv), to spare the search.
+CHOSEN = {
+    "lfm": {"factors": "32", "regularisation": "100", "confidence": "40"},
+    "industry": {"factors": "32", "regularisation": "800", "confidence": "200"},
+    "coat": {"explicit.factors": "32", "explicit.regularisation": "6", "explicit.bias_regularisation": "5"},
+    "movielens": {"factors": "32", "regularisation": "100", "confidence": "20"},
+}
+EPISODES = 512  # of fewer, the intervals of movielens under `hard` touch
+
+
+@pytest.mark.parametrize("name", sorted(CHOSEN))
+def test_every_preset_of_every_world_is_sound(data_root, name):
+    config = simulator_of(name)
+    for path, value in CHOSEN[name].items():
+        *parents, knob = path.split(".")
+        setattr(config.user_model.explicit if parents else config.user_model, knob, value)
+    dataset = load(DataConfig(name=name, root=str(data_root)))
+    model = fit(dataset, config.user_model)[0]
+    for preset in sorted(PRESETS):
+        world = build(dataset, model, dataclasses.replace(config, preset=preset))
+        agents = reference_agents(world.params, dataset.popularity())
+        checks = world_checks(reference_returns(world, agents, jax.random.key(0), EPISODES))
+        assert len(checks) == 4
+        assert not [(preset, *check) for check in checks if not check.holds]
