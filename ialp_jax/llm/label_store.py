@@ -2,12 +2,12 @@
 
 A prompt is known by its text, and its answer is shared by all runs that share a store, see
 `ialp_jax.llm.shards`. The bits of an answer depend on the batch in which it was computed, and what a shared
-store holds depends on the moment. So a request is planned before anything is computed, and the plan is written into the run's own
-folder: the answers that the store held at that moment, and the name under which the rest will be stored,
-batch by batch, ``shard_size`` prompts each in the order of the request. A run that is killed and begun again
-makes the same requests in the same order, finds its plans, and ends with the arrays of one that was
-not disturbed, whatever other runs have done to the store meanwhile: a batch that is missing is computed
-again whole.
+store holds depends on the moment. So a request is planned before anything is computed, and the plan is
+written into the run's own folder: the answers that the store held at that moment, and the name under which
+the rest will be stored, batch by batch, ``shard_size`` prompts each in the order of the request. A run that
+is killed and begun again makes the same requests in the same order, finds its plans, and ends with the
+arrays of one that was not disturbed, whatever other runs have done to the store meanwhile: a batch that is
+missing is computed again whole.
 """
 
 from __future__ import annotations
