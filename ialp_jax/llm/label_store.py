@@ -115,7 +115,6 @@ class LabelStore:
             for (name, part), batch in zip(missing, computed, strict=True):
                 held[name] = self._shards[name] = Shard(part, batch)
                 shards.write(self._folder / name, self._context, held[name])
-                _index(self._stored, held[name])
         for name in names:
             _index(self._known, held[name])
         return [held[name].batch for name in names]

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,6 +62,7 @@ def fork(run: Path, shared: Path | None, pipe: int, requests: Sequence = REQUEST
     pid = os.fork()
     if pid == 0:
         try:
+            warnings.simplefilter("error")  # no kill, and no other run, may leave anything damaged
             store.write_arrays(run / "told.npz", label(run, shared, requests, 4, PAUSE, pipe)._asdict())
             os._exit(0)
         finally:
