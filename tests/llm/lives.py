@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 import time
@@ -27,7 +28,7 @@ from ialp_jax.llm.shards import Batch
 REQUESTS = [draw(40, seed=seed) for seed in range(8)]
 BATCHES = 80  # of 4 prompts, where nothing is taken from a store
 KILLS = 24
-PAUSE, LONGEST = 0.012, 0.025  # seconds, of a batch and of a life: KILLS lives do not come to the end
+PAUSE, LONGEST, SHORT = 0.012, 0.025, 0.002  # seconds
 
 
 def label(
@@ -42,9 +43,9 @@ def label(
 
     def model(parts):
         for histories, candidates in parts:
+            time.sleep(pause)
             if pipe >= 0:
                 os.write(pipe, b".")
-            time.sleep(pause)
             noise = 1e-4 * (histories.sum() % 97)  # of the whole batch, as the last bits of a real model's
             yield Batch(
                 Answers.from_scores(candidates / 100 + histories.sum(1, keepdims=True) + noise), 1, 1.0
@@ -78,20 +79,20 @@ def kill(run: Path, shared: Path | None) -> dict[str, int]:
     while code == -signal.SIGKILL:
         pid = fork(run, shared, pipe)
         if killed < KILLS:
-            if generator.random() < 0.7:  # let it come to where it labels, else kill it while it reads
-                computed += len(os.read(ear, 1))
-            time.sleep(generator.uniform(0, LONGEST))
+            storing = generator.random() < 0.6  # let it come to where it stores a batch
+            if storing:
+                select.select([ear], [], [], 10)
+            time.sleep(generator.uniform(0, SHORT if storing else LONGEST))
             os.kill(pid, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         killed += code == -signal.SIGKILL
+        while select.select([ear], [], [], 0)[0]:
+            computed += len(os.read(ear, 1 << 16))
         begun = REQUESTS[: len(list(run.rglob("plans/*/*.npz")))]
         if shared is not None and begun:
             rows = generator.permutation(40)[:20]
             other = [tuple(part[rows] for part in request) for request in begun[::-1]]
             label(run.parent / f"other {killed}", shared, other, size=7)
-    os.close(pipe)
-    while said := os.read(ear, 1 << 16):
-        computed += len(said)
     assert code == 0
     return {"killed": killed, "computed": computed}
 
