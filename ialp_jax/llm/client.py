@@ -22,8 +22,6 @@ from ialp_jax.llm.process import WorkerProcess
 from ialp_jax.llm.shards import Batch
 from ialp_jax.types import Labels
 
-SHARDS = "shards"  # the run's own store, within its labels
-
 
 class LabelWorker:
     """Labels prompts with the configured model; use it as a context manager.
@@ -49,7 +47,8 @@ class LabelWorker:
         self._process: WorkerProcess | None = None
         self._loaded: dict[str, Any] = {}
         self._store: LabelStore | None = None
-        self._store_folder = Path(config.store).expanduser() if config.store else self._folder / SHARDS
+        own = self._folder / label_files.SHARDS
+        self._store_folder = Path(config.store).expanduser() if config.store else own
         self._fingerprint = self._context = ""
         self._calibration: dict[str, Any] = {}
         self._batches: list[Batch] = []
@@ -168,12 +167,16 @@ class LabelWorker:
         if not config.model and not self._is_trained():
             self._worker(do="train", recipe=self._recipe())
         self._fingerprint = model_files.fingerprint(self._model_folder)
-        self._context = shards.describe(self._store_folder, self._facts(), model=config.model or "embedded")
+        facts = self._facts()
         rule = [config.none_rule, config.none_quantile, config.embedded.holdout, self._seed, self._data_files]
-        self._calibrate(store.digest([self._context, self._titles, rule]))
+        self._calibrate(store.digest([facts, self._titles, rule]))
+        found = {name: self._calibration[name] for name in ("device", "dtype", "plain")}  # what "auto" became
+        found["device"] = found["device"].partition(":")[0]
+        name = config.model or "embedded"
+        self._context = shards.describe(self._store_folder, {**facts, **found}, model=name)
         self._store = LabelStore(
             self._store_folder,
-            self._folder / "plans",
+            self._folder / label_files.PLANS,
             self._context,
             self._titles,
             self._template,
@@ -181,7 +184,7 @@ class LabelWorker:
         )
 
     def _facts(self) -> dict[str, Any]:
-        """All that fixes an answer beside the prompt; its digest is the context of the store.
+        """The settings that fix an answer beside its prompt.
 
         The fingerprint is of the files of the model, so it stands for its revision too.
         """

@@ -12,6 +12,8 @@ from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.types import Dataset
 
+SHARDS, PLANS = "shards", "plans"  # in the folder of a run's labels: its own store, its plans
+
 
 def catalogue_facts(dataset: Dataset) -> dict[str, Any]:
     """What tells one catalogue from another: the world's name, N, sha256 of the titles."""

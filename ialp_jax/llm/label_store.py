@@ -96,6 +96,14 @@ class LabelStore:
         batches = self._fill(fresh, histories, candidates, compute) if fresh else []
         return _gather(self._known, addresses, candidates.shape[1]), batches
 
+    def find(self, histories: np.ndarray, candidates: np.ndarray) -> list[tuple[Answers, int] | None]:
+        """Looks P prompts up and changes nothing: for each, a block of answers and the row in it, or None."""
+        self._look()
+        for _, plan in shards.scan(self._plans, self._context):
+            if plan is not None:
+                _index(self._stored, plan)
+        return [self._stored.get(address) for address in self.prompt_keys(histories, candidates)]
+
     def _fill(
         self, fresh: dict[bytes, int], histories: np.ndarray, candidates: np.ndarray, compute: Compute
     ) -> list[Batch]:
@@ -125,6 +133,8 @@ class LabelStore:
         path = self._plans / f"{hashlib.sha256(content).hexdigest()}.npz"
         plan = shards.load(path, self._context)
         if plan is None:
+            for folder in (self._folder, self._plans):
+                shards.clean(folder)
             taken = [address for address in fresh if address in self._stored]
             answers = _gather(self._stored, taken, num_candidates)
             plan = Shard(taken, Batch(answers, tokens=0, seconds=0.0), series=uuid.uuid4().hex)
@@ -133,8 +143,6 @@ class LabelStore:
 
     def _look(self) -> None:
         """Reads the shards that are not known yet."""
-        for folder in (self._folder, self._plans):
-            shards.clean(folder)
         for name, shard in shards.scan(self._folder, self._context, self._shards):
             self._shards[name] = shard
             if shard is not None:
