@@ -27,6 +27,7 @@ from ialp_jax.evaluation.references import reference_returns
 from ialp_jax.evaluation.sanity import world_checks
 from ialp_jax.keys import stream
 from ialp_jax.llm.client import LabelWorker
+from ialp_jax.llm.label_files import check_catalogue
 from ialp_jax.simulator.twice import fit_models, from_arrays, to_arrays
 from ialp_jax.simulator.world import World, build
 from ialp_jax.training import imagine
@@ -146,7 +147,8 @@ def labelling_settings(run: Run) -> list[Any]:
     tree = settings(run.config)
     learning = {n: v for n, v in tree["pretrain"].items() if n in LEARNING}
     names = ("seed", "simulator", "network", "labelling")
-    return [[tree[name] for name in names], tree["llm"], tree["agents"]["ialp"], learning]
+    llm = {n: v for n, v in tree["llm"].items() if n != "store"}  # where labels are kept is no part of them
+    return [[tree[name] for name in names], llm, tree["agents"]["ialp"], learning]
 
 
 LEARNING = ("batch_size", "learning_rate", "target_rate", "updates_per_round", "max_gradient_norm")
@@ -218,11 +220,12 @@ def pretrain(run: Run) -> None:
     if run.is_done("pretrain", key):
         return say("pretrain: done before, kept")
     (world, _), stage_key = read_worlds(run), stream(root_key(run), "pretrain")
+    labels, manifest = store.load(run.folder / "labels")
+    check_catalogue(run.folder / "labels", labels, manifest, run.folder / "data", world.dataset)
     folder, began = fresh(run, "pretrain"), time.perf_counter()
     num_items = world.dataset.catalogue.num_items
     logged = offline_windows(world.dataset, config.simulator.history_length, config.seed)
     curves = {}
-    labels = store.load(run.folder / "labels")[0]
     trainer = ialp_trainer(run, num_items, stage_key, config.num_seeds)
     phases = [imagine.rounds_until(labels, number) for number in range(config.labelling.rounds)]
     data = imagine.training_data(labels, len(labels["choice"]))[0]

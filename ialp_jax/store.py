@@ -13,6 +13,7 @@ import os
 import shutil
 import uuid
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ import numpy as np
 from ialp_jax.errors import InputError
 
 MANIFEST = "manifest.json"
+# What zipfile and numpy raise for damaged archives; a changed bit can look like encryption or compression.
+_UNREADABLE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def digest(value: Any) -> str:
@@ -71,7 +74,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{path}: not a readable array file ({error})") from None
 
 

@@ -14,19 +14,20 @@ import numpy as np
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
-from ialp_jax.llm import model_files, none_rule, prompts
+from ialp_jax.llm import label_files, model_files, none_rule, prompts, shards
 from ialp_jax.llm.answers import CAUSES, Answers
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.label_store import Batch, LabelStore
+from ialp_jax.llm.label_store import LabelStore
 from ialp_jax.llm.process import WorkerProcess
+from ialp_jax.llm.shards import Batch
 from ialp_jax.types import Labels
 
 
 class LabelWorker:
     """Labels prompts with the configured model; use it as a context manager.
 
-    What was labelled before in the same folder is not labelled again. For that, a run that begins anew makes
-    its requests again from the first one, in the same order; those that are stored cost no torch.
+    What was labelled before in the same folder or store is not labelled again. For that, a run that begins
+    anew makes its requests again from the first one, in the same order; those that are stored cost no torch.
     """
 
     def __init__(self, config: LLMConfig, data_folder: Path, folder: Path, seed: int) -> None:
@@ -35,7 +36,8 @@ class LabelWorker:
         Args:
           config: checked here.
           data_folder: of the data stage.
-          folder: of the labels; gets ``model/`` (the embedded one), ``calibration/`` and ``shards/``.
+          folder: of the labels; gets ``model/`` (the embedded one), ``calibration/``, ``plans/`` and, where
+            ``config.store`` is empty, ``shards/``.
           seed: of the embedded model's training and of the calibration.
         """
         config.check()
@@ -45,7 +47,9 @@ class LabelWorker:
         self._process: WorkerProcess | None = None
         self._loaded: dict[str, Any] = {}
         self._store: LabelStore | None = None
-        self._fingerprint = ""
+        own = self._folder / label_files.SHARDS
+        self._store_folder = Path(config.store).expanduser() if config.store else own
+        self._fingerprint = self._context = ""
         self._calibration: dict[str, Any] = {}
         self._batches: list[Batch] = []
         self._choices: list[np.ndarray] = []
@@ -54,7 +58,15 @@ class LabelWorker:
     def __enter__(self) -> LabelWorker:
         """Reads the data and finds the model. Raises InputError where either is not there."""
         self._data_files = store.verify(self._data_folder)["files"]
-        self._titles = load_dataset(self._data_folder).catalogue.titles
+        dataset = load_dataset(self._data_folder)
+        self._titles, self._catalogue = dataset.catalogue.titles, label_files.catalogue_facts(dataset)
+        if self._config.store:
+            try:  # before hours of training and labelling
+                self._store_folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(
+                    f"--config.llm.store={self._config.store}: no folder can be there ({error.strerror})"
+                ) from None
         self._model_folder = self._folder / "model"
         if self._config.model:
             self._model_folder = model_files.resolve(self._config.model, self._config.revision)
@@ -94,8 +106,9 @@ class LabelWorker:
     def manifest(self) -> dict[str, Any]:
         """Who labelled, how, and how much of it.
 
-        ``counts.valid`` includes ``none``; ``asked`` counts different prompts; ``tokens`` and ``seconds`` are
-        what they cost, also where that was in an earlier process.
+        ``counts.valid`` includes ``none``; ``asked`` counts different prompts that this run put to the model,
+        ``taken`` those whose answers were in the store before; ``tokens`` and ``seconds`` are what the asked
+        ones cost, also where that was in an earlier process.
         """
         choices = np.concatenate([np.zeros(0, np.int32), *self._choices])
         causes = np.concatenate([np.zeros(0, np.uint8), *self._causes])
@@ -104,6 +117,9 @@ class LabelWorker:
             "model": self._config.model or "embedded",
             "revision": self._config.revision,
             "fingerprint": self._fingerprint,
+            "catalogue": self._catalogue,
+            "store": self._config.store,
+            "context": self._context,
             "template": dataclasses.asdict(self._template),
             "template_sha256": self._template.digest(),
             "mode": self._config.mode,
@@ -117,6 +133,7 @@ class LabelWorker:
                 "invalid": {name: int(np.sum(causes == i)) for i, name in enumerate(CAUSES) if i},
             },
             "asked": sum(len(batch.answers.choice) for batch in self._batches),
+            "taken": self._store.taken if self._store else 0,
             "tokens": sum(batch.tokens for batch in self._batches),
             "seconds": round(sum(batch.seconds for batch in self._batches), 3),
             "training": trained.get("training", {}),
@@ -149,15 +166,34 @@ class LabelWorker:
         config = self._config
         if not config.model and not self._is_trained():
             self._worker(do="train", recipe=self._recipe())
-        asked = [config.pad_token, self._template.digest(), config.mode, config.normalise]
-        how = [config.dtype, config.device, config.batch_size]
         self._fingerprint = model_files.fingerprint(self._model_folder)
-        context = store.digest([self._fingerprint, asked, how])
+        facts = self._facts()
         rule = [config.none_rule, config.none_quantile, config.embedded.holdout, self._seed, self._data_files]
-        self._calibrate(store.digest([context, self._titles, rule]))
+        self._calibrate(store.digest([facts, self._titles, rule]))
+        found = {name: self._calibration[name] for name in ("device", "dtype", "plain")}  # what "auto" became
+        found["device"] = found["device"].partition(":")[0]
+        name = config.model or "embedded"
+        self._context = shards.describe(self._store_folder, {**facts, **found}, model=name)
         self._store = LabelStore(
-            self._folder / "shards", context, self._titles, self._template, config.shard_size
+            self._store_folder,
+            self._folder / label_files.PLANS,
+            self._context,
+            self._titles,
+            self._template,
+            config.shard_size,
         )
+
+    def _facts(self) -> dict[str, Any]:
+        """The settings that fix an answer beside its prompt.
+
+        The fingerprint is of the files of the model, so it stands for its revision too.
+        """
+        knobs = ("pad_token", "mode", "normalise", "dtype", "device", "batch_size")
+        return {
+            "fingerprint": self._fingerprint,
+            "template": dataclasses.asdict(self._template),
+            **{name: getattr(self._config, name) for name in knobs},
+        }
 
     def _recipe(self) -> str:
         """Digest of all that fixes the embedded model."""

@@ -70,6 +70,8 @@ class LLMConfig:
       none_rule: threshold of ``none`` from held-out offline users: ``youden``, ``quantile`` or ``never``.
       none_quantile: for ``quantile``, the share of random items that counts as disliked.
       batch_size: prompts per forward pass.
+      store: folder of a label store that runs share, so that no prompt is put twice to the same model in the
+        same way; empty: the run's own ``labels/shards``.
       shard_size: prompts that are stored together, and lost together when the process dies.
       dtype: ``auto`` (bfloat16 on a GPU, else float32), ``float32`` or ``bfloat16``.
       device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
@@ -86,6 +88,7 @@ class LLMConfig:
     none_rule: str = "youden"
     none_quantile: float = 0.5
     batch_size: int = 32
+    store: str = ""
     shard_size: int = 1024
     dtype: str = "auto"
     device: str = "auto"

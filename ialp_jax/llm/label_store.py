@@ -1,64 +1,65 @@
-"""Answers to prompts on disk: nothing is asked twice, and what was asked gives the same bits for ever.
+"""Answers to prompts: nothing is asked twice, and what a run was told once it is told for ever.
 
-The bits of an answer depend on the batch in which it was computed, so a batch is the unit of storage: one
-atomic file, found again by the content of all that it depends on, used whole or computed again whole.
-Prompts of completed earlier requests are answered from memory; all others form batches before any
-look-up on disk. A run that is killed and begun again therefore ends with the arrays of one that was
-not, as long as it asks the same requests in the same order.
+A prompt is known by its text, and its answer is shared by all runs that share a store, see
+`ialp_jax.llm.shards`. The bits of an answer depend on the batch in which it was computed, and what a shared
+store holds depends on the moment. So a request is planned before anything is computed, and the plan is
+written into the run's own folder: the answers that the store held at that moment, and the name under which
+the rest will be stored, batch by batch, ``shard_size`` prompts each in the order of the request. A run that
+is killed and begun again makes the same requests in the same order, finds its plans, and ends with the
+arrays of one that was not disturbed, whatever other runs have done to the store meanwhile: a batch that is
+missing is computed again whole.
 """
 
 from __future__ import annotations
 
 import hashlib
-import warnings
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from ialp_jax import store
-from ialp_jax.errors import InputError
+from ialp_jax.llm import shards
 from ialp_jax.llm.answers import Answers
 from ialp_jax.llm.prompts import Template, sanitise
-
-
-class Batch(NamedTuple):
-    """What a batch of n prompts gave.
-
-    Attributes:
-      answers: to its prompts.
-      tokens: tokens that went through the model.
-      seconds: what it took.
-    """
-
-    answers: Answers
-    tokens: int
-    seconds: float
-
+from ialp_jax.llm.shards import Batch, Shard
 
 Compute = Callable[[list[tuple[np.ndarray, np.ndarray]]], Sequence[Batch]]
+Places = dict[bytes, tuple[Answers, int]]  # address -> a block of answers and the row in it
 
 
 class LabelStore:
-    """The answers of one run."""
+    """The answers of one run, over a store that it may share.
+
+    Attributes:
+      taken: different prompts of the requests so far whose answers were in the store before they were asked.
+    """
 
     def __init__(
-        self, folder: Path, context: str, titles: Sequence[str], template: Template, shard_size: int
+        self,
+        folder: Path,
+        plans: Path,
+        context: str,
+        titles: Sequence[str],
+        template: Template,
+        shard_size: int,
     ) -> None:
-        """Opens a store.
+        """Names the folders; they are read and made when they are needed.
 
         Args:
-          folder: of the shards; made when the first one is written.
-          context: digest of all that fixes a score beside the prompt: model, template, normalisation, dtype.
+          folder: the store.
+          plans: of this run alone.
+          context: digest of all that fixes an answer beside the prompt, from `shards.describe`.
           titles: N + 1 titles; prompts are known by their text, not by item ids.
           template: what of a title is shown.
           shard_size: prompts per batch.
         """
-        self._folder = folder
-        self._context = context.encode()
-        self._shard_size = shard_size
-        self._known: dict[bytes, Answers] = {}  # of one prompt each, without the leading axis
+        self._folder, self._plans = Path(folder) / context, Path(plans) / context
+        self._context, self._shard_size = context, shard_size
+        self.taken = 0
+        self._known: Places = {}  # what this run was told
+        self._stored: Places = {}  # what the store held when it was last looked at
+        self._shards: dict[str, Shard | None] = {}
         texts = [b"", *(sanitise(title, template.max_title).encode() for title in titles[1:])]
         digests = [hashlib.sha256(text).digest()[:16] for text in texts]
         self._titles = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
@@ -84,64 +85,79 @@ class LabelStore:
             not called where there are none.
 
         Returns:
-          The answers to the P prompts, and the batches that this request added, stored ones included.
+          The answers to the P prompts, and the batches of this run that the request added, those included
+          that an earlier process of it computed; what was taken from the store is in none of them.
         """
         addresses = self.prompt_keys(histories, candidates)
         fresh: dict[bytes, int] = {}  # of equal prompts, the first
         for p, address in enumerate(addresses):
             if address not in self._known:
                 fresh.setdefault(address, p)
-        rows = np.fromiter(fresh.values(), np.int64, len(fresh))
-        parts = [rows[i : i + self._shard_size] for i in range(0, len(rows), self._shard_size)]
-        paths = [self._path([addresses[p] for p in part]) for part in parts]
-        shapes = [(len(part), candidates.shape[1]) for part in parts]
-        batches = [self._read(path, shape) for path, shape in zip(paths, shapes, strict=True)]
-        missing = [i for i, batch in enumerate(batches) if batch is None]
+        batches = self._fill(fresh, histories, candidates, compute) if fresh else []
+        return _gather(self._known, addresses, candidates.shape[1]), batches
+
+    def find(self, histories: np.ndarray, candidates: np.ndarray) -> list[tuple[Answers, int] | None]:
+        """Looks P prompts up and changes nothing: for each, a block of answers and the row in it, or None."""
+        self._look()
+        for _, plan in shards.scan(self._plans, self._context):
+            if plan is not None:
+                _index(self._stored, plan)
+        return [self._stored.get(address) for address in self.prompt_keys(histories, candidates)]
+
+    def _fill(
+        self, fresh: dict[bytes, int], histories: np.ndarray, candidates: np.ndarray, compute: Compute
+    ) -> list[Batch]:
+        """Makes the answers to all fresh prompts (address -> row of the request) known."""
+        self._look()
+        plan = self._plan(list(fresh), candidates.shape[1])
+        _index(self._known, plan)
+        self.taken += len(plan.addresses)
+        rest = [address for address in fresh if address not in self._known]
+        parts = [rest[i : i + self._shard_size] for i in range(0, len(rest), self._shard_size)]
+        names = [f"{plan.series}-{i:05d}.npz" for i in range(len(parts))]
+        held = {name: self._shards[name] for name in names if self._shards.get(name)}
+        missing = [(name, part) for name, part in zip(names, parts, strict=True) if name not in held]
         if missing:
-            computed = compute([(histories[parts[i]], candidates[parts[i]]) for i in missing])
-            for i, batch in zip(missing, computed, strict=True):
-                self._write(paths[i], batch)
-                batches[i] = batch
-        for part, batch in zip(parts, batches, strict=True):
-            rows = (Answers(*row) for row in zip(*batch.answers, strict=True))
-            self._known.update(zip((addresses[p] for p in part), rows, strict=True))
-        if not addresses:
-            return Answers.empty(candidates.shape[1]), batches
-        known = [self._known[address] for address in addresses]
-        return Answers(*(np.stack(column) for column in zip(*known, strict=True))), batches
+            rows = [np.array([fresh[address] for address in part]) for _, part in missing]
+            computed = compute([(histories[row], candidates[row]) for row in rows])
+            for (name, part), batch in zip(missing, computed, strict=True):
+                held[name] = self._shards[name] = Shard(part, batch)
+                shards.write(self._folder / name, self._context, held[name])
+        for name in names:
+            _index(self._known, held[name])
+        return [held[name].batch for name in names]
 
-    def _path(self, addresses: list[bytes]) -> Path:
-        name = hashlib.sha256(self._context + b"".join(addresses)).hexdigest()
-        return self._folder / name[:2] / f"{name}.npz"
+    def _plan(self, fresh: list[bytes], num_candidates: int) -> Shard:
+        """The plan of a request, found or made: answers taken from the store, and the series of the rest."""
+        content = f"{self._context}|{self._shard_size}|".encode() + b"".join(fresh)
+        path = self._plans / f"{hashlib.sha256(content).hexdigest()}.npz"
+        plan = shards.load(path, self._context)
+        if plan is None:
+            for folder in (self._folder, self._plans):
+                shards.clean(folder)
+            taken = [address for address in fresh if address in self._stored]
+            answers = _gather(self._stored, taken, num_candidates)
+            plan = Shard(taken, Batch(answers, tokens=0, seconds=0.0), series=uuid.uuid4().hex)
+            shards.write(path, self._context, plan)
+        return plan
 
-    def _write(self, path: Path, batch: Batch) -> None:
-        arrays = {
-            **batch.answers._asdict(),
-            "tokens": np.asarray(batch.tokens),
-            "seconds": np.asarray(batch.seconds),
-        }
-        store.write_arrays(path, arrays | {"sha256": np.asarray(_checksum(path, arrays))})
-
-    def _read(self, path: Path, shape: tuple[int, int]) -> Batch | None:
-        if not path.exists():
-            return None
-        try:
-            arrays = store.read_arrays(path)
-            if str(arrays.pop("sha256")) == _checksum(path, arrays):
-                answers = Answers(*(arrays[name] for name in Answers._fields))
-                batch = Batch(answers, int(arrays["tokens"]), float(arrays["seconds"]))
-                if answers.scores.shape == shape:
-                    return batch
-            reason = "its sha256 differs"
-        except (InputError, KeyError) as error:
-            reason = f"{error}"
-        warnings.warn(f"{path}: altered or truncated ({reason}); these labels are made again", stacklevel=4)
-        return None
+    def _look(self) -> None:
+        """Reads the shards that are not known yet."""
+        for name, shard in shards.scan(self._folder, self._context, self._shards):
+            self._shards[name] = shard
+            if shard is not None:
+                _index(self._stored, shard)
 
 
-def _checksum(path: Path, arrays: dict[str, np.ndarray]) -> str:
-    """sha256 of a shard's content and of its address, so that no shard can stand in for another."""
-    content = hashlib.sha256(path.name.encode())
-    for name in sorted(arrays):
-        content.update(name.encode() + str(arrays[name].dtype).encode() + arrays[name].tobytes())
-    return content.hexdigest()
+def _index(places: Places, shard: Shard) -> None:
+    """Notes where the answers of a shard are; of several answers to a prompt, the first counts."""
+    for row, address in enumerate(shard.addresses):
+        places.setdefault(address, (shard.batch.answers, row))
+
+
+def _gather(places: Mapping[bytes, tuple[Answers, int]], addresses: list[bytes], count: int) -> Answers:
+    """The answers [P] to P addresses of ``count`` candidates each."""
+    if not addresses:
+        return Answers.empty(count)
+    found = [places[address] for address in addresses]
+    return Answers(*(np.stack([block[i][row] for block, row in found]) for i in range(len(Answers._fields))))
