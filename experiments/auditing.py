@@ -12,6 +12,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from experiments.run import KEY, Run, settings
+from experiments.run_results import AUDIT_TABLE
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.evaluation import audit as auditor
@@ -23,7 +24,6 @@ from ialp_jax.types import Dataset, Labels
 
 AT_ONCE = 256  # prompts of one request: what progress is shown of, and what is lost when the process dies
 LETTERLESS = ("likelihood",)  # modes in which a candidate's score does not depend on the others
-TABLE = "labels.csv"
 
 
 class Labeller(Protocol):
@@ -142,5 +142,5 @@ def _save(
     store.write_arrays(folder / "arrays.npz", arrays)
     table = pd.DataFrame(rows, columns=auditor.Row._fields)
     table.insert(0, "world", world)
-    store.write_text(folder / TABLE, table.to_csv(index=False, float_format="%.6g"))
+    store.write_text(folder / AUDIT_TABLE, table.to_csv(index=False, float_format="%.6g"))
     store.seal(folder, manifest)
