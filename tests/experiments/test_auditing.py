@@ -19,7 +19,7 @@ from ialp_jax.types import Labels
 
 
 class Fake:
-    """Scores by a function of histories [P, L] and candidates [P, K]; labels the best unless it is refused."""
+    """Scores by a function of histories [P, L] and candidates [P, K]; labels the best unless refused."""
 
     def __init__(self, score, refused=()):
         self.score, self.refused, self.requests = score, refused, []
