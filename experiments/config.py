@@ -8,6 +8,7 @@ import dataclasses
 from ialp_jax.agents.config import AgentsConfig
 from ialp_jax.data.config import DataConfig
 from ialp_jax.errors import InputError
+from ialp_jax.evaluation.audit_config import AuditConfig
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.simulator.config import SimulatorConfig
@@ -41,6 +42,7 @@ class Config:
       network: the state encoder.
       llm: who labels.
       labelling: how many labels, of what.
+      audit: whether labels prefer what users really took.
       pretrain: offline training.
       agents: each method's own settings.
       adapt: online training.
@@ -55,6 +57,7 @@ class Config:
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     llm: LLMConfig = dataclasses.field(default_factory=LLMConfig)
     labelling: LabellingConfig = dataclasses.field(default_factory=LabellingConfig)
+    audit: AuditConfig = dataclasses.field(default_factory=AuditConfig)
     pretrain: PretrainConfig = dataclasses.field(default_factory=PretrainConfig)
     agents: AgentsConfig = dataclasses.field(default_factory=AgentsConfig)
     adapt: AdaptConfig = dataclasses.field(default_factory=AdaptConfig)

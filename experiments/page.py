@@ -12,7 +12,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from experiments import plots
+from experiments import audit_page, plots
 from experiments.findings import findings
 from experiments.page_world import world_section
 from experiments.run_results import Results
@@ -162,8 +162,16 @@ def _seconds(results: Results) -> list[tuple[str, str]]:
     """Wall-clock seconds by stage and agent, where a manifest tells them."""
     stages = {"labels": results.labels, "pre-training": results.pretrain}
     manifests = {stage: held[1] for stage, held in stages.items() if held}
+    manifests |= {"audit": results.audit.manifest} if results.audit else {}
     manifests |= {style(agent).name: result.manifest for agent, result in results.agents.items()}
     return [(name, f"{m['seconds']:,.1f} s") for name, m in manifests.items() if m.get("seconds") is not None]
+
+
+def _audit(results: Results) -> dict[str, Any] | None:
+    if results.audit is None:
+        return None
+    section = audit_page.section(results.audit, results.titles)
+    return section | {"figures": [_figure(*figure) for figure in section["figures"]]}
 
 
 def render(results: Results, summary: pd.DataFrame) -> str:
@@ -195,6 +203,7 @@ def render(results: Results, summary: pd.DataFrame) -> str:
         groups=_table_groups(summary),
         curves=_curve_figures(results),
         labels=_labels(results),
+        audit=_audit(results),
         pretraining=_pretraining(results),
         about=about | {"figures": [_figure(*drawn) for drawn in about["figures"]]},
         seconds=_seconds(results),

@@ -37,7 +37,7 @@ _SETTINGS = {
     "xtick.color": "#555555",
     "ytick.color": "#555555",
 }
-_WIDTH, _NARROW, _HEIGHT = 5.0, 4.2, 3.5  # inches
+_WIDTH, NARROW, _HEIGHT = 5.0, 4.2, 3.5  # inches
 _LABEL_SIZE = 8.5
 
 
@@ -74,7 +74,7 @@ def spread(wanted: np.ndarray, gap: float, low: float, high: float) -> np.ndarra
 
 
 @contextmanager
-def _panel(title: str, width: float = _WIDTH) -> Iterator[tuple[Axes, list[str]]]:
+def panel(title: str, width: float = _WIDTH) -> Iterator[tuple[Axes, list[str]]]:
     """Axes to draw on, and a list that receives the SVG text afterwards."""
     out: list[str] = []
     with matplotlib.rc_context(_SETTINGS):
@@ -143,7 +143,7 @@ def learning_curves(curves: Mapping[str, Curve], title: str, ylabel: str, limit:
     """
     last = limit or max(int(curve.env_steps[-1]) for curve in curves.values())
     ends, shown = {}, []
-    with _panel(title) as (axes, out):
+    with panel(title) as (axes, out):
         for agent in ordered(curves):
             steps, estimate = curves[agent]
             colour = style(agent).colour
@@ -171,7 +171,7 @@ def learning_curves(curves: Mapping[str, Curve], title: str, ylabel: str, limit:
 
 def pretraining(updates: np.ndarray, estimate: Estimate) -> str:
     """Return on tuning users during pre-training; SVG text. Both run over E evaluations."""
-    with _panel("Return on tuning users during pre-training") as (axes, out):
+    with panel("Return on tuning users during pre-training") as (axes, out):
         _band(axes, updates, estimate, AGENTS["a_ialp_ap"].colour, linewidth=1.7, marker="o", markersize=3)
         axes.set_xlabel("updates")
         axes.set_ylabel("return")
@@ -181,7 +181,7 @@ def pretraining(updates: np.ndarray, estimate: Estimate) -> str:
 
 def none_share(rounds: np.ndarray, share: np.ndarray) -> str:
     """Share of prompts answered ``none`` in each label round; SVG text."""
-    with _panel("Share of “none” by label round") as (axes, out):
+    with panel("Share of “none” by label round") as (axes, out):
         axes.bar(rounds, share, color="#0072b2", width=0.7)
         axes.set_xlabel("round")
         axes.set_ylabel("share of prompts")
@@ -195,7 +195,7 @@ def reliability(predicted: np.ndarray, observed: np.ndarray, count: np.ndarray) 
     """Observed like rate over predicted probability, one dot per bin [C] that holds anything; SVG text."""
     filled = count > 0
     predicted, observed = predicted[filled], observed[filled]
-    with _panel("Calibration on held-out interactions", _NARROW) as (axes, out):
+    with panel("Calibration on held-out interactions", NARROW) as (axes, out):
         top = 1.05 * max(predicted.max(initial=0.0), observed.max(initial=0.0), 1e-3)
         axes.plot([0, top], [0, top], color="#8a8a8a", linestyle="--", linewidth=1)
         axes.annotate("perfect", (top, top), ha="right", va="bottom", color="#6b6b6b", fontsize=_LABEL_SIZE)
@@ -218,7 +218,7 @@ def popularity(real: np.ndarray, simulated: np.ndarray) -> str:
     for name, likes in (("real", real), ("simulated", simulated)):
         ranked = np.sort(likes)[::-1] / max(likes.sum(), 1e-12)
         lines[name] = (np.arange(1, len(ranked) + 1)[ranked > 0], ranked[ranked > 0])
-    with _panel("Long tail of popularity", _NARROW) as (axes, out):
+    with panel("Long tail of popularity", NARROW) as (axes, out):
         _real_and_simulated(axes, lines)
         axes.set_xscale("log")
         axes.set_yscale("log")
@@ -236,7 +236,7 @@ def user_likes(real: np.ndarray, simulated: np.ndarray) -> str:
         name: (np.sort(likes), np.arange(1, len(likes) + 1) / max(len(likes), 1))
         for name, likes in (("real", real), ("simulated", simulated))
     }
-    with _panel("Likes per user", _NARROW) as (axes, out):
+    with panel("Likes per user", NARROW) as (axes, out):
         _real_and_simulated(axes, lines)
         axes.set_xlim(0, max(np.quantile(both, 0.995) for both in (real, simulated)) * 1.05 or 1)
         axes.set_xlabel("likes")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.page import COLUMNS, render, written
-from experiments.run_results import Results, read_run
+from experiments.run_results import AUDIT_TABLE, Results, read_run
 from experiments.styles import style
 from ialp_jax import store
 from ialp_jax.evaluation import statistics
@@ -66,12 +66,13 @@ def console_table(summary: pd.DataFrame) -> str:
     return "\n\n".join(blocks)
 
 
-def write_report(run: Path, agents: Sequence[str] | None = None) -> pd.DataFrame:
-    """Write ``report/``: summary.csv, curves.csv, worlds.csv and, last, index.html; each atomically.
+def write_report(run: Path, agents: Sequence[str] | None = None, audited: bool = True) -> pd.DataFrame:
+    """Write ``report/``: CSV tables (labels.csv where audited) and, last, index.html; each atomically.
 
     Args:
       run: a run folder with finished adapt and simulate stages; labels and pretrain may be absent.
       agents: ids; all that the folder holds, where none are named.
+      audited: whether an audit that the folder holds belongs to this run.
 
     Returns:
       The rows of summary.csv.
@@ -79,11 +80,14 @@ def write_report(run: Path, agents: Sequence[str] | None = None) -> pd.DataFrame
     Raises:
       InputError: a stage is missing (it is named), or a file is broken.
     """
-    results = read_run(run, agents)
+    results = read_run(run, agents, audited)
     summary = summary_table(results)
     page = render(results, summary)
     report = run / "report"
     for name, table in (("summary", summary), ("curves", curves_table(results)), ("worlds", results.worlds)):
         store.write_text(report / f"{name}.csv", table.to_csv(index=False))
+    (report / AUDIT_TABLE).unlink(missing_ok=True)
+    if results.audit is not None:
+        store.write_text(report / AUDIT_TABLE, (run / "audit" / AUDIT_TABLE).read_text(encoding="utf-8"))
     store.write_text(report / "index.html", page)
     return summary

@@ -26,6 +26,7 @@ VALIDATION = (
     "likes_real",
     "likes_simulated",
 )
+AUDIT_TABLE = "labels.csv"  # in the audit's folder and in the report's
 LABEL_ARRAYS = ("histories", "candidates", "choice", "scores")
 
 
@@ -52,8 +53,17 @@ class AgentCurves:
 
 
 @dataclasses.dataclass(frozen=True)
+class AuditResults:
+    """What the audit stage wrote: its table ``labels.csv``, its arrays and its manifest."""
+
+    table: pd.DataFrame
+    arrays: dict[str, np.ndarray]
+    manifest: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
 class Results:
-    """What a report is made from; ``labels`` and ``pretrain`` are None where their stage was skipped."""
+    """What a report is made from; ``labels``, ``pretrain`` and ``audit`` are None without their stage."""
 
     config: dict[str, Any]
     world: str
@@ -63,6 +73,7 @@ class Results:
     labels: tuple[dict[str, np.ndarray], dict[str, Any]] | None
     pretrain: tuple[dict[str, np.ndarray], dict[str, Any]] | None
     titles: tuple[str, ...]
+    audit: AuditResults | None = None
 
 
 def _require(arrays: Mapping[str, np.ndarray], names: Iterable[str], folder: Path, stage: str) -> None:
@@ -100,8 +111,18 @@ def _read_worlds(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: not a table of world,metric,value ({error})") from None
 
 
-def read_run(run: Path, agents: Sequence[str] | None = None) -> Results:
+def _read_audit(folder: Path) -> AuditResults:
+    arrays, manifest = store.load(folder)
+    try:
+        return AuditResults(pd.read_csv(folder / AUDIT_TABLE), arrays, manifest)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / AUDIT_TABLE}: not a table ({error}); run --stage=audit again") from None
+
+
+def read_run(run: Path, agents: Sequence[str] | None = None, audited: bool = True) -> Results:
     """Read the results of a run folder, of the named agents or of all that it holds.
+
+    The audit is read where it is there, unless ``audited`` is off.
 
     Raises:
       InputError: a stage is missing (it is named), or a file is broken.
@@ -129,5 +150,6 @@ def read_run(run: Path, agents: Sequence[str] | None = None) -> Results:
         worlds=_read_worlds(run / "simulator" / "worlds.csv"),
         validation=validation,
         titles=load_dataset(run / "data").catalogue.titles if store.read_manifest(run / "data") else (),
+        audit=_read_audit(run / "audit") if audited and store.read_manifest(run / "audit") else None,
         **optional,
     )

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from experiments.auditing import audit, audit_key
 from experiments.report import console_table, write_report
 from experiments.roster import PRETRAINED, actor_critic, make_agent, recommender, reference_agents
 from experiments.run import KEY, Run, settings
@@ -366,7 +367,8 @@ def report(run: Run) -> None:
                 "run --stage=adapt first"
             )
     store.verify(run.folder / "simulator")
-    summary = write_report(run.folder, names)
+    audited = run.config.audit.enabled and run.is_done("audit", audit_key(run))
+    summary = write_report(run.folder, names, audited)
     say("\n" + console_table(summary))
     say(f"\nreport: {run.folder / 'report' / 'index.html'}")
 
@@ -375,6 +377,7 @@ STAGES: dict[str, Stage] = {
     "data": data,
     "simulate": simulate,
     "label": label,
+    "audit": audit,
     "pretrain": pretrain,
     "adapt": adaptation,
     "report": report,

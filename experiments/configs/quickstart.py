@@ -15,4 +15,5 @@ def get_config() -> Config:
     config.simulator = simulator_of("demo")
     config.network.width = 32
     config.network.blocks = 1
+    config.audit.users = 300
     return config

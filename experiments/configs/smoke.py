@@ -23,6 +23,8 @@ def get_config() -> Config:
     config.labelling.sessions = 20
     config.labelling.steps = 3
     config.labelling.candidates = 5
+    config.audit.users = 20
+    config.audit.negatives = 20
     config.pretrain.updates_per_round = 20
     config.pretrain.warm_updates = 20
     config.pretrain.sasrec_updates = 20

@@ -1,5 +1,7 @@
 """Means over seeds, with intervals: stratified bootstrap by rliable (Agarwal et al. 2021, arXiv 2108.13264).
 
+`over_users` and `mean_over_users`, at the end, are over the users of an audit instead.
+
 What an interval covers: the spread over random seeds, that is over initial weights, exploration, the order
 of the users and the users' responses, in one fixed world with one fixed set of labels. It says nothing of
 other worlds, other labels or other users. Intervals are pointwise: a whole curve leaves its band more often
@@ -104,3 +106,51 @@ def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> Estimate:
             bootstrap = library.StratifiedIndependentBootstrap(x, y)
             low, high = bootstrap.conf_int(statistic, reps=RESAMPLES, size=LEVEL, method="percentile")
     return Estimate(point.reshape(()), low.reshape(()), high.reshape(()))
+
+
+def over_users(table: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> Estimate:
+    """A function of sums over users, with its percentile bootstrap interval over users.
+
+    Users are drawn whole: all columns of a resample are of the same users, so differences are paired. The
+    sums of a resample are a product of how often each user was drawn with the table, which makes this
+    some fifty times faster than ``scipy.stats.bootstrap``, with the same result.
+
+    Args:
+      table: float [U, C], finite.
+      statistic: from sums [..., C] to [..., D].
+
+    Returns:
+      Estimate of shape [D]; the bounds are NaN where U = 1 or the statistic is NaN.
+    """
+    table, count = np.asarray(table, np.float64), len(table)
+    point = statistic(table.sum(axis=0))
+    generator = np.random.default_rng(SEED)
+    block = max(1, min(RESAMPLES, 4_000_000 // count))
+    sums = [
+        generator.multinomial(count, np.full(count, 1 / count), min(block, RESAMPLES - first)) @ table
+        for first in range(0, RESAMPLES, block)
+    ]
+    resampled = statistic(np.concatenate(sums))
+    known = np.isfinite(resampled).any(axis=0) & np.isfinite(point) & (count > 1)
+    ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    low, high = np.where(known, np.nanquantile(np.where(known, resampled, 0.0), ends, axis=0), np.nan)
+    return Estimate(point, low, high)
+
+
+def mean_over_users(values: np.ndarray) -> Estimate:
+    """Means of columns over the users for whom they are known, by `over_users`.
+
+    Args:
+      values: float [U, C]; NaN where a user has no such value.
+
+    Returns:
+      Estimate of shape [C]; NaN for a column without any value.
+    """
+    known = np.isfinite(values)
+    width = values.shape[1]
+
+    def ratio(sums: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return sums[..., :width] / sums[..., width:]
+
+    return over_users(np.concatenate([np.where(known, values, 0.0), known], axis=1), ratio)

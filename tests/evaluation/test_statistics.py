@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from ialp_jax.evaluation import statistics
 
@@ -71,3 +72,34 @@ def test_probability_of_improvement():
     # averaged over two worlds, one won and one tied
     x = np.array([[9.0, 1.0], [8.0, 1.0]])
     assert statistics.probability_of_improvement(x, np.ones((2, 2))).point == pytest.approx(0.75)
+
+
+def test_means_over_users_have_the_interval_of_scipys_bootstrap():
+    values = np.random.default_rng(0).exponential(size=(200, 2))
+    found = statistics.mean_over_users(values)
+    np.testing.assert_allclose(found.point, values.mean(0))
+    theirs = scipy.stats.bootstrap(
+        (values,), np.mean, axis=0, n_resamples=4000, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    np.testing.assert_allclose(found.low, theirs.low, atol=0.02)
+    np.testing.assert_allclose(found.high, theirs.high, atol=0.02)
+
+
+def test_columns_over_users_are_resampled_together_and_unknown_values_left_out():
+    generator = np.random.default_rng(0)
+    user = generator.normal(size=300)
+    values = np.stack(
+        [user, user + 1.0, np.where(np.arange(300) < 100, 2.0, np.nan), np.full(300, np.nan)], 1
+    )
+
+    def gap(sums):
+        return sums[..., 1:2] - sums[..., :1]
+
+    paired = statistics.over_users(values[:, :2], gap)
+    np.testing.assert_allclose([paired.low, paired.high], 300.0)  # the users' own spread cancels
+    found = statistics.mean_over_users(values)
+    assert (found.point[2], found.low[2], found.high[2]) == (2.0, 2.0, 2.0)
+    assert np.isnan([part[3] for part in found]).all()
+    alone = statistics.mean_over_users(values[:1])
+    assert alone.point[0] == user[0]
+    assert np.isnan(alone.low).all()

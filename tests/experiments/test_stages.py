@@ -151,7 +151,7 @@ def test_a_second_run_writes_nothing_but_the_report(finished, capsys):
     after = written(finished)
     changed = {name for name in before if before[name] != after.get(name)}
     assert all(name.startswith("report/") or name == "config.json" for name in changed)
-    assert capsys.readouterr().out.count("done before, kept") == 4 + len(AGENT_IDS)
+    assert capsys.readouterr().out.count("done before, kept") == 5 + len(AGENT_IDS)
 
 
 def test_one_agents_setting_redoes_that_agent_alone(copy):

@@ -1,0 +1,174 @@
+"""The page's section on the audit: what its template ``audit.html.j2`` is filled with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments import audit_plots
+from experiments.run_results import AuditResults
+from ialp_jax.evaluation.audit import CHANCE, LLM, POPULARITY, SHUFFLED, TRUTH, Questions
+
+NAMES = {
+    LLM: "LLM",
+    SHUFFLED: "LLM, shuffled",
+    POPULARITY: "popularity",
+    TRUTH: "truth",
+    CHANCE: "chance",
+}
+_SHARE, _DIFFERENCE = "{:.1%}".format, "{:+.3f}".format
+COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "auc": ("AUC", "{:.3f}".format),
+    "auc_minus_popularity": ("AUC - popularity", _DIFFERENCE),
+    "auc_minus_shuffled": ("AUC - shuffled", _DIFFERENCE),
+    "accuracy": ("accuracy", _SHARE),
+    "ndcg": ("NDCG@10", "{:.3f}".format),
+    "none_share": ("none", _SHARE),
+    "invalid_share": ("invalid", _SHARE),
+    "order_bias": ("order bias", _DIFFERENCE),
+    "popularity_bias": ("popularity bias", "{:+.2f}".format),
+    "calibration_error": ("calibration error", "{:.3f}".format),
+    "truth_agreement": ("agreement with the truth", "{:.3f}".format),
+}
+SEGMENTS = {
+    "mainstream": "mainstream taste",
+    "niche": "niche taste",
+    "long": "much is known",
+    "short": "little is known",
+}
+_SAMPLES, _SHOWN = 6, 5  # questions, and the best candidates of each
+
+
+def _cell(rows: pd.DataFrame, source: str, metric: str, write: Callable[[float], str]) -> dict[str, str]:
+    if (source, metric) not in rows.index:
+        return {"value": "", "interval": ""}
+    row = rows.loc[source, metric]
+    known = np.isfinite(row.ci_low) and source != CHANCE
+    return {
+        "value": write(row.value) if np.isfinite(row.value) else "-",
+        "interval": f"[{write(row.ci_low)}, {write(row.ci_high)}]" if known else "",
+    }
+
+
+def _sources(rows: pd.DataFrame) -> dict[str, Any]:
+    present = [metric for metric in COLUMNS if metric in rows.index.get_level_values("metric")]
+    return {
+        "headings": ["source", *(COLUMNS[metric][0] for metric in present)],
+        "rows": [
+            {"name": NAMES[source], "cells": [_cell(rows, source, m, COLUMNS[m][1]) for m in present]}
+            for source in NAMES
+            if source in rows.index.get_level_values("source")
+        ],
+    }
+
+
+def _segments(rows: pd.DataFrame) -> dict[str, Any]:
+    shown = [
+        (LLM, "users", "users", "{:,.0f}".format),
+        *(
+            (source, "auc", f"AUC, {NAMES[source]}", COLUMNS["auc"][1])
+            for source in (LLM, SHUFFLED, POPULARITY)
+        ),
+        *(
+            (LLM, metric, f"LLM: {COLUMNS[metric][0]}", COLUMNS[metric][1])
+            for metric in COLUMNS
+            if "minus" in metric
+        ),
+    ]
+    return {
+        "headings": ["users", *(heading for _, _, heading, _ in shown)],
+        "rows": [
+            {
+                "name": name,
+                "cells": [_cell(rows, source, f"{m}/{segment}", write) for source, m, _, write in shown],
+            }
+            for segment, name in SEGMENTS.items()
+            if (LLM, f"users/{segment}") in rows.index
+        ],
+    }
+
+
+def _verdict(rows: pd.DataFrame) -> str:
+    """One sentence for each of the two comparisons."""
+    said = [
+        f"The LLM ranks the item that the user took above {rows.loc[(LLM, 'auc')].value:.1%} of the others"
+    ]
+    for other in (POPULARITY, SHUFFLED):
+        row = rows.loc[LLM, f"auc_minus_{other}"]
+        word = "not distinguishable from"
+        if row.ci_low > 0 or row.ci_high < 0:
+            word = "better than" if row.ci_low > 0 else "worse than"
+        name = "popularity" if other == POPULARITY else "itself after another user's history"
+        interval = f" [{row.ci_low:+.3f}, {row.ci_high:+.3f}]" if np.isfinite(row.ci_low) else ""
+        said.append(f"{word} {name} ({row.value:+.3f}{interval})")
+    return f"{said[0]}: {said[1]}, {said[2]}."
+
+
+def _task(questions: Questions) -> str:
+    if (questions.relevant.sum(1) > 1).any():
+        return "Candidates are items drawn at random that the user then rated; the taken ones were liked."
+    return (
+        f"One item that the user took, among {questions.sizes.max() - 1} at random that the user never met."
+    )
+
+
+def _samples(results: AuditResults, questions: Questions, titles: tuple[str, ...]) -> list[dict[str, Any]]:
+    """A few questions, evenly spaced over the users, with the LLM's best candidates and the taken ones."""
+    samples = []
+    for q in np.unique(np.linspace(0, len(questions.user) - 1, _SAMPLES).astype(int)):
+        size, choice = questions.sizes[q], int(results.arrays["llm/choice"][q])
+        scores = results.arrays["llm/scores"][q, :size]
+        order = np.argsort(-scores, kind="stable")
+        candidates = [
+            {
+                "rank": rank,
+                "title": titles[questions.candidates[q, k]],
+                "score": f"{scores[k]:.2f}",
+                "taken": bool(questions.relevant[q, k]),
+                "chosen": choice == k + 1,
+            }
+            for rank, k in enumerate(order, start=1)
+            if rank <= _SHOWN or questions.relevant[q, k]
+        ]
+        answer = {-1: "invalid", 0: "none"}.get(choice, "the shaded one")
+        history = [titles[item] for item in questions.histories[q] if item]
+        samples.append({"history": history, "candidates": candidates, "answer": answer, "size": int(size)})
+    return samples
+
+
+def section(results: AuditResults, titles: tuple[str, ...]) -> dict[str, Any]:
+    """All that the template needs but the wrapping of figures, which are SVG text with a description.
+
+    Args:
+      results: of the audit stage.
+      titles: N + 1 titles; the page escapes them.
+    """
+    rows = results.table.set_index(["source", "metric"])
+    questions = Questions(*(results.arrays[name] for name in Questions._fields))
+    aucs = {name: rows.loc[name, "auc"] for name in NAMES if name != CHANCE and (name, "auc") in rows.index}
+    curves = {
+        name: (results.arrays[f"{name}/confidence"], results.arrays[f"{name}/hit"])
+        for name in (LLM, SHUFFLED, POPULARITY)
+    }
+    return {
+        "verdict": _verdict(rows),
+        "users": f"{len(questions.user):,}",
+        "task": _task(questions),
+        "truth": TRUTH in aucs,
+        "sources": _sources(rows),
+        "segments": _segments(rows),
+        "figures": [
+            (
+                audit_plots.auc_by_source({n: (r.value, r.ci_low, r.ci_high) for n, r in aucs.items()}),
+                "AUC on held-out items by source, with 95 % intervals",
+            ),
+            (
+                audit_plots.calibration_curves(curves),
+                "How often the best candidate is the taken one, over the softmax of its score",
+            ),
+        ],
+        "samples": _samples(results, questions, titles),
+    }

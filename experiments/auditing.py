@@ -1,0 +1,146 @@
+"""The audit stage: questions about held-out interactions, put to the LLM and to its rivals, to ``audit/``."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from experiments.run import KEY, Run, settings
+from experiments.run_results import AUDIT_TABLE
+from ialp_jax import store
+from ialp_jax.data.files import load_dataset
+from ialp_jax.evaluation import audit as auditor
+from ialp_jax.evaluation.audit import LLM, POPULARITY, SHUFFLED, TRUTH, Source
+from ialp_jax.evaluation.audit_questions import PROMPT_CANDIDATES, Questions, draw
+from ialp_jax.llm.client import LabelWorker
+from ialp_jax.simulator.preference import like_logit
+from ialp_jax.types import Dataset, Labels
+
+AT_ONCE = 256  # prompts of one request: what progress is shown of, and what is lost when the process dies
+LETTERLESS = ("likelihood",)  # modes in which a candidate's score does not depend on the others
+
+
+class Labeller(Protocol):
+    """Anything that labels, as `LabelWorker` does."""
+
+    def label(self, histories: np.ndarray, candidates: np.ndarray) -> Labels:
+        """Labels P prompts: int32 [P, L], int32 [P, K]."""
+        ...
+
+
+def audit_key(run: Run) -> str:
+    """Digest of what the audit depends on: the data, the LLM and the questions; no simulator, no policy."""
+    tree = settings(run.config)
+    parts = [tree["audit"], tree["llm"], tree["seed"], tree["simulator"]["history_length"]]
+    return run.key(parts, "data")
+
+
+def ask(
+    labeller: Labeller,
+    histories: np.ndarray,
+    candidates: np.ndarray,
+    most: int,
+    advance: Callable[[int], object] = lambda questions: None,
+) -> Source:
+    """The labels of Q questions, each asked in prompts of at most ``most`` candidates.
+
+    Where a question takes several prompts, its label is that of the prompt with the highest score, which is
+    what a single prompt would have given as long as scores do not depend on the other candidates; and it is
+    invalid where any of them is.
+
+    Args:
+      labeller: answers.
+      histories: int32 [Q, L].
+      candidates: int32 [Q, K], 0 after the last one.
+      most: candidates of a prompt.
+      advance: told of every request how many questions (in fractions) were answered.
+
+    Returns:
+      Scores are NaN after the last candidate.
+    """
+    ends = [np.linspace(0, size, -(-size // most) + 1).astype(int) for size in (candidates > 0).sum(1)]
+    prompts = np.array([(q, *pair) for q, places in enumerate(ends) for pair in itertools.pairwise(places)])
+    scores = np.full(candidates.shape, np.nan, np.float32)
+    choice = np.zeros(len(candidates), np.int32)
+    best = np.full(len(candidates), -np.inf)
+    widths = prompts[:, 2] - prompts[:, 1]
+    for width in np.unique(widths):
+        rows = prompts[widths == width]
+        for part in np.split(rows, range(AT_ONCE, len(rows), AT_ONCE)):
+            columns = part[:, 1:2] + np.arange(width)
+            labels = labeller.label(histories[part[:, 0]], candidates[part[:, :1], columns])
+            scores[part[:, :1], columns] = labels.scores
+            for (q, begin, _), taken, row in zip(part, labels.choice, labels.scores, strict=True):
+                if taken < 0 or choice[q] < 0:
+                    choice[q] = -1
+                elif row.max() > best[q]:
+                    best[q], choice[q] = row.max(), taken + begin if taken else 0
+            advance(len(part) / len(prompts) * len(candidates))
+    return Source(choice, scores)
+
+
+def rivals(dataset: Dataset, questions: Questions) -> dict[str, Source]:
+    """The sources that need no LLM: popularity and, where it is known, the truth."""
+    found = {POPULARITY: auditor.popularity_source(dataset.popularity(), questions.candidates)}
+    if dataset.truth is not None:
+        logits = like_logit(dataset.truth, questions.user[:, None], questions.candidates)
+        found[TRUTH] = Source.of(np.asarray(logits), questions.candidates)
+    return found
+
+
+def audit(run: Run) -> None:
+    """Does the label prefer the item the user really took? To ``audit/``."""
+    config = run.config
+    if not config.audit.enabled:
+        return tqdm.write("audit: off (--config.audit.enabled)")
+    key = audit_key(run)
+    if run.is_done("audit", key):
+        return tqdm.write("audit: done before, kept")
+    dataset = load_dataset(run.folder / "data")
+    lettered = config.llm.mode not in LETTERLESS
+    questions = draw(dataset, config.audit, config.simulator.history_length, lettered, config.seed)
+    sources, histories = {}, {LLM: questions.histories, SHUFFLED: questions.exchanged}
+    with LabelWorker(config.llm, run.folder / "data", run.folder / "labels", config.seed) as worker:
+        form = "{l_bar}{bar}| {n:.0f}/{total} [{elapsed}<{remaining}]"
+        with tqdm(total=2 * len(questions.user), desc="audit", bar_format=form) as bar:
+            for name, shown in histories.items():
+                sources[name] = ask(worker, shown, questions.candidates, PROMPT_CANDIDATES, bar.update)
+        manifest = worker.manifest()
+    sources |= rivals(dataset, questions)
+    rows = auditor.compare(questions, sources, dataset.popularity())
+    _save(run, dataset.name, questions, sources, rows, {**manifest, KEY: key})
+    told = {(row.source, row.metric): row for row in rows}
+    gain = told[LLM, "auc_minus_popularity"]
+    tqdm.write(
+        f"audit: AUC over {len(questions.user):,} users {told[LLM, 'auc'].value:.3f}, after another user's "
+        f"history {told[SHUFFLED, 'auc'].value:.3f}, popularity {told[POPULARITY, 'auc'].value:.3f}; "
+        f"llm - popularity {gain.value:+.3f} [{gain.ci_low:+.3f}, {gain.ci_high:+.3f}]"
+    )
+
+
+def _save(
+    run: Run,
+    world: str,
+    questions: Questions,
+    sources: dict[str, Source],
+    rows: list[auditor.Row],
+    manifest: dict[str, object],
+) -> None:
+    """Writes questions, sources, calibration curves and the table."""
+    arrays = dict(questions._asdict())
+    for name, source in sources.items():
+        curve = auditor.calibration(questions, source).curve()
+        arrays |= {f"{name}/{part}": array for part, array in {**source._asdict(), **curve}.items()}
+    folder = run.folder / "audit"
+    shutil.rmtree(folder, ignore_errors=True)
+    store.write_arrays(folder / "arrays.npz", arrays)
+    table = pd.DataFrame(rows, columns=auditor.Row._fields)
+    table.insert(0, "world", world)
+    store.write_text(folder / AUDIT_TABLE, table.to_csv(index=False, float_format="%.6g"))
+    store.seal(folder, manifest)
