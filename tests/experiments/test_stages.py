@@ -193,6 +193,32 @@ def test_lost_labels_come_back_from_the_store_without_an_llm(copy, monkeypatch):
         np.testing.assert_array_equal(before[name], after[name])
 
 
+def test_labels_of_another_catalogue_are_refused_before_anything_is_lost(copy):
+    shutil.rmtree(copy / "data")
+    shutil.rmtree(copy / "simulator")
+
+    def change(config):
+        config.data.demo.items = 70
+        config.adapt.agents = "random"
+
+    again(copy, ("data", "simulate"), change, overwrite=True)
+    before = written(copy / "pretrain")
+    with pytest.raises(
+        InputError, match=r"labels made for another catalogue, .* 60 items .* 70 items"
+    ) as caught:
+        again(copy, ("pretrain",), change, overwrite=True)
+    assert "\n" not in str(caught.value)
+    assert written(copy / "pretrain") == before
+
+
+def test_where_labels_are_kept_is_no_part_of_them(copy, capsys):
+    def change(config):
+        config.llm.store = str(copy / "elsewhere")
+
+    again(copy, ("label", "pretrain"), change, overwrite=True)
+    assert capsys.readouterr().out.count("done before, kept") == 2
+
+
 def test_a_missing_stage_is_named(tmp_path):
     for stage, needed in (("simulate", "data"), ("label", "data"), ("pretrain", "data"), ("adapt", "data")):
         with pytest.raises(InputError, match=f"--stage={needed}"):

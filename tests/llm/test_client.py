@@ -135,6 +135,33 @@ def test_never_none(finished, again):
         np.testing.assert_array_equal(label.scores, before.scores)
 
 
+def test_a_shared_store_spares_another_run_all_it_holds(finished, model_folder, tmp_path):
+    config = settings(model=str(model_folder), store=str(tmp_path / "shared"))
+    (tmp_path / "one").mkdir()
+    save(tmp_path / "one")
+    first, manifest, _ = ask(tmp_path / "one", config, *REQUESTS)
+    assert (manifest["asked"], manifest["taken"]) == (40, 0)
+    assert not (tmp_path / "one" / "labels" / "shards").exists()
+    assert (tmp_path / "shared" / manifest["context"] / "context.json").exists()
+    shutil.copytree(tmp_path / "one" / "data", tmp_path / "two" / "data")
+    shutil.copytree(tmp_path / "one" / "labels" / "calibration", tmp_path / "two" / "labels" / "calibration")
+    second, manifest, started = ask(tmp_path / "two", config, *REQUESTS[::-1])
+    assert not started
+    assert (manifest["asked"], manifest["taken"], manifest["tokens"]) == (0, 40, 0)
+    assert_equal(second[::-1], first)
+    other, manifest, _ = ask(tmp_path / "two", dataclasses.replace(config, normalise="mean"), REQUESTS[0])
+    assert (manifest["asked"], manifest["taken"]) == (20, 0)
+    assert not np.array_equal(other[0].scores, first[0].scores)
+
+
+def test_a_store_that_cannot_be_a_folder_is_said_before_any_work(finished, again):
+    (again / "file").write_text("")
+    with pytest.raises(
+        InputError, match=r"^--config.llm.store=.*file: no folder can be there \(File exists\)"
+    ):
+        ask(again, settings(store=str(again / "file")))
+
+
 def test_a_given_model_is_used_as_it_is(model_folder, tmp_path):
     data = save(tmp_path)
     config = settings(model=str(model_folder), normalise="mean")

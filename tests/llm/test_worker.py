@@ -18,7 +18,9 @@ print(*sorted({{"jax", "torch", "transformers"}} & set(sys.modules)))
 """
 
 
-@pytest.mark.parametrize("module", ["worker", "client", "config", "label_store", "prompts", "model_files"])
+@pytest.mark.parametrize(
+    "module", ["worker", "client", "config", "label_store", "prompts", "model_files", "inspect"]
+)
 def test_light_modules_load_neither_jax_nor_torch(module):
     run = subprocess.run(
         [sys.executable, "-c", IMPORTS.format(module=module)], capture_output=True, text=True
