@@ -93,6 +93,7 @@ def test_calibration_by_hand():
     np.testing.assert_allclose(found.confidence, [0.6, 0.5, 0.8])  # what stands after the last is not read
     np.testing.assert_array_equal(found.hit, [0, 0, 0])
     np.testing.assert_allclose(found.error().point, (0.6 + 0.5 + 0.8) / 3)  # few users: one bin
+    assert Source.of(-scores, three_users().candidates).choice.tolist() == [1, 1, 2]
     right = audit.calibration(three_users(), Source.of(-scores, three_users().candidates))
     np.testing.assert_allclose(right.hit, [0, 0.5, 0.5])  # ties; two taken items, of which one is drawn
 
@@ -139,6 +140,17 @@ def table(questions, likes, **sources):
     return {row[:2]: row for row in rows}
 
 
+def test_segments_partition_the_whole(asked):
+    questions, likes = asked
+    llm = Source.of(np.random.default_rng(2).random(questions.candidates.shape), questions.candidates)
+    rows, values = table(questions, likes, llm=llm), audit.per_user(questions, llm, likes)
+    for name, inside in audit.segments(questions, likes).items():
+        assert rows["llm", f"auc/{name}"].value == pytest.approx(values["auc"][inside].mean())
+        assert rows["llm", f"auc/{name}"].ci_low < rows["llm", f"auc/{name}"].value
+    assert rows["llm", "users/niche"].value + rows["llm", "users/mainstream"].value == len(questions.user)
+    assert rows["llm", "users"].value == len(questions.user)
+
+
 def test_a_labeller_who_knows_the_truth(asked):
     questions, likes = asked
     rows = table(questions, likes, llm=Source.of(questions.relevant * 50.0, questions.candidates))
@@ -149,8 +161,6 @@ def test_a_labeller_who_knows_the_truth(asked):
     assert rows["llm", "popularity_bias"].value == 0
     assert rows["llm", "calibration_error"].value < 1e-9
     assert rows["llm", "none_share"].value == rows["llm", "invalid_share"].value == 0
-    assert rows["llm", "users"].value == len(questions.user)
-    assert rows["llm", "users/niche"].value + rows["llm", "users/mainstream"].value == len(questions.user)
 
 
 def test_a_labeller_who_guesses(asked):
