@@ -77,7 +77,11 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = _Parser(prog="python -m ialp_jax.llm.inspect", description=__doc__, allow_abbrev=False)
+    made = _Parser(
+        prog="python -m ialp_jax.llm.inspect",
+        description="Shows a run's labels, or what a label store holds.",
+        allow_abbrev=False,
+    )
     made.add_argument("path", type=Path, metavar="LABELS", help="labels of a run, a run, or a label store")
     made.add_argument("--round", type=int, metavar="R", help="only prompts of this round, from 0")
     made.add_argument("--number", type=int, default=10, help="how many prompts are shown (default: 10)")
