@@ -13,11 +13,11 @@ import torch
 import transformers
 
 from ialp_jax.errors import InputError
-from ialp_jax.llm import scoring
+from ialp_jax.llm import adapters, scoring
 from ialp_jax.llm.answers import Answers
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.prompts import Template
-from ialp_jax.llm.tokens import TitleTokens, tokenise
+from ialp_jax.llm.tokens import TitleTokens, build_rows, cut_histories, tokenise
 
 MAX_TOKENS = 4096  # of a prompt: within the sliding window of Mistral 7B v0.1, far beyond what L items need
 TOGETHER = 50  # titles per row where the history is empty
@@ -98,9 +98,11 @@ class Scorer:
     """A loaded model that scores titles of one catalogue."""
 
     def __init__(self, folder: Path, titles: Sequence[str], template: Template, config: LLMConfig) -> None:
-        """Loads model and tokenizer, tokenises the N + 1 titles. Raises InputError as the loaders do."""
+        """Loads model, adapter, tokenizer; tokenises the N + 1 titles. Raises what the loaders raise."""
         tokenizer = load_tokenizer(folder, config.pad_token)
         self.model = load_model(folder, config.device, config.dtype)
+        if config.adapter:
+            self.model = adapters.apply(self.model, Path(config.adapter), config.adapter_use)
         longest = getattr(self.model.config, "max_position_embeddings", None) or MAX_TOKENS
         self._limit = min(longest, MAX_TOKENS)
         self._padding = tokenizer.pad_token_id
@@ -150,6 +152,24 @@ class Scorer:
         if self._normalise == "mean":
             scores = (scores / self.tokens.lengths()[candidates]).astype(np.float32)
         return scores, spent
+
+    def alternatives(self, histories: np.ndarray, candidates: np.ndarray) -> torch.Tensor:
+        """What tuning compares: float32 [n, K] scores as of `score`, with their gradient, in one pass.
+
+        Args:
+          histories: int32 [n, L], left-padded with 0.
+          candidates: int32 [n, K].
+
+        Returns:
+          One column per candidate; a way of asking that has an answer for none puts it last, [n, K + 1].
+        """
+        histories = cut_histories(self.tokens, histories, candidates, self._limit)
+        rows = build_rows(self.tokens, histories, candidates, self._padding)
+        scores = scoring.row_scores(self.model, rows, candidates.shape[1])
+        if self._normalise == "mean":
+            lengths = self.tokens.lengths()[candidates]
+            scores = scores / torch.from_numpy(lengths).to(scores)
+        return scores
 
     def answer(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[Answers, int]:
         """Answers to n prompts, histories int32 [n, L] and candidates int32 [n, K], and the tokens spent."""

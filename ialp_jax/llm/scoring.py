@@ -29,9 +29,8 @@ def attention_mask(position: torch.Tensor, segment: torch.Tensor, dtype: torch.d
     return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
 
 
-@torch.inference_mode()
-def score_rows(model: Any, rows: Rows, num_candidates: int) -> np.ndarray:
-    """Summed log-probabilities float32 [B, K] of rows, in one forward pass."""
+def row_scores(model: Any, rows: Rows, num_candidates: int) -> torch.Tensor:
+    """Summed log-probabilities float32 [B, K] of rows, in one forward pass, differentiable."""
     device, dtype = model.device, model.dtype
     position = torch.from_numpy(rows.position).to(device)
     segment = torch.from_numpy(rows.segment).to(device)
@@ -50,7 +49,13 @@ def score_rows(model: Any, rows: Rows, num_candidates: int) -> np.ndarray:
     logits = model.get_output_embeddings()(hidden.flatten(0, 1)[flat]).float()
     gained = logits[which, target] - torch.logsumexp(logits, dim=-1)[which]
     scores = torch.zeros(len(rows.ids) * num_candidates, device=device)
-    return scores.index_add_(0, slot, gained).view(-1, num_candidates).cpu().numpy()
+    return scores.index_add(0, slot, gained).view(-1, num_candidates)
+
+
+@torch.inference_mode()
+def score_rows(model: Any, rows: Rows, num_candidates: int) -> np.ndarray:
+    """`row_scores` as an array, without what a gradient would need."""
+    return row_scores(model, rows, num_candidates).cpu().numpy()
 
 
 def score(
