@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.special
-import scipy.stats
 import torch
 from torch.nn import functional
 
@@ -36,6 +34,7 @@ from ialp_jax.types import Dataset
 NUM_HELD_OUT = 500  # held-out prompts, or a few more for as many of each user: standard error at most 2.2 %
 NUM_CHECKED = 2  # prompts on which the fast way of scoring is compared with the plain one
 LOG_POINTS = 100  # mean losses in the log
+RESAMPLES = 2000  # of the users, for the intervals
 MAX_GRADIENT_NORM = 1.0
 WITHOUT_NONE = ("likelihood",)  # modes in which none is no answer of the model's own
 
@@ -222,7 +221,7 @@ def measure(scorer: Scorer, prompts: TuningPrompts) -> Measured:
     scores = answers.scores.astype(np.float64)
     right = scores[np.arange(len(scores)), prompts.answer - 1]
     hit = (answers.choice == prompts.answer).astype(np.float64)
-    return Measured(hit, scipy.special.logsumexp(scores, axis=1) - right)
+    return Measured(hit, np.logaddexp.reduce(scores, axis=1) - right)
 
 
 def compare(prompts: TuningPrompts, before: Measured, after: Measured, seed: int) -> dict[str, Any]:
@@ -238,12 +237,10 @@ def compare(prompts: TuningPrompts, before: Measured, after: Measured, seed: int
         "loss_before": float(before.loss.mean()),
         "loss_after": float(after.loss.mean()),
     }
+    drawn = keys.generator(seed, "llm-tune-bootstrap").integers(len(users), size=(RESAMPLES, len(users)))
     hits = {"accuracy_before": before.hit, "accuracy_after": after.hit, "gain": after.hit - before.hit}
     for name, values in hits.items():
         means = np.bincount(owner, values) / np.bincount(owner)  # as many prompts of each user
-        told[name], told[f"{name}_interval"] = float(means.mean()), None
-        if len(users) > 1:
-            generator = keys.generator(seed, "llm-tune-bootstrap")
-            drawn = scipy.stats.bootstrap((means,), np.mean, method="percentile", rng=generator)
-            told[f"{name}_interval"] = [float(end) for end in drawn.confidence_interval]
+        told[name] = float(means.mean())
+        told[f"{name}_interval"] = np.quantile(means[drawn].mean(axis=1), [0.025, 0.975]).tolist()
     return told
