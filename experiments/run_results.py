@@ -53,7 +53,7 @@ class AgentCurves:
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """What a report is made from; ``labels`` and ``pretrain`` are None where their stage was skipped."""
+    """What a report is made from; what comes from a stage that was skipped is None."""
 
     config: dict[str, Any]
     world: str
@@ -63,6 +63,7 @@ class Results:
     labels: tuple[dict[str, np.ndarray], dict[str, Any]] | None
     pretrain: tuple[dict[str, np.ndarray], dict[str, Any]] | None
     titles: tuple[str, ...]
+    tune: dict[str, Any] | None = None
 
 
 def _require(arrays: Mapping[str, np.ndarray], names: Iterable[str], folder: Path, stage: str) -> None:
@@ -128,5 +129,8 @@ def read_run(run: Path, agents: Sequence[str] | None = None) -> Results:
         worlds=_read_worlds(run / "simulator" / "worlds.csv"),
         validation=validation,
         titles=load_dataset(run / "data").catalogue.titles if store.read_manifest(run / "data") else (),
+        tune=store.read_manifest(run / "tune")
+        if config.get("llm", {}).get("tune", {}).get("steps")
+        else None,
         **optional,
     )

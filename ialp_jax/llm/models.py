@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import transformers
 from ialp_jax.errors import InputError
 from ialp_jax.llm import adapters, scoring
 from ialp_jax.llm.answers import Answers
+from ialp_jax.llm.asking import LetterAsker
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.prompts import Template
 from ialp_jax.llm.tokens import TitleTokens, build_rows, cut_histories, tokenise
@@ -94,11 +96,35 @@ def load_model(folder: Path, device: str, dtype: str) -> Any:
     return model.eval()
 
 
-class Scorer:
-    """A loaded model that scores titles of one catalogue."""
+@contextlib.contextmanager
+def _memory(batch_size: int) -> Iterator[None]:
+    """Says in one line that memory ran out."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise InputError(f"--config.llm.batch_size={batch_size}: out of memory; use a smaller one") from None
 
-    def __init__(self, folder: Path, titles: Sequence[str], template: Template, config: LLMConfig) -> None:
-        """Loads model, adapter, tokenizer; tokenises the N + 1 titles. Raises what the loaders raise."""
+
+class Scorer:
+    """A loaded model that scores titles of one catalogue, and is asked about them as configured."""
+
+    def __init__(
+        self,
+        folder: Path,
+        titles: Sequence[str],
+        template: Template,
+        config: LLMConfig,
+        wrapper: Sequence[str] | None = None,
+    ) -> None:
+        """Loads model, adapter and tokenizer, tokenises the N + 1 titles. Raises what the loaders raise.
+
+        Args:
+          folder: of the model.
+          titles: ``titles[0]`` is padding.
+          template: words of the prompts.
+          config: how to load and how to ask.
+          wrapper: what the chat template gave before, where prompts must remain the same.
+        """
         tokenizer = load_tokenizer(folder, config.pad_token)
         self.model = load_model(folder, config.device, config.dtype)
         if config.adapter:
@@ -109,6 +135,11 @@ class Scorer:
         self._normalise, self._batch_size = config.normalise, config.batch_size
         self.tokens: TitleTokens = tokenise(tokenizer, titles, template, self._limit)
         self.plain = False
+        self.asker = None
+        if config.mode != "likelihood":
+            self.asker = LetterAsker(
+                self.model, tokenizer, folder, titles, template, config, self._limit, wrapper
+            )
 
     def check(self, histories: np.ndarray, candidates: np.ndarray) -> None:
         """Falls back to one sequence at a time, with a warning, where the model disregards our masks.
@@ -135,7 +166,7 @@ class Scorer:
           InputError: out of memory.
         """
         way = scoring.score_plainly if self.plain else scoring.score
-        try:
+        with _memory(self._batch_size):
             scores, spent = way(
                 self.model,
                 self.tokens,
@@ -145,34 +176,39 @@ class Scorer:
                 limit=self._limit,
                 batch_size=self._batch_size,
             )
-        except torch.OutOfMemoryError:
-            raise InputError(
-                f"--config.llm.batch_size={self._batch_size}: out of memory; use a smaller one"
-            ) from None
         if self._normalise == "mean":
             scores = (scores / self.tokens.lengths()[candidates]).astype(np.float32)
         return scores, spent
 
     def alternatives(self, histories: np.ndarray, candidates: np.ndarray) -> torch.Tensor:
-        """What tuning compares: float32 [n, K] scores as of `score`, with their gradient, in one pass.
+        """What tuning compares, with its gradient, in one pass: scores of titles, or of letters.
 
         Args:
           histories: int32 [n, L], left-padded with 0.
-          candidates: int32 [n, K].
+          candidates: int32 [n, K], listed in this order.
 
         Returns:
-          One column per candidate; a way of asking that has an answer for none puts it last, [n, K + 1].
+          float32 [n, K]; with letters, also where answers are free text, [n, K + 1], "none" last.
         """
+        if self.asker is not None:
+            return self.asker.alternatives(histories, candidates)
         histories = cut_histories(self.tokens, histories, candidates, self._limit)
         rows = build_rows(self.tokens, histories, candidates, self._padding)
-        scores = scoring.row_scores(self.model, rows, candidates.shape[1])
+        scores = scoring.title_scores(self.model, rows, candidates.shape[1])
         if self._normalise == "mean":
             lengths = self.tokens.lengths()[candidates]
             scores = scores / torch.from_numpy(lengths).to(scores)
         return scores
 
     def answer(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[Answers, int]:
-        """Answers to n prompts, histories int32 [n, L] and candidates int32 [n, K], and the tokens spent."""
+        """Answers to n prompts, histories int32 [n, L] and candidates int32 [n, K], and the tokens spent.
+
+        Raises:
+          InputError: out of memory; or with letters, too many candidates, or they do not fit.
+        """
+        if self.asker is not None:
+            with _memory(self._batch_size):
+                return self.asker.answer(histories, candidates)
         scores, spent = self.score(histories, candidates)
         return Answers.from_scores(scores), spent
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ialp_jax import store
+from ialp_jax.llm import prompts
 from ialp_jax.llm.client import LabelWorker
 from ialp_jax.llm.config import LLMConfig
 
@@ -34,22 +35,23 @@ class Tuner(LabelWorker):
         """
         base, config = self.model(), self._config
         shape = {"history_length": history_length, "num_candidates": num_candidates}
-        facts = [base, self._data_files, self._template.digest(), self._seed, shape, settings(config)]
+        facts = [base, self._data_files, self._seed, shape, settings(config)]
         self._worker(do="tune", tune_folder=str(folder), tuning={**shape, "key": store.digest(facts)})
         return {
             "model": config.model or "embedded",
             "revision": config.revision,
             "base_fingerprint": base,
             "template_sha256": self._template.digest(),
-            "mode": config.mode,
-            "normalise": config.normalise,
+            **config.asking(),
             "tuning": self._loaded["log"],
         }
 
 
 def settings(config: LLMConfig) -> dict[str, Any]:
     """The settings on which an adapter depends."""
-    names = ("model", "revision", "pad_token", "mode", "template", "normalise", "device", "threads")
+    names = ("model", "revision", "pad_token", "device", "threads")
+    template = prompts.choose(config.template, embedded=not config.model).digest()
     tune = {n: v for n, v in dataclasses.asdict(config.tune).items() if n not in IRRELEVANT}
     embedded = {} if config.model else dataclasses.asdict(config.embedded)
-    return {**{name: getattr(config, name) for name in names}, "tune": tune, "embedded": embedded}
+    parts = {"asking": config.asking(), "template": template, "tune": tune, "embedded": embedded}
+    return {**{name: getattr(config, name) for name in names}, **parts}

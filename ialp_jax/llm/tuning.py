@@ -81,7 +81,7 @@ def tune(
     }
     source, held_out = _sources(dataset, config, seed, shape)
     _check_masks(scorer, config, held_out)
-    before = measure(scorer, held_out)
+    before = measure(scorer, held_out, config.tune.batch_size)
     torch.manual_seed(int(keys.generator(seed, "llm-tune-init").integers(2**63)))
     tuned = adapters.add(scorer.model, config.tune, config.model or str(model_folder))
     trained = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
@@ -93,7 +93,7 @@ def tune(
         tuning_checkpoint.save(folder, key, tuned, optimiser, Progress(losses, spent))
 
     losses = _optimise(scorer, source, optimiser, config.tune, seed, done.losses, save, progress)
-    after = measure(scorer, held_out)
+    after = measure(scorer, held_out, config.tune.batch_size)
     adapters.save(tuned, folder)
     tuning_checkpoint.remove(folder)
     return {
@@ -208,20 +208,22 @@ class Measured(NamedTuple):
 
     Attributes:
       hit: float64 [P], 1 where it prefers the user's own item.
-      loss: float64 [P], negative log-probability of that item among the candidates, in nats.
+      loss: mean of what tuning minimises, in nats.
     """
 
     hit: np.ndarray
-    loss: np.ndarray
+    loss: float
 
 
-def measure(scorer: Scorer, prompts: TuningPrompts) -> Measured:
-    """Asks the model as the label stage does."""
+@torch.inference_mode()
+def measure(scorer: Scorer, prompts: TuningPrompts, batch_size: int) -> Measured:
+    """Asks the model as the label stage does, and takes the loss in batches."""
     answers, _ = scorer.answer(prompts.histories, prompts.candidates)
-    scores = answers.scores.astype(np.float64)
-    right = scores[np.arange(len(scores)), prompts.answer - 1]
-    hit = (answers.choice == prompts.answer).astype(np.float64)
-    return Measured(hit, np.logaddexp.reduce(scores, axis=1) - right)
+    total = 0.0
+    for start in range(0, len(prompts.answer), batch_size):
+        part = TuningPrompts(*(array[start : start + batch_size] for array in prompts))
+        total += loss_of(scorer, part).item() * len(part.answer)
+    return Measured((answers.choice == prompts.answer).astype(np.float64), total / len(prompts.answer))
 
 
 def compare(prompts: TuningPrompts, before: Measured, after: Measured, seed: int) -> dict[str, Any]:
@@ -234,8 +236,8 @@ def compare(prompts: TuningPrompts, before: Measured, after: Measured, seed: int
         "users": len(users),
         "prompts": len(prompts.user),
         "chance": 1 / prompts.candidates.shape[1],
-        "loss_before": float(before.loss.mean()),
-        "loss_after": float(after.loss.mean()),
+        "loss_before": before.loss,
+        "loss_after": after.loss,
     }
     drawn = keys.generator(seed, "llm-tune-bootstrap").integers(len(users), size=(RESAMPLES, len(users)))
     hits = {"accuracy_before": before.hit, "accuracy_after": after.hit, "gain": after.hit - before.hit}

@@ -5,7 +5,7 @@ It reads frames (`ialp_jax.llm.protocol`) from its standard input and answers on
 - ``train``: trains the embedded model on the offline users and saves it;
 - ``tune``: tunes a model by LoRA on the offline users and saves the adapter;
 - ``load``: loads the model, and where asked to writes the calibration (scores after an empty history,
-  threshold of ``none``) beside the labels;
+  threshold of ``none``; the chat template of letters) beside the labels;
 - ``score``: histories [n, L] and candidates [n, K] to `ialp_jax.llm.answers.Answers`.
 
 An answer with ``error`` is one line for the user. The process ends as soon as its input closes, so it
@@ -67,7 +67,8 @@ class Worker:
         from ialp_jax.llm.models import Scorer
 
         template = prompts.choose(config.template, embedded=not config.model)
-        self._scorer = Scorer(Path(order["model_folder"]), dataset.catalogue.titles, template, config)
+        folder, titles = Path(order["model_folder"]), dataset.catalogue.titles
+        self._scorer = Scorer(folder, titles, template, config, order.get("wrapper"))
         if order["calibrate"]:
             _calibrate(self._scorer, dataset, config, order)
         else:
@@ -137,7 +138,18 @@ def _tune(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[st
 
 
 def _calibrate(scorer: Scorer, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
-    """Writes the calibration: ``unconditional`` float32 [N + 1], the threshold, and what it keeps."""
+    """Writes the calibration: ``unconditional`` float32 [N + 1], the threshold, and what it keeps.
+
+    Letters need none: the model itself says "none", and the manifest tells only how it is asked.
+    """
+    manifest = {
+        "key": order["calibrate"],
+        "device": str(scorer.model.device),
+        "dtype": str(scorer.model.dtype).removeprefix("torch."),
+    }
+    folder = Path(order["calibration_folder"])
+    if scorer.asker is not None:
+        return store.save(folder, {}, {**manifest, "plain": False, **scorer.asker.facts()})
     _, held_out = split_offline(dataset, config.embedded.holdout, order["seed"])
     trial = none_rule.draw_trial(dataset, held_out, order["seed"])
     scorer.check(trial.histories[:NUM_CHECKED], trial.candidates[:NUM_CHECKED])
@@ -146,18 +158,11 @@ def _calibrate(scorer: Scorer, dataset: Dataset, config: LLMConfig, order: dict[
     gains = scores - unconditional[trial.candidates]
     limit = none_rule.threshold(gains[:, 0], gains[:, 1], config.none_rule, config.none_quantile)
     kept = gains >= (-np.inf if limit is None else limit)
-    manifest = {
-        "key": order["calibrate"],
-        "threshold": limit,
-        "calibration_prompts": len(gains),
-        "plain": scorer.plain,
-        "device": str(scorer.model.device),
-        "dtype": str(scorer.model.dtype).removeprefix("torch."),
-    }
+    manifest |= {"threshold": limit, "calibration_prompts": len(gains), "plain": scorer.plain}
     if len(kept):
         manifest["own_kept"], manifest["random_kept"] = kept.mean(0).tolist()
         manifest["own_above_random"] = float((scores[:, 0] > scores[:, 1]).mean())
-    store.save(Path(order["calibration_folder"]), {"unconditional": unconditional}, manifest)
+    store.save(folder, {"unconditional": unconditional}, manifest)
 
 
 def serve(orders: queue.Queue, reply: BinaryIO, log: Path) -> None:

@@ -19,10 +19,12 @@ SHAPE = {"history_length": 5, "num_candidates": 4, "key": "k", "seed": 0}
 ALL = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj"
 
 
-def settings(folder, adapter="", use="merge", **tune):
+def settings(folder, adapter="", use="merge", mode="likelihood", **tune):
     sizes = {"steps": 4, "batch_size": 4, "learning_rate": 0.01, "rank": 4, "save_every": 100}
     config = TuneConfig(**{**sizes, **tune})
-    return LLMConfig(model=str(folder), template="titles", adapter=str(adapter), adapter_use=use, tune=config)
+    return LLMConfig(
+        mode=mode, model=str(folder), template="titles", adapter=str(adapter), adapter_use=use, tune=config
+    )
 
 
 def load(folder, config):
@@ -160,6 +162,7 @@ def test_only_offline_users_not_held_out_are_learned_from(model_folder, tmp_path
         {"targets": "q_proj"},
         {"negatives": 2},
         {"negative_sampling": "popularity"},
+        {"mode": "choice"},
         {"holdout": 0.5},
         {"dtype": "bfloat16"},
         {"shape": {"seed": 1}},
@@ -271,3 +274,21 @@ def test_the_curve_averages_all_losses():
     long = tuning.curve(list(np.arange(1000.0)))
     assert len(long) == tuning.LOG_POINTS
     assert long[-1] == [1000, 994.5]
+
+
+@pytest.mark.parametrize("mode", ["choice", "generate"])
+def test_letters_are_learned_with_none_among_them(model_folder, tmp_path, mode):
+    logs = {
+        share: tune(tmp_path / str(share), model_folder, mode=mode, none_share=share, steps=12)
+        for share in (0.0, 0.9)
+    }
+    config = settings(model_folder, mode=mode)
+    none = {}
+    for share, log in logs.items():
+        assert 0 <= log["held_out"]["accuracy_after"] <= 1
+        config.adapter = str(tmp_path / str(share))
+        with torch.inference_mode():
+            scores = load(model_folder, config).alternatives(*draw(20))
+        assert scores.shape == (20, 5)
+        none[share] = scores[:, -1].exp().mean().item()
+    assert none[0.9] > none[0.0] + 0.1, "who is told of none often says none often"
