@@ -116,6 +116,7 @@ def read_run(run: Path, agents: Sequence[str] | None = None) -> Results:
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{run / 'config.json'}: not a readable configuration ({error})") from None
+    tuned = config.get("llm", {}).get("tune", {}).get("steps")  # else a folder of before is not of this run
     optional = {
         stage: store.load(run / stage) if store.read_manifest(run / stage) else None
         for stage in ("labels", "pretrain")
@@ -129,8 +130,6 @@ def read_run(run: Path, agents: Sequence[str] | None = None) -> Results:
         worlds=_read_worlds(run / "simulator" / "worlds.csv"),
         validation=validation,
         titles=load_dataset(run / "data").catalogue.titles if store.read_manifest(run / "data") else (),
-        tune=store.read_manifest(run / "tune")
-        if config.get("llm", {}).get("tune", {}).get("steps")
-        else None,
+        tune=store.read_manifest(run / "tune") if tuned else None,
         **optional,
     )
