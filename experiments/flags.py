@@ -15,7 +15,7 @@ from ml_collections import config_flags
 from experiments.config import Config
 from ialp_jax.errors import InputError
 
-STAGES = ("data", "simulate", "label", "audit", "pretrain", "adapt", "report")
+STAGES = ("data", "simulate", "tune", "label", "audit", "pretrain", "adapt", "report")
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "quickstart.py")
 
 # No default here: the library would load it at once, and mistakes in overrides would escape `parse`.

@@ -96,4 +96,10 @@ class Run:
         return True
 
 
-FOLDER_STAGE = {"data": "data", "simulator": "simulate", "labels": "label", "pretrain": "pretrain"}
+FOLDER_STAGE = {
+    "data": "data",
+    "simulator": "simulate",
+    "tune": "tune",
+    "labels": "label",
+    "pretrain": "pretrain",
+}

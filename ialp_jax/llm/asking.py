@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ialp_jax.llm import chat, choice, generate, letters, orders
 from ialp_jax.llm.answers import Answers
@@ -78,6 +79,19 @@ class LetterAsker:
         histories = np.repeat(histories, shape[1], axis=0)
         scores, spent = choice.score_lines(self._model, self.letters, histories, lists, config.batch_size)
         return choice.combine(scores.reshape(*shape[:2], -1), drawn), spent
+
+    def alternatives(self, histories: np.ndarray, candidates: np.ndarray) -> torch.Tensor:
+        """Log-probabilities of the lines, "none" last, float32 [n, K + 1], differentiable, in one pass.
+
+        Args:
+          histories: int32 [n, L].
+          candidates: int32 [n, K], listed in this order.
+
+        Raises:
+          InputError: too many candidates, or they do not fit.
+        """
+        histories = self.letters.cut(histories, candidates)
+        return choice.letter_scores(self._model, self.letters.rows(histories, candidates))
 
     def facts(self) -> dict[str, Any]:
         """What the manifest of labels tells about the prompts."""

@@ -14,12 +14,12 @@ import torch
 import transformers
 
 from ialp_jax.errors import InputError
-from ialp_jax.llm import scoring
+from ialp_jax.llm import adapters, scoring
 from ialp_jax.llm.answers import Answers
 from ialp_jax.llm.asking import LetterAsker
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.prompts import Template
-from ialp_jax.llm.tokens import TitleTokens, tokenise
+from ialp_jax.llm.tokens import TitleTokens, build_rows, cut_histories, tokenise
 
 MAX_TOKENS = 4096  # of a prompt: within the sliding window of Mistral 7B v0.1, far beyond what L items need
 TOGETHER = 50  # titles per row where the history is empty
@@ -116,7 +116,7 @@ class Scorer:
         config: LLMConfig,
         wrapper: Sequence[str] | None = None,
     ) -> None:
-        """Loads model and tokenizer, tokenises the N + 1 titles. Raises InputError as the loaders do.
+        """Loads model, adapter and tokenizer, tokenises the N + 1 titles. Raises what the loaders raise.
 
         Args:
           folder: of the model.
@@ -127,6 +127,8 @@ class Scorer:
         """
         tokenizer = load_tokenizer(folder, config.pad_token)
         self.model = load_model(folder, config.device, config.dtype)
+        if config.adapter:
+            self.model = adapters.apply(self.model, Path(config.adapter), config.adapter_use)
         longest = getattr(self.model.config, "max_position_embeddings", None) or MAX_TOKENS
         self._limit = min(longest, MAX_TOKENS)
         self._padding = tokenizer.pad_token_id
@@ -177,6 +179,26 @@ class Scorer:
         if self._normalise == "mean":
             scores = (scores / self.tokens.lengths()[candidates]).astype(np.float32)
         return scores, spent
+
+    def alternatives(self, histories: np.ndarray, candidates: np.ndarray) -> torch.Tensor:
+        """What tuning compares, with its gradient, in one pass: scores of titles, or of letters.
+
+        Args:
+          histories: int32 [n, L], left-padded with 0.
+          candidates: int32 [n, K], listed in this order.
+
+        Returns:
+          float32 [n, K]; with letters, also where answers are free text, [n, K + 1], "none" last.
+        """
+        if self.asker is not None:
+            return self.asker.alternatives(histories, candidates)
+        histories = cut_histories(self.tokens, histories, candidates, self._limit)
+        rows = build_rows(self.tokens, histories, candidates, self._padding)
+        scores = scoring.title_scores(self.model, rows, candidates.shape[1])
+        if self._normalise == "mean":
+            lengths = self.tokens.lengths()[candidates]
+            scores = scores / torch.from_numpy(lengths).to(scores)
+        return scores
 
     def answer(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[Answers, int]:
         """Answers to n prompts, histories int32 [n, L] and candidates int32 [n, K], and the tokens spent.

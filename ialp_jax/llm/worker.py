@@ -3,6 +3,7 @@
 It reads frames (`ialp_jax.llm.protocol`) from its standard input and answers on its standard output:
 
 - ``train``: trains the embedded model on the offline users and saves it;
+- ``tune``: tunes a model by LoRA on the offline users and saves the adapter;
 - ``load``: loads the model, and where asked to writes the calibration (scores after an empty history,
   threshold of ``none``; the chat template of letters) beside the labels;
 - ``score``: histories [n, L] and candidates [n, K] to `ialp_jax.llm.answers.Answers`.
@@ -29,7 +30,7 @@ from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.llm import none_rule, prompts, protocol
-from ialp_jax.llm.config import EmbeddedConfig, LLMConfig
+from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.corpus import split_offline
 
 if TYPE_CHECKING:
@@ -51,13 +52,15 @@ class Worker:
         if order["do"] == "score":
             return self._score(**arrays)
         _import_torch()
-        config = LLMConfig(**{**order["config"], "embedded": EmbeddedConfig(**order["config"]["embedded"])})
+        config = LLMConfig.from_dict(order["config"])
         if config.threads:
             sys.modules["torch"].set_num_threads(config.threads)
         dataset = load_dataset(Path(order["data_folder"]))
         if order["do"] == "train":
             _train(dataset, config, order)
             return {"did": "train"}, {}
+        if order["do"] == "tune":
+            return {"did": "tune", "log": _tune(dataset, config, order)}, {}
         return self._load(dataset, config, order), {}
 
     def _load(self, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
@@ -109,6 +112,29 @@ def _train(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
 
         log = embedded.train(folder, dataset, template, config.embedded, order["seed"], progress)
     store.seal(folder, {"recipe": order["recipe"], "training": log})
+
+
+def _tune(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
+    """Tunes the model, saves the adapter and returns the log."""
+    from tqdm import tqdm
+
+    from ialp_jax.llm import tuning
+
+    with tqdm(total=config.tune.steps, desc="tune", unit="step") as bar:
+
+        def progress(step: int, loss: float) -> None:
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            bar.update(step - bar.n)
+
+        return tuning.tune(
+            Path(order["tune_folder"]),
+            Path(order["model_folder"]),
+            dataset,
+            config,
+            seed=order["seed"],
+            progress=progress,
+            **order["tuning"],
+        )
 
 
 def _calibrate(scorer: Scorer, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
