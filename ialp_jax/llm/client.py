@@ -58,7 +58,7 @@ class LabelWorker:
         self._model_folder = self._folder / "model"
         if self._config.model:
             self._model_folder = model_files.resolve(self._config.model, self._config.revision)
-            model_files.fingerprint(self._model_folder)  # so that what is missing is said at once
+            model_files.check(self._model_folder)  # so that what is missing is said at once
         return self
 
     def __exit__(
@@ -81,6 +81,7 @@ class LabelWorker:
         """
         histories, candidates = np.asarray(histories, np.int32), np.asarray(candidates, np.int32)
         self._check(histories, candidates)
+        self._shape = histories.shape[1], candidates.shape[1]
         if self._store is None:
             self._open()
         answers, batches = self._store.answers(histories, candidates, self._compute)
@@ -140,6 +141,7 @@ class LabelWorker:
             "seed": self._seed,
             "data_folder": str(self._data_folder),
             "model_folder": str(self._model_folder),
+            "shape": self._shape,
         }
         self._loaded = self._process.ask({**common, **order})[0]
         return self._process
@@ -150,7 +152,7 @@ class LabelWorker:
         if not config.model and not self._is_trained():
             self._worker(do="train", recipe=self._recipe())
         asked = [config.pad_token, self._template.digest(), config.mode, config.normalise]
-        how = [config.dtype, config.device, config.batch_size]
+        how = [config.dtype, config.device, config.batch_size, config.engine]
         self._fingerprint = model_files.fingerprint(self._model_folder)
         context = store.digest([self._fingerprint, asked, how])
         rule = [config.none_rule, config.none_quantile, config.embedded.holdout, self._seed, self._data_files]

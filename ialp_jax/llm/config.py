@@ -74,6 +74,10 @@ class LLMConfig:
       dtype: ``auto`` (bfloat16 on a GPU, else float32), ``float32`` or ``bfloat16``.
       device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
       threads: CPU threads of the worker; 0: one per core.
+      engine: who runs the model: ``transformers`` on one device, ``ray`` on several devices and machines,
+        ``vllm`` where it is installed.
+      workers: for ``ray``, how many models; 0: one per GPU, or one where there is none.
+      ray_address: of a running Ray cluster; empty: one is started on this machine and ended again.
       embedded: the model that is trained where none is given.
     """
 
@@ -90,6 +94,9 @@ class LLMConfig:
     dtype: str = "auto"
     device: str = "auto"
     threads: int = 0
+    engine: str = "transformers"
+    workers: int = 0
+    ray_address: str = ""
     embedded: EmbeddedConfig = dataclasses.field(default_factory=EmbeddedConfig)
 
     def check(self) -> None:
@@ -100,6 +107,7 @@ class LLMConfig:
             "normalise": ("sum", "mean"),
             "none_rule": ("youden", "quantile", "never"),
             "dtype": ("auto", "float32", "bfloat16"),
+            "engine": ("transformers", "ray", "vllm"),
         }.items():
             _require(getattr(self, knob) in choices, knob, f"one of {', '.join(choices)}")
         device = self.device in ("auto", "cpu", "cuda") or self.device.removeprefix("cuda:").isdigit()
@@ -108,5 +116,9 @@ class LLMConfig:
         _require(self.batch_size >= 1, "batch_size", "at least 1")
         _require(self.shard_size >= 1, "shard_size", "at least 1")
         _require(self.threads >= 0, "threads", "0 (one per core) or more")
+        _require(self.workers >= 0, "workers", "0 (one per GPU) or more")
+        for knob in ("workers", "ray_address"):
+            idle = bool(getattr(self, knob)) and self.engine != "ray"
+            _require(not idle, knob, "left alone unless --config.llm.engine=ray")
         _require(not self.revision or bool(self.model), "revision", "empty where --config.llm.model is empty")
         self.embedded.check()

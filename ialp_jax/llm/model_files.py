@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from ialp_jax import store
 from ialp_jax.errors import InputError
 
+INDEX = "model.safetensors.index.json"  # of weights in several files
 _WANTED = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
 _DUPLICATES = ("consolidated*", "original/*")  # the publisher's own format beside the Hugging Face one
 
@@ -57,16 +59,34 @@ def _download(model: str, revision: str) -> Path:
         ) from None
 
 
-def fingerprint(folder: Path) -> str:
-    """sha256 over names and contents of a model's files: weights, configuration, tokenizer.
-
-    Raises:
-      InputError: the folder has no configuration or no weights in safetensors.
-    """
+def check(folder: Path) -> None:
+    """Raises InputError where configuration, weights in safetensors or one of their shards are missing."""
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: not a model folder, it has no config.json")
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"{folder}: no weights in safetensors, the one format that is read")
+    index = folder / INDEX
+    if not index.exists():
+        shard = next(folder.glob("model-*-of-*.safetensors"), None)
+        if shard and not (folder / "model.safetensors").exists():
+            raise InputError(f"{index}: missing, though {shard.name} is there; download the model again")
+        return
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{index}: not an index of weights; download the model again") from None
+    for name in sorted(shards):
+        if not (folder / str(name)).is_file():
+            raise InputError(f"{folder / str(name)}: missing, though {INDEX} names it; download it again")
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 over names and contents of a model's files: weights, configuration, tokenizer.
+
+    Raises:
+      InputError: the folder is incomplete, see `check`.
+    """
+    check(folder)
     files = sorted(
         path
         for pattern in _WANTED

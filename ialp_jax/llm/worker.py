@@ -28,12 +28,12 @@ import numpy as np
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
-from ialp_jax.llm import none_rule, prompts, protocol
+from ialp_jax.llm import engines, none_rule, prompts, protocol
 from ialp_jax.llm.config import EmbeddedConfig, LLMConfig
 from ialp_jax.llm.corpus import split_offline
+from ialp_jax.llm.engines import ray_data
 
 if TYPE_CHECKING:
-    from ialp_jax.llm.models import Scorer
     from ialp_jax.types import Dataset
 
 Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -44,7 +44,7 @@ class Worker:
     """What the process knows between orders."""
 
     def __init__(self) -> None:
-        self._scorer: Scorer | None = None
+        self._scorer: engines.Engine | None = None
 
     def answer(self, order: dict[str, Any], arrays: dict[str, np.ndarray]) -> Answer:
         """Carries out one order. Raises InputError where the user can mend what is wrong."""
@@ -61,10 +61,9 @@ class Worker:
         return self._load(dataset, config, order), {}
 
     def _load(self, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
-        from ialp_jax.llm.models import Scorer
-
         template = prompts.choose(config.template, embedded=not config.model)
-        self._scorer = Scorer(Path(order["model_folder"]), dataset.catalogue.titles, template, config)
+        folder, titles = Path(order["model_folder"]), dataset.catalogue.titles
+        self._scorer = engines.build(folder, titles, template, config, order.get("shape"))
         if order["calibrate"]:
             _calibrate(self._scorer, dataset, config, order)
         else:
@@ -110,7 +109,7 @@ def _train(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
     store.seal(folder, {"recipe": order["recipe"], "training": log})
 
 
-def _calibrate(scorer: Scorer, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
+def _calibrate(scorer: engines.Engine, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
     """Writes the calibration: ``unconditional`` float32 [N + 1], the threshold, and what it keeps."""
     _, held_out = split_offline(dataset, config.embedded.holdout, order["seed"])
     trial = none_rule.draw_trial(dataset, held_out, order["seed"])
@@ -125,8 +124,7 @@ def _calibrate(scorer: Scorer, dataset: Dataset, config: LLMConfig, order: dict[
         "threshold": limit,
         "calibration_prompts": len(gains),
         "plain": scorer.plain,
-        "device": str(scorer.model.device),
-        "dtype": str(scorer.model.dtype).removeprefix("torch."),
+        **scorer.facts(),
     }
     if len(kept):
         manifest["own_kept"], manifest["random_kept"] = kept.mean(0).tolist()
@@ -155,6 +153,7 @@ def _listen(stream: BinaryIO, orders: queue.Queue) -> None:
     """Passes frames on; when the client goes, the process goes, even in the middle of its work."""
     while (frame := protocol.receive(stream)) is not None:
         orders.put(frame)
+    ray_data.shut_down()
     os._exit(0)
 
 
