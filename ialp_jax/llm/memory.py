@@ -32,7 +32,7 @@ class Sizes(NamedTuple):
 
     Attributes:
       parameters: of all, tied ones once.
-      embedding: of the input embedding, which is looked up, not multiplied.
+      body: of all but the input embedding, which is looked up and not multiplied, and the output layer.
       head: of the output layer, also where it is tied to the embedding.
       layers: decoder layers.
       attention: heads times the width of a head.
@@ -44,7 +44,7 @@ class Sizes(NamedTuple):
     """
 
     parameters: int
-    embedding: int
+    body: int
     head: int
     layers: int
     attention: int
@@ -78,11 +78,14 @@ def sizes_of(config: Any) -> Sizes:
     """Sizes of a transformers configuration of a causal language model."""
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    total = sum(parameter.numel() for parameter in model.parameters())  # a tied one counts once
+    outer = (model.get_input_embeddings(), model.get_output_embeddings())
+    ends = {id(layer.weight): layer.weight.numel() for layer in outer}
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     return Sizes(
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        embedding=model.get_input_embeddings().weight.numel(),
+        parameters=total,
+        body=total - sum(ends.values()),
         head=model.get_output_embeddings().weight.numel(),
         layers=config.num_hidden_layers,
         attention=heads * width,

@@ -9,12 +9,18 @@ from ialp_jax import store
 from ialp_jax.errors import InputError
 
 INDEX = "model.safetensors.index.json"  # of weights in several files
-_WANTED = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
+_WEIGHTS = "*.safetensors"
+_WANTED = ("*.json", _WEIGHTS, "*.model", "*.jinja", "*.txt")
 _DUPLICATES = ("consolidated*", "original/*")  # the publisher's own format beside the Hugging Face one
 
 
-def resolve(model: str, revision: str) -> Path:
+def resolve(model: str, revision: str, weights: bool = True) -> Path:
     """The folder of a model: the given folder, or the local snapshot of a hub id, downloaded if need be.
+
+    Args:
+      model: folder or hub id.
+      revision: of a hub id.
+      weights: whether they are downloaded too, or configuration and tokenizer alone.
 
     Raises:
       InputError: no such folder and no such model on the hub, or the hub is out of reach.
@@ -26,10 +32,10 @@ def resolve(model: str, revision: str) -> Path:
         return folder
     if folder.exists() or model.startswith(("/", ".", "~")) or model.count("/") > 1:
         raise InputError(f"--config.llm.model={model}: no such folder")
-    return _download(model, revision)
+    return _download(model, revision, weights)
 
 
-def _download(model: str, revision: str) -> Path:
+def _download(model: str, revision: str, weights: bool) -> Path:
     import huggingface_hub
     from huggingface_hub import errors
 
@@ -38,7 +44,7 @@ def _download(model: str, revision: str) -> Path:
             huggingface_hub.snapshot_download(
                 model,
                 revision=revision or None,
-                allow_patterns=list(_WANTED),
+                allow_patterns=[name for name in _WANTED if weights or name != _WEIGHTS],
                 ignore_patterns=list(_DUPLICATES),
             )
         )

@@ -5,6 +5,7 @@ It reads frames (`ialp_jax.llm.protocol`) from its standard input and answers on
 - ``train``: trains the embedded model on the offline users and saves it;
 - ``load``: loads the model, and where asked to writes the calibration (scores after an empty history,
   threshold of ``none``) beside the labels;
+- ``estimate``: what labelling would cost;
 - ``score``: histories [n, L] and candidates [n, K] to `ialp_jax.llm.answers.Answers`.
 
 An answer with ``error`` is one line for the user. The process ends as soon as its input closes, so it
@@ -58,6 +59,8 @@ class Worker:
         if order["do"] == "train":
             _train(dataset, config, order)
             return {"did": "train"}, {}
+        if order["do"] == "estimate":
+            return _estimate(dataset, config, order), {}
         return self._load(dataset, config, order), {}
 
     def _load(self, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
@@ -107,6 +110,14 @@ def _train(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
 
         log = embedded.train(folder, dataset, template, config.embedded, order["seed"], progress)
     store.seal(folder, {"recipe": order["recipe"], "training": log})
+
+
+def _estimate(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
+    """What labelling would cost, see `ialp_jax.llm.estimate`."""
+    from ialp_jax.llm import estimate
+
+    folder = Path(order["model_folder"]) if order["model_folder"] else None
+    return estimate.estimate(folder, dataset, config, order["count"], order["shape"], order["seed"])
 
 
 def _calibrate(scorer: engines.Engine, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 from small_world import prompts as draw
@@ -11,10 +9,9 @@ from small_world import titles
 
 pytest.importorskip("torch")
 
-from ialp_jax.errors import InputError  # noqa: E402
-from ialp_jax.llm import engines, prompts  # noqa: E402
-from ialp_jax.llm.config import LLMConfig  # noqa: E402
-from ialp_jax.llm.engines import ray_data  # noqa: E402
+from ialp_jax.llm import engines, prompts
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.engines import ray_data
 
 TEMPLATE = prompts.TEMPLATES["titles"]
 
