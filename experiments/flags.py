@@ -32,7 +32,7 @@ OVERWRITE = flags.DEFINE_bool(
 DRY_RUN = flags.DEFINE_bool(
     "dry_run",
     False,
-    "Print what the label stage would cost (prompts, tokens, FLOPs, memory, hours); run the data stage alone.",
+    "Print what the label stage would cost (prompts, tokens, FLOPs, memory, hours), after --stage=data.",
 )
 
 

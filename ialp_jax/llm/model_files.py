@@ -73,7 +73,7 @@ def check(folder: Path) -> None:
         raise InputError(f"{folder}: no weights in safetensors, the one format that is read")
     index = folder / INDEX
     if not index.exists():
-        shard = next(folder.glob("model-*-of-*.safetensors"), None)
+        shard = min(folder.glob("model-*-of-*.safetensors"), default=None)
         if shard and not (folder / "model.safetensors").exists():
             raise InputError(f"{index}: missing, though {shard.name} is there; download the model again")
         return
