@@ -8,7 +8,7 @@ import dataclasses
 from ialp_jax.agents.config import AgentsConfig
 from ialp_jax.data.config import DataConfig
 from ialp_jax.errors import InputError
-from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.config import MOST_LETTERED, LLMConfig
 from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.simulator.config import SimulatorConfig
 from ialp_jax.training.config import AdaptConfig, EvaluationConfig, LabellingConfig, PretrainConfig
@@ -68,6 +68,11 @@ class Config:
             part = getattr(self, field.name)
             if dataclasses.is_dataclass(part):
                 part.check()
+        if self.llm.mode != "likelihood" and self.labelling.candidates > MOST_LETTERED:
+            raise InputError(
+                f"--config.labelling.candidates={self.labelling.candidates}: with --config.llm.mode="
+                f"{self.llm.mode} letters name at most {MOST_LETTERED} candidates and none"
+            )
         for agent in self.agent_ids():
             if agent not in AGENT_IDS:
                 raise InputError(f"--config.adapt.agents: unknown {agent!r}; known: {', '.join(AGENT_IDS)}")

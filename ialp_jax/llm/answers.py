@@ -20,12 +20,16 @@ class Answers(NamedTuple):
         (``generate``).
       none: float32 [n], the score of "none" on the same scale; -inf where the way of asking has none.
       cause: uint8 [n], index into `CAUSES`; 0 exactly where ``choice`` is not -1.
+      places: int8 [n, A], what each asking of a prompt brought, where the candidates bear letters: the line
+        that was named, 1..K, or K + 1 for "none"; -c for an answer that is invalid by cause c; 0 where it
+        was not asked again. A is 0 for ``likelihood``.
     """
 
     choice: np.ndarray
     scores: np.ndarray
     none: np.ndarray
     cause: np.ndarray
+    places: np.ndarray
 
     @classmethod
     def empty(cls, num_candidates: int) -> Answers:
@@ -35,6 +39,7 @@ class Answers(NamedTuple):
             np.zeros((0, num_candidates), np.float32),
             np.zeros(0, np.float32),
             np.zeros(0, np.uint8),
+            np.zeros((0, 0), np.int8),
         )
 
     @classmethod
@@ -47,4 +52,5 @@ class Answers(NamedTuple):
             scores.astype(np.float32),
             np.full(len(scores), -np.inf, np.float32),
             np.where(finite, CAUSES.index("valid"), CAUSES.index("non_finite")).astype(np.uint8),
+            np.zeros((len(scores), 0), np.int8),
         )

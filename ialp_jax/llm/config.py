@@ -1,8 +1,11 @@
 """Settings of the LLM and of the small Mistral that is trained where no model is given."""
 
 import dataclasses
+from typing import Any
 
 from ialp_jax.errors import InputError
+
+MOST_LETTERED = 25  # candidates that the letters A to Z can name, with one letter left for "none"
 
 
 def _require(holds: bool, knob: str, rule: str) -> None:
@@ -63,11 +66,22 @@ class LLMConfig:
       model: folder or hub id of a causal language model in safetensors; empty: the embedded one.
       revision: branch, tag or commit of a hub id; empty: the default branch.
       pad_token: padding token of a tokenizer that has none.
-      mode: ``likelihood`` (log-likelihood of each candidate's title after the history).
+      mode: ``likelihood`` (log-likelihood of each candidate's title after the history), ``choice`` (the
+        candidates bear letters; the logits of the letters after the prompt) or ``generate`` (the same
+        prompt, answered in free text).
       template: ``titles`` (bare lines), ``list`` (with an introduction), ``auto``: titles for the
-        embedded model, list for a given one.
+        embedded model, list for a given one; or a file of one's own, ``FILE.json``.
+      chat: chat template of the tokenizer around prompts of ``choice`` and ``generate``: ``auto`` (where
+        there is one), ``on`` or ``off``.
+      permutations: for ``choice`` and ``generate``, under how many orders of its candidates each prompt is
+        asked; scores are means over them. Under ``likelihood`` a score cannot depend on the order.
+      max_new_tokens: for ``generate``, length of an answer.
+      retries: for ``generate``, how often a prompt whose answer is invalid is asked again, each time under
+        another order.
+      on_invalid: an answer that stays invalid is no label (``drop``) or counts as ``none``.
       normalise: ``sum`` or ``mean`` of the log-probabilities over a title's tokens.
-      none_rule: threshold of ``none`` from held-out offline users: ``youden``, ``quantile`` or ``never``.
+      none_rule: for ``likelihood``, threshold of ``none`` from held-out offline users: ``youden``,
+        ``quantile`` or ``never``.
       none_quantile: for ``quantile``, the share of random items that counts as disliked.
       batch_size: prompts per forward pass.
       shard_size: prompts that are stored together, and lost together when the process dies.
@@ -86,6 +100,11 @@ class LLMConfig:
     pad_token: str = ""
     mode: str = "likelihood"
     template: str = "auto"
+    chat: str = "auto"
+    permutations: int = 1
+    max_new_tokens: int = 8
+    retries: int = 1
+    on_invalid: str = "drop"
     normalise: str = "sum"
     none_rule: str = "youden"
     none_quantile: float = 0.5
@@ -102,14 +121,22 @@ class LLMConfig:
     def check(self) -> None:
         """Raises InputError for impossible values."""
         for knob, choices in {
-            "mode": ("likelihood",),
-            "template": ("auto", "titles", "list"),
+            "mode": ("likelihood", "choice", "generate"),
+            "chat": ("auto", "on", "off"),
+            "on_invalid": ("drop", "none"),
             "normalise": ("sum", "mean"),
             "none_rule": ("youden", "quantile", "never"),
             "dtype": ("auto", "float32", "bfloat16"),
             "engine": ("transformers", "ray", "vllm"),
         }.items():
             _require(getattr(self, knob) in choices, knob, f"one of {', '.join(choices)}")
+        named = self.template in ("auto", "titles", "list") or self.template.endswith(".json")
+        _require(named, "template", "auto, titles, list or the path of a .json file")
+        for knob, least in {"permutations": 1, "max_new_tokens": 1, "retries": 0}.items():
+            _require(getattr(self, knob) >= least, knob, f"at least {least}")
+        if self.mode == "likelihood":
+            _require(self.permutations == 1, "permutations", "1 with likelihood: it scores each title alone")
+            _require(self.chat != "on", "chat", "auto or off with likelihood: a title goes on with the list")
         device = self.device in ("auto", "cpu", "cuda") or self.device.removeprefix("cuda:").isdigit()
         _require(device, "device", "auto, cpu, cuda or cuda:<number>")
         _require(0 <= self.none_quantile <= 1, "none_quantile", "between 0 and 1")
@@ -122,3 +149,12 @@ class LLMConfig:
             _require(not idle, knob, "left alone unless --config.llm.engine=ray")
         _require(not self.revision or bool(self.model), "revision", "empty where --config.llm.model is empty")
         self.embedded.check()
+
+    def asking(self) -> dict[str, Any]:
+        """The settings that decide, beside model, template and candidates, what a prompt's answer is."""
+        used = {
+            "likelihood": ("normalise",),
+            "choice": ("chat", "permutations"),
+            "generate": ("chat", "permutations", "max_new_tokens", "retries"),
+        }[self.mode]
+        return {name: getattr(self, name) for name in ("mode", *used)}

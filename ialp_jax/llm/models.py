@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import transformers
 from ialp_jax.errors import InputError
 from ialp_jax.llm import scoring
 from ialp_jax.llm.answers import Answers
+from ialp_jax.llm.asking import LetterAsker
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.prompts import Template
 from ialp_jax.llm.tokens import TitleTokens, tokenise
@@ -110,8 +112,17 @@ def load_model(folder: Path, device: str, dtype: str) -> Any:
     return model.eval()
 
 
+@contextlib.contextmanager
+def _memory(batch_size: int) -> Iterator[None]:
+    """Says in one line that memory ran out."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise InputError(f"--config.llm.batch_size={batch_size}: out of memory; use a smaller one") from None
+
+
 class Scorer:
-    """A loaded model that scores titles of one catalogue."""
+    """A loaded model that scores titles of one catalogue, and is asked about them as configured."""
 
     def __init__(self, folder: Path, titles: Sequence[str], template: Template, config: LLMConfig) -> None:
         """Loads model and tokenizer, tokenises the N + 1 titles. Raises InputError as the loaders do."""
@@ -122,13 +133,19 @@ class Scorer:
         self._normalise, self._batch_size = config.normalise, config.batch_size
         self.tokens: TitleTokens = tokenise(tokenizer, titles, template, self._limit)
         self.plain = False
+        self.asker = None
+        if config.mode != "likelihood":
+            self.asker = LetterAsker(self.model, tokenizer, folder, titles, template, config, self._limit)
 
-    def facts(self) -> dict[str, str]:
-        """On what the model runs: ``device``, ``dtype``."""
-        return {"device": str(self.model.device), "dtype": str(self.model.dtype).removeprefix("torch.")}
+    def facts(self) -> dict[str, Any]:
+        """On what the model runs, ``device`` and ``dtype``, and with letters how it is asked."""
+        place = {"device": str(self.model.device), "dtype": str(self.model.dtype).removeprefix("torch.")}
+        return place | (self.asker.facts() if self.asker else {})
 
     def order(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """In what order n prompts, int32 [n, L] and [n, K], fill batches, int64 [n]."""
+        if self.asker is not None:
+            return self.asker.order(histories, candidates)
         return scoring.by_length(self.tokens, histories, candidates, self._limit)[0]
 
     def check(self, histories: np.ndarray, candidates: np.ndarray) -> None:
@@ -156,7 +173,7 @@ class Scorer:
           InputError: out of memory.
         """
         way = scoring.score_plainly if self.plain else scoring.score
-        try:
+        with _memory(self._batch_size):
             scores, spent = way(
                 self.model,
                 self.tokens,
@@ -166,16 +183,19 @@ class Scorer:
                 limit=self._limit,
                 batch_size=self._batch_size,
             )
-        except torch.OutOfMemoryError:
-            raise InputError(
-                f"--config.llm.batch_size={self._batch_size}: out of memory; use a smaller one"
-            ) from None
         if self._normalise == "mean":
             scores = (scores / self.tokens.lengths()[candidates]).astype(np.float32)
         return scores, spent
 
     def answer(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[Answers, int]:
-        """Answers to n prompts, histories int32 [n, L] and candidates int32 [n, K], and the tokens spent."""
+        """Answers to n prompts, histories int32 [n, L] and candidates int32 [n, K], and the tokens spent.
+
+        Raises:
+          InputError: out of memory; or with letters, too many candidates, or they do not fit.
+        """
+        if self.asker is not None:
+            with _memory(self._batch_size):
+                return self.asker.answer(histories, candidates)
         scores, spent = self.score(histories, candidates)
         return Answers.from_scores(scores), spent
 

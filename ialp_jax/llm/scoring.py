@@ -29,28 +29,48 @@ def attention_mask(position: torch.Tensor, segment: torch.Tensor, dtype: torch.d
     return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
 
 
-@torch.inference_mode()
-def score_rows(model: Any, rows: Rows, num_candidates: int) -> np.ndarray:
-    """Summed log-probabilities float32 [B, K] of rows, in one forward pass."""
-    device, dtype = model.device, model.dtype
-    position = torch.from_numpy(rows.position).to(device)
-    segment = torch.from_numpy(rows.segment).to(device)
+def title_scores(model: Any, rows: Rows, num_candidates: int) -> torch.Tensor:
+    """Summed log-probabilities of the candidates of B rows, in one forward pass; differentiable.
+
+    Args:
+      model: a causal language model; its own mode (train, eval, with or without gradients) holds.
+      rows: B prompts, each with the tokens of its K candidates.
+      num_candidates: K.
+
+    Returns:
+      float32 [B, K], on the model's device.
+    """
+    device = model.device
+    source, target, slot = (
+        torch.from_numpy(array).to(device) for array in (rows.source, rows.target, rows.slot)
+    )
     hidden = model.get_decoder()(
-        input_ids=torch.from_numpy(rows.ids).to(device),
-        attention_mask=attention_mask(position, segment, dtype),
-        position_ids=position,
-        use_cache=False,
+        input_ids=torch.from_numpy(rows.ids).to(device), use_cache=False, **_view(rows, device, model.dtype)
     ).last_hidden_state
-    source = torch.from_numpy(rows.source).to(device)
-    slot = torch.from_numpy(rows.slot).to(device)
-    target = torch.from_numpy(rows.target).to(device)
     # All candidates of a prompt share the output that predicts their first tokens: the head runs once on it.
     flat = source[:, 0] * rows.ids.shape[1] + source[:, 1]
     flat, which = torch.unique(flat, return_inverse=True)
     logits = model.get_output_embeddings()(hidden.flatten(0, 1)[flat]).float()
     gained = logits[which, target] - torch.logsumexp(logits, dim=-1)[which]
-    scores = torch.zeros(len(rows.ids) * num_candidates, device=device)
-    return scores.index_add_(0, slot, gained).view(-1, num_candidates).cpu().numpy()
+    return (
+        torch.zeros(len(rows.ids) * num_candidates, device=device)
+        .index_add(0, slot, gained)
+        .view(-1, num_candidates)
+    )
+
+
+def _view(rows: Rows, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """What a model must be told of who sees whom: nothing where padding at the end is all there is."""
+    if (rows.segment <= 0).all():
+        return {}
+    position, segment = (torch.from_numpy(array).to(device) for array in (rows.position, rows.segment))
+    return {"attention_mask": attention_mask(position, segment, dtype), "position_ids": position}
+
+
+@torch.inference_mode()
+def score_rows(model: Any, rows: Rows, num_candidates: int) -> np.ndarray:
+    """`title_scores` without gradients, on the host: float32 [B, K]."""
+    return title_scores(model, rows, num_candidates).cpu().numpy()
 
 
 def by_length(

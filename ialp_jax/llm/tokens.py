@@ -6,7 +6,7 @@ tokenised per prompt, and a candidate has the same tokens wherever it stands.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,6 +62,21 @@ class Rows(NamedTuple):
     slot: np.ndarray
 
 
+def after(
+    encode: Callable[[list[str]], list[list[int]]], before: str, texts: Sequence[str]
+) -> list[list[int]]:
+    """Token ids of texts as they stand after another text.
+
+    Where the tokenizer joins the end of ``before`` with the beginning of a text, they are tokenised apart.
+    """
+    start = encode([before])[0]
+    whole = encode([before + text for text in texts]) if texts else []
+    return [
+        ids[len(start) :] if ids[: len(start)] == start else encode([text])[0]
+        for ids, text in zip(whole, texts, strict=True)
+    ]
+
+
 def tokenise(tokenizer: Any, titles: Sequence[str], template: Template, limit: int) -> TitleTokens:
     """Tokenises N titles (``titles[0]`` is padding) with a Hugging Face tokenizer.
 
@@ -78,12 +93,9 @@ def tokenise(tokenizer: Any, titles: Sequence[str], template: Template, limit: i
     def encode(texts: list[str]) -> list[list[int]]:
         return tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
-    start = encode([LINE_END])[0]
-    end = start[-1]
-    lines = [[]]
-    for ids in encode([LINE_END + template.line(title) for title in titles[1:]]) if len(titles) > 1 else []:
-        ids = ids[len(start) :] if ids[: len(start)] == start else ids
-        lines.append(ids if len(ids) <= limit // 4 else [*ids[: limit // 4 - 1], end])
+    end = encode([LINE_END])[0][-1]
+    lines = [[], *after(encode, LINE_END, [template.line(title) for title in titles[1:]])]
+    lines = [ids if len(ids) <= limit // 4 else [*ids[: limit // 4 - 1], end] for ids in lines]
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     introduction = encode([template.introduction])[0] if template.introduction else []
     prefix = (begin + introduction) or [end]  # something must predict the first token

@@ -4,7 +4,7 @@ It reads frames (`ialp_jax.llm.protocol`) from its standard input and answers on
 
 - ``train``: trains the embedded model on the offline users and saves it;
 - ``load``: loads the model, and where asked to writes the calibration (scores after an empty history,
-  threshold of ``none``) beside the labels;
+  threshold of ``none``; the chat template of letters) beside the labels;
 - ``estimate``: what labelling would cost;
 - ``score``: histories [n, L] and candidates [n, K] to `ialp_jax.llm.answers.Answers`.
 
@@ -121,7 +121,14 @@ def _estimate(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dic
 
 
 def _calibrate(scorer: engines.Engine, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
-    """Writes the calibration: ``unconditional`` float32 [N + 1], the threshold, and what it keeps."""
+    """Writes the calibration: ``unconditional`` float32 [N + 1], the threshold, and what it keeps.
+
+    Letters need none: the model itself says "none", and the manifest tells only how it is asked.
+    """
+    manifest = {"key": order["calibrate"], **scorer.facts()}
+    folder = Path(order["calibration_folder"])
+    if config.mode != "likelihood":
+        return store.save(folder, {}, {**manifest, "plain": False})
     _, held_out = split_offline(dataset, config.embedded.holdout, order["seed"])
     trial = none_rule.draw_trial(dataset, held_out, order["seed"])
     scorer.check(trial.histories[:NUM_CHECKED], trial.candidates[:NUM_CHECKED])
@@ -130,17 +137,11 @@ def _calibrate(scorer: engines.Engine, dataset: Dataset, config: LLMConfig, orde
     gains = scores - unconditional[trial.candidates]
     limit = none_rule.threshold(gains[:, 0], gains[:, 1], config.none_rule, config.none_quantile)
     kept = gains >= (-np.inf if limit is None else limit)
-    manifest = {
-        "key": order["calibrate"],
-        "threshold": limit,
-        "calibration_prompts": len(gains),
-        "plain": scorer.plain,
-        **scorer.facts(),
-    }
+    manifest |= {"threshold": limit, "calibration_prompts": len(gains), "plain": scorer.plain}
     if len(kept):
         manifest["own_kept"], manifest["random_kept"] = kept.mean(0).tolist()
         manifest["own_above_random"] = float((scores[:, 0] > scores[:, 1]).mean())
-    store.save(Path(order["calibration_folder"]), {"unconditional": unconditional}, manifest)
+    store.save(folder, {"unconditional": unconditional}, manifest)
 
 
 def serve(orders: queue.Queue, reply: BinaryIO, log: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -34,8 +34,8 @@ class Engine(Protocol):
     def check(self, histories: np.ndarray, candidates: np.ndarray) -> None:
         """Sets ``plain`` where the model disregards our masks."""
 
-    def facts(self) -> dict[str, str]:
-        """On what the model runs: ``device``, ``dtype``."""
+    def facts(self) -> dict[str, Any]:
+        """On what the model runs, ``device`` and ``dtype``, and with letters how it is asked."""
 
 
 def build(

@@ -2,7 +2,8 @@
 
 A request is sorted by length and cut where `ialp_jax.llm.scoring` would cut it; Ray Data sends the batches to
 the workers and keeps their order. So the number of workers changes the time and not a bit of the answers, on
-devices of one kind with as many threads each.
+devices of one kind with as many threads each. (Under letters with several permutations or with retries, the
+batches are those of one Ray worker, not those of the plain engine.)
 
 Ray Data starts the actors of a pipeline anew for every data set, and a run makes a request per step of its
 sessions: a model would be loaded each time. The models therefore stay in actors of their own, as Ray's own
@@ -80,7 +81,7 @@ class Replica:
         except InputError as error:
             self._error = str(error)
 
-    def facts(self) -> dict[str, str]:
+    def facts(self) -> dict[str, Any]:
         """Of the scorer, or ``error``."""
         return {"error": self._error} if self._error else self._scorer.facts()
 
@@ -143,7 +144,7 @@ class RayEngine:
         self._batch_size = config.batch_size
         self.plain = False
 
-    def facts(self) -> dict[str, str]:
+    def facts(self) -> dict[str, Any]:
         """Device and dtype of the first worker."""
         return self._facts
 
@@ -173,8 +174,10 @@ class RayEngine:
             blocks.append(np.insert(part, 0, number, axis=1))
         results = self._run(blocks, {"replicas": self._replicas, "length": length, "plain": self.plain})
         back = np.argsort(order)
-        columns = (np.concatenate([r[name] for r in results])[back] for name in Answers._fields)
-        return Answers(*columns), sum(int(result["tokens"][0]) for result in results)
+        columns = {"places": np.zeros((len(order), 0), np.int8)}  # where there are none, they do not travel
+        for name in results[0].keys() & set(Answers._fields):
+            columns[name] = np.concatenate([result[name] for result in results])[back]
+        return Answers(**columns), sum(int(result["tokens"][0]) for result in results)
 
     def _run(self, blocks: list[np.ndarray], extra: dict[str, Any]) -> list[dict[str, np.ndarray]]:
         """What the pipeline gives for each block, in their order."""
@@ -213,7 +216,8 @@ def _ask(
     said, tokens = ray.get(replica.answer.remote(rows[:, 1 : 1 + length], rows[:, 1 + length :], plain))
     if isinstance(said, str):
         return {"error": np.array([said])}
-    return {**said._asdict(), "tokens": np.full(len(rows), tokens)}
+    columns = {name: column for name, column in said._asdict().items() if column.size}
+    return {**columns, "tokens": np.full(len(rows), tokens)}
 
 
 def _connect(ray: Any, config: LLMConfig) -> None:

@@ -1,0 +1,91 @@
+"""What a free answer names: a letter of the list, "none", or nothing that counts. Pure Python.
+
+Only the first line that is not blank is read. ``X`` is a capital letter that stands alone: no letter, digit
+or apostrophe touches it, no hyphen ties it to a word ("Jay-Z"), and it does not open a phrase ("I would ...",
+"A good ..."), that is, no word follows it but ``and``, ``or``, ``is``, ``because`` or another such letter.
+
+    answer  = refusal                                  -> refused
+            | head echo                                -> the line of X
+            | [words] X [words without another X]      -> the line of X
+            | none                                     -> the last line
+    head    = [marks] X mark | [marks] X end           a small letter will do here
+    echo    = whatever follows, but not another letter nor "none", as in "B. Queen" or "B: the closest"
+    none    = [marks] ("none" | "none of ..." | the text of the last line ...)
+    mark    = one of . ) ] } > : * " and the like      marks = any of them, also opening ones
+    refusal = "I cannot", "I can't", "I'm sorry", "as an AI", ... at the beginning; elsewhere if no X is found
+
+Everything else is invalid, by cause: ``empty`` (no line that is not blank), ``refused``, ``several`` (more
+than one line named, or a candidate and "none"), ``out_of_range`` (X is beyond the list), ``no_letter``.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+
+_APOSTROPHES = "'\u2019"
+_MARKS = r"[^\w\s]"
+_ALONE = (
+    rf"(?<![\w{_APOSTROPHES}])(?<!\w-)([A-Z])(?![\w{_APOSTROPHES}]|-\w)"
+    r"(?!\s+(?!(?:and|or|is|because|[A-Z])\b)\w)"
+)
+_LETTER = re.compile(_ALONE)
+_HEAD = re.compile(
+    rf"(?:{_MARKS}|\s)*([A-Za-z])(?:\s*$|(?:(?![{_APOSTROPHES},;/&+-]){_MARKS})+(?!\w)|[{_APOSTROPHES}](?!\w))"
+)
+_SECOND = re.compile(rf"(?:{_MARKS}|\s)*(?:(?:and|or)\s+)?{_MARKS}*{_ALONE}")
+_NONE = re.compile(rf"(?:{_MARKS}|\s)*none(?:\s+of\b.*|(?:{_MARKS}|\s)*)$", re.IGNORECASE)
+_REFUSAL = re.compile(
+    r"\b(?:(?:i|we)(?:'m| am| are)?\s+(?:cannot|can't|can not|could not|couldn't|won't|will not|do not know|"
+    r"don't know|not able|unable|sorry|afraid)|sorry|unable to|as an ai|as a language model)\b",
+    re.IGNORECASE,
+)
+
+
+def parse(text: str, num_candidates: int, none_text: str) -> tuple[int, str]:
+    """Reads an answer.
+
+    Args:
+      text: what the model wrote.
+      num_candidates: K; the list has K + 1 lines, at most 26.
+      none_text: what the last line says.
+
+    Returns:
+      The line that is named, 1..K + 1, and ``valid``; or 0 and the cause.
+    """
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    if not line:
+        return 0, "empty"
+    plain = line.replace("\u2019", "'")
+    if _REFUSAL.match(plain.lstrip("\"'*([ ")):
+        return 0, "refused"
+    named = _named(line, num_candidates, none_text)
+    if not named:
+        return 0, "refused" if _REFUSAL.search(plain) else "no_letter"
+    if len(named) > 1:
+        return 0, "several"
+    (place,) = named
+    return (place, "valid") if place <= num_candidates + 1 else (0, "out_of_range")
+
+
+def _named(line: str, num_candidates: int, none_text: str) -> set[int]:
+    """All lines 1..26 that an answer's line names."""
+    last = num_candidates + 1
+    head = _HEAD.match(line)
+    if head is None:
+        found = {_place(letter) for letter in _LETTER.findall(line)}
+        return found or ({last} if _says_none(line, none_text) else set())
+    found, echo = {_place(head[1])}, line[head.end() :]
+    if second := _SECOND.match(echo):
+        found.add(_place(second[1]))
+    return found | ({last} if _says_none(echo, none_text) else set())
+
+
+def _place(letter: str) -> int:
+    return string.ascii_uppercase.index(letter.upper()) + 1
+
+
+def _says_none(text: str, none_text: str) -> bool:
+    """Whether a text is "none" or "none of ..." or begins with what the last line says."""
+    words = re.sub(rf"^(?:{_MARKS}|\s)+", "", text).casefold()
+    return _NONE.match(text) is not None or words.startswith(none_text.casefold())
