@@ -14,15 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ialp_jax import keys
 from ialp_jax.llm import embedded, memory, models, none_rule, prompts
-from ialp_jax.llm import tokens as rows_of
 from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.lengths import CHARACTERS_PER_TOKEN, Guess, Lengths, Ruler, sample_prompts
 from ialp_jax.llm.memory import Sizes
-from ialp_jax.llm.tokens import TitleTokens
 from ialp_jax.types import OFFLINE, Dataset
 
 UTILISATION = 0.5  # share of the matrix-product rate that forward passes are taken to reach
-CHARACTERS_PER_TOKEN = 4  # of English text, where there is no tokenizer to ask
 RATE_SECONDS = 0.5  # how long the matrix-product rate is measured
 TRAINING = 3  # forward and backward against forward alone, ibidem
 
@@ -90,18 +89,19 @@ def estimate(
     """
     device, dtype = models.place(config.device, config.dtype)
     template = prompts.choose(config.template, embedded=folder is None)
-    tokens, sizes, counted = _subject(folder, dataset, config, template)
+    tokenizer, sizes = _subject(folder, dataset, config, template)
+    guessed = isinstance(tokenizer, Guess)
+    titles = dataset.catalogue.titles
+    ruler = Ruler(tokenizer, folder or Path("embedded"), titles, template, config, sizes.context)
     histories, candidates = _sampled(dataset, shape, seed)
-    histories = rows_of.cut_histories(tokens, histories, candidates, sizes.context)
-    lengths = rows_of.prompt_lengths(tokens, histories, candidates)
-    parts = [
-        _part("labels", count, sizes, tokens, histories, candidates),
-        _calibration(sizes, tokens, histories, candidates),
-        _unconditional(sizes, tokens, dataset.catalogue.num_items),
-    ]
-    if folder is None:
-        parts.insert(0, _training(sizes, config))
-    needed = memory.need(sizes, tokens, shape, config, dtype)
+    measured = ruler.measure(histories, candidates)
+    parts = [] if folder else [_training(sizes, config)]
+    parts.append(_part("labels", count * config.permutations, sizes, measured))
+    if config.mode == "likelihood":
+        pairs = ruler.measure(histories, candidates[:, :2])
+        parts.append(_part("threshold of none", none_rule.NUM_PROMPTS, sizes, pairs))
+        parts.append(_unconditional(sizes, ruler, dataset.catalogue.num_items))
+    needed = memory.need(sizes, measured, config.batch_size, dtype)
     free = memory.available(device)
     rate = matmul_rate(device, dtype)
     return {
@@ -111,10 +111,12 @@ def estimate(
         "dtype": dtype,
         "parameters": sizes.parameters,
         "layers": sizes.layers,
-        "counted": counted,
-        "sampled": len(lengths),
-        "mean_tokens": float(lengths.mean()),
-        "most_tokens": int(lengths.max()),
+        "counted": f"a guess of {CHARACTERS_PER_TOKEN} characters each"
+        if guessed
+        else "the model's tokenizer",
+        "sampled": len(measured.prompt),
+        "mean_tokens": float(measured.prompt.mean()),
+        "most_tokens": int(measured.prompt.max()),
         "parts": [part._asdict() for part in parts],
         "weights_bytes": needed.weights,
         "batch_bytes": needed.batch,
@@ -128,64 +130,41 @@ def estimate(
 
 def _subject(
     folder: Path | None, dataset: Dataset, config: LLMConfig, template: prompts.Template
-) -> tuple[TitleTokens, Sizes, str]:
-    """Tokens of all titles, sizes of the model, and by what the tokens were counted."""
-    titles = dataset.catalogue.titles
+) -> tuple[Any, Sizes]:
+    """Tokenizer, or a `Guess` where the folder has none, and sizes of the model."""
     if folder is None:
         tokenizer = embedded.train_tokenizer(dataset.catalogue, template, config.embedded.vocabulary)
-        sizes = memory.sizes_of(embedded.build_model(config.embedded, tokenizer).config)
-        return rows_of.tokenise(tokenizer, titles, template, sizes.context), sizes, "its own tokenizer"
+        return tokenizer, memory.sizes_of(embedded.build_model(config.embedded, tokenizer).config)
     sizes = memory.read_sizes(folder)
     if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
-        return _guessed(titles, template), sizes, f"a guess of {CHARACTERS_PER_TOKEN} characters per token"
-    tokenizer = models.load_tokenizer(folder, config.pad_token)
-    return rows_of.tokenise(tokenizer, titles, template, sizes.context), sizes, "its own tokenizer"
-
-
-def _guessed(titles: tuple[str, ...], template: prompts.Template) -> TitleTokens:
-    """Lines of so many tokens as their characters let one guess; all ids are 0."""
-    lengths = [0, *(-(-len(template.line(title)) // CHARACTERS_PER_TOKEN) for title in titles[1:])]
-    prefix = 1 + len(template.introduction) // CHARACTERS_PER_TOKEN
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return TitleTokens(np.zeros(prefix, np.int64), np.zeros(offsets[-1], np.int64), offsets)
+        return Guess(), sizes
+    return models.load_tokenizer(folder, config.pad_token), sizes
 
 
 def _sampled(dataset: Dataset, shape: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Real histories: the last L likes of offline users drawn at random; candidates are random items."""
-    histories, candidates = memory.sample_prompts(dataset.catalogue.num_items, shape, seed)
+    """Real histories: the last L likes of offline users; candidates are random items."""
+    histories, candidates = sample_prompts(dataset.catalogue.num_items, shape, seed)
     histories[:] = 0
-    users = dataset.users(OFFLINE)
+    users = keys.generator(seed, "llm-dry-run").permutation(dataset.users(OFFLINE))
     for row, user in enumerate(np.resize(users, len(histories)) if len(users) else ()):
         likes = dataset.histories.of(user)[-shape[0] :]
         histories[row, shape[0] - len(likes) :] = likes
     return histories, candidates
 
 
-def _part(
-    name: str,
-    count: int,
-    sizes: Sizes,
-    tokens: TitleTokens,
-    histories: np.ndarray,
-    candidates: np.ndarray,
-) -> Part:
-    """``count`` prompts like the given ones, histories int [S, L] and candidates int [S, K]."""
-    lengths = rows_of.prompt_lengths(tokens, histories, candidates).astype(float)
-    scored = memory.scored_rows(tokens, candidates)
-    flops = forward_flops(sizes, lengths.mean(), (lengths**2).mean(), scored.mean())
-    return Part(name, count, round(count * lengths.mean()), count * flops)
+def _part(name: str, count: int, sizes: Sizes, measured: Lengths) -> Part:
+    """``count`` prompts like those measured."""
+    tokens = measured.prompt.astype(float) + measured.written
+    flops = forward_flops(sizes, tokens.mean(), (tokens**2).mean(), measured.scored.mean())
+    return Part(name, count, round(count * tokens.mean()), count * flops)
 
 
-def _calibration(sizes: Sizes, tokens: TitleTokens, histories: np.ndarray, candidates: np.ndarray) -> Part:
-    """The prompts that find the threshold of none: two candidates each."""
-    return _part("threshold of none", none_rule.NUM_PROMPTS, sizes, tokens, histories, candidates[:, :2])
-
-
-def _unconditional(sizes: Sizes, tokens: TitleTokens, num_items: int) -> Part:
+def _unconditional(sizes: Sizes, ruler: Ruler, num_items: int) -> Part:
     """All titles after an empty history."""
     items = np.arange(1, num_items + 1, dtype=np.int32)
     rows = np.resize(items, (-(-num_items // models.TOGETHER), models.TOGETHER))
-    return _part("titles alone", len(rows), sizes, tokens, np.zeros((len(rows), 1), np.int32), rows)
+    measured = ruler.measure(np.zeros((len(rows), 1), np.int32), rows)
+    return _part("titles alone", len(rows), sizes, measured)
 
 
 def _training(sizes: Sizes, config: LLMConfig) -> Part:

@@ -10,20 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import psutil
 import torch
 import transformers
 
-from ialp_jax import keys
 from ialp_jax.errors import InputError
-from ialp_jax.llm import models
-from ialp_jax.llm import tokens as rows_of
+from ialp_jax.llm import lengths, models
 from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.lengths import Lengths
 from ialp_jax.llm.prompts import Template
-from ialp_jax.llm.tokens import TitleTokens
 
-NUM_SAMPLED = 256  # prompts from which the length of the longest is read
 GB = 1e9
 
 
@@ -60,13 +56,11 @@ class Need(NamedTuple):
 
     Attributes:
       weights: of the model.
-      batch: mask, activations and logits of one batch, beside the weights.
-      longest: tokens of the longest prompt, its candidates included; 0 where it is not known.
+      batch: mask, activations, logits and key-value cache of one batch, beside the weights.
     """
 
     weights: int
     batch: int
-    longest: int
 
     @property
     def total(self) -> int:
@@ -106,48 +100,30 @@ def read_sizes(folder: Path) -> Sizes:
         raise InputError(f"{folder}: not a readable causal language model ({first})") from None
 
 
-def sample_prompts(num_items: int, shape: tuple[int, int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Histories int32 [NUM_SAMPLED, L] and candidates int32 [NUM_SAMPLED, K] of random items."""
-    generator = keys.generator(seed, "llm-memory")
-    drawn = generator.integers(1, num_items + 1, (NUM_SAMPLED, sum(shape))).astype(np.int32)
-    return drawn[:, : shape[0]], drawn[:, shape[0] :]
-
-
-def scored_rows(tokens: TitleTokens, candidates: np.ndarray) -> np.ndarray:
-    """Outputs per prompt through which the head runs, int64 [P]; candidates int [P, K].
-
-    One predicts the first tokens of all candidates, the others the rest of each, see `tokens.build_rows`.
-    """
-    return 1 + np.maximum(tokens.lengths()[candidates] - 1, 0).sum(1)
-
-
-def batch_bytes(sizes: Sizes, longest: int, scored: int, batch_size: int, element: int) -> int:
-    """Memory of one forward pass in `ialp_jax.llm.scoring`, in bytes; an estimate from above.
+def batch_bytes(sizes: Sizes, measured: Lengths, batch_size: int, element: int) -> int:
+    """Memory of one batch of the longest prompts, in bytes; an estimate from above.
 
     Args:
       sizes: of the model.
-      longest: tokens of a row.
-      scored: rows of logits per prompt.
+      measured: some prompts.
       batch_size: rows.
       element: bytes per number.
     """
+    longest = int(measured.prompt.max()) + measured.written
     mask = longest**2 * (element + 4)  # the mask and the comparisons that make it
     layer = longest * element * (4 * sizes.hidden + 4 * sizes.attention + 3 * sizes.intermediate)
-    logits = scored * sizes.vocabulary * (element + 8)  # as computed, in float32, and one temporary
-    return batch_size * (mask + max(layer, logits))
+    rows = 1 if measured.written else int(measured.scored.max())
+    logits = rows * sizes.vocabulary * (element + 8)  # as computed, in float32, and one temporary
+    cache = 2 * sizes.layers * sizes.key_value * longest * element if measured.written else 0
+    return batch_size * (mask + max(layer, logits) + cache)
 
 
-def need(sizes: Sizes, tokens: TitleTokens | None, shape: Any, config: LLMConfig, dtype: str) -> Need:
-    """What a model needs for prompts of L and K items in ``shape``; without it, the weights alone."""
+def need(sizes: Sizes, measured: Lengths | None, batch_size: int, dtype: str) -> Need:
+    """What a model needs for batches of prompts like those measured; None: the weights alone."""
     element = getattr(torch, dtype).itemsize
-    if tokens is None or shape is None or len(tokens.offsets) < 3:
-        return Need(sizes.parameters * element, 0, 0)
-    histories, candidates = sample_prompts(len(tokens.offsets) - 2, shape)
-    histories = rows_of.cut_histories(tokens, histories, candidates, sizes.context)
-    longest = int(rows_of.prompt_lengths(tokens, histories, candidates).max())
-    scored = int(scored_rows(tokens, candidates).max())
-    batch = batch_bytes(sizes, longest, scored, config.batch_size, element)
-    return Need(sizes.parameters * element, batch, longest)
+    if measured is None:
+        return Need(sizes.parameters * element, 0)
+    return Need(sizes.parameters * element, batch_bytes(sizes, measured, batch_size, element))
 
 
 def available(device: str) -> int:
@@ -194,10 +170,12 @@ def require(
     """
     device, dtype = models.place(config.device, config.dtype)
     sizes = read_sizes(folder)
-    tokens = None
-    if shape is not None:
+    measured = None
+    if shape is not None and len(titles) > 1:
         tokenizer = models.load_tokenizer(folder, config.pad_token)
-        tokens = rows_of.tokenise(tokenizer, titles, template, sizes.context)
-    refusal = verdict(need(sizes, tokens, shape, config, dtype), available(device), device, dtype, config)
+        ruler = lengths.Ruler(tokenizer, folder, titles, template, config, sizes.context)
+        measured = ruler.measure(*lengths.sample_prompts(len(titles) - 1, shape))
+    needed = need(sizes, measured, config.batch_size, dtype)
+    refusal = verdict(needed, available(device), device, dtype, config)
     if refusal:
         raise InputError(f"{folder}: the model does not fit: {refusal}")

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 import mistral_layout  # noqa: E402
 
 from ialp_jax.errors import InputError  # noqa: E402
-from ialp_jax.llm import engines, memory, models, prompts, tokens  # noqa: E402
+from ialp_jax.llm import engines, lengths, memory, models, prompts  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
 
 TEMPLATE = prompts.TEMPLATES["list"]
@@ -33,10 +33,10 @@ def test_the_true_mistral_has_its_published_size(tmp_path, vocabulary, parameter
     assert read.parameters == parameters
     assert read.body == parameters - 2 * vocabulary * 4096
     assert (read.layers, read.attention, read.key_value) == (32, 4096, 1024)
-    needed = memory.need(read, None, None, LLMConfig(), "bfloat16")
+    needed = memory.need(read, None, 32, "bfloat16")
     assert needed.total == needed.weights == 2 * parameters
     assert round(needed.total / 1e9, 1) == 14.5
-    assert memory.need(read, None, None, LLMConfig(), "float32").total == 2 * needed.total
+    assert memory.need(read, None, 32, "float32").total == 2 * needed.total
 
 
 def test_sizes_are_those_of_the_loaded_model(model_folder):
@@ -46,33 +46,43 @@ def test_sizes_are_those_of_the_loaded_model(model_folder):
     assert sizes.body == sizes.parameters - sizes.head  # embeddings are tied
 
 
-def test_the_longest_prompt_and_the_batch_count(model_folder):
-    tokenizer = models.load_tokenizer(model_folder, "")
-    read = tokens.tokenise(tokenizer, titles(), prompts.TEMPLATES["titles"], 96)
-    sizes = memory.read_sizes(model_folder)
-
-    def needed(shape=(3, 2), dtype="float32", **settings):
-        return memory.need(sizes, read, shape, LLMConfig(**settings), dtype)
-
-    histories, candidates = memory.sample_prompts(len(titles()) - 1, (3, 2))
-    assert needed().longest == tokens.prompt_lengths(read, histories, candidates).max() < 96
-    assert needed().batch == 32 * needed(batch_size=1).batch > 0
-    assert needed(shape=(3, 8)).batch > needed().batch > needed(dtype="bfloat16").batch
-    assert 96 / 2 < needed(shape=(500, 1)).longest <= 96  # histories are cut to the context
+def needed(folder, shape, dtype="float32", **settings):
+    config = LLMConfig(model=str(folder), pad_token="</s>", **settings)
+    sizes = memory.read_sizes(folder)
+    tokenizer = models.load_tokenizer(folder, config.pad_token)
+    ruler = lengths.Ruler(tokenizer, folder, titles(), TEMPLATE, config, sizes.context)
+    measured = ruler.measure(*lengths.sample_prompts(len(titles()) - 1, shape))
+    return memory.need(sizes, measured, config.batch_size, dtype).batch
 
 
-def test_the_batch_is_near_what_a_forward_pass_takes(tmp_path):
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return mistral_layout.build(tmp_path_factory.mktemp("hub") / "toy")
+
+
+def test_everything_that_makes_a_batch_larger_counts(toy):
+    one = needed(toy, (3, 2), batch_size=1)
+    assert needed(toy, (3, 2), batch_size=32) == 32 * one > 0
+    assert needed(toy, (3, 8), batch_size=1) > one
+    assert needed(toy, (30, 2), batch_size=1) > one
+    assert needed(toy, (3, 2), dtype="bfloat16", batch_size=1) < one
+    choice, generate = (needed(toy, (3, 2), mode=mode) for mode in ("choice", "generate"))
+    assert generate > choice  # a cache of keys and values
+    assert needed(toy, (3, 2), mode="generate", max_new_tokens=100) > generate
+
+
+@pytest.mark.parametrize("mode", ["likelihood", "choice", "generate"])
+def test_the_batch_is_near_what_it_takes(toy, mode):
     """What exists at once, by torch's own profiler, is under the estimate and not far under it."""
-    folder = mistral_layout.build(tmp_path / "m")
-    config = LLMConfig(model=str(folder), pad_token="</s>", batch_size=16)
-    scorer = models.Scorer(folder, titles(), TEMPLATE, config)
-    histories, candidates = (part[:16] for part in memory.sample_prompts(len(titles()) - 1, (10, 20)))
+    config = LLMConfig(model=str(toy), pad_token="</s>", batch_size=16, mode=mode)
+    scorer = models.Scorer(toy, titles(), TEMPLATE, config)
+    prompts_ = tuple(part[:16] for part in lengths.sample_prompts(len(titles()) - 1, (10, 20)))
     with torch.profiler.profile(profile_memory=True) as profile:
-        scorer.score(histories, candidates)
+        scorer.answer(*prompts_)
     events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
     held = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())])
-    needed = memory.need(memory.read_sizes(folder), scorer.tokens, (10, 20), config, "float32")
-    assert 0.3 * needed.batch < held.max() < 1.1 * needed.batch
+    estimated = needed(toy, (10, 20), mode=mode, batch_size=16)
+    assert 0.3 * estimated < held.max() < 1.1 * estimated
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from ialp_jax.llm.answers import CAUSES
 from ialp_jax.llm.client import LabelWorker
 from ialp_jax.llm.config import LLMConfig
 
-MODES = ("likelihood",)
+MODES = ("likelihood",)  # through the whole stage; the others as far as the engine
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +93,29 @@ def test_labels_come_from_the_published_layout(published, tmp_path, mode):
 
 def build(folder, **changes):
     return engines.build(folder, titles(), prompts.TEMPLATES["list"], settings(folder, **changes), (5, 4))
+
+
+@pytest.mark.parametrize("mode", ["choice", "generate"])
+def test_letters_are_asked_in_a_turn_of_the_chat_template(published, mode):
+    engine = build(published, mode=mode)
+    answers, tokens = engine.answer(*draw(8))
+    assert engine.facts()["chat"]
+    assert answers.scores.shape == (8, 4)
+    assert tokens > 8 * 40
+    if mode == "choice":
+        assert (answers.cause == 0).all()
+        assert (answers.choice >= 0).all()
+        np.testing.assert_allclose(np.exp(answers.scores).sum(1) + np.exp(answers.none), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["choice", "generate"])
+def test_a_missing_chat_template_is_told_where_it_is_wanted(tmp_path, mode):
+    folder = mistral_layout.build(tmp_path / "plain", chat_template=False)
+    with pytest.raises(
+        InputError, match=r"^--config\.llm\.chat=on: [^\n]*has no chat template; use auto or off$"
+    ):
+        build(folder, mode=mode, chat="on")
+    assert not build(folder, mode=mode).facts()["chat"]
 
 
 @pytest.mark.parametrize("number", [0, 1, -1])

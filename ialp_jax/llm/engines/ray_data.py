@@ -129,20 +129,23 @@ class RayEngine:
         """Starts Ray or joins a cluster, and loads the model into every worker. Raises InputError."""
         ray = self._ray = _import_ray()
         _connect(ray, config)
-        gpus = int(ray.cluster_resources().get("GPU", 0)) if config.device != "cpu" else 0
-        self._count = config.workers or max(1, gpus)
-        _check_room(ray, config, self._count, gpus)
+        self._count, gpus = count_workers(ray, config)
         one = dataclasses.replace(
             config, engine="transformers", workers=0, ray_address="", device="cuda" if gpus else "cpu"
         )
         actor = ray.remote(Replica).options(
-            num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=RESTARTS, max_task_retries=RESTARTS
+            num_cpus=1, num_gpus=gpus, max_restarts=RESTARTS, max_task_retries=RESTARTS
         )
         given = (Path(folder), ray.put(tuple(titles)), template, one, shape)
         self._replicas = [actor.remote(*given) for _ in range(self._count)]
         self._facts = self._get([replica.facts.remote() for replica in self._replicas])[0]
         self._batch_size = config.batch_size
         self.plain = False
+
+    def close(self) -> None:
+        """Ends the workers and frees their devices."""
+        for replica in self._replicas:
+            self._ray.kill(replica)
 
     def facts(self) -> dict[str, Any]:
         """Device and dtype of the first worker."""
@@ -247,14 +250,22 @@ def _connect(ray: Any, config: LLMConfig) -> None:
     context.execution_options.preserve_order = True
 
 
-def _check_room(ray: Any, config: LLMConfig, count: int, gpus: int) -> None:
-    """Raises InputError where Ray would wait for ever for devices that are not there."""
-    room = gpus or int(ray.cluster_resources().get("CPU", 0)) - 1
+def count_workers(ray: Any, config: LLMConfig) -> tuple[int, int]:
+    """How many workers, and how many GPUs each has.
+
+    Raises:
+      InputError: Ray would wait for ever for devices that are not there.
+    """
+    resources = ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0)) if config.device != "cpu" else 0
+    if config.device.startswith("cuda") and not gpus:
+        raise InputError(f"--config.llm.device={config.device}: Ray sees no GPU; use auto or cpu")
+    count = config.workers or max(1, gpus)
+    room = gpus or int(resources.get("CPU", 0)) - 1  # one is for the pipeline's own tasks
     if count > room:
         what = "GPUs" if gpus else "CPU cores to spare"
         raise InputError(f"--config.llm.workers={count}: Ray sees {room} {what}; ask for no more than that")
-    if config.device.startswith("cuda") and not gpus:
-        raise InputError(f"--config.llm.device={config.device}: Ray sees no GPU; use auto or cpu")
+    return count, min(gpus, 1)
 
 
 def _lost(error: Exception) -> InputError:
