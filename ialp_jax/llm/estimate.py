@@ -111,9 +111,7 @@ def estimate(
         "dtype": dtype,
         "parameters": sizes.parameters,
         "layers": sizes.layers,
-        "counted": f"a guess of {CHARACTERS_PER_TOKEN} characters each"
-        if guessed
-        else "the model's tokenizer",
+        "counted": f"a guess of {CHARACTERS_PER_TOKEN} characters each" if guessed else "its tokenizer",
         "sampled": len(measured.prompt),
         "mean_tokens": float(measured.prompt.mean()),
         "most_tokens": int(measured.prompt.max()),

@@ -15,6 +15,8 @@ import transformers
 from small_world import sharpen, titles
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+from ialp_jax.llm.prompts import TEMPLATES
+
 TRUE_SIZES = {
     "hidden_size": 4096,
     "intermediate_size": 14336,
@@ -73,9 +75,10 @@ def write_tokenizer(folder: Path, chat_template: bool = True) -> int:
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=True)
     trainer = trainers.BpeTrainer(
-        vocab_size=600, special_tokens=[*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256))]
+        vocab_size=700, special_tokens=[*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256))]
     )
-    tokenizer.train_from_iterator([*titles(), "A B C D E F G H - none"] * 2, trainer)
+    words = [str(value) for value in vars(TEMPLATES["list"]).values()]
+    tokenizer.train_from_iterator([*titles(), *words, "A B C D E F G H - none"] * 2, trainer)
     # Trained by words, applied to whole texts, as the published one, whose pieces come from sentencepiece.
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     tokenizer.decoder = decoders.Sequence(

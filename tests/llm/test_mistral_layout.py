@@ -112,7 +112,7 @@ def test_letters_are_asked_in_a_turn_of_the_chat_template(published, mode):
 def test_a_missing_chat_template_is_told_where_it_is_wanted(tmp_path, mode):
     folder = mistral_layout.build(tmp_path / "plain", chat_template=False)
     with pytest.raises(
-        InputError, match=r"^--config\.llm\.chat=on: [^\n]*has no chat template; use auto or off$"
+        InputError, match=r"^--config\.llm\.chat=on: [^\n]*no chat template; use auto or off$"
     ):
         build(folder, mode=mode, chat="on")
     assert not build(folder, mode=mode).facts()["chat"]
