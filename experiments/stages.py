@@ -25,6 +25,7 @@ from ialp_jax.data.files import load_dataset, save_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.references import reference_returns
 from ialp_jax.keys import stream
+from ialp_jax.llm import prompts
 from ialp_jax.llm.client import LabelWorker
 from ialp_jax.simulator.twice import fit_models, from_arrays, to_arrays
 from ialp_jax.simulator.world import World, build
@@ -145,7 +146,9 @@ def labelling_settings(run: Run) -> list[Any]:
     tree = settings(run.config)
     learning = {n: v for n, v in tree["pretrain"].items() if n in LEARNING}
     names = ("seed", "simulator", "network", "labelling")
-    return [[tree[name] for name in names], tree["llm"], tree["agents"]["ialp"], learning]
+    template = prompts.choose(run.config.llm.template, embedded=not run.config.llm.model)  # a file may change
+    llm = {**tree["llm"], "template": template.digest()}
+    return [[tree[name] for name in names], llm, tree["agents"]["ialp"], learning]
 
 
 LEARNING = ("batch_size", "learning_rate", "target_rate", "updates_per_round", "max_gradient_norm")

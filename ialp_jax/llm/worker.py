@@ -66,7 +66,8 @@ class Worker:
     def _load(self, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
         template = prompts.choose(config.template, embedded=not config.model)
         folder, titles = Path(order["model_folder"]), dataset.catalogue.titles
-        self._scorer = engines.build(folder, titles, template, config, order.get("shape"))
+        known = order.get("shape"), order.get("wrapper")
+        self._scorer = engines.build(folder, titles, template, config, *known)
         if order["calibrate"]:
             _calibrate(self._scorer, dataset, config, order)
         else:

@@ -22,7 +22,7 @@ from ialp_jax.llm.answers import CAUSES
 from ialp_jax.llm.client import LabelWorker
 from ialp_jax.llm.config import LLMConfig
 
-MODES = ("likelihood",)  # through the whole stage; the others as far as the engine
+MODES = ("likelihood", "choice", "generate")
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +86,11 @@ def test_the_tokenizer_is_a_llama_tokenizer_with_bytes_and_turns(published):
 def test_labels_come_from_the_published_layout(published, tmp_path, mode):
     labels, manifest = label(published, tmp_path, mode=mode)
     assert np.isfinite(labels.scores).all()
-    assert manifest["counts"]["invalid"] == dict.fromkeys(CAUSES[1:], 0)
     assert manifest["model"] == str(published)
-    assert len(np.unique(labels.choice)) > 2
+    assert manifest["counts"]["prompts"] == 20
+    if mode != "generate":  # what an untrained model writes is rarely a letter
+        assert manifest["counts"]["invalid"] == dict.fromkeys(CAUSES[1:], 0)
+        assert len(np.unique(labels.choice)) > 2
 
 
 def build(folder, **changes):
@@ -99,7 +101,7 @@ def build(folder, **changes):
 def test_letters_are_asked_in_a_turn_of_the_chat_template(published, mode):
     engine = build(published, mode=mode)
     answers, tokens = engine.answer(*draw(8))
-    assert engine.facts()["chat"]
+    assert engine.facts()["wrapper"][0].startswith("<s>[INST] ")
     assert answers.scores.shape == (8, 4)
     assert tokens > 8 * 40
     if mode == "choice":
@@ -115,7 +117,7 @@ def test_a_missing_chat_template_is_told_where_it_is_wanted(tmp_path, mode):
         InputError, match=r"^--config\.llm\.chat=on: [^\n]*no chat template; use auto or off$"
     ):
         build(folder, mode=mode, chat="on")
-    assert not build(folder, mode=mode).facts()["chat"]
+    assert build(folder, mode=mode).facts()["wrapper"] is None
 
 
 @pytest.mark.parametrize("number", [0, 1, -1])

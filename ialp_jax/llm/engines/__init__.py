@@ -44,6 +44,7 @@ def build(
     template: Template,
     config: LLMConfig,
     shape: tuple[int, int] | None = None,
+    wrapper: Sequence[str] | None = None,
 ) -> Engine:
     """Loads a model into the configured engine.
 
@@ -53,6 +54,7 @@ def build(
       template: the text around titles.
       config: ``engine`` says which.
       shape: L and K of the prompts to come, for the memory they will need; None: not known.
+      wrapper: what the chat template gave before, where prompts must remain the same.
 
     Raises:
       InputError: a package is missing, the model does not fit, or as the loaders say.
@@ -60,12 +62,12 @@ def build(
     if config.engine == "ray":
         from ialp_jax.llm.engines.ray_data import RayEngine
 
-        return RayEngine(folder, titles, template, config, shape)
+        return RayEngine(folder, titles, template, config, shape, wrapper)
     if config.engine == "vllm":
         from ialp_jax.llm.engines.vllm_engine import VLLMEngine
 
-        return VLLMEngine(folder, titles, template, config)
+        return VLLMEngine(folder, titles, template, config, wrapper)
     from ialp_jax.llm import memory, models
 
     memory.require(folder, titles, template, config, shape)
-    return models.Scorer(folder, titles, template, config)
+    return models.Scorer(folder, titles, template, config, wrapper)

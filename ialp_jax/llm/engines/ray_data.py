@@ -67,6 +67,7 @@ class Replica:
         template: Template,
         config: LLMConfig,
         shape: tuple[int, int] | None,
+        wrapper: Sequence[str] | None,
     ) -> None:
         """Loads the model. What is wrong is kept for `facts`: an actor that fails to start says little."""
         import torch
@@ -77,7 +78,7 @@ class Replica:
         if config.threads:
             torch.set_num_threads(config.threads)
         try:
-            self._scorer = engines.build(folder, titles, template, config, shape)
+            self._scorer = engines.build(folder, titles, template, config, shape, wrapper)
         except InputError as error:
             self._error = str(error)
 
@@ -125,6 +126,7 @@ class RayEngine:
         template: Template,
         config: LLMConfig,
         shape: tuple[int, int] | None,
+        wrapper: Sequence[str] | None,
     ) -> None:
         """Starts Ray or joins a cluster, and loads the model into every worker. Raises InputError."""
         ray = self._ray = _import_ray()
@@ -136,7 +138,7 @@ class RayEngine:
         actor = ray.remote(Replica).options(
             num_cpus=1, num_gpus=gpus, max_restarts=RESTARTS, max_task_retries=RESTARTS
         )
-        given = (Path(folder), ray.put(tuple(titles)), template, one, shape)
+        given = (Path(folder), ray.put(tuple(titles)), template, one, shape, wrapper)
         self._replicas = [actor.remote(*given) for _ in range(self._count)]
         self._facts = self._get([replica.facts.remote() for replica in self._replicas])[0]
         self._batch_size = config.batch_size

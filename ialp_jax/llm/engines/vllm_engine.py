@@ -142,6 +142,7 @@ class VLLMEngine:
         titles: Sequence[str],
         template: Template,
         config: LLMConfig,
+        wrapper: Sequence[str] | None = None,
         adapter: str = "",
     ) -> None:
         """Loads model and tokenizer, tokenises the N + 1 titles. Raises InputError."""
@@ -155,7 +156,7 @@ class VLLMEngine:
         self.tokens = rows_of.tokenise(tokenizer, titles, template, self._limit)
         self.plain, self._asker = False, None
         if config.mode != "likelihood":
-            self._asker = _Asker(self._model, tokenizer, folder, titles, template, config, context)
+            self._asker = _Asker(self._model, tokenizer, folder, titles, template, config, context, wrapper)
 
     def facts(self) -> dict[str, Any]:
         """On what the model runs, ``device`` and ``dtype``, and with letters how it is asked."""
