@@ -77,7 +77,7 @@ def write_tokenizer(folder: Path, chat_template: bool = True) -> int:
     trainer = trainers.BpeTrainer(
         vocab_size=700, special_tokens=[*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256))]
     )
-    words = [str(value) for value in vars(TEMPLATES["list"]).values()]
+    words = [line for value in vars(TEMPLATES["list"]).values() for line in str(value).splitlines()]
     tokenizer.train_from_iterator([*titles(), *words, "A B C D E F G H - none"] * 2, trainer)
     # Trained by words, applied to whole texts, as the published one, whose pieces come from sentencepiece.
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
