@@ -29,6 +29,11 @@ STAGE = flags.DEFINE_enum("stage", "all", ("all", *STAGES), "Which stage to run;
 OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "Let a run folder made with other settings be redone; what still fits is kept."
 )
+DRY_RUN = flags.DEFINE_bool(
+    "dry_run",
+    False,
+    "Print what the label stage would cost (prompts, tokens, FLOPs, memory, hours), after --stage=data.",
+)
 
 
 def fail(message: str) -> None:
@@ -108,11 +113,11 @@ def help_text() -> str:
         "iALP in JAX: from raw interactions to a report that compares policies.",
         "",
         "usage: python -m experiments.main [--config=FILE.py] [--config.a.b=value ...]",
-        "         [--workdir=FOLDER] [--stage=all|" + "|".join(STAGES) + "] [--overwrite]",
+        "         [--workdir=FOLDER] [--stage=all|" + "|".join(STAGES) + "] [--overwrite] [--dry_run]",
         "",
         "flags:",
     ]
-    for name in ("config", "workdir", "stage", "overwrite"):
+    for name in ("config", "workdir", "stage", "overwrite", "dry_run"):
         lines.append(f"  --{name}: {flags.FLAGS[name].help}")
     lines += ["", "settings (defaults; a config file may state others):"]
     for path, value, meaning in knobs(Config()):

@@ -181,7 +181,7 @@ def pretraining(updates: np.ndarray, estimate: Estimate) -> str:
 
 def tuning(steps: np.ndarray, loss: np.ndarray) -> str:
     """Mean training loss of the fine-tuning at each of E steps; SVG text."""
-    with _panel("Loss of the fine-tuning") as (axes, out):
+    with panel("Loss of the fine-tuning") as (axes, out):
         axes.plot(steps, loss, color="#0072b2", linewidth=1.7)
         axes.set_xlabel("steps")
         axes.set_ylabel("nats per prompt")

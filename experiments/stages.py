@@ -16,7 +16,7 @@ from tqdm import tqdm
 from experiments.auditing import audit, audit_key
 from experiments.report import console_table, write_report
 from experiments.roster import PRETRAINED, actor_critic, make_agent, recommender, reference_agents
-from experiments.run import KEY, Run, settings
+from experiments.run import KEY, Run, llm_settings, settings
 from ialp_jax import store
 from ialp_jax.agents.base import Params, frozen_state
 from ialp_jax.agents.ialp import ialp
@@ -27,7 +27,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.evaluation.references import reference_returns
 from ialp_jax.evaluation.sanity import world_checks
 from ialp_jax.keys import stream
-from ialp_jax.llm import prompts, tuner
+from ialp_jax.llm import tuner
 from ialp_jax.llm.client import LabelWorker
 from ialp_jax.llm.label_files import check_catalogue
 from ialp_jax.simulator.twice import fit_models, from_arrays, to_arrays
@@ -149,10 +149,7 @@ def labelling_settings(run: Run) -> list[Any]:
     tree = settings(run.config)
     learning = {n: v for n, v in tree["pretrain"].items() if n in LEARNING}
     names = ("seed", "simulator", "network", "labelling")
-    llm = {n: v for n, v in tree["llm"].items() if n != "store"}  # where labels are kept is no part of them
-    template = prompts.choose(run.config.llm.template, embedded=not run.config.llm.model)
-    llm["template"] = template.digest()  # a file may change
-    return [[tree[name] for name in names], llm, tree["agents"]["ialp"], learning]
+    return [[tree[name] for name in names], llm_settings(run.config), tree["agents"]["ialp"], learning]
 
 
 LEARNING = ("batch_size", "learning_rate", "target_rate", "updates_per_round", "max_gradient_norm")

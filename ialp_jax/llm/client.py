@@ -73,7 +73,7 @@ class LabelWorker:
         self._model_folder = self._folder / "model"
         if self._config.model:
             self._model_folder = model_files.resolve(self._config.model, self._config.revision)
-            model_files.fingerprint(self._model_folder)  # so that what is missing is said at once
+            model_files.check(self._model_folder)  # so that what is missing is said at once
         if self._adapter:
             adapter_files.check(self._adapter)
         return self
@@ -98,6 +98,7 @@ class LabelWorker:
         """
         histories, candidates = np.asarray(histories, np.int32), np.asarray(candidates, np.int32)
         self._check(histories, candidates)
+        self._shape = histories.shape[1], candidates.shape[1]
         if self._store is None:
             self._open()
         answers, batches = self._store.answers(histories, candidates, self._compute)
@@ -194,6 +195,7 @@ class LabelWorker:
             "seed": self._seed,
             "data_folder": str(self._data_folder),
             "model_folder": str(self._model_folder),
+            "shape": self._shape,
         }
         self._loaded = self._process.ask({**common, **order})[0]
         return self._process
@@ -205,12 +207,8 @@ class LabelWorker:
         facts = self._facts()
         rule = [config.none_rule, config.none_quantile, config.embedded.holdout, self._seed, self._data_files]
         self._calibrate(store.digest([facts, self._titles, rule]))
-        names = (
-            "device",
-            "dtype",
-            "plain",
-            "wrapper_sha256",
-        )  # what "auto" became; a template may tell the date
+        # What "auto" became; and a chat template may tell the date.
+        names = ("device", "dtype", "plain", "wrapper_sha256")
         found = {name: self._calibration[name] for name in names if name in self._calibration}
         found["device"] = found["device"].partition(":")[0]
         name = config.model or "embedded"
@@ -229,7 +227,7 @@ class LabelWorker:
 
         The fingerprint is of the files of the model and its adapter, so it stands for the revision too.
         """
-        knobs = ("pad_token", "dtype", "device", "batch_size")
+        knobs = ("pad_token", "dtype", "device", "batch_size", "engine")
         return {
             "fingerprint": self._fingerprint,
             "template": dataclasses.asdict(self._template),

@@ -154,6 +154,10 @@ class LLMConfig:
       threads: CPU threads of the worker; 0: one per core.
       adapter: folder of a LoRA adapter in peft's format; empty: the run's own where it tunes, else none.
       adapter_use: ``merge`` (into the weights, once) or ``attach`` (beside them, at every pass).
+      engine: who runs the model: ``transformers`` on one device, ``ray`` on several devices and machines,
+        ``vllm`` where it is installed.
+      workers: for ``ray``, how many models; 0: one per GPU, or one where there is none.
+      ray_address: of a running Ray cluster; empty: one is started on this machine and ended again.
       embedded: the model that is trained where none is given.
       tune: fine-tuning of either model.
     """
@@ -179,6 +183,9 @@ class LLMConfig:
     threads: int = 0
     adapter: str = ""
     adapter_use: str = "merge"
+    engine: str = "transformers"
+    workers: int = 0
+    ray_address: str = ""
     embedded: EmbeddedConfig = dataclasses.field(default_factory=EmbeddedConfig)
     tune: TuneConfig = dataclasses.field(default_factory=TuneConfig)
 
@@ -192,6 +199,7 @@ class LLMConfig:
             "none_rule": ("youden", "quantile", "never"),
             "dtype": DTYPES,
             "adapter_use": ("merge", "attach"),
+            "engine": ("transformers", "ray", "vllm"),
         }.items():
             _require(getattr(self, knob) in choices, knob, f"one of {', '.join(choices)}")
         named = self.template in ("auto", *prompts.TEMPLATES) or self.template.endswith(prompts.SUFFIX)
@@ -208,6 +216,10 @@ class LLMConfig:
         _require(self.batch_size >= 1, "batch_size", "at least 1")
         _require(self.shard_size >= 1, "shard_size", "at least 1")
         _require(self.threads >= 0, "threads", "0 (one per core) or more")
+        _require(self.workers >= 0, "workers", "0 (one per GPU) or more")
+        for knob in ("workers", "ray_address"):
+            idle = bool(getattr(self, knob)) and self.engine != "ray"
+            _require(not idle, knob, "left alone unless --config.llm.engine=ray")
         _require(not self.revision or bool(self.model), "revision", "empty where --config.llm.model is empty")
         self.embedded.check()
         self.tune.check()
