@@ -135,6 +135,7 @@ def _labels(results: Results) -> dict[str, Any] | None:
         "different prompts": manifest.get("asked"),
         "held-out loss of the model": training.get("held_out_loss"),
     }
+    told["order bias of letters"] = (manifest.get("order_bias") or {}).get("bias")
     for name in ("model", "revision", "mode", "threshold", "tokens", "seconds"):
         told[name] = manifest.get(name)
     for name, value in told.items():

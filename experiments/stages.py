@@ -27,6 +27,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.evaluation.references import reference_returns
 from ialp_jax.evaluation.sanity import world_checks
 from ialp_jax.keys import stream
+from ialp_jax.llm import prompts
 from ialp_jax.llm.client import LabelWorker
 from ialp_jax.llm.label_files import check_catalogue
 from ialp_jax.simulator.twice import fit_models, from_arrays, to_arrays
@@ -148,7 +149,9 @@ def labelling_settings(run: Run) -> list[Any]:
     tree = settings(run.config)
     learning = {n: v for n, v in tree["pretrain"].items() if n in LEARNING}
     names = ("seed", "simulator", "network", "labelling")
-    llm = {n: v for n, v in tree["llm"].items() if n != "store"}  # where labels are kept is no part of them
+    template = prompts.choose(run.config.llm.template, embedded=not run.config.llm.model)  # a file may change
+    llm = {**tree["llm"], "template": template.digest()}
+    del llm["store"]  # where labels are kept is no part of them
     return [[tree[name] for name in names], llm, tree["agents"]["ialp"], learning]
 
 

@@ -27,6 +27,7 @@ class LetterAsker:
         template: Template,
         config: LLMConfig,
         limit: int,
+        wrapper: Sequence[str] | None = None,
     ) -> None:
         """Tokenises the N + 1 titles.
 
@@ -37,12 +38,13 @@ class LetterAsker:
           template: words of the prompts.
           config: how to ask.
           limit: tokens that a prompt may have.
+          wrapper: `chat.Wrapper` that was used before; None: rendered now.
 
         Raises:
           InputError: the chat template is missing though wanted, or cannot be used.
         """
         self._model, self._tokenizer, self._config, self._template = model, tokenizer, config, template
-        self.wrapper = chat.find(tokenizer, config.chat, folder)
+        self.wrapper = chat.Wrapper(*wrapper) if wrapper else chat.find(tokenizer, config.chat, folder)
         self.letters = letters.LetteredTokens(tokenizer, titles, template, self.wrapper, limit)
         self._digests = orders.title_digests([template.quoted(title) for title in titles])
         if not self._spells(titles):
@@ -79,9 +81,10 @@ class LetterAsker:
 
     def facts(self) -> dict[str, Any]:
         """What the manifest of labels tells about the prompts."""
+        wrapper = self.wrapper
         return {
-            "chat": self.wrapper is not None,
-            "wrapper_sha256": self.wrapper.digest() if self.wrapper else "",
+            "wrapper": list(wrapper) if wrapper else None,
+            "wrapper_sha256": wrapper.digest() if wrapper else "",
         }
 
     def _spells(self, titles: Sequence[str]) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
-from ialp_jax.llm import label_files, model_files, none_rule, prompts, shards
+from ialp_jax.llm import label_files, model_files, none_rule, orders, prompts, shards
 from ialp_jax.llm.answers import CAUSES, Answers
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.label_store import LabelStore
@@ -54,6 +54,8 @@ class LabelWorker:
         self._batches: list[Batch] = []
         self._choices: list[np.ndarray] = []
         self._causes: list[np.ndarray] = []
+        self.places: list[np.ndarray] = []  # of each request, int8 [P, A], see `Answers`
+        self._sizes: list[int] = []  # K of each request
 
     def __enter__(self) -> LabelWorker:
         """Reads the data and finds the model. Raises InputError where either is not there."""
@@ -96,19 +98,31 @@ class LabelWorker:
         if self._store is None:
             self._open()
         answers, batches = self._store.answers(histories, candidates, self._compute)
-        alone = self._calibration["unconditional"][candidates]
-        choice = none_rule.decide(answers, alone, self._calibration["threshold"])
+        choice = self._decide(answers, candidates)
         self._batches += batches
         self._choices.append(choice)
         self._causes.append(answers.cause)
+        self.places.append(answers.places)
+        self._sizes.append(candidates.shape[1])
         return Labels(histories, candidates, choice, answers.scores)
+
+    def _decide(self, answers: Answers, candidates: np.ndarray) -> np.ndarray:
+        """Labels int32 [P] of answers: by the rule of "none" or by the model's own word."""
+        choice = answers.choice
+        if self._config.mode == "likelihood":
+            alone = self._calibration["unconditional"][candidates]
+            choice = none_rule.decide(answers, alone, self._calibration["threshold"])
+        return np.maximum(choice, 0) if self._config.on_invalid == "none" else choice
 
     def manifest(self) -> dict[str, Any]:
         """Who labelled, how, and how much of it.
 
-        ``counts.valid`` includes ``none``; ``asked`` counts different prompts that this run put to the model,
+        ``counts.valid`` includes ``none``, ``counts.invalid`` prompts without a valid answer, whatever
+        ``on_invalid`` makes of them; ``asked`` counts different prompts that this run put to the model,
         ``taken`` those whose answers were in the store before; ``tokens`` and ``seconds`` are what the asked
-        ones cost, also where that was in an earlier process.
+        ones cost, also where that was in an earlier process. With letters, ``answers_invalid`` counts single
+        answers by cause, those that were asked again included, and ``order_bias`` is
+        `ialp_jax.llm.orders.order_bias` among the prompts with the most usual number of candidates.
         """
         choices = np.concatenate([np.zeros(0, np.int32), *self._choices])
         causes = np.concatenate([np.zeros(0, np.uint8), *self._causes])
@@ -122,13 +136,13 @@ class LabelWorker:
             "context": self._context,
             "template": dataclasses.asdict(self._template),
             "template_sha256": self._template.digest(),
-            "mode": self._config.mode,
-            "normalise": self._config.normalise,
-            "none_rule": self._config.none_rule,
+            **self._config.asking(),
+            "on_invalid": self._config.on_invalid,
+            **self._mode_facts(),
             **{k: v for k, v in self._calibration.items() if k not in ("unconditional", "files", "key")},
             "counts": {
                 "prompts": len(choices),
-                "valid": int(np.sum(choices >= 0)),
+                "valid": int(np.sum(causes == 0)),
                 "none": int(np.sum(choices == 0)),
                 "invalid": {name: int(np.sum(causes == i)) for i, name in enumerate(CAUSES) if i},
             },
@@ -137,6 +151,18 @@ class LabelWorker:
             "tokens": sum(batch.tokens for batch in self._batches),
             "seconds": round(sum(batch.seconds for batch in self._batches), 3),
             "training": trained.get("training", {}),
+        }
+
+    def _mode_facts(self) -> dict[str, Any]:
+        """What only some modes have to tell."""
+        if self._config.mode == "likelihood":
+            return {"none_rule": self._config.none_rule}
+        usual = max(self._sizes, key=self._sizes.count, default=1)
+        same = [p.ravel() for p, size in zip(self.places, self._sizes, strict=True) if size == usual]
+        told = np.concatenate([np.zeros(0, np.int8), *(p.ravel() for p in self.places)])
+        return {
+            "answers_invalid": {name: int(np.sum(told == -i)) for i, name in enumerate(CAUSES) if i},
+            "order_bias": orders.order_bias(np.concatenate([np.zeros(0, np.int8), *same]), usual),
         }
 
     def _check(self, histories: np.ndarray, candidates: np.ndarray) -> None:
@@ -170,7 +196,9 @@ class LabelWorker:
         facts = self._facts()
         rule = [config.none_rule, config.none_quantile, config.embedded.holdout, self._seed, self._data_files]
         self._calibrate(store.digest([facts, self._titles, rule]))
-        found = {name: self._calibration[name] for name in ("device", "dtype", "plain")}  # what "auto" became
+        # What "auto" became; and a chat template's words, which may tell the date.
+        names = ("device", "dtype", "plain", "wrapper_sha256")
+        found = {name: self._calibration[name] for name in names if name in self._calibration}
         found["device"] = found["device"].partition(":")[0]
         name = config.model or "embedded"
         self._context = shards.describe(self._store_folder, {**facts, **found}, model=name)
@@ -188,10 +216,11 @@ class LabelWorker:
 
         The fingerprint is of the files of the model, so it stands for its revision too.
         """
-        knobs = ("pad_token", "mode", "normalise", "dtype", "device", "batch_size")
+        knobs = ("pad_token", "dtype", "device", "batch_size")
         return {
             "fingerprint": self._fingerprint,
             "template": dataclasses.asdict(self._template),
+            **self._config.asking(),
             **{name: getattr(self._config, name) for name in knobs},
         }
 
@@ -217,7 +246,8 @@ class LabelWorker:
     def _compute(self, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> Iterator[Batch]:
         """Has the worker score batches, each histories [n, L] and candidates [n, K]."""
         if self._process is None or self._loaded.get("did") != "load":
-            self._worker(do="load", calibrate=None, plain=self._calibration["plain"])
+            kept = {name: self._calibration.get(name) for name in ("plain", "wrapper")}
+            self._worker(do="load", calibrate=None, **kept)
         orders = [({"do": "score"}, {"histories": h, "candidates": c}) for h, c in parts]
         for header, arrays in self._process.ask_all(orders):
             yield Batch(Answers(**arrays), header["tokens"], header["seconds"])

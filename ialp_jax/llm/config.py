@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from ialp_jax.errors import InputError
+from ialp_jax.llm import prompts
 
 MOST_LETTERED = 25  # candidates that the letters A to Z can name, with one letter left for "none"
 
@@ -125,8 +126,9 @@ class LLMConfig:
             "dtype": ("auto", "float32", "bfloat16"),
         }.items():
             _require(getattr(self, knob) in choices, knob, f"one of {', '.join(choices)}")
-        named = self.template in ("auto", "titles", "list") or self.template.endswith(".json")
+        named = self.template in ("auto", *prompts.TEMPLATES) or self.template.endswith(prompts.SUFFIX)
         _require(named, "template", "auto, titles, list or the path of a .json file")
+        prompts.choose(self.template, embedded=not self.model)  # so that a faulty file is said at once
         for knob, least in {"permutations": 1, "max_new_tokens": 1, "retries": 0}.items():
             _require(getattr(self, knob) >= least, knob, f"at least {least}")
         if self.mode == "likelihood":

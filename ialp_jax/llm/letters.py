@@ -19,7 +19,7 @@ prompt for that letter: what all letters add alike belongs to the prompt, the re
 
 from __future__ import annotations
 
-import os.path
+import itertools
 import string
 from collections.abc import Sequence
 from typing import Any
@@ -70,8 +70,8 @@ def check_count(num_candidates: int) -> None:
     """Raises InputError where there are more candidates than letters, "none" counted."""
     if num_candidates > MOST_LETTERED:
         raise InputError(
-            f"--config.labelling.candidates={num_candidates}: letters name at most {MOST_LETTERED} candidates "
-            "and none; ask fewer, or use --config.llm.mode=likelihood"
+            f"--config.labelling.candidates={num_candidates}: letters name at most {MOST_LETTERED} candidates"
+            " and none; ask fewer, or use --config.llm.mode=likelihood"
         )
 
 
@@ -111,7 +111,8 @@ class LetteredTokens:
         closing = after(
             own, LINE_END, [around.after + end for end in ("", *(around.lead + x for x in LETTERS))]
         )
-        shared = len(os.path.commonprefix(closing[1:]))
+        columns = zip(*closing[1:], strict=False)
+        shared = sum(1 for _ in itertools.takewhile(lambda column: len({*column}) == 1, columns))
         self._names = [ids[shared:] for ids in closing[1:]]
         blocks = [
             [],
@@ -135,7 +136,7 @@ class LetteredTokens:
         )
 
     def rows(self, histories: np.ndarray, candidates: np.ndarray) -> Rows:
-        """Rows of B prompts whose "candidates" are the names of their K + 1 lines, see `choice.letter_scores`.
+        """Rows of B prompts whose "candidates" are the names of their lines, for `choice.letter_scores`.
 
         Args:
           histories: int [B, L], from `cut`.
@@ -148,14 +149,14 @@ class LetteredTokens:
         for i, j in np.ndindex(len(names), len(names)):
             if i != j and names[i] == names[j][: len(names[i])]:
                 raise InputError(
-                    f"--config.llm.mode=choice: the tokenizer does not tell {LETTERS[i]} from {LETTERS[j]}; use "
-                    "likelihood"
+                    f"--config.llm.mode=choice: the tokenizer does not tell {LETTERS[i]} from {LETTERS[j]}; "
+                    "use likelihood"
                 )
         blocks = self._layout(histories, candidates, self._to_choose)
         return build_rows(self.tokens, blocks, self._names_of(candidates), self._padding)
 
     def prompts(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """B whole prompts for free text: ids int64 [B, S], padded on the left, and their mask int64 [B, S]."""
+        """B whole prompts for free text: ids int64 [B, S], padded on the left, and mask int64 [B, S]."""
         blocks = self._layout(histories, candidates, self._to_write)
         rows = build_rows(self.tokens, blocks, candidates[:, :0], self._padding)
         mask = rows.segment == 0

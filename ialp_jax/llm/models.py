@@ -108,8 +108,23 @@ def _memory(batch_size: int) -> Iterator[None]:
 class Scorer:
     """A loaded model that scores titles of one catalogue, and is asked about them as configured."""
 
-    def __init__(self, folder: Path, titles: Sequence[str], template: Template, config: LLMConfig) -> None:
-        """Loads model and tokenizer, tokenises the N + 1 titles. Raises InputError as the loaders do."""
+    def __init__(
+        self,
+        folder: Path,
+        titles: Sequence[str],
+        template: Template,
+        config: LLMConfig,
+        wrapper: Sequence[str] | None = None,
+    ) -> None:
+        """Loads model and tokenizer, tokenises the N + 1 titles. Raises InputError as the loaders do.
+
+        Args:
+          folder: of the model.
+          titles: ``titles[0]`` is padding.
+          template: words of the prompts.
+          config: how to load and how to ask.
+          wrapper: what the chat template gave before, where prompts must remain the same.
+        """
         tokenizer = load_tokenizer(folder, config.pad_token)
         self.model = load_model(folder, config.device, config.dtype)
         longest = getattr(self.model.config, "max_position_embeddings", None) or MAX_TOKENS
@@ -120,7 +135,9 @@ class Scorer:
         self.plain = False
         self.asker = None
         if config.mode != "likelihood":
-            self.asker = LetterAsker(self.model, tokenizer, folder, titles, template, config, self._limit)
+            self.asker = LetterAsker(
+                self.model, tokenizer, folder, titles, template, config, self._limit, wrapper
+            )
 
     def check(self, histories: np.ndarray, candidates: np.ndarray) -> None:
         """Falls back to one sequence at a time, with a warning, where the model disregards our masks.

@@ -181,5 +181,8 @@ def quote(title: str, max_title: int) -> str:
 
 
 def render(template: Template, titles: Sequence[str], history: Sequence[int]) -> str:
-    """A prompt of ``likelihood`` as text. ``history`` int [L], item ids, oldest first; 0 is padding and leaves no trace."""
+    """A prompt of ``likelihood`` as text.
+
+    ``history`` int [L], item ids, oldest first; 0 is padding and leaves no trace.
+    """
     return template.introduction + "".join(template.line(titles[item]) for item in history if item)

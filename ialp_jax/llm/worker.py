@@ -64,7 +64,8 @@ class Worker:
         from ialp_jax.llm.models import Scorer
 
         template = prompts.choose(config.template, embedded=not config.model)
-        self._scorer = Scorer(Path(order["model_folder"]), dataset.catalogue.titles, template, config)
+        folder, titles = Path(order["model_folder"]), dataset.catalogue.titles
+        self._scorer = Scorer(folder, titles, template, config, order.get("wrapper"))
         if order["calibrate"]:
             _calibrate(self._scorer, dataset, config, order)
         else:
