@@ -20,7 +20,7 @@ NAMES = {
     CHANCE: "chance",
 }
 _SHARE, _DIFFERENCE = "{:.1%}".format, "{:+.3f}".format
-COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
+METRICS: dict[str, tuple[str, Callable[[float], str]]] = {
     "auc": ("AUC", "{:.3f}".format),
     "auc_minus_popularity": ("AUC - popularity", _DIFFERENCE),
     "auc_minus_shuffled": ("AUC - shuffled", _DIFFERENCE),
@@ -54,13 +54,15 @@ def _cell(rows: pd.DataFrame, source: str, metric: str, write: Callable[[float],
 
 
 def _sources(rows: pd.DataFrame) -> dict[str, Any]:
-    present = [metric for metric in COLUMNS if metric in rows.index.get_level_values("metric")]
+    """A line for each metric, a column for each source."""
+    sources, metrics = (rows.index.get_level_values(name) for name in ("source", "metric"))
+    shown = [source for source in NAMES if source in sources]
     return {
-        "headings": ["source", *(COLUMNS[metric][0] for metric in present)],
+        "headings": ["", *(NAMES[source] for source in shown)],
         "rows": [
-            {"name": NAMES[source], "cells": [_cell(rows, source, m, COLUMNS[m][1]) for m in present]}
-            for source in NAMES
-            if source in rows.index.get_level_values("source")
+            {"name": name, "cells": [_cell(rows, source, metric, write) for source in shown]}
+            for metric, (name, write) in METRICS.items()
+            if metric in metrics
         ],
     }
 
@@ -69,17 +71,17 @@ def _segments(rows: pd.DataFrame) -> dict[str, Any]:
     shown = [
         (LLM, "users", "users", "{:,.0f}".format),
         *(
-            (source, "auc", f"AUC, {NAMES[source]}", COLUMNS["auc"][1])
+            (source, "auc", f"AUC, {NAMES[source]}", METRICS["auc"][1])
             for source in (LLM, SHUFFLED, POPULARITY)
         ),
         *(
-            (LLM, metric, f"LLM: {COLUMNS[metric][0]}", COLUMNS[metric][1])
-            for metric in COLUMNS
+            (LLM, metric, f"LLM: {METRICS[metric][0]}", METRICS[metric][1])
+            for metric in METRICS
             if "minus" in metric
         ),
     ]
     return {
-        "headings": ["users", *(heading for _, _, heading, _ in shown)],
+        "headings": ["", *(heading for _, _, heading, _ in shown)],
         "rows": [
             {
                 "name": name,

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from experiments.run import KEY, Run, settings
+from experiments.run import KEY, Run, llm_settings, settings
 from experiments.run_results import AUDIT_TABLE
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
@@ -37,8 +37,9 @@ class Labeller(Protocol):
 def audit_key(run: Run) -> str:
     """Digest of what the audit depends on: the data, the LLM and the questions; no simulator, no policy."""
     tree = settings(run.config)
-    parts = [tree["audit"], tree["llm"], tree["seed"], tree["simulator"]["history_length"]]
-    return run.key(parts, "data")
+    llm = llm_settings(run.config)
+    parts = [tree["audit"], llm, tree["seed"], tree["simulator"]["history_length"]]
+    return run.key(parts, "data", *(("tune",) if run.config.llm.tune.steps else ()))
 
 
 def ask(

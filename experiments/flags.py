@@ -15,7 +15,7 @@ from ml_collections import config_flags
 from experiments.config import Config
 from ialp_jax.errors import InputError
 
-STAGES = ("data", "simulate", "label", "audit", "pretrain", "adapt", "report")
+STAGES = ("data", "simulate", "tune", "label", "audit", "pretrain", "adapt", "report")
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "quickstart.py")
 
 # No default here: the library would load it at once, and mistakes in overrides would escape `parse`.
@@ -28,6 +28,11 @@ WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; runs/<config.na
 STAGE = flags.DEFINE_enum("stage", "all", ("all", *STAGES), "Which stage to run; all runs them in order.")
 OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "Let a run folder made with other settings be redone; what still fits is kept."
+)
+DRY_RUN = flags.DEFINE_bool(
+    "dry_run",
+    False,
+    "Print what the label stage would cost (prompts, tokens, FLOPs, memory, hours), after --stage=data.",
 )
 
 
@@ -108,11 +113,11 @@ def help_text() -> str:
         "iALP in JAX: from raw interactions to a report that compares policies.",
         "",
         "usage: python -m experiments.main [--config=FILE.py] [--config.a.b=value ...]",
-        "         [--workdir=FOLDER] [--stage=all|" + "|".join(STAGES) + "] [--overwrite]",
+        "         [--workdir=FOLDER] [--stage=all|" + "|".join(STAGES) + "] [--overwrite] [--dry_run]",
         "",
         "flags:",
     ]
-    for name in ("config", "workdir", "stage", "overwrite"):
+    for name in ("config", "workdir", "stage", "overwrite", "dry_run"):
         lines.append(f"  --{name}: {flags.FLAGS[name].help}")
     lines += ["", "settings (defaults; a config file may state others):"]
     for path, value, meaning in knobs(Config()):

@@ -17,6 +17,7 @@ def main(argv: list[str]) -> None:
     """Runs the stages that --stage names."""
     del argv
     logging.set_verbosity(logging.WARNING)  # orbax tells of every file it reads
+    from experiments.dry_run import dry_run_labels
     from experiments.run import Run  # late: --help and wrong flags need no JAX
     from experiments.stages import run_stages
 
@@ -24,7 +25,11 @@ def main(argv: list[str]) -> None:
     folder = Path(flags.WORKDIR.value or Path("runs") / config.name)
     stages = flags.STAGES if flags.STAGE.value == "all" else (flags.STAGE.value,)
     try:
-        run_stages(Run.open(folder, config, flags.OVERWRITE.value), stages)
+        run = Run.open(folder, config, flags.OVERWRITE.value)
+        if flags.DRY_RUN.value:
+            dry_run_labels(run)
+        else:
+            run_stages(run, stages)
     except InputError as error:
         flags.fail(error)
 

@@ -136,7 +136,7 @@ def _labels(results: Results) -> dict[str, Any] | None:
         "held-out loss of the model": training.get("held_out_loss"),
     }
     told["order bias of letters"] = (manifest.get("order_bias") or {}).get("bias")
-    for name in ("model", "revision", "mode", "threshold", "tokens", "seconds"):
+    for name in ("model", "revision", "adapter_use", "mode", "threshold", "tokens", "seconds"):
         told[name] = manifest.get(name)
     for name, value in told.items():
         if value not in (None, ""):
@@ -159,10 +159,35 @@ def _pretraining(results: Results) -> dict[str, str] | None:
     return _figure(svg, "Return on tuning users over updates of the pre-training")
 
 
+def _tuning(results: Results) -> dict[str, Any] | None:
+    """Facts and loss curve of the fine-tuning; None where there was none."""
+    if not results.tune:
+        return None
+    log = results.tune["tuning"]
+    told = log["held_out"]
+
+    def share(name: str) -> str:
+        return "{:.1%} [{:.1%}, {:.1%}]".format(told[name], *told[f"{name}_interval"])
+
+    facts = [
+        ("held-out accuracy before", share("accuracy_before")),
+        ("held-out accuracy after", share("accuracy_after")),
+        ("gain, paired", share("gain")),
+        ("by chance", f"{told['chance']:.1%}"),
+        ("held-out loss", f"{told['loss_before']:.3f} before, {told['loss_after']:.3f} after"),
+        ("held-out prompts", f"{told['prompts']:,} of {told['users']:,} users"),
+        ("steps", f"{log['steps']:,}"),
+        ("trained parameters", f"{log['parameters']:,}"),
+    ]
+    svg = plots.tuning(*np.array(log["loss"], np.float64).T)
+    return {"facts": facts, "figure": _figure(svg, "Training loss over steps of the fine-tuning")}
+
+
 def _seconds(results: Results) -> list[tuple[str, str]]:
     """Wall-clock seconds by stage and agent, where a manifest tells them."""
     stages = {"labels": results.labels, "pre-training": results.pretrain}
-    manifests = {stage: held[1] for stage, held in stages.items() if held}
+    manifests = {"fine-tuning": results.tune["tuning"]} if results.tune else {}
+    manifests |= {stage: held[1] for stage, held in stages.items() if held}
     manifests |= {"audit": results.audit.manifest} if results.audit else {}
     manifests |= {style(agent).name: result.manifest for agent, result in results.agents.items()}
     return [(name, f"{m['seconds']:,.1f} s") for name, m in manifests.items() if m.get("seconds") is not None]
@@ -205,6 +230,7 @@ def render(results: Results, summary: pd.DataFrame) -> str:
         curves=_curve_figures(results),
         labels=_labels(results),
         audit=_audit(results),
+        tuning=_tuning(results),
         pretraining=_pretraining(results),
         about=about | {"figures": [_figure(*drawn) for drawn in about["figures"]]},
         seconds=_seconds(results),

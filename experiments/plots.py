@@ -179,6 +179,16 @@ def pretraining(updates: np.ndarray, estimate: Estimate) -> str:
     return out[0]
 
 
+def tuning(steps: np.ndarray, loss: np.ndarray) -> str:
+    """Mean training loss of the fine-tuning at each of E steps; SVG text."""
+    with panel("Loss of the fine-tuning") as (axes, out):
+        axes.plot(steps, loss, color="#0072b2", linewidth=1.7)
+        axes.set_xlabel("steps")
+        axes.set_ylabel("nats per prompt")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    return out[0]
+
+
 def none_share(rounds: np.ndarray, share: np.ndarray) -> str:
     """Share of prompts answered ``none`` in each label round; SVG text."""
     with panel("Share of “none” by label round") as (axes, out):

@@ -10,14 +10,25 @@ from typing import Any
 from experiments.config import Config
 from ialp_jax import store
 from ialp_jax.errors import InputError
+from ialp_jax.llm import prompts
 from ialp_jax.simulator.config import resolved
 
+ELSEWHERE = ("store", "workers", "ray_address")  # where labels are kept and made is no part of them
 KEY = "key"  # in a stage's manifest: digest of the settings and inputs it was made from
 
 
 def settings(config: Config) -> dict[str, Any]:
     """The configuration as plain data, with the values that the simulator's preset gives."""
     return dataclasses.asdict(dataclasses.replace(config, simulator=resolved(config.simulator)))
+
+
+def llm_settings(config: Config) -> dict[str, Any]:
+    """What of the LLM's configuration decides an answer."""
+    llm = dataclasses.asdict(config.llm)
+    for name in ELSEWHERE:
+        del llm[name]
+    template = prompts.choose(config.llm.template, embedded=not config.llm.model)
+    return llm | {"template": template.digest()}  # a file may change
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -96,4 +107,10 @@ class Run:
         return True
 
 
-FOLDER_STAGE = {"data": "data", "simulator": "simulate", "labels": "label", "pretrain": "pretrain"}
+FOLDER_STAGE = {
+    "data": "data",
+    "simulator": "simulate",
+    "tune": "tune",
+    "labels": "label",
+    "pretrain": "pretrain",
+}

@@ -63,7 +63,7 @@ class AuditResults:
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """What a report is made from; ``labels``, ``pretrain`` and ``audit`` are None without their stage."""
+    """What a report is made from; what comes from a stage that was skipped is None."""
 
     config: dict[str, Any]
     world: str
@@ -74,6 +74,7 @@ class Results:
     pretrain: tuple[dict[str, np.ndarray], dict[str, Any]] | None
     titles: tuple[str, ...]
     audit: AuditResults | None = None
+    tune: dict[str, Any] | None = None
 
 
 def _require(arrays: Mapping[str, np.ndarray], names: Iterable[str], folder: Path, stage: str) -> None:
@@ -137,6 +138,7 @@ def read_run(run: Path, agents: Sequence[str] | None = None, audited: bool = Tru
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{run / 'config.json'}: not a readable configuration ({error})") from None
+    tuned = config.get("llm", {}).get("tune", {}).get("steps")  # else a folder of before is not of this run
     optional = {
         stage: store.load(run / stage) if store.read_manifest(run / stage) else None
         for stage in ("labels", "pretrain")
@@ -151,5 +153,6 @@ def read_run(run: Path, agents: Sequence[str] | None = None, audited: bool = Tru
         validation=validation,
         titles=load_dataset(run / "data").catalogue.titles if store.read_manifest(run / "data") else (),
         audit=_read_audit(run / "audit") if audited and store.read_manifest(run / "audit") else None,
+        tune=store.read_manifest(run / "tune") if tuned else None,
         **optional,
     )

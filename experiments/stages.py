@@ -16,7 +16,7 @@ from tqdm import tqdm
 from experiments.auditing import audit, audit_key
 from experiments.report import console_table, write_report
 from experiments.roster import PRETRAINED, actor_critic, make_agent, recommender, reference_agents
-from experiments.run import KEY, Run, settings
+from experiments.run import KEY, Run, llm_settings, settings
 from ialp_jax import store
 from ialp_jax.agents.base import Params, frozen_state
 from ialp_jax.agents.ialp import ialp
@@ -27,7 +27,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.evaluation.references import reference_returns
 from ialp_jax.evaluation.sanity import world_checks
 from ialp_jax.keys import stream
-from ialp_jax.llm import prompts
+from ialp_jax.llm import tuner
 from ialp_jax.llm.client import LabelWorker
 from ialp_jax.llm.label_files import check_catalogue
 from ialp_jax.simulator.twice import fit_models, from_arrays, to_arrays
@@ -149,10 +149,7 @@ def labelling_settings(run: Run) -> list[Any]:
     tree = settings(run.config)
     learning = {n: v for n, v in tree["pretrain"].items() if n in LEARNING}
     names = ("seed", "simulator", "network", "labelling")
-    template = prompts.choose(run.config.llm.template, embedded=not run.config.llm.model)  # a file may change
-    llm = {**tree["llm"], "template": template.digest()}
-    del llm["store"]  # where labels are kept is no part of them
-    return [[tree[name] for name in names], llm, tree["agents"]["ialp"], learning]
+    return [[tree[name] for name in names], llm_settings(run.config), tree["agents"]["ialp"], learning]
 
 
 LEARNING = ("batch_size", "learning_rate", "target_rate", "updates_per_round", "max_gradient_norm")
@@ -174,10 +171,41 @@ def ialp_trainer(run: Run, num_items: int, key: Key, num_seeds: int) -> Pretrain
     )
 
 
+def tune(run: Run) -> None:
+    """Tunes the LLM by LoRA on the offline users, to ``tune/``."""
+    config = run.config
+    if not config.llm.tune.steps:
+        return say("tune: off, --config.llm.tune.steps is 0")
+    key = tune_key(run)
+    if run.is_done("tune", key):
+        return say("tune: done before, kept")
+    folder = run.folder / "tune"
+    (folder / store.MANIFEST).unlink(missing_ok=True)
+    with tuner.Tuner(config.llm, run.folder / "data", run.folder / "labels", config.seed) as worker:
+        manifest = worker.tune(folder, config.simulator.history_length, config.labelling.candidates)
+    store.seal(folder, {**manifest, KEY: key})
+    told = manifest["tuning"]["held_out"]
+    say(
+        f"tune: held-out accuracy {told['accuracy_before']:.1%} -> {told['accuracy_after']:.1%} "
+        f"(chance {told['chance']:.1%})"
+    )
+
+
+def tune_key(run: Run) -> str:
+    """Digest of what the adapter depends on."""
+    config = run.config
+    shape = [config.simulator.history_length, config.labelling.candidates]
+    return run.key([config.seed, shape, tuner.settings(config.llm)], "data")
+
+
 def label(run: Run) -> None:
     """Imagined sessions, labelled by the LLM round by round, to ``labels/``."""
     config = run.config
-    key = run.key(labelling_settings(run), "data", "simulator")
+    tuned = ("tune",) if config.llm.tune.steps else ()
+    if tuned and not run.is_done("tune", tune_key(run)):
+        folder = run.folder / "tune"
+        raise InputError(f"{folder} is missing or was made with other settings; run --stage=tune first")
+    key = run.key(labelling_settings(run), "data", "simulator", *tuned)
     if run.is_done("labels", key):
         return say("label: done before, kept")
     (world, _), stage_key = read_worlds(run), stream(root_key(run), "label")
@@ -379,6 +407,7 @@ def report(run: Run) -> None:
 STAGES: dict[str, Stage] = {
     "data": data,
     "simulate": simulate,
+    "tune": tune,
     "label": label,
     "audit": audit,
     "pretrain": pretrain,

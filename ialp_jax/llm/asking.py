@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ialp_jax.llm import chat, choice, generate, letters, orders
 from ialp_jax.llm.answers import Answers
@@ -60,15 +61,7 @@ class LetterAsker:
         if config.mode == "generate":
 
             def write_to(rows: np.ndarray, lists: np.ndarray) -> tuple[list[str], int]:
-                return generate.write(
-                    self._model,
-                    self._tokenizer,
-                    self.letters,
-                    histories[rows],
-                    lists,
-                    max_new_tokens=config.max_new_tokens,
-                    batch_size=config.batch_size,
-                )
+                return self._write(histories[rows], lists)
 
             none_text = self._template.none
             return generate.ask(write_to, prompts, candidates, config.permutations, config.retries, none_text)
@@ -76,8 +69,42 @@ class LetterAsker:
         shape = drawn.shape
         lists = np.take_along_axis(candidates[:, None], drawn, axis=2).reshape(-1, shape[2])
         histories = np.repeat(histories, shape[1], axis=0)
-        scores, spent = choice.score_lines(self._model, self.letters, histories, lists, config.batch_size)
+        scores, spent = self._score(histories, lists)
         return choice.combine(scores.reshape(*shape[:2], -1), drawn), spent
+
+    def alternatives(self, histories: np.ndarray, candidates: np.ndarray) -> torch.Tensor:
+        """Log-probabilities of the lines, "none" last, float32 [n, K + 1], differentiable, in one pass.
+
+        Args:
+          histories: int32 [n, L].
+          candidates: int32 [n, K], listed in this order.
+
+        Raises:
+          InputError: too many candidates, or they do not fit.
+        """
+        histories = self.letters.cut(histories, candidates)
+        return choice.letter_scores(self._model, self.letters.rows(histories, candidates))
+
+    def order(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """In what order n prompts, int [n, L] and [n, K], fill batches, int64 [n]: longest first."""
+        lengths = self.letters.lengths(self.letters.cut(histories, candidates), candidates)
+        return np.argsort(-lengths, kind="stable")
+
+    def _score(self, histories: np.ndarray, lists: np.ndarray) -> tuple[np.ndarray, int]:
+        """See `choice.score_lines`."""
+        return choice.score_lines(self._model, self.letters, histories, lists, self._config.batch_size)
+
+    def _write(self, histories: np.ndarray, lists: np.ndarray) -> tuple[list[str], int]:
+        """See `generate.write`."""
+        return generate.write(
+            self._model,
+            self._tokenizer,
+            self.letters,
+            histories,
+            lists,
+            max_new_tokens=self._config.max_new_tokens,
+            batch_size=self._config.batch_size,
+        )
 
     def facts(self) -> dict[str, Any]:
         """What the manifest of labels tells about the prompts."""

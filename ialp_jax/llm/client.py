@@ -14,7 +14,7 @@ import numpy as np
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
-from ialp_jax.llm import label_files, model_files, none_rule, orders, prompts, shards
+from ialp_jax.llm import adapter_files, label_files, model_files, none_rule, orders, prompts, shards
 from ialp_jax.llm.answers import CAUSES, Answers
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.label_store import LabelStore
@@ -50,6 +50,7 @@ class LabelWorker:
         own = self._folder / label_files.SHARDS
         self._store_folder = Path(config.store).expanduser() if config.store else own
         self._fingerprint = self._context = ""
+        self._adapter = Path(config.adapter).expanduser() if config.adapter else None
         self._calibration: dict[str, Any] = {}
         self._batches: list[Batch] = []
         self._choices: list[np.ndarray] = []
@@ -72,7 +73,9 @@ class LabelWorker:
         self._model_folder = self._folder / "model"
         if self._config.model:
             self._model_folder = model_files.resolve(self._config.model, self._config.revision)
-            model_files.fingerprint(self._model_folder)  # so that what is missing is said at once
+            model_files.check(self._model_folder)  # so that what is missing is said at once
+        if self._adapter:
+            adapter_files.check(self._adapter)
         return self
 
     def __exit__(
@@ -95,6 +98,7 @@ class LabelWorker:
         """
         histories, candidates = np.asarray(histories, np.int32), np.asarray(candidates, np.int32)
         self._check(histories, candidates)
+        self._shape = histories.shape[1], candidates.shape[1]
         if self._store is None:
             self._open()
         answers, batches = self._store.answers(histories, candidates, self._compute)
@@ -134,6 +138,8 @@ class LabelWorker:
             "catalogue": self._catalogue,
             "store": self._config.store,
             "context": self._context,
+            "adapter": adapter_files.fingerprint(self._adapter) if self._adapter else "",
+            "adapter_use": self._config.adapter_use if self._adapter else "",
             "template": dataclasses.asdict(self._template),
             "template_sha256": self._template.digest(),
             **self._config.asking(),
@@ -174,15 +180,22 @@ class LabelWorker:
             if array.size and not least <= array.min() <= array.max() < len(self._titles):
                 raise ValueError(f"{name}: item ids outside {least}..{len(self._titles) - 1}")
 
+    def model(self) -> str:
+        """Fingerprint of the model's files; the embedded model is trained where it is not there yet."""
+        if not self._config.model and not self._is_trained():
+            self._worker(do="train", recipe=self._recipe())
+        return model_files.fingerprint(self._model_folder)
+
     def _worker(self, **order: Any) -> WorkerProcess:
         """The process, started if need be, after one order that all others depend on."""
         if self._process is None:
             self._process = WorkerProcess(self._folder / "worker.log")
         common = {
-            "config": dataclasses.asdict(self._config),
+            "config": dataclasses.asdict(self._config) | {"adapter": str(self._adapter or "")},
             "seed": self._seed,
             "data_folder": str(self._data_folder),
             "model_folder": str(self._model_folder),
+            "shape": self._shape,
         }
         self._loaded = self._process.ask({**common, **order})[0]
         return self._process
@@ -190,13 +203,11 @@ class LabelWorker:
     def _open(self) -> None:
         """Trains and calibrates what is not there yet, then opens the store."""
         config = self._config
-        if not config.model and not self._is_trained():
-            self._worker(do="train", recipe=self._recipe())
-        self._fingerprint = model_files.fingerprint(self._model_folder)
+        self._fingerprint = self._adapted(self.model())
         facts = self._facts()
         rule = [config.none_rule, config.none_quantile, config.embedded.holdout, self._seed, self._data_files]
         self._calibrate(store.digest([facts, self._titles, rule]))
-        # What "auto" became; and a chat template's words, which may tell the date.
+        # What "auto" became; and a chat template may tell the date.
         names = ("device", "dtype", "plain", "wrapper_sha256")
         found = {name: self._calibration[name] for name in names if name in self._calibration}
         found["device"] = found["device"].partition(":")[0]
@@ -214,15 +225,27 @@ class LabelWorker:
     def _facts(self) -> dict[str, Any]:
         """The settings that fix an answer beside its prompt.
 
-        The fingerprint is of the files of the model, so it stands for its revision too.
+        The fingerprint is of the files of the model and its adapter, so it stands for the revision too.
         """
-        knobs = ("pad_token", "dtype", "device", "batch_size")
+        knobs = ("pad_token", "dtype", "device", "batch_size", "engine")
         return {
             "fingerprint": self._fingerprint,
             "template": dataclasses.asdict(self._template),
             **self._config.asking(),
             **{name: getattr(self._config, name) for name in knobs},
         }
+
+    def _adapted(self, base: str) -> str:
+        """Fingerprint of the model with its adapter. Raises InputError where the two do not fit."""
+        if self._config.tune.steps:
+            self._adapter = self._folder.parent / adapter_files.FOLDER
+            if store.read_manifest(self._adapter) is None:
+                raise InputError(f"{self._adapter}: missing or not finished; run --stage=tune first")
+        if not self._adapter:
+            return base
+        adapter_files.check(self._adapter)
+        adapter_files.check_base(self._adapter, self._config.model, base)
+        return store.digest([base, adapter_files.fingerprint(self._adapter), self._config.adapter_use])
 
     def _recipe(self) -> str:
         """Digest of all that fixes the embedded model."""

@@ -8,6 +8,8 @@ from ialp_jax.llm import prompts
 
 MOST_LETTERED = 25  # candidates that the letters A to Z can name, with one letter left for "none"
 
+DTYPES = ("auto", "float32", "bfloat16")
+
 
 def _require(holds: bool, knob: str, rule: str) -> None:
     if not holds:
@@ -60,6 +62,65 @@ class EmbeddedConfig:
 
 
 @dataclasses.dataclass
+class TuneConfig:
+    """Fine-tuning of the model by LoRA (arXiv 2106.09685) on the offline users; off by default.
+
+    Attributes:
+      steps: optimiser steps; 0: the tune stage does nothing, and labels are the untuned model's.
+      batch_size: prompts per step.
+      learning_rate: peak of the cosine schedule; small models bear ten times the default and more.
+      rank: of the low-rank updates.
+      alpha: the updates are scaled by alpha / rank.
+      dropout: share of the updates' inputs that is dropped while tuning.
+      targets: comma-separated names of the modules that are updated.
+      negatives: items in a training prompt beside the user's own; 0: as many as the label stage shows.
+      negative_sampling: ``uniform`` or ``popularity`` (likes of offline users plus 1), among what the user
+        never liked.
+      none_share: share of the training prompts without an item of the user's own, whose answer is none;
+        for modes that answer by letter.
+      holdout: share of the offline users kept out of tuning, on whom the accuracy is measured.
+      save_every: steps between checkpoints, from which a killed tuning goes on.
+      gradient_checkpointing: computes activations twice instead of keeping them: less memory, more time.
+      dtype: of the frozen weights: ``auto`` (bfloat16 on a GPU, else float32), ``float32`` or
+        ``bfloat16``; the updates are float32.
+    """
+
+    steps: int = 0
+    batch_size: int = 16
+    learning_rate: float = 2e-4
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.05
+    targets: str = "q_proj,k_proj,v_proj,o_proj"
+    negatives: int = 0
+    negative_sampling: str = "uniform"
+    none_share: float = 0.1
+    holdout: float = 0.1
+    save_every: int = 50
+    gradient_checkpointing: bool = False
+    dtype: str = "auto"
+
+    def check(self) -> None:
+        """Raises InputError for impossible values."""
+        for knob in ("batch_size", "rank", "save_every"):
+            _require(getattr(self, knob) >= 1, f"tune.{knob}", "at least 1")
+        for knob in ("steps", "negatives"):
+            _require(getattr(self, knob) >= 0, f"tune.{knob}", "0 or more")
+        for knob in ("learning_rate", "alpha"):
+            _require(getattr(self, knob) > 0, f"tune.{knob}", "above 0")
+        for knob in ("dropout", "none_share"):
+            _require(0 <= getattr(self, knob) < 1, f"tune.{knob}", "at least 0 and below 1")
+        _require(0 < self.holdout < 1, "tune.holdout", "between 0 and 1, both excluded")
+        _require(bool(self.target_modules()), "tune.targets", "a comma-separated list of module names")
+        for knob, choices in {"negative_sampling": ("uniform", "popularity"), "dtype": DTYPES}.items():
+            _require(getattr(self, knob) in choices, f"tune.{knob}", f"one of {', '.join(choices)}")
+
+    def target_modules(self) -> list[str]:
+        """The names in ``targets``."""
+        return [name.strip() for name in self.targets.split(",") if name.strip()]
+
+
+@dataclasses.dataclass
 class LLMConfig:
     """Which model says the preferences, and how it is asked.
 
@@ -91,7 +152,14 @@ class LLMConfig:
       dtype: ``auto`` (bfloat16 on a GPU, else float32), ``float32`` or ``bfloat16``.
       device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
       threads: CPU threads of the worker; 0: one per core.
+      adapter: folder of a LoRA adapter in peft's format; empty: the run's own where it tunes, else none.
+      adapter_use: ``merge`` (into the weights, once) or ``attach`` (beside them, at every pass).
+      engine: who runs the model: ``transformers`` on one device, ``ray`` on several devices and machines,
+        ``vllm`` where it is installed.
+      workers: for ``ray``, how many models; 0: one per GPU, or one where there is none.
+      ray_address: of a running Ray cluster; empty: one is started on this machine and ended again.
       embedded: the model that is trained where none is given.
+      tune: fine-tuning of either model.
     """
 
     model: str = ""
@@ -113,7 +181,13 @@ class LLMConfig:
     dtype: str = "auto"
     device: str = "auto"
     threads: int = 0
+    adapter: str = ""
+    adapter_use: str = "merge"
+    engine: str = "transformers"
+    workers: int = 0
+    ray_address: str = ""
     embedded: EmbeddedConfig = dataclasses.field(default_factory=EmbeddedConfig)
+    tune: TuneConfig = dataclasses.field(default_factory=TuneConfig)
 
     def check(self) -> None:
         """Raises InputError for impossible values."""
@@ -123,7 +197,9 @@ class LLMConfig:
             "on_invalid": ("drop", "none"),
             "normalise": ("sum", "mean"),
             "none_rule": ("youden", "quantile", "never"),
-            "dtype": ("auto", "float32", "bfloat16"),
+            "dtype": DTYPES,
+            "adapter_use": ("merge", "attach"),
+            "engine": ("transformers", "ray", "vllm"),
         }.items():
             _require(getattr(self, knob) in choices, knob, f"one of {', '.join(choices)}")
         named = self.template in ("auto", *prompts.TEMPLATES) or self.template.endswith(prompts.SUFFIX)
@@ -140,8 +216,30 @@ class LLMConfig:
         _require(self.batch_size >= 1, "batch_size", "at least 1")
         _require(self.shard_size >= 1, "shard_size", "at least 1")
         _require(self.threads >= 0, "threads", "0 (one per core) or more")
+        _require(self.workers >= 0, "workers", "0 (one per GPU) or more")
+        for knob in ("workers", "ray_address"):
+            idle = bool(getattr(self, knob)) and self.engine != "ray"
+            _require(not idle, knob, "left alone unless --config.llm.engine=ray")
         _require(not self.revision or bool(self.model), "revision", "empty where --config.llm.model is empty")
         self.embedded.check()
+        self.tune.check()
+        _require(
+            not (self.adapter and self.tune.steps),
+            "adapter",
+            "empty where --config.llm.tune.steps is above 0: the run labels with its own adapter",
+        )
+        _require(
+            not self.tune.steps or self.tune.holdout >= self.embedded.holdout,
+            "tune.holdout",
+            f"at least --config.llm.embedded.holdout ({self.embedded.holdout}): "
+            "the threshold of none is set on those users",
+        )
+
+    @classmethod
+    def from_dict(cls, tree: dict[str, Any]) -> "LLMConfig":
+        """The inverse of `dataclasses.asdict`."""
+        parts = {"embedded": EmbeddedConfig(**tree["embedded"]), "tune": TuneConfig(**tree["tune"])}
+        return cls(**{**tree, **parts})
 
     def asking(self) -> dict[str, Any]:
         """The settings that decide, beside model, template and candidates, what a prompt's answer is."""

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from ialp_jax import store
 from ialp_jax.errors import InputError
 
-_WANTED = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
+INDEX = "model.safetensors.index.json"  # of weights in several files
+_WEIGHTS = "*.safetensors"
+_WANTED = ("*.json", _WEIGHTS, "*.model", "*.jinja", "*.txt")
 _DUPLICATES = ("consolidated*", "original/*")  # the publisher's own format beside the Hugging Face one
 
 
-def resolve(model: str, revision: str) -> Path:
+def resolve(model: str, revision: str, weights: bool = True) -> Path:
     """The folder of a model: the given folder, or the local snapshot of a hub id, downloaded if need be.
+
+    Args:
+      model: folder or hub id.
+      revision: of a hub id.
+      weights: whether they are downloaded too, or configuration and tokenizer alone.
 
     Raises:
       InputError: no such folder and no such model on the hub, or the hub is out of reach.
@@ -24,10 +32,10 @@ def resolve(model: str, revision: str) -> Path:
         return folder
     if folder.exists() or model.startswith(("/", ".", "~")) or model.count("/") > 1:
         raise InputError(f"--config.llm.model={model}: no such folder")
-    return _download(model, revision)
+    return _download(model, revision, weights)
 
 
-def _download(model: str, revision: str) -> Path:
+def _download(model: str, revision: str, weights: bool) -> Path:
     import huggingface_hub
     from huggingface_hub import errors
 
@@ -36,7 +44,7 @@ def _download(model: str, revision: str) -> Path:
             huggingface_hub.snapshot_download(
                 model,
                 revision=revision or None,
-                allow_patterns=list(_WANTED),
+                allow_patterns=[name for name in _WANTED if weights or name != _WEIGHTS],
                 ignore_patterns=list(_DUPLICATES),
             )
         )
@@ -57,16 +65,34 @@ def _download(model: str, revision: str) -> Path:
         ) from None
 
 
-def fingerprint(folder: Path) -> str:
-    """sha256 over names and contents of a model's files: weights, configuration, tokenizer.
-
-    Raises:
-      InputError: the folder has no configuration or no weights in safetensors.
-    """
+def check(folder: Path) -> None:
+    """Raises InputError where configuration, weights in safetensors or one of their shards are missing."""
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: not a model folder, it has no config.json")
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"{folder}: no weights in safetensors, the one format that is read")
+    index = folder / INDEX
+    if not index.exists():
+        shard = min(folder.glob("model-*-of-*.safetensors"), default=None)
+        if shard and not (folder / "model.safetensors").exists():
+            raise InputError(f"{index}: missing, though {shard.name} is there; download the model again")
+        return
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{index}: not an index of weights; download the model again") from None
+    for name in sorted(shards):
+        if not (folder / str(name)).is_file():
+            raise InputError(f"{folder / str(name)}: missing, though {INDEX} names it; download it again")
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 over names and contents of a model's files: weights, configuration, tokenizer.
+
+    Raises:
+      InputError: the folder is incomplete, see `check`.
+    """
+    check(folder)
     files = sorted(
         path
         for pattern in _WANTED

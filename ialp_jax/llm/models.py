@@ -14,17 +14,17 @@ import torch
 import transformers
 
 from ialp_jax.errors import InputError
-from ialp_jax.llm import scoring
+from ialp_jax.llm import adapters, scoring
 from ialp_jax.llm.answers import Answers
 from ialp_jax.llm.asking import LetterAsker
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.prompts import Template
-from ialp_jax.llm.tokens import TitleTokens, tokenise
+from ialp_jax.llm.tokens import TitleTokens, build_rows, cut_histories, tokenise
 
 MAX_TOKENS = 4096  # of a prompt: within the sliding window of Mistral 7B v0.1, far beyond what L items need
 TOGETHER = 50  # titles per row where the history is empty
 # What from_pretrained raises for files that are missing, broken or of another kind.
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     ValueError,
     LookupError,
@@ -36,7 +36,8 @@ _UNREADABLE = (
 )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its name."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
@@ -48,8 +49,8 @@ def load_tokenizer(folder: Path, pad_token: str) -> Any:
     """
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except _UNREADABLE as error:
-        raise InputError(f"{folder}: its tokenizer cannot be read ({_first_line(error)})") from None
+    except UNREADABLE as error:
+        raise InputError(f"{folder}: its tokenizer cannot be read ({first_line(error)})") from None
     if pad_token:
         if pad_token not in tokenizer.get_vocab():
             raise InputError(f"--config.llm.pad_token={pad_token}: not in the vocabulary of {folder}")
@@ -60,16 +61,17 @@ def load_tokenizer(folder: Path, pad_token: str) -> Any:
     return tokenizer
 
 
-def load_model(folder: Path, device: str, dtype: str) -> Any:
-    """The model of a folder, from safetensors alone, without any code of its own.
+def context_of(config: Any) -> int:
+    """The longest prompt in tokens that a model of this transformers configuration is given."""
+    return min(getattr(config, "max_position_embeddings", None) or MAX_TOKENS, MAX_TOKENS)
+
+
+def place(device: str, dtype: str) -> tuple[str, str]:
+    """Device and dtype that the settings mean. Raises InputError where there is no such device.
 
     Args:
-      folder: in the Hugging Face format.
       device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<number>``.
       dtype: ``auto`` (bfloat16 on a GPU, float32 elsewhere), ``float32`` or ``bfloat16``.
-
-    Raises:
-      InputError: unreadable, not a causal language model, weights missing, or no such device.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -77,6 +79,20 @@ def load_model(folder: Path, device: str, dtype: str) -> Any:
         raise InputError(f"--config.llm.device={device}: torch sees no GPU; use auto or cpu")
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16"
+    return device, dtype
+
+
+def load_model(folder: Path, device: str, dtype: str) -> Any:
+    """The model of a folder, from safetensors alone, without any code of its own.
+
+    Args:
+      folder: in the Hugging Face format.
+      device, dtype: see `place`.
+
+    Raises:
+      InputError: unreadable, not a causal language model, weights missing, or no such device.
+    """
+    device, dtype = place(device, dtype)
     try:
         model, report = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
@@ -89,8 +105,8 @@ def load_model(folder: Path, device: str, dtype: str) -> Any:
         model = model.to(device)
     except torch.OutOfMemoryError:
         raise InputError(f"{folder}: the model does not fit into the memory of {device}") from None
-    except _UNREADABLE as error:
-        raise InputError(f"{folder}: not a readable causal language model ({_first_line(error)})") from None
+    except UNREADABLE as error:
+        raise InputError(f"{folder}: not a readable causal language model ({first_line(error)})") from None
     if report["missing_keys"]:
         raise InputError(f"{folder}: weights are missing, {sorted(report['missing_keys'])[0]} among them")
     return model.eval()
@@ -116,7 +132,7 @@ class Scorer:
         config: LLMConfig,
         wrapper: Sequence[str] | None = None,
     ) -> None:
-        """Loads model and tokenizer, tokenises the N + 1 titles. Raises InputError as the loaders do.
+        """Loads model, adapter and tokenizer, tokenises the N + 1 titles. Raises what the loaders raise.
 
         Args:
           folder: of the model.
@@ -127,8 +143,9 @@ class Scorer:
         """
         tokenizer = load_tokenizer(folder, config.pad_token)
         self.model = load_model(folder, config.device, config.dtype)
-        longest = getattr(self.model.config, "max_position_embeddings", None) or MAX_TOKENS
-        self._limit = min(longest, MAX_TOKENS)
+        if config.adapter:
+            self.model = adapters.apply(self.model, Path(config.adapter), config.adapter_use)
+        self._limit = context_of(self.model.config)
         self._padding = tokenizer.pad_token_id
         self._normalise, self._batch_size = config.normalise, config.batch_size
         self.tokens: TitleTokens = tokenise(tokenizer, titles, template, self._limit)
@@ -138,6 +155,17 @@ class Scorer:
             self.asker = LetterAsker(
                 self.model, tokenizer, folder, titles, template, config, self._limit, wrapper
             )
+
+    def facts(self) -> dict[str, Any]:
+        """On what the model runs, ``device`` and ``dtype``, and with letters how it is asked."""
+        place = {"device": str(self.model.device), "dtype": str(self.model.dtype).removeprefix("torch.")}
+        return place | (self.asker.facts() if self.asker else {})
+
+    def order(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """In what order n prompts, int32 [n, L] and [n, K], fill batches, int64 [n]."""
+        if self.asker is not None:
+            return self.asker.order(histories, candidates)
+        return scoring.by_length(self.tokens, histories, candidates, self._limit)[0]
 
     def check(self, histories: np.ndarray, candidates: np.ndarray) -> None:
         """Falls back to one sequence at a time, with a warning, where the model disregards our masks.
@@ -177,6 +205,26 @@ class Scorer:
         if self._normalise == "mean":
             scores = (scores / self.tokens.lengths()[candidates]).astype(np.float32)
         return scores, spent
+
+    def alternatives(self, histories: np.ndarray, candidates: np.ndarray) -> torch.Tensor:
+        """What tuning compares, with its gradient, in one pass: scores of titles, or of letters.
+
+        Args:
+          histories: int32 [n, L], left-padded with 0.
+          candidates: int32 [n, K], listed in this order.
+
+        Returns:
+          float32 [n, K]; with letters, also where answers are free text, [n, K + 1], "none" last.
+        """
+        if self.asker is not None:
+            return self.asker.alternatives(histories, candidates)
+        histories = cut_histories(self.tokens, histories, candidates, self._limit)
+        rows = build_rows(self.tokens, histories, candidates, self._padding)
+        scores = scoring.title_scores(self.model, rows, candidates.shape[1])
+        if self._normalise == "mean":
+            lengths = self.tokens.lengths()[candidates]
+            scores = scores / torch.from_numpy(lengths).to(scores)
+        return scores
 
     def answer(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[Answers, int]:
         """Answers to n prompts, histories int32 [n, L] and candidates int32 [n, K], and the tokens spent.

@@ -73,6 +73,18 @@ def score_rows(model: Any, rows: Rows, num_candidates: int) -> np.ndarray:
     return title_scores(model, rows, num_candidates).cpu().numpy()
 
 
+def by_length(
+    tokens: TitleTokens, histories: np.ndarray, candidates: np.ndarray, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The order int64 [P] in which prompts fill batches, and their lengths in tokens, int64 [P].
+
+    Histories [P, L] are cut to ``limit`` tokens. Longest first: a lack of memory shows at once.
+    """
+    histories = rows_of.cut_histories(tokens, histories, candidates, limit)
+    lengths = rows_of.prompt_lengths(tokens, histories, candidates)
+    return np.argsort(-lengths, kind="stable"), lengths
+
+
 def score(
     model: Any,
     tokens: TitleTokens,
@@ -89,8 +101,7 @@ def score(
       Summed log-probabilities float32 [P, K], and the tokens that went through the model.
     """
     histories = rows_of.cut_histories(tokens, histories, candidates, limit)
-    lengths = rows_of.prompt_lengths(tokens, histories, candidates)
-    order = np.argsort(-lengths, kind="stable")  # longest first: a lack of memory shows at once
+    order, lengths = by_length(tokens, histories, candidates, limit)
     scores = np.empty(candidates.shape, np.float32)
     for start in range(0, len(order), batch_size):
         part = order[start : start + batch_size]

@@ -3,8 +3,10 @@
 It reads frames (`ialp_jax.llm.protocol`) from its standard input and answers on its standard output:
 
 - ``train``: trains the embedded model on the offline users and saves it;
+- ``tune``: tunes a model by LoRA on the offline users and saves the adapter;
 - ``load``: loads the model, and where asked to writes the calibration (scores after an empty history,
   threshold of ``none``; the chat template of letters) beside the labels;
+- ``estimate``: what labelling would cost;
 - ``score``: histories [n, L] and candidates [n, K] to `ialp_jax.llm.answers.Answers`.
 
 An answer with ``error`` is one line for the user. The process ends as soon as its input closes, so it
@@ -28,12 +30,12 @@ import numpy as np
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
-from ialp_jax.llm import none_rule, prompts, protocol
-from ialp_jax.llm.config import EmbeddedConfig, LLMConfig
+from ialp_jax.llm import engines, none_rule, prompts, protocol
+from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.corpus import split_offline
+from ialp_jax.llm.engines import ray_data
 
 if TYPE_CHECKING:
-    from ialp_jax.llm.models import Scorer
     from ialp_jax.types import Dataset
 
 Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -44,28 +46,31 @@ class Worker:
     """What the process knows between orders."""
 
     def __init__(self) -> None:
-        self._scorer: Scorer | None = None
+        self._scorer: engines.Engine | None = None
 
     def answer(self, order: dict[str, Any], arrays: dict[str, np.ndarray]) -> Answer:
         """Carries out one order. Raises InputError where the user can mend what is wrong."""
         if order["do"] == "score":
             return self._score(**arrays)
         _import_torch()
-        config = LLMConfig(**{**order["config"], "embedded": EmbeddedConfig(**order["config"]["embedded"])})
+        config = LLMConfig.from_dict(order["config"])
         if config.threads:
             sys.modules["torch"].set_num_threads(config.threads)
         dataset = load_dataset(Path(order["data_folder"]))
         if order["do"] == "train":
             _train(dataset, config, order)
             return {"did": "train"}, {}
+        if order["do"] == "tune":
+            return {"did": "tune", "log": _tune(dataset, config, order)}, {}
+        if order["do"] == "estimate":
+            return _estimate(dataset, config, order), {}
         return self._load(dataset, config, order), {}
 
     def _load(self, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
-        from ialp_jax.llm.models import Scorer
-
         template = prompts.choose(config.template, embedded=not config.model)
         folder, titles = Path(order["model_folder"]), dataset.catalogue.titles
-        self._scorer = Scorer(folder, titles, template, config, order.get("wrapper"))
+        known = order.get("shape"), order.get("wrapper")
+        self._scorer = engines.build(folder, titles, template, config, *known)
         if order["calibrate"]:
             _calibrate(self._scorer, dataset, config, order)
         else:
@@ -111,19 +116,46 @@ def _train(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
     store.seal(folder, {"recipe": order["recipe"], "training": log})
 
 
-def _calibrate(scorer: Scorer, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
+def _tune(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
+    """Tunes the model, saves the adapter and returns the log."""
+    from tqdm import tqdm
+
+    from ialp_jax.llm import tuning
+
+    with tqdm(total=config.tune.steps, desc="tune", unit="step") as bar:
+
+        def progress(step: int, loss: float) -> None:
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            bar.update(step - bar.n)
+
+        return tuning.tune(
+            Path(order["tune_folder"]),
+            Path(order["model_folder"]),
+            dataset,
+            config,
+            seed=order["seed"],
+            progress=progress,
+            **order["tuning"],
+        )
+
+
+def _estimate(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
+    """What labelling would cost, see `ialp_jax.llm.estimate`."""
+    from ialp_jax.llm import estimate
+
+    folder = Path(order["model_folder"]) if order["model_folder"] else None
+    return estimate.estimate(folder, dataset, config, order["count"], order["shape"], order["seed"])
+
+
+def _calibrate(scorer: engines.Engine, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
     """Writes the calibration: ``unconditional`` float32 [N + 1], the threshold, and what it keeps.
 
     Letters need none: the model itself says "none", and the manifest tells only how it is asked.
     """
-    manifest = {
-        "key": order["calibrate"],
-        "device": str(scorer.model.device),
-        "dtype": str(scorer.model.dtype).removeprefix("torch."),
-    }
+    manifest = {"key": order["calibrate"], **scorer.facts()}
     folder = Path(order["calibration_folder"])
-    if scorer.asker is not None:
-        return store.save(folder, {}, {**manifest, "plain": False, **scorer.asker.facts()})
+    if config.mode != "likelihood":
+        return store.save(folder, {}, {**manifest, "plain": False})
     _, held_out = split_offline(dataset, config.embedded.holdout, order["seed"])
     trial = none_rule.draw_trial(dataset, held_out, order["seed"])
     scorer.check(trial.histories[:NUM_CHECKED], trial.candidates[:NUM_CHECKED])
@@ -160,6 +192,7 @@ def _listen(stream: BinaryIO, orders: queue.Queue) -> None:
     """Passes frames on; when the client goes, the process goes, even in the middle of its work."""
     while (frame := protocol.receive(stream)) is not None:
         orders.put(frame)
+    ray_data.shut_down()
     os._exit(0)
 
 

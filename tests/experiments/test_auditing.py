@@ -78,10 +78,10 @@ def test_several_prompts_give_the_label_of_one():
 
 def test_a_question_is_invalid_where_any_of_its_prompts_is():
     histories, candidates = questions_of([60, 60])
-    bad = candidates[1, 40]
+    bad = np.setdiff1d(candidates[1], candidates[0])[0]
     found = auditing.ask(Fake(lambda h, c: np.where(c == bad, np.nan, 1.0 / c)), histories, candidates, 25)
     assert found.choice[1] == -1
-    assert found.choice[0] == candidates[0].argmin() + 1 or bad in candidates[0]
+    assert found.choice[0] == candidates[0].argmin() + 1
 
 
 def test_many_prompts_are_asked_in_several_requests():

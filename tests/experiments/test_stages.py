@@ -204,7 +204,7 @@ def test_labels_of_another_catalogue_are_refused_before_anything_is_lost(copy):
     again(copy, ("data", "simulate"), change, overwrite=True)
     before = written(copy / "pretrain")
     with pytest.raises(
-        InputError, match=r"labels made for another catalogue, .* 60 items .* 70 items"
+        InputError, match=r"labels made for another catalogue, .* with 53 items .* with 62 items"
     ) as caught:
         again(copy, ("pretrain",), change, overwrite=True)
     assert "\n" not in str(caught.value)
@@ -217,6 +217,40 @@ def test_where_labels_are_kept_is_no_part_of_them(copy, capsys):
 
     again(copy, ("label", "pretrain"), change, overwrite=True)
     assert capsys.readouterr().out.count("done before, kept") == 2
+
+
+def test_a_tuned_model_labels_with_its_own_adapter(copy, capsys):
+    def change(config):
+        config.llm.tune.steps = 3
+        config.llm.tune.batch_size = 2
+        config.llm.tune.learning_rate = 0.05
+
+    before, plain = store.load(copy / "labels")
+    with pytest.raises(
+        InputError, match=r"/tune is missing or was made with other settings; run --stage=tune"
+    ):
+        again(copy, ("label",), change, overwrite=True)
+    again(copy, ("tune", "label", "pretrain", "adapt", "report"), change, overwrite=True)
+    manifest = store.verify(copy / "tune")
+    assert manifest["tuning"]["num_candidates"] == tiny().labelling.candidates
+    assert manifest["tuning"]["history_length"] == tiny().simulator.history_length
+    after, tuned = store.load(copy / "labels")
+    assert not np.array_equal(before["scores"], after["scores"])
+    assert plain["adapter"] == "" != tuned["adapter"]
+    page = (copy / "report" / "index.html").read_text()
+    assert "Fine-tuning of the model" in page
+    assert "held-out accuracy after" in page
+    capsys.readouterr()
+    again(copy, ("tune", "label"), change)
+    assert capsys.readouterr().out.count("done before, kept") == 2
+    again(copy, ("label", "pretrain", "adapt", "report"), overwrite=True)
+    assert "Fine-tuning of the model" not in (copy / "report" / "index.html").read_text()
+
+
+def test_without_steps_nothing_is_tuned(finished, capsys):
+    again(finished, ("tune",))
+    assert capsys.readouterr().out == "tune: off, --config.llm.tune.steps is 0\n"
+    assert not (finished / "tune").exists()
 
 
 def test_a_missing_stage_is_named(tmp_path):

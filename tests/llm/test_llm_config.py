@@ -1,7 +1,9 @@
+import dataclasses
+
 import pytest
 
 from ialp_jax.errors import InputError
-from ialp_jax.llm.config import EmbeddedConfig, LLMConfig
+from ialp_jax.llm.config import EmbeddedConfig, LLMConfig, TuneConfig
 
 
 def test_defaults_are_possible():
@@ -22,6 +24,7 @@ def test_defaults_are_possible():
         ("shard_size", 0),
         ("threads", -1),
         ("revision", "main"),
+        ("adapter_use", "glue"),
     ],
 )
 def test_impossible_values_name_their_flag(knob, value):
@@ -46,3 +49,43 @@ def test_impossible_values_name_their_flag(knob, value):
 def test_impossible_embedded_values_name_their_flag(knob, value):
     with pytest.raises(InputError, match=rf"^--config\.llm\.embedded\.{knob} must be"):
         LLMConfig(embedded=EmbeddedConfig(**{knob: value})).check()
+
+
+@pytest.mark.parametrize(
+    ("knob", "value"),
+    [
+        ("steps", -1),
+        ("batch_size", 0),
+        ("learning_rate", 0.0),
+        ("rank", 0),
+        ("alpha", 0.0),
+        ("dropout", 1.0),
+        ("targets", " , "),
+        ("negatives", -1),
+        ("negative_sampling", "best"),
+        ("none_share", 1.0),
+        ("holdout", 0.0),
+        ("save_every", 0),
+        ("dtype", "int8"),
+    ],
+)
+def test_impossible_tuning_values_name_their_flag(knob, value):
+    with pytest.raises(InputError, match=rf"^--config\.llm\.tune\.{knob} must be"):
+        LLMConfig(tune=TuneConfig(**{knob: value})).check()
+
+
+def test_a_run_labels_with_one_adapter():
+    LLMConfig(adapter="a").check()
+    with pytest.raises(InputError, match=r"^--config\.llm\.adapter must be empty where"):
+        LLMConfig(adapter="a", tune=TuneConfig(steps=1)).check()
+
+
+def test_who_sets_the_threshold_of_none_is_not_tuned_on():
+    LLMConfig(tune=TuneConfig(holdout=0.05)).check()
+    with pytest.raises(InputError, match=r"^--config\.llm\.tune\.holdout must be at least"):
+        LLMConfig(tune=TuneConfig(steps=1, holdout=0.05)).check()
+
+
+def test_a_config_survives_the_way_to_the_worker():
+    config = LLMConfig(model="m", embedded=EmbeddedConfig(hidden=32), tune=TuneConfig(rank=3))
+    assert LLMConfig.from_dict(dataclasses.asdict(config)) == config

@@ -1,0 +1,57 @@
+"""``--dry_run``: what the label stage would cost as configured, in a few lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from experiments import stages
+from experiments.run import Run
+from ialp_jax.llm import dry_run
+
+GB = 1e9
+SMALL = 100e6  # parameters, under which overheads and not products take the time
+
+
+def dry_run_labels(run: Run) -> None:
+    """Runs the data stage where need be, and prints what labelling would cost. Raises InputError."""
+    stages.data(run)
+    config = run.config
+    count = config.labelling.rounds * config.labelling.steps * config.labelling.sessions
+    shape = (config.simulator.history_length, config.labelling.candidates)
+    told = dry_run.estimate(
+        config.llm, run.folder / "data", run.folder / "dry_run.log", config.seed, count, shape
+    )
+    for line in lines(told, config.llm.engine, config.llm.workers, config.llm.batch_size):
+        stages.say(line)
+
+
+def lines(told: dict[str, Any], engine: str, workers: int, batch_size: int) -> list[str]:
+    """The figures of `ialp_jax.llm.estimate.estimate` in words."""
+    rows = [(p["name"], p["prompts"], p["tokens"], p["flops"]) for p in told["parts"]]
+    rows.append(("total", *(sum(row[k] for row in rows) for k in (1, 2, 3))))
+    speed = told["rate"] * told["utilisation"]
+    needed = told["weights_bytes"] + told["batch_bytes"]
+    fits = f"does not fit: {told['refusal']}" if told["refusal"] else "fits"
+    notes = [f"; {workers} workers share them"] if engine == "ray" and workers > 1 else []
+    notes += ["; models as small as this reach less"] if told["parameters"] < SMALL else []
+    return [
+        f"dry run: labels by {told['model']}, mode {told['mode']}, engine {engine}, "
+        f"{told['dtype']} on {told['device']}; nothing is labelled",
+        f"model: {_count(told['parameters'])} parameters, {told['layers']} layers",
+        f"prompts: {told['mean_tokens']:,.0f} tokens each, {told['most_tokens']:,} at most, by "
+        f"{told['counted']} over {told['sampled']} prompts of this data",
+        f"  {'part':<31}{'prompts':>12}{'tokens':>16}{'FLOPs':>12}{'hours':>10}",
+        *(
+            f"  {name:<31}{prompts:>12,}{tokens:>16,}{flops:>12.2e}{flops / speed / 3600:>10.3f}"
+            for name, prompts, tokens, flops in rows
+        ),
+        f"memory: {told['weights_bytes'] / GB:.2f} GB of weights + {told['batch_bytes'] / GB:.2f} GB for a "
+        f"batch of {batch_size} = {needed / GB:.2f} GB; {told['free_bytes'] / GB:.2f} GB are free: {fits}",
+        f"time: {told['hours']:.3g} hours at {told['utilisation']:.0%} of the matrix-product rate measured "
+        f"here, {told['rate'] / 1e12:.3g} TFLOP/s{''.join(notes)}",
+    ]
+
+
+def _count(number: int) -> str:
+    """7.25 B or 4.01 M."""
+    return f"{number / 1e9:.2f} B" if number >= SMALL else f"{number / 1e6:.2f} M"

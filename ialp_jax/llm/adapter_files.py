@@ -1,0 +1,97 @@
+"""A LoRA adapter's folder in peft's format: found, checked, fingerprinted; no torch.
+
+``adapter_config.json`` and ``adapter_model.safetensors`` are what peft reads and writes. Adapters made by the
+tune stage also have a ``manifest.json`` with the fingerprint of the model they belong to.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+
+from ialp_jax import store
+from ialp_jax.errors import InputError
+
+FOLDER = "tune"  # of a run, beside its labels
+CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
+_ELSEWHERE = (
+    "base_model_name_or_path",
+    "revision",
+    "inference_mode",
+    "peft_version",
+)  # no part of the weights
+
+
+def check(folder: Path) -> None:
+    """Raises InputError where a folder is no readable LoRA adapter in safetensors, or altered since made."""
+    if not folder.is_dir():
+        raise InputError(f"--config.llm.adapter={folder}: no such folder")
+    if store.read_manifest(folder) is not None:
+        store.verify(folder)
+    settings = read_config(folder)
+    if settings.get("peft_type") != "LORA" or settings.get("megatron_config"):
+        raise InputError(f"{folder}: an adapter of type {settings.get('peft_type')}; only LoRA is read")
+    if not (folder / WEIGHTS).is_file():
+        pickled = (folder / PICKLE).is_file()
+        beside = f"; {PICKLE} is a pickle and is not read, save it again in safetensors" if pickled else ""
+        raise InputError(f"{folder}: no adapter weights, it has no {WEIGHTS}{beside}")
+    try:
+        with safetensors.safe_open(folder / WEIGHTS, framework="numpy") as file:
+            names = list(file.keys())
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"{folder / WEIGHTS}: not readable safetensors ({error})") from None
+    if not names:
+        raise InputError(f"{folder / WEIGHTS}: holds no weights")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The adapter's settings. Raises InputError where they are missing or broken."""
+    path = folder / CONFIG
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder}: not an adapter folder, it has no {CONFIG}") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not the settings of an adapter ({error})") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"{path}: not the settings of an adapter (no JSON object)")
+    return settings
+
+
+def check_base(folder: Path, model: str, fingerprint: str) -> None:
+    """Raises InputError where an adapter is known to belong to another model.
+
+    Known are the fingerprint where the tune stage made the adapter, and the hub id where it was tuned from
+    the hub; what remains shows when the weights are loaded.
+
+    Args:
+      folder: of the adapter.
+      model: ``--config.llm.model``.
+      fingerprint: of the model's files.
+    """
+    recorded = (store.read_manifest(folder) or {}).get("base_fingerprint")
+    named = read_config(folder).get("base_model_name_or_path") or ""
+    if recorded is not None:
+        differs = recorded != fingerprint
+    else:
+        differs = _is_hub_id(model) and _is_hub_id(named) and model != named
+    if differs:
+        raise InputError(
+            f"{folder}: an adapter of another base model ({named or 'unnamed'}) than "
+            f"{model or 'the embedded one of this run'}; give its own model, or tune again"
+        )
+
+
+def _is_hub_id(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith(("/", ".", "~")) and not Path(name).exists()
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 of what an adapter does: its weights and settings, not where it or its model lies."""
+    settings = {name: value for name, value in read_config(folder).items() if name not in _ELSEWHERE}
+    if isinstance(settings.get("target_modules"), list):
+        settings["target_modules"] = sorted(settings["target_modules"])  # a set, written in any order
+    return store.digest([settings, store.file_digest(folder / WEIGHTS)])

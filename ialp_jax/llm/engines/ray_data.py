@@ -1,0 +1,223 @@
+"""Several devices and several machines by Ray Data.
+
+A request is sorted by length and cut where `ialp_jax.llm.scoring` would cut it; Ray Data sends the batches to
+the workers and keeps their order. So the number of workers changes the time and not a bit of the answers, on
+devices of one kind with as many threads each. (Under letters with several permutations or with retries, the
+batches are those of one Ray worker, not those of the plain engine.)
+
+Ray Data starts the actors of a pipeline anew for every data set, and a run makes a request per step of its
+sessions: a model would be loaded each time. The models therefore stay in actors of their own, as Ray's own
+batch inference does where pipelines share a model, and the pipeline's tasks hand them their batches. On a
+cluster, the project and the model folder must lie at the same path on every machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ialp_jax.errors import InputError
+from ialp_jax.llm.answers import Answers
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.engines.replica import Replica
+from ialp_jax.llm.prompts import Template
+
+OBJECT_STORE_BYTES = 256 * 2**20  # what a local Ray takes of the memory; our blocks are a few kilobytes
+RESTARTS = 3  # of an actor whose machine went away; its batch is asked again and gives the same bits
+IN_FLIGHT = 2  # batches at each worker, so that none waits for the next
+_connected = threading.Event()
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise InputError(
+            f"--config.llm.engine=ray needs {error.name or 'ray'}, which cannot be imported; "
+            'run python -m pip install "ray[data]"'
+        ) from None
+    return ray
+
+
+def shut_down() -> None:
+    """Ends the Ray that `RayEngine` started, or leaves the cluster it had joined; else does nothing."""
+    if _connected.is_set():
+        import ray
+
+        _connected.clear()
+        ray.shutdown()
+
+
+class RayEngine:
+    """The configured number of models, each on a device of its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        titles: Sequence[str],
+        template: Template,
+        config: LLMConfig,
+        shape: tuple[int, int] | None,
+        wrapper: Sequence[str] | None,
+    ) -> None:
+        """Starts Ray or joins a cluster, and loads the model into every worker. Raises InputError."""
+        ray = self._ray = _import_ray()
+        _connect(ray, config)
+        self._count, gpus = count_workers(ray, config)
+        one = dataclasses.replace(
+            config, engine="transformers", workers=0, ray_address="", device="cuda" if gpus else "cpu"
+        )
+        actor = ray.remote(Replica).options(
+            num_cpus=1, num_gpus=gpus, max_restarts=RESTARTS, max_task_retries=RESTARTS
+        )
+        given = (Path(folder), ray.put(tuple(titles)), template, one, shape, wrapper)
+        self._replicas = [actor.remote(*given) for _ in range(self._count)]
+        self._facts = self._get([replica.facts.remote() for replica in self._replicas])[0]
+        self._batch_size = config.batch_size
+        self.plain = False
+
+    def close(self) -> None:
+        """Ends the workers and frees their devices."""
+        for replica in self._replicas:
+            self._ray.kill(replica)
+
+    def facts(self) -> dict[str, Any]:
+        """Device and dtype of the first worker."""
+        return self._facts
+
+    def check(self, histories: np.ndarray, candidates: np.ndarray) -> None:
+        """As `Scorer.check`, by the first worker for all."""
+        self.plain = self._get([self._replicas[0].check.remote(histories, candidates)])[0]
+
+    def unconditional(self) -> np.ndarray:
+        """As `Scorer.unconditional`, by the first worker."""
+        return self._get([self._replicas[0].unconditional.remote(self.plain)])[0]
+
+    def score(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, int]:
+        """The scores float32 [n, K] of `answer`, and the tokens spent."""
+        answers, tokens = self.answer(histories, candidates)
+        return answers.scores, tokens
+
+    def answer(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[Answers, int]:
+        """As `Scorer.answer`, in its batches, each by one of the workers. Raises InputError."""
+        if not len(histories):
+            return Answers.empty(candidates.shape[1]), 0
+        order = self._get([self._replicas[0].order.remote(histories, candidates)])[0]
+        size, length = self._batch_size, histories.shape[1]
+        prompts = np.concatenate([histories, candidates], axis=1)[order]
+        blocks = []
+        for number, start in enumerate(range(0, len(order), size)):
+            part = prompts[start : start + size]
+            blocks.append(np.insert(part, 0, number, axis=1))
+        results = self._run(blocks, {"replicas": self._replicas, "length": length, "plain": self.plain})
+        back = np.argsort(order)
+        columns = {"places": np.zeros((len(order), 0), np.int8)}  # where there are none, they do not travel
+        for name in results[0].keys() & set(Answers._fields):
+            columns[name] = np.concatenate([result[name] for result in results])[back]
+        return Answers(**columns), sum(int(result["tokens"][0]) for result in results)
+
+    def _run(self, blocks: list[np.ndarray], extra: dict[str, Any]) -> list[dict[str, np.ndarray]]:
+        """What the pipeline gives for each block, in their order."""
+        data = self._ray.data.from_numpy(blocks).map_batches(
+            _ask, batch_size=None, concurrency=IN_FLIGHT * self._count, fn_kwargs=extra
+        )
+        try:
+            results = list(data.iter_batches(batch_size=None, batch_format="numpy"))
+        except self._ray.exceptions.RayError as error:
+            raise _lost(error) from None
+        for result in results:
+            if "error" in result:
+                raise InputError(str(result["error"][0]))
+        return results
+
+    def _get(self, references: list[Any]) -> list[Any]:
+        """The results. Raises InputError with what a worker said, or where one is lost."""
+        try:
+            results = self._ray.get(references)
+        except self._ray.exceptions.RayError as error:
+            raise _lost(error) from None
+        for result in results:
+            if isinstance(result, dict) and "error" in result:
+                raise InputError(result["error"])
+        return results
+
+
+def _ask(
+    batch: dict[str, np.ndarray], replicas: list[Any], length: int, plain: bool
+) -> dict[str, np.ndarray]:
+    """A task of the pipeline: has one block answered, rows of its number, L and K items."""
+    import ray
+
+    rows = batch["data"].astype(np.int32)
+    replica = replicas[rows[0, 0] % len(replicas)]
+    said, tokens = ray.get(replica.answer.remote(rows[:, 1 : 1 + length], rows[:, 1 + length :], plain))
+    if isinstance(said, str):
+        return {"error": np.array([said])}
+    columns = {name: column for name, column in said._asdict().items() if column.size}
+    return {**columns, "tokens": np.full(len(rows), tokens)}
+
+
+def _connect(ray: Any, config: LLMConfig) -> None:
+    """Starts a Ray of our own, or joins the given cluster; without dashboard and chatter."""
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": False}
+    own = {
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "num_cpus": max(config.workers, os.cpu_count() or 1) + 1,  # one for the pipeline's own tasks
+    }
+    place = {"address": config.ray_address} if config.ray_address else own
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            ray.init(**quiet, **place)
+    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+        where = f"no Ray cluster at {config.ray_address}" if config.ray_address else "Ray does not start"
+        raise InputError(f"--config.llm.ray_address: {where} ({_last_line(error)})") from None
+    _connected.set()
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_options.preserve_order = True
+
+
+def count_workers(ray: Any, config: LLMConfig) -> tuple[int, int]:
+    """How many workers, and how many GPUs each has.
+
+    Raises:
+      InputError: Ray would wait for ever for devices that are not there.
+    """
+    resources = ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0)) if config.device != "cpu" else 0
+    if config.device.startswith("cuda") and not gpus:
+        raise InputError(f"--config.llm.device={config.device}: Ray sees no GPU; use auto or cpu")
+    count = config.workers or max(1, gpus)
+    room = gpus or int(resources.get("CPU", 0)) - 1  # one is for the pipeline's own tasks
+    if count > room:
+        what = "GPUs" if gpus else "CPU cores to spare"
+        raise InputError(f"--config.llm.workers={count}: Ray sees {room} {what}; ask for no more than that")
+    return count, min(gpus, 1)
+
+
+def _lost(error: Exception) -> InputError:
+    return InputError(
+        f"a Ray worker failed ({_last_line(error)}); its log is in /tmp/ray/session_latest/logs"
+    )
+
+
+def _last_line(error: Exception) -> str:
+    """Where Ray says what happened, after the traceback."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1][:200]

@@ -1,0 +1,104 @@
+"""Prompts whose right answer is known: what a user liked next, among items the user never liked. numpy only.
+
+They have the form of the label stage's prompts. Each call draws anew from its own generator, so the prompts
+of step s do not depend on the steps before it, and a resumed tuning sees what an undisturbed one sees.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ialp_jax.errors import InputError
+from ialp_jax.types import Dataset
+
+NONE = 0  # the answer where no candidate is the user's own, as in `Labels.choice`
+
+
+class TuningPrompts(NamedTuple):
+    """P prompts and their answers.
+
+    Attributes:
+      histories: int32 [P, L], what the user liked before, left-padded with 0.
+      candidates: int32 [P, K], without repetition.
+      answer: int32 [P], 1..K the user's next like, 0 none.
+      user: int32 [P].
+    """
+
+    histories: np.ndarray
+    candidates: np.ndarray
+    answer: np.ndarray
+    user: np.ndarray
+
+
+class PromptSource:
+    """Draws prompts about some users of a data set."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        users: np.ndarray,
+        *,
+        history_length: int,
+        num_candidates: int,
+        negative_sampling: str = "uniform",
+        none_share: float = 0.0,
+    ) -> None:
+        """Finds the users who can be asked about: two likes at least, and enough items never liked.
+
+        Args:
+          dataset: where the order of likes is not that of time, each prompt shuffles them.
+          users: int [U'], of whom nothing is asked beyond their own likes.
+          history_length: L.
+          num_candidates: K.
+          negative_sampling: ``uniform``, or ``popularity``: in proportion to offline likes plus 1.
+          none_share: probability that a prompt has no item of the user's own.
+
+        Raises:
+          InputError: there are no such users.
+        """
+        self._dataset, self._length, self._num_candidates = dataset, history_length, num_candidates
+        num_items = dataset.catalogue.num_items
+        self.users = np.array(
+            [u for u in users if 2 <= len(set(dataset.histories.of(u))) <= num_items - num_candidates],
+            np.int32,
+        )
+        if not len(self.users):
+            raise InputError(
+                f"--config.llm.tune.negatives: no user has two likes and {num_candidates} others of the "
+                f"{num_items} items; use fewer negatives"
+            )
+        self._weight = np.ones(num_items + 1)
+        if negative_sampling == "popularity":
+            self._weight += dataset.popularity()
+        self._none_share = none_share
+
+    def draw(self, generator: np.random.Generator, count: int) -> TuningPrompts:
+        """``count`` prompts about users drawn at random."""
+        return self.about(generator, generator.choice(self.users, count))
+
+    def about(self, generator: np.random.Generator, users: np.ndarray) -> TuningPrompts:
+        """One prompt about each of some users int [P]."""
+        shape = (len(users), self._length)
+        histories = np.zeros(shape, np.int32)
+        candidates = np.zeros((len(users), self._num_candidates), np.int32)
+        answer = np.zeros(len(users), np.int32)
+        for p, user in enumerate(users):
+            likes = self._dataset.histories.of(user)
+            if not self._dataset.interactions.ordered:
+                likes = generator.permutation(likes)
+            place = int(generator.integers(1, len(likes)))
+            before = likes[max(0, place - self._length) : place]
+            histories[p, self._length - len(before) :] = before
+            candidates[p] = self._never_liked(generator, likes)
+            slot = int(generator.integers(self._num_candidates))
+            if generator.random() >= self._none_share:
+                candidates[p, slot] = likes[place]
+                answer[p] = slot + 1
+        return TuningPrompts(histories, candidates, answer, np.asarray(users, np.int32))
+
+    def _never_liked(self, generator: np.random.Generator, likes: np.ndarray) -> np.ndarray:
+        weight = self._weight.copy()
+        weight[likes] = weight[0] = 0
+        return generator.choice(len(weight), self._num_candidates, replace=False, p=weight / weight.sum())

@@ -1,0 +1,77 @@
+"""What ``--dry_run`` prints, and what it leaves undone."""
+
+from __future__ import annotations
+
+import pytest
+
+from experiments import dry_run
+from experiments.configs import smoke
+from experiments.run import Run
+from ialp_jax.llm import dry_run as worker_side
+
+TOLD = {
+    "model": "mistralai/Mistral-7B-Instruct-v0.3",
+    "mode": "choice",
+    "device": "cuda",
+    "dtype": "bfloat16",
+    "parameters": 7_248_023_552,
+    "layers": 32,
+    "counted": "its tokenizer",
+    "sampled": 256,
+    "mean_tokens": 410.2,
+    "most_tokens": 640,
+    "parts": [
+        {"name": "labels", "prompts": 12000, "tokens": 4_922_400, "flops": 6.9e16},
+        {"name": "titles alone", "prompts": 57, "tokens": 22_000, "flops": 3.1e14},
+    ],
+    "weights_bytes": 14_496_047_104,
+    "batch_bytes": 2_000_000_000,
+    "free_bytes": 80_000_000_000,
+    "refusal": "",
+    "rate": 6e14,
+    "utilisation": 0.5,
+    "hours": 6.931e16 / 3e14 / 3600,
+}
+
+
+def test_the_figures_in_words():
+    text = "\n".join(dry_run.lines(TOLD, "transformers", 0, 32))
+    for said in (
+        "labels by mistralai/Mistral-7B-Instruct-v0.3, mode choice, engine transformers, bfloat16 on cuda",
+        "7.25 B parameters, 32 layers",
+        "410 tokens each, 640 at most, by its tokenizer over 256 prompts",
+        "14.50 GB of weights + 2.00 GB for a batch of 32 = 16.50 GB; 80.00 GB are free: fits",
+        "0.0642 hours at 50% of the matrix-product rate measured here, 600 TFLOP/s",
+    ):
+        assert said in text
+    rows = {line[2:33].strip(): line[33:].split() for line in text.splitlines() if line.startswith("  ")}
+    assert rows["labels"] == ["12,000", "4,922,400", "6.90e+16", "0.064"]
+    assert rows["total"] == ["12,057", "4,944,400", "6.93e+16", "0.064"]
+    assert "reach less" not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "engine", "workers", "said"),
+    [
+        ({"refusal": "it needs 16.5 GB"}, "transformers", 0, "does not fit: it needs 16.5 GB"),
+        ({}, "ray", 4, "; 4 workers share them"),
+        ({"parameters": 40_000}, "transformers", 0, "0.04 M parameters"),
+        ({"parameters": 40_000}, "transformers", 0, "models as small as this reach less"),
+    ],
+)
+def test_what_is_only_said_at_times(changes, engine, workers, said):
+    assert said not in "\n".join(dry_run.lines(TOLD, "transformers", 0, 32))
+    assert said in "\n".join(dry_run.lines({**TOLD, **changes}, engine, workers, 32))
+
+
+def test_the_data_stage_runs_and_nothing_else(tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(worker_side, "estimate", lambda *given: asked.append(given) or TOLD)
+    config = smoke.get_config()
+    dry_run.dry_run_labels(Run.open(tmp_path / "run", config, overwrite=False))
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json", "data"}
+    (llm, data, _, seed, count, shape) = asked[0]
+    assert llm is config.llm
+    assert data == tmp_path / "run" / "data"
+    assert (seed, count, shape) == (0, 2 * 3 * 20, (config.simulator.history_length, 5))
+    assert "nothing is labelled" in capsys.readouterr().out

@@ -1,0 +1,145 @@
+"""Two Ray workers give the bits of one, which are those of the plain engine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from small_world import prompts as draw
+from small_world import recipe, save, titles
+
+pytest.importorskip("torch")
+ray = pytest.importorskip("ray")
+
+from ialp_jax.errors import InputError  # noqa: E402
+from ialp_jax.llm import engines, prompts  # noqa: E402
+from ialp_jax.llm.client import LabelWorker  # noqa: E402
+from ialp_jax.llm.config import LLMConfig  # noqa: E402
+from ialp_jax.llm.engines import ray_data  # noqa: E402
+
+
+def build(folder, **settings):
+    config = LLMConfig(model=str(folder), threads=1, device="cpu", batch_size=4, **settings)
+    config.check()
+    return engines.build(folder, titles(), prompts.TEMPLATES["titles"], config, (5, 4))
+
+
+def assert_same(one, other):
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.dtype == b.dtype
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_ray_is_left():
+    yield
+    ray_data.shut_down()
+    assert not ray.is_initialized()
+
+
+def test_two_workers_give_the_bits_of_one_and_of_the_plain_engine(model_folder):
+    histories, candidates = draw(30)
+    plain = build(model_folder)
+    expected, tokens = plain.answer(histories, candidates)
+    for workers in (2, 1):
+        engine = build(model_folder, engine="ray", workers=workers)
+        answers, spent = engine.answer(histories, candidates)
+        assert_same(answers, expected)
+        assert spent == tokens
+        asked = ray.get([replica.asked.remote() for replica in engine._replicas])
+        assert asked == [8 // workers] * workers  # 30 prompts in batches of 4, by turns
+        if workers == 2:
+            engine.close()
+    np.testing.assert_array_equal(engine.unconditional(), plain.unconditional())
+    assert engine.facts() == plain.facts() == {"device": "cpu", "dtype": "float32"}
+    engine.check(histories[:2], candidates[:2])
+    assert not engine.plain
+    engine.plain = plain.plain = True
+    assert_same(
+        engine.answer(histories[:5], candidates[:5])[0], plain.answer(histories[:5], candidates[:5])[0]
+    )
+    none = engine.answer(histories[:0], candidates[:0])
+    assert (none[0].scores.shape, none[1]) == ((0, 4), 0)
+    engine.close()
+
+
+def test_what_a_worker_says_is_one_line(model_folder, tmp_path):
+    with pytest.raises(InputError, match=r"^/no/such/model: [^\n]*$"):
+        build("/no/such/model", engine="ray", workers=1)
+
+
+@pytest.mark.parametrize(
+    ("resources", "settings", "says"),
+    [
+        ({"CPU": 4}, {"workers": 4}, "--config.llm.workers=4: Ray sees 3 CPU cores to spare"),
+        ({"CPU": 64, "GPU": 2}, {"workers": 3}, "--config.llm.workers=3: Ray sees 2 GPUs"),
+        ({"CPU": 4}, {"device": "cuda"}, "--config.llm.device=cuda: Ray sees no GPU"),
+    ],
+)
+def test_more_than_there_is_is_refused_not_waited_for(resources, settings, says):
+    config = LLMConfig(engine="ray", **settings)
+    with pytest.raises(InputError) as error:
+        ray_data.count_workers(SimpleNamespace(cluster_resources=lambda: resources), config)
+    assert str(error.value).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("resources", "settings", "count"),
+    [
+        ({"CPU": 4}, {}, (1, 0)),
+        ({"CPU": 64, "GPU": 4}, {}, (4, 1)),
+        ({"CPU": 64, "GPU": 4}, {"workers": 2}, (2, 1)),
+        ({"CPU": 64, "GPU": 4}, {"device": "cpu", "workers": 6}, (6, 0)),
+    ],
+)
+def test_one_worker_per_gpu_unless_told_otherwise(resources, settings, count):
+    config = LLMConfig(engine="ray", **settings)
+    assert ray_data.count_workers(SimpleNamespace(cluster_resources=lambda: resources), config) == count
+
+
+def test_ray_missing_is_one_line(model_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray.data", None)
+    with pytest.raises(InputError, match=r"^--config\.llm\.engine=ray needs ray\.data, [^\n]*pip install"):
+        build(model_folder, engine="ray")
+
+
+@pytest.mark.parametrize("knob", ["workers", "ray_address"])
+def test_rays_knobs_want_rays_engine(knob):
+    value = {"workers": 2, "ray_address": "auto"}[knob]
+    LLMConfig(engine="ray", **{knob: value}).check()
+    with pytest.raises(InputError, match=rf"^--config\.llm\.{knob} must be left alone unless"):
+        LLMConfig(**{knob: value}).check()
+
+
+def _raylets(parent: int) -> bool:
+    """Whether a process that Ray started for this one is alive."""
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return any("raylet" in line and f"_{parent}/" in line for line in listed.splitlines())
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="lists processes")
+def test_a_label_run_by_ray_ends_its_ray_and_gives_the_same_labels(model_folder, tmp_path, capfd):
+    data, request = save(tmp_path), draw(20)
+    labels = {}
+    for engine in ("transformers", "ray"):
+        changes = {"workers": 2} if engine == "ray" else {}
+        config = LLMConfig(
+            model=str(model_folder), threads=1, engine=engine, device="cpu", embedded=recipe(), **changes
+        )
+        with LabelWorker(config, data, tmp_path / engine, seed=0) as worker:
+            labels[engine] = worker.label(*request)
+            pid = worker._process.pid
+            assert _raylets(pid) == (engine == "ray")
+    assert_same(labels["ray"], labels["transformers"])
+    until = time.monotonic() + 20
+    while _raylets(pid) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not _raylets(pid)
+    said = capfd.readouterr()
+    assert "dashboard" not in said.err.lower()
+    assert said.out == ""

@@ -1,0 +1,122 @@
+"""What is asked of vLLM, and that its answers are those of the plain engine."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from small_world import prompts as draw
+from small_world import titles
+
+pytest.importorskip("torch")
+
+import fake_vllm
+import mistral_layout
+
+from ialp_jax.errors import InputError
+from ialp_jax.llm import engines, prompts
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.engines import vllm_engine
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return mistral_layout.build(tmp_path_factory.mktemp("hub") / "mistral")
+
+
+def build(folder, engine="vllm", **settings):
+    config = LLMConfig(
+        model=str(folder), pad_token="</s>", engine=engine, device="cpu", dtype="float32", **settings
+    )
+    return engines.build(folder, titles(), prompts.TEMPLATES["list"], config, (5, 4))
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    return fake_vllm.install(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mode": "likelihood"},
+        {"mode": "likelihood", "normalise": "mean"},
+        {"mode": "choice"},
+        {"mode": "choice", "chat": "off", "permutations": 2},
+        {"mode": "generate", "retries": 1},
+    ],
+    ids=str,
+)
+def test_answers_are_those_of_the_plain_engine(fake, folder, settings):
+    histories, candidates = draw(5)
+    plain, _ = build(folder, "transformers", **settings).answer(histories, candidates)
+    answers, tokens = build(folder, **settings).answer(histories, candidates)
+    for name in ("choice", "cause", "places"):
+        np.testing.assert_array_equal(getattr(answers, name), getattr(plain, name))
+    for name in ("scores", "none"):
+        np.testing.assert_allclose(getattr(answers, name), getattr(plain, name), atol=1e-4)
+        assert getattr(answers, name).dtype == getattr(plain, name).dtype
+    assert tokens > 5 * 10
+
+
+def test_titles_alone(fake, folder):
+    np.testing.assert_allclose(
+        build(folder).unconditional(), build(folder, "transformers").unconditional(), atol=1e-4
+    )
+
+
+def test_requests_of_likelihood(fake, folder):
+    engine = build(folder)
+    engine.answer(*draw(3))
+    (llm,) = fake.made
+    assert llm.given["enable_prefix_caching"]
+    assert llm.given["trust_remote_code"] is False
+    assert llm.given["dtype"] == "float32"
+    ((asked, parameters, adapter),) = llm.asked
+    assert adapter is None
+    assert len(asked) == 3 * 4  # prompts of one history side by side, for the prefix cache
+    for p in range(3):
+        ids = [request["prompt_token_ids"] for request in asked[4 * p : 4 * p + 4]]
+        assert ids[0][0] == 1
+        assert len({tuple(row[:10]) for row in ids}) == 1
+    assert {(s.max_tokens, s.prompt_logprobs, s.temperature) for s in parameters} == {(1, 0, 0.0)}
+
+
+def test_requests_of_choice_name_the_letters(fake, folder):
+    engine = build(folder, mode="choice")
+    engine.answer(*draw(3))
+    ((asked, parameters, _),) = fake.made[0].asked
+    assert len(asked) == 3
+    letters = engine._model._llm._tokenizer.convert_ids_to_tokens(parameters[0].logprob_token_ids)
+    assert [letter.strip("▁") for letter in letters] == ["A", "B", "C", "D", "E"]
+    assert {s.max_tokens for s in parameters} == {1}
+    text = fake.made[0]._tokenizer.decode(asked[0]["prompt_token_ids"])
+    assert text.startswith("<s>[INST]")
+
+
+def test_requests_of_generate(fake, folder):
+    build(folder, mode="generate", max_new_tokens=3, retries=0).answer(*draw(3))
+    ((asked, parameters, _),) = fake.made[0].asked
+    assert len(asked) == 3
+    assert {(s.max_tokens, s.logprob_token_ids, s.detokenize) for s in parameters} == {(3, None, True)}
+
+
+def test_an_adapter_is_a_lora_request(fake, folder, tmp_path):
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 16}))
+    model = vllm_engine.VLLM(folder, 128, "auto", str(tmp_path))
+    model.ask([[1, 2, 3]], [{"max_tokens": 1}])
+    assert (fake.made[0].given["enable_lora"], fake.made[0].given["max_lora_rank"]) == (True, 16)
+    assert fake.made[0].asked[0][2].lora_path == str(tmp_path)
+
+
+def test_vllm_missing_is_one_line(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(InputError, match=r"^--config\.llm\.engine=vllm needs vllm, [^\n]*pip install vllm"):
+        build(folder)
+
+
+def test_what_vllm_cannot_load_is_one_line(fake):
+    with pytest.raises(InputError, match=r"vLLM does not load .*no-such-gpu \(no device of vLLM's here\)$"):
+        vllm_engine.VLLM("no-such-gpu", 128, "auto")
