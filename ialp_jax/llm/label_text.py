@@ -12,7 +12,7 @@ import numpy as np
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
-from ialp_jax.llm import label_files, prompts
+from ialp_jax.llm import chat, label_files, letters, orders, prompts
 from ialp_jax.llm.answers import CAUSES, Answers
 from ialp_jax.llm.label_store import LabelStore
 from ialp_jax.llm.prompts import Template
@@ -113,13 +113,25 @@ def _answer(found: tuple[Answers, int] | None, titles: Sequence[str]) -> tuple[s
     return _said(int(block.choice[row]), titles), CAUSES[int(block.cause[row])]
 
 
+def prompt_text(labels: RunLabels, row: int) -> str:
+    """The prompt as it was first asked; with letters, the candidates stand there in an order of its own."""
+    history, candidates = labels.arrays["histories"][row], labels.arrays["candidates"][row]
+    if labels.manifest.get("mode", "likelihood") == "likelihood":
+        return prompts.render(labels.template, labels.titles, history)
+    digests = orders.title_digests([labels.template.quoted(title) for title in labels.titles])
+    seeds = orders.seeds(digests, history[None], candidates[None])
+    order = orders.draw(seeds, len(candidates), labels.manifest.get("permutations", 1))[0, 0]
+    told = labels.manifest.get("wrapper")
+    wrapper = chat.Wrapper(*told) if told else None
+    return letters.render(labels.template, labels.titles, history, candidates[order], wrapper)
+
+
 def show(labels: RunLabels, row: int, found: tuple[Answers, int] | None) -> Iterator[str]:
     """One prompt, its candidates with their scores, the answer and the label, line by line."""
     arrays = labels.arrays
     place = ", ".join(f"{name} {arrays[name][row]}" for name in PLACE if name in arrays)
     yield f"prompt {row}{f' ({place})' if place else ''}"
-    text = prompts.render(labels.template, labels.titles, arrays["histories"][row])
-    yield from (f"  | {line}" for line in text.splitlines() or ["(no history)"])
+    yield from (f"  | {line}" for line in prompt_text(labels, row).splitlines() or ["(no history)"])
     titles = [labels.titles[item] for item in arrays["candidates"][row]]
     choice = int(arrays["choice"][row])
     for k, (title, score) in enumerate(zip(titles, arrays["scores"][row], strict=True), start=1):

@@ -9,7 +9,7 @@ from small_world import dataset, save, titles
 from small_world import prompts as draw
 
 from ialp_jax import store
-from ialp_jax.llm import inspect, prompts, shards
+from ialp_jax.llm import inspect, label_text, letters, prompts, shards
 from ialp_jax.llm.answers import CAUSES, Answers
 from ialp_jax.llm.label_files import catalogue_facts
 from ialp_jax.llm.label_store import LabelStore
@@ -104,6 +104,26 @@ def test_a_prompt_is_shown_as_it_was_asked(run, capsys):
             f"  label:  {'invalid' if row == INVALID else 'none' if row == NONE else best}"
         )
         assert [line.split()[:3] for line in marked] == ([["*", "4", "0.375"]] if row == 0 else [])
+
+
+def test_a_prompt_with_letters_is_shown_in_the_order_in_which_it_was_asked(run, model_folder):
+    pytest.importorskip("torch")
+    from ialp_jax.llm.config import LLMConfig
+    from ialp_jax.llm.models import Scorer
+
+    arrays, manifest = store.load(run / "labels")
+    config = LLMConfig(mode="choice", chat="off")
+    short = prompts.TEMPLATES["titles"]
+    scorer = Scorer(model_folder, titles(), short, config)
+    answers, _ = scorer.answer(arrays["histories"], arrays["candidates"])
+    store.seal(run / "labels", {**manifest, **config.asking(), "template": dataclasses.asdict(short)})
+    labels = label_text.read_labels(run / "labels", run / "data")
+    named = np.flatnonzero(answers.choice > 0)
+    assert len(np.unique(answers.places[named])) > 1
+    for row in named:
+        letter = letters.LETTERS[answers.places[row, 0] - 1]
+        chosen = titles()[arrays["candidates"][row, answers.choice[row] - 1]]
+        assert f'\n{letter}. "{chosen}"\n' in label_text.prompt_text(labels, row)
 
 
 def test_filters(run, capsys):
