@@ -19,4 +19,5 @@ def get_config() -> Config:
     config.llm.embedded.steps = 6000
     config.labelling.rounds = 8
     config.labelling.sessions = 400
+    config.audit.users = 1000  # of 4,221; all of them take a quarter of an hour
     return config
