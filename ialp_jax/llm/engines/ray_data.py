@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +180,7 @@ def _connect(ray: Any, config: LLMConfig) -> None:
     }
     place = {"address": config.ray_address} if config.ray_address else own
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
+        with _silence():
             ray.init(**quiet, **place)
     except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
         where = f"no Ray cluster at {config.ray_address}" if config.ray_address else "Ray does not start"
@@ -192,6 +191,19 @@ def _connect(ray: Any, config: LLMConfig) -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options.preserve_order = True
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Drops what Python or Ray's own libraries write to stderr; what goes wrong is raised all the same."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def count_workers(ray: Any, config: LLMConfig) -> tuple[int, int]:
