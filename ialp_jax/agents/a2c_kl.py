@@ -49,7 +49,7 @@ def a2c_kl(config: KLConfig, network: ActorCritic, total_env_steps: int) -> Agen
     def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
         del key
         targets = estimate(network, state.params, batch, config)
-        cost = linear(config.kl_cost, config.kl_cost_end, state.env_steps, config.kl_steps or total_env_steps)
+        cost = kl_cost(config, state.env_steps, total_env_steps)
         params, opt_state, metrics = descend(
             optimiser, lambda p: loss(p, state.memory, cost, batch, targets), state.params, state.opt_state
         )
@@ -57,3 +57,8 @@ def a2c_kl(config: KLConfig, network: ActorCritic, total_env_steps: int) -> Agen
         return AgentState(params, opt_state, steps, state.memory), metrics
 
     return Agent(init, act, update, config.num_users, config.rollout_length)
+
+
+def kl_cost(config: KLConfig, env_steps: Array, total_env_steps: int) -> Array:
+    """The weight of the divergence after ``env_steps``, float32 []."""
+    return linear(config.kl_cost, config.kl_cost_end, env_steps, config.kl_steps or total_env_steps)
