@@ -51,7 +51,7 @@ LABELLED = 2048
 
 
 def labelled():
-    """Transitions of random recommendations in each world, [5, 2048]: what labels without error would give."""
+    """Transitions of random recommendations in each world, [5, 2048]: labels without error."""
     agent = random(ITEMS)._replace(rollout_length=LABELLED // 16)
 
     def one(params, key):
