@@ -205,7 +205,7 @@ def test_rlpd_learns_from_the_labels_it_was_given(networks, experience):
     """All of each batch labelled: other labels, other parameters; what happens online has no effect."""
     config = RLPDConfig(**SMALL, labelled_share=1.0)
     after = []
-    for reward, action in ((0.0, 0), (1.0, 0), (1.0, 3)):
+    for reward, action in ((0.0, 0), (100.0, 0), (100.0, 3)):
         labelled = flat(experience)._replace(reward=jnp.full(20, reward))
         agent = rlpd(config, ACTOR_CRITIC, labelled)
         state = jax.jit(agent.init)(jax.random.key(0), START, networks[0])

@@ -38,9 +38,8 @@ def test_every_agent_is_made_and_named(config, name):
     if name in PRETRAINED:
         network = (recommender if name == "sasrec" else actor_critic)(config, ITEMS)
         pretrained = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(LENGTH, jnp.int32))
-    state = jax.eval_shape(
-        lambda key, held: agent.init(key, start_of(0), held), jax.random.key(0), pretrained
-    )
+    start = jax.eval_shape(lambda: start_of(0))
+    state = jax.eval_shape(agent.init, jax.random.key(0), start, pretrained)
     if name in PRETRAINED:
         assert jax.tree.structure(state.params) == jax.tree.structure(pretrained)
     assert (agent.update is not None) == (name in AGENT_SETTINGS)
