@@ -26,6 +26,11 @@ AGENT_IDS = (
     "ialp",
     "a_ialp_ft",
     "a_ialp_ap",
+    "a2c_kl",
+    "jsrl",
+    "pex",
+    "rlpd",
+    "wsrl",
 )
 
 

@@ -6,17 +6,22 @@ from collections.abc import Callable
 
 from experiments.config import Config
 from ialp_jax.agents.a2c import a2c
+from ialp_jax.agents.a2c_kl import a2c_kl
 from ialp_jax.agents.base import Agent
 from ialp_jax.agents.dqn import dqn
 from ialp_jax.agents.ialp import ialp
+from ialp_jax.agents.jsrl import jsrl
 from ialp_jax.agents.mixture import mixture
+from ialp_jax.agents.pex import pex
 from ialp_jax.agents.pg import pg
 from ialp_jax.agents.reference import oracle, popular, random, stayer
+from ialp_jax.agents.rlpd import rlpd
 from ialp_jax.agents.sasrec import sasrec
+from ialp_jax.agents.wsrl import wsrl
 from ialp_jax.networks.heads import ActorCritic, QNetwork, Recommender
 from ialp_jax.simulator.dynamics import item_scores
 from ialp_jax.simulator.environment import SessionParams, SessionState
-from ialp_jax.types import Array
+from ialp_jax.types import Array, Transition
 
 # Agent id -> folder in pretrain/ of the parameters it starts from.
 PRETRAINED = {
@@ -25,7 +30,13 @@ PRETRAINED = {
     "a_ialp_ft": "ialp",
     "a_ialp_ap": "ialp",
     "a2c_warm": "a2c_warm",
+    "a2c_kl": "ialp",
+    "jsrl": "ialp",
+    "pex": "ialp",
+    "rlpd": "ialp",
+    "wsrl": "ialp",
 }
+REPLAYS_LABELS = ("rlpd",)  # agents that are also given the labelled transitions
 
 
 def actor_critic(config: Config, num_items: int) -> ActorCritic:
@@ -56,7 +67,9 @@ def reference_agents(params: SessionParams, popularity: Array) -> dict[str, Agen
     }
 
 
-def make_agent(name: str, config: Config, params: SessionParams, popularity: Array) -> Agent:
+def make_agent(
+    name: str, config: Config, params: SessionParams, popularity: Array, labelled: Transition | None = None
+) -> Agent:
     """Builds one agent.
 
     Args:
@@ -64,6 +77,7 @@ def make_agent(name: str, config: Config, params: SessionParams, popularity: Arr
       config: of the run.
       params: of the world; the oracle alone reads its user model.
       popularity: [N + 1], likes by offline users.
+      labelled: transitions [M] made by the labels, for agents of `REPLAYS_LABELS`.
     """
     num_items = params.user_model.item_bias.shape[0] - 1
     network = actor_critic(config, num_items)
@@ -82,5 +96,10 @@ def make_agent(name: str, config: Config, params: SessionParams, popularity: Arr
         "ialp": lambda: ialp(network),
         "a_ialp_ft": lambda: a2c(settings.ft, network),
         "a_ialp_ap": lambda: mixture(settings.mixture, network, config.adapt.env_steps),
+        "a2c_kl": lambda: a2c_kl(settings.a2c_kl, network, config.adapt.env_steps),
+        "jsrl": lambda: jsrl(settings.jsrl, network, config.adapt.env_steps),
+        "pex": lambda: pex(settings.pex, network),
+        "rlpd": lambda: rlpd(settings.rlpd, network, labelled),
+        "wsrl": lambda: wsrl(settings.wsrl, network),
     }
     return makers[name]()

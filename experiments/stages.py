@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -15,7 +16,14 @@ from tqdm import tqdm
 
 from experiments.auditing import audit, audit_key
 from experiments.report import console_table, write_report
-from experiments.roster import PRETRAINED, actor_critic, make_agent, recommender, reference_agents
+from experiments.roster import (
+    PRETRAINED,
+    REPLAYS_LABELS,
+    actor_critic,
+    make_agent,
+    recommender,
+    reference_agents,
+)
 from experiments.run import KEY, Run, llm_settings, settings
 from ialp_jax import store
 from ialp_jax.agents.base import Params, frozen_state
@@ -35,10 +43,11 @@ from ialp_jax.simulator.world import World, build
 from ialp_jax.training import imagine
 from ialp_jax.training.adapt import adapt, evaluator
 from ialp_jax.training.checkpoint import load_params, save_params
+from ialp_jax.training.label_sources import label_source
 from ialp_jax.training.offline import logged_transitions, offline_windows, training_sequences
 from ialp_jax.training.pretrain import Pretrainer, offline_loss, supervised_loss
 from ialp_jax.training.seeds import over_seeds, seed_keys
-from ialp_jax.types import EVALUATION, ONLINE, SPLITS, TUNING, Dataset, Key
+from ialp_jax.types import EVALUATION, ONLINE, SPLITS, TUNING, Dataset, Key, Transition
 
 Stage = Callable[[Run], None]
 
@@ -199,7 +208,7 @@ def tune_key(run: Run) -> str:
 
 
 def label(run: Run) -> None:
-    """Imagined sessions, labelled by the LLM round by round, to ``labels/``."""
+    """Imagined sessions, labelled round by round by the LLM or what stands in for it, to ``labels/``."""
     config = run.config
     tuned = ("tune",) if config.llm.tune.steps else ()
     if tuned and not run.is_done("tune", tune_key(run)):
@@ -210,13 +219,16 @@ def label(run: Run) -> None:
         return say("label: done before, kept")
     (world, _), stage_key = read_worlds(run), stream(root_key(run), "label")
     network = actor_critic(config, world.dataset.catalogue.num_items)
-    starts = offline_windows(world.dataset, config.simulator.history_length, config.seed).history
-    params = imagine.imagined_params(world.params, starts)
+    starts = offline_windows(world.dataset, config.simulator.history_length, config.seed)
+    params = imagine.imagined_params(world.params, starts.history)
     trainer = ialp_trainer(run, world.dataset.catalogue.num_items, stage_key, 1)
     users = imagine.start_sessions(world.env, params, stage_key, config.labelling)
     folder, rounds = run.folder / "labels", []
     (folder / store.MANIFEST).unlink(missing_ok=True)
-    with LabelWorker(config.llm, run.folder / "data", folder, config.seed) as worker:
+    source = label_source(config.labelling, world.dataset, starts, world.params.user_model, config.seed)
+    asked = source or LabelWorker(config.llm, run.folder / "data", folder, config.seed)
+    with nullcontext(asked) if source else asked as worker:
+        answer = worker.label if source else lambda h, c, rows: worker.label(h, c)
         total = config.labelling.rounds * config.labelling.steps * config.labelling.sessions
         with tqdm(total=total, desc="label", unit="prompt", unit_scale=True) as bar:
             for number in range(config.labelling.rounds):
@@ -227,7 +239,7 @@ def label(run: Run) -> None:
                     network,
                     actor,
                     users,
-                    worker.label,
+                    answer,
                     stream(stage_key, "round", number),
                     config.labelling,
                     on_step=lambda: bar.update(config.labelling.sessions),
@@ -340,7 +352,7 @@ def adaptation(run: Run) -> None:
             world.env,
             world.of(ONLINE),
             judge.of(EVALUATION),
-            make_agent(name, config, judge.params, world.dataset.popularity()),
+            make_agent(name, config, judge.params, world.dataset.popularity(), labelled(run, name)),
             stream(root_key(run), "adapt"),
             config.num_seeds,
             config.adapt,
@@ -358,7 +370,8 @@ def adaptation(run: Run) -> None:
 def adapt_key(run: Run, name: str) -> str:
     """Digest of what one agent's adaptation depends on."""
     tree = settings(run.config)
-    upstream = ("data", "simulator", *(("pretrain",) if name in PRETRAINED else ()))
+    upstream = ["data", "simulator", *(["pretrain"] if name in PRETRAINED else [])]
+    upstream += ["labels"] if name in REPLAYS_LABELS else []
     own = tree["agents"].get(AGENT_SETTINGS.get(name, ""), {})
     common = [tree[part] for part in ("seed", "num_seeds", "simulator", "network", "evaluation")]
     return run.key([name, own, common, run.config.adapt.env_steps], *upstream)
@@ -371,7 +384,19 @@ AGENT_SETTINGS = {
     "a2c_warm": "a2c_warm",
     "a_ialp_ft": "ft",
     "a_ialp_ap": "mixture",
+    "a2c_kl": "a2c_kl",
+    "jsrl": "jsrl",
+    "pex": "pex",
+    "rlpd": "rlpd",
+    "wsrl": "wsrl",
 }
+
+
+def labelled(run: Run, name: str) -> Transition | None:
+    """The labelled transitions, for the agents that replay them."""
+    if name not in REPLAYS_LABELS:
+        return None
+    return imagine.labelled_transitions(store.load(run.folder / "labels")[0])[0]
 
 
 def pretrained_params(run: Run, world: World, name: str) -> Params | None:

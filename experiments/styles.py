@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-REFERENCE, SCRATCH, LOGS, LABELS, OTHER = (
+REFERENCE, SCRATCH, LOGS, LABELS, RIVALS, OTHER = (
     "References",
     "From scratch",
     "Pre-trained on logs",
     "Pre-trained on LLM labels",
+    "Pre-trained on LLM labels, other ways of adapting",
     "Others",
 )
-GROUPS = (REFERENCE, SCRATCH, LOGS, LABELS, OTHER)
+GROUPS = (REFERENCE, SCRATCH, LOGS, LABELS, RIVALS, OTHER)
 
 
 class Style(NamedTuple):
@@ -39,8 +40,13 @@ AGENTS = {
     "a_ialp_ft": Style("A-iALP_ft", LABELS, "#009e73"),
     "a_ialp_ap": Style("A-iALP_ap", LABELS, "#d55e00"),
     "a_ialp_gate": Style("A-iALP_gate", LABELS, "#882255"),
+    "a2c_kl": Style("A2C + KL", RIVALS, "#117733"),
+    "jsrl": Style("JSRL", RIVALS, "#6a51a3"),
+    "pex": Style("PEX", RIVALS, "#a65628"),
+    "rlpd": Style("RLPD", RIVALS, "#b5890b"),
+    "wsrl": Style("WSRL", RIVALS, "#44aa99"),
 }
-_SPARE = ("#332288", "#999933", "#aa4499", "#44aa99", "#661100")
+_SPARE = ("#332288", "#999933", "#aa4499", "#ddaa33", "#661100")
 
 
 def style(agent: str) -> Style:

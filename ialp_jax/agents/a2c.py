@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
-from ialp_jax.agents.config import A2CConfig
+from ialp_jax.agents.config import A2CConfig, OffPolicyConfig
 from ialp_jax.agents.losses import entropy, generalised_advantages, log_prob
 from ialp_jax.agents.sampling import sample, sample_streamed
-from ialp_jax.networks.heads import ActorCritic, mask_shown
+from ialp_jax.networks.heads import CRITIC_HEADS, ActorCritic, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
 STREAM_FROM = 2**23  # users times items; beyond it, on a CPU, streaming is also the faster way
@@ -50,13 +50,13 @@ def a2c(config: A2CConfig, network: ActorCritic) -> Agent:
     return Agent(init, act, update, config.num_users, config.rollout_length)
 
 
-def starting_params(config: A2CConfig, fresh: Params, pretrained: Params | None) -> Params:
-    """Pre-trained parameters, where there are any, with the critic's head that ``critic_start`` asks for."""
+def starting_params(config: A2CConfig | OffPolicyConfig, fresh: Params, pretrained: Params | None) -> Params:
+    """Pre-trained parameters, where there are any, with the critic's heads that ``critic_start`` asks for."""
     if pretrained is None:
         return fresh
     if config.critic_start == "pretrained":
         return pretrained
-    return {"params": {**pretrained["params"], "critic": fresh["params"]["critic"]}}
+    return {"params": {**pretrained["params"], **{head: fresh["params"][head] for head in CRITIC_HEADS}}}
 
 
 def act_on_logits(
@@ -96,15 +96,24 @@ def estimate(
 
 
 def with_critic_and_entropy(
-    config: A2CConfig, actor: Array, values: Array, returns: Array, logits: Array
+    config: A2CConfig, actor: Array, values: Array, returns: Array, logits: Array, weight: Array | None = None
 ) -> tuple[Array, Metrics]:
-    """The whole loss: actor + value_cost * critic - entropy_cost * entropy."""
-    critic = 0.5 * jnp.mean((returns - values) ** 2)
-    bonus = jnp.mean(entropy(logits))
+    """The whole loss: actor + value_cost * critic - entropy_cost * entropy.
+
+    Critic and entropy are means over all steps, or weighted by ``weight``, of the shape of ``values``.
+    """
+    mean = jnp.mean if weight is None else lambda steps: weighted_mean(steps, weight)
+    critic = 0.5 * mean((returns - values) ** 2)
+    bonus = mean(entropy(logits))
     total = actor + config.value_cost * critic - config.entropy_cost * bonus
     return total, {
         "actor_loss": actor,
         "critic_loss": critic,
         "entropy": bonus,
-        "value": jnp.mean(values),
+        "value": mean(values),
     }
+
+
+def weighted_mean(steps: Array, weight: Array) -> Array:
+    """The mean of ``steps`` under weights of 0 or 1; 0 where nothing counts."""
+    return jnp.sum(steps * weight) / jnp.maximum(jnp.sum(weight), 1.0)

@@ -85,3 +85,8 @@ def fresh_state(params: Params, optimiser: optax.GradientTransformation, memory:
 def frozen_state(params: Params) -> AgentState:
     """The state of an agent that does not learn."""
     return AgentState(params, (), jnp.int32(0))
+
+
+def linear(start: float, end: float, env_steps: Array, span: int) -> Array:
+    """A setting that runs linearly from ``start`` to ``end`` over ``span`` env steps, float32 []."""
+    return start + jnp.clip(env_steps / span, 0.0, 1.0) * (end - start)

@@ -10,6 +10,7 @@ GRADIENTS = ("importance", "mixture")
 ACTOR_WEIGHTS = ("q", "advantage", "reward")
 ALTERNATIVES = ("candidates", "catalogue")
 BACKUPS = ("policy", "max")
+DIRECTIONS = ("reverse", "forward")
 
 
 def _check_choice(section: str, name: str, value: str, known: tuple[str, ...]) -> None:
@@ -27,6 +28,15 @@ def _check_share(section: str, **values: float) -> None:
     for name, value in values.items():
         if not 0 <= value <= 1:
             raise InputError(f"--config.agents.{section}.{name}={value} must be in [0, 1]")
+
+
+def _check_replay(section: str, config: "DQNConfig | OffPolicyConfig") -> None:
+    """What every agent that learns from replay needs."""
+    names = ("num_users", "rollout_length", "learning_rate", "batch_size", "gradient_steps")
+    _check_positive(section, **{name: getattr(config, name) for name in names})
+    _check_share(section, discount=config.discount, target_rate=config.target_rate)
+    if config.capacity < config.num_users * config.rollout_length:
+        raise InputError(f"--config.agents.{section}.capacity must hold num_users * rollout_length")
 
 
 @dataclasses.dataclass
@@ -59,24 +69,9 @@ class DQNConfig:
 
     def check(self, section: str = "dqn") -> None:
         """Raises InputError for settings that cannot work."""
-        _check_positive(
-            section,
-            num_users=self.num_users,
-            rollout_length=self.rollout_length,
-            learning_rate=self.learning_rate,
-            batch_size=self.batch_size,
-            gradient_steps=self.gradient_steps,
-            epsilon_steps=self.epsilon_steps,
-        )
-        _check_share(
-            section,
-            discount=self.discount,
-            target_rate=self.target_rate,
-            epsilon_start=self.epsilon_start,
-            epsilon_end=self.epsilon_end,
-        )
-        if self.capacity < self.num_users * self.rollout_length:
-            raise InputError(f"--config.agents.{section}.capacity must hold num_users * rollout_length")
+        _check_replay(section, self)
+        _check_positive(section, epsilon_steps=self.epsilon_steps)
+        _check_share(section, epsilon_start=self.epsilon_start, epsilon_end=self.epsilon_end)
 
 
 @dataclasses.dataclass
@@ -221,6 +216,166 @@ class IALPConfig:
 
 
 @dataclasses.dataclass
+class KLConfig(A2CConfig):
+    """A2C held near the frozen policy by a divergence.
+
+    Beside the settings of A2C:
+
+    Attributes:
+      kl_cost: weight of the divergence from the frozen policy at the first step.
+      kl_cost_end: reached linearly after ``kl_steps``.
+      kl_steps: env steps; 0 means all of the adaptation.
+      kl_direction: ``reverse``, KL(pi || frozen), or ``forward``, KL(frozen || pi).
+    """
+
+    learning_rate: float = 1e-3
+    kl_cost: float = 0.1
+    kl_cost_end: float = 0.0
+    kl_steps: int = 0
+    kl_direction: str = "reverse"
+
+    def check(self, section: str = "a2c_kl") -> None:
+        """Raises InputError for settings that cannot work."""
+        super().check(section)
+        _check_choice(section, "kl_direction", self.kl_direction, DIRECTIONS)
+        if min(self.kl_cost, self.kl_cost_end, self.kl_steps) < 0:
+            raise InputError(f"--config.agents.{section}: kl_cost, kl_cost_end and kl_steps must be >= 0")
+
+
+@dataclasses.dataclass
+class JSRLConfig(A2CConfig):
+    """Jump-start: the frozen policy acts first in every session, the learner after it.
+
+    Beside the settings of A2C:
+
+    Attributes:
+      guide_start: share of the horizon that the frozen policy acts for at the first env step.
+      guide_end: reached linearly after ``guide_steps``.
+      guide_steps: env steps; 0 means all of the adaptation.
+      start: what the learner starts from, ``pretrained`` or ``random``.
+    """
+
+    learning_rate: float = 1e-3
+    guide_start: float = 0.5
+    guide_end: float = 0.0
+    guide_steps: int = 0
+    start: str = "pretrained"
+
+    def check(self, section: str = "jsrl") -> None:
+        """Raises InputError for settings that cannot work."""
+        super().check(section)
+        _check_share(section, guide_start=self.guide_start, guide_end=self.guide_end)
+        _check_choice(section, "start", self.start, STARTS)
+        if self.guide_steps < 0:
+            raise InputError(f"--config.agents.{section}.guide_steps={self.guide_steps} must be >= 0")
+
+
+@dataclasses.dataclass
+class OffPolicyConfig:
+    """An actor-critic that learns from replay.
+
+    Attributes:
+      critic_start: what the critic's heads start from, ``pretrained`` or ``random``.
+      num_users, rollout_length: users in parallel and steps of each between updates.
+      learning_rate: of Adam.
+      discount: gamma.
+      batch_size: replayed transitions per gradient step.
+      gradient_steps: per update.
+      capacity: transitions in the replay buffer.
+      target_rate: share of the online network that enters the target network per gradient step.
+      critic_cost: weight of the critic's loss.
+      entropy_cost: weight of the entropy bonus.
+      max_gradient_norm: gradients are clipped to it.
+    """
+
+    critic_start: str = "pretrained"
+    num_users: int = 20
+    rollout_length: int = 5
+    learning_rate: float = 1e-3
+    discount: float = 0.9
+    batch_size: int = 256
+    gradient_steps: int = 2
+    capacity: int = 20_000
+    target_rate: float = 0.02
+    critic_cost: float = 0.5
+    entropy_cost: float = 1e-3
+    max_gradient_norm: float = 1.0
+
+    def check(self, section: str) -> None:
+        """Raises InputError for settings that cannot work."""
+        _check_replay(section, self)
+        _check_positive(section, max_gradient_norm=self.max_gradient_norm)
+        _check_choice(section, "critic_start", self.critic_start, STARTS)
+
+
+@dataclasses.dataclass
+class PEXConfig(OffPolicyConfig):
+    """Policy expansion: one action each of the frozen and the learning policy, chosen between by Q.
+
+    Beside the settings of learning from replay:
+
+    Attributes:
+      start: what the learning policy's head starts from, ``pretrained`` or ``random``.
+      temperature: of the softmax over the two Q values.
+      weight_temperature: of the learner's weights exp(advantage / temperature).
+      max_weight: the weights are clipped to it.
+    """
+
+    start: str = "pretrained"
+    temperature: float = 0.1
+    weight_temperature: float = 0.1
+    max_weight: float = 100.0
+
+    def check(self, section: str = "pex") -> None:
+        """Raises InputError for settings that cannot work."""
+        super().check(section)
+        _check_choice(section, "start", self.start, STARTS)
+        _check_positive(
+            section,
+            temperature=self.temperature,
+            weight_temperature=self.weight_temperature,
+            max_weight=self.max_weight,
+        )
+
+
+@dataclasses.dataclass
+class RLPDConfig(OffPolicyConfig):
+    """Labelled transitions replayed beside online ones.
+
+    Beside the settings of learning from replay:
+
+    Attributes:
+      labelled_share: share of each batch that is drawn from the labelled transitions.
+    """
+
+    labelled_share: float = 0.5
+
+    def check(self, section: str = "rlpd") -> None:
+        """Raises InputError for settings that cannot work."""
+        super().check(section)
+        _check_share(section, labelled_share=self.labelled_share)
+
+
+@dataclasses.dataclass
+class WSRLConfig(OffPolicyConfig):
+    """Warm start: the critic alone learns while the pre-trained policy collects the first experience.
+
+    Beside the settings of learning from replay:
+
+    Attributes:
+      warmup_steps: env steps during which the policy stands still.
+    """
+
+    warmup_steps: int = 5000
+
+    def check(self, section: str = "wsrl") -> None:
+        """Raises InputError for settings that cannot work."""
+        super().check(section)
+        if self.warmup_steps < 0:
+            raise InputError(f"--config.agents.{section}.warmup_steps={self.warmup_steps} must be >= 0")
+
+
+@dataclasses.dataclass
 class AgentsConfig:
     """All agents' settings; ``ft`` is A2C that starts from the pre-trained policy."""
 
@@ -231,6 +386,11 @@ class AgentsConfig:
     a2c_warm: A2CConfig = dataclasses.field(default_factory=lambda: A2CConfig(learning_rate=1e-3))
     ft: A2CConfig = dataclasses.field(default_factory=lambda: A2CConfig(learning_rate=1e-3))
     mixture: MixtureConfig = dataclasses.field(default_factory=MixtureConfig)
+    a2c_kl: KLConfig = dataclasses.field(default_factory=KLConfig)
+    jsrl: JSRLConfig = dataclasses.field(default_factory=JSRLConfig)
+    pex: PEXConfig = dataclasses.field(default_factory=PEXConfig)
+    rlpd: RLPDConfig = dataclasses.field(default_factory=RLPDConfig)
+    wsrl: WSRLConfig = dataclasses.field(default_factory=WSRLConfig)
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import optax
 
-from ialp_jax.agents import replay as replay_lib
-from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
+from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, fresh_state, linear
 from ialp_jax.agents.config import DQNConfig
-from ialp_jax.agents.losses import q_target
+from ialp_jax.agents.losses import of_action, q_target
+from ialp_jax.agents.offpolicy import fresh_memory, learn_from_replay
 from ialp_jax.agents.sampling import sample
 from ialp_jax.networks.heads import QNetwork, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
-
-
-class Memory(NamedTuple):
-    """What DQN keeps beside its network."""
-
-    target: Params
-    replay: replay_lib.Replay
 
 
 def dqn(config: DQNConfig, network: QNetwork) -> Agent:
@@ -30,8 +21,7 @@ def dqn(config: DQNConfig, network: QNetwork) -> Agent:
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
         params = network.init(key, observation.history) if pretrained is None else pretrained
-        memory = Memory(params, replay_lib.empty(observation, config.capacity))
-        return fresh_state(params, optimiser, memory)
+        return fresh_state(params, optimiser, fresh_memory(config, params, observation))
 
     def q_values(params: Params, observation: Observation) -> Array:
         return mask_shown(network.apply(params, observation.history), observation.shown)
@@ -50,7 +40,7 @@ def dqn(config: DQNConfig, network: QNetwork) -> Agent:
 
     def loss(params: Params, target: Params, batch: Transition) -> tuple[Array, Metrics]:
         values = q_values(params, batch.observation)
-        chosen = jnp.take_along_axis(values, batch.action[:, None], -1)[:, 0]
+        chosen = of_action(values, batch.action)
         targets = jax.vmap(q_target, in_axes=(0, 0, 0, 0, None))(
             batch.reward,
             batch.terminated,
@@ -61,28 +51,16 @@ def dqn(config: DQNConfig, network: QNetwork) -> Agent:
         return jnp.mean(optax.losses.huber_loss(chosen, targets)), {"q": jnp.mean(chosen)}
 
     def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
-        replay = replay_lib.add(state.memory.replay, batch)
+        def td(params: Params, target: Params, sampled: Transition, key: Key) -> tuple[Array, Metrics]:
+            del key
+            return loss(params, target, sampled)
 
-        def step(carry: tuple, step_key: Key) -> tuple[tuple, Metrics]:
-            params, opt_state, target = carry
-            sampled = replay_lib.draw(replay, step_key, config.batch_size)
-            params, opt_state, metrics = descend(
-                optimiser, lambda p: loss(p, target, sampled), params, opt_state
-            )
-            target = optax.incremental_update(params, target, config.target_rate)
-            return (params, opt_state, target), metrics
-
-        carry = (state.params, state.opt_state, state.memory.target)
-        keys = jax.random.split(key, config.gradient_steps)
-        (params, opt_state, target), metrics = jax.lax.scan(step, carry, keys)
-        metrics = {**jax.tree.map(jnp.mean, metrics), "epsilon": epsilon(config, state.env_steps)}
-        steps = state.env_steps + batch.reward.size
-        return AgentState(params, opt_state, steps, Memory(target, replay)), metrics
+        after, metrics = learn_from_replay(config, optimiser, td, state, batch, key)
+        return after, {**metrics, "epsilon": epsilon(config, state.env_steps)}
 
     return Agent(init, act, update, config.num_users, config.rollout_length, evaluated_greedy=True)
 
 
 def epsilon(config: DQNConfig, env_steps: Array) -> Array:
     """Share of random actions after ``env_steps``: linear, then constant."""
-    progress = jnp.clip(env_steps / config.epsilon_steps, 0.0, 1.0)
-    return config.epsilon_start + progress * (config.epsilon_end - config.epsilon_start)
+    return linear(config.epsilon_start, config.epsilon_end, env_steps, config.epsilon_steps)

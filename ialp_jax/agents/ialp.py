@@ -12,7 +12,7 @@ import optax
 from ialp_jax.agents.a2c import act_on_logits
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, frozen_state
 from ialp_jax.agents.config import IALPConfig
-from ialp_jax.agents.losses import entropy, log_prob, q_target
+from ialp_jax.agents.losses import entropy, log_prob, of_action, q_target, value_target
 from ialp_jax.networks.heads import ActorCritic, centred_q, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
@@ -62,7 +62,7 @@ def pretrain_loss(
     """
     shown = batch.observation.shown
     output = network.apply(params, batch.observation.history)
-    chosen = _take(centred_q(output, shown), batch.action)
+    chosen = of_action(centred_q(output, shown), batch.action)
     critic = jnp.mean(optax.losses.huber_loss(chosen, _targets(config, network, params, target, batch)))
     logits = mask_shown(output.logits, shown)
     weight = _weight(config, network.apply(target, batch.observation.history), batch)
@@ -80,8 +80,7 @@ def _targets(
     later = batch.next_observation
     following = network.apply(target, later.history)
     if config.backup == "policy":
-        beyond = config.discount * (1.0 - batch.terminated) * following.value
-        return jax.lax.stop_gradient(batch.reward + beyond)
+        return value_target(batch.reward, batch.terminated, following.value, config.discount)
     return jax.vmap(q_target, in_axes=(0, 0, 0, 0, None))(
         batch.reward,
         batch.terminated,
@@ -96,7 +95,7 @@ def _weight(config: IALPConfig, output: object, batch: Transition) -> Array:
     if config.actor_weight == "reward":
         weight = batch.reward
     else:
-        weight = _take(centred_q(output, batch.observation.shown), batch.action)
+        weight = of_action(centred_q(output, batch.observation.shown), batch.action)
         if config.actor_weight == "advantage":
             weight = weight - output.value
     return jax.lax.stop_gradient(jnp.maximum(weight, 0.0))
@@ -109,8 +108,3 @@ def _choice_log_prob(config: IALPConfig, logits: Array, batch: Transition) -> Ar
         return whole
     proposed = jnp.take_along_axis(jax.nn.log_softmax(logits), batch.extras["candidates"], -1)
     return whole - jax.nn.logsumexp(proposed, -1)
-
-
-def _take(values: Array, action: Array) -> Array:
-    """values[b, action[b]]."""
-    return jnp.take_along_axis(values, action[:, None], -1)[:, 0]

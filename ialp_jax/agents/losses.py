@@ -90,6 +90,32 @@ def q_target(reward: Array, terminated: Array, online_q: Array, target_q: Array,
     return jax.lax.stop_gradient(reward + discount * (1.0 - terminated) * following)
 
 
+def value_target(reward: Array, terminated: Array, next_value: Array, discount: float) -> Array:
+    """Expected SARSA target r + gamma V(s') (van Seijen et al., ADPRL 2009), V being the mean of Q.
+
+    Args:
+      reward: float32 [...].
+      terminated: bool [...].
+      next_value: float32 [...], of the next state.
+      discount: gamma.
+
+    Returns:
+      float32 [...], without gradient. A truncated step bootstraps like any other.
+    """
+    return jax.lax.stop_gradient(reward + discount * (1.0 - terminated) * next_value)
+
+
+def of_action(values: Array, action: Array) -> Array:
+    """values[action], [..., N] and int [...] to [...]."""
+    return jnp.take_along_axis(values, action[..., None], -1)[..., 0]
+
+
+def divergence(logits: Array, other: Array) -> Array:
+    """KL(softmax(logits) || softmax(other)) in nats, [..., N] twice to [...]."""
+    log_policy, log_other = jax.nn.log_softmax(logits), jax.nn.log_softmax(other)
+    return jnp.sum(jnp.exp(log_policy) * (log_policy - log_other), -1)
+
+
 def entropy(logits: Array) -> Array:
     """Entropy of softmax(logits) in nats, [..., N] to [...]."""
     log_policy = jax.nn.log_softmax(logits)
@@ -98,5 +124,4 @@ def entropy(logits: Array) -> Array:
 
 def log_prob(logits: Array, action: Array) -> Array:
     """Log softmax(logits)[action], [..., N] and int [...] to [...]."""
-    chosen = jnp.take_along_axis(logits, action[..., None], -1)[..., 0]
-    return chosen - jax.nn.logsumexp(logits, -1)
+    return of_action(logits, action) - jax.nn.logsumexp(logits, -1)

@@ -78,6 +78,9 @@ class ActorCriticOutput(NamedTuple):
     preference: Array
 
 
+CRITIC_HEADS = ("critic", "advantage")  # the parts of `ActorCritic` that only its values depend on
+
+
 class ActorCritic(nn.Module):
     """SASRec with an actor and a duelling critic on top; what a caller leaves unused is not computed."""
 

@@ -23,7 +23,8 @@ from ialp_jax.training.offline import appended
 from ialp_jax.training.rollout import Users, start_users
 from ialp_jax.types import Array, Key, Labels, Observation, Transition
 
-Labeller = Callable[[np.ndarray, np.ndarray], Labels]  # histories [P, L], candidates [P, K] -> Labels
+# (histories [P, L], candidates [P, K], rows [P] of the windows that the sessions started from) -> Labels
+Labeller = Callable[[np.ndarray, np.ndarray, np.ndarray], Labels]
 
 
 def imagined_params(params: SessionParams, windows: np.ndarray) -> SessionParams:
@@ -77,7 +78,7 @@ def label_round(
             propose(network, config.candidates, actor, users.observation, stream(key, "propose", number))
         )
         before = jax.tree.map(np.asarray, users.observation)
-        labels = labeller(before.history, proposed)
+        labels = labeller(before.history, proposed, np.asarray(users.state.user))
         item, liked = chosen_item(labels)
         users, terminated, truncated = answer(
             env, params, users, item, liked, labels.choice >= 0, stream(key, "user", number)

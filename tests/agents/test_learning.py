@@ -8,24 +8,58 @@ from diagnostic_worlds import (
     ACTOR_CRITIC,
     BEST_RETURN,
     DISCOUNT,
+    ENV,
     ITEMS,
     NAMES,
     Q_NETWORK,
     VALUE,
+    stacked,
     start_of,
     start_states,
     train,
 )
 
 from ialp_jax.agents.a2c import a2c
-from ialp_jax.agents.config import A2CConfig, DQNConfig, MixtureConfig, PGConfig
+from ialp_jax.agents.a2c_kl import a2c_kl
+from ialp_jax.agents.config import (
+    A2CConfig,
+    DQNConfig,
+    JSRLConfig,
+    KLConfig,
+    MixtureConfig,
+    PEXConfig,
+    PGConfig,
+    RLPDConfig,
+    WSRLConfig,
+)
 from ialp_jax.agents.dqn import dqn
+from ialp_jax.agents.jsrl import jsrl
 from ialp_jax.agents.mixture import mixture
+from ialp_jax.agents.pex import pex
 from ialp_jax.agents.pg import pg
+from ialp_jax.agents.reference import random
+from ialp_jax.agents.rlpd import rlpd
+from ialp_jax.agents.wsrl import wsrl
+from ialp_jax.keys import stream
+from ialp_jax.training.rollout import collect, start_users
 
 COMMON = {"num_users": 16, "rollout_length": 8, "discount": DISCOUNT, "learning_rate": 1e-2}
 UPDATES = 150
 STEPS = UPDATES * 16 * 8
+REPLAY = {**COMMON, "learning_rate": 3e-3, "batch_size": 64, "capacity": 4096}
+LABELLED = 2048
+
+
+def labelled():
+    """Transitions of random recommendations in each world, [5, 2048]: labels without error."""
+    agent = random(ITEMS)._replace(rollout_length=LABELLED // 16)
+
+    def one(params, key):
+        users = start_users(ENV, params, stream(key, "user"), 16)
+        return collect(ENV, params, agent, None, users, stream(key, "collect"))[1]
+
+    found = jax.jit(jax.vmap(one))(stacked(), jax.random.split(jax.random.key(2), len(NAMES)))
+    return jax.tree.map(lambda leaf: leaf.reshape(len(NAMES), LABELLED, *leaf.shape[3:]), found)
 
 
 AGENTS = {
@@ -38,10 +72,17 @@ AGENTS = {
     "pg": pg(PGConfig(**COMMON), ACTOR_CRITIC),
     "a2c": a2c(A2CConfig(**COMMON), ACTOR_CRITIC),
     "mixture": mixture(MixtureConfig(**COMMON, start="random", alpha_steps=STEPS // 2), ACTOR_CRITIC, STEPS),
+    "a2c_kl": a2c_kl(KLConfig(**COMMON), ACTOR_CRITIC, STEPS // 2),
+    "jsrl": jsrl(JSRLConfig(**COMMON), ACTOR_CRITIC, STEPS // 2),
+    "pex": pex(PEXConfig(**REPLAY), ACTOR_CRITIC),
+    "rlpd": rlpd(RLPDConfig(**REPLAY), ACTOR_CRITIC, jax.tree.map(lambda leaf: leaf[0], labelled())),
+    "wsrl": wsrl(WSRLConfig(**REPLAY, warmup_steps=STEPS // 10), ACTOR_CRITIC),
 }
+CASES = ["dqn", "pg", "a2c", "mixture from random", "mixture from pretrained"]
+CASES += ["a2c_kl", "jsrl", "pex", "rlpd", "wsrl"]
 
 
-@pytest.fixture(scope="module", params=["dqn", "pg", "a2c", "mixture from random", "mixture from pretrained"])
+@pytest.fixture(scope="module", params=CASES)
 def trained(request):
     """(id, states [5, ...], mean returns late in learning)."""
     name = request.param.split()[0]
@@ -51,6 +92,9 @@ def trained(request):
     states = start_states(agent, theta)
     if "pretrained" in request.param:  # what `init` does; taken from there so that both share a program
         states = states._replace(params=states.memory)
+    if name == "rlpd":  # each world has its own labels
+        memory = states.memory._replace(kept=labelled()._replace(extras={}))
+        states = states._replace(memory=memory)
     states, reached = train(agent, UPDATES, states)
     return name, states, dict(zip(NAMES, np.asarray(reached).tolist(), strict=True))
 

@@ -12,13 +12,15 @@ import pandas as pd
 import pytest
 
 from experiments import stages
-from experiments.config import AGENT_IDS, Config
+from experiments.config import Config
 from experiments.configs import smoke
 from experiments.flags import STAGES
 from experiments.run import Run
 from ialp_jax import store
+from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.sanity import world_checks
+from ialp_jax.training.offline import offline_windows
 from ialp_jax.types import EVALUATION, OFFLINE
 
 METRICS = {
@@ -42,7 +44,7 @@ def tiny() -> Config:
     config.llm.threads = 1
     config.evaluation.episodes = 8
     config.adapt.env_steps = 1000
-    for agent in ("dqn", "pg", "a2c", "a2c_warm", "ft", "mixture"):
+    for agent in set(stages.AGENT_SETTINGS.values()):
         getattr(config.agents, agent).num_users = 100
         getattr(config.agents, agent).rollout_length = 5
     return config
@@ -93,11 +95,11 @@ def test_the_report_has_every_agent_and_metric_of_the_design(finished):
         "num_seeds",
     ]
     pairs = set(zip(summary.agent, summary.metric, strict=True))
-    assert pairs >= {(agent, metric) for agent in AGENT_IDS for metric in METRICS}
+    assert pairs >= {(agent, metric) for agent in tiny().agent_ids() for metric in METRICS}
     assert set(summary.num_seeds) == {2}
     curves = pd.read_csv(finished / "report" / "curves.csv")
     assert list(curves.columns) == ["world", "agent", "seed", "env_steps", "metric", "value"]
-    assert set(curves.agent) == set(AGENT_IDS)
+    assert set(curves.agent) == set(tiny().agent_ids())
     worlds = pd.read_csv(finished / "report" / "worlds.csv")
     assert set(worlds.metric) >= {
         *("users", "items", "interactions", "like_rate", "auc", "popularity_auc", "ece"),
@@ -151,7 +153,7 @@ def test_a_second_run_writes_nothing_but_the_report(finished, capsys):
     after = written(finished)
     changed = {name for name in before if before[name] != after.get(name)}
     assert all(name.startswith("report/") or name == "config.json" for name in changed)
-    assert capsys.readouterr().out.count("done before, kept") == 5 + len(AGENT_IDS)
+    assert capsys.readouterr().out.count("done before, kept") == 5 + len(tiny().agent_ids())
 
 
 def test_one_agents_setting_redoes_that_agent_alone(copy):
@@ -251,6 +253,52 @@ def test_without_steps_nothing_is_tuned(finished, capsys):
     again(finished, ("tune",))
     assert capsys.readouterr().out == "tune: off, --config.llm.tune.steps is 0\n"
     assert not (finished / "tune").exists()
+
+
+def test_an_agent_that_replays_labels_is_run_again_with_other_labels(copy):
+    def only(config):
+        config.adapt.agents = "rlpd,ialp"
+
+    again(copy, ("adapt",), only, overwrite=True)
+    curves, _ = store.load(copy / "adapt" / "rlpd")
+    assert np.isfinite(curves["return"]).all()
+    np.testing.assert_array_equal(
+        curves["return"][:, 0], store.load(copy / "adapt" / "ialp")[0]["return"][:, 0]
+    )
+    arrays, manifest = store.load(copy / "labels")
+    arrays["choice"] = np.where(arrays["choice"] > 0, 1, arrays["choice"])
+    store.write_arrays(copy / "labels" / "arrays.npz", arrays)
+    store.seal(copy / "labels", {k: v for k, v in manifest.items() if k != "files"})
+    config = tiny()
+    only(config)
+    run = Run.open(copy, config, overwrite=True)
+    assert not run.is_done("adapt/rlpd", stages.adapt_key(run, "rlpd"))
+    assert run.is_done("adapt/ialp", stages.adapt_key(run, "ialp"))
+
+
+def test_labels_of_another_source_need_no_llm(copy, monkeypatch):
+    def forbidden(*args, **kwargs):
+        raise AssertionError("the LLM was started")
+
+    monkeypatch.setattr("ialp_jax.llm.process.subprocess.Popen", forbidden)
+    before, _ = store.load(copy / "labels")
+    for source in ("popularity", "logged", "truth"):
+        again(copy, ("label",), lambda c, s=source: setattr(c.labelling, "source", s), overwrite=True)
+        arrays, manifest = store.load(copy / "labels")
+        assert arrays.keys() == before.keys()
+        assert manifest["source"] == source
+        assert manifest["counts"]["none"] == int((arrays["choice"] == 0).sum())
+        assert not np.array_equal(arrays["scores"], before["scores"])
+    likes = load_dataset(copy / "data").histories
+    starts = offline_windows(load_dataset(copy / "data"), tiny().simulator.history_length, 0)
+    again(copy, ("label",), lambda c: setattr(c.labelling, "source", "logged"), overwrite=True)
+    arrays, _ = store.load(copy / "labels")
+    first = arrays["round"] == 0
+    for row in np.flatnonzero(first & (arrays["choice"] > 0))[:20]:
+        item = arrays["candidates"][row][arrays["choice"][row] - 1]
+        start = arrays["shown"][row][: arrays["histories"].shape[1]]
+        owners = starts.user[(starts.history == start).all(1)]
+        assert any(item in likes.of(owner) for owner in owners)
 
 
 def test_a_missing_stage_is_named(tmp_path):

@@ -43,7 +43,9 @@ def round_of(actor, labeller, key=0, users=None, on_step=lambda: None):
 def mixed(seed):
     """A labeller that says anything: invalid, none, any candidate."""
     random = np.random.default_rng(seed)
-    return lambda histories, proposed: labels_of(histories, proposed, random.integers(-1, K + 1, SESSIONS))
+    return lambda histories, proposed, rows: labels_of(
+        histories, proposed, random.integers(-1, K + 1, SESSIONS)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +127,7 @@ def test_sessions_follow_the_labels_and_the_simulators_patience(labelled):
 
 def test_invalid_labels_change_nothing_and_teach_nothing(actor):
     before = start_sessions(ENV, PARAMS, jax.random.key(7), CONFIG)
-    after, arrays = round_of(actor, lambda h, c: labels_of(h, c, [INVALID] * SESSIONS), users=before)
+    after, arrays = round_of(actor, lambda h, c, r: labels_of(h, c, [INVALID] * SESSIONS), users=before)
     for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         np.testing.assert_array_equal(old, new)
     assert not (arrays["terminated"] | arrays["truncated"]).any()
@@ -135,14 +137,16 @@ def test_invalid_labels_change_nothing_and_teach_nothing(actor):
 
 
 def test_nobody_likes_anything_then_all_leave(actor):
-    _, arrays = round_of(actor, lambda h, c: labels_of(h, c, [NONE] * SESSIONS))
+    _, arrays = round_of(actor, lambda h, c, r: labels_of(h, c, [NONE] * SESSIONS))
     ends = by_session(arrays)["terminated"]
     np.testing.assert_array_equal(ends, np.arange(STEPS)[:, None] % 2 == np.ones((1, SESSIONS)))
 
 
 def test_everybody_likes_everything_then_the_horizon_ends_it(actor):
     steps = []
-    _, arrays = round_of(actor, lambda h, c: labels_of(h, c, [K] * SESSIONS), on_step=lambda: steps.append(1))
+    _, arrays = round_of(
+        actor, lambda h, c, r: labels_of(h, c, [K] * SESSIONS), on_step=lambda: steps.append(1)
+    )
     assert len(steps) == STEPS
     ends = by_session(arrays)["truncated"]
     np.testing.assert_array_equal(
@@ -202,7 +206,7 @@ def test_candidates_come_from_the_actor(actor):
     heads = actor["params"]
     bias = jnp.zeros(ITEMS).at[jnp.array([9, 10, 11, 12, 13, 14, 15])].set(30.0)
     keen = {"params": {**heads, "actor": {**heads["actor"], "bias": bias}}}
-    _, arrays = round_of(keen, lambda h, c: labels_of(h, c, [INVALID] * SESSIONS))
+    _, arrays = round_of(keen, lambda h, c, r: labels_of(h, c, [INVALID] * SESSIONS))
     assert (arrays["candidates"] >= 10).all()
 
 

@@ -37,7 +37,7 @@ def trainer(loss, seeds=2):
     )
 
 
-def likes_low_items(histories, proposed):
+def likes_low_items(histories, proposed, rows):
     """A labeller of taste: the smallest id if it is under 10, else none; every seventh answer is invalid."""
     choice = np.where(proposed.min(1) < 10, proposed.argmin(1) + 1, 0)
     choice[(proposed.sum(1) % 7) == 0] = -1

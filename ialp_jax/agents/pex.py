@@ -1,0 +1,115 @@
+"""Policy expansion (PEX; Zhang, Xu and Yu, ICLR 2023, arXiv 2302.00935), for discrete actions.
+
+The frozen pre-trained policy and one that learns stand side by side. At each step each draws an action, and
+one of the two is taken with probability softmax(Q / temperature) (section 3.2). The critic learns from replay
+by temporal differences to Q(s', a') of an action a' that the pair would take. The learner, as in the authors'
+code, is moved towards what the pair takes, weighted by exp(advantage / weight_temperature) (implicit
+Q-learning's policy extraction; Kostrikov et al., ICLR 2022).
+
+Differences: one duelling critic on the shared encoder in place of two critics and a separate value network
+fitted by expectiles; V is the mean of Q under the learner. Replay holds online experience alone; the authors
+mix offline data in, whose rewards are the environment's own, which labels are not. The learner starts from
+the frozen policy (theirs: at random, ``start=random``: a new head on the pre-trained encoder). So the pair
+starts as the better of two draws of the frozen policy by the pre-trained critic, or, where
+``critic_start=random``, nearly as the frozen policy itself.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ialp_jax.agents.a2c import starting_params
+from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, fresh_state
+from ialp_jax.agents.config import PEXConfig
+from ialp_jax.agents.losses import log_prob, of_action, value_target
+from ialp_jax.agents.offpolicy import fresh_memory, learn_from_replay, with_parts
+from ialp_jax.agents.sampling import sample
+from ialp_jax.keys import stream
+from ialp_jax.networks.heads import ActorCritic, ActorCriticOutput, centred_q, mask_shown
+from ialp_jax.types import Array, Key, Observation, Transition
+
+
+def pex(config: PEXConfig, network: ActorCritic) -> Agent:
+    """The agent; its memory keeps the frozen policy."""
+    optimiser = adam(config.learning_rate, config.max_gradient_norm)
+
+    def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
+        fresh = network.init(key, observation.history)
+        theta = fresh if pretrained is None else pretrained
+        params = starting_params(config, fresh, pretrained)
+        if config.start == "random":
+            params = {"params": {**params["params"], "actor": fresh["params"]["actor"]}}
+        return fresh_state(params, optimiser, fresh_memory(config, params, observation, theta))
+
+    def act(
+        state: AgentState, observation: Observation, key: Key, greedy: bool = False
+    ) -> tuple[Array, dict[str, Array]]:
+        frozen, output = (network.apply(p, observation.history) for p in (state.memory.kept, state.params))
+        temperature = 0.0 if greedy else config.temperature
+        action, _, learner = choose(frozen, output, observation.shown, key, temperature)
+        return action, {"learner": learner}
+
+    def loss(params: Params, target: Params, theta: Params, batch: Transition, key: Key) -> tuple:
+        now, later = batch.observation, batch.next_observation
+
+        def taken(observation: Observation, purpose: str) -> tuple[Array, Array, Array]:
+            """What the pair would take, its Q, and the learner's V, all by the target network."""
+            slow = network.apply(target, observation.history)
+            frozen = network.apply(theta, observation.history)
+            drawn = choose(frozen, slow, observation.shown, stream(key, purpose), config.temperature)
+            return drawn[0], drawn[1], slow.value
+
+        targets = value_target(batch.reward, batch.terminated, taken(later, "later")[1], config.discount)
+        output = network.apply(params, now.history)
+        chosen = of_action(centred_q(output, now.shown), batch.action)
+        critic = jnp.mean(optax.losses.huber_loss(chosen, targets))
+        logits = mask_shown(output.logits, now.shown)
+        action, worth, value = taken(now, "now")
+        weight = jnp.minimum(jnp.exp((worth - value) / config.weight_temperature), config.max_weight)
+        actor = -jnp.mean(jax.lax.stop_gradient(weight) * log_prob(logits, action))
+        total, metrics = with_parts(config, actor, critic, logits, chosen)
+        return total, {**metrics, "weight": jnp.mean(weight)}
+
+    def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
+        def of_memory(
+            params: Params, target: Params, sampled: Transition, loss_key: Key
+        ) -> tuple[Array, Metrics]:
+            return loss(params, target, state.memory.kept, sampled, loss_key)
+
+        after, metrics = learn_from_replay(config, optimiser, of_memory, state, batch, key)
+        return after, {**metrics, "learner": jnp.mean(batch.extras["learner"])}
+
+    return Agent(init, act, update, config.num_users, config.rollout_length)
+
+
+def choose(
+    frozen: ActorCriticOutput, output: ActorCriticOutput, shown: Array, key: Key, temperature: float
+) -> tuple[Array, Array, Array]:
+    """One action of each policy, and the choice between them.
+
+    Args:
+      frozen: the frozen network's output, [...]; its policy alone is used.
+      output: the learner's, which also knows Q.
+      shown: int32 [..., any], items that may not be recommended.
+      key: consumed.
+      temperature: of the choice; at 0 both policies give their mode and the higher Q wins.
+
+    Returns:
+      The action int32 [...], its Q float32 [...], and whether it is the learner's, float32 [...].
+    """
+    policies = [mask_shown(logits, shown) for logits in (frozen.logits, output.logits)]
+    if temperature > 0:
+        actions = [sample(stream(key, "draw", i), logits) for i, logits in enumerate(policies)]
+    else:
+        actions = [jnp.argmax(logits, -1).astype(jnp.int32) for logits in policies]
+    q = centred_q(output, shown)
+    first, second = (of_action(q, action) for action in actions)
+    if temperature > 0:
+        share = jax.nn.sigmoid((second - first) / temperature)
+        learner = jax.random.uniform(stream(key, "choose"), share.shape) < share
+    else:
+        learner = second > first
+    action, worth = jnp.where(learner, actions[1], actions[0]), jnp.where(learner, second, first)
+    return action, worth, learner.astype(jnp.float32)

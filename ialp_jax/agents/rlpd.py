@@ -1,0 +1,68 @@
+"""Reinforcement learning with prior data (RLPD; Ball et al., ICML 2023, arXiv 2302.02948).
+
+Each batch is half labelled transitions, half online replay ("symmetric sampling", section 4.1). The learner
+is an off-policy actor-critic for discrete actions (`offpolicy.actor_critic_loss`; the paper's is SAC) that
+starts from the pre-trained network, where the paper starts from nothing. Its critic reads a state that comes
+out of a layer norm (the encoder's last), which is what bounds the critic in section 4.2, though the item
+table it is multiplied with is not normalised. One critic and few gradient steps per env step instead of ten
+critics and 20: the budget is that of the other agents. Labels have rewards of their own kind (1 for the
+chosen candidate), where the paper's prior data have the environment's.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from ialp_jax.agents import replay as replay_lib
+from ialp_jax.agents.a2c import act_on_logits, starting_params
+from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, fresh_state
+from ialp_jax.agents.config import RLPDConfig
+from ialp_jax.agents.offpolicy import actor_critic_loss, fresh_memory, learn_from_replay
+from ialp_jax.keys import stream
+from ialp_jax.networks.heads import ActorCritic
+from ialp_jax.types import Array, Key, Observation, Transition
+
+
+def rlpd(config: RLPDConfig, network: ActorCritic, labelled: Transition) -> Agent:
+    """The agent.
+
+    Args:
+      config: the share of labelled transitions, and how to learn from replay.
+      network: actor and duelling critic.
+      labelled: transitions [M] that the labels made; ``extras`` are not used.
+    """
+    optimiser = adam(config.learning_rate, config.max_gradient_norm)
+
+    def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
+        params = starting_params(config, network.init(key, observation.history), pretrained)
+        held = jax.tree.map(jnp.asarray, labelled._replace(extras={}))
+        return fresh_state(params, optimiser, fresh_memory(config, params, observation, held))
+
+    def act(
+        state: AgentState, observation: Observation, key: Key, greedy: bool = False
+    ) -> tuple[Array, dict[str, Array]]:
+        return act_on_logits(network, state.params, observation, key, greedy)
+
+    def loss(params: Params, target: Params, batch: Transition, key: Key) -> tuple[Array, Metrics]:
+        del key
+        return actor_critic_loss(config, network, params, target, batch)
+
+    def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
+        def draw(replay: replay_lib.Replay, draw_key: Key) -> Transition:
+            return draw_both(replay, state.memory.kept, draw_key, config.batch_size, config.labelled_share)
+
+        return learn_from_replay(config, optimiser, loss, state, batch, key, draw)
+
+    return Agent(init, act, update, config.num_users, config.rollout_length)
+
+
+def draw_both(
+    replay: replay_lib.Replay, labelled: Transition, key: Key, count: int, share: float
+) -> Transition:
+    """Draws ``count`` transitions with replacement, ``share`` of them labelled, the rest replayed ones."""
+    prior = round(share * count)
+    rows = jax.random.randint(stream(key, "labelled"), (prior,), 0, len(labelled.reward))
+    first = jax.tree.map(lambda leaf: leaf[rows], labelled)
+    second = replay_lib.draw(replay, stream(key, "online"), count - prior)
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second)

@@ -1,0 +1,49 @@
+"""Every agent that can be named can be made, has a style, and starts from what it should."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from diagnostic_worlds import ITEMS, LENGTH, start_of, world
+
+from experiments.config import AGENT_IDS, Config
+from experiments.roster import PRETRAINED, REPLAYS_LABELS, actor_critic, make_agent, recommender
+from experiments.stages import AGENT_SETTINGS
+from experiments.styles import AGENTS
+from ialp_jax.types import Observation, Transition
+
+LABELLED = Transition(
+    Observation(np.zeros((3, LENGTH), np.int32), np.zeros((3, LENGTH + 6), np.int32)),
+    np.zeros(3, np.int32),
+    np.zeros(3, np.float32),
+    np.zeros(3, bool),
+    np.zeros(3, bool),
+    Observation(np.zeros((3, LENGTH), np.int32), np.zeros((3, LENGTH + 6), np.int32)),
+    {"candidates": np.zeros((3, 2), np.int32)},
+)
+
+
+@pytest.fixture(scope="module")
+def config():
+    config = Config()
+    config.network.width, config.network.blocks, config.network.heads = 8, 1, 1
+    config.simulator.history_length = LENGTH
+    return config
+
+
+@pytest.mark.parametrize("name", AGENT_IDS)
+def test_every_agent_is_made_and_named(config, name):
+    agent = make_agent(name, config, world("one_item"), np.arange(ITEMS + 1), LABELLED)
+    pretrained = None
+    if name in PRETRAINED:
+        network = (recommender if name == "sasrec" else actor_critic)(config, ITEMS)
+        pretrained = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(LENGTH, jnp.int32))
+    start = jax.eval_shape(lambda: start_of(0))
+    state = jax.eval_shape(agent.init, jax.random.key(0), start, pretrained)
+    if name in PRETRAINED:
+        assert jax.tree.structure(state.params) == jax.tree.structure(pretrained)
+    assert (agent.update is not None) == (name in AGENT_SETTINGS)
+    assert hasattr(config.agents, AGENT_SETTINGS.get(name, "ialp"))
+    assert name in AGENTS
+    if name in REPLAYS_LABELS:
+        assert state.memory.kept.reward.shape == (3,)

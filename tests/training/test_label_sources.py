@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+
+from ialp_jax.data.splits import windows
+from ialp_jax.errors import InputError
+from ialp_jax.simulator.preference import like_probability
+from ialp_jax.training.config import SOURCES, LabellingConfig
+from ialp_jax.training.label_sources import Logged, Popularity, Random, Truth, label_source
+from ialp_jax.types import Histories, UserModel
+
+# User 0 liked 1, 2, 5, 9 in this order, user 1 liked 4, 3, 8.
+HISTORIES = Histories(np.array([1, 2, 5, 9, 4, 3, 8], np.int32), np.array([0, 4, 7]))
+STARTS = windows(HISTORIES, np.array([0, 1]), 3)  # targets 2, 5, 9, 3, 8
+PROMPTS = 2000
+
+
+def ask(source, candidates, rows):
+    candidates = np.asarray(candidates, np.int32)
+    labels = source.label(np.zeros((len(candidates), 3), np.int32), candidates, np.asarray(rows))
+    np.testing.assert_array_equal(labels.candidates, candidates)
+    assert labels.scores.shape == candidates.shape
+    assert labels.choice.dtype == np.int32
+    return labels
+
+
+def test_popularity_chooses_the_most_liked_and_says_none_to_the_least():
+    popularity = np.array([0, 9, 2, 5, 1, 0, 7, 0, 0, 0, 3])
+    prompts = [[4, 2], [6, 1], [10, 3], [5, 7], [2, 10]]
+    assert ask(Popularity(0, popularity, 0.0), prompts, range(5)).choice.tolist() == [2, 2, 2, 1, 2]
+    assert ask(Popularity(0, popularity, 0.4), prompts, range(5)).choice.tolist() == [0, 2, 2, 0, 2]
+
+
+def test_ties_of_popularity_are_broken_by_chance():
+    source = Popularity(0, np.ones(9), 0.5)
+    none = [ask(source, [[1, 2]] * 10, range(10)).choice == 0 for _ in range(2)]
+    assert none[0].sum() == none[1].sum() == 5
+    assert (none[0] != none[1]).any()
+
+
+def test_random_labels_are_even_and_leave_the_share_of_none():
+    rows = np.zeros(PROMPTS, int)
+    choice = ask(Random(0, 0.3), [[1, 2, 3, 4]] * PROMPTS, rows).choice
+    share = np.bincount(choice, minlength=5) / PROMPTS
+    np.testing.assert_allclose(share, [0.3, 0.175, 0.175, 0.175, 0.175], atol=0.035)
+    np.testing.assert_array_equal(choice, ask(Random(0, 0.3), [[1, 2, 3, 4]] * PROMPTS, rows).choice)
+    assert (choice != ask(Random(1, 0.3), [[1, 2, 3, 4]] * PROMPTS, rows).choice).any()
+
+
+def test_logged_takes_what_came_next_for_this_user():
+    source = Logged(0, STARTS, HISTORIES, ordered=True)
+    prompts = [[9, 5, 3], [9, 5, 3], [9, 5, 3], [3, 9, 5], [1, 2, 3]]
+    # Row 0 starts before 2, row 1 before 5, row 2 before 9; row 3 is user 1's before 3; row 2 is past 1, 2.
+    assert ask(source, prompts, [0, 1, 2, 3, 2]).choice.tolist() == [2, 2, 1, 1, 0]
+    assert ask(source, [[7, 6]], [0]).choice.tolist() == [0]
+    unordered = Logged(0, STARTS, HISTORIES, ordered=False)
+    assert ask(unordered, [[2, 1, 3]], [2]).choice.tolist() == [2]
+
+
+def test_truth_answers_as_the_simulated_user_would():
+    model = UserModel(
+        np.eye(2, dtype=np.float32),
+        np.array([[0, 0], [-1, 1], [0, 0], [1, -1]], np.float32),
+        np.zeros(4, np.float32),
+        np.array([-1.0, 1.0]),
+        np.array([-2.0, 2.0]),
+    )
+    source = Truth(0, STARTS, model)
+    rows = np.repeat([0, 3], PROMPTS)  # of users 0 and 1
+    labels = ask(source, [[1, 2, 3]] * (2 * PROMPTS), rows)
+    best = float(like_probability(model, 0, 3))
+    for user, column in ((0, 3), (1, 1)):
+        choice = labels.choice[rows == 3 * user]
+        assert set(choice.tolist()) == {0, column}
+        assert np.mean(choice == column) == pytest.approx(best, abs=0.03)
+
+
+def test_the_manifest_counts():
+    source = Random(0, 0.5)
+    choices = [ask(source, [[1, 2]] * 10, np.zeros(10, int)).choice for _ in range(3)]
+    manifest = source.manifest()
+    none = int(sum((choice == 0).sum() for choice in choices))
+    assert manifest["counts"] == {"prompts": 30, "valid": 30, "none": none}
+    assert manifest["source"] == "random"
+    assert len({tuple(choice) for choice in choices}) == 3  # each request draws anew
+
+
+class OfOrder:
+    """The part of a data set that sources read."""
+
+    histories = HISTORIES
+    interactions = type("Interactions", (), {"ordered": True})
+
+    def popularity(self):
+        return np.arange(10)
+
+
+def test_every_source_can_be_named():
+    made = {name: label_source(LabellingConfig(source=name), OfOrder(), STARTS, None, 0) for name in SOURCES}
+    assert made.pop("llm") is None
+    assert {name: type(source).__name__.lower() for name, source in made.items()} == {n: n for n in made}
+
+
+def test_impossible_settings_are_refused():
+    for config in (LabellingConfig(source="oracle"), LabellingConfig(none_share=1.0)):
+        with pytest.raises(InputError, match=r"--config\.labelling\."):
+            config.check()
