@@ -3,8 +3,8 @@
 Every claim compares an effect with a threshold. It holds where the whole 95 % interval lies on the right side
 of the threshold (the threshold included), fails where the whole interval lies on the other side, and is
 undecided where the threshold lies between. Intervals are those of `statistics.compared`: over seeds, in one
-world with one set of labels. A claim whose agents are not all there is left out; one whose effect is no number
-(a ratio to a return of 0 or less) is undecided.
+world with one set of labels. A claim whose agents are not all there is left out; one whose effect is no
+number (a ratio to a return of 0 or less) is undecided.
 
 The returns of an agent are those of evaluation users; ``initial`` and ``final`` are its first and last
 evaluation point. A ratio is that of the means over seeds.
@@ -20,6 +20,7 @@ import pandas as pd
 
 from experiments.study import NOT_OFFLINE
 from experiments.study_results import Pair
+from experiments.styles import style
 from ialp_jax.evaluation import statistics
 from ialp_jax.evaluation.statistics import Estimate
 
@@ -95,7 +96,7 @@ def final_return(pairs: Pairs) -> Iterator[Claim]:
     for other, paper in (("dqn", 1.15), ("ialp", 2.95)):
         if _has(pairs, "a_ialp_ap", other):
             effect = statistics.compared(ratio, *_metric(pairs, "final_return", "a_ialp_ap", other))
-            text = f"A-iALP_ap ends above {_NAMES[other]} (paper: {paper} times)"
+            text = f"A-iALP_ap ends above {style(other).name} (paper: {paper} times)"
             yield Claim(f"b_{other}", text, 1.0, effect)
 
 
@@ -131,17 +132,17 @@ def baselines(pairs: Pairs) -> Iterator[Claim]:
     for other in ("a2c", "pg"):
         if _has(pairs, "dqn", other):
             effect = statistics.compared(ratio, *_metric(pairs, "final_return", "dqn", other))
-            yield Claim(f"d_{other}", f"DQN ends above {_NAMES[other]}", 1.0, effect)
+            yield Claim(f"d_{other}", f"DQN ends above {style(other).name}", 1.0, effect)
 
 
 def labels(pairs: Pairs) -> Iterator[Claim]:
-    """(e) What the labels add: iALP, ft and ap over popular, SASRec and a2c_warm, initial and final: over 1."""
+    """(e) What the labels add: iALP, ft, ap over popular, SASRec, a2c_warm, initial and final: at least 1."""
     for agent in ("ialp", "a_ialp_ft", "a_ialp_ap"):
         for when, what in (("initial", "starts"), ("final", "ends")):
             for other in CONTROLS:
                 if _has(pairs, agent, other):
                     effect = statistics.compared(ratio, *_metric(pairs, f"{when}_return", agent, other))
-                    text = f"{_NAMES[agent]} {what} above {_NAMES[other]}"
+                    text = f"{style(agent).name} {what} above {style(other).name}"
                     yield Claim(f"e_{agent}_{when}_{other}", text, 1.0, effect)
 
 
@@ -175,17 +176,6 @@ def better_than_ap(pairs: Pairs) -> Iterator[Claim]:
         yield Claim("g_floor", "the gate's mean never falls 2 % below frozen iALP", 1 - TOLERANCE, effect)
 
 
-_NAMES = {
-    "dqn": "DQN",
-    "pg": "PG",
-    "a2c": "A2C",
-    "ialp": "iALP",
-    "a_ialp_ft": "A-iALP_ft",
-    "a_ialp_ap": "A-iALP_ap",
-    "popular": "popular",
-    "sasrec": "SASRec",
-    "a2c_warm": "A2C warm",
-}
 TESTS: tuple[Test, ...] = (head_start, final_return, early_drop, baselines, labels, better_than_ap)
 
 

@@ -107,7 +107,7 @@ def over_worlds(scores: np.ndarray, statistic: str = "iqm") -> Estimate:
 
 
 def performance_profile(scores: np.ndarray, levels: np.ndarray) -> Estimate:
-    """Share of all runs in all worlds whose score exceeds each level (score distribution, arXiv 2108.13264, 4.2).
+    """Share of all runs in all worlds whose score exceeds each level (arXiv 2108.13264, section 4.2).
 
     Args:
       scores: float [S, W], normalised.
@@ -116,9 +116,8 @@ def performance_profile(scores: np.ndarray, levels: np.ndarray) -> Estimate:
     Returns:
       Estimate of shape [K].
     """
-    levels = np.asarray(levels)
     return _stratified(
-        np.asarray(scores, np.float64), lambda table: (table[..., None] > levels).mean(axis=(0, 1))
+        np.asarray(scores, np.float64), lambda table: library.score_distributions(table, levels)
     )
 
 
