@@ -7,12 +7,18 @@ import pytest
 from study_fakes import STEPS, pair, world
 
 from experiments.verdicts import COLUMNS, Claim, claims, verdicts_table
+from ialp_jax.evaluation import statistics
 from ialp_jax.evaluation.statistics import Estimate
 
 
 def verdict_of(pairs, name, where="lfm"):
     found = {claim.claim: claim for claim in claims(where, pairs)}[name]
     return found.verdict, float(found.effect.point)
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    monkeypatch.setattr(statistics, "RESAMPLES", 200)
 
 
 @pytest.mark.parametrize(
