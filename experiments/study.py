@@ -154,7 +154,7 @@ class Study:
         if world.endswith(NOT_OFFLINE):
             config.simulator.user_model.fit_users = "not_offline"
         flag = "--config.overrides"
-        return overridden(config, parsed(config, self.overrides, flag), flag)
+        return _spelled_out(overridden(config, parsed(config, self.overrides, flag), flag))
 
     def tuned_config(self, world: str, folder: Path) -> Config:
         """The same with the values that the search chose for this world, where it has."""
@@ -182,6 +182,16 @@ class Study:
     def results_folder(self, folder: Path) -> Path:
         """Where tables and figures go."""
         return Path(self.results or folder / "results")
+
+
+def _spelled_out(config: Config) -> Config:
+    """The configuration with the values that stand for others' filled in: they are defaults of a search."""
+    settings = config.pretrain
+    for name in ("ialp_learning_rate", "warm_learning_rate", "sasrec_learning_rate"):
+        if getattr(settings, name) is None:
+            setattr(settings, name, settings.learning_rate)
+    settings.ialp_updates = settings.ialp_updates or settings.updates_per_round
+    return config
 
 
 def base(world: str) -> str:

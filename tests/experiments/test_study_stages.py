@@ -179,6 +179,7 @@ def test_tuning_meets_tuning_users_with_seeds_and_pretraining_of_its_own(copy, m
 
     monkeypatch.setattr(stages, "adapt", spied)
     study = tiny(methods="ialp,a_ialp_ft")
+    monkeypatch.setitem(search.SPACES, "ialp", {"pretrain.ialp_updates": (2, 3)})
     reported = store.read_manifest(copy / "smoke" / "pretrain")
     study_stages.run_study(study, copy, "search", overwrite=False)
     dataset = stages.load_dataset(copy / "smoke" / "data")
