@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import runpy
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments.config import Config
+from experiments.study import Study
 from ialp_jax.errors import InputError
 
 STAGES = ("data", "simulate", "tune", "label", "audit", "pretrain", "adapt", "report")
@@ -25,7 +27,12 @@ CONFIG = config_flags.DEFINE_config_file(
     "A Python file with get_config(); --config.a.b=v overrides one value of it. Default: the quickstart.",
 )
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; runs/<config.name> where empty.")
-STAGE = flags.DEFINE_enum("stage", "all", ("all", *STAGES), "Which stage to run; all runs them in order.")
+STAGE = flags.DEFINE_enum(
+    "stage",
+    "all",
+    ("all", *STAGES, "search"),
+    "Which stage to run; all runs them in order. A study has search beside them: it chooses settings.",
+)
 OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "Let a run folder made with other settings be redone; what still fits is kept."
 )
@@ -56,8 +63,13 @@ def parse(argv: Sequence[str]) -> list[str]:
         config = CONFIG.value
         if not Path(flags.FLAGS["config"].config_filename).is_file():
             raise InputError(f"--config: no such file: {flags.FLAGS['config'].config_filename}")
-        if not isinstance(config, Config):
-            raise InputError(f"--config: get_config() must return a Config, not {type(config).__name__}")
+        if not isinstance(config, Config | Study):
+            found = type(config).__name__
+            raise InputError(f"--config: get_config() must return a Config or a Study, not {found}")
+        if STAGE.value == "search" and not isinstance(config, Study):
+            raise InputError(
+                "--stage=search: only a study is tuned; give --config=experiments/configs/paper.py"
+            )
         config.check()
         return rest
     except InputError as error:
@@ -73,7 +85,7 @@ def _explained(error: Exception) -> str:
     text = str(error.args[0] if error.args else error)
     if isinstance(error, flags.Error):
         return text
-    known = {path for path, _, _ in knobs(Config())}
+    known = {path for path, _, _ in knobs(_as_in_file())}
     for arg in sys.argv[1:]:
         match = re.match(r"--?config\.([\w.]+)", arg)
         if match and match[1] not in known:
@@ -83,6 +95,14 @@ def _explained(error: Exception) -> str:
             hint = f"; did you mean --config.{close[0]}?" if close else "; --help lists what there is"
             return f"--config.{match[1]}: no such setting{hint}"
     return f"--config: {text}"
+
+
+def _as_in_file() -> Config | Study:
+    """The configuration that --config names, before any override; a run's where it cannot be loaded."""
+    try:
+        return runpy.run_path(flags.FLAGS["config"].config_filename)["get_config"]()
+    except Exception:  # whatever is wrong with the file is said elsewhere
+        return Config()
 
 
 def knobs(config: object, prefix: str = "") -> Iterator[tuple[str, object, str]]:
@@ -113,15 +133,17 @@ def help_text() -> str:
         "iALP in JAX: from raw interactions to a report that compares policies.",
         "",
         "usage: python -m experiments.main [--config=FILE.py] [--config.a.b=value ...]",
-        "         [--workdir=FOLDER] [--stage=all|" + "|".join(STAGES) + "] [--overwrite] [--dry_run]",
+        "         [--workdir=FOLDER] [--stage=all|" + "|".join((*STAGES, "search")) + "]",
+        "         [--overwrite] [--dry_run]",
         "",
         "flags:",
     ]
     for name in ("config", "workdir", "stage", "overwrite", "dry_run"):
         lines.append(f"  --{name}: {flags.FLAGS[name].help}")
-    lines += ["", "settings (defaults; a config file may state others):"]
-    for path, value, meaning in knobs(Config()):
-        lines.append(
-            f"  --config.{path}={value!r}".replace("'", "") + (f"\n      {meaning}" if meaning else "")
-        )
+    for whose, config in (("", Config()), (" of a study, as experiments/configs/paper.py", Study())):
+        lines += ["", f"settings{whose} (defaults; a config file may state others):"]
+        for path, value, meaning in knobs(config):
+            lines.append(
+                f"  --config.{path}={value!r}".replace("'", "") + (f"\n      {meaning}" if meaning else "")
+            )
     return "\n".join(lines)

@@ -14,18 +14,24 @@ from ialp_jax.errors import InputError
 
 
 def main(argv: list[str]) -> None:
-    """Runs the stages that --stage names."""
+    """Runs the stages that --stage names, of a run or of a study."""
     del argv
     logging.set_verbosity(logging.WARNING)  # orbax tells of every file it reads
     from experiments.dry_run import dry_run_labels
     from experiments.run import Run  # late: --help and wrong flags need no JAX
     from experiments.stages import run_stages
+    from experiments.study import Study
+    from experiments.study_stages import run_study
 
-    config = flags.CONFIG.value
+    config, overwrite = flags.CONFIG.value, flags.OVERWRITE.value
     folder = Path(flags.WORKDIR.value or Path("runs") / config.name)
     stages = flags.STAGES if flags.STAGE.value == "all" else (flags.STAGE.value,)
     try:
-        run = Run.open(folder, config, flags.OVERWRITE.value)
+        if isinstance(config, Study):
+            if flags.DRY_RUN.value:
+                raise InputError("--dry_run: a study has none; give the config file of one of its worlds")
+            return run_study(config, folder, flags.STAGE.value, overwrite)
+        run = Run.open(folder, config, overwrite)
         if flags.DRY_RUN.value:
             dry_run_labels(run)
         else:

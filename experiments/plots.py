@@ -17,7 +17,7 @@ from scipy.optimize import isotonic_regression
 from experiments.styles import AGENTS, ordered, style
 from ialp_jax.evaluation.statistics import Estimate
 
-_SETTINGS = {
+SETTINGS = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Liberation Sans", "Arial", "Helvetica", "DejaVu Sans"],
     "font.size": 9.5,
@@ -38,6 +38,7 @@ _SETTINGS = {
     "ytick.color": "#555555",
 }
 _WIDTH, NARROW, _HEIGHT = 5.0, 4.2, 3.5  # inches
+_MARGIN = 0.2  # inches to the right of axes
 _LABEL_SIZE = 8.5
 
 
@@ -77,9 +78,9 @@ def spread(wanted: np.ndarray, gap: float, low: float, high: float) -> np.ndarra
 def panel(title: str, width: float = _WIDTH) -> Iterator[tuple[Axes, list[str]]]:
     """Axes to draw on, and a list that receives the SVG text afterwards."""
     out: list[str] = []
-    with matplotlib.rc_context(_SETTINGS):
+    with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(width, _HEIGHT))
-        axes = figure.add_axes((0.8 / width, 0.17, 1 - 1.0 / width, 0.73))
+        axes = figure.add_axes((0.8 / width, 0.17, 1 - (0.8 + _MARGIN) / width, 0.73))
         axes.set_title(title, color="#222222")
         yield axes, out
         buffer = io.StringIO()
@@ -104,8 +105,9 @@ def _name_lines(axes: Axes, ends: Mapping[str, float]) -> None:
         if not low <= end <= high:
             names[agent] += f" {'↑' if end > high else '↓'} {end:.1f}"
     box = axes.get_position()
+    right = box.x1 + _MARGIN / figure.get_figwidth()
     room = (0.58 * _LABEL_SIZE * max(map(len, names.values())) + 16) / 72 / figure.get_figwidth()
-    axes.set_position((box.x0, box.y0, 1 - room - box.x0, box.height))
+    axes.set_position((box.x0, box.y0, right - room - box.x0, box.height))
     points = box.height * figure.get_figheight() * 72
     at = np.clip((np.array(list(ends.values())) - low) / (high - low), 0, 1)
     placed = spread(at, (_LABEL_SIZE + 2) / points, 0.0, 1.0)
@@ -113,7 +115,7 @@ def _name_lines(axes: Axes, ends: Mapping[str, float]) -> None:
         axes.annotate(
             names[agent],
             xy=(1, end),
-            xytext=(1 + 14 / 72 / figure.get_figwidth() / (1 - room - box.x0), y),
+            xytext=(1 + 14 / 72 / figure.get_figwidth() / (right - room - box.x0), y),
             xycoords="axes fraction",
             textcoords="axes fraction",
             va="center",
@@ -141,32 +143,37 @@ def learning_curves(curves: Mapping[str, Curve], title: str, ylabel: str, limit:
     Returns:
       SVG text.
     """
+    with panel(title) as (axes, out):
+        draw_curves(axes, curves, ylabel, limit)
+    return out[0]
+
+
+def draw_curves(axes: Axes, curves: Mapping[str, Curve], ylabel: str, limit: int | None = None) -> None:
+    """The drawing of `learning_curves` on axes that are there; the names need room to the axes' right."""
     last = limit or max(int(curve.env_steps[-1]) for curve in curves.values())
     ends, shown = {}, []
-    with panel(title) as (axes, out):
-        for agent in ordered(curves):
-            steps, estimate = curves[agent]
-            colour = style(agent).colour
-            if len(steps) <= 2:
-                ends[agent] = float(estimate.point[-1])
-                axes.axhline(ends[agent], color=colour, linestyle=(0, (5, 3)), linewidth=1.1, zorder=1.5)
-                continue
-            ends[agent] = float(np.interp(last, steps, estimate.point))
-            marks = "o" if limit else None
-            _band(axes, steps, estimate, colour, linewidth=1.7, marker=marks, markersize=3)
-            inside = steps <= last
-            shown += [*np.concatenate([np.asarray(part)[inside] for part in estimate]), ends[agent]]
-        shown = np.array(shown)[np.isfinite(shown)] if limit else np.array([])
-        if len(shown):
-            margin = 0.08 * (np.ptp(shown) or 1.0)
-            axes.set_ylim(shown.min() - margin, shown.max() + margin)
-        axes.set_xlim(0, last or 1)
-        axes.set_xlabel("env steps (all users)")
-        axes.set_ylabel(ylabel)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        _name_lines(axes, {agent: end for agent, end in ends.items() if np.isfinite(end)})
-    return out[0]
+    for agent in ordered(curves):
+        steps, estimate = curves[agent]
+        colour = style(agent).colour
+        if len(steps) <= 2:
+            ends[agent] = float(estimate.point[-1])
+            axes.axhline(ends[agent], color=colour, linestyle=(0, (5, 3)), linewidth=1.1, zorder=1.5)
+            continue
+        ends[agent] = float(np.interp(last, steps, estimate.point))
+        marks = "o" if limit else None
+        _band(axes, steps, estimate, colour, linewidth=1.7, marker=marks, markersize=3)
+        inside = steps <= last
+        shown += [*np.concatenate([np.asarray(part)[inside] for part in estimate]), ends[agent]]
+    shown = np.array(shown)[np.isfinite(shown)] if limit else np.array([])
+    if len(shown):
+        margin = 0.08 * (np.ptp(shown) or 1.0)
+        axes.set_ylim(shown.min() - margin, shown.max() + margin)
+    axes.set_xlim(0, last or 1)
+    axes.set_xlabel("env steps (all users)")
+    axes.set_ylabel(ylabel)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    _name_lines(axes, {agent: end for agent, end in ends.items() if np.isfinite(end)})
 
 
 def pretraining(updates: np.ndarray, estimate: Estimate) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from experiments.page import COLUMNS, render, written
-from experiments.run_results import AUDIT_TABLE, Results, read_run
+from experiments.run_results import AUDIT_TABLE, AgentCurves, Results, read_run
 from experiments.styles import style
 from ialp_jax import store
 from ialp_jax.evaluation import statistics
@@ -31,14 +31,14 @@ def summary_table(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
 
 
-def curves_table(results: Results) -> pd.DataFrame:
+def curves_table(world: str, agents: Mapping[str, AgentCurves]) -> pd.DataFrame:
     """Rows of ``curves.csv``: every curve of every seed, point by point."""
     parts = []
-    for agent, result in results.agents.items():
+    for agent, result in agents.items():
         seeds, points = np.indices(result.curves["return"].shape)
         for metric, values in result.curves.items():
             steps = result.env_steps[points].ravel()
-            columns = (results.world, agent, seeds.ravel(), steps, metric, values.ravel())
+            columns = (world, agent, seeds.ravel(), steps, metric, values.ravel())
             parts.append(pd.DataFrame(dict(zip(CURVE_COLUMNS, columns, strict=True))))
     return pd.concat(parts, ignore_index=True)
 
@@ -84,7 +84,11 @@ def write_report(run: Path, agents: Sequence[str] | None = None, audited: bool =
     summary = summary_table(results)
     page = render(results, summary)
     report = run / "report"
-    for name, table in (("summary", summary), ("curves", curves_table(results)), ("worlds", results.worlds)):
+    for name, table in (
+        ("summary", summary),
+        ("curves", curves_table(results.world, results.agents)),
+        ("worlds", results.worlds),
+    ):
         store.write_text(report / f"{name}.csv", table.to_csv(index=False))
     (report / AUDIT_TABLE).unlink(missing_ok=True)
     if results.audit is not None:

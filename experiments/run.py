@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,10 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """What differs between two settings, as ``a.b: old -> new``, comma-separated."""
+def difference(old: dict[str, Any], new: dict[str, Any], free: Collection[str] = ()) -> str:
+    """What differs between two settings, ``free`` paths apart, as ``a.b: old -> new``, comma-separated."""
     before, after = _flat(old), _flat(new)
-    names = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
+    names = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n) and n not in free)
     return ", ".join(f"{n}: {before.get(n)!r} -> {after.get(n)!r}" for n in names)
 
 
@@ -58,8 +59,8 @@ class Run:
     config: Config
 
     @classmethod
-    def open(cls, folder: Path, config: Config, overwrite: bool) -> Run:
-        """Opens or makes a run folder.
+    def open(cls, folder: Path, config: Config, overwrite: bool, free: Collection[str] = ()) -> Run:
+        """Opens or makes a run folder; settings at ``free`` paths may differ from those it was made with.
 
         Raises:
           InputError: it was made with other settings and ``overwrite`` is off; or it cannot be written.
@@ -69,7 +70,7 @@ class Run:
             old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
         except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise InputError(f"{path}: not a readable configuration ({error})") from None
-        changes = difference(old, settings(config)) if old is not None else ""
+        changes = difference(old, settings(config), free) if old is not None else ""
         # A first command that failed, as for want of a data file, has left nothing to protect.
         written = any(part.is_dir() and any(part.iterdir()) for part in folder.glob("*"))
         if changes and written and not overwrite:

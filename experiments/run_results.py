@@ -82,7 +82,8 @@ def _require(arrays: Mapping[str, np.ndarray], names: Iterable[str], folder: Pat
         raise InputError(f"{folder}: lacks the arrays {', '.join(absent)}; run --stage={stage} again")
 
 
-def _read_agent(folder: Path) -> AgentCurves:
+def read_agent(folder: Path) -> AgentCurves:
+    """The curves of one agent. Raises InputError where they are missing or broken."""
     arrays, manifest = store.load(folder)
     try:
         steps = arrays["env_steps"]
@@ -98,7 +99,7 @@ def _read_agents(run: Path, agents: Sequence[str] | None) -> dict[str, AgentCurv
         agents = [path.name for path in (run / "adapt").glob("*") if path.is_dir() and path.name[0] != "."]
     if not agents:
         raise InputError(f"{run / 'adapt'}: no results of any agent; run --stage=adapt first")
-    return {name: _read_agent(run / "adapt" / name) for name in ordered(agents)}
+    return {name: read_agent(run / "adapt" / name) for name in ordered(agents)}
 
 
 def _read_worlds(path: Path) -> pd.DataFrame:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -43,11 +45,13 @@ from ialp_jax.simulator.world import World, build
 from ialp_jax.training import imagine
 from ialp_jax.training.adapt import adapt, evaluator
 from ialp_jax.training.checkpoint import load_params, save_params
+from ialp_jax.training.config import AdaptConfig, PretrainConfig
+from ialp_jax.training.groups import groups_of
 from ialp_jax.training.label_sources import label_source
 from ialp_jax.training.offline import logged_transitions, offline_windows, training_sequences
 from ialp_jax.training.pretrain import Pretrainer, offline_loss, supervised_loss
 from ialp_jax.training.seeds import over_seeds, seed_keys
-from ialp_jax.types import EVALUATION, ONLINE, SPLITS, TUNING, Dataset, Key, Transition
+from ialp_jax.types import ONLINE, SPLITS, TUNING, Dataset, Key, Transition
 
 Stage = Callable[[Run], None]
 
@@ -164,20 +168,27 @@ def labelling_settings(run: Run) -> list[Any]:
 LEARNING = ("batch_size", "learning_rate", "target_rate", "updates_per_round", "max_gradient_norm")
 
 
-def ialp_trainer(run: Run, num_items: int, key: Key, num_seeds: int) -> Pretrainer:
-    """The trainer of iALP, the same while labelling and in pre-training."""
+def ialp_trainer(run: Run, num_items: int, key: Key, num_seeds: int, final: bool = False) -> Pretrainer:
+    """The trainer of iALP while labelling and, ``final``, in pre-training: alike unless settings differ."""
     config, network = run.config, actor_critic(run.config, num_items)
+    updates = config.pretrain.updates_per_round
     return Pretrainer(
         offline_loss(config.agents.ialp, network),
         network,
-        config.pretrain,
-        config.pretrain.updates_per_round,
+        learning(run, config.pretrain.ialp_learning_rate if final else None),
+        config.pretrain.ialp_updates or updates if final else updates,
         key,
         num_seeds,
         config.simulator.history_length,
         config.adapt.seeds_by,
         "ialp",
     )
+
+
+def learning(run: Run, rate: float | None) -> PretrainConfig:
+    """The settings of a pre-training, with a learning rate of its own where it has one."""
+    settings = run.config.pretrain
+    return settings if rate is None else dataclasses.replace(settings, learning_rate=rate)
 
 
 def tune(run: Run) -> None:
@@ -263,26 +274,13 @@ def pretrain(run: Run) -> None:
     key = run.key([parts, dataclasses.asdict(config.evaluation)], "data", "simulator", "labels")
     if run.is_done("pretrain", key):
         return say("pretrain: done before, kept")
-    (world, _), stage_key = read_worlds(run), stream(root_key(run), "pretrain")
+    world, _ = read_worlds(run)
     labels, manifest = store.load(run.folder / "labels")
     check_catalogue(run.folder / "labels", labels, manifest, run.folder / "data", world.dataset)
-    folder, began = fresh(run, "pretrain"), time.perf_counter()
-    num_items = world.dataset.catalogue.num_items
-    logged = offline_windows(world.dataset, config.simulator.history_length, config.seed)
-    curves = {}
-    trainer = ialp_trainer(run, num_items, stage_key, config.num_seeds)
-    phases = [imagine.rounds_until(labels, number) for number in range(config.labelling.rounds)]
-    data = imagine.training_data(labels, len(labels["choice"]))[0]
-    curves["ialp"] = train(run, world, trainer, "ialp", [(data, size) for size in phases])
-    save_params(folder / "ialp", trainer.params)
-    for name, rows, updates in (
-        ("a2c_warm", logged_transitions(logged, config.simulator.horizon), config.pretrain.warm_updates),
-        ("sasrec", training_sequences(logged), config.pretrain.sasrec_updates),
-    ):
-        trainer = control_trainer(run, num_items, name, updates, stage_key)
-        phases = [(rows, len(logged.target))] * config.pretrain.evaluations
-        curves[name] = train(run, world, trainer, name, phases)
-        save_params(folder / name, trainer.params)
+    folder, began, curves = fresh(run, "pretrain"), time.perf_counter(), {}
+    for name in PRETRAININGS:
+        params, curves[name] = pretrained(run, world, name)
+        save_params(folder / name, params)
     arrays = {"curve_updates": curves["ialp"][0], "curve_return": curves["ialp"][1]}
     for name, (updates, returns) in curves.items():
         arrays |= {f"{name}/updates": updates, f"{name}/return": returns}
@@ -292,19 +290,42 @@ def pretrain(run: Run) -> None:
     say(f"pretrain: return on tuning users: {last}")
 
 
+PRETRAININGS = ("ialp", "a2c_warm", "sasrec")
+
+
+def pretrained(run: Run, world: World, name: str) -> tuple[Params, tuple[np.ndarray, np.ndarray]]:
+    """One of `PRETRAININGS` from labels or logs: its parameters [S, ...] and its curve, see `train`."""
+    config, key = run.config, stream(root_key(run), "pretrain")
+    num_items = world.dataset.catalogue.num_items
+    if name == "ialp":
+        labels = store.load(run.folder / "labels")[0]
+        trainer = ialp_trainer(run, num_items, key, config.num_seeds, final=True)
+        sizes = [imagine.rounds_until(labels, number) for number in range(config.labelling.rounds)]
+        data = imagine.training_data(labels, len(labels["choice"]))[0]
+    else:
+        logged = offline_windows(world.dataset, config.simulator.history_length, config.seed)
+        horizon, supervised = config.simulator.horizon, name == "sasrec"
+        updates = config.pretrain.sasrec_updates if supervised else config.pretrain.warm_updates
+        trainer = control_trainer(run, num_items, name, updates, key)
+        sizes = [len(logged.target)] * config.pretrain.evaluations
+        data = training_sequences(logged) if supervised else logged_transitions(logged, horizon)
+    curve = train(run, world, trainer, name, [(data, size) for size in sizes])
+    return trainer.params, curve
+
+
 def control_trainer(run: Run, num_items: int, name: str, updates: int, key: Key) -> Pretrainer:
     """The trainer of what learns from logs: ``a2c_warm`` or ``sasrec``."""
     config = run.config
     if name == "sasrec":
         network = recommender(config, num_items)
-        loss = supervised_loss(network)
+        loss, rate = supervised_loss(network), config.pretrain.sasrec_learning_rate
     else:
         network = actor_critic(config, num_items)
-        loss = offline_loss(config.agents.ialp, network)
+        loss, rate = offline_loss(config.agents.ialp, network), config.pretrain.warm_learning_rate
     return Pretrainer(
         loss,
         network,
-        config.pretrain,
+        learning(run, rate),
         max(1, updates // config.pretrain.evaluations),
         key,
         config.num_seeds,
@@ -340,31 +361,54 @@ def train(
 
 def adaptation(run: Run) -> None:
     """Every agent online, each to its own ``adapt/<agent>/``."""
-    config, worlds = run.config, None
-    for name in config.agent_ids():
-        key = adapt_key(run, name)
-        if run.is_done(f"adapt/{name}", key):
-            say(f"adapt {name}: done before, kept")
-            continue
-        world, judge = worlds = worlds or read_worlds(run)
-        began = time.perf_counter()
-        curves = adapt(
-            world.env,
-            world.of(ONLINE),
-            judge.of(EVALUATION),
-            make_agent(name, config, judge.params, world.dataset.popularity(), labelled(run, name)),
-            stream(root_key(run), "adapt"),
-            config.num_seeds,
-            config.adapt,
-            config.evaluation,
-            pretrained_params(run, world, name),
-            name,
-        )
-        manifest = {KEY: key, "agent": name, "world": world.dataset.name, "num_seeds": config.num_seeds}
-        seconds = time.perf_counter() - began
-        store.save(run.folder / "adapt" / name, curves, {**manifest, "seconds": seconds})
-        returns = curves["return"].mean(0)
-        say(f"adapt {name}: return {returns[0]:.2f} -> {returns[-1]:.2f} in {seconds:.0f} s")
+    worlds = functools.cache(lambda: read_worlds(run))
+    for name in run.config.agent_ids():
+        adapt_agent(run, name, worlds)
+
+
+def adapt_agent(run: Run, name: str, worlds: Callable[[], tuple[World, World]]) -> None:
+    """One agent online, to ``adapt/<name>/``, unless it is there; ``worlds`` is called where it is not."""
+    key = adapt_key(run, name)
+    if run.is_done(f"adapt/{name}", key):
+        return say(f"adapt {name}: done before, kept")
+    world, judge = worlds()
+    began = time.perf_counter()
+    curves = adapted(run, name, world, judge, run.config.adapt, pretrained_params(run, world, name))
+    seeds = run.config.num_seeds
+    manifest = {KEY: key, "agent": name, "world": world.dataset.name, "num_seeds": seeds}
+    seconds = time.perf_counter() - began
+    store.save(run.folder / "adapt" / name, curves, {**manifest, "seconds": seconds})
+    returns = curves["return"].mean(0)
+    say(f"adapt {name}: return {returns[0]:.2f} -> {returns[-1]:.2f} in {seconds:.0f} s")
+
+
+def adapted(
+    run: Run, name: str, world: World, judge: World, how: AdaptConfig, start: Params | None
+) -> dict[str, np.ndarray]:
+    """The curves of one agent.
+
+    Args:
+      run: its settings; a schedule that spans the whole adaptation is as long as that of the run.
+      name: of the agent.
+      world: in which it learns, from online users.
+      judge: in which it is judged, by the users of ``evaluation.users``.
+      how: how many env steps it has in fact.
+      start: parameters [S, ...] it starts from, if any.
+    """
+    config = run.config
+    return adapt(
+        world.env,
+        world.of(ONLINE),
+        judge.of(SPLITS.index(config.evaluation.users)),
+        make_agent(name, config, judge.params, world.dataset.popularity(), labelled(run, name)),
+        stream(root_key(run), "adapt"),
+        config.num_seeds,
+        how,
+        config.evaluation,
+        start,
+        name,
+        groups_of(world.dataset),
+    )
 
 
 def adapt_key(run: Run, name: str) -> str:
@@ -399,8 +443,8 @@ def labelled(run: Run, name: str) -> Transition | None:
     return imagine.labelled_transitions(store.load(run.folder / "labels")[0])[0]
 
 
-def pretrained_params(run: Run, world: World, name: str) -> Params | None:
-    """The parameters [S, ...] an agent starts from, or None."""
+def pretrained_params(run: Run, world: World, name: str, folder: Path | None = None) -> Params | None:
+    """The parameters [S, ...] an agent starts from, of the pretrain stage or in ``folder``; or None."""
     if name not in PRETRAINED:
         return None
     source, num_items = PRETRAINED[name], world.dataset.catalogue.num_items
@@ -410,7 +454,7 @@ def pretrained_params(run: Run, world: World, name: str) -> Params | None:
     stacked = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((run.config.num_seeds, *leaf.shape), leaf.dtype), one
     )
-    return load_params(run.folder / "pretrain" / source, stacked)
+    return load_params(folder or run.folder / "pretrain" / source, stacked)
 
 
 def report(run: Run) -> None:

@@ -3,3 +3,7 @@
 
 class InputError(Exception):
     """A bad flag, config, file, model or run folder; the message is one line that says how to mend it."""
+
+
+class NotFiniteError(InputError):
+    """Training gave NaN or infinity: a bad setting, which a search of settings takes for a bad one."""

@@ -12,10 +12,13 @@ METRICS = (
     "final_length",
     "worst_drop",
     "auc_return",
+    "regain_steps",
     "reward_per_step",
     "coverage",
+    "category_entropy",
+    "gini",
 )
-CURVES = ("return", "length", "reward_per_step", "coverage")
+CURVES = ("return", "length", "reward_per_step", "coverage", "category_entropy", "gini")
 SEGMENT_CURVES = ("return/", "length/")  # before a segment's name: "return/patient_niche"
 
 
@@ -45,6 +48,23 @@ def auc_return(env_steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
     if steps == 0:
         return returns[:, 0].copy()
     return np.trapezoid(returns, env_steps, axis=1) / steps
+
+
+def regain_steps(env_steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
+    """Steps until the initial return is regained for good.
+
+    Args:
+      env_steps: int [E], ascending.
+      returns: float [S, E].
+
+    Returns:
+      float [S], the env steps from the first point to the first one from which on the return never lies
+      below where it started; 0 where it never does. A curve that is still below at its last point counts
+      as regained there: what is given is then the least that it can be.
+    """
+    below = returns < returns[:, :1]
+    after = np.where(below.any(axis=1), below.shape[1] - below[:, ::-1].argmax(axis=1), 0)
+    return (env_steps - env_steps[0])[np.minimum(after, len(env_steps) - 1)].astype(np.float64)
 
 
 def curve_metrics(env_steps: np.ndarray, curves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -79,6 +99,6 @@ def curve_metrics(env_steps: np.ndarray, curves: Mapping[str, np.ndarray]) -> di
         "final_length": checked["length"][:, -1],
         "worst_drop": worst_drop(returns),
         "auc_return": auc_return(env_steps, returns),
-        "reward_per_step": checked["reward_per_step"][:, -1],
-        "coverage": checked["coverage"][:, -1],
+        "regain_steps": regain_steps(env_steps, returns),
+        **{name: checked[name][:, -1] for name in CURVES[2:]},
     }

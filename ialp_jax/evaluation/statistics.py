@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.stats
+from arch.bootstrap import IIDBootstrap
 from rliable import library, metrics
 
 LEVEL = 0.95
@@ -72,15 +73,83 @@ def estimate(scores: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray] =
     """
     scores = np.asarray(scores, np.float64)
     table = scores.reshape(len(scores), -1)
+    found = _stratified(table, statistic)
+    return Estimate(*(part.reshape(scores.shape[1:]) for part in found))
+
+
+def _stratified(table: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> Estimate:
+    """A statistic [K] of a table [S, C], whose columns are strata, with its percentile interval."""
     point = statistic(table)
     if len(table) == 1:
-        low = high = np.full_like(point, np.nan)
-    else:
-        with _fixed_numpy_seed():
-            bootstrap = library.StratifiedBootstrap(table)
-            low, high = bootstrap.conf_int(statistic, reps=RESAMPLES, size=LEVEL, method="percentile")
-    shape = scores.shape[1:]
-    return Estimate(point.reshape(shape), low.reshape(shape), high.reshape(shape))
+        return Estimate(point, np.full_like(point, np.nan), np.full_like(point, np.nan))
+    with _fixed_numpy_seed():
+        bootstrap = library.StratifiedBootstrap(table)
+        low, high = bootstrap.conf_int(statistic, reps=RESAMPLES, size=LEVEL, method="percentile")
+    return Estimate(point, low, high)
+
+
+def normalised(scores: np.ndarray, floor: float, ceiling: float) -> np.ndarray:
+    """Scores on the scale on which the random policy has 0 and the oracle 1, of the same shape."""
+    return (np.asarray(scores, np.float64) - floor) / (ceiling - floor)
+
+
+def over_worlds(scores: np.ndarray, statistic: str = "iqm") -> Estimate:
+    """A statistic of all runs of one agent in all worlds, the worlds being the strata of the bootstrap.
+
+    Args:
+      scores: float [S, W], normalised.
+      statistic: ``mean``, or ``iqm``, the mean of the middle half of all S * W runs (arXiv 2108.13264, 4.3).
+
+    Returns:
+      Estimate of shape []; the bounds are NaN where S = 1.
+    """
+    pooled = {"mean": np.mean, "iqm": metrics.aggregate_iqm}[statistic]
+    found = _stratified(np.asarray(scores, np.float64), lambda table: np.array([pooled(table)]))
+    return Estimate(*(part.reshape(()) for part in found))
+
+
+def performance_profile(scores: np.ndarray, levels: np.ndarray) -> Estimate:
+    """Share of all runs in all worlds whose score exceeds each level (arXiv 2108.13264, section 4.2).
+
+    Args:
+      scores: float [S, W], normalised.
+      levels: float [K].
+
+    Returns:
+      Estimate of shape [K].
+    """
+    return _stratified(
+        np.asarray(scores, np.float64), lambda table: library.score_distributions(table, levels)
+    )
+
+
+def compared(statistic: Callable[..., float], *scores: np.ndarray) -> Estimate:
+    """A number computed from several agents' runs in one world, as the ratio of their means.
+
+    Seeds are resampled for all agents together: seed s of every agent has the same users and answers, and
+    policies adapted from the same pre-training share its parameters, so that runs of a seed belong together.
+
+    Args:
+      statistic: of arrays like ``scores`` with resampled rows.
+      scores: of each agent float [S, ...], the same S.
+
+    Returns:
+      Estimate of shape []; the bounds are NaN where S = 1 or the statistic is not finite.
+
+    Raises:
+      ValueError: the agents have different numbers of seeds.
+    """
+    rows = [np.asarray(score, np.float64) for score in scores]
+    if len({len(part) for part in rows}) != 1:
+        raise ValueError(f"agents have different numbers of seeds: {[len(part) for part in rows]}")
+    point, unknown = np.asarray(statistic(*rows), np.float64), np.array(np.nan)
+    if len(rows[0]) == 1 or not np.isfinite(point):
+        return Estimate(point, unknown, unknown)
+    bootstrap = IIDBootstrap(*rows, seed=np.random.default_rng(SEED))
+    low, high = bootstrap.conf_int(
+        lambda *parts: np.array([statistic(*parts)]), reps=RESAMPLES, size=LEVEL, method="percentile"
+    )
+    return Estimate(point, low[0], high[0])
 
 
 def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> Estimate:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ialp_jax import keys
 from ialp_jax.simulator.preference import user_scores
-from ialp_jax.types import Histories, Interactions, UserModel
+from ialp_jax.types import Dataset, Histories, Interactions, UserModel
 
 UNKNOWN, NEVER, TRAIN, VALIDATION, TEST = -1, 0, 1, 2, 3
 _BLOCK_PAIRS = 4_000_000  # pairs scored at once
@@ -58,6 +58,34 @@ def subset(rows: Interactions, kept: np.ndarray) -> Interactions:
         if isinstance(getattr(rows, field.name), np.ndarray)
     }
     return dataclasses.replace(rows, **columns)
+
+
+def only_users(dataset: Dataset, kept: np.ndarray) -> Dataset:
+    """The data set of some users, bool [U], numbered anew in the old order; all N items stay."""
+    number = np.cumsum(kept) - 1
+
+    def rows_of(rows: Interactions | None) -> Interactions | None:
+        if rows is None:
+            return None
+        rows = subset(rows, kept[rows.user])
+        return dataclasses.replace(rows, user=number[rows.user].astype(rows.user.dtype))
+
+    truth = dataset.truth
+    return dataclasses.replace(
+        dataset,
+        interactions=rows_of(dataset.interactions),
+        histories=histories_of(dataset.histories, kept),
+        split=dataset.split[kept],
+        truth=truth and truth._replace(user_factors=truth.user_factors[kept]),
+        random_test=rows_of(dataset.random_test),
+    )
+
+
+def histories_of(histories: Histories, kept: np.ndarray) -> Histories:
+    """The likes of some users, bool [U], in the old order."""
+    counts = np.diff(histories.offsets)
+    offsets = np.concatenate([[0], np.cumsum(counts[kept])]).astype(histories.offsets.dtype)
+    return Histories(histories.items[np.repeat(kept, counts)], offsets)
 
 
 def score_blocks(model: UserModel, table: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 
@@ -15,12 +16,20 @@ from ialp_jax.simulator.als import chunks, factorise
 from ialp_jax.simulator.calibration import calibrate
 from ialp_jax.simulator.explicit import fit_explicit
 from ialp_jax.simulator.graph_filter import low_pass
-from ialp_jax.simulator.holdout import TEST, TRAIN, UNKNOWN, VALIDATION, roles
+from ialp_jax.simulator.holdout import (
+    TEST,
+    TRAIN,
+    UNKNOWN,
+    VALIDATION,
+    histories_of,
+    only_users,
+    roles,
+)
 from ialp_jax.simulator.preference import calibrated, like_logit, like_probability, user_scores
 from ialp_jax.simulator.ranking import ranking_metrics
 from ialp_jax.simulator.user_model_config import UserModelConfig, grid
 from ialp_jax.simulator.validation import validate
-from ialp_jax.types import Array, Dataset, Histories, UserModel
+from ialp_jax.types import OFFLINE, Array, Dataset, Histories, UserModel
 
 __all__ = ["calibrated", "fit", "like_logit", "like_probability", "user_scores"]
 
@@ -84,7 +93,8 @@ def fit(
     """Fits, chooses, calibrates and judges the user model of a world.
 
     Args:
-      dataset: U users, N items; all users' likes are used, for the user model is the world.
+      dataset: U users, N items; the likes of the users whom ``config.fit_users`` names are used, for the
+        user model is the world.
       config: family, grid and shares.
       unknown: likes that the data set lacks, so that they count neither as likes nor as dislikes where the
         model is chosen, calibrated and judged.
@@ -99,6 +109,8 @@ def fit(
         out.
     """
     config.check()
+    if config.fit_users == "not_offline":
+        return _fit_without_offline(dataset, config, unknown)
     if config.family == "explicit_mf":
         return fit_explicit(dataset, config)
     num_items = dataset.catalogue.num_items
@@ -123,3 +135,17 @@ def fit(
     model = calibrate(model, table, VALIDATION, config.knots, weight)
     metrics, arrays = validate(model, table, config.base_rate)
     return model, metrics | chosen, arrays
+
+
+def _fit_without_offline(
+    dataset: Dataset, config: UserModelConfig, unknown: Histories | None
+) -> tuple[UserModel, dict[str, float], dict[str, np.ndarray]]:
+    """The fit on the users who are not offline; metrics and arrays speak of them alone."""
+    kept = dataset.split != OFFLINE
+    part, every = only_users(dataset, kept), dataclasses.replace(config, fit_users="all")
+    hidden = None if unknown is None else histories_of(unknown, kept)
+    model, metrics, arrays = fit(part, every, hidden)
+    fitted = np.asarray(model.user_factors)
+    factors = np.tile(fitted.mean(0), (dataset.num_users, 1))
+    factors[kept] = fitted
+    return model._replace(user_factors=factors), metrics, arrays

@@ -6,6 +6,7 @@ import math
 from ialp_jax.errors import InputError
 
 FAMILIES = ("implicit_mf", "explicit_mf", "graph_filter", "truth")
+FIT_USERS = ("all", "not_offline")
 PROPENSITIES = ("published", "popularity", "none")
 _FLAG = "--config.simulator.user_model"
 
@@ -84,6 +85,9 @@ class UserModelConfig:
       factors: F, entries of the vector of a user and of an item.
       regularisation: weight of the squared norms of the factors.
       confidence: extra weight of an observed like over an unobserved pair, alpha of Hu et al.
+      fit_users: whose interactions fit, choose and judge the model: all users', or those of users who are not
+        offline (not_offline), so that nothing that agents and label model learn from has shaped the users who
+        judge them. Offline users, who are then in no session, get the mean user's factors.
       iterations: sweeps of alternating least squares, over users and over items each.
       validation: share of the interactions on which settings are chosen and probabilities calibrated.
       test: share of the interactions on which the user model is reported.
@@ -99,6 +103,7 @@ class UserModelConfig:
     factors: str = "16,32"
     regularisation: str = "10,30,100"
     confidence: str = "20,40"
+    fit_users: str = "all"
     iterations: int = 10
     validation: float = 0.1
     test: float = 0.1
@@ -111,6 +116,10 @@ class UserModelConfig:
         """Raises InputError for settings that cannot work."""
         if self.family not in FAMILIES:
             raise InputError(f"{_FLAG}.family={self.family}: unknown; known: {', '.join(FAMILIES)}")
+        if self.fit_users not in FIT_USERS:
+            raise InputError(f"{_FLAG}.fit_users={self.fit_users}: unknown; known: {', '.join(FIT_USERS)}")
+        if self.fit_users != "all" and self.family == "truth":
+            raise InputError(f"{_FLAG}.fit_users={self.fit_users}: the truth is not fitted; use all")
         if any(value != int(value) for value in grid(self.factors, "factors")):
             raise InputError(f"{_FLAG}.factors={self.factors}: must be whole numbers")
         grid(self.regularisation, "regularisation")

@@ -11,11 +11,20 @@ import numpy as np
 from tqdm import tqdm
 
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params
-from ialp_jax.errors import InputError
+from ialp_jax.errors import InputError, NotFiniteError
 from ialp_jax.keys import stream
 from ialp_jax.simulator.environment import SessionEnvironment, SessionParams
 from ialp_jax.training.config import UNIT, AdaptConfig, EvaluationConfig
-from ialp_jax.training.rollout import Users, collect, play, start_users, summarise, summarise_segments
+from ialp_jax.training.rollout import (
+    Groups,
+    Users,
+    collect,
+    play,
+    start_users,
+    summarise,
+    summarise_groups,
+    summarise_segments,
+)
 from ialp_jax.training.seeds import over_seeds, seed_keys
 from ialp_jax.types import Key
 
@@ -36,9 +45,12 @@ def evaluation_points(env_steps: int, points: int) -> list[int]:
 
 
 def evaluator(
-    env: SessionEnvironment, agent: Agent, key: Key, config: EvaluationConfig
+    env: SessionEnvironment, agent: Agent, key: Key, config: EvaluationConfig, groups: Groups | None = None
 ) -> Callable[[SessionParams, AgentState, Key], Metrics]:
-    """(params, agent state, seed's key) -> metrics of whole sessions with fixed users and answers."""
+    """(params, agent state, seed's key) -> metrics of whole sessions with fixed users and answers.
+
+    With ``groups`` also those of `summarise_groups`.
+    """
 
     def evaluate(params: SessionParams, state: AgentState, seed_key: Key) -> Metrics:
         episodes = play(
@@ -52,7 +64,8 @@ def evaluator(
             greedy=config.greedy or agent.evaluated_greedy,
         )
         metrics = summarise(episodes, params.user_model.item_bias.shape[0] - 1)
-        return metrics | summarise_segments(episodes, params)
+        grouped = {} if groups is None else summarise_groups(episodes, groups)
+        return metrics | grouped | summarise_segments(episodes, params)
 
     return evaluate
 
@@ -68,6 +81,7 @@ def adapt(
     evaluation_config: EvaluationConfig,
     pretrained: Params | None = None,
     name: str = "",
+    groups: Groups | None = None,
 ) -> dict[str, np.ndarray]:
     """Trains S seeds of an agent on online users and evaluates them on evaluation users.
 
@@ -82,17 +96,21 @@ def adapt(
       evaluation_config: episodes, points.
       pretrained: parameters [S, ...] to start from, if any.
       name: for the progress bar.
+      groups: of items and users, by which evaluation is broken down.
 
     Returns:
-      ``env_steps`` int64 [E]; ``return``, ``length``, ``reward_per_step``, ``coverage`` float32 [S, E], where
-      users have segments also ``return/<segment>`` and ``length/<segment>``; and
+      ``env_steps`` int64 [E]; ``return``, ``length``, ``reward_per_step``, ``coverage``, ``gini`` float32
+      [S, E]; with ``groups`` ``category_entropy`` and ``return/<group>``; where users have segments also
+      ``return/<segment>`` and ``length/<segment>``; and
       each metric of learning as ``learn/<metric>``, mean since the point before, [S, E] (first: NaN).
 
     Raises:
-      InputError: a metric of learning became NaN or infinite; names step, seed and metric.
+      NotFiniteError: a metric of learning became NaN or infinite; names step, seed and metric.
     """
     keys = seed_keys(key, num_seeds)
-    evaluate = over_seeds(evaluator(env, agent, key, evaluation_config), adapt_config.seeds_by, shared=1)
+    evaluate = over_seeds(
+        evaluator(env, agent, key, evaluation_config, groups), adapt_config.seeds_by, shared=1
+    )
     states = _initial_states(env, online, agent, keys, pretrained)
     rows = [evaluate(evaluation, states, keys)]
     points = [0, adapt_config.env_steps]
@@ -152,12 +170,12 @@ def _chunk(env: SessionEnvironment, agent: Agent) -> Callable[..., Any]:
 
 
 def _checked(metrics: Metrics, name: str, env_steps: int) -> dict[str, np.ndarray]:
-    """The metrics on the host, [S] each. Raises InputError at the first that is not finite."""
+    """The metrics on the host, [S] each. Raises NotFiniteError at the first that is not finite."""
     host = {metric: np.asarray(values) for metric, values in metrics.items()}
     for metric, values in host.items():
         if not np.isfinite(values).all():
             seed = int(np.flatnonzero(~np.isfinite(values))[0])
-            raise InputError(
+            raise NotFiniteError(
                 f"{name}: {metric} is {values[seed]} at {env_steps} env steps, seed {seed}; "
                 "lower the agent's learning_rate or max_gradient_norm"
             )

@@ -5,6 +5,7 @@ import dataclasses
 from ialp_jax.errors import InputError
 
 SOURCES = ("llm", "popularity", "random", "logged", "truth")
+JUDGES = ("evaluation", "tuning")
 UNIT = 1000  # env steps between two looks at the host: the finest grid of evaluation points
 
 
@@ -52,9 +53,12 @@ class PretrainConfig:
 
     Attributes:
       batch_size: transitions (iALP, a2c_warm) or windows (sasrec) per gradient step.
-      learning_rate: of Adam.
+      learning_rate: of Adam; also that of the actor that proposes candidates while labelling.
+      ialp_learning_rate, warm_learning_rate, sasrec_learning_rate: the same for one pre-training alone, and
+        never while labelling; None: learning_rate.
       target_rate: share of the network that enters the target network per gradient step.
       updates_per_round: gradient steps of iALP after each labelling round, on all rounds so far.
+      ialp_updates: the same in pre-training from finished labels alone; 0: updates_per_round.
       warm_updates: gradient steps of a2c_warm on logged next items.
       sasrec_updates: gradient steps of the supervised SASRec.
       max_gradient_norm: gradients are clipped to it.
@@ -63,8 +67,12 @@ class PretrainConfig:
 
     batch_size: int = 256
     learning_rate: float = 3e-3
+    ialp_learning_rate: float | None = None
+    warm_learning_rate: float | None = None
+    sasrec_learning_rate: float | None = None
     target_rate: float = 0.02
     updates_per_round: int = 150
+    ialp_updates: int = 0
     warm_updates: int = 600
     sasrec_updates: int = 600
     max_gradient_norm: float = 1.0
@@ -72,7 +80,10 @@ class PretrainConfig:
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
-        _check_positive("pretrain", **dataclasses.asdict(self))
+        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        if given.pop("ialp_updates") < 0:
+            raise InputError(f"--config.pretrain.ialp_updates={self.ialp_updates} must be at least 0")
+        _check_positive("pretrain", **given)
 
 
 @dataclasses.dataclass
@@ -107,14 +118,18 @@ class EvaluationConfig:
         env steps, the rest evenly spaced after them.
       greedy: evaluate the mode of each policy instead of the policy as it acts; DQN is always evaluated
         without its random actions.
+      users: whose sessions measure adaptation: ``evaluation``, or ``tuning``, on whom settings are chosen.
     """
 
     episodes: int = 256
     points: int = 16
     greedy: bool = False
+    users: str = "evaluation"
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
         _check_positive("evaluation", episodes=self.episodes)
         if self.points < 2:
             raise InputError(f"--config.evaluation.points={self.points} must be at least 2")
+        if self.users not in JUDGES:
+            raise InputError(f"--config.evaluation.users={self.users!r} must be one of {', '.join(JUDGES)}")

@@ -15,7 +15,7 @@ from ialp_jax.agents.base import Metrics, Params, adam, descend
 from ialp_jax.agents.config import IALPConfig
 from ialp_jax.agents.ialp import pretrain_loss
 from ialp_jax.agents.sasrec import next_item_loss
-from ialp_jax.errors import InputError
+from ialp_jax.errors import InputError, NotFiniteError
 from ialp_jax.keys import stream
 from ialp_jax.networks.heads import ActorCritic, Recommender
 from ialp_jax.training.config import PretrainConfig
@@ -121,7 +121,8 @@ class Pretrainer:
           Mean metrics, [S] each.
 
         Raises:
-          InputError: a metric is not finite; or no row is filled.
+          NotFiniteError: a metric is not finite.
+          InputError: no row is filled.
         """
         if size < 1:
             raise InputError(f"{self._name}: there is nothing to learn from (no valid label)")
@@ -132,7 +133,7 @@ class Pretrainer:
         for name, values in host.items():
             if not np.isfinite(values).all():
                 seed = int(np.flatnonzero(~np.isfinite(values))[0])
-                raise InputError(
+                raise NotFiniteError(
                     f"{self._name}: {name} is {values[seed]} in phase {self._phases}, seed {seed}; "
                     "lower --config.pretrain.learning_rate"
                 )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ialp_jax.agents.base import Agent, AgentState
 from ialp_jax.keys import stream
@@ -116,16 +117,64 @@ def play(
 
 
 def summarise(episodes: Episodes, num_items: int) -> dict[str, Array]:
-    """Means over sessions, float32 []: return, length, reward_per_step, and catalogue coverage.
+    """Means over sessions, float32 []: return, length, reward_per_step; and two of the catalogue.
 
-    ``coverage`` is the share of the N items that was recommended at least once in these sessions.
+    ``coverage`` is the share of the N items that was recommended at least once in these sessions, ``gini``
+    how unequally they share the exposure, see `gini`.
     """
-    met = jnp.zeros(num_items + 1, bool).at[episodes.items].set(True)[1:]
+    exposure = jnp.bincount(episodes.items.ravel(), length=num_items + 1)[1:]
     return {
         "return": episodes.total.mean(),
         "length": episodes.length.mean(dtype=jnp.float32),
         "reward_per_step": episodes.total.sum() / episodes.length.sum(),
-        "coverage": met.mean(dtype=jnp.float32),
+        "coverage": (exposure > 0).mean(dtype=jnp.float32),
+        "gini": gini(exposure),
+    }
+
+
+def gini(exposure: Array) -> Array:
+    """Gini coefficient of counts [N], float32 []: 0 where all are equal, (N - 1) / N where one has all.
+
+    sum_i (2 i - N - 1) x_i / (N sum_i x_i) over the counts in ascending order, i = 1..N: half the mean
+    absolute difference of two items over the mean.
+    """
+    ranked = jnp.sort(exposure).astype(jnp.float32)
+    count = ranked.shape[0]
+    weights = 2.0 * jnp.arange(1, count + 1) - count - 1
+    return jnp.sum(weights * ranked) / (count * jnp.maximum(ranked.sum(), 1.0))
+
+
+class Groups(NamedTuple):
+    """By what sessions are broken down beside the segments that the dynamics know.
+
+    Attributes:
+      category: int32 [N + 1] of the items, 0 where an item has none.
+      user: int32 [U], the group of each user, an index into ``names``.
+      names: of the groups.
+    """
+
+    category: np.ndarray
+    user: np.ndarray
+    names: tuple[str, ...]
+
+
+def summarise_groups(episodes: Episodes, groups: Groups) -> dict[str, Array]:
+    """What was recommended by category, and what each group of users got; float32 [] each.
+
+    Returns:
+      ``category_entropy``: -sum_c p_c ln p_c in nats, with p_c the share of category c among the
+      recommendations of items that have a category, over all sessions together (0 where none has one); and
+      for each group ``return/<group>``, the mean return of its sessions, NaN where there are none.
+    """
+    shown = jnp.asarray(groups.category)[episodes.items]
+    count = jnp.bincount(shown.ravel(), length=max(int(groups.category.max()), 1) + 1)[1:]
+    share = count / jnp.maximum(count.sum(), 1)
+    entropy = jnp.sum(jax.scipy.special.entr(share))
+    of = jnp.asarray(groups.user)[episodes.user]
+    sessions = jnp.bincount(of, length=len(groups.names))
+    totals = jnp.bincount(of, episodes.total, length=len(groups.names)) / sessions
+    return {"category_entropy": entropy} | {
+        f"return/{name}": totals[number] for number, name in enumerate(groups.names)
     }
 
 

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ialp_jax.evaluation.metrics import CURVES, METRICS, auc_return, curve_metrics, worst_drop
+from ialp_jax.evaluation.metrics import (
+    CURVES,
+    METRICS,
+    auc_return,
+    curve_metrics,
+    regain_steps,
+    worst_drop,
+)
 
 
 def curves(returns: np.ndarray) -> dict[str, np.ndarray]:
@@ -28,6 +35,9 @@ def test_by_hand():
     np.testing.assert_allclose(result["final_length"], [8, 6])
     np.testing.assert_allclose(result["reward_per_step"], [9, 7])
     np.testing.assert_allclose(result["coverage"], [10, 8])
+    np.testing.assert_allclose(result["category_entropy"], [11, 9])
+    np.testing.assert_allclose(result["gini"], [12, 10])
+    np.testing.assert_allclose(result["regain_steps"], [3000, 0])
     assert all(values.shape == (2,) and values.dtype == np.float64 for values in result.values())
 
 
@@ -36,6 +46,15 @@ def test_without_steps_the_area_is_the_return(steps: list[int]):
     result = curve_metrics(np.array(steps), curves(np.full((2, len(steps)), 3.0)))
     np.testing.assert_array_equal(result["auc_return"], [3.0, 3.0])
     np.testing.assert_array_equal(result["worst_drop"], [0.0, 0.0])
+
+
+def test_the_initial_return_is_regained_for_good():
+    steps = np.array([500, 1500, 3500, 5500])
+    returns = [[4, 3, 5, 6], [4, 5, 3, 4], [4, 3, 5, 3], [4, 4, 4, 4], [4, 5, 6, 7]]
+    # Below once at the second point; at the third; still below at the end; never; never.
+    found = regain_steps(steps, np.array(returns, float))
+    np.testing.assert_array_equal(found, [3000, 5000, 5000, 0, 0])
+    np.testing.assert_array_equal(regain_steps(np.array([0]), np.ones((2, 1))), [0, 0])
 
 
 def test_area_counts_from_the_first_point():

@@ -103,3 +103,54 @@ def test_columns_over_users_are_resampled_together_and_unknown_values_left_out()
     alone = statistics.mean_over_users(values[:1])
     assert alone.point[0] == user[0]
     assert np.isnan(alone.low).all()
+
+
+def test_normalised_scores_have_random_at_0_and_the_oracle_at_1():
+    np.testing.assert_allclose(statistics.normalised([2.0, 7.0, 12.0, 14.5], 2.0, 12.0), [0, 0.5, 1, 1.25])
+
+
+def test_over_worlds_by_hand():
+    """Eight runs: the middle half of 0, 1, 2, 3, 4, 5, 6, 100 is 2, 3, 4, 5."""
+    scores = np.array([[0.0, 4.0], [100.0, 1.0], [2.0, 6.0], [5.0, 3.0]])
+    point, low, high = statistics.over_worlds(scores)
+    assert point == pytest.approx(3.5)
+    assert low < point < high
+    assert statistics.over_worlds(scores, "mean").point == pytest.approx(121 / 8)
+    # Worlds are strata: where runs differ between worlds alone, there is nothing to resample.
+    assert statistics.over_worlds(np.tile([[1.0, 9.0]], (4, 1))) == (5.0, 5.0, 5.0)
+    assert np.isnan(statistics.over_worlds(np.ones((1, 3))).low)
+
+
+def test_performance_profile_by_hand():
+    scores = np.array([[0.1, 0.5], [0.3, 0.9]])
+    point, low, high = statistics.performance_profile(scores, np.array([0.0, 0.1, 0.4, 0.9]))
+    np.testing.assert_allclose(point, [1, 0.75, 0.5, 0])  # above, not at
+    assert (low <= point).all()
+    assert (point <= high).all()
+    assert low[1] == 0.5  # both runs of the first world could have been 0.1
+
+
+def test_compared_resamples_seeds_together():
+    """Agents that are equal seed by seed have a ratio without any spread, however much the seeds differ."""
+    runs = np.array([1.0, 2.0, 6.0, 9.0])
+    point, low, high = statistics.compared(lambda x, y: x.mean() / y.mean(), 3 * runs, runs)
+    np.testing.assert_allclose([point, low, high], 3)
+    other = statistics.compared(lambda x, y: x.mean() / y.mean(), runs, runs[::-1])
+    assert other.point == pytest.approx(1)
+    assert other.low < 0.8
+    assert other.high > 1.2
+
+
+def test_compared_agrees_with_theory_and_repeats():
+    x, y = np.random.default_rng(3).normal([5.0, 3.0], 1, (400, 2)).T
+    point, low, high = statistics.compared(lambda a, b: a.mean() - b.mean(), x, y)
+    half = 1.96 * (x - y).std() / 20
+    np.testing.assert_allclose([low, high], [point - half, point + half], atol=0.2 * half)
+    assert statistics.compared(lambda a, b: a.mean() - b.mean(), x, y) == (point, low, high)
+
+
+def test_what_cannot_be_compared():
+    assert np.isnan(statistics.compared(lambda x: x.mean(), np.ones(1)).low)
+    assert np.isnan(statistics.compared(lambda x: np.nan, np.ones(4)).high)
+    with pytest.raises(ValueError, match="different numbers of seeds"):
+        statistics.compared(lambda x, y: 0.0, np.ones(3), np.ones(4))

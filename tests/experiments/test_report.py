@@ -51,6 +51,8 @@ def write_agent(run: Path, agent: str, seeds: int = 3, **changed: np.ndarray) ->
         "length": 6 + 1.2 * returns,
         "reward_per_step": returns / (6 + 1.2 * returns),
         "coverage": np.full_like(returns, 0.125),
+        "category_entropy": np.full_like(returns, 1.5),
+        "gini": np.full_like(returns, 0.9),
         **changed,
     }
     manifest = {"agent": agent, "world": "demo", "seconds": 12.5, "num_seeds": seeds}

@@ -29,8 +29,11 @@ METRICS = {
     "final_length",
     "worst_drop",
     "auc_return",
+    "regain_steps",
     "reward_per_step",
     "coverage",
+    "category_entropy",
+    "gini",
 }
 
 

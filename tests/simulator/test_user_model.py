@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.simulator import als, holdout, user_model
 from ialp_jax.simulator.user_model import calibrated, fit, like_logit, like_probability, user_scores
 from ialp_jax.simulator.user_model_config import UserModelConfig, grid
-from ialp_jax.types import EVALUATION, UserModel
+from ialp_jax.types import EVALUATION, OFFLINE, UserModel
 
 QUICK = {"factors": "8", "regularisation": "30", "confidence": "20", "iterations": 5}
 
@@ -255,3 +257,44 @@ def test_real_last_fm(data_root):
     best = np.sort(probability, axis=1)[:, -20:].mean()
     popular = probability[:, np.argsort(-data.popularity()[1:])[:20]].mean()
     assert best > 2 * popular > 4 * probability.mean()
+
+
+def test_a_fit_without_offline_users_has_seen_nothing_of_theirs(small):
+    """Other likes of offline users change nothing."""
+    config = UserModelConfig(**QUICK, fit_users="not_offline")
+    model, metrics, arrays = fit(small, config)
+    owner = np.repeat(np.arange(small.num_users), np.diff(small.histories.offsets))
+    kept = small.split != OFFLINE
+    moved = np.where(
+        kept[owner], small.histories.items, small.histories.items % small.catalogue.num_items + 1
+    )
+    changed = dataclasses.replace(small, histories=small.histories._replace(items=moved))
+    for one, other in zip(model, fit(changed, config)[0], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not np.array_equal(model.item_factors, fit(small, UserModelConfig(**QUICK))[0].item_factors)
+    assert metrics["users"] == kept.sum() == len(arrays["likes_real"])
+    counts = np.diff(small.histories.offsets)
+    assert metrics["interactions"] == counts[kept].sum()
+    np.testing.assert_array_equal(arrays["likes_real"], counts[kept])
+    assert model.user_factors.shape == (small.num_users, 8)
+    np.testing.assert_allclose(model.user_factors[~kept], [model.user_factors[kept].mean(0)] * (~kept).sum())
+    assert metrics["auc"] > metrics["popularity_auc"] + 0.02
+
+
+def test_only_some_users_is_the_same_data_numbered_anew(small):
+    kept = small.split == EVALUATION
+    part = holdout.only_users(small, kept)
+    for number, user in enumerate(np.flatnonzero(kept)):
+        np.testing.assert_array_equal(part.histories.of(number), small.histories.of(user))
+        rows, old = part.interactions.user == number, small.interactions.user == user
+        np.testing.assert_array_equal(part.interactions.item[rows], small.interactions.item[old])
+        np.testing.assert_array_equal(part.truth.user_factors[number], small.truth.user_factors[user])
+    assert part.num_users == kept.sum()
+    assert (part.split == EVALUATION).all()
+
+
+def test_the_truth_is_not_fitted_to_some_users():
+    with pytest.raises(InputError, match="fit_users"):
+        UserModelConfig(family="truth", fit_users="not_offline").check()
+    with pytest.raises(InputError, match="fit_users=online"):
+        UserModelConfig(fit_users="online").check()

@@ -16,7 +16,7 @@ from ialp_jax.training.adapt import adapt, evaluation_points
 from ialp_jax.training.config import UNIT, AdaptConfig, EvaluationConfig
 
 EPISODES = EvaluationConfig(episodes=32, points=4)
-CURVES = {"env_steps", "return", "length", "reward_per_step", "coverage"}
+CURVES = {"env_steps", "return", "length", "reward_per_step", "coverage", "gini"}
 
 
 def bandit(rate=3.0, poison=None):
@@ -132,7 +132,11 @@ def test_impossible_settings_are_refused():
     for config in (AdaptConfig(env_steps=1500), AdaptConfig(env_steps=0), AdaptConfig(seeds_by="pmap")):
         with pytest.raises(InputError, match=r"--config\.adapt\."):
             config.check()
-    for config in (EvaluationConfig(episodes=0), EvaluationConfig(points=1)):
+    for config in (
+        EvaluationConfig(episodes=0),
+        EvaluationConfig(points=1),
+        EvaluationConfig(users="online"),
+    ):
         with pytest.raises(InputError, match=r"--config\.evaluation\."):
             config.check()
 

@@ -13,10 +13,13 @@ from ialp_jax.simulator.dynamics_params import Dynamics, Segments
 from ialp_jax.simulator.user_model import user_scores
 from ialp_jax.training.rollout import (
     Episodes,
+    Groups,
     collect,
+    gini,
     play,
     start_users,
     summarise,
+    summarise_groups,
     summarise_segments,
 )
 
@@ -115,6 +118,7 @@ def test_play_stops_counting_when_the_user_leaves():
     assert (episodes.total == 2).all()
     sums = summarise(Episodes(*jax.tree.map(jnp.asarray, episodes)), ITEMS)
     expected = {"return": 2, "length": 4, "reward_per_step": 0.5, "coverage": 4 / ITEMS}
+    expected["gini"] = 1 - 4 / ITEMS  # four items share all exposure equally
     assert {name: float(value) for name, value in sums.items()} == pytest.approx(expected)
 
 
@@ -173,3 +177,27 @@ def test_segments_are_summed_up_apart():
     of = np.asarray(segment)[np.asarray(played.user)]
     expected = np.asarray(played.total)[of == 0].mean()
     assert float(summarise_segments(played, params)["return/patient_mainstream"]) == pytest.approx(expected)
+
+
+def test_gini_by_hand():
+    for counts, expected in (([3, 3, 3, 3], 0.0), ([0, 0, 0, 8], 3 / 4), ([0, 0, 0, 0], 0.0)):
+        assert float(gini(jnp.array(counts))) == pytest.approx(expected, abs=1e-6)
+    # Mean absolute difference over all ordered pairs, halved, over the mean.
+    counts = np.array([5, 1, 0, 2, 7])
+    differences = np.abs(counts[:, None] - counts).mean()
+    assert float(gini(jnp.array(counts))) == pytest.approx(differences / 2 / counts.mean(), rel=1e-6)
+
+
+def test_groups_are_summed_up_apart():
+    """Items 1 and 2 are of category 1, 3 of 2, 4 of none: three of five are of category 1."""
+    groups = Groups(np.array([0, 1, 1, 2, 0]), np.array([0, 1, 1]), ("mainstream", "niche"))
+    items = jnp.array([[1, 2, 3], [1, 3, 4], [4, 0, 0]])
+    episodes = Episodes(jnp.array([3.0, 1.0, 2.0]), jnp.array([3, 2, 2]), items, jnp.array([0, 1, 2]))
+    sums = {name: float(value) for name, value in summarise_groups(episodes, groups).items()}
+    entropy = -(0.6 * np.log(0.6) + 0.4 * np.log(0.4))
+    expected = {"category_entropy": entropy, "return/mainstream": 3.0, "return/niche": 1.5}
+    assert sums == pytest.approx(expected)
+    nothing = groups._replace(category=np.zeros(5, np.int32), user=np.zeros(3, np.int32))
+    sums = summarise_groups(episodes, nothing)
+    assert float(sums["category_entropy"]) == 0
+    assert np.isnan(float(sums["return/niche"]))

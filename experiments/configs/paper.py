@@ -1,0 +1,23 @@
+"""The paper's claims on three real worlds: every method, tuned alike, 10 seeds, 200,000 env steps.
+
+python -m experiments.main --config=experiments/configs/paper.py --config.data_root=../shared/data
+
+Reads experiments/configs/tuned/<world>.json, which --stage=search writes; where a world has none, defaults
+are run and the report says so. It may be killed at any instant: the next command does what is missing.
+launch/paper.sh runs search and study. A look: --config.worlds=coat --config.num_seeds=2
+--config.env_steps=20000 --config.results= --config.tuned= --config.readme= --workdir=runs/look
+"""
+
+from experiments.study import Study
+
+
+def get_config() -> Study:
+    """Last.fm, Amazon "Industrial and Scientific", Coat; Last.fm once more for claim (f)."""
+    return Study(
+        name="paper",
+        worlds="lfm,industry,coat",
+        not_offline="lfm",
+        results="experiments/results/paper",
+        tuned="experiments/configs/tuned",
+        readme="README.md",
+    )

@@ -1,0 +1,256 @@
+"""Choosing settings: successive halving, the same budget for every method (Jamieson and Talwalkar 2016).
+
+Every configuration adapts on the online users of the world with tuning seeds, from parameters pre-trained
+with tuning seeds, and is judged by tuning users alone. The score is the mean over tuning seeds of
+
+    (auc_return + final_return) / 2
+
+so that both how fast and how far a policy comes count; a policy that does not learn has its return. The
+first round gives each configuration fewer env steps than the study does; a schedule that spans all of the
+adaptation is as long as the study's there too: the first round is the beginning of the second.
+
+Every trial is logged as it ends, and never run again while its settings stay the same; a trial that ends in
+numbers that are not finite scores NaN and loses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import qmc
+
+from experiments.config import Config
+from experiments.overrides import overridden, value_at
+from experiments.roster import PRETRAINED
+from experiments.run import Run, settings
+from experiments.search_spaces import SPACES
+from experiments.stages import adapted, pretrained, pretrained_params, read_worlds, say
+from experiments.study import Study
+from experiments.study_results import pair_key
+from ialp_jax import keys, store
+from ialp_jax.agents.base import Params
+from ialp_jax.errors import InputError, NotFiniteError
+from ialp_jax.evaluation.metrics import auc_return
+from ialp_jax.simulator.world import World
+from ialp_jax.training.checkpoint import save_params
+
+LOG_COLUMNS = [
+    *("world", "method", "round", "env_steps", "configuration", "values", "seed"),
+    *("initial_return", "final_return", "auc_return", "score", "seconds", "key"),
+]
+Values = dict[str, Any]
+Worlds = Callable[[], tuple[World, World]]
+
+
+def draw(space: Mapping[str, Sequence[Any]], default: Config, count: int, seed: int) -> list[Values]:
+    """Configurations of a space, all different, the default first.
+
+    The others are points of a scrambled Sobol sequence over the lists, so that few of them spread well.
+
+    Args:
+      space: path -> values.
+      default: gives the first configuration, whether or not its values stand in the lists.
+      count: how many; fewer where the space has no more.
+      seed: same seed, same draws.
+    """
+    chosen = [{path: value_at(default, path) for path in space}]
+    sobol = qmc.Sobol(len(space), rng=keys.generator(seed, "search"))
+    wanted = min(count, len({*itertools.product(*space.values()), tuple(chosen[0].values())}))
+    while len(chosen) < wanted:
+        for point in sobol.random(8):
+            places = [int(part * len(values)) for part, values in zip(point, space.values(), strict=True)]
+            drawn = {p: values[i] for i, (p, values) in zip(places, space.items(), strict=True)}
+            if drawn not in chosen and len(chosen) < wanted:
+                chosen.append(drawn)
+    return chosen
+
+
+class Log:
+    """The trials of one world as a table on disk, `LOG_COLUMNS`; written whole after each of them."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads what is there. Raises InputError where it is no log."""
+        self.path, self.rows = path, pd.DataFrame(columns=LOG_COLUMNS)
+        if path.is_file():
+            try:
+                self.rows = pd.read_csv(path, dtype={"key": str, "values": str})[LOG_COLUMNS]
+            except (ValueError, KeyError) as error:
+                raise InputError(f"{path}: not a log of trials ({error}); remove it") from None
+
+    def of(self, key: str, number: int) -> pd.DataFrame:
+        """The rows of a trial in a round, one per seed; none where it was not finished."""
+        return self.rows[(self.rows.key == key) & (self.rows["round"] == number)]
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """Adds a finished trial, in place of what the same round and configuration had before."""
+        new = pd.DataFrame(rows, columns=LOG_COLUMNS)
+        stale = np.ones(len(self.rows), bool)
+        for name in ("world", "method", "round", "configuration"):
+            stale &= (self.rows[name] == rows[0][name]).to_numpy(bool)
+        left = self.rows[~stale]
+        self.rows = pd.concat([left, new], ignore_index=True) if len(left) else new
+        self.write()
+
+    def forget(self, methods: Sequence[str]) -> None:
+        """Drops all trials of some methods."""
+        self.rows = self.rows[~self.rows.method.isin(methods)]
+        self.write()
+
+    def write(self) -> None:
+        """Writes the table."""
+        store.write_text(self.path, self.rows.to_csv(index=False, float_format="%.7g"))
+
+
+class Bench(NamedTuple):
+    """What the trials of one world share.
+
+    Attributes:
+      study: its settings.
+      world: id.
+      run: of the world: its data, simulator and labels are read, nothing is written but ``tuning/``.
+      worlds: gives the world and the one that judges.
+      log: of the trials.
+    """
+
+    study: Study
+    world: str
+    run: Run
+    worlds: Worlds
+    log: Log
+
+
+def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool) -> None:
+    """Chooses the settings of every method of a study in one world.
+
+    Writes the log ``<results>/tuning/<world>.csv`` trial by trial, and the chosen values
+    ``study.tuned_path(world)`` method by method.
+
+    Args:
+      study: its settings.
+      world: id.
+      run: of the world, its stages before adaptation done.
+      folder: of the study.
+      overwrite: whether all trials of these methods are made anew.
+    """
+    methods = [name for name in study.methods_of(world) if name in SPACES]
+    # What others start from comes first: they start from what was chosen.
+    methods.sort(key=lambda name: name not in PRETRAINED.values())
+    log = Log(study.results_folder(folder) / "tuning" / f"{world}.csv")
+    if overwrite:
+        log.forget(methods)
+    bench = Bench(study, world, run, functools.cache(lambda: read_worlds(run)), log)
+    for method in methods:
+        chosen, score = halving(bench, method, folder)
+        values = study.tuned_values(world, folder)
+        store.write_json(study.tuned_path(world, folder), {**values, method: chosen})
+        told = ", ".join(f"{path.rpartition('.')[2]}={value}" for path, value in chosen.items())
+        say(f"search {world} {method}: score {score:.2f} with {told}")
+
+
+def halving(bench: Bench, method: str, folder: Path) -> tuple[Values, float]:
+    """Tries the configurations of one method; returns the best one and its score."""
+    budget, start = bench.study.search, tuning_config(bench.study, bench.world, method, folder)
+    tried = draw(SPACES[method], start, budget.configurations, budget.seed)
+    short = min(budget.env_steps, bench.study.env_steps)
+    first = [trial(bench, method, start, 1, n, values, short) for n, values in enumerate(tried)]
+    if math.isnan(first[0]):
+        say(f"search {bench.world} {method}: the default did not stay finite")
+    finalists = _best(first)[: budget.finalists]
+    last = [trial(bench, method, start, 2, n, tried[n], bench.study.env_steps) for n in finalists]
+    if all(map(math.isnan, last)):
+        raise InputError(
+            f"search {bench.world} {method}: no configuration stays finite; lower the learning rates of "
+            "experiments/search_spaces.py"
+        )
+    best = _best(last)[0]
+    return tried[finalists[best]], last[best]
+
+
+def _best(scores: Sequence[float]) -> list[int]:
+    """Places by score, highest first, NaN last, the earlier first among equals."""
+    return sorted(range(len(scores)), key=lambda n: math.inf if math.isnan(scores[n]) else -scores[n])
+
+
+def tuning_config(study: Study, world: str, method: str, folder: Path) -> Config:
+    """The configuration of a method's trials before its own values: tuning seeds, tuning users."""
+    config, source = study.run_config(world), PRETRAINED.get(method, "")
+    if source != method:
+        values = study.tuned_values(world, folder).get(source, {})
+        config = overridden(config, values, str(study.tuned_path(world, folder)))
+    config.seed, config.num_seeds = study.search.seed, study.search.num_seeds
+    config.evaluation.users, config.evaluation.points = "tuning", study.search.points
+    return config
+
+
+def trial(
+    bench: Bench, method: str, start: Config, number: int, place: int, values: Values, env_steps: int
+) -> float:
+    """The score of one configuration after ``env_steps``, from the log where it stands there."""
+    run = Run(bench.run.folder, overridden(start, values, "experiments/search_spaces.py"))
+    key = store.digest([pair_key(settings(run.config), method), env_steps])[:16]
+    logged = bench.log.of(key, number)
+    if logged.empty:
+        about = {"world": bench.world, "method": method, "round": number, "env_steps": env_steps, "key": key}
+        about |= {"configuration": place, "values": json.dumps(values)}
+        # A first round that is as long as the last is not run twice.
+        known = [bench.log.of(key, other) for other in (1, 2)]
+        rows = next((rows.to_dict("records") for rows in known if len(rows)), None)
+        bench.log.add([row | about for row in rows or measured(run, method, bench.worlds, env_steps)])
+        logged = bench.log.of(key, number)
+    return float(logged.score.mean(skipna=False))
+
+
+def measured(run: Run, method: str, worlds: Worlds, env_steps: int) -> list[dict[str, float]]:
+    """Trains and judges one configuration; returns the returns, the score and the seconds of each seed."""
+    (world, judge), began = worlds(), time.perf_counter()
+    how = dataclasses.replace(run.config.adapt, env_steps=env_steps)
+    seeds = range(run.config.num_seeds)
+    try:
+        curves = adapted(run, method, world, judge, how, tuning_params(run, world, method))
+        columns = scores(curves["env_steps"], np.asarray(curves["return"], np.float64))
+    except NotFiniteError as error:
+        say(f"search {method}: {error}")
+        columns = {"score": np.full(len(seeds), np.nan)}
+    seconds = (time.perf_counter() - began) / len(seeds)
+    return [
+        {name: float(v[seed]) for name, v in columns.items()} | {"seed": seed, "seconds": seconds}
+        for seed in seeds
+    ]
+
+
+def scores(env_steps: np.ndarray, returns: np.ndarray) -> dict[str, np.ndarray]:
+    """What a trial is judged by, [S] each, from env steps [E] and returns [S, E]."""
+    area, final = auc_return(env_steps, returns), returns[:, -1]
+    return {
+        "initial_return": returns[:, 0],
+        "final_return": final,
+        "auc_return": area,
+        "score": (area + final) / 2,
+    }
+
+
+def tuning_params(run: Run, world: World, method: str) -> Params | None:
+    """What a method starts from, pre-trained with tuning seeds; kept in ``tuning/<source>-<digest>/``."""
+    if method not in PRETRAINED:
+        return None
+    source, tree = PRETRAINED[method], settings(run.config)
+    needed = ("data", "simulator", "labels") if source == "ialp" else ("data", "simulator")
+    names = ("seed", "num_seeds", "simulator", "network", "pretrain")
+    parts = [source, [tree[name] for name in names], tree["agents"]["ialp"]]
+    key = run.key(parts, *needed)
+    folder = run.folder / "tuning" / f"{source}-{key[:16]}"
+    if store.read_manifest(folder) is None:
+        save_params(folder / "params", pretrained(run, world, source)[0])
+        store.seal(folder, {"key": key})
+    store.verify(folder)
+    return pretrained_params(run, world, method, folder / "params")

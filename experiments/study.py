@@ -1,0 +1,213 @@
+"""A study: the same methods in several worlds, tuned alike, judged with statistics.
+
+Here annotations are not postponed: the flags read field types.
+"""
+
+import dataclasses
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+from experiments.config import AGENT_IDS, Config
+from experiments.overrides import overridden, parsed
+from ialp_jax.errors import InputError
+from ialp_jax.training.config import UNIT, EvaluationConfig
+
+CONFIGS = Path(__file__).parent / "configs"
+NOT_OFFLINE = "_not_offline"  # ends the id of a world whose user model has not seen the offline users
+# What claims (a) and (b) need; in a world without offline users in its fit nothing else is run.
+NOT_OFFLINE_METHODS = ("random", "popular", "oracle", "dqn", "pg", "a2c", "ialp", "a_ialp_ap")
+
+
+def names_in(text: str) -> list[str]:
+    """The names in a comma-separated list."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+@dataclasses.dataclass
+class SearchConfig:
+    """Successive halving, the same budget for every method and world.
+
+    Attributes:
+      seed: of the draws of configurations and of all training while tuning, pre-training included; it must
+        differ from the study's.
+      num_seeds: repetitions of each configuration.
+      configurations: how many are tried, the default among them.
+      env_steps: adaptation of each.
+      points: evaluation points of each, about; see --config.evaluation.points.
+      finalists: so many of them, by score, are tried again with all env_steps of the study; the best wins.
+    """
+
+    seed: int = 1000
+    num_seeds: int = 2
+    configurations: int = 8
+    env_steps: int = 50_000
+    points: int = 12
+    finalists: int = 2
+
+    def check(self) -> None:
+        """Raises InputError for settings that cannot work."""
+        for name in ("num_seeds", "configurations", "finalists"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--config.search.{name}={getattr(self, name)} must be at least 1")
+        if self.env_steps < UNIT or self.env_steps % UNIT:
+            raise InputError(f"--config.search.env_steps={self.env_steps} must be a multiple of {UNIT}")
+        if self.points < 2:
+            raise InputError(f"--config.search.points={self.points} must be at least 2")
+        if self.seed < 0:
+            raise InputError(f"--config.search.seed={self.seed} must be at least 0")
+
+
+@dataclasses.dataclass
+class Study:
+    """Several worlds, several methods, many seeds.
+
+    Attributes:
+      name: of the study; its folder is runs/<name> unless --workdir says otherwise.
+      worlds: comma-separated names of files in experiments/configs; each is a run in <workdir>/<world>.
+      not_offline: those of them that are run once more, as <world>_not_offline, with a user model fitted
+        without the offline users; of the methods only those that claim (f) needs.
+      methods: comma-separated ids of the agents to run.
+      data_root: folder of the data sets.
+      seed: from which all randomness of every run derives.
+      num_seeds: S, independent repetitions of all training.
+      env_steps: of adaptation, total over all users, a multiple of 1,000.
+      overrides: further settings of every run, as path=value;path=value.
+      results: folder of the tables and figures; empty: <workdir>/results.
+      tuned: folder of the chosen values, one <world>.json each; empty: <workdir>/tuned.
+      readme: file whose tables between markers the report replaces; empty: none.
+      evaluation: how policies are measured, in every world alike.
+      search: how settings are chosen.
+    """
+
+    name: str = "study"
+    worlds: str = "lfm,industry,coat"
+    not_offline: str = ""
+    methods: str = ",".join(AGENT_IDS)
+    data_root: str = ""
+    seed: int = 0
+    num_seeds: int = 10
+    env_steps: int = 200_000
+    overrides: str = ""
+    results: str = ""
+    tuned: str = ""
+    readme: str = ""
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=lambda: EvaluationConfig(points=18))
+    search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
+
+    def check(self) -> None:
+        """Raises InputError for settings that cannot work."""
+        known = sorted(path.stem for path in CONFIGS.glob("[a-z]*.py") if path.stem != "paper")
+        for flag, names, choice in (
+            ("worlds", names_in(self.worlds), known),
+            ("not_offline", names_in(self.not_offline), known),
+            ("methods", names_in(self.methods), AGENT_IDS),
+        ):
+            for name in names:
+                if name not in choice:
+                    raise InputError(f"--config.{flag}: unknown {name!r}; known: {', '.join(choice)}")
+            if not names and flag != "not_offline":
+                raise InputError(f"--config.{flag}: name at least one")
+        if self.num_seeds < 1 or self.seed < 0:
+            raise InputError("--config.num_seeds must be at least 1 and --config.seed at least 0")
+        self.search.check()
+        self.evaluation.check()
+        if self.search.seed == self.seed:
+            raise InputError(f"--config.search.seed={self.seed}: tuning must not share the seed of the study")
+        if self.evaluation.users != "evaluation":
+            raise InputError(
+                "--config.evaluation.users: a study is judged by evaluation users, --stage=search tunes"
+            )
+        for world in self.world_ids():
+            config = self.run_config(world)
+            config.check()
+            check_updates(config)
+
+    def world_ids(self) -> list[str]:
+        """Ids of the runs, in order; a world that is run twice stands twice."""
+        worlds, again = names_in(self.worlds), names_in(self.not_offline)
+        return [*worlds, *(f"{world}{NOT_OFFLINE}" for world in worlds if world in again)]
+
+    def methods_of(self, world: str) -> list[str]:
+        """Ids of the agents to run in a world."""
+        names = names_in(self.methods)
+        return [name for name in names if not world.endswith(NOT_OFFLINE) or name in NOT_OFFLINE_METHODS]
+
+    def run_config(self, world: str) -> Config:
+        """The configuration of one world's run, without tuned values.
+
+        The world's own file in experiments/configs says what data, simulator, labels and networks are.
+        """
+        config = importlib.import_module(f"experiments.configs.{base(world)}").get_config()
+        if not isinstance(config, Config):
+            raise InputError(f"--config.worlds: experiments/configs/{base(world)}.py is no run")
+        config.name = world
+        if self.data_root:
+            config.data.root = self.data_root
+        config.seed, config.num_seeds = self.seed, self.num_seeds
+        config.adapt.env_steps = self.env_steps
+        config.adapt.agents = ",".join(
+            AGENT_IDS
+        )  # which of them are run is the study's choice, not the run's
+        config.evaluation = dataclasses.replace(self.evaluation)
+        if world.endswith(NOT_OFFLINE):
+            config.simulator.user_model.fit_users = "not_offline"
+        flag = "--config.overrides"
+        return _spelled_out(overridden(config, parsed(config, self.overrides, flag), flag))
+
+    def tuned_config(self, world: str, folder: Path) -> Config:
+        """The same with the values that the search chose for this world, where it has."""
+        config, values = self.run_config(world), self.tuned_values(world, folder)
+        source = str(self.tuned_path(world, folder))
+        return overridden(config, {p: v for own in values.values() for p, v in own.items()}, source)
+
+    def tuned_path(self, world: str, folder: Path) -> Path:
+        """Where the chosen values of a world are; a world that is run twice is tuned once."""
+        return Path(self.tuned or folder / "tuned") / f"{base(world)}.json"
+
+    def tuned_values(self, world: str, folder: Path) -> dict[str, dict[str, Any]]:
+        """Agent id -> path -> value; empty where nothing was tuned. Raises InputError for a broken file."""
+        path = self.tuned_path(world, folder)
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: not a file of tuned values ({error}); run --stage=search") from None
+        if not isinstance(values, dict) or not all(isinstance(own, dict) for own in values.values()):
+            raise InputError(f"{path}: must map agent ids to settings; run --stage=search")
+        return values
+
+    def results_folder(self, folder: Path) -> Path:
+        """Where tables and figures go."""
+        return Path(self.results or folder / "results")
+
+
+def _spelled_out(config: Config) -> Config:
+    """The configuration with the values that stand for others' filled in: they are defaults of a search."""
+    settings = config.pretrain
+    for name in ("ialp_learning_rate", "warm_learning_rate", "sasrec_learning_rate"):
+        if getattr(settings, name) is None:
+            setattr(settings, name, settings.learning_rate)
+    settings.ialp_updates = settings.ialp_updates or settings.updates_per_round
+    return config
+
+
+def base(world: str) -> str:
+    """The configuration file of a world's id."""
+    return world.removesuffix(NOT_OFFLINE)
+
+
+def check_updates(config: Config) -> None:
+    """Raises InputError where an agent learns less often than once in 1,000 env steps."""
+    for field in dataclasses.fields(config.agents):
+        settings = getattr(config.agents, field.name)
+        if not hasattr(settings, "rollout_length"):
+            continue
+        steps = settings.num_users * settings.rollout_length
+        if UNIT % steps:
+            raise InputError(
+                f"--config.overrides: agents.{field.name}: num_users * rollout_length = {steps} must divide "
+                f"{UNIT}, so that there is at least one update per 1,000 env steps"
+            )

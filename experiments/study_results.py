@@ -1,0 +1,196 @@
+"""The results of a study as files: what was run, with what, and every curve; all else is made from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+
+from experiments.report import CURVE_COLUMNS, curves_table
+from experiments.roster import PRETRAINED
+from experiments.run import Run, difference, settings
+from experiments.run_results import read_agent
+from experiments.stages import AGENT_SETTINGS
+from experiments.study import Study
+from ialp_jax import store
+from ialp_jax.errors import InputError
+from ialp_jax.evaluation.metrics import CURVES, curve_metrics
+
+# Settings of a study that say which pairs it has or where its files are, not what a pair is.
+_SCOPE = ("name", "worlds", "not_offline", "methods", "data_root", "results", "tuned", "readme", "search")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "rliable", "arch", "torch", "transformers")
+
+
+class Pair(NamedTuple):
+    """One method in one world.
+
+    Attributes:
+      env_steps: int64 [E].
+      curves: metric -> float64 [S, E].
+      metrics: metric -> float64 [S]; those of `curve_metrics`, and ``final_return/<group>`` of users.
+    """
+
+    env_steps: np.ndarray
+    curves: dict[str, np.ndarray]
+    metrics: dict[str, np.ndarray]
+
+
+class StudyResults(NamedTuple):
+    """What ``config.json`` and ``curves.csv`` hold; ``pairs`` by world, then by agent id."""
+
+    config: dict[str, Any]
+    pairs: dict[str, dict[str, Pair]]
+
+
+def identity(study: Study) -> dict[str, Any]:
+    """The settings that all results of a study share."""
+    return {name: value for name, value in dataclasses.asdict(study).items() if name not in _SCOPE}
+
+
+def pair_key(tree: dict[str, Any], agent: str) -> str:
+    """Digest of the settings of a run that act on one agent's results."""
+    shared = ("seed", "num_seeds", "simulator", "network", "evaluation")
+    parts = [agent, [tree[name] for name in shared], tree["adapt"]["env_steps"]]
+    parts += [{name: value for name, value in tree["data"].items() if name not in ("root", "download")}]
+    parts += [tree["agents"].get(AGENT_SETTINGS.get(agent, ""), {})]
+    if agent in PRETRAINED:
+        parts += [tree["pretrain"], tree["labelling"], tree["llm"], tree["agents"]["ialp"]]
+    return store.digest(parts)
+
+
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """``config.json`` of the results, or None. Raises InputError where it cannot be read."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not the settings of a study ({error})") from None
+    if not isinstance(config, dict) or not {"study", "worlds", "pairs"} <= config.keys():
+        raise InputError(f"{path}: not the settings of a study; give another --config.results")
+    return config
+
+
+def guard(study: Study, folder: Path, overwrite: bool) -> None:
+    """Raises InputError where the results are those of a study with other settings, unless ``overwrite``.
+
+    With it they are removed, and collected anew from runs that fit.
+    """
+    results = study.results_folder(folder)
+    config = read_config(results)
+    changes = difference(config["study"], identity(study)) if config else ""
+    if changes and not overwrite:
+        raise InputError(
+            f"{results} holds a study with other settings ({changes}); "
+            "give another --config.results, or --overwrite to replace it"
+        )
+    if changes:
+        (results / "config.json").unlink()
+        (results / "curves.csv").unlink(missing_ok=True)
+
+
+def environment() -> dict[str, Any]:
+    """What computed: versions and device."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    device = jax.devices()[0]
+    where = {"platform": device.platform, "kind": device.device_kind, "cpus": os.cpu_count()}
+    return {"python": platform.python_version(), "versions": versions, "device": where}
+
+
+def collect(study: Study, folder: Path, run: Run, agent: str, tuned: dict[str, dict[str, Any]]) -> None:
+    """Takes a finished pair of world and method into the results.
+
+    Pairs of the same world that were made with other settings than the run now has are dropped.
+
+    Args:
+      study: its settings.
+      folder: of the study.
+      run: of the world.
+      agent: id; its curves are in the run's folder.
+      tuned: the chosen values of this world.
+    """
+    results, world = study.results_folder(folder), run.folder.name
+    config = read_config(results) or {"study": identity(study), "worlds": {}, "pairs": {}}
+    tree = settings(run.config)
+    tree["data"]["root"] = ""  # a path of this machine
+    found = read_agent(run.folder / "adapt" / agent)
+    record = {
+        "key": pair_key(tree, agent),
+        "arrays": found.manifest["files"]["arrays.npz"],
+        "seconds": found.manifest["seconds"],
+        "tuned": tuned.get(agent),
+        "environment": environment(),
+    }
+    known = config["pairs"].get(world, {})
+    kept = {name: old for name, old in known.items() if old["key"] == pair_key(tree, name)}
+    if kept == known and _same(kept.get(agent), record):
+        return
+    config["worlds"][world], config["pairs"][world] = tree, {**kept, agent: record}
+    rows = curves_table(world, {agent: found})
+    table = read_curves(results)
+    others = table[(table.world != world) | (table.agent.isin(kept.keys() - {agent}))]
+    table = pd.concat([others, rows], ignore_index=True) if len(others) else rows
+    store.write_text(results / "curves.csv", table.to_csv(index=False, float_format="%.7g"))
+    store.write_json(results / "config.json", config)
+
+
+def _same(old: dict[str, Any] | None, new: dict[str, Any]) -> bool:
+    """Whether two records are of the same curves."""
+    return old is not None and all(old[name] == new[name] for name in ("key", "arrays", "tuned"))
+
+
+def read_curves(folder: Path) -> pd.DataFrame:
+    """``curves.csv`` of the results; no rows where there is none. Raises InputError for another table."""
+    path = folder / "curves.csv"
+    if not path.is_file():
+        return pd.DataFrame(columns=CURVE_COLUMNS)
+    try:
+        table = pd.read_csv(path)
+        table["value"] = table["value"].astype(float)
+        return table[CURVE_COLUMNS]
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path}: not a table of {','.join(CURVE_COLUMNS)} ({error})") from None
+
+
+def read_results(folder: Path) -> StudyResults:
+    """Reads what `collect` wrote.
+
+    Raises:
+      InputError: there is nothing yet, or a file is broken.
+    """
+    config = read_config(folder)
+    if config is None:
+        raise InputError(f"{folder / 'config.json'} is missing; run the study first (--stage=all)")
+    table, pairs = read_curves(folder), {}
+    for (world, agent), rows in table.groupby(["world", "agent"], sort=False):
+        if agent in config["pairs"].get(world, {}):
+            pairs.setdefault(str(world), {})[str(agent)] = _pair(rows, folder)
+    return StudyResults(config, pairs)
+
+
+def _pair(rows: pd.DataFrame, folder: Path) -> Pair:
+    """One pair from its rows of ``curves.csv``."""
+    where = f"{folder / 'curves.csv'}: {rows.world.iloc[0]}, {rows.agent.iloc[0]}"
+    try:
+        wide = rows.pivot(index=["seed", "env_steps"], columns="metric", values="value")
+        steps = np.array(sorted(rows.env_steps.unique()), np.int64)
+        curves = {name: wide[name].unstack("env_steps").to_numpy() for name in wide.columns}
+        metrics = curve_metrics(steps, {name: curves[name] for name in CURVES})
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{where}: not the curves of an agent ({error})") from None
+    groups = {f"final_{name}": curve[:, -1] for name, curve in curves.items() if name.startswith("return/")}
+    return Pair(steps, curves, metrics | groups)

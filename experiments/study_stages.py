@@ -1,0 +1,99 @@
+"""The stages of a study: those of its worlds' runs, and what goes on between worlds."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments import study_results
+from experiments.roster import PRETRAINED
+from experiments.run import Run
+from experiments.search import search
+from experiments.search_spaces import SPACES
+from experiments.stages import adapt_agent, read_worlds, run_stages, say
+from experiments.study import Study, base
+from experiments.study_report import write_report
+from ialp_jax import store
+
+TUNABLE = frozenset(path for space in SPACES.values() for path in space)
+
+
+def run_study(study: Study, folder: Path, stage: str, overwrite: bool) -> None:
+    """Runs one stage of a study, or ``all`` but the search.
+
+    Args:
+      study: its settings.
+      folder: of the study; each world's run is a folder in it.
+      stage: of `experiments.flags.STAGES`, ``search`` or ``all``.
+      overwrite: whether what was made with other settings may be redone.
+
+    Raises:
+      InputError: what the user can mend.
+    """
+    if stage == "report":
+        return report(study, folder)
+    if stage in ("all", "adapt"):
+        study_results.guard(study, folder, overwrite)
+    for world in study.world_ids():
+        if stage == "search" and world != base(world):
+            continue  # a world that is run twice is tuned once
+        say(f"\n{study.name}: {world}")
+        run = open_run(study, world, folder, overwrite)
+        if stage == "search":
+            prepare(study, run, ("label",))
+            search(study, world, run, folder, overwrite)
+        elif stage in ("all", "adapt"):
+            if stage == "all":
+                prepare(study, run)
+            adapt_all(study, world, run, folder)
+        else:
+            run_stages(run, (stage,))
+    if stage == "all":
+        report(study, folder)
+
+
+def open_run(study: Study, world: str, folder: Path, overwrite: bool) -> Run:
+    """The run folder of one world; tuned values may have changed since: what they change is redone."""
+    return Run.open(folder / world, study.tuned_config(world, folder), overwrite, TUNABLE)
+
+
+def prepare(study: Study, run: Run, stages: Sequence[str] = ("label", "pretrain")) -> None:
+    """The stages before adaptation, the last ones as far as the methods need them."""
+    world = run.folder.name
+    run_stages(run, ("data", "simulate"))
+    if any(name in PRETRAINED for name in study.methods_of(world)):
+        borrow_labels(run.folder.parent / base(world) / "labels", run.folder / "labels")
+        run_stages(run, stages)
+
+
+def borrow_labels(source: Path, target: Path) -> None:
+    """Lets a world that is run twice take answers from the other run's label store, for it asks the same.
+
+    The label stage checks each of them against its prompt, model and settings, and asks what is missing.
+    """
+    if source == target or target.exists() or store.read_manifest(source) is None:
+        return
+    partial = target.with_name(f".labels.{uuid.uuid4().hex}")
+    shutil.copytree(source, partial)
+    (partial / store.MANIFEST).unlink()
+    (partial / "arrays.npz").unlink()
+    partial.replace(target)
+
+
+def adapt_all(study: Study, world: str, run: Run, folder: Path) -> None:
+    """Every method in one world; the results of each are collected as it is done."""
+    worlds = functools.cache(lambda: read_worlds(run))
+    tuned = study.tuned_values(world, folder)
+    for name in study.methods_of(world):
+        adapt_agent(run, name, worlds)
+        study_results.collect(study, folder, run, name, tuned)
+
+
+def report(study: Study, folder: Path) -> None:
+    """Tables and figures, from the collected results alone."""
+    results = study.results_folder(folder)
+    say("\n" + write_report(results, Path(study.readme) if study.readme else None))
+    say(f"\nreport: {results}")

@@ -1,0 +1,51 @@
+"""Settings by path: typed, checked, and one line where they do not fit."""
+
+from __future__ import annotations
+
+import pytest
+
+from experiments.config import Config
+from experiments.overrides import overridden, parsed, value_at
+from ialp_jax.errors import InputError
+
+
+def test_text_becomes_typed_values_on_a_copy():
+    text = "agents.a2c.trace=1; num_seeds = 4;data.name=coat;evaluation.greedy=true;simulator.patience=3;"
+    values = parsed(Config(), text, "--x")
+    assert values == {
+        "agents.a2c.trace": 1.0,
+        "num_seeds": 4,
+        "data.name": "coat",
+        "evaluation.greedy": True,
+        "simulator.patience": 3.0,  # a float that may be None
+    }
+    before, config = Config(), Config()
+    changed = overridden(config, values, "--x")
+    assert config == before
+    for path, value in values.items():
+        assert value_at(changed, path) == value
+    assert type(overridden(config, {"agents.a2c.trace": 1}, "--x").agents.a2c.trace) is float
+    assert parsed(config, "", "--x") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("agents.a2c.trase=1", "no such setting: agents.a2c.trase"),
+        ("agents.a2c.trace.x=1", "no such setting"),
+        ("agents.a2c=1", "group of settings"),
+        ("num_seeds=1.5", "num_seeds=1.5 must be of type int"),
+        ("evaluation.greedy=yes", "must be of type bool"),
+        ("num_seeds", "must be path=value"),
+    ],
+)
+def test_what_does_not_fit_is_named(text, said):
+    with pytest.raises(InputError, match=r"^--x: ") as error:
+        parsed(Config(), text, "--x")
+    assert said in str(error.value)
+
+
+def test_plain_data_must_be_of_the_type_of_its_setting():
+    for value in ("3", 2.5, True, None):
+        with pytest.raises(InputError, match=r"tuned\.json: num_seeds=.* must be of type int"):
+            overridden(Config(), {"num_seeds": value}, "tuned.json")

@@ -1,0 +1,165 @@
+"""Halving on made-up scores: who is tried, who wins, what is logged and never tried twice."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import search
+from experiments.run import Run
+from experiments.search_spaces import SPACES
+from experiments.study import Study
+from ialp_jax.errors import InputError, NotFiniteError
+
+
+def small_study(**changes):
+    study = Study(worlds="smoke", methods="a2c", num_seeds=3, env_steps=4000, **changes)
+    study.search.configurations, study.search.env_steps = 4, 2000
+    return study
+
+
+def test_draws_are_different_spread_and_begin_with_the_default():
+    config = Study(worlds="smoke").run_config("smoke")
+    drawn = search.draw(SPACES["a2c"], config, 8, seed=5)
+    assert drawn[0] == {
+        "agents.a2c.learning_rate": 3e-3,
+        "agents.a2c.entropy_cost": 1e-3,
+        "agents.a2c.discount": 0.9,
+    }
+    assert len({tuple(values.values()) for values in drawn}) == 8
+    assert drawn == search.draw(SPACES["a2c"], config, 8, seed=5)
+    assert drawn != search.draw(SPACES["a2c"], config, 8, seed=6)
+    assert drawn[:5] == search.draw(SPACES["a2c"], config, 5, seed=5)
+    for path, values in SPACES["a2c"].items():
+        assert {own[path] for own in drawn} == set(values)
+
+
+def test_a_small_space_is_tried_whole_also_with_a_default_beside_it():
+    config = Study(worlds="smoke").run_config("smoke")
+    space = {"num_seeds": (5, 6), "seed": (0, 1)}
+    drawn = {tuple(values.values()) for values in search.draw(space, config, 9, seed=0)}
+    assert drawn == {(config.num_seeds, config.seed), *itertools.product((5, 6), (0, 1))}
+
+
+def test_the_score_is_that_of_the_docstring():
+    found = search.scores(np.array([0, 1000, 4000]), np.array([[1.0, 3.0, 5.0]]))
+    area = (1000 * 2 + 3000 * 4) / 4000
+    assert found["auc_return"] == [area]
+    assert found["score"] == [(area + 5) / 2]
+    assert (found["initial_return"], found["final_return"]) == ([1], [5])
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    """Trials that remember what they were asked for; low learning rates score early, high ones late."""
+    calls = []
+
+    def measured(run, method, worlds, env_steps):
+        rate = run.config.agents.a2c.learning_rate
+        calls.append((rate, env_steps, run.config))
+        score = -rate if env_steps == 2000 else rate
+        return [{"score": score + seed / 1e6, "seed": seed, "seconds": 1.0} for seed in range(2)]
+
+    monkeypatch.setattr(search, "measured", measured)
+    return calls
+
+
+def run_search(study, folder, overwrite=False):
+    run = Run(folder / "smoke", study.run_config("smoke"))
+    search.search(study, "smoke", run, folder, overwrite)
+    return json.loads((folder / "tuned" / "smoke.json").read_text())
+
+
+def test_the_best_of_the_finalists_wins_and_nothing_is_tried_twice(tried, tmp_path):
+    study = small_study()
+    chosen = run_search(study, tmp_path)["a2c"]
+    first = [rate for rate, steps, _ in tried if steps == 2000]
+    last = [rate for rate, steps, _ in tried if steps == 4000]
+    assert (len(first), len(last)) == (4, 2)
+    assert sorted(last) == sorted(first)[:2]
+    assert chosen["agents.a2c.learning_rate"] == max(last)
+    for _, _, config in tried:
+        assert (config.seed, config.num_seeds, config.evaluation.users) == (1000, 2, "tuning")
+        assert config.adapt.env_steps == 4000  # schedules are as long as the study's
+    log = pd.read_csv(tmp_path / "results" / "tuning" / "smoke.csv")
+    assert list(log.columns) == search.LOG_COLUMNS
+    assert len(log) == 2 * (4 + 2)
+    assert run_search(study, tmp_path)["a2c"] == chosen
+    assert len(tried) == 6
+    run_search(study, tmp_path, overwrite=True)
+    assert len(tried) == 12
+
+
+def test_a_search_that_was_killed_goes_on_after_the_last_finished_trial(tried, tmp_path, monkeypatch):
+    whole = run_search(small_study(), tmp_path / "whole")
+    tried.clear()
+    measured = search.measured
+
+    def killed(*args):
+        if len(tried) == 3:
+            raise KeyboardInterrupt
+        return measured(*args)
+
+    monkeypatch.setattr(search, "measured", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(small_study(), tmp_path / "cut")
+    monkeypatch.setattr(search, "measured", measured)
+    assert run_search(small_study(), tmp_path / "cut") == whole
+    assert len(tried) == 6
+    logs = [pd.read_csv(tmp_path / name / "results" / "tuning" / "smoke.csv") for name in ("whole", "cut")]
+    pd.testing.assert_frame_equal(*logs)
+
+
+def test_other_settings_make_trials_anew(tried, tmp_path):
+    run_search(small_study(), tmp_path)
+    run_search(small_study(overrides="agents.a2c.trace=0.5"), tmp_path)
+    assert len(tried) == 12
+    run_search(small_study(overrides="agents.a2c.trace=0.5;agents.dqn.batch_size=5"), tmp_path)
+    assert len(tried) == 12  # what another method does is nothing to it
+
+
+def test_a_first_round_as_long_as_the_last_is_not_repeated(tried, tmp_path):
+    study = small_study()
+    study.search.env_steps = 50_000
+    run_search(study, tmp_path)
+    assert len(tried) == 4
+    log = pd.read_csv(tmp_path / "results" / "tuning" / "smoke.csv")
+    assert (log.env_steps == 4000).all()
+    assert log["round"].value_counts().to_dict() == {1: 8, 2: 4}
+
+
+def test_numbers_that_are_not_finite_lose(monkeypatch, tmp_path):
+    def adapted(run, method, world, judge, how, start):
+        if run.config.agents.a2c.learning_rate > 2e-3:
+            raise NotFiniteError("a2c: loss is nan at 1000 env steps")
+        returns = np.tile(np.arange(2.0) + 1, (2, 1))
+        return {"env_steps": np.array([0, how.env_steps]), "return": returns}
+
+    monkeypatch.setattr(search, "adapted", adapted)
+    monkeypatch.setattr(search, "read_worlds", lambda run: (None, None))
+    chosen = run_search(small_study(), tmp_path)["a2c"]
+    assert chosen["agents.a2c.learning_rate"] < 2e-3
+    log = pd.read_csv(tmp_path / "results" / "tuning" / "smoke.csv")
+    assert log.score.isna().any()
+    assert search._best([math.nan, 1.0, 2.0, 2.0]) == [2, 3, 1, 0]
+
+
+def test_a_search_in_which_nothing_stays_finite_says_so(monkeypatch, tmp_path):
+    def adapted(*args):
+        raise NotFiniteError("a2c: loss is nan at 1000 env steps")
+
+    monkeypatch.setattr(search, "adapted", adapted)
+    monkeypatch.setattr(search, "read_worlds", lambda run: (None, None))
+    with pytest.raises(InputError, match="no configuration stays finite"):
+        run_search(small_study(), tmp_path)
+
+
+def test_a_log_that_is_no_log_is_named(tmp_path):
+    (tmp_path / "log.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match=r"log\.csv"):
+        search.Log(tmp_path / "log.csv")

@@ -1,0 +1,126 @@
+"""Tables, figures and README of a study, from its two files alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from study_fakes import ENDS, pair, world, write_results
+
+from experiments import study_report
+from experiments.study import NOT_OFFLINE_METHODS
+from experiments.study_results import read_results
+from ialp_jax.errors import InputError
+from ialp_jax.evaluation import statistics
+
+README = """# x
+<!-- study:verdicts -->
+old verdicts
+<!-- /study:verdicts -->
+between
+<!-- study:table -->
+<!-- /study:table -->
+after
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_resamples():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "RESAMPLES", 60)
+        yield
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    root = tmp_path_factory.mktemp("study")
+    (root / "README.md").write_text(README)
+    again = {name: one for name, one in world().items() if name in NOT_OFFLINE_METHODS}
+    worlds = {"lfm": world(), "coat": world(dqn=pair(0.3, 17)), "lfm_not_offline": again}
+    write_results(root / "results" / "paper", worlds, tuned=("a2c", "dqn"))
+    text = study_report.write_report(root / "results" / "paper", root / "README.md")
+    return root, text
+
+
+def test_every_file_is_made(reported):
+    folder = reported[0] / "results" / "paper"
+    names = {path.name for path in folder.iterdir()}
+    worlds = {"lfm.svg", "coat.svg", "lfm_not_offline.svg"}
+    tables = {"summary.csv", "across.csv", "verdicts.csv", "table.md", "verdicts.md"}
+    assert names == {"config.json", "curves.csv", "across.svg"} | worlds | tables
+    for name in worlds | {"across.svg"}:
+        assert (folder / name).read_text().startswith("<?xml")
+    assert "A-iALP_ap" in (folder / "across.svg").read_text()
+
+
+def test_what_is_read_is_what_was_written(reported):
+    read = read_results(reported[0] / "results" / "paper").pairs["lfm"]["dqn"]
+    made = world()["dqn"]
+    np.testing.assert_array_equal(read.env_steps, made.env_steps)
+    for name, curve in made.curves.items():
+        np.testing.assert_allclose(read.curves[name], curve)
+    assert read.metrics.keys() >= made.metrics.keys() | {"final_return/mainstream"}
+
+
+def test_the_summary_has_mean_and_iqm_with_intervals(reported):
+    summary = pd.read_csv(reported[0] / "results" / "paper" / "summary.csv")
+    row = summary[(summary.world == "coat") & (summary.agent == "dqn") & (summary.metric == "final_return")]
+    row, final = row.iloc[0], pair(0.3, 17).metrics["final_return"]
+    assert row["mean"] == pytest.approx(final.mean(), rel=1e-5)
+    assert row["iqm"] == pytest.approx(np.sort(final)[1:-1].mean(), rel=1e-5)
+    assert row.ci_low < row["mean"] < row.ci_high
+    assert row.iqm_ci_low < row.iqm < row.iqm_ci_high
+    assert row.num_seeds == 6
+    assert {"final_return/niche", "regain_steps", "gini"} <= set(summary.metric)
+    assert set(summary.agent) == set(ENDS)
+
+
+def test_scores_are_normalised_by_world_and_a_world_counts_once(reported):
+    across = pd.read_csv(reported[0] / "results" / "paper" / "across.csv")
+    assert set(across.num_worlds) == {2}
+    final = across[across.metric == "final_return"].set_index(["statistic", "agent"]).value
+    assert final["iqm", "random"] == pytest.approx(0, abs=0.01)
+    assert final["mean", "oracle"] == pytest.approx(1)
+    assert final["mean", "dqn"] == pytest.approx(((8 - 0.2) + (17 - 0.2)) / 2 / 30, abs=0.01)
+    assert final["probability_of_improvement", "dqn"] == pytest.approx(0.5)  # lost on lfm, won on coat
+    assert final["probability_of_improvement", "oracle"] == 1
+
+
+def test_the_readme_has_the_tables_between_its_markers_and_nothing_else_changes(reported):
+    root, console = reported
+    text = (root / "README.md").read_text()
+    assert "old verdicts" not in text
+    assert text.startswith("# x\n<!-- study:verdicts -->\n| claim |")
+    assert "\nbetween\n" in text
+    assert text.endswith("<!-- /study:table -->\nafter\n")
+    assert "![Return and length over env steps in lfm](results/paper/lfm.svg)" in text
+    assert "](lfm.svg)" in (root / "results" / "paper" / "table.md").read_text()
+    untuned = [line for line in text.splitlines() if line.startswith("With default settings")]
+    assert "A2C warm" in untuned[0]
+    assert "DQN" not in untuned[0]
+    assert "| f_a |" in text
+    assert "holds: " in console
+    before = text
+    study_report.write_report(root / "results" / "paper", root / "README.md")
+    assert (root / "README.md").read_text() == before
+
+
+@pytest.mark.parametrize("text", ["", "<!-- study:table -->\n<!-- /study:table -->\n" * 2])
+def test_a_readme_without_markers_is_refused(text):
+    with pytest.raises(InputError, match=r"^X: needs the lines <!-- study:table -->"):
+        study_report.between_markers(text, "table", "new", "X")
+
+
+def test_a_study_in_work_is_reported_as_far_as_it_is(tmp_path):
+    with pytest.raises(InputError, match="run the study first"):
+        study_report.write_report(tmp_path)
+    write_results(tmp_path, {"lfm": {"a2c": world()["a2c"]}})
+    study_report.write_report(tmp_path)
+    assert not (tmp_path / "across.svg").exists()
+    assert pd.read_csv(tmp_path / "verdicts.csv").empty
+    (tmp_path / "curves.csv").write_text("a\n1\n")
+    with pytest.raises(InputError, match=r"curves\.csv"):
+        study_report.write_report(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"config\.json"):
+        study_report.write_report(tmp_path)

@@ -1,0 +1,222 @@
+"""A whole study on a tiny world: killed, resumed, tuned, changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import search, stages, study_results, study_stages
+from experiments.configs import smoke
+from experiments.run import Run
+from experiments.study import Study
+from ialp_jax import store
+from ialp_jax.errors import InputError
+from ialp_jax.evaluation import statistics
+from ialp_jax.types import EVALUATION, TUNING
+
+METHODS = ("random", "oracle", "a2c", "ialp", "a_ialp_ft")
+TINY = {
+    "data.demo.users": 80,
+    "data.demo.items": 60,
+    "labelling.sessions": 8,
+    "labelling.steps": 2,
+    "llm.embedded.steps": 3,
+    "llm.threads": 1,
+    "pretrain.updates_per_round": 3,
+    "pretrain.warm_updates": 3,
+    "pretrain.sasrec_updates": 3,
+    "agents.a2c.num_users": 100,
+    "agents.ft.num_users": 100,
+    "simulator.user_model.family": "implicit_mf",
+    "simulator.user_model.factors": "4",
+    "simulator.user_model.regularisation": "10",
+    "simulator.user_model.confidence": "20",
+}
+
+
+def tiny(**changes) -> Study:
+    overrides = ";".join(f"{path}={value}" for path, value in TINY.items())
+    study = Study(worlds="smoke", methods=",".join(METHODS), num_seeds=2, env_steps=1000, overrides=overrides)
+    study.evaluation.episodes, study.evaluation.points = 8, 2
+    study.search.configurations, study.search.finalists = 2, 1
+    study.search.env_steps, study.search.points, study.search.num_seeds = 1000, 2, 1
+    for name, value in changes.items():
+        setattr(study, name, value)
+    study.check()
+    return study
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "RESAMPLES", 20)
+        yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study that was killed in the middle of its third method, then between a pair and its results."""
+    folder = tmp_path_factory.mktemp("study") / "tiny"
+    whole, collect = stages.adapt, study_results.collect
+
+    def killed(*args, **kwargs):
+        if args[9] == "a2c":
+            raise KeyboardInterrupt
+        return whole(*args, **kwargs)
+
+    def not_collected(study, folder, run, agent, tuned):
+        if agent == "a2c":
+            raise KeyboardInterrupt
+        collect(study, folder, run, agent, tuned)
+
+    for module, name, broken in ((stages, "adapt", killed), (study_results, "collect", not_collected)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, name, broken)
+            with pytest.raises(KeyboardInterrupt):
+                study_stages.run_study(tiny(), folder, "all", overwrite=False)
+        assert set(study_results.read_results(folder / "results").pairs["smoke"]) == {"random", "oracle"}
+    study_stages.run_study(tiny(), folder, "all", overwrite=False)
+    return folder
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def written(folder):
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
+def changed(folder, before):
+    after = written(folder)
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+def test_every_pair_is_in_the_results_and_they_are_those_of_the_run(finished):
+    results = study_results.read_results(finished / "results")
+    assert list(results.pairs["smoke"]) == list(METHODS)
+    for agent in METHODS:
+        arrays, _ = store.load(finished / "smoke" / "adapt" / agent)
+        pair = results.pairs["smoke"][agent]
+        np.testing.assert_array_equal(pair.env_steps, arrays["env_steps"])
+        for name in ("return", "gini", "category_entropy", "return/niche"):
+            np.testing.assert_allclose(pair.curves[name], arrays[name], rtol=1e-5)
+    config = results.config
+    assert config["study"]["num_seeds"] == 2
+    assert config["worlds"]["smoke"]["data"]["demo"]["users"] == 80
+    record = config["pairs"]["smoke"]["a2c"]
+    assert record["tuned"] is None
+    assert record["seconds"] > 0
+    assert record["environment"]["versions"]["jax"] == jax.__version__
+    assert set(pd.read_csv(finished / "results" / "verdicts.csv").world) == {"smoke"}
+
+
+def test_a_finished_study_does_nothing_again_but_the_report(copy):
+    before = written(copy)
+    study_stages.run_study(tiny(), copy, "all", overwrite=False)
+    made = {"results/summary.csv", "results/across.csv", "results/verdicts.csv", "results/table.md"}
+    made |= {"results/verdicts.md", "results/smoke.svg", "results/across.svg", "smoke/config.json"}
+    assert changed(copy, before) <= made
+
+
+def test_the_report_needs_no_run_and_repeats_bit_for_bit(copy):
+    shutil.rmtree(copy / "smoke")
+    before = {path.name: path.read_bytes() for path in (copy / "results").iterdir()}
+    study_stages.run_study(tiny(), copy, "report", overwrite=False)
+    assert {path.name: path.read_bytes() for path in (copy / "results").iterdir()} == before
+
+
+def test_other_settings_are_refused_before_anything_is_done(copy):
+    before = written(copy)
+    with pytest.raises(InputError, match="num_seeds: 2 -> 3"):
+        study_stages.run_study(tiny(num_seeds=3), copy, "all", overwrite=False)
+    assert not changed(copy, before)
+    # Which worlds and methods are run, and how they are tuned, is no other study.
+    study_results.guard(tiny(methods="a2c"), copy, overwrite=False)
+    study_results.guard(tiny(num_seeds=3), copy, overwrite=True)
+    assert study_results.read_config(copy / "results") is None
+
+
+def test_tuned_values_redo_what_they_change(copy):
+    (copy / "tuned").mkdir()
+    (copy / "tuned" / "smoke.json").write_text(json.dumps({"a2c": {"agents.a2c.learning_rate": 0.5}}))
+    before = written(copy)
+    study_stages.run_study(tiny(), copy, "adapt", overwrite=False)
+    redone = {name for name in changed(copy, before) if "/adapt/" in name}
+    assert redone == {"smoke/adapt/a2c/arrays.npz", "smoke/adapt/a2c/manifest.json"}
+    pairs = study_results.read_config(copy / "results")["pairs"]["smoke"]
+    assert pairs["a2c"]["tuned"] == {"agents.a2c.learning_rate": 0.5}
+    assert pairs.keys() == set(METHODS)
+
+
+def test_pairs_made_with_other_settings_are_no_results(copy):
+    """Once one pair of a world is made anew with other settings, the others that they change are dropped."""
+    tree = tiny().run_config("smoke")
+    tree.agents.ft.learning_rate = 0.5
+    run = Run(copy / "smoke", tree)
+    study_results.collect(tiny(), copy, run, "random", {})
+    left = study_results.read_results(copy / "results").pairs["smoke"]
+    assert set(left) == set(METHODS) - {"a_ialp_ft"}
+
+
+def test_tuning_meets_tuning_users_with_seeds_and_pretraining_of_its_own(copy, monkeypatch):
+    met = []
+    whole = stages.adapt
+
+    def spied(*args, **kwargs):
+        met.append((set(np.asarray(args[2].users)), args[8]))
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(stages, "adapt", spied)
+    study = tiny(methods="ialp,a_ialp_ft")
+    monkeypatch.setitem(search.SPACES, "ialp", {"pretrain.ialp_updates": (2, 3)})
+    reported = store.read_manifest(copy / "smoke" / "pretrain")
+    study_stages.run_study(study, copy, "search", overwrite=False)
+    dataset = stages.load_dataset(copy / "smoke" / "data")
+    assert met
+    for users, _ in met:
+        assert users == set(dataset.users(TUNING))
+        assert not users & set(dataset.users(EVALUATION))
+    chosen = json.loads((copy / "tuned" / "smoke.json").read_text())
+    assert set(chosen) == {"ialp", "a_ialp_ft"}
+    folders = list((copy / "smoke" / "tuning").iterdir())
+    assert len(folders) == 2  # two configurations of ialp; ft starts from the better one
+    assert store.read_manifest(copy / "smoke" / "pretrain") == reported
+    log = pd.read_csv(copy / "results" / "tuning" / "smoke.csv")
+    assert list(log.columns) == search.LOG_COLUMNS
+    met.clear()
+    study_stages.run_study(study, copy, "search", overwrite=False)
+    assert not met
+
+
+def test_a_world_without_offline_users_borrows_the_answers_of_the_other(copy, monkeypatch):
+    def forbidden(*args, **kwargs):
+        raise AssertionError("the LLM was started although every prompt is labelled")
+
+    monkeypatch.setattr("ialp_jax.llm.process.subprocess.Popen", forbidden)
+    study = tiny(not_offline="smoke", methods="random,oracle,ialp")
+    study_stages.run_study(study, copy, "all", overwrite=False)
+    one, other = (store.load(copy / name / "labels")[0] for name in ("smoke", "smoke_not_offline"))
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])
+    models = [store.load(copy / name / "simulator")[0] for name in ("smoke", "smoke_not_offline")]
+    assert not np.array_equal(models[0]["item_factors"], models[1]["item_factors"])
+    pairs = study_results.read_results(copy / "results").pairs
+    assert set(pairs["smoke_not_offline"]) == {"random", "oracle", "ialp"}
+    assert (
+        pairs["smoke"]["ialp"].curves["return"] != pairs["smoke_not_offline"]["ialp"].curves["return"]
+    ).any()
+
+
+def test_the_smallest_world_is_a_run_config():
+    assert tiny().run_config("smoke").labelling.rounds == smoke.get_config().labelling.rounds
