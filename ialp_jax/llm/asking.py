@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ialp_jax.llm import chat, choice, generate, letters, orders
+from ialp_jax.llm import chat, choice, generate, letters, orders, prefix
 from ialp_jax.llm.answers import Answers
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.prompts import Template
@@ -46,6 +46,7 @@ class LetterAsker:
         self._model, self._tokenizer, self._config, self._template = model, tokenizer, config, template
         self.wrapper = chat.Wrapper(*wrapper) if wrapper else chat.find(tokenizer, config.chat, folder)
         self.letters = letters.LetteredTokens(tokenizer, titles, template, self.wrapper, limit)
+        self._prefix = prefix.read(model, self.letters.tokens.prefix)
         self._digests = orders.title_digests([template.quoted(title) for title in titles])
         if not self._spells(titles):
             warnings.warn(
@@ -76,7 +77,9 @@ class LetterAsker:
         shape = drawn.shape
         lists = np.take_along_axis(candidates[:, None], drawn, axis=2).reshape(-1, shape[2])
         histories = np.repeat(histories, shape[1], axis=0)
-        scores, spent = choice.score_lines(self._model, self.letters, histories, lists, config.batch_size)
+        scores, spent = choice.score_lines(
+            self._model, self.letters, histories, lists, config.batch_size, self._prefix
+        )
         return choice.combine(scores.reshape(*shape[:2], -1), drawn), spent
 
     def facts(self) -> dict[str, Any]:
