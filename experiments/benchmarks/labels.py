@@ -267,7 +267,7 @@ def dtypes(case: str, count: int) -> list[Row]:
 
 @torch.inference_mode()
 def large(case: str, length: int, batch: int) -> list[Row]:
-    """A randomly initialised Mistral of the shape of 7B in bfloat16 on a GPU: its share of the matrix rate."""
+    """A random Mistral of the shape of 7B in bfloat16 on a GPU: its share of the matrix rate."""
     torch.set_default_device("cuda")
     torch.set_default_dtype(torch.bfloat16)
     config = transformers.MistralConfig(sliding_window=None, attn_implementation="sdpa")
