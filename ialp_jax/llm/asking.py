@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ialp_jax.llm import chat, choice, generate, letters, orders
+from ialp_jax.llm import chat, choice, generate, letters, orders, prefix
 from ialp_jax.llm.answers import Answers
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.prompts import Template
@@ -47,6 +47,7 @@ class LetterAsker:
         self._model, self._tokenizer, self._config, self._template = model, tokenizer, config, template
         self.wrapper = chat.Wrapper(*wrapper) if wrapper else chat.find(tokenizer, config.chat, folder)
         self.letters = letters.LetteredTokens(tokenizer, titles, template, self.wrapper, limit)
+        self._prefix = prefix.read(model, self.letters.tokens.prefix)
         self._digests = orders.title_digests([template.quoted(title) for title in titles])
         if not self._spells(titles):
             warnings.warn(
@@ -92,7 +93,8 @@ class LetterAsker:
 
     def _score(self, histories: np.ndarray, lists: np.ndarray) -> tuple[np.ndarray, int]:
         """See `choice.score_lines`."""
-        return choice.score_lines(self._model, self.letters, histories, lists, self._config.batch_size)
+        size = self._config.batch_size
+        return choice.score_lines(self._model, self.letters, histories, lists, size, self._prefix)
 
     def _write(self, histories: np.ndarray, lists: np.ndarray) -> tuple[list[str], int]:
         """See `generate.write`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ialp_jax.llm import adapters, scoring
 from ialp_jax.llm.answers import Answers
 from ialp_jax.llm.asking import LetterAsker
 from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.prefix import read
 from ialp_jax.llm.prompts import Template
 from ialp_jax.llm.tokens import TitleTokens, build_rows, cut_histories, tokenise
 
@@ -149,6 +151,7 @@ class Scorer:
         self._padding = tokenizer.pad_token_id
         self._normalise, self._batch_size = config.normalise, config.batch_size
         self.tokens: TitleTokens = tokenise(tokenizer, titles, template, self._limit)
+        self._prefix = read(self.model, self.tokens.prefix)
         self.plain = False
         self.asker = None
         if config.mode != "likelihood":
@@ -191,7 +194,7 @@ class Scorer:
         Raises:
           InputError: out of memory.
         """
-        way = scoring.score_plainly if self.plain else scoring.score
+        way = scoring.score_plainly if self.plain else partial(scoring.score, prefix=self._prefix)
         with _memory(self._batch_size):
             scores, spent = way(
                 self.model,
