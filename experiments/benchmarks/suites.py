@@ -7,6 +7,7 @@ gets the case's settings as keyword arguments and returns rows; see `experiments
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -44,8 +45,31 @@ def simulator(full: bool) -> list[Case]:
     ]
 
 
+def labels(full: bool) -> list[Case]:
+    """Prompts per second of each way of asking, against the ways that one writes first."""
+    module = "experiments.benchmarks.labels"
+    rivals = {"choice_small": ("generate_one", 48), "choice_small_batched": ("generate_batch", 384)}
+    cases = [
+        *(
+            Case(name, f"{module}:choice", {"against": against, "count": 768, "baseline_count": size})
+            for name, (against, size) in {**rivals, "choice_small_simple": ("simple", 768)}.items()
+        ),
+        Case("likelihood_small", f"{module}:likelihood", {"count": 512, "baseline_count": 96}),
+        Case("generate_small", f"{module}:generate", {"count": 384}),
+        Case("dtypes", f"{module}:dtypes", {"count": 384}),
+    ]
+    if full and _has_gpu():
+        cases += [Case("choice_7b", f"{module}:large", {"length": 512, "batch": 32})]
+    return cases
+
+
+def _has_gpu() -> bool:
+    """Whether an NVIDIA driver is here, without loading torch."""
+    return shutil.which("nvidia-smi") is not None
+
+
 def _sized(what: str, function: str, users: int, items: int) -> Case:
     return Case(f"{what}_n{items}_b{users}", function, {"users": users, "items": items})
 
 
-SUITES: dict[str, Callable[[bool], list[Case]]] = {"simulator": simulator}
+SUITES: dict[str, Callable[[bool], list[Case]]] = {"simulator": simulator, "labels": labels}

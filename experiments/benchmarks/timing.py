@@ -1,4 +1,4 @@
-"""Times of compiled JAX programs: compilation apart from running, contenders in turns."""
+"""Times of programs: compilation, where there is any, apart from running; contenders in turns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 
@@ -24,6 +23,8 @@ class Program(NamedTuple):
 
 def compiled(loop: Callable[..., Any], *arguments: Any) -> Program:
     """Compiles ``loop(steps, *arguments)``, in which ``steps`` is a traced int32."""
+    import jax  # late: torch's suite takes turns in the same way, and must not load it
+
     began = time.perf_counter()
     program = jax.jit(loop).lower(np.int32(1), *arguments).compile()
     seconds = time.perf_counter() - began

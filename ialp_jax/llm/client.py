@@ -50,6 +50,7 @@ class LabelWorker:
         own = self._folder / label_files.SHARDS
         self._store_folder = Path(config.store).expanduser() if config.store else own
         self._fingerprint = self._context = ""
+        self._shape = (0, 0)  # L, K
         self._adapter = Path(config.adapter).expanduser() if config.adapter else None
         self._calibration: dict[str, Any] = {}
         self._batches: list[Batch] = []

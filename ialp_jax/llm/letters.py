@@ -113,7 +113,7 @@ class LetteredTokens:
         )
         columns = zip(*closing[1:], strict=False)
         shared = sum(1 for _ in itertools.takewhile(lambda column: len({*column}) == 1, columns))
-        self._names = [ids[shared:] for ids in closing[1:]]
+        self.names = [ids[shared:] for ids in closing[1:]]
         blocks = [
             [],
             *after(foreign, LINE_END + _BULLET, quoted),
@@ -122,7 +122,7 @@ class LetteredTokens:
             closing[0],
             closing[1][:shared],
             *after(own, LINE_END, marks),
-            *self._names,
+            *self.names,
         ]
         number = len(titles)
         self._offered, self._none, self._to_write, self._to_choose, self._bullet = range(number, number + 5)
@@ -145,7 +145,7 @@ class LetteredTokens:
         Raises:
           InputError: the tokenizer cannot tell the letters apart.
         """
-        names = self._names[: candidates.shape[1] + 1]
+        names = self.names[: candidates.shape[1] + 1]
         for i, j in np.ndindex(len(names), len(names)):
             if i != j and names[i] == names[j][: len(names[i])]:
                 raise InputError(
@@ -153,7 +153,7 @@ class LetteredTokens:
                     "use likelihood"
                 )
         blocks = self._layout(histories, candidates, self._to_choose)
-        return build_rows(self.tokens, blocks, self._names_of(candidates), self._padding)
+        return build_rows(self.tokens, blocks, self._tails_of(candidates), self._padding)
 
     def prompts(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """B whole prompts for free text: ids int64 [B, S], padded on the left, and mask int64 [B, S]."""
@@ -166,7 +166,7 @@ class LetteredTokens:
     def lengths(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """Tokens that each prompt of `rows` takes in a forward pass, int64 [P]."""
         blocks = self._layout(histories, candidates, self._to_choose)
-        return prompt_lengths(self.tokens, blocks, self._names_of(candidates))
+        return prompt_lengths(self.tokens, blocks, self._tails_of(candidates))
 
     def cut(self, histories: np.ndarray, candidates: np.ndarray, reserve: int = 0) -> np.ndarray:
         """Histories int [P, L] without the oldest items that would push a prompt over the limit.
@@ -206,7 +206,7 @@ class LetteredTokens:
         blocks[:, -1] = closing
         return blocks
 
-    def _names_of(self, candidates: np.ndarray) -> np.ndarray:
+    def _tails_of(self, candidates: np.ndarray) -> np.ndarray:
         return np.broadcast_to(
             self._tails[: candidates.shape[1] + 1], (len(candidates), candidates.shape[1] + 1)
         )

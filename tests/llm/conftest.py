@@ -22,13 +22,22 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Mistral with its tokenizer in the Hugging Face format; not to be changed."""
+    return _model(tmp_path_factory.mktemp("mistral"))
+
+
+@pytest.fixture(scope="session")
+def wide_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a context in which prompts answered by letters fit; not to be changed."""
+    return _model(tmp_path_factory.mktemp("wide_mistral"), context=2048)
+
+
+def _model(folder: Path, **changes: float) -> Path:
     torch = pytest.importorskip("torch")
     from ialp_jax.llm import embedded, prompts
 
     torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("mistral")
     tokenizer = embedded.train_tokenizer(dataset().catalogue, prompts.TEMPLATES["titles"], 320)
-    model = embedded.build_model(recipe(layers=2), tokenizer)
+    model = embedded.build_model(recipe(layers=2, **changes), tokenizer)
     sharpen(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -280,4 +280,4 @@ def test_the_worker_dies_with_its_parent(finished, again):
 
 def test_settings_reach_the_worker_whole():
     config = settings()
-    assert LLMConfig(**{**dataclasses.asdict(config), "embedded": recipe()}) == config
+    assert LLMConfig.from_dict(dataclasses.asdict(config)) == config

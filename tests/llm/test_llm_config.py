@@ -15,6 +15,13 @@ def test_defaults_are_possible():
     [
         ("mode", "oracle"),
         ("template", "haiku"),
+        ("chat", "maybe"),
+        ("chat", "on"),
+        ("permutations", 0),
+        ("permutations", 2),
+        ("max_new_tokens", 0),
+        ("retries", -1),
+        ("on_invalid", "guess"),
         ("normalise", "max"),
         ("none_rule", "always"),
         ("none_quantile", 1.5),
@@ -89,3 +96,29 @@ def test_who_sets_the_threshold_of_none_is_not_tuned_on():
 def test_a_config_survives_the_way_to_the_worker():
     config = LLMConfig(model="m", embedded=EmbeddedConfig(hidden=32), tune=TuneConfig(rank=3))
     assert LLMConfig.from_dict(dataclasses.asdict(config)) == config
+
+
+def test_what_a_mode_does_not_use_is_no_part_of_how_it_asks():
+    for mode, unused in {
+        "likelihood": {"retries": 3, "max_new_tokens": 9, "chat": "off"},
+        "choice": {"retries": 3, "max_new_tokens": 9, "normalise": "mean"},
+        "generate": {"normalise": "mean"},
+    }.items():
+        config = LLMConfig(mode=mode)
+        assert LLMConfig(mode=mode, **unused).asking() == config.asking()
+        used = config.asking().keys() - {"mode"}
+        assert not used & unused.keys()
+        config.check()
+
+
+def test_more_candidates_than_letters_are_refused_at_once():
+    from experiments.config import Config
+
+    config = Config()
+    config.labelling.candidates = 26
+    config.check()
+    config.llm.mode = "choice"
+    with pytest.raises(
+        InputError, match=r"^--config\.labelling\.candidates=26: [^\n]*letters name at most 25"
+    ):
+        config.check()

@@ -49,6 +49,7 @@ def test_a_title_fills_one_line_whatever_it_holds(title, name):
 def test_every_part_of_a_template_enters_its_hash():
     template = prompts.TEMPLATES["list"]
     changes = {"name": "x", "version": 2, "introduction": "x\n", "bullet": "* ", "max_title": 3}
+    changes |= dict.fromkeys(("liked", "offered", "none", "question", "cue"), "x\n")
     assert set(changes) == {field.name for field in dataclasses.fields(template)}
     changed = [dataclasses.replace(template, **{k: v}).digest() for k, v in changes.items()]
     assert len({template.digest(), *changed}) == len(changes) + 1

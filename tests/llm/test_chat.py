@@ -1,0 +1,61 @@
+import pytest
+from chat_templates import BROKEN, CHATML, MISTRAL, SHOUTING, SILENT
+
+transformers = pytest.importorskip("transformers")
+
+from ialp_jax.errors import InputError  # noqa: E402
+from ialp_jax.llm import chat  # noqa: E402
+
+
+@pytest.fixture
+def tokenizer(model_folder):
+    return transformers.AutoTokenizer.from_pretrained(model_folder)
+
+
+def test_no_template_no_wrapper(tokenizer):
+    assert chat.find(tokenizer, "auto", "model") is None
+    assert chat.find(tokenizer, "off", "model") is None
+
+
+def test_on_without_a_template_names_the_flag(tokenizer):
+    with pytest.raises(
+        InputError, match=r"^--config\.llm\.chat=on: the tokenizer of model has no chat[^\n]+$"
+    ):
+        chat.find(tokenizer, "on", "model")
+
+
+@pytest.mark.parametrize("wanted", ["auto", "on"])
+def test_the_wrapper_is_what_the_template_writes(tokenizer, wanted):
+    tokenizer.chat_template = MISTRAL
+    assert chat.find(tokenizer, wanted, "model") == ("<s>[INST] ", " [/INST]", " ")
+    tokenizer.chat_template = CHATML
+    before, after, lead = chat.find(tokenizer, wanted, "model")
+    assert before == "<|im_start|>user\n"
+    assert after == "<|im_end|>\n<|im_start|>assistant\n"
+    assert lead == ""
+
+
+def test_off_leaves_a_template_alone(tokenizer):
+    tokenizer.chat_template = MISTRAL
+    assert chat.find(tokenizer, "off", "model") is None
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        (SHOUTING, "alters"),
+        (SILENT, "alters"),
+        (BROKEN, r"cannot be used \(not today\)"),
+        ("{{ 1 / 0 }}", "used"),
+    ],
+)
+def test_a_template_that_cannot_be_used_is_one_line(tokenizer, template, said):
+    tokenizer.chat_template = template
+    with pytest.raises(InputError, match=rf"^model: its chat template [^\n]*{said}[^\n]*chat=off$"):
+        chat.find(tokenizer, "auto", "model")
+
+
+def test_every_part_enters_the_hash():
+    wrapper = chat.Wrapper("a", "b", "c")
+    changed = [wrapper._replace(**{name: "x"}).digest() for name in wrapper._fields]
+    assert len({wrapper.digest(), *changed}) == 4

@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+from small_world import prompts as draw
+from small_world import titles
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from ialp_jax.llm import generate, prompts  # noqa: E402
+from ialp_jax.llm.answers import CAUSES  # noqa: E402
+from ialp_jax.llm.config import LLMConfig  # noqa: E402
+from ialp_jax.llm.models import Scorer  # noqa: E402
+
+CANDIDATES = np.array([[11, 12, 13], [21, 22, 23]])
+
+
+class Reader:
+    """Says what ``reply`` makes of the prompt and of how often it was asked; keeps what it was shown."""
+
+    def __init__(self, reply):
+        self.reply, self.shown = reply, []
+
+    def __call__(self, rows, lists):
+        texts = []
+        for row, items in zip(rows, lists, strict=True):
+            before = sum(r == row for r, _ in self.shown)
+            self.shown.append((row, tuple(items)))
+            texts.append(self.reply(row, items.tolist(), before))
+        return texts, len(texts)
+
+
+def ask(reply, permutations=1, retries=0):
+    reader = Reader(reply)
+    answers, tokens = generate.ask(reader, [5, 6], CANDIDATES, permutations, retries, "none of these")
+    assert tokens == len(reader.shown)
+    return answers, reader
+
+
+def letter_of(item):
+    return lambda row, items, before: "ABC"[items.index(item + 10 * row)]
+
+
+def test_letters_are_read_in_the_order_that_was_shown():
+    for item, place in ((11, 1), (12, 2), (13, 3)):
+        answers, reader = ask(letter_of(item), permutations=3)
+        assert answers.choice.tolist() == [place, place]
+        assert answers.scores[:, place - 1].tolist() == [1, 1]
+        assert len(set(reader.shown)) == 6
+        assert sorted(answers.places[0].tolist()) == [1, 2, 3]
+
+
+def test_scores_are_shares_and_the_most_named_is_the_choice():
+    said = {0: ["A", "A", "D"], 1: ["D", "D", "Z"]}
+    answers, _ = ask(lambda row, items, before: said[row][before], permutations=3)
+    np.testing.assert_allclose(np.sort(answers.scores[0]), [0, 1 / 3, 1 / 3])  # letter A of two rotations
+    np.testing.assert_allclose(answers.none, [1 / 3, 2 / 3])
+    assert answers.choice[1] == 0
+    assert answers.cause.tolist() == [0, 0]
+    assert answers.places.tolist() == [[1, 1, 4], [4, 4, -CAUSES.index("out_of_range")]]
+
+
+def test_of_equals_the_first_named_is_the_choice():
+    answers, reader = ask(lambda row, items, before: "A", permutations=3)
+    first = [
+        CANDIDATES[row].tolist().index(items[0]) + 1 for row, items in (reader.shown[0], reader.shown[3])
+    ]
+    assert answers.choice.tolist() == first
+
+
+@pytest.mark.parametrize("cause", ["no_letter", "out_of_range", "several", "empty", "refused"])
+def test_every_invalid_answer_is_counted_and_no_label(cause):
+    text = {"no_letter": "x1", "out_of_range": "Z", "several": "A or B", "empty": "", "refused": "I cannot"}[
+        cause
+    ]
+    answers, reader = ask(lambda row, items, before: text, retries=2)
+    assert answers.choice.tolist() == [-1, -1]
+    assert [CAUSES[c] for c in answers.cause] == [cause, cause]
+    assert (answers.places == -CAUSES.index(cause)).all()
+    assert answers.places.shape == (2, 3)
+    assert not answers.scores.any()
+    assert len({items for row, items in reader.shown if row == 0}) > 1  # each retry in another order
+
+
+def test_only_what_is_invalid_is_asked_again():
+    replies = {0: ["", "B", "never"], 1: ["D"]}
+    answers, reader = ask(lambda row, items, before: replies[row][before], retries=2)
+    assert [row for row, _ in reader.shown] == [0, 1, 0]
+    assert answers.places.tolist() == [[-CAUSES.index("empty"), 2, 0], [4, 0, 0]]
+    named = reader.shown[2][1][1]
+    assert answers.choice.tolist() == [CANDIDATES[0].tolist().index(named) + 1, 0]
+
+
+def test_a_retry_does_not_depend_on_the_batch():
+    both, one = Reader(lambda *_: ""), Reader(lambda *_: "")
+    generate.ask(both, [5, 6], CANDIDATES, 1, 3, "none")
+    generate.ask(one, [6], CANDIDATES[1:], 1, 3, "none")
+    assert [items for row, items in both.shown if row == 1] == [items for _, items in one.shown]
+
+
+def scorer(folder, **settings):
+    config = LLMConfig(model=str(folder), mode="generate", **settings)
+    return Scorer(folder, titles(), prompts.TEMPLATES["titles"], config)
+
+
+def test_written_text_is_the_greedy_continuation(wide_folder):
+    subject, (histories, candidates) = scorer(wide_folder), draw(5)
+    blocks, model = subject.asker.letters, subject.model
+    tokenizer = transformers.AutoTokenizer.from_pretrained(wide_folder)
+    texts, spent = generate.write(
+        model, tokenizer, blocks, histories, candidates, max_new_tokens=4, batch_size=2
+    )
+    ids, mask = blocks.prompts(histories, candidates)
+    for p in range(5):
+        row = ids[p][mask[p] > 0].tolist()
+        with torch.inference_mode():
+            for _ in range(4):
+                row.append(model(torch.tensor([row])).logits[0, -1].argmax().item())
+                if row[-1] == tokenizer.eos_token_id:
+                    break
+        assert texts[p] == tokenizer.decode(row[mask[p].sum() :], skip_special_tokens=True)
+    assert spent > mask.sum()
+
+
+def test_knobs_act(wide_folder):
+    histories, candidates = draw(30)
+    short, tokens = scorer(wide_folder, retries=0, max_new_tokens=1).answer(histories, candidates)
+    assert short.places.shape == (30, 1)
+    again, more = scorer(wide_folder, retries=4, max_new_tokens=1).answer(histories, candidates)
+    assert again.places.shape == (30, 5)
+    assert more > tokens
+    np.testing.assert_array_equal(again.places[:, :1], short.places)
+    asked = (again.places != 0).sum(1)
+    np.testing.assert_array_equal(asked[short.cause == 0], 1)
+    long = scorer(wide_folder, retries=0, max_new_tokens=12).answer(histories, candidates)[1]
+    assert tokens < long <= tokens + 11 * 30
