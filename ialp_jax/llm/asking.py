@@ -47,7 +47,6 @@ class LetterAsker:
         self._model, self._tokenizer, self._config, self._template = model, tokenizer, config, template
         self.wrapper = chat.Wrapper(*wrapper) if wrapper else chat.find(tokenizer, config.chat, folder)
         self.letters = letters.LetteredTokens(tokenizer, titles, template, self.wrapper, limit)
-        self._prefix = prefix.read(model, self.letters.tokens.prefix)
         self._digests = orders.title_digests([template.quoted(title) for title in titles])
         if not self._spells(titles):
             warnings.warn(
@@ -93,8 +92,9 @@ class LetterAsker:
 
     def _score(self, histories: np.ndarray, lists: np.ndarray) -> tuple[np.ndarray, int]:
         """See `choice.score_lines`."""
+        begun = prefix.read(self._model, self.letters.tokens.prefix)  # each time: tuning changes the model
         size = self._config.batch_size
-        return choice.score_lines(self._model, self.letters, histories, lists, size, self._prefix)
+        return choice.score_lines(self._model, self.letters, histories, lists, size, begun)
 
     def _write(self, histories: np.ndarray, lists: np.ndarray) -> tuple[list[str], int]:
         """See `generate.write`."""

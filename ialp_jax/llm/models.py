@@ -151,7 +151,6 @@ class Scorer:
         self._padding = tokenizer.pad_token_id
         self._normalise, self._batch_size = config.normalise, config.batch_size
         self.tokens: TitleTokens = tokenise(tokenizer, titles, template, self._limit)
-        self._prefix = read(self.model, self.tokens.prefix)
         self.plain = False
         self.asker = None
         if config.mode != "likelihood":
@@ -194,8 +193,10 @@ class Scorer:
         Raises:
           InputError: out of memory.
         """
-        way = scoring.score_plainly if self.plain else partial(scoring.score, prefix=self._prefix)
         with _memory(self._batch_size):
+            # Read each time: tuning changes the model.
+            begun = None if self.plain else read(self.model, self.tokens.prefix)
+            way = scoring.score_plainly if begun is None else partial(scoring.score, prefix=begun)
             scores, spent = way(
                 self.model,
                 self.tokens,
