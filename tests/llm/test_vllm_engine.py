@@ -51,6 +51,7 @@ def fake(monkeypatch):
 )
 def test_answers_are_those_of_the_plain_engine(fake, folder, settings):
     histories, candidates = draw(5)
+    candidates = (candidates[:, :1] + np.arange(0, 44, 11, dtype=np.int32)) % 48 + 1  # no item twice: no ties
     plain, _ = build(folder, "transformers", **settings).answer(histories, candidates)
     answers, tokens = build(folder, **settings).answer(histories, candidates)
     for name in ("choice", "cause", "places"):
