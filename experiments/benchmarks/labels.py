@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import string
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -78,6 +79,7 @@ def save_small(folder: Path, data: Dataset, template: prompts.Template) -> None:
         template.cue,
     ]
     lines = [" ".join(part) for text in words for part in zip(*[iter(text.split())] * 2, strict=False)]
+    lines.append(" ".join(string.ascii_uppercase))  # each letter one token
     catalogue = dataclasses.replace(data.catalogue, titles=(*data.catalogue.titles, *lines * 200))
     torch.manual_seed(0)
     tokenizer = embedded.train_tokenizer(catalogue, template, SMALL.vocabulary)
