@@ -1,14 +1,15 @@
 """The speed of asking: each mode on real prompts of mixed lengths, against what one writes first.
 
 Prompts come from Last.fm where it is at hand (``IALP_DATA`` or ``../shared/data``), else from the generated
-world: a history of 1 to 10 likes and K = 10 items out of all likes, so popular ones are frequent. The model is
-a randomly initialised Mistral (hidden 256, 4 layers, about 4.9 million parameters). torch alone is loaded.
+world: a history of 1 to 10 likes and K = 10 items out of all likes, so popular ones are frequent. The model
+is a randomly initialised Mistral (hidden 256, 4 layers, 4.9 million parameters). torch alone is loaded.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import string
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -78,6 +79,7 @@ def save_small(folder: Path, data: Dataset, template: prompts.Template) -> None:
         template.cue,
     ]
     lines = [" ".join(part) for text in words for part in zip(*[iter(text.split())] * 2, strict=False)]
+    lines.append(" ".join(string.ascii_uppercase))  # each letter one token
     catalogue = dataclasses.replace(data.catalogue, titles=(*data.catalogue.titles, *lines * 200))
     torch.manual_seed(0)
     tokenizer = embedded.train_tokenizer(catalogue, template, SMALL.vocabulary)
@@ -188,8 +190,11 @@ def matmul_rate(dtype: torch.dtype, device: str = "cpu", size: int = MATRIX) -> 
 
 
 def operations(model: Any, lengths: Sequence[int]) -> float:
-    """Floating point operations of the decoder on sequences without padding: 2 per weight and token, and
-    causal attention, 2 layers S^2 width per sequence (J. Kaplan and others, 2020, arXiv 2001.08361)."""
+    """Floating point operations of the decoder on sequences without padding.
+
+    2 per weight and token, and 2 layers S^2 width per sequence for causal attention (J. Kaplan and others,
+    2020, arXiv 2001.08361).
+    """
     weights = sum(p.numel() for p in model.model.layers.parameters())
     lengths, config = np.asarray(lengths, np.float64), model.config
     width = config.num_attention_heads * getattr(
@@ -213,7 +218,7 @@ def report(
 
 
 def choice(case: str, against: str, count: int, baseline_count: int) -> list[Row]:
-    """``choice`` against ``generate_one`` (8 tokens, one prompt per call), ``generate_batch`` or ``simple``."""
+    """``choice`` against 8 new tokens of ``generate``, one prompt per call or batched, or ``simple``."""
     asked = prepare("choice", count)
     rivals = {
         "generate_one": (generating, 1),
@@ -264,7 +269,7 @@ def dtypes(case: str, count: int) -> list[Row]:
 
 @torch.inference_mode()
 def large(case: str, length: int, batch: int) -> list[Row]:
-    """A Mistral of the shape of 7B in bfloat16 on a GPU, randomly initialised: its share of the matrix rate."""
+    """A random Mistral of the shape of 7B in bfloat16 on a GPU: its share of the matrix rate."""
     torch.set_default_device("cuda")
     torch.set_default_dtype(torch.bfloat16)
     config = transformers.MistralConfig(sliding_window=None, attn_implementation="sdpa")

@@ -4,6 +4,8 @@ python -m experiments.main --config=experiments/configs/industry.py --config.dat
 
 Reads UniSRec's atomic files (amazon_industrial_unisrec/), or the publisher's 5-core reviews and metadata
 (amazon_industrial/), which have ratings: --config.data.like_at then says which of them are likes.
+
+About 30 minutes on 2 CPU cores. Expect iALP to start near a return of 5, A2C from scratch to end near 2.
 """
 
 from experiments.config import Config

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ialp_jax.llm import chat, choice, generate, letters, orders
+from ialp_jax.llm import chat, choice, generate, letters, orders, prefix
 from ialp_jax.llm.answers import Answers
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.prompts import Template
@@ -92,7 +92,9 @@ class LetterAsker:
 
     def _score(self, histories: np.ndarray, lists: np.ndarray) -> tuple[np.ndarray, int]:
         """See `choice.score_lines`."""
-        return choice.score_lines(self._model, self.letters, histories, lists, self._config.batch_size)
+        begun = prefix.read(self._model, self.letters.tokens.prefix)  # each time: tuning changes the model
+        size = self._config.batch_size
+        return choice.score_lines(self._model, self.letters, histories, lists, size, begun)
 
     def _write(self, histories: np.ndarray, lists: np.ndarray) -> tuple[list[str], int]:
         """See `generate.write`."""

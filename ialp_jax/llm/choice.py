@@ -9,11 +9,12 @@ import torch
 
 from ialp_jax.llm.answers import CAUSES, Answers
 from ialp_jax.llm.letters import LetteredTokens
+from ialp_jax.llm.prefix import NOTHING, Prefix
 from ialp_jax.llm.scoring import title_scores
 from ialp_jax.llm.tokens import Rows
 
 
-def letter_scores(model: Any, rows: Rows) -> torch.Tensor:
+def letter_scores(model: Any, rows: Rows, prefix: Prefix = NOTHING) -> torch.Tensor:
     """Log-probabilities of the K + 1 lines of B prompts, in one forward pass; differentiable.
 
     log p(line l | prompt, a line is named) = log-softmax over l of sum_j log p(token_j | prompt, token_<j),
@@ -23,17 +24,23 @@ def letter_scores(model: Any, rows: Rows) -> torch.Tensor:
     Args:
       model: a causal language model; its own mode (train, eval, with or without gradients) holds.
       rows: B prompts whose candidates are the K + 1 names of the lines, "none" the last one.
+      prefix: what all rows begin with, where it was read before; not differentiated.
 
     Returns:
       float32 [B, K + 1], in the order of the lines, on the model's device.
     """
     num_lines = (int(rows.slot[-1]) + 1) // len(rows.ids)
-    return torch.log_softmax(title_scores(model, rows, num_lines), dim=-1)
+    return torch.log_softmax(title_scores(model, rows, num_lines, prefix), dim=-1)
 
 
 @torch.inference_mode()
 def score_lines(
-    model: Any, letters: LetteredTokens, histories: np.ndarray, candidates: np.ndarray, batch_size: int
+    model: Any,
+    letters: LetteredTokens,
+    histories: np.ndarray,
+    candidates: np.ndarray,
+    batch_size: int,
+    prefix: Prefix = NOTHING,
 ) -> tuple[np.ndarray, int]:
     """Scores the lines of P prompts in batches of similar length.
 
@@ -43,6 +50,7 @@ def score_lines(
       histories: int [P, L].
       candidates: int [P, K], in the order of the lines.
       batch_size: prompts per forward pass.
+      prefix: of ``letters.tokens.prefix``, where it was read before.
 
     Returns:
       Log-probabilities float32 [P, K + 1], and the tokens that went through the model.
@@ -56,7 +64,9 @@ def score_lines(
     scores = np.empty((len(candidates), candidates.shape[1] + 1), np.float32)
     for start in range(0, len(order), batch_size):
         part = order[start : start + batch_size]
-        scores[part] = letter_scores(model, letters.rows(histories[part], candidates[part])).cpu().numpy()
+        scores[part] = (
+            letter_scores(model, letters.rows(histories[part], candidates[part]), prefix).cpu().numpy()
+        )
     return scores, int(lengths.sum())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ialp_jax.llm import adapters, scoring
 from ialp_jax.llm.answers import Answers
 from ialp_jax.llm.asking import LetterAsker
 from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.prefix import read
 from ialp_jax.llm.prompts import Template
 from ialp_jax.llm.tokens import TitleTokens, build_rows, cut_histories, tokenise
 
@@ -191,8 +193,10 @@ class Scorer:
         Raises:
           InputError: out of memory.
         """
-        way = scoring.score_plainly if self.plain else scoring.score
         with _memory(self._batch_size):
+            # Read each time: tuning changes the model.
+            begun = None if self.plain else read(self.model, self.tokens.prefix)
+            way = scoring.score_plainly if begun is None else partial(scoring.score, prefix=begun)
             scores, spent = way(
                 self.model,
                 self.tokens,

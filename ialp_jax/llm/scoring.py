@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ialp_jax.llm import tokens as rows_of
+from ialp_jax.llm.prefix import NOTHING, Prefix
 from ialp_jax.llm.tokens import Rows, TitleTokens
 
 
@@ -29,26 +30,28 @@ def attention_mask(position: torch.Tensor, segment: torch.Tensor, dtype: torch.d
     return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
 
 
-def title_scores(model: Any, rows: Rows, num_candidates: int) -> torch.Tensor:
+def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = NOTHING) -> torch.Tensor:
     """Summed log-probabilities of the candidates of B rows, in one forward pass; differentiable.
 
     Args:
       model: a causal language model; its own mode (train, eval, with or without gradients) holds.
       rows: B prompts, each with the tokens of its K candidates.
       num_candidates: K.
+      prefix: what all rows begin with, where it was read before; not differentiated.
 
     Returns:
       float32 [B, K], on the model's device.
     """
-    device = model.device
+    device, width = model.device, rows.ids.shape[1] - prefix.length
     source, target, slot = (
         torch.from_numpy(array).to(device) for array in (rows.source, rows.target, rows.slot)
     )
     hidden = model.get_decoder()(
-        input_ids=torch.from_numpy(rows.ids).to(device), use_cache=False, **_view(rows, device, model.dtype)
+        input_ids=torch.from_numpy(rows.ids[:, prefix.length :]).to(device),
+        **_view(rows, prefix, device, model.dtype),
     ).last_hidden_state
     # All candidates of a prompt share the output that predicts their first tokens: the head runs once on it.
-    flat = source[:, 0] * rows.ids.shape[1] + source[:, 1]
+    flat = source[:, 0] * width + source[:, 1] - prefix.length
     flat, which = torch.unique(flat, return_inverse=True)
     logits = model.get_output_embeddings()(hidden.flatten(0, 1)[flat]).float()
     gained = logits[which, target] - torch.logsumexp(logits, dim=-1)[which]
@@ -59,18 +62,34 @@ def title_scores(model: Any, rows: Rows, num_candidates: int) -> torch.Tensor:
     )
 
 
-def _view(rows: Rows, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+def _view(rows: Rows, prefix: Prefix, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     """What a model must be told of who sees whom: nothing where padding at the end is all there is."""
-    if (rows.segment <= 0).all():
-        return {}
-    position, segment = (torch.from_numpy(array).to(device) for array in (rows.position, rows.segment))
-    return {"attention_mask": attention_mask(position, segment, dtype), "position_ids": position}
+    plain = (rows.segment <= 0).all()
+    if plain and not prefix.length:
+        return {"use_cache": False}
+    if plain:  # one mask for all rows
+        width = rows.ids.shape[1]
+        position = torch.arange(width, device=device)[None]
+        mask = attention_mask(position, torch.zeros_like(position), dtype)
+    else:
+        position, segment = (torch.from_numpy(array).to(device) for array in (rows.position, rows.segment))
+        mask = attention_mask(position, segment, dtype)
+    past = (
+        {"past_key_values": prefix.of(len(rows.ids)), "use_cache": True}
+        if prefix.length
+        else {"use_cache": False}
+    )
+    return {
+        "attention_mask": mask[:, :, prefix.length :],
+        "position_ids": position[:, prefix.length :],
+        **past,
+    }
 
 
 @torch.inference_mode()
-def score_rows(model: Any, rows: Rows, num_candidates: int) -> np.ndarray:
+def score_rows(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = NOTHING) -> np.ndarray:
     """`title_scores` without gradients, on the host: float32 [B, K]."""
-    return title_scores(model, rows, num_candidates).cpu().numpy()
+    return title_scores(model, rows, num_candidates, prefix).cpu().numpy()
 
 
 def by_length(
@@ -94,6 +113,7 @@ def score(
     padding: int,
     limit: int,
     batch_size: int,
+    prefix: Prefix = NOTHING,
 ) -> tuple[np.ndarray, int]:
     """Scores P prompts in batches of similar length.
 
@@ -106,7 +126,7 @@ def score(
     for start in range(0, len(order), batch_size):
         part = order[start : start + batch_size]
         rows = rows_of.build_rows(tokens, histories[part], candidates[part], padding)
-        scores[part] = score_rows(model, rows, candidates.shape[1])
+        scores[part] = score_rows(model, rows, candidates.shape[1], prefix)
     return scores, int(lengths.sum())
 
 

@@ -62,6 +62,74 @@ def test_the_cases_that_others_rely_on_are_measured_with_and_without_full():
     assert grid <= set(names)
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_the_cases_of_asking_are_measured_with_and_without_full(monkeypatch, full):
+    monkeypatch.setattr(suites.shutil, "which", lambda name: None)
+    names = [case.name for case in suites.labels(full)]
+    assert {"choice_small", "choice_small_batched", "likelihood_small"} <= set(names)
+    assert len(names) == len(set(names))
+    assert "choice_7b" not in names  # there is no GPU
+    monkeypatch.setattr(suites.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    assert ("choice_7b" in [case.name for case in suites.labels(full)]) == full
+
+
+TINY_LABELS = """
+import json, sys, torch
+torch.set_num_threads(1)
+from experiments.benchmarks import labels
+from ialp_jax.llm.config import EmbeddedConfig
+labels.SMALL = EmbeddedConfig(hidden=16, layers=1, heads=2, vocabulary=900, context=1024)
+labels.MATRIX = 64
+found = [
+    *labels.choice("a", "generate_one", 4, 2),
+    *labels.choice("b", "generate_batch", 4, 2),
+    *labels.choice("c", "simple", 4, 4),
+    *labels.likelihood("d", 4, 2),
+    *labels.generate("e", 4),
+    *labels.dtypes("f", 4),
+]
+print(json.dumps([found, "jax" in sys.modules]))
+"""
+
+
+def test_asking_is_measured_without_jax(monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setenv("IALP_DATA", "/no/such/folder")  # the generated world
+    done = subprocess.run([sys.executable, "-c", TINY_LABELS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found, jax = json.loads(done.stdout.splitlines()[-1])
+    assert not jax
+    table = {(row[0], row[1]): Row(*row) for row in found}
+    for case, baseline in {"a": "generate_one", "c": "simple", "d": "full_sequences"}.items():
+        speed = table[case, "prompts_per_second"]
+        assert speed.baseline == baseline
+        assert math.isclose(speed.ratio, speed.value / table[case, f"{baseline}_prompts_per_second"].value)
+    assert 0 < table["c", "share_of_matmul_rate"].value < 10
+    assert table["f", "choice_bfloat16"].ratio > 0
+
+
+def test_the_best_simple_way_gives_the_same_letters(monkeypatch):
+    """What is raced does the same work: the rival's letters are ours."""
+    torch = pytest.importorskip("torch")
+    import numpy as np
+
+    from experiments.benchmarks import labels
+    from ialp_jax.llm.choice import score_lines
+
+    monkeypatch.setenv("IALP_DATA", "/no/such/folder")
+    monkeypatch.setattr(labels, "SMALL", labels.EmbeddedConfig(16, 1, 2, 900, 1024))
+    asked, kept = labels.prepare("choice", 6), []
+    scores, _ = score_lines(asked.scorer.model, asked.scorer.asker.letters, *asked.part(6), 4)
+    real = torch.Tensor.log_softmax
+    monkeypatch.setattr(
+        torch.Tensor, "log_softmax", lambda self, dim: kept.append(real(self, dim)) or kept[-1]
+    )
+    labels.best_simple(asked, 6, 4)()
+    np.testing.assert_allclose(torch.cat(kept).numpy(), scores, atol=1e-4)
+    lengths = asked.scorer.asker.letters.lengths(*asked.part(6))
+    assert labels.operations(asked.scorer.model, lengths) > 0
+
+
 def test_the_parent_leaves_the_machine_to_its_children():
     code = "import sys, experiments.benchmark; print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

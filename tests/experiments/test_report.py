@@ -222,6 +222,29 @@ def test_text_from_data_is_escaped(run: Path):
         assert f"<dd>{fact}</dd>" in page
 
 
+def test_tuning_is_shown_where_the_run_tuned(tmp_path: Path):
+    run = write_run(tmp_path, ("random", "a2c"), seeds=1)
+    held_out = {"users": 9, "prompts": 500, "chance": 0.05, "loss_before": 3.0, "loss_after": 2.5}
+    for name, mean in (("accuracy_before", 0.101), ("accuracy_after", 0.222), ("gain", 0.121)):
+        held_out |= {name: mean, f"{name}_interval": [mean - 0.01, mean + 0.01]}
+    log = {
+        "steps": 40,
+        "parameters": 1234,
+        "loss": [[20, 3.1], [40, 2.6]],
+        "held_out": held_out,
+        "seconds": 7,
+    }
+    store.seal(run / "tune", {"tuning": log})
+    report.write_report(run)
+    assert "Fine-tuning" not in (run / "report" / "index.html").read_text()
+    store.write_json(run / "config.json", {"llm": {"tune": {"steps": 40}}})
+    report.write_report(run)
+    page = (run / "report" / "index.html").read_text()
+    assert "22.2% [21.2%, 23.2%]" in page
+    assert "Training loss over steps of the fine-tuning" in page
+    assert "<dt>fine-tuning</dt><dd>7.0 s</dd>" in page
+
+
 def test_findings_are_computed(run: Path):
     summary = pd.read_csv(run / "report" / "summary.csv")
     said = {finding.heading: finding for finding in findings(summary)}

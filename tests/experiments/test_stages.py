@@ -216,12 +216,14 @@ def test_labels_of_another_catalogue_are_refused_before_anything_is_lost(copy):
     assert written(copy / "pretrain") == before
 
 
-def test_where_labels_are_kept_is_no_part_of_them(copy, capsys):
-    def change(config):
-        config.llm.store = str(copy / "elsewhere")
+def test_where_labels_are_kept_is_no_part_of_them(tmp_path):
+    def depends_on(**changes):
+        config = tiny()
+        config.llm = dataclasses.replace(config.llm, **changes)
+        return stages.labelling_settings(Run(tmp_path, config))
 
-    again(copy, ("label", "pretrain"), change, overwrite=True)
-    assert capsys.readouterr().out.count("done before, kept") == 2
+    assert depends_on(store="elsewhere") == depends_on()
+    assert depends_on(normalise="mean") != depends_on()
 
 
 def test_a_tuned_model_labels_with_its_own_adapter(copy, capsys):

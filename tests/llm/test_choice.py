@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from ialp_jax.errors import InputError  # noqa: E402
-from ialp_jax.llm import choice, embedded, letters, orders, prompts  # noqa: E402
+from ialp_jax.llm import choice, embedded, letters, orders, prefix, prompts  # noqa: E402
 from ialp_jax.llm.answers import CAUSES  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
 from ialp_jax.llm.models import Scorer  # noqa: E402
@@ -49,6 +49,21 @@ def test_equals_whole_sequences_for_any_tokens_of_the_letters(wide_folder, merge
         np.testing.assert_allclose(found[p], expected, atol=2e-3)
     assert spent == blocks.lengths(histories, candidates).sum()
     assert found.std(axis=0).min() > 1e-3  # prompts matter, or equality would prove nothing
+
+
+@pytest.mark.parametrize("merges", [(), [(" ", "B")]], ids=["one", "uneven"])
+def test_what_prompts_begin_with_is_read_once(wide_folder, merges):
+    model = Scorer(wide_folder, titles(), TEMPLATE, LLMConfig()).model
+    words = prompts.TEMPLATES["list"]
+    blocks = letters.LetteredTokens(characters(ALPHABET, *merges), titles(), words, None, 4096)
+    histories, candidates = draw(8)
+    assert not histories.any(axis=1).all()  # nothing stands between the beginning and the candidates
+    shared = prefix.read(model, blocks.tokens.prefix)
+    assert shared.length == len(blocks.tokens.prefix) - 1
+    for _ in range(2):  # and is not used up
+        fast, _ = choice.score_lines(model, blocks, histories, candidates, 2, shared)
+    whole, _ = choice.score_lines(model, blocks, histories, candidates, 2)
+    np.testing.assert_allclose(fast, whole, atol=1e-4)
 
 
 def test_scores_can_be_learned_from(wide_folder):

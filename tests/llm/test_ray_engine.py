@@ -100,6 +100,17 @@ def test_one_worker_per_gpu_unless_told_otherwise(resources, settings, count):
     assert ray_data.count_workers(SimpleNamespace(cluster_resources=lambda: resources), config) == count
 
 
+def test_a_ray_that_does_not_start_is_one_line(model_folder, monkeypatch):
+    def fail(**given):
+        raise Exception("The current node timed out\nduring startup")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", fail)
+    for address, says in (("", "Ray does not start"), ("10.0.0.1:6379", "no Ray cluster at 10.0.0.1:6379")):
+        with pytest.raises(InputError, match=rf"^--config\.llm\.ray_address: {says} \(during startup\)$"):
+            build(model_folder, engine="ray", ray_address=address)
+
+
 def test_ray_missing_is_one_line(model_folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray.data", None)
     with pytest.raises(InputError, match=r"^--config\.llm\.engine=ray needs ray\.data, [^\n]*pip install"):
@@ -118,9 +129,14 @@ def test_a_label_run_by_ray_ends_its_ray_and_gives_the_same_labels(model_folder,
     data, request = save(tmp_path), draw(20)
     labels = {}
     for engine in ("transformers", "ray"):
-        changes = {"workers": 2} if engine == "ray" else {}
         config = LLMConfig(
-            model=str(model_folder), threads=1, engine=engine, device="cpu", embedded=recipe(), **changes
+            model=str(model_folder),
+            threads=1,
+            batch_size=4,
+            engine=engine,
+            workers=2 if engine == "ray" else 0,
+            device="cpu",
+            embedded=recipe(),
         )
         with LabelWorker(config, data, tmp_path / engine, seed=0) as worker:
             labels[engine] = worker.label(*request)
@@ -130,4 +146,4 @@ def test_a_label_run_by_ray_ends_its_ray_and_gives_the_same_labels(model_folder,
     assert len(started) > 2
     assert not psutil.wait_procs(started, timeout=60)[1]
     said = capfd.readouterr()
-    assert (said.out, said.err) == ("", "")
+    assert said.out + said.err == ""

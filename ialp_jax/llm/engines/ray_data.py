@@ -128,7 +128,7 @@ class RayEngine:
     def _run(self, blocks: list[np.ndarray], extra: dict[str, Any]) -> list[dict[str, np.ndarray]]:
         """What the pipeline gives for each block, in their order."""
         data = self._ray.data.from_numpy(blocks).map_batches(
-            _ask, batch_size=None, concurrency=IN_FLIGHT * self._count, fn_kwargs=extra
+            _ask, batch_size=None, concurrency=min(IN_FLIGHT * self._count, len(blocks)), fn_kwargs=extra
         )
         try:
             results = list(data.iter_batches(batch_size=None, batch_format="numpy"))
@@ -182,7 +182,7 @@ def _connect(ray: Any, config: LLMConfig) -> None:
     try:
         with _silence():
             ray.init(**quiet, **place)
-    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+    except Exception as error:  # Ray raises it as such where a node does not come up in time
         where = f"no Ray cluster at {config.ray_address}" if config.ray_address else "Ray does not start"
         raise InputError(f"--config.llm.ray_address: {where} ({_last_line(error)})") from None
     _connected.set()

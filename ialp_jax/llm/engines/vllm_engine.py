@@ -143,13 +143,12 @@ class VLLMEngine:
         template: Template,
         config: LLMConfig,
         wrapper: Sequence[str] | None = None,
-        adapter: str = "",
     ) -> None:
         """Loads model and tokenizer, tokenises the N + 1 titles. Raises InputError."""
         tokenizer = models.load_tokenizer(folder, config.pad_token)
         settings = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         context = models.context_of(settings)
-        self._model = VLLM(folder, context, config.dtype, adapter)
+        self._model = VLLM(folder, context, config.dtype, config.adapter)
         self._limit = context - 1  # one token is always generated
         self._padding, self._normalise = tokenizer.pad_token_id, config.normalise
         self._place = {"device": "vllm", "dtype": config.dtype}

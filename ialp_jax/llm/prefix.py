@@ -1,0 +1,45 @@
+"""What all prompts begin with, read once: its keys and values serve every batch. torch."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import transformers
+
+
+class Prefix(NamedTuple):
+    """The first tokens of every row, already read.
+
+    Attributes:
+      length: how many.
+      cache: their keys and values, of one row.
+    """
+
+    length: int
+    cache: transformers.DynamicCache | None
+
+    def of(self, batch_size: int) -> transformers.DynamicCache:
+        """The cache of that many rows, which a forward pass may extend."""
+        cache = copy.deepcopy(self.cache)
+        cache.batch_repeat_interleave(batch_size)
+        return cache
+
+
+NOTHING = Prefix(0, None)
+
+
+@torch.inference_mode()
+def read(model: Any, ids: np.ndarray) -> Prefix:
+    """Reads the tokens int64 [n] that all prompts begin with.
+
+    The last of them is left to the rows: what it predicts may be scored.
+    """
+    if len(ids) < 2:
+        return NOTHING
+    cache = transformers.DynamicCache()
+    shared = torch.from_numpy(ids[None, :-1]).to(model.device)
+    model.get_decoder()(input_ids=shared, past_key_values=cache, use_cache=True)
+    return Prefix(len(ids) - 1, cache)
