@@ -102,14 +102,20 @@ def _bars(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _profiles(axes: Axes, scores: Mapping[str, np.ndarray]) -> None:
-    for agent in ordered(scores):
+    """One line per agent but random and oracle, which span the scale; the second of a colour is dashed."""
+    drawn = set()
+    for agent in ordered(scores.keys() - {"random", "oracle"}):
         point, low, high = statistics.performance_profile(scores[agent], LEVELS)
         name, _, colour = style(agent)
-        axes.plot(LEVELS, point, color=colour, linewidth=1.6, label=name)
+        axes.plot(LEVELS, point, "--" if colour in drawn else "-", color=colour, linewidth=1.6, label=name)
+        drawn.add(colour)
         if np.isfinite(low).all():
             axes.fill_between(LEVELS, low, high, color=colour, alpha=0.12, linewidth=0)
     axes.set_xlabel("normalised final return")
     axes.set_ylabel("share of runs above")
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.02, 1.02)
-    axes.legend(frameon=False, fontsize=7.5, ncols=2)
+    box = axes.get_position()
+    room = 1.15 / axes.figure.get_figwidth()
+    axes.set_position((box.x0, box.y0, box.width - room, box.height))
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.02))

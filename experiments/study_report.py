@@ -78,7 +78,7 @@ def normalised_scores(pairs: Mapping[str, Mapping[str, Pair]], metric: str) -> d
 def across_table(pairs: Mapping[str, Mapping[str, Pair]]) -> pd.DataFrame:
     """Rows of ``across.csv``: mean and IQM of all runs in all worlds, and probability of improvement."""
     rows = []
-    for metric in ("initial_return", "final_return", "auc_return"):
+    for metric in ("final_return", "auc_return"):
         scores = normalised_scores(pairs, metric)
         for agent, own in scores.items():
             found = [(name, "", statistics.over_worlds(own, name)) for name in ("mean", "iqm")]

@@ -83,6 +83,12 @@ def test_noise_leaves_claims_undecided():
     assert verdict_of(nothing, "e_ialp_initial_popular")[0] == "undecided"
 
 
+def test_where_neither_drops_there_is_no_difference():
+    flat = pair(10, 12, noise=0)
+    found = verdict_of(world(a_ialp_ft=flat, a_ialp_ap=flat), "c_difference")
+    assert found == ("fails", 0.0)
+
+
 def test_a_late_drop_is_no_early_one():
     late = pair(10, 13, noise=0)
     late.curves["return"][:, -1] = 1.0
