@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-import string
 import tempfile
 import time
 from collections.abc import Callable, Sequence
