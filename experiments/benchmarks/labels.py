@@ -8,8 +8,8 @@ is a randomly initialised Mistral (hidden 256, 4 layers, 4.9 million parameters)
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
-import string
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ from experiments.benchmarks.rows import Row, peak_memory
 from experiments.benchmarks.timing import Program, medians
 from ialp_jax import keys
 from ialp_jax.data import DataConfig, load
-from ialp_jax.llm import embedded, prompts
+from ialp_jax.llm import embedded, letters, prompts
 from ialp_jax.llm.choice import letter_scores
 from ialp_jax.llm.config import EmbeddedConfig, LLMConfig
 from ialp_jax.llm.models import Scorer
@@ -33,6 +33,7 @@ from ialp_jax.types import Dataset
 K, LENGTH, NEW_TOKENS, BATCH = 10, 10, 8, 64
 SMALL = EmbeddedConfig(hidden=256, layers=4, heads=4, vocabulary=6_700, context=1024)
 MATRIX = 2048
+DTYPES = ("float32", "bfloat16")
 
 
 class Asked(NamedTuple):
@@ -70,16 +71,9 @@ def draw(data: Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 def save_small(folder: Path, data: Dataset, template: prompts.Template) -> None:
     """The model and its tokenizer, which knows the template's words as a large one would."""
-    words = [
-        template.introduction,
-        template.liked,
-        template.offered,
-        template.none,
-        template.question,
-        template.cue,
-    ]
-    lines = [" ".join(part) for text in words for part in zip(*[iter(text.split())] * 2, strict=False)]
-    lines.append(" ".join(string.ascii_uppercase))  # each letter one token
+    words = [template.introduction, template.liked, template.offered, template.none, template.question]
+    lines = [" ".join(pair) for text in [*words, template.cue] for pair in itertools.pairwise(text.split())]
+    lines.append(" ".join(letters.LETTERS[-1] + letters.LETTERS))
     catalogue = dataclasses.replace(data.catalogue, titles=(*data.catalogue.titles, *lines * 200))
     torch.manual_seed(0)
     tokenizer = embedded.train_tokenizer(catalogue, template, SMALL.vocabulary)
@@ -87,8 +81,9 @@ def save_small(folder: Path, data: Dataset, template: prompts.Template) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def prepare(mode: str, count: int, dtype: str = "auto", **settings: Any) -> Asked:
-    """The small model, ready to be asked ``count`` prompts."""
+def prepare(mode: str, count: int, dtype: str = "", **settings: Any) -> Asked:
+    """The small model, ready to be asked ``count`` prompts; in the faster dtype where none is given."""
+    dtype = dtype or max(DTYPES, key=lambda name: matmul_rate(getattr(torch, name), size=MATRIX // 4))
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     data, template = dataset(), prompts.TEMPLATES["list"]
@@ -117,12 +112,12 @@ def whole_prompts(asked: Asked, count: int) -> list[torch.Tensor]:
 
 def generating(asked: Asked, count: int, batch: int) -> Callable[[], None]:
     """`model.generate` with exactly 8 new tokens, in batches in order of arrival."""
-    model, letters = asked.scorer.model, asked.scorer.asker.letters
+    model, blocks = asked.scorer.model, asked.scorer.asker.letters
     exact = transformers.GenerationConfig(
         max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0, eos_token_id=2
     )
     parts = [slice(start, min(start + batch, count)) for start in range(0, count, batch)]
-    padded = [letters.prompts(asked.histories[part], asked.candidates[part]) for part in parts]
+    padded = [blocks.prompts(asked.histories[part], asked.candidates[part]) for part in parts]
 
     @torch.inference_mode()
     def run() -> None:
@@ -138,7 +133,7 @@ def generating(asked: Asked, count: int, batch: int) -> Callable[[], None]:
 def best_simple(asked: Asked, count: int, batch: int) -> Callable[[], None]:
     """Base model, last position made contiguous, head; padded on the right, in order of arrival."""
     model, texts = asked.scorer.model, whole_prompts(asked, count)
-    letters = torch.tensor([ids[0] for ids in asked.scorer.asker.letters.names[: K + 1]])
+    named = torch.tensor([ids[0] for ids in asked.scorer.asker.letters.names[: K + 1]])
 
     @torch.inference_mode()
     def run() -> None:
@@ -148,7 +143,7 @@ def best_simple(asked: Asked, count: int, batch: int) -> Callable[[], None]:
             last = torch.tensor([len(row) - 1 for row in part], device=model.device)
             hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
             logits = model.lm_head(hidden[torch.arange(len(part)), last].contiguous())
-            logits[:, letters].float().log_softmax(-1).cpu()
+            logits[:, named].float().log_softmax(-1).cpu()
 
     return run
 
@@ -176,8 +171,9 @@ def full_sequences(asked: Asked, count: int, batch: int) -> Callable[[], None]:
     return run
 
 
-def matmul_rate(dtype: torch.dtype, device: str = "cpu", size: int = MATRIX) -> float:
+def matmul_rate(dtype: torch.dtype, device: str = "cpu", size: int = 0) -> float:
     """Floating point operations per second of square matrix products."""
+    size = size or MATRIX
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
 
     def run() -> None:
@@ -213,6 +209,7 @@ def report(
         Row(case, f"{baseline}_prompts_per_second", 1 / other, "prompts/s"),
         Row(case, "tokens_per_second", tokens / seconds, "tokens/s"),
         Row(case, "tokens_per_prompt", tokens / count, "tokens"),
+        Row(case, "bfloat16", float(asked.scorer.model.dtype == torch.bfloat16), ""),
         Row(case, "peak_memory", peak_memory(), "MiB"),
     ]
 
@@ -230,9 +227,8 @@ def choice(case: str, against: str, count: int, baseline_count: int) -> list[Row
     tokens = asked.scorer.answer(*asked.part(count))[1]
     found = report(case, asked, count, mine, tokens, against, other / baseline_count)
     if against == "simple":
-        letters = asked.scorer.asker.letters
         rate = matmul_rate(asked.scorer.model.dtype)
-        work = operations(asked.scorer.model, letters.lengths(*asked.part(count)))
+        work = operations(asked.scorer.model, asked.scorer.asker.letters.lengths(*asked.part(count)))
         found.append(Row(case, "share_of_matmul_rate", work / mine / rate, ""))
         found.append(Row(case, "parameters", sum(p.numel() for p in asked.scorer.model.parameters()), ""))
     return found
@@ -258,7 +254,7 @@ def generate(case: str, count: int) -> list[Row]:
 
 def dtypes(case: str, count: int) -> list[Row]:
     """Matrix products and ``choice`` in float32 and bfloat16: which one is faster here."""
-    rates = {name: matmul_rate(getattr(torch, name)) for name in ("float32", "bfloat16")}
+    rates = {name: matmul_rate(getattr(torch, name)) for name in DTYPES}
     found = [Row(case, f"matmul_{name}", rate / 1e9, "GFLOP/s") for name, rate in rates.items()]
     both = [prepare("choice", count, name) for name in rates]
     full, half = race(*(lambda asked=asked: asked.scorer.answer(*asked.part(count)) for asked in both))

@@ -118,7 +118,8 @@ def test_the_best_simple_way_gives_the_same_letters(monkeypatch):
 
     monkeypatch.setenv("IALP_DATA", "/no/such/folder")
     monkeypatch.setattr(labels, "SMALL", labels.EmbeddedConfig(16, 1, 2, 900, 1024))
-    asked, kept = labels.prepare("choice", 6), []
+    asked, kept = labels.prepare("choice", 6, "float32"), []
+    assert {len(name) for name in asked.scorer.asker.letters.names} == {1}
     scores, _ = score_lines(asked.scorer.model, asked.scorer.asker.letters, *asked.part(6), 4)
     real = torch.Tensor.log_softmax
     monkeypatch.setattr(

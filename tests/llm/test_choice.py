@@ -56,8 +56,8 @@ def test_what_prompts_begin_with_is_read_once(wide_folder, merges):
     model = Scorer(wide_folder, titles(), TEMPLATE, LLMConfig()).model
     words = prompts.TEMPLATES["list"]
     blocks = letters.LetteredTokens(characters(ALPHABET, *merges), titles(), words, None, 4096)
-    histories, candidates = draw(8)
-    assert not histories.any(axis=1).all()  # nothing stands between the beginning and the candidates
+    histories, candidates = draw(4)
+    histories[0] = 0  # nothing stands between the beginning and the candidates
     shared = prefix.read(model, blocks.tokens.prefix)
     assert shared.length == len(blocks.tokens.prefix) - 1
     for _ in range(2):  # and is not used up
