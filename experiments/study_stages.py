@@ -50,6 +50,8 @@ def run_study(study: Study, folder: Path, stage: str, overwrite: bool) -> None:
                 prepare(study, run)
             adapt_all(study, world, run, folder)
         else:
+            if stage == "label":
+                borrow_labels(run)
             run_stages(run, (stage,))
     if stage == "all":
         report(study, folder)
@@ -65,15 +67,17 @@ def prepare(study: Study, run: Run, stages: Sequence[str] = ("label", "pretrain"
     world = run.folder.name
     run_stages(run, ("data", "simulate"))
     if any(name in PRETRAINED for name in study.methods_of(world)):
-        borrow_labels(run.folder.parent / base(world) / "labels", run.folder / "labels")
+        borrow_labels(run)
         run_stages(run, stages)
 
 
-def borrow_labels(source: Path, target: Path) -> None:
+def borrow_labels(run: Run) -> None:
     """Lets a world that is run twice take answers from the other run's label store, for it asks the same.
 
     The label stage checks each of them against its prompt, model and settings, and asks what is missing.
     """
+    target = run.folder / "labels"
+    source = run.folder.parent / base(run.folder.name) / "labels"
     if source == target or target.exists() or store.read_manifest(source) is None:
         return
     partial = target.with_name(f".labels.{uuid.uuid4().hex}")
