@@ -32,6 +32,9 @@ class EmbeddedConfig:
       steps: optimiser steps; a budget in steps, not in seconds, so that a seed fixes the result.
       batch_size: training rows per step.
       learning_rate: peak of the cosine schedule.
+      shuffle: share of the histories whose order is drawn anew in each epoch; where the data set knows no
+        order of time, all are.
+      drop: probability that an item is left out of its history, drawn anew in each epoch.
       holdout: share of the offline users kept out of training, for the held-out loss and for ``none``.
     """
 
@@ -43,6 +46,8 @@ class EmbeddedConfig:
     steps: int = 800
     batch_size: int = 4
     learning_rate: float = 4e-3
+    shuffle: float = 0.0
+    drop: float = 0.0
     holdout: float = 0.1
 
     def check(self) -> None:
@@ -58,6 +63,8 @@ class EmbeddedConfig:
         _require(self.vocabulary >= 300, "embedded.vocabulary", "at least 300 (256 bytes and some merges)")
         _require(self.context >= 32, "embedded.context", "at least 32 tokens")
         _require(self.learning_rate > 0, "embedded.learning_rate", "above 0")
+        _require(0 <= self.shuffle <= 1, "embedded.shuffle", "between 0 and 1")
+        _require(0 <= self.drop < 1, "embedded.drop", "at least 0 and below 1")
         _require(0 < self.holdout < 1, "embedded.holdout", "between 0 and 1, both excluded")
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ialp_jax import keys
+from ialp_jax.llm.config import EmbeddedConfig
 from ialp_jax.llm.tokens import TitleTokens
 from ialp_jax.types import OFFLINE, Dataset
 
@@ -71,19 +72,27 @@ def epoch(
     tokens: TitleTokens,
     dataset: Dataset,
     users: np.ndarray,
-    context: int,
+    config: EmbeddedConfig,
     padding: int,
+    *,
     seed: int,
     index: int,
 ) -> Corpus:
     """The ``index``-th pass over the users' histories: users and rows in random order.
 
-    Items are in random order too where the data set knows no order of time.
+    Items are in random order too where the data set knows no order of time, and in ``config.shuffle`` of the
+    histories where it does; each item is left out with probability ``config.drop``. Both keep a model that
+    sees few users many times from learning their histories by heart.
     """
     generator = keys.generator(seed, "llm-epoch", index)
     histories = [dataset.histories.of(user) for user in generator.permutation(users)]
+    if config.drop:
+        histories = [history[generator.random(len(history)) >= config.drop] for history in histories]
     if not dataset.interactions.ordered:
         histories = [generator.permutation(history) for history in histories]
-    corpus = pack(tokens, histories, context, padding)
+    elif config.shuffle:
+        chosen = generator.random(len(histories)) < config.shuffle
+        histories = [generator.permutation(h) if c else h for h, c in zip(histories, chosen, strict=True)]
+    corpus = pack(tokens, histories, config.context, padding)
     order = generator.permutation(len(corpus.ids))
     return Corpus(corpus.ids[order], corpus.position[order], corpus.target[order])

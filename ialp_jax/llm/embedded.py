@@ -119,7 +119,7 @@ def batches(
     """Endless training batches, epoch after epoch."""
     index = 0
     while True:
-        rows = corpora.epoch(tokens, dataset, users, config.context, padding, seed, index)
+        rows = corpora.epoch(tokens, dataset, users, config, padding, seed=seed, index=index)
         for start in range(0, max(1, len(rows.ids) - config.batch_size + 1), config.batch_size):
             yield corpora.Corpus(*(array[start : start + config.batch_size] for array in rows))
         index += 1

@@ -24,6 +24,7 @@ from ialp_jax.types import OFFLINE, Dataset
 UTILISATION = 0.5  # share of the matrix-product rate that forward passes are taken to reach
 RATE_SECONDS = 0.5  # how long the matrix-product rate is measured
 TRAINING = 3  # forward and backward against forward alone, ibidem
+TUNING = 2  # the same where the weights are frozen: gradients of activations alone
 
 
 class Part(NamedTuple):
@@ -96,6 +97,8 @@ def estimate(
     histories, candidates = _sampled(dataset, shape, seed)
     measured = ruler.measure(histories, candidates)
     parts = [] if folder else [_training(sizes, config)]
+    if config.tune.steps:
+        parts.append(_tuning(sizes, measured, config))
     parts.append(_part("labels", count * config.permutations, sizes, measured))
     if config.mode == "likelihood":
         pairs = ruler.measure(histories, candidates[:, :2])
@@ -171,3 +174,10 @@ def _training(sizes: Sizes, config: LLMConfig) -> Part:
     width = config.embedded.context
     flops = TRAINING * forward_flops(sizes, width, width**2, width)
     return Part("training of the embedded model", rows, rows * width, rows * flops)
+
+
+def _tuning(sizes: Sizes, measured: Lengths, config: LLMConfig) -> Part:
+    """LoRA's steps; its own small matrices and the held-out prompts are left out."""
+    passes = TUNING + config.tune.gradient_checkpointing
+    part = _part("tuning by LoRA", config.tune.steps * config.tune.batch_size, sizes, measured)
+    return part._replace(flops=passes * part.flops)

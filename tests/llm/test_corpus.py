@@ -1,5 +1,5 @@
 import numpy as np
-from small_world import dataset
+from small_world import dataset, recipe
 from test_tokens import TOKENS
 
 from ialp_jax.llm import corpus
@@ -37,7 +37,7 @@ def test_only_offline_users_are_read_and_some_are_held_out():
     assert [len(part) for part in corpus.split_offline(data, 0.999, seed=0)] == [1, 39]
 
 
-def _lines(data, index, seed=0):
+def _lines(data, index, seed=0, **knobs):
     tokens = corpus.TitleTokens(
         np.array([99]),
         np.arange(1, data.catalogue.num_items + 1),
@@ -45,7 +45,7 @@ def _lines(data, index, seed=0):
     )
     tokens.offsets[0] = 0
     users, _ = corpus.split_offline(data, 0.1, 0)
-    packed = corpus.epoch(tokens, data, users, 1000, 0, seed, index)
+    packed = corpus.epoch(tokens, data, users, recipe(context=1000, **knobs), 0, seed=seed, index=index)
     text = packed.ids[0][packed.ids[0] > 0]
     return [tuple(part) for part in np.split(text, np.flatnonzero(text == 99)[1:])]
 
@@ -64,3 +64,22 @@ def test_ordered_histories_keep_their_order():
     first, second = _lines(data, 0), _lines(data, 1)
     assert first != second  # users come in another order
     assert sorted(first) == sorted(second)
+
+
+def test_a_share_of_the_ordered_histories_is_shuffled():
+    data = dataset(ordered=True, num_users=400)
+    plain = _lines(data, 0)
+    shuffled = _lines(data, 0, shuffle=0.25)
+    assert sorted(map(sorted, plain)) == sorted(map(sorted, shuffled))
+    assert 0.15 < 1 - len(set(plain) & set(shuffled)) / len(set(plain)) < 0.35
+    assert set(_lines(data, 0, shuffle=1.0)).isdisjoint(plain)
+    assert set(_lines(data, 1, shuffle=1.0)).isdisjoint(_lines(data, 0, shuffle=1.0))
+
+
+def test_items_are_dropped_anew_in_each_epoch():
+    data = dataset(ordered=True, num_users=400)
+    plain, first, second = _lines(data, 0), _lines(data, 0, drop=0.3), _lines(data, 1, drop=0.3)
+    kept = sum(map(len, first)) / sum(map(len, plain))
+    assert 0.6 < kept < 0.8
+    assert len(set(first) & set(plain)) < 0.15 * len(plain)
+    assert first != second

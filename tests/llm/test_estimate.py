@@ -14,7 +14,7 @@ import mistral_layout  # noqa: E402
 
 from ialp_jax.errors import InputError  # noqa: E402
 from ialp_jax.llm import dry_run, estimate, lengths, memory, models, none_rule, process, prompts  # noqa: E402
-from ialp_jax.llm.config import LLMConfig  # noqa: E402
+from ialp_jax.llm.config import LLMConfig, TuneConfig  # noqa: E402
 
 SIZES = memory.Sizes(
     parameters=1000,
@@ -130,6 +130,18 @@ def test_the_embedded_model_is_trained_first(quick):
     assert (training["prompts"], training["tokens"]) == (3 * 4, 3 * 4 * 96)
     assert said["refusal"] == ""
     assert said["parameters"] < 1e6
+
+
+def test_tuning_costs_two_passes_and_a_third_where_activations_are_computed_twice(true_size, quick):
+    tuned = TuneConfig(steps=10, batch_size=8)
+    plain = told(true_size, mode="choice", count=80)["parts"]
+    found = {p["name"]: p for p in told(true_size, mode="choice", count=80, tune=tuned)["parts"]}
+    assert list(found) == ["tuning by LoRA", "labels"]
+    assert found["tuning by LoRA"]["prompts"] == 80
+    assert found["tuning by LoRA"]["flops"] == pytest.approx(2 * plain[0]["flops"])
+    tuned.gradient_checkpointing = True
+    again = told(true_size, mode="choice", count=80, tune=tuned)["parts"][0]
+    assert again["flops"] == pytest.approx(3 * plain[0]["flops"])
 
 
 def test_what_does_not_fit_is_told_not_raised(true_size, quick, monkeypatch):
