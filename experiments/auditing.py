@@ -18,7 +18,7 @@ from ialp_jax.data.files import load_dataset
 from ialp_jax.evaluation import audit as auditor
 from ialp_jax.evaluation.audit import LLM, POPULARITY, SHUFFLED, TRUTH, Source
 from ialp_jax.evaluation.audit_questions import PROMPT_CANDIDATES, Questions, draw
-from ialp_jax.llm.client import LabelWorker
+from ialp_jax.llm.service.client import LabelWorker
 from ialp_jax.simulator.preference import like_logit
 from ialp_jax.types import Dataset, Labels
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments import stages
 from experiments.run import Run
-from ialp_jax.llm import dry_run
+from ialp_jax.llm.service import dry_run
 
 GB = 1e9
 SMALL = 100e6  # parameters, under which overheads and not products take the time
@@ -26,7 +26,7 @@ def dry_run_labels(run: Run) -> None:
 
 
 def lines(told: dict[str, Any], engine: str, workers: int, batch_size: int) -> list[str]:
-    """The figures of `ialp_jax.llm.estimate.estimate` in words."""
+    """The figures of `ialp_jax.llm.service.estimate.estimate` in words."""
     rows = [(p["name"], p["prompts"], p["tokens"], p["flops"]) for p in told["parts"]]
     rows.append(("total", *(sum(row[k] for row in rows) for k in (1, 2, 3))))
     speed = told["rate"] * told["utilisation"]

@@ -11,7 +11,7 @@ from typing import Any
 from experiments.config import Config
 from ialp_jax import store
 from ialp_jax.errors import InputError
-from ialp_jax.llm import prompts
+from ialp_jax.llm.prompting import prompts
 from ialp_jax.simulator.config import resolved
 
 ELSEWHERE = ("store", "workers", "ray_address")  # where labels are kept and made is no part of them

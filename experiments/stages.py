@@ -37,9 +37,9 @@ from ialp_jax.errors import InputError
 from ialp_jax.evaluation.references import reference_returns
 from ialp_jax.evaluation.sanity import world_checks
 from ialp_jax.keys import stream
-from ialp_jax.llm import tuner
-from ialp_jax.llm.client import LabelWorker
-from ialp_jax.llm.label_files import check_catalogue
+from ialp_jax.llm.labels.label_files import check_catalogue
+from ialp_jax.llm.service import tuner
+from ialp_jax.llm.service.client import LabelWorker
 from ialp_jax.simulator.twice import fit_models, from_arrays, to_arrays
 from ialp_jax.simulator.world import World, build
 from ialp_jax.training import imagine

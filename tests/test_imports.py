@@ -68,7 +68,7 @@ def test_training_and_the_stages_load_neither_torch_nor_transformers():
 
 
 def test_the_llm_worker_loads_no_jax():
-    names = loaded("import ialp_jax.llm.process, ialp_jax.llm.worker")
+    names = loaded("import ialp_jax.llm.service.process, ialp_jax.llm.service.worker")
     assert not names & {"jax", "flax", "gymnax"}
 
 

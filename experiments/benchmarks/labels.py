@@ -24,15 +24,16 @@ from experiments.benchmarks.rows import Row, peak_memory
 from experiments.benchmarks.timing import Program, medians
 from ialp_jax import keys
 from ialp_jax.data import DataConfig, load
-from ialp_jax.llm import embedded, letters, prompts
-from ialp_jax.llm.choice import letter_scores
 from ialp_jax.llm.config import EmbeddedConfig, LLMConfig
-from ialp_jax.llm.models import Scorer
+from ialp_jax.llm.model import embedded, memory, speed
+from ialp_jax.llm.model.models import Scorer
+from ialp_jax.llm.modes.choice import letter_scores
+from ialp_jax.llm.prompting import letters, prompts
+from ialp_jax.llm.service import estimate
 from ialp_jax.types import Dataset
 
 K, LENGTH, NEW_TOKENS, BATCH = 10, 10, 8, 64
 SMALL = EmbeddedConfig(hidden=256, layers=4, heads=4, vocabulary=6_700, context=1024)
-MATRIX = 2048
 DTYPES = ("float32", "bfloat16")
 
 
@@ -81,9 +82,8 @@ def save_small(folder: Path, data: Dataset, template: prompts.Template) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def prepare(mode: str, count: int, dtype: str = "", **settings: Any) -> Asked:
+def prepare(mode: str, count: int, dtype: str = "fastest", **settings: Any) -> Asked:
     """The small model, ready to be asked ``count`` prompts; in the faster dtype where none is given."""
-    dtype = dtype or max(DTYPES, key=lambda name: matmul_rate(getattr(torch, name), size=MATRIX // 4))
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     data, template = dataset(), prompts.TEMPLATES["list"]
@@ -171,32 +171,10 @@ def full_sequences(asked: Asked, count: int, batch: int) -> Callable[[], None]:
     return run
 
 
-def matmul_rate(dtype: torch.dtype, device: str = "cpu", size: int = 0) -> float:
-    """Floating point operations per second of square matrix products."""
-    size = size or MATRIX
-    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-
-    def run() -> None:
-        _ = left @ right
-        if device != "cpu":
-            torch.cuda.synchronize()
-
-    (seconds,) = race(run)
-    return 2 * size**3 / seconds
-
-
 def operations(model: Any, lengths: Sequence[int]) -> float:
-    """Floating point operations of the decoder on sequences without padding.
-
-    2 per weight and token, and 2 layers S^2 width per sequence for causal attention (J. Kaplan and others,
-    2020, arXiv 2001.08361).
-    """
-    weights = sum(p.numel() for p in model.model.layers.parameters())
-    lengths, config = np.asarray(lengths, np.float64), model.config
-    width = config.num_attention_heads * getattr(
-        config, "head_dim", config.hidden_size // config.num_attention_heads
-    )
-    return float(2 * weights * lengths.sum() + 2 * config.num_hidden_layers * width * (lengths**2).sum())
+    """Operations of the decoder on sequences without padding; causal attention is half a square."""
+    lengths = np.asarray(lengths, np.float64)
+    return estimate.forward_flops(memory.sizes_of(model.config), lengths.sum(), (lengths**2).sum() / 2, 0)
 
 
 def report(
@@ -227,7 +205,7 @@ def choice(case: str, against: str, count: int, baseline_count: int) -> list[Row
     tokens = asked.scorer.answer(*asked.part(count))[1]
     found = report(case, asked, count, mine, tokens, against, other / baseline_count)
     if against == "simple":
-        rate = matmul_rate(asked.scorer.model.dtype)
+        rate = speed.matmul_rate("cpu", str(asked.scorer.model.dtype).removeprefix("torch."))
         work = operations(asked.scorer.model, asked.scorer.asker.letters.lengths(*asked.part(count)))
         found.append(Row(case, "share_of_matmul_rate", work / mine / rate, ""))
         found.append(Row(case, "parameters", sum(p.numel() for p in asked.scorer.model.parameters()), ""))
@@ -254,7 +232,7 @@ def generate(case: str, count: int) -> list[Row]:
 
 def dtypes(case: str, count: int) -> list[Row]:
     """Matrix products and ``choice`` in float32 and bfloat16: which one is faster here."""
-    rates = {name: matmul_rate(getattr(torch, name)) for name in DTYPES}
+    rates = {name: speed.matmul_rate("cpu", name) for name in DTYPES}
     found = [Row(case, f"matmul_{name}", rate / 1e9, "GFLOP/s") for name, rate in rates.items()]
     both = [prepare("choice", count, name) for name in rates]
     full, half = race(*(lambda asked=asked: asked.scorer.answer(*asked.part(count)) for asked in both))
@@ -272,7 +250,7 @@ def large(case: str, length: int, batch: int) -> list[Row]:
     model = transformers.MistralForCausalLM(config).eval()
     torch.set_default_dtype(torch.float32)
     torch.set_default_device("cpu")
-    from ialp_jax.llm.tokens import TitleTokens, build_rows
+    from ialp_jax.llm.prompting.tokens import TitleTokens, build_rows
 
     tokens = TitleTokens(
         np.arange(3, 3 + length, dtype=np.int64),
@@ -283,7 +261,7 @@ def large(case: str, length: int, batch: int) -> list[Row]:
     rows = build_rows(tokens, np.zeros((batch, 1), np.int64), names, 0)
     began = time.perf_counter()
     (seconds,) = race(lambda: letter_scores(model, rows).cpu())
-    share = operations(model, [length] * batch) / seconds / matmul_rate(torch.bfloat16, "cuda", 8192)
+    share = operations(model, [length] * batch) / seconds / speed.matmul_rate("cuda", "bfloat16")
     return [
         Row(case, "prompts_per_second", batch / seconds, "prompts/s"),
         Row(case, "tokens_per_second", batch * length / seconds, "tokens/s"),

@@ -48,15 +48,19 @@ def simulator(full: bool) -> list[Case]:
 def labels(full: bool) -> list[Case]:
     """Prompts per second of each way of asking, against the ways that one writes first."""
     module = "experiments.benchmarks.labels"
-    rivals = {"choice_small": ("generate_one", 48), "choice_small_batched": ("generate_batch", 384)}
+    rivals = {
+        "choice_small": ("generate_one", 32),
+        "choice_small_batched": ("generate_batch", 256),
+        "choice_small_simple": ("simple", 512),
+    }
     cases = [
         *(
-            Case(name, f"{module}:choice", {"against": against, "count": 768, "baseline_count": size})
-            for name, (against, size) in {**rivals, "choice_small_simple": ("simple", 768)}.items()
+            Case(name, f"{module}:choice", {"against": against, "count": 512, "baseline_count": size})
+            for name, (against, size) in rivals.items()
         ),
-        Case("likelihood_small", f"{module}:likelihood", {"count": 512, "baseline_count": 96}),
-        Case("generate_small", f"{module}:generate", {"count": 384}),
-        Case("dtypes", f"{module}:dtypes", {"count": 384}),
+        Case("likelihood_small", f"{module}:likelihood", {"count": 512, "baseline_count": 64}),
+        Case("generate_small", f"{module}:generate", {"count": 256}),
+        Case("dtypes", f"{module}:dtypes", {"count": 256}),
     ]
     if full and _has_gpu():
         cases += [Case("choice_7b", f"{module}:large", {"length": 512, "batch": 32})]

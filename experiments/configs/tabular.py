@@ -11,6 +11,10 @@ Ids are any text. A rating is a finite number, a like from --config.data.like_at
 row is a like. A timestamp is a number or an ISO 8601 date; without timestamps the order of the file is the
 order of time. Further columns are ignored; other names, separators and encodings: --config.data.tabular.*.
 --config.data.min_users=5 drops items with fewer than 5 users; it is off.
+
+50,000 ratings of 5,000 items by 607 users take 15 minutes on 2 CPU cores. The small Mistral is the
+quickstart's; larger logs bear --config.llm.embedded.hidden=128 --config.llm.embedded.steps=6000.
+Look at the audit first: labels that are no better than popularity will not teach a better policy.
 """
 
 from experiments.config import Config

@@ -4,11 +4,11 @@ import dataclasses
 from typing import Any
 
 from ialp_jax.errors import InputError
-from ialp_jax.llm import prompts
+from ialp_jax.llm.prompting import prompts
 
 MOST_LETTERED = 25  # candidates that the letters A to Z can name, with one letter left for "none"
 
-DTYPES = ("auto", "float32", "bfloat16")
+DTYPES = ("auto", "fastest", "float32", "bfloat16")
 
 
 def _require(holds: bool, knob: str, rule: str) -> None:
@@ -88,8 +88,7 @@ class TuneConfig:
       holdout: share of the offline users kept out of tuning, on whom the accuracy is measured.
       save_every: steps between checkpoints, from which a killed tuning goes on.
       gradient_checkpointing: computes activations twice instead of keeping them: less memory, more time.
-      dtype: of the frozen weights: ``auto`` (bfloat16 on a GPU, else float32), ``float32`` or
-        ``bfloat16``; the updates are float32.
+      dtype: of the frozen weights, as of ``llm.dtype``; the updates are float32.
     """
 
     steps: int = 0
@@ -156,7 +155,8 @@ class LLMConfig:
       store: folder of a label store that runs share, so that no prompt is put twice to the same model in the
         same way; empty: the run's own ``labels/shards``.
       shard_size: prompts that are stored together, and lost together when the process dies.
-      dtype: ``auto`` (bfloat16 on a GPU, else float32), ``float32`` or ``bfloat16``.
+      dtype: ``auto`` (bfloat16 on a GPU, else float32), ``fastest`` (whichever of the two multiplies faster
+        here, by measurement), ``float32`` or ``bfloat16``.
       device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
       threads: CPU threads of the worker; 0: one per core.
       adapter: folder of a LoRA adapter in peft's format; empty: the run's own where it tunes, else none.

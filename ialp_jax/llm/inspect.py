@@ -14,7 +14,7 @@ import numpy as np
 
 from ialp_jax import store
 from ialp_jax.errors import InputError
-from ialp_jax.llm import label_files, label_text, shards
+from ialp_jax.llm.labels import label_files, label_text, shards
 
 
 def select(labels: label_text.RunLabels, args: argparse.Namespace) -> np.ndarray:

@@ -79,7 +79,7 @@ torch.set_num_threads(1)
 from experiments.benchmarks import labels
 from ialp_jax.llm.config import EmbeddedConfig
 labels.SMALL = EmbeddedConfig(hidden=16, layers=1, heads=2, vocabulary=900, context=1024)
-labels.MATRIX = 64
+labels.speed.SECONDS = 0.05
 found = [
     *labels.choice("a", "generate_one", 4, 2),
     *labels.choice("b", "generate_batch", 4, 2),
@@ -114,7 +114,7 @@ def test_the_best_simple_way_gives_the_same_letters(monkeypatch):
     import numpy as np
 
     from experiments.benchmarks import labels
-    from ialp_jax.llm.choice import score_lines
+    from ialp_jax.llm.modes.choice import score_lines
 
     monkeypatch.setenv("IALP_DATA", "/no/such/folder")
     monkeypatch.setattr(labels, "SMALL", labels.EmbeddedConfig(16, 1, 2, 900, 1024))

@@ -7,7 +7,7 @@ import pytest
 from experiments import dry_run
 from experiments.configs import smoke
 from experiments.run import Run
-from ialp_jax.llm import dry_run as worker_side
+from ialp_jax.llm.service import dry_run as worker_side
 
 TOLD = {
     "model": "mistralai/Mistral-7B-Instruct-v0.3",

@@ -191,7 +191,7 @@ def test_lost_labels_come_back_from_the_store_without_an_llm(copy, monkeypatch):
     def forbidden(*args, **kwargs):
         raise AssertionError("the LLM was started although every prompt is labelled")
 
-    monkeypatch.setattr("ialp_jax.llm.process.subprocess.Popen", forbidden)
+    monkeypatch.setattr("ialp_jax.llm.service.process.subprocess.Popen", forbidden)
     again(copy, ("label",))
     after, _ = store.load(copy / "labels")
     for name in before:

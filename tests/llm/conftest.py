@@ -33,7 +33,8 @@ def wide_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _model(folder: Path, **changes: float) -> Path:
     torch = pytest.importorskip("torch")
-    from ialp_jax.llm import embedded, prompts
+    from ialp_jax.llm.model import embedded
+    from ialp_jax.llm.prompting import prompts
 
     torch.manual_seed(0)
     tokenizer = embedded.train_tokenizer(dataset().catalogue, prompts.TEMPLATES["titles"], 320)

@@ -20,10 +20,10 @@ from small_world import prompts as draw
 from small_world import titles
 
 from ialp_jax import store
-from ialp_jax.llm import prompts
-from ialp_jax.llm.answers import Answers
-from ialp_jax.llm.label_store import LabelStore
-from ialp_jax.llm.shards import Batch
+from ialp_jax.llm.labels.label_store import LabelStore
+from ialp_jax.llm.labels.shards import Batch
+from ialp_jax.llm.modes.answers import Answers
+from ialp_jax.llm.prompting import prompts
 
 REQUESTS = [draw(40, seed=seed) for seed in range(8)]
 BATCHES = 80  # of 4 prompts, where nothing is taken from a store

@@ -4,7 +4,7 @@ from chat_templates import BROKEN, CHATML, MISTRAL, SHOUTING, SILENT
 transformers = pytest.importorskip("transformers")
 
 from ialp_jax.errors import InputError  # noqa: E402
-from ialp_jax.llm import chat  # noqa: E402
+from ialp_jax.llm.prompting import chat  # noqa: E402
 
 
 @pytest.fixture

@@ -9,10 +9,12 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from ialp_jax.errors import InputError  # noqa: E402
-from ialp_jax.llm import choice, embedded, letters, orders, prefix, prompts  # noqa: E402
-from ialp_jax.llm.answers import CAUSES  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
-from ialp_jax.llm.models import Scorer  # noqa: E402
+from ialp_jax.llm.model import embedded  # noqa: E402
+from ialp_jax.llm.model.models import Scorer  # noqa: E402
+from ialp_jax.llm.modes import choice, prefix  # noqa: E402
+from ialp_jax.llm.modes.answers import CAUSES  # noqa: E402
+from ialp_jax.llm.prompting import letters, orders, prompts  # noqa: E402
 
 TEMPLATE = prompts.TEMPLATES["titles"]
 

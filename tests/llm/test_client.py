@@ -12,9 +12,9 @@ from small_world import prompts as draw
 from small_world import recipe, save, titles
 
 from ialp_jax.errors import InputError
-from ialp_jax.llm.answers import CAUSES
-from ialp_jax.llm.client import LabelWorker
 from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.modes.answers import CAUSES
+from ialp_jax.llm.service.client import LabelWorker
 
 
 def settings(**changes):
@@ -243,8 +243,8 @@ from pathlib import Path
 data, labels = map(Path, sys.argv[1:])
 from small_world import prompts
 from test_client import settings
-from ialp_jax.llm.answers import CAUSES
-from ialp_jax.llm.client import LabelWorker
+from ialp_jax.llm.modes.answers import CAUSES
+from ialp_jax.llm.service.client import LabelWorker
 with LabelWorker(settings(), data, labels, 0) as worker:
     worker.label(*prompts(5, seed=9))
     print(worker._process.pid, flush=True)

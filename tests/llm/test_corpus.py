@@ -2,7 +2,7 @@ import numpy as np
 from small_world import dataset, recipe
 from test_tokens import TOKENS
 
-from ialp_jax.llm import corpus
+from ialp_jax.llm.model import corpus
 from ialp_jax.types import OFFLINE
 
 

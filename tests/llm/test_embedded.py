@@ -5,10 +5,11 @@ from small_world import dataset, recipe
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from ialp_jax.llm import corpus, embedded, prompts  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
-from ialp_jax.llm.models import Scorer  # noqa: E402
-from ialp_jax.llm.none_rule import draw_trial  # noqa: E402
+from ialp_jax.llm.model import corpus, embedded  # noqa: E402
+from ialp_jax.llm.model.models import Scorer  # noqa: E402
+from ialp_jax.llm.modes.none_rule import draw_trial  # noqa: E402
+from ialp_jax.llm.prompting import prompts  # noqa: E402
 from ialp_jax.types import EVALUATION  # noqa: E402
 
 TEMPLATE = prompts.TEMPLATES["titles"]

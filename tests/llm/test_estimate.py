@@ -13,8 +13,11 @@ torch = pytest.importorskip("torch")
 import mistral_layout  # noqa: E402
 
 from ialp_jax.errors import InputError  # noqa: E402
-from ialp_jax.llm import dry_run, estimate, lengths, memory, models, none_rule, process, prompts  # noqa: E402
 from ialp_jax.llm.config import LLMConfig, TuneConfig  # noqa: E402
+from ialp_jax.llm.model import memory, models, speed  # noqa: E402
+from ialp_jax.llm.modes import none_rule  # noqa: E402
+from ialp_jax.llm.prompting import lengths, prompts  # noqa: E402
+from ialp_jax.llm.service import dry_run, estimate, process  # noqa: E402
 
 SIZES = memory.Sizes(
     parameters=1000,
@@ -32,7 +35,7 @@ SIZES = memory.Sizes(
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(estimate, "matmul_rate", lambda device, dtype: 1e12)
+    monkeypatch.setattr(speed, "matmul_rate", lambda device, dtype: 1e12)
 
 
 @pytest.fixture(scope="module")
@@ -152,14 +155,23 @@ def test_what_does_not_fit_is_told_not_raised(true_size, quick, monkeypatch):
 def test_a_faster_device_takes_less(true_size, monkeypatch):
     hours = []
     for rate in (1e12, 4e12):
-        monkeypatch.setattr(estimate, "matmul_rate", lambda device, dtype, rate=rate: rate)
+        monkeypatch.setattr(speed, "matmul_rate", lambda device, dtype, rate=rate: rate)
         hours.append(told(true_size)["hours"])
     assert hours[0] == pytest.approx(4 * hours[1])
 
 
 def test_the_rate_is_measured(monkeypatch):
-    monkeypatch.setattr(estimate, "RATE_SECONDS", 0.05)
-    assert 1e8 < estimate.matmul_rate("cpu", "float32") < 1e14
+    monkeypatch.setattr(speed, "SECONDS", 0.05)
+    assert 1e8 < speed.matmul_rate("cpu", "float32") < 1e14
+
+
+@pytest.mark.parametrize("faster", ["float32", "bfloat16"])
+def test_the_fastest_dtype_is_the_one_with_the_higher_rate(monkeypatch, faster):
+    speed.fastest_dtype.cache_clear()
+    monkeypatch.setattr(speed, "matmul_rate", lambda device, dtype: 2.0 if dtype == faster else 1.0)
+    assert models.place("cpu", "fastest") == ("cpu", faster)
+    assert models.place("cpu", "auto") == ("cpu", "float32")
+    speed.fastest_dtype.cache_clear()
 
 
 def test_histories_are_of_offline_users_alone():
@@ -185,7 +197,7 @@ def test_a_worker_says_it_and_loads_nothing(true_size, tmp_path, monkeypatch):
 
 def test_of_a_hub_model_the_weights_are_not_downloaded(monkeypatch, tmp_path):
     hub = pytest.importorskip("huggingface_hub")
-    from ialp_jax.llm import model_files
+    from ialp_jax.llm.model import model_files
 
     asked = []
     monkeypatch.setattr(

@@ -6,10 +6,11 @@ from small_world import titles
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from ialp_jax.llm import generate, prompts  # noqa: E402
-from ialp_jax.llm.answers import CAUSES  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
-from ialp_jax.llm.models import Scorer  # noqa: E402
+from ialp_jax.llm.model.models import Scorer  # noqa: E402
+from ialp_jax.llm.modes import generate  # noqa: E402
+from ialp_jax.llm.modes.answers import CAUSES  # noqa: E402
+from ialp_jax.llm.prompting import prompts  # noqa: E402
 
 CANDIDATES = np.array([[11, 12, 13], [21, 22, 23]])
 

@@ -1,6 +1,6 @@
 import pytest
 
-from ialp_jax.llm.grammar import parse
+from ialp_jax.llm.modes.grammar import parse
 
 NONE = "none of these"
 

@@ -9,11 +9,13 @@ from small_world import dataset, save, titles
 from small_world import prompts as draw
 
 from ialp_jax import store
-from ialp_jax.llm import inspect, label_text, letters, prompts, shards
-from ialp_jax.llm.answers import CAUSES, Answers
-from ialp_jax.llm.label_files import catalogue_facts
-from ialp_jax.llm.label_store import LabelStore
-from ialp_jax.llm.shards import Batch
+from ialp_jax.llm import inspect
+from ialp_jax.llm.labels import label_text, shards
+from ialp_jax.llm.labels.label_files import catalogue_facts
+from ialp_jax.llm.labels.label_store import LabelStore
+from ialp_jax.llm.labels.shards import Batch
+from ialp_jax.llm.modes.answers import CAUSES, Answers
+from ialp_jax.llm.prompting import letters, prompts
 
 TEMPLATE = prompts.TEMPLATES["list"]
 INVALID, NONE = 3, 7  # prompts
@@ -109,7 +111,7 @@ def test_a_prompt_is_shown_as_it_was_asked(run, capsys):
 def test_a_prompt_with_letters_is_shown_in_the_order_in_which_it_was_asked(run, model_folder):
     pytest.importorskip("torch")
     from ialp_jax.llm.config import LLMConfig
-    from ialp_jax.llm.models import Scorer
+    from ialp_jax.llm.model.models import Scorer
 
     arrays, manifest = store.load(run / "labels")
     config = LLMConfig(mode="choice", chat="off")

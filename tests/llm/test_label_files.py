@@ -7,7 +7,7 @@ from small_world import dataset
 from small_world import prompts as draw
 
 from ialp_jax.errors import InputError
-from ialp_jax.llm.label_files import catalogue_facts, check_catalogue
+from ialp_jax.llm.labels.label_files import catalogue_facts, check_catalogue
 
 HISTORIES, CANDIDATES = draw(5)
 LABELS, DATA = Path("run/labels"), Path("run/data")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ialp_jax import store
-from ialp_jax.llm import shards
+from ialp_jax.llm.labels import shards
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

@@ -9,9 +9,9 @@ from small_world import prompts as draw
 from small_world import recipe, save
 
 from ialp_jax.errors import InputError
-from ialp_jax.llm.answers import CAUSES
-from ialp_jax.llm.client import LabelWorker
 from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.modes.answers import CAUSES
+from ialp_jax.llm.service.client import LabelWorker
 
 REQUESTS = [draw(12, seed=1), draw(12, seed=2)]
 

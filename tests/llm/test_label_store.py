@@ -3,9 +3,9 @@ import pytest
 from small_world import prompts as draw
 from small_world import titles
 
-from ialp_jax.llm import prompts
-from ialp_jax.llm.answers import Answers
-from ialp_jax.llm.label_store import Batch, LabelStore
+from ialp_jax.llm.labels.label_store import Batch, LabelStore
+from ialp_jax.llm.modes.answers import Answers
+from ialp_jax.llm.prompting import prompts
 
 TEMPLATE = prompts.TEMPLATES["titles"]
 

@@ -8,7 +8,7 @@ transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
 
 from ialp_jax.errors import InputError  # noqa: E402
-from ialp_jax.llm import chat, letters, prompts  # noqa: E402
+from ialp_jax.llm.prompting import chat, letters, prompts  # noqa: E402
 
 TEMPLATE = prompts.TEMPLATES["list"]
 NAMES = ("", "Queen", "Sigur Rós", "AC/DC")

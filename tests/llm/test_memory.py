@@ -11,8 +11,10 @@ torch = pytest.importorskip("torch")
 import mistral_layout  # noqa: E402
 
 from ialp_jax.errors import InputError  # noqa: E402
-from ialp_jax.llm import engines, lengths, memory, models, prompts  # noqa: E402
+from ialp_jax.llm import engines  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
+from ialp_jax.llm.model import memory, models  # noqa: E402
+from ialp_jax.llm.prompting import lengths, prompts  # noqa: E402
 
 TEMPLATE = prompts.TEMPLATES["list"]
 

@@ -7,8 +7,9 @@ from small_world import titles
 torch = pytest.importorskip("torch")
 
 from ialp_jax.errors import InputError  # noqa: E402
-from ialp_jax.llm import models, prompts  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
+from ialp_jax.llm.model import models  # noqa: E402
+from ialp_jax.llm.prompting import prompts  # noqa: E402
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from small_world import dataset
 
-from ialp_jax.llm import none_rule
-from ialp_jax.llm.answers import Answers
+from ialp_jax.llm.modes import none_rule
+from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.types import Histories
 
 INF = np.inf

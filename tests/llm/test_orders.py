@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ialp_jax.llm import orders
+from ialp_jax.llm.prompting import orders
 
 DIGESTS = orders.title_digests(["", "a", "b", "c", "d", "e"])
 

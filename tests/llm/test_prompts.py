@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ialp_jax.llm import prompts
+from ialp_jax.llm.prompting import prompts
 
 TITLES = ("", "Queen", "Sigur Rós", "AC/DC")
 

@@ -7,9 +7,9 @@ import pytest
 
 from ialp_jax import store
 from ialp_jax.errors import InputError
-from ialp_jax.llm import shards
-from ialp_jax.llm.answers import Answers
-from ialp_jax.llm.shards import Batch, Shard
+from ialp_jax.llm.labels import shards
+from ialp_jax.llm.labels.shards import Batch, Shard
+from ialp_jax.llm.modes.answers import Answers
 
 
 def shard(count=5, seed=0):

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from ialp_jax.errors import InputError
-from ialp_jax.llm import prompts
 from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.prompting import prompts
 
 
 def write(path, **fields):

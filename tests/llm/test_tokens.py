@@ -3,8 +3,8 @@ import pytest
 from small_world import prompts as draw
 from small_world import titles
 
-from ialp_jax.llm import prompts
-from ialp_jax.llm.tokens import TitleTokens, build_rows, cut_histories, prompt_lengths, tokenise
+from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting.tokens import TitleTokens, build_rows, cut_histories, prompt_lengths, tokenise
 
 # Items: 1 -> [11, 0], 2 -> [12, 13, 0], 3 -> [14, 0]; 0 ends a line, 9 begins a text.
 TOKENS = TitleTokens(np.array([9]), np.array([11, 0, 12, 13, 0, 14, 0]), np.array([0, 0, 2, 5, 7], np.int64))

@@ -17,9 +17,10 @@ pytest.importorskip("peft")
 
 from ialp_jax import store
 from ialp_jax.errors import InputError
-from ialp_jax.llm import adapter_files, tuner
-from ialp_jax.llm.client import LabelWorker
 from ialp_jax.llm.config import LLMConfig, TuneConfig
+from ialp_jax.llm.model import adapter_files
+from ialp_jax.llm.service import tuner
+from ialp_jax.llm.service.client import LabelWorker
 
 STEPS = 40
 

@@ -9,10 +9,12 @@ torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
 
 from ialp_jax.errors import InputError  # noqa: E402
-from ialp_jax.llm import adapter_files, embedded, prompts, tuning  # noqa: E402
 from ialp_jax.llm.config import LLMConfig, TuneConfig  # noqa: E402
-from ialp_jax.llm.models import Scorer  # noqa: E402
-from ialp_jax.llm.tuning_prompts import TuningPrompts  # noqa: E402
+from ialp_jax.llm.lora import tuning  # noqa: E402
+from ialp_jax.llm.lora.tuning_prompts import TuningPrompts  # noqa: E402
+from ialp_jax.llm.model import adapter_files, embedded  # noqa: E402
+from ialp_jax.llm.model.models import Scorer  # noqa: E402
+from ialp_jax.llm.prompting import prompts  # noqa: E402
 
 TEMPLATE = prompts.TEMPLATES["titles"]
 SHAPE = {"history_length": 5, "num_candidates": 4, "key": "k", "seed": 0}
@@ -256,10 +258,12 @@ def test_trouble_names_its_knob(model_folder, tmp_path):
 
 
 def test_a_model_that_ignores_masks_is_not_tuned_by_them(model_folder, tmp_path, monkeypatch):
-    from ialp_jax.llm import scoring
+    from ialp_jax.llm.modes import likelihood
 
     monkeypatch.setattr(
-        scoring, "attention_mask", lambda position, segment, dtype: torch.zeros(1, 1, *position.shape[1:] * 2)
+        likelihood,
+        "attention_mask",
+        lambda position, segment, dtype: torch.zeros(1, 1, *position.shape[1:] * 2),
     )
     with (
         pytest.warns(UserWarning, match="takes no mask"),

@@ -16,9 +16,10 @@ import fake_vllm
 import mistral_layout
 
 from ialp_jax.errors import InputError
-from ialp_jax.llm import engines, prompts
+from ialp_jax.llm import engines
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.engines import vllm_engine
+from ialp_jax.llm.prompting import prompts
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from small_world import prompts as draw
 from small_world import save
 
-from ialp_jax.llm import protocol
+from ialp_jax.llm.service import protocol
 
 IMPORTS = """
 import sys
@@ -34,7 +34,7 @@ def test_jax_cannot_enter_a_working_worker(model_folder, tmp_path):
     pytest.importorskip("torch")
     source = """
 import io, queue, sys, threading, types
-from ialp_jax.llm import worker
+from ialp_jax.llm.service import worker
 
 class Serve(Exception): ...
 
@@ -84,7 +84,7 @@ worker.main()
 
 
 def test_unforeseen_failures_are_one_line_and_leave_a_traceback(tmp_path):
-    from ialp_jax.llm import worker
+    from ialp_jax.llm.service import worker
 
     class Stop(Exception):
         pass

@@ -8,13 +8,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ialp_jax.llm.answers import Answers
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.prompts import Template
+from ialp_jax.llm.modes.answers import Answers
+from ialp_jax.llm.prompting.prompts import Template
 
 
 class Engine(Protocol):
-    """What the worker needs of an engine; `ialp_jax.llm.models.Scorer` is the plain one.
+    """What the worker needs of an engine; `ialp_jax.llm.model.models.Scorer` is the plain one.
 
     Attributes:
       plain: whether titles are scored one by one, see `Scorer.check`.
@@ -67,7 +67,7 @@ def build(
         from ialp_jax.llm.engines.vllm_engine import VLLMEngine
 
         return VLLMEngine(folder, titles, template, config, wrapper)
-    from ialp_jax.llm import memory, models
+    from ialp_jax.llm.model import memory, models
 
     memory.require(folder, titles, template, config, shape)
     return models.Scorer(folder, titles, template, config, wrapper)

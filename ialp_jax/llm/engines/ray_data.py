@@ -1,9 +1,9 @@
 """Several devices and several machines by Ray Data.
 
-A request is sorted by length and cut where `ialp_jax.llm.scoring` would cut it; Ray Data sends the batches to
-the workers and keeps their order. So the number of workers changes the time and not a bit of the answers, on
-devices of one kind with as many threads each. (Under letters with several permutations or with retries, the
-batches are those of one Ray worker, not those of the plain engine.)
+A request is sorted by length and cut where `ialp_jax.llm.modes.likelihood` would cut it; Ray Data sends the
+batches to the workers and keeps their order. So the number of workers changes the time and not a bit of the
+answers, on devices of one kind with as many threads each. (Under letters with several permutations or with
+retries, the batches are those of one Ray worker, not those of the plain engine.)
 
 Ray Data starts the actors of a pipeline anew for every data set, and a run makes a request per step of its
 sessions: a model would be loaded each time. The models therefore stay in actors of their own, as Ray's own
@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 
 from ialp_jax.errors import InputError
-from ialp_jax.llm.answers import Answers
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.engines.replica import Replica
-from ialp_jax.llm.prompts import Template
+from ialp_jax.llm.modes.answers import Answers
+from ialp_jax.llm.prompting.prompts import Template
 
 OBJECT_STORE_BYTES = 256 * 2**20  # what a local Ray takes of the memory; our blocks are a few kilobytes
 RESTARTS = 3  # of an actor whose machine went away; its batch is asked again and gives the same bits

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ialp_jax.errors import InputError
-from ialp_jax.llm.answers import Answers
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.prompts import Template
+from ialp_jax.llm.modes.answers import Answers
+from ialp_jax.llm.prompting.prompts import Template
 
 
 class Replica:

@@ -21,13 +21,13 @@ import numpy as np
 import transformers
 
 from ialp_jax.errors import InputError
-from ialp_jax.llm import models
-from ialp_jax.llm import tokens as rows_of
-from ialp_jax.llm.answers import Answers
-from ialp_jax.llm.asking import LetterAsker
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.prompts import Template
-from ialp_jax.llm.tokens import Rows
+from ialp_jax.llm.model import models
+from ialp_jax.llm.modes.answers import Answers
+from ialp_jax.llm.modes.asker import LetterAsker
+from ialp_jax.llm.prompting import tokens as rows_of
+from ialp_jax.llm.prompting.prompts import Template
+from ialp_jax.llm.prompting.tokens import Rows
 
 
 def _import_vllm() -> Any:
@@ -92,7 +92,7 @@ class VLLM:
         return self._llm.generate(requests, parameters, use_tqdm=False, lora_request=self._adapter)
 
     def scores(self, rows: Rows, num_candidates: int) -> tuple[np.ndarray, int]:
-        """Summed log-probabilities float32 [B, K], as of `scoring.title_scores`, and the tokens spent."""
+        """Summed log-probabilities float32 [B, K], as of `likelihood.title_scores`, and the tokens spent."""
         prompts = [ids[segment == 0].tolist() for ids, segment in zip(rows.ids, rows.segment, strict=True)]
         counts = np.bincount(rows.slot, minlength=len(prompts) * num_candidates)
         names = [part.tolist() for part in np.split(rows.target, np.cumsum(counts)[:-1])]
@@ -148,10 +148,11 @@ class VLLMEngine:
         tokenizer = models.load_tokenizer(folder, config.pad_token)
         settings = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         context = models.context_of(settings)
-        self._model = VLLM(folder, context, config.dtype, config.adapter)
+        dtype = "auto" if config.dtype == "fastest" else config.dtype
+        self._model = VLLM(folder, context, dtype, config.adapter)
         self._limit = context - 1  # one token is always generated
         self._padding, self._normalise = tokenizer.pad_token_id, config.normalise
-        self._place = {"device": "vllm", "dtype": config.dtype}
+        self._place = {"device": "vllm", "dtype": dtype}
         self.tokens = rows_of.tokenise(tokenizer, titles, template, self._limit)
         self.plain, self._asker = False, None
         if config.mode != "likelihood":

@@ -1,0 +1,1 @@
+"""Labels on disk: addressed by content, verified by hash."""

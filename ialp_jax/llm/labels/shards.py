@@ -1,0 +1,144 @@
+"""Answers on disk: one file per batch, holding its prompts' addresses, verified by its hash. numpy only.
+
+A store is a folder with one folder per context, named by the digest of all that fixes an answer beside its
+prompt (`describe`), with ``context.json`` and the shards ``*.npz``. A shard is written whole or not at all,
+by one run, and never changed but to repair it, so any number of runs may share a store without locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ialp_jax import store
+from ialp_jax.errors import InputError
+from ialp_jax.llm.modes.answers import Answers
+
+CONTEXT = "context.json"
+ADDRESS_BYTES = 32
+STALE_SECONDS = 24 * 3600  # a partial file so old has lost its writer, whatever the clocks of a shared disk
+
+
+class Batch(NamedTuple):
+    """What a batch of n prompts gave.
+
+    Attributes:
+      answers: to its prompts.
+      tokens: tokens that went through the model.
+      seconds: what it took.
+    """
+
+    answers: Answers
+    tokens: int
+    seconds: float
+
+
+class Shard(NamedTuple):
+    """A batch and the prompts that it answers.
+
+    Attributes:
+      addresses: of its n prompts, 32 bytes each.
+      batch: their answers.
+      series: in a plan, how the names of the shards begin that it leads to.
+    """
+
+    addresses: list[bytes]
+    batch: Batch
+    series: str = ""
+
+
+def describe(folder: Path, facts: Mapping[str, Any], **names: str) -> str:
+    """The digest of a context, after noting in the store what it stands for.
+
+    Args:
+      folder: the store; made where it is not there.
+      facts: all that fixes an answer beside the prompt, as plain data.
+      **names: what else a reader may want to know, such as the model's name; no part of the digest.
+
+    Raises:
+      InputError: the folder cannot be written.
+    """
+    context = store.digest(facts)
+    path = folder / context / CONTEXT
+    if not path.exists():
+        try:
+            store.write_json(path, {**names, "facts": facts})
+        except OSError as error:
+            raise InputError(f"{folder}: the label store cannot be written ({error.strerror})") from None
+    return context
+
+
+def write(path: Path, context: str, shard: Shard) -> None:
+    """Writes a shard atomically. Raises InputError where the disk refuses."""
+    arrays = {
+        **shard.batch.answers._asdict(),
+        "addresses": np.frombuffer(b"".join(shard.addresses), np.uint8).reshape(-1, ADDRESS_BYTES),
+        "tokens": np.asarray(shard.batch.tokens),
+        "seconds": np.asarray(shard.batch.seconds),
+        "series": np.asarray(shard.series),
+    }
+    try:
+        store.write_arrays(path, arrays | {"sha256": np.asarray(_checksum(path, context, arrays))})
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def read(path: Path, context: str) -> Shard:
+    """Reads a shard. Raises InputError where it is missing, altered, truncated, or not this one."""
+    arrays = store.read_arrays(path)
+    if str(arrays.pop("sha256", "")) != _checksum(path, context, arrays):
+        raise InputError(f"{path}: altered or truncated (its sha256 differs)")
+    return Shard(
+        [row.tobytes() for row in arrays["addresses"]],
+        Batch(
+            Answers(*(arrays[name] for name in Answers._fields)),
+            int(arrays["tokens"]),
+            float(arrays["seconds"]),
+        ),
+        str(arrays["series"]),
+    )
+
+
+def load(path: Path, context: str) -> Shard | None:
+    """As `read`, but None where the file is not there, and None after a warning where it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        return read(path, context)
+    except InputError as error:
+        warnings.warn(f"{error}; what it held is made again where it is needed", stacklevel=3)
+        return None
+
+
+def scan(folder: Path, context: str, seen: Collection[str] = ()) -> Iterator[tuple[str, Shard | None]]:
+    """The shards of a context's folder by name, in order of names, without those in ``seen``.
+
+    A damaged one is warned about and comes as None. Files that are being written are not looked at.
+    """
+    for path in sorted(folder.glob("*.npz")):
+        if path.name not in seen:
+            yield path.name, load(path, context)
+
+
+def clean(folder: Path) -> None:
+    """Deletes what writers that were killed long ago have left behind."""
+    for path in folder.glob(".*"):
+        with contextlib.suppress(OSError):  # another run cleans too
+            if path.is_file() and path.stat().st_mtime < time.time() - STALE_SECONDS:
+                path.unlink()
+
+
+def _checksum(path: Path, context: str, arrays: Mapping[str, np.ndarray]) -> str:
+    """sha256 of a shard's content, name and context, so that no shard can stand in for another."""
+    content = hashlib.sha256(f"{context}/{path.name}".encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        content.update(f"|{name} {array.dtype} {array.shape}|".encode() + array.tobytes())
+    return content.hexdigest()

@@ -1,0 +1,1 @@
+"""Fine-tuning by LoRA on what offline users liked next."""

@@ -1,0 +1,114 @@
+"""LoRA adapters (arXiv 2106.09685) on a loaded model, by peft; torch."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import peft
+import safetensors
+import safetensors.torch
+import torch
+
+from ialp_jax.errors import InputError
+from ialp_jax.llm.config import TuneConfig
+from ialp_jax.llm.model import adapter_files
+
+# What peft raises for an adapter that is broken or does not fit the model.
+_UNFIT = (
+    OSError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    RuntimeError,
+    safetensors.SafetensorError,
+)
+
+
+def apply(model: Any, folder: Path, use: str) -> Any:
+    """The model with an adapter.
+
+    Args:
+      model: changed in place.
+      folder: of the adapter, checked by `adapter_files.check`.
+      use: ``merge`` adds the updates to the weights, in the weights' dtype; ``attach`` computes them beside.
+
+    Returns:
+      The model of its own class, as it can be used without peft.
+
+    Raises:
+      InputError: the adapter belongs to another model: its modules or shapes are not the model's.
+    """
+    adapter_files.check(folder)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # keys that are missing are told below
+            tuned = peft.PeftModel.from_pretrained(model, folder)
+        own = set(safetensors.torch.load_file(folder / adapter_files.WEIGHTS))
+    except _UNFIT as error:
+        raise _does_not_fit(folder, (str(error).strip() or type(error).__name__).splitlines()[0]) from None
+    expected = set(state(tuned))
+    if own != expected:
+        raise _does_not_fit(folder, f"{min(own ^ expected)} is in one of the two alone")
+    return (tuned.merge_and_unload() if use == "merge" else tuned.get_base_model()).eval()
+
+
+def _does_not_fit(folder: Path, reason: str) -> InputError:
+    name = adapter_files.read_config(folder).get("base_model_name_or_path") or "unnamed"
+    return InputError(
+        f"--config.llm.adapter={folder}: an adapter of another base model ({name}), or broken: {reason[:200]}"
+    )
+
+
+def add(model: Any, config: TuneConfig, name: str) -> peft.PeftModel:
+    """Puts fresh updates into a model, in place; only they are trainable. Random by torch's global seed.
+
+    Args:
+      model: causal language model.
+      config: rank, alpha, dropout, targets.
+      name: of the model, for whoever reads the adapter.
+
+    Raises:
+      InputError: the model has no module of a target's name, or one that LoRA cannot update.
+    """
+    targets = config.target_modules()
+    modules = {path.rpartition(".")[2]: module for path, module in model.named_modules()}
+    matrices = [n for n, module in modules.items() if getattr(module, "weight", torch.ones(1)).dim() == 2]
+    for target in targets:
+        if target not in modules:
+            raise InputError(
+                f"--config.llm.tune.targets: {type(model).__name__} has no module {target!r}; it has "
+                f"{', '.join(sorted(matrices))}"
+            )
+    settings = peft.LoraConfig(
+        task_type=peft.TaskType.CAUSAL_LM,
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=targets,
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the name is set below
+            tuned = peft.get_peft_model(model, settings)
+        settings.base_model_name_or_path = name
+        return tuned
+    except ValueError as error:
+        raise InputError(f"--config.llm.tune.targets: {str(error).splitlines()[0][:200]}") from None
+
+
+def state(tuned: peft.PeftModel) -> dict[str, torch.Tensor]:
+    """The updates' tensors by the names peft gives them in a file."""
+    return peft.get_peft_model_state_dict(tuned, save_embedding_layers=False)
+
+
+def save(tuned: peft.PeftModel, folder: Path) -> None:
+    """Writes the adapter in peft's format, safetensors alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = tuned.peft_config["default"]
+    settings.inference_mode = True
+    settings.save_pretrained(folder)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state(tuned).items()}
+    safetensors.torch.save_file(weights, folder / adapter_files.WEIGHTS, metadata={"format": "pt"})

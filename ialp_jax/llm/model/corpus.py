@@ -1,0 +1,98 @@
+"""Training text of the embedded model: histories packed into rows without wasted padding. numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from ialp_jax import keys
+from ialp_jax.llm.config import EmbeddedConfig
+from ialp_jax.llm.prompting.tokens import TitleTokens
+from ialp_jax.types import OFFLINE, Dataset
+
+IGNORED = -100  # the target of places that teach nothing, as torch's cross-entropy knows it
+
+
+class Corpus(NamedTuple):
+    """Packed rows.
+
+    Attributes:
+      ids: int64 [R, S].
+      position: int64 [R, S], starts again at 0 with each segment, which tells segments apart.
+      target: int64 [R, S], the next token of the same segment, or IGNORED.
+    """
+
+    ids: np.ndarray
+    position: np.ndarray
+    target: np.ndarray
+
+
+def split_offline(dataset: Dataset, holdout: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Offline users for training and held out, int32, ascending; at least one held out, never all."""
+    users = dataset.users(OFFLINE)
+    order = keys.generator(seed, "llm-holdout").permutation(users)
+    count = min(max(1, round(holdout * len(users))), len(users) - 1)
+    return np.sort(order[count:]), np.sort(order[:count])
+
+
+def pack(tokens: TitleTokens, histories: Iterable[np.ndarray], context: int, padding: int) -> Corpus:
+    """Packs histories, each int [l] of item ids, into rows of ``context`` tokens.
+
+    A row is filled with whole lines; where the next line does not fit, the same user goes on in the next row
+    as a new segment that begins with the prefix again, like a prompt. So rows waste less than a line.
+    """
+    segments: list[tuple[int, int, list[np.ndarray]]] = []  # row, first column, blocks
+    prefix, lengths = tokens.prefix, tokens.lengths()
+    row, used = 0, 0
+    for history in histories:
+        fresh = True
+        for item in history:
+            if used + lengths[item] + (len(prefix) if fresh else 0) > context:
+                row, used, fresh = row + 1, 0, True
+            if fresh:
+                segments.append((row, used, [prefix]))
+                used, fresh = used + len(prefix), False
+            segments[-1][2].append(tokens.of(item))
+            used += lengths[item]
+    ids = np.full((row + 1, context), padding, np.int64)
+    position = np.zeros((row + 1, context), np.int64)
+    target = np.full((row + 1, context), IGNORED, np.int64)
+    for row, start, blocks in segments:
+        text = np.concatenate(blocks)
+        place = slice(start, start + len(text))
+        ids[row, place] = text
+        position[row, place] = np.arange(len(text))
+        target[row, start + len(prefix) - 1 : start + len(text) - 1] = text[len(prefix) :]
+    return Corpus(ids, position, target)
+
+
+def epoch(
+    tokens: TitleTokens,
+    dataset: Dataset,
+    users: np.ndarray,
+    config: EmbeddedConfig,
+    padding: int,
+    *,
+    seed: int,
+    index: int,
+) -> Corpus:
+    """The ``index``-th pass over the users' histories: users and rows in random order.
+
+    Items are in random order too where the data set knows no order of time, and in ``config.shuffle`` of the
+    histories where it does; each item is left out with probability ``config.drop``. Both keep a model that
+    sees few users many times from learning their histories by heart.
+    """
+    generator = keys.generator(seed, "llm-epoch", index)
+    histories = [dataset.histories.of(user) for user in generator.permutation(users)]
+    if config.drop:
+        histories = [history[generator.random(len(history)) >= config.drop] for history in histories]
+    if not dataset.interactions.ordered:
+        histories = [generator.permutation(history) for history in histories]
+    elif config.shuffle:
+        chosen = generator.random(len(histories)) < config.shuffle
+        histories = [generator.permutation(h) if c else h for h, c in zip(histories, chosen, strict=True)]
+    corpus = pack(tokens, histories, config.context, padding)
+    order = generator.permutation(len(corpus.ids))
+    return Corpus(corpus.ids[order], corpus.position[order], corpus.target[order])

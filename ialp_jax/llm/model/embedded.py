@@ -1,0 +1,211 @@
+"""The embedded model: a small genuine Mistral with its own tokenizer, trained on the offline users.
+
+Decoder, rotary positions, grouped-query attention and file format are those of Mistral 7B
+(arXiv 2310.06825) through transformers; only the sizes differ. The text is the one of the prompts:
+liked titles, one per line; the loss is the mean negative log-likelihood of the next token.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch.nn import functional
+
+from ialp_jax.llm.config import EmbeddedConfig
+from ialp_jax.llm.model import corpus as corpora
+from ialp_jax.llm.prompting.prompts import Template
+from ialp_jax.llm.prompting.tokens import TitleTokens, tokenise
+from ialp_jax.types import Catalogue, Dataset
+
+BOS, EOS, PAD = "<s>", "</s>", "<pad>"
+WARMUP = 0.05  # share of the steps
+WEIGHT_DECAY = 0.1
+LOG_POINTS = 20  # mean losses in the log
+
+
+def train_tokenizer(
+    catalogue: Catalogue, template: Template, vocabulary: int
+) -> transformers.PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer of the catalogue's lines; a line end is a token of its own."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[PAD, BOS, EOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    lines = [template.line(title) for title in catalogue.titles[1:]]
+    tokenizer.train_from_iterator([template.introduction, *lines], trainer)
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=BOS, eos_token=EOS, pad_token=PAD
+    )
+
+
+def build_model(
+    config: EmbeddedConfig, tokenizer: transformers.PreTrainedTokenizerFast
+) -> transformers.MistralForCausalLM:
+    """A randomly initialised Mistral of the configured size, embeddings tied."""
+    model = transformers.MistralForCausalLM(
+        transformers.MistralConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=config.hidden,
+            intermediate_size=3 * config.hidden,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            num_key_value_heads=config.heads // 2,
+            max_position_embeddings=config.context,
+            sliding_window=None,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    with torch.no_grad():  # the usual 0.02 suits widths of thousands; tied to the head, it slows small ones
+        model.model.embed_tokens.weight.mul_(config.hidden**-0.5 / model.config.initializer_range)
+    return model
+
+
+def build_optimisers(model: transformers.MistralForCausalLM) -> list[torch.optim.Optimizer]:
+    """Muon for the decoder's matrices, AdamW for embeddings and norms.
+
+    Muon (arXiv 2502.16982, steps scaled to the size of AdamW's) reaches in the same number of tokens what
+    AdamW alone does not.
+    """
+    matrices = [p for p in model.model.layers.parameters() if p.dim() == 2]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    return [
+        torch.optim.Muon(matrices, weight_decay=WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+    ]
+
+
+def learning_rate(step: int, config: EmbeddedConfig) -> float:
+    """Linear warm-up, then a cosine down to 0 (arXiv 1608.03983 without restarts)."""
+    warmup = max(1, round(WARMUP * config.steps))
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    return (
+        config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, config.steps - warmup)))
+    )
+
+
+def loss_of(model: transformers.MistralForCausalLM, batch: corpora.Corpus, reduction: str) -> torch.Tensor:
+    """Cross-entropy of packed rows; segments see only themselves, which transformers reads off positions."""
+    ids, position, target = (torch.from_numpy(array) for array in batch)
+    hidden = model.model(input_ids=ids, position_ids=position, use_cache=False).last_hidden_state
+    taught = target.flatten() != corpora.IGNORED
+    logits = model.lm_head(hidden.flatten(0, 1)[taught])
+    return functional.cross_entropy(logits, target.flatten()[taught], reduction=reduction)
+
+
+def batches(
+    tokens: TitleTokens, dataset: Dataset, users: Any, config: EmbeddedConfig, padding: int, seed: int
+) -> Iterator[corpora.Corpus]:
+    """Endless training batches, epoch after epoch."""
+    index = 0
+    while True:
+        rows = corpora.epoch(tokens, dataset, users, config, padding, seed=seed, index=index)
+        for start in range(0, max(1, len(rows.ids) - config.batch_size + 1), config.batch_size):
+            yield corpora.Corpus(*(array[start : start + config.batch_size] for array in rows))
+        index += 1
+
+
+@torch.inference_mode()
+def held_out_loss(model: transformers.MistralForCausalLM, rows: corpora.Corpus, batch_size: int) -> float:
+    """Mean negative log-likelihood per token, in nats."""
+    total = 0.0
+    for start in range(0, len(rows.ids), batch_size):
+        part = corpora.Corpus(*(array[start : start + batch_size] for array in rows))
+        total += loss_of(model, part, "sum").item()
+    return total / max(1, int((rows.target != corpora.IGNORED).sum()))
+
+
+def _optimise(
+    model: transformers.MistralForCausalLM,
+    stream: Iterator[corpora.Corpus],
+    config: EmbeddedConfig,
+    progress: Callable[[int, float], None],
+) -> tuple[list[float], int]:
+    """Takes all steps in place; returns the losses and how many tokens were predicted."""
+    optimisers = build_optimisers(model)
+    losses, seen = [], 0
+    for step, batch in zip(range(config.steps), stream, strict=False):
+        loss = loss_of(model, batch, "mean")
+        model.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(step, config)
+            optimiser.step()
+        seen += int((batch.target != corpora.IGNORED).sum())
+        losses.append(loss.item())
+        progress(step + 1, losses[-1])
+    return losses, seen
+
+
+def train(
+    folder: Path,
+    dataset: Dataset,
+    template: Template,
+    config: EmbeddedConfig,
+    seed: int,
+    progress: Callable[[int, float], None] = lambda step, loss: None,
+) -> dict[str, Any]:
+    """Trains the embedded model and saves it with its tokenizer in the Hugging Face format.
+
+    Args:
+      folder: replaced by the model and its tokenizer.
+      dataset: its offline users are read, no others.
+      template: the text around titles, the same as at label time.
+      config: sizes and budget.
+      seed: fixes the result, given the number of threads.
+      progress: called after each step with the step and its loss.
+
+    Returns:
+      The training log: losses over steps, held-out loss, seconds, tokens.
+    """
+    started = time.monotonic()
+    torch.manual_seed(seed)
+    tokenizer = train_tokenizer(dataset.catalogue, template, config.vocabulary)
+    model = build_model(config, tokenizer).train()
+    tokens = tokenise(tokenizer, dataset.catalogue.titles, template, config.context)
+    padding = tokenizer.pad_token_id
+    users, held_out = corpora.split_offline(dataset, config.holdout, seed)
+    stream = batches(tokens, dataset, users, config, padding, seed)
+    losses, seen = _optimise(model, stream, config, progress)
+    rows = corpora.pack(tokens, [dataset.histories.of(user) for user in held_out], config.context, padding)
+    every = max(1, config.steps // LOG_POINTS)
+    log = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "users": len(users),
+        "held_out_users": len(held_out),
+        "steps": config.steps,
+        "tokens": seen,
+        "held_out_loss": held_out_loss(model.eval(), rows, config.batch_size),
+        "loss": [
+            [end, float(np.mean(losses[max(0, end - every) : end]))]
+            for end in range(every, config.steps + 1, every)
+        ],
+    }
+    log["seconds"] = round(time.monotonic() - started, 1)
+    if folder.exists():
+        shutil.rmtree(folder)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return log

@@ -1,0 +1,182 @@
+"""Whether a model fits, before it is loaded: what weights and a batch take against what is free. torch.
+
+The sizes come from the model's configuration alone, built by transformers on torch's meta device, which
+has shapes and no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+import torch
+import transformers
+
+from ialp_jax.errors import InputError
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.model import models
+from ialp_jax.llm.prompting import lengths
+from ialp_jax.llm.prompting.lengths import Lengths
+from ialp_jax.llm.prompting.prompts import Template
+
+GB = 1e9
+
+
+class Sizes(NamedTuple):
+    """Sizes of a causal language model.
+
+    Attributes:
+      parameters: of all, tied ones once.
+      body: of all but the input embedding, which is looked up and not multiplied, and the output layer.
+      head: of the output layer, also where it is tied to the embedding.
+      layers: decoder layers.
+      attention: heads times the width of a head.
+      key_value: key-value heads times the width of a head.
+      hidden: width D.
+      intermediate: width of the feed-forward part.
+      vocabulary: tokens.
+      context: longest sequence.
+    """
+
+    parameters: int
+    body: int
+    head: int
+    layers: int
+    attention: int
+    key_value: int
+    hidden: int
+    intermediate: int
+    vocabulary: int
+    context: int
+
+
+class Need(NamedTuple):
+    """Memory in bytes.
+
+    Attributes:
+      weights: of the model.
+      batch: mask, activations, logits and key-value cache of one batch, beside the weights.
+    """
+
+    weights: int
+    batch: int
+
+    @property
+    def total(self) -> int:
+        """Both."""
+        return self.weights + self.batch
+
+
+def sizes_of(config: Any) -> Sizes:
+    """Sizes of a transformers configuration of a causal language model."""
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    total = sum(parameter.numel() for parameter in model.parameters())  # a tied one counts once
+    outer = (model.get_input_embeddings(), model.get_output_embeddings())
+    ends = {id(layer.weight): layer.weight.numel() for layer in outer}
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return Sizes(
+        parameters=total,
+        body=total - sum(ends.values()),
+        head=model.get_output_embeddings().weight.numel(),
+        layers=config.num_hidden_layers,
+        attention=heads * width,
+        key_value=(getattr(config, "num_key_value_heads", None) or heads) * width,
+        hidden=config.hidden_size,
+        intermediate=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
+        vocabulary=config.vocab_size,
+        context=models.context_of(config),
+    )
+
+
+def read_sizes(folder: Path) -> Sizes:
+    """Sizes of a model folder, of which config.json is read alone. Raises InputError where it cannot be."""
+    try:
+        return sizes_of(transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    except models.UNREADABLE as error:
+        first = models.first_line(error)
+        raise InputError(f"{folder}: not a readable causal language model ({first})") from None
+
+
+def batch_bytes(sizes: Sizes, measured: Lengths, batch_size: int, element: int) -> int:
+    """Memory of one batch of the longest prompts, in bytes; an estimate from above.
+
+    Args:
+      sizes: of the model.
+      measured: some prompts.
+      batch_size: rows.
+      element: bytes per number.
+    """
+    longest = int(measured.prompt.max()) + measured.written
+    mask = longest**2 * (element + 4)  # the mask and the comparisons that make it
+    layer = longest * element * (4 * sizes.hidden + 4 * sizes.attention + 3 * sizes.intermediate)
+    rows = 1 if measured.written else int(measured.scored.max())
+    logits = rows * sizes.vocabulary * (element + 8)  # as computed, in float32, and one temporary
+    cache = 2 * sizes.layers * sizes.key_value * longest * element if measured.written else 0
+    return batch_size * (mask + max(layer, logits) + cache)
+
+
+def need(sizes: Sizes, measured: Lengths | None, batch_size: int, dtype: str) -> Need:
+    """What a model needs for batches of prompts like those measured; None: the weights alone."""
+    element = getattr(torch, dtype).itemsize
+    if measured is None:
+        return Need(sizes.parameters * element, 0)
+    return Need(sizes.parameters * element, batch_bytes(sizes, measured, batch_size, element))
+
+
+def available(device: str) -> int:
+    """Free bytes of a GPU, or of the machine's memory."""
+    if device.startswith("cuda"):
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def verdict(needed: Need, free: int, device: str, dtype: str, config: LLMConfig) -> str:
+    """Empty where it fits, else the figures and what to change, in one line."""
+    if needed.total <= free:
+        return ""
+    changes = ["--config.llm.dtype=bfloat16"] if dtype == "float32" else []
+    if needed.batch and config.batch_size > 1:
+        changes.append(f"--config.llm.batch_size under {config.batch_size}")
+    changes.append("--config.llm.device with more memory, or a smaller model")
+    where = "of the GPU" if device.startswith("cuda") else "of memory"
+    batch = f" and {needed.batch / GB:.1f} GB for a batch of {config.batch_size}" if needed.batch else ""
+    return (
+        f"it needs {needed.total / GB:.1f} GB ({needed.weights / GB:.1f} GB of weights in {dtype}{batch}), "
+        f"and {free / GB:.1f} GB {where} are free; try {', or '.join(changes)}"
+    )
+
+
+def require(
+    folder: Path,
+    titles: Sequence[str],
+    template: Template,
+    config: LLMConfig,
+    shape: tuple[int, int] | None,
+) -> None:
+    """Refuses a model that does not fit, before anything of it is loaded.
+
+    Args:
+      folder: of the model.
+      titles: N + 1 titles; ``titles[0]`` is padding.
+      template: the text around titles.
+      config: ``dtype``, ``device`` and ``batch_size`` count.
+      shape: L and K of the prompts to come; None: the weights alone are held against what is free.
+
+    Raises:
+      InputError: it does not fit, with the figures; or configuration or tokenizer cannot be read.
+    """
+    device, dtype = models.place(config.device, config.dtype)
+    sizes = read_sizes(folder)
+    measured = None
+    if shape is not None and len(titles) > 1:
+        tokenizer = models.load_tokenizer(folder, config.pad_token)
+        ruler = lengths.Ruler(tokenizer, folder, titles, template, config, sizes.context)
+        measured = ruler.measure(*lengths.sample_prompts(len(titles) - 1, shape))
+    needed = need(sizes, measured, config.batch_size, dtype)
+    refusal = verdict(needed, available(device), device, dtype, config)
+    if refusal:
+        raise InputError(f"{folder}: the model does not fit: {refusal}")

@@ -1,0 +1,254 @@
+"""Loading a causal language model and asking it for scores; torch."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+import transformers
+
+from ialp_jax.errors import InputError
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.model import adapters, speed
+from ialp_jax.llm.modes import likelihood
+from ialp_jax.llm.modes.answers import Answers
+from ialp_jax.llm.modes.asker import LetterAsker
+from ialp_jax.llm.modes.prefix import read
+from ialp_jax.llm.prompting.prompts import Template
+from ialp_jax.llm.prompting.tokens import TitleTokens, build_rows, cut_histories, tokenise
+
+MAX_TOKENS = 4096  # of a prompt: within the sliding window of Mistral 7B v0.1, far beyond what L items need
+TOGETHER = 50  # titles per row where the history is empty
+# What from_pretrained raises for files that are missing, broken or of another kind.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    RuntimeError,
+    ImportError,
+    safetensors.SafetensorError,
+)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its name."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def load_tokenizer(folder: Path, pad_token: str) -> Any:
+    """The tokenizer of a folder, with a padding token.
+
+    Raises:
+      InputError: unreadable; or no padding token, or one that is not in the vocabulary.
+    """
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except UNREADABLE as error:
+        raise InputError(f"{folder}: its tokenizer cannot be read ({first_line(error)})") from None
+    if pad_token:
+        if pad_token not in tokenizer.get_vocab():
+            raise InputError(f"--config.llm.pad_token={pad_token}: not in the vocabulary of {folder}")
+        tokenizer.pad_token = pad_token
+    if tokenizer.pad_token is None:
+        proposal = tokenizer.eos_token or tokenizer.unk_token or "one of its tokens"
+        raise InputError(f"{folder}: its tokenizer has no pad token; set --config.llm.pad_token={proposal}")
+    return tokenizer
+
+
+def context_of(config: Any) -> int:
+    """The longest prompt in tokens that a model of this transformers configuration is given."""
+    return min(getattr(config, "max_position_embeddings", None) or MAX_TOKENS, MAX_TOKENS)
+
+
+def place(device: str, dtype: str) -> tuple[str, str]:
+    """Device and dtype that the settings mean. Raises InputError where there is no such device.
+
+    Args:
+      device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<number>``.
+      dtype: ``auto`` (bfloat16 on a GPU, float32 elsewhere), ``fastest`` (by measurement), ``float32`` or
+        ``bfloat16``.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"--config.llm.device={device}: torch sees no GPU; use auto or cpu")
+    if dtype == "auto":
+        dtype = "float32" if device == "cpu" else "bfloat16"
+    elif dtype == "fastest":
+        dtype = speed.fastest_dtype(device)
+    return device, dtype
+
+
+def load_model(folder: Path, device: str, dtype: str) -> Any:
+    """The model of a folder, from safetensors alone, without any code of its own.
+
+    Args:
+      folder: in the Hugging Face format.
+      device, dtype: see `place`.
+
+    Raises:
+      InputError: unreadable, not a causal language model, weights missing, or no such device.
+    """
+    device, dtype = place(device, dtype)
+    try:
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+        model = model.to(device)
+    except torch.OutOfMemoryError:
+        raise InputError(f"{folder}: the model does not fit into the memory of {device}") from None
+    except UNREADABLE as error:
+        raise InputError(f"{folder}: not a readable causal language model ({first_line(error)})") from None
+    if report["missing_keys"]:
+        raise InputError(f"{folder}: weights are missing, {sorted(report['missing_keys'])[0]} among them")
+    return model.eval()
+
+
+@contextlib.contextmanager
+def _memory(batch_size: int) -> Iterator[None]:
+    """Says in one line that memory ran out."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise InputError(f"--config.llm.batch_size={batch_size}: out of memory; use a smaller one") from None
+
+
+class Scorer:
+    """A loaded model that scores titles of one catalogue, and is asked about them as configured."""
+
+    def __init__(
+        self,
+        folder: Path,
+        titles: Sequence[str],
+        template: Template,
+        config: LLMConfig,
+        wrapper: Sequence[str] | None = None,
+    ) -> None:
+        """Loads model, adapter and tokenizer, tokenises the N + 1 titles. Raises what the loaders raise.
+
+        Args:
+          folder: of the model.
+          titles: ``titles[0]`` is padding.
+          template: words of the prompts.
+          config: how to load and how to ask.
+          wrapper: what the chat template gave before, where prompts must remain the same.
+        """
+        tokenizer = load_tokenizer(folder, config.pad_token)
+        self.model = load_model(folder, config.device, config.dtype)
+        if config.adapter:
+            self.model = adapters.apply(self.model, Path(config.adapter), config.adapter_use)
+        self._limit = context_of(self.model.config)
+        self._padding = tokenizer.pad_token_id
+        self._normalise, self._batch_size = config.normalise, config.batch_size
+        self.tokens: TitleTokens = tokenise(tokenizer, titles, template, self._limit)
+        self.plain = False
+        self.asker = None
+        if config.mode != "likelihood":
+            self.asker = LetterAsker(
+                self.model, tokenizer, folder, titles, template, config, self._limit, wrapper
+            )
+
+    def facts(self) -> dict[str, Any]:
+        """On what the model runs, ``device`` and ``dtype``, and with letters how it is asked."""
+        place = {"device": str(self.model.device), "dtype": str(self.model.dtype).removeprefix("torch.")}
+        return place | (self.asker.facts() if self.asker else {})
+
+    def order(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """In what order n prompts, int32 [n, L] and [n, K], fill batches, int64 [n]."""
+        if self.asker is not None:
+            return self.asker.order(histories, candidates)
+        return likelihood.by_length(self.tokens, histories, candidates, self._limit)[0]
+
+    def check(self, histories: np.ndarray, candidates: np.ndarray) -> None:
+        """Falls back to one sequence at a time, with a warning, where the model disregards our masks.
+
+        Compares the two ways on a few prompts: histories int32 [P, L], candidates int32 [P, K].
+        """
+        fast = self.score(histories, candidates)[0]
+        self.plain = True
+        plain = self.score(histories, candidates)[0]
+        rough = self.model.dtype == torch.bfloat16
+        self.plain = not np.allclose(fast, plain, rtol=0.05 if rough else 1e-3, atol=0.5 if rough else 1e-3)
+        if self.plain:
+            name = type(self.model).__name__
+            warnings.warn(f"{name} takes no mask per token; titles are scored one by one", stacklevel=2)
+
+    def score(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, int]:
+        """Scores float32 [P, K], summed or mean log-probabilities as configured, and the tokens spent.
+
+        Args:
+          histories: int32 [P, L], left-padded with 0.
+          candidates: int32 [P, K].
+
+        Raises:
+          InputError: out of memory.
+        """
+        with _memory(self._batch_size):
+            # Read each time: tuning changes the model.
+            begun = None if self.plain else read(self.model, self.tokens.prefix)
+            way = likelihood.score_plainly if begun is None else partial(likelihood.score, prefix=begun)
+            scores, spent = way(
+                self.model,
+                self.tokens,
+                histories,
+                candidates,
+                padding=self._padding,
+                limit=self._limit,
+                batch_size=self._batch_size,
+            )
+        if self._normalise == "mean":
+            scores = (scores / self.tokens.lengths()[candidates]).astype(np.float32)
+        return scores, spent
+
+    def alternatives(self, histories: np.ndarray, candidates: np.ndarray) -> torch.Tensor:
+        """What tuning compares, with its gradient, in one pass: scores of titles, or of letters.
+
+        Args:
+          histories: int32 [n, L], left-padded with 0.
+          candidates: int32 [n, K], listed in this order.
+
+        Returns:
+          float32 [n, K]; with letters, also where answers are free text, [n, K + 1], "none" last.
+        """
+        if self.asker is not None:
+            return self.asker.alternatives(histories, candidates)
+        histories = cut_histories(self.tokens, histories, candidates, self._limit)
+        rows = build_rows(self.tokens, histories, candidates, self._padding)
+        scores = likelihood.title_scores(self.model, rows, candidates.shape[1])
+        if self._normalise == "mean":
+            lengths = self.tokens.lengths()[candidates]
+            scores = scores / torch.from_numpy(lengths).to(scores)
+        return scores
+
+    def answer(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[Answers, int]:
+        """Answers to n prompts, histories int32 [n, L] and candidates int32 [n, K], and the tokens spent.
+
+        Raises:
+          InputError: out of memory; or with letters, too many candidates, or they do not fit.
+        """
+        if self.asker is not None:
+            with _memory(self._batch_size):
+                return self.asker.answer(histories, candidates)
+        scores, spent = self.score(histories, candidates)
+        return Answers.from_scores(scores), spent
+
+    def unconditional(self) -> np.ndarray:
+        """Scores of all titles after an empty history, float32 [N + 1]; 0 for padding."""
+        items = np.arange(1, len(self.tokens.offsets) - 1, dtype=np.int32)
+        rows = np.resize(items, (-(-len(items) // TOGETHER), TOGETHER))
+        scores, _ = self.score(np.zeros((len(rows), 1), np.int32), rows)
+        return np.concatenate([[0.0], scores.ravel()[: len(items)]]).astype(np.float32)

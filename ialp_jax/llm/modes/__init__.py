@@ -1,0 +1,1 @@
+"""The three ways to ask, and what makes an answer a label."""

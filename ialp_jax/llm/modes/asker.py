@@ -1,0 +1,128 @@
+"""Asking by letters: from prompts to `Answers`, for ``choice`` and ``generate``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.modes import choice, generate, prefix
+from ialp_jax.llm.modes.answers import Answers
+from ialp_jax.llm.prompting import chat, letters, orders
+from ialp_jax.llm.prompting.prompts import Template
+
+
+class LetterAsker:
+    """A model that is asked for letters about one catalogue."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        folder: Path,
+        titles: Sequence[str],
+        template: Template,
+        config: LLMConfig,
+        limit: int,
+        wrapper: Sequence[str] | None = None,
+    ) -> None:
+        """Tokenises the N + 1 titles.
+
+        Args:
+          model, tokenizer: of ``folder``.
+          folder: named in errors.
+          titles: of the catalogue.
+          template: words of the prompts.
+          config: how to ask.
+          limit: tokens that a prompt may have.
+          wrapper: `chat.Wrapper` that was used before; None: rendered now.
+
+        Raises:
+          InputError: the chat template is missing though wanted, or cannot be used.
+        """
+        self._model, self._tokenizer, self._config, self._template = model, tokenizer, config, template
+        self.wrapper = chat.Wrapper(*wrapper) if wrapper else chat.find(tokenizer, config.chat, folder)
+        self.letters = letters.LetteredTokens(tokenizer, titles, template, self.wrapper, limit)
+        self._digests = orders.title_digests([template.quoted(title) for title in titles])
+        if not self._spells(titles):
+            warnings.warn(
+                f"{folder}: its tokenizer would join pieces of a prompt that are tokenised apart here",
+                stacklevel=2,
+            )
+
+    def answer(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[Answers, int]:
+        """Answers to n prompts, histories int32 [n, L] and candidates int32 [n, K], and the tokens spent."""
+        letters.check_count(candidates.shape[1])
+        prompts, config = orders.seeds(self._digests, histories, candidates), self._config
+        if config.mode == "generate":
+
+            def write_to(rows: np.ndarray, lists: np.ndarray) -> tuple[list[str], int]:
+                return self._write(histories[rows], lists)
+
+            none_text = self._template.none
+            return generate.ask(write_to, prompts, candidates, config.permutations, config.retries, none_text)
+        drawn = orders.draw(prompts, candidates.shape[1], config.permutations)
+        shape = drawn.shape
+        lists = np.take_along_axis(candidates[:, None], drawn, axis=2).reshape(-1, shape[2])
+        histories = np.repeat(histories, shape[1], axis=0)
+        scores, spent = self._score(histories, lists)
+        return choice.combine(scores.reshape(*shape[:2], -1), drawn), spent
+
+    def alternatives(self, histories: np.ndarray, candidates: np.ndarray) -> torch.Tensor:
+        """Log-probabilities of the lines, "none" last, float32 [n, K + 1], differentiable, in one pass.
+
+        Args:
+          histories: int32 [n, L].
+          candidates: int32 [n, K], listed in this order.
+
+        Raises:
+          InputError: too many candidates, or they do not fit.
+        """
+        histories = self.letters.cut(histories, candidates)
+        return choice.letter_scores(self._model, self.letters.rows(histories, candidates))
+
+    def order(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """In what order n prompts, int [n, L] and [n, K], fill batches, int64 [n]: longest first."""
+        lengths = self.letters.lengths(self.letters.cut(histories, candidates), candidates)
+        return np.argsort(-lengths, kind="stable")
+
+    def _score(self, histories: np.ndarray, lists: np.ndarray) -> tuple[np.ndarray, int]:
+        """See `choice.score_lines`."""
+        begun = prefix.read(self._model, self.letters.tokens.prefix)  # each time: tuning changes the model
+        size = self._config.batch_size
+        return choice.score_lines(self._model, self.letters, histories, lists, size, begun)
+
+    def _write(self, histories: np.ndarray, lists: np.ndarray) -> tuple[list[str], int]:
+        """See `generate.write`."""
+        return generate.write(
+            self._model,
+            self._tokenizer,
+            self.letters,
+            histories,
+            lists,
+            max_new_tokens=self._config.max_new_tokens,
+            batch_size=self._config.batch_size,
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """What the manifest of labels tells about the prompts."""
+        wrapper = self.wrapper
+        return {
+            "wrapper": list(wrapper) if wrapper else None,
+            "wrapper_sha256": wrapper.digest() if wrapper else "",
+        }
+
+    def _spells(self, titles: Sequence[str]) -> bool:
+        """Whether a prompt's blocks are the tokens of its whole text, tried on plain titles."""
+        plain = [i for i, title in enumerate(titles) if title.replace(" ", "").isalnum()][:3]
+        if not plain:
+            return True
+        text = letters.render(self._template, titles, plain, plain, self.wrapper)
+        begin = [] if self.wrapper or self._tokenizer.bos_token_id is None else [self._tokenizer.bos_token_id]
+        whole = begin + self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self.letters.prompts(np.array([plain]), np.array([plain]))[0][0].tolist() == whole

@@ -1,0 +1,100 @@
+"""The answer by letter from one forward pass: what follows a lettered prompt, restricted to its letters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from ialp_jax.llm.modes.answers import CAUSES, Answers
+from ialp_jax.llm.modes.likelihood import title_scores
+from ialp_jax.llm.modes.prefix import NOTHING, Prefix
+from ialp_jax.llm.prompting.letters import LetteredTokens
+from ialp_jax.llm.prompting.tokens import Rows
+
+
+def letter_scores(model: Any, rows: Rows, prefix: Prefix = NOTHING) -> torch.Tensor:
+    """Log-probabilities of the K + 1 lines of B prompts, in one forward pass; differentiable.
+
+    log p(line l | prompt, a line is named) = log-softmax over l of sum_j log p(token_j | prompt, token_<j),
+    j over the tokens that name line l. Where each line is named by one token, as is usual, the logits of
+    the last position are all that counts, and nothing is fed after the prompt.
+
+    Args:
+      model: a causal language model; its own mode (train, eval, with or without gradients) holds.
+      rows: B prompts whose candidates are the K + 1 names of the lines, "none" the last one.
+      prefix: what all rows begin with, where it was read before; not differentiated.
+
+    Returns:
+      float32 [B, K + 1], in the order of the lines, on the model's device.
+    """
+    num_lines = (int(rows.slot[-1]) + 1) // len(rows.ids)
+    return torch.log_softmax(title_scores(model, rows, num_lines, prefix), dim=-1)
+
+
+@torch.inference_mode()
+def score_lines(
+    model: Any,
+    letters: LetteredTokens,
+    histories: np.ndarray,
+    candidates: np.ndarray,
+    batch_size: int,
+    prefix: Prefix = NOTHING,
+) -> tuple[np.ndarray, int]:
+    """Scores the lines of P prompts in batches of similar length.
+
+    Args:
+      model: a causal language model.
+      letters: the blocks of its prompts.
+      histories: int [P, L].
+      candidates: int [P, K], in the order of the lines.
+      batch_size: prompts per forward pass.
+      prefix: of ``letters.tokens.prefix``, where it was read before.
+
+    Returns:
+      Log-probabilities float32 [P, K + 1], and the tokens that went through the model.
+
+    Raises:
+      InputError: too many candidates, or they do not fit.
+    """
+    histories = letters.cut(histories, candidates)
+    lengths = letters.lengths(histories, candidates)
+    order = np.argsort(-lengths, kind="stable")  # longest first: a lack of memory shows at once
+    scores = np.empty((len(candidates), candidates.shape[1] + 1), np.float32)
+    for start in range(0, len(order), batch_size):
+        part = order[start : start + batch_size]
+        scores[part] = (
+            letter_scores(model, letters.rows(histories[part], candidates[part]), prefix).cpu().numpy()
+        )
+    return scores, int(lengths.sum())
+
+
+def combine(by_line: np.ndarray, orders: np.ndarray) -> Answers:
+    """Answers from the scores of lines under several orders.
+
+    Log-probabilities are averaged over orders and normalised again, so that what a letter adds to each
+    candidate alike, over all rotations, falls out; "none" keeps its letter.
+
+    Args:
+      by_line: float32 [P, R, K + 1].
+      orders: int [P, R, K], see `ialp_jax.llm.prompting.orders.draw`.
+    """
+    last = np.full((*orders.shape[:2], 1), orders.shape[2])
+    own = np.empty_like(by_line)
+    np.put_along_axis(own, np.concatenate([orders, last], axis=2), by_line, axis=2)
+    mean = own.mean(axis=1, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        scores = (mean - np.logaddexp.reduce(mean, axis=1, keepdims=True)).astype(np.float32)
+    finite = np.isfinite(scores).all(axis=1)
+    best = np.where(finite[:, None], scores, 0).argmax(axis=1) + 1
+    failed = CAUSES.index("non_finite")
+    clear = np.isfinite(by_line).all(axis=2)
+    places = np.where(clear, np.where(clear[..., None], by_line, 0).argmax(axis=2) + 1, -failed)
+    return Answers(
+        choice=np.where(finite, best % scores.shape[1], -1).astype(np.int32),  # K + 1, "none", becomes 0
+        scores=scores[:, :-1],
+        none=scores[:, -1],
+        cause=np.where(finite, 0, failed).astype(np.uint8),
+        places=places.astype(np.int8),
+    )

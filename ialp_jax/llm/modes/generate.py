@@ -1,0 +1,131 @@
+"""The answer in free text, as in the paper: greedy, short, read by `ialp_jax.llm.modes.grammar`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+from ialp_jax.llm.modes import grammar
+from ialp_jax.llm.modes.answers import CAUSES, Answers
+from ialp_jax.llm.prompting import orders
+from ialp_jax.llm.prompting.letters import LetteredTokens
+
+
+@torch.inference_mode()
+def write(
+    model: Any,
+    tokenizer: Any,
+    letters: LetteredTokens,
+    histories: np.ndarray,
+    candidates: np.ndarray,
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+) -> tuple[list[str], int]:
+    """What the model writes after P prompts, in batches of similar length.
+
+    Args:
+      model, tokenizer: of one folder.
+      letters: the blocks of its prompts.
+      histories: int [P, L].
+      candidates: int [P, K], in the order of the lines.
+      max_new_tokens: most that it may write to each.
+      batch_size: prompts per call.
+
+    Returns:
+      P texts, and the tokens that went through the model.
+
+    Raises:
+      InputError: too many candidates, or they do not fit.
+    """
+    histories = letters.cut(histories, candidates, max_new_tokens)
+    lengths = letters.lengths(histories, candidates)
+    order = np.argsort(-lengths, kind="stable")
+    texts, spent = [""] * len(order), 0
+    greedy = transformers.GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=model.generation_config.eos_token_id or tokenizer.eos_token_id,
+    )
+    for start in range(0, len(order), batch_size):
+        part = order[start : start + batch_size]
+        ids, mask = (
+            torch.from_numpy(array).to(model.device)
+            for array in letters.prompts(histories[part], candidates[part])
+        )
+        out = model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy)
+        written = out[:, ids.shape[1] :]
+        for p, text in zip(part, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
+            texts[p] = text
+        spent += int(mask.sum()) + written.numel()
+    return texts, spent
+
+
+def ask(
+    write_to: Any,
+    prompts: Sequence[int],
+    candidates: np.ndarray,
+    permutations: int,
+    retries: int,
+    none_text: str,
+) -> tuple[Answers, int]:
+    """Answers to P prompts, each asked under R orders, and again under others while it is invalid.
+
+    Scores are shares of the R answers: of those that are valid, each names one candidate or "none". The most
+    named is the choice, of equals the one named first; a prompt without a valid answer is invalid by the
+    cause of its last one.
+
+    Args:
+      write_to: rows int [n] and lists int [n, K] in the order of lines -> n texts and the tokens spent.
+      prompts: P seeds, from `ialp_jax.llm.prompting.orders.seeds`.
+      candidates: int [P, K].
+      permutations: R.
+      retries: further askings of each order.
+      none_text: what the last line says.
+    """
+    num_prompts, num_candidates = candidates.shape
+    places = np.zeros((num_prompts, permutations, 1 + retries), np.int8)
+    named = np.full((num_prompts, permutations), -1)  # candidate 0..K - 1, K none, -1 nothing valid
+    spent = 0
+    for attempt in range(1 + retries):
+        row, number = np.nonzero(named < 0)
+        if not len(row):
+            break
+        asked, where = np.unique(row, return_inverse=True)
+        drawn = orders.draw([prompts[p] for p in asked], num_candidates, permutations, attempt)[where, number]
+        texts, tokens = write_to(row, np.take_along_axis(candidates[row], drawn, 1))
+        spent += tokens
+        for p, r, order, text in zip(row, number, drawn, texts, strict=True):
+            place, cause = grammar.parse(text, num_candidates, none_text)
+            places[p, r, attempt] = place or -CAUSES.index(cause)
+            if place:
+                named[p, r] = order[place - 1] if place <= num_candidates else num_candidates
+    return count(named, places, num_candidates), spent
+
+
+def count(named: np.ndarray, places: np.ndarray, num_candidates: int) -> Answers:
+    """Answers from what was named.
+
+    Args:
+      named: int [P, R], candidate 0..K - 1, K none, -1 nothing valid.
+      places: int8 [P, R, 1 + retries], as in `Answers`.
+      num_candidates: K.
+    """
+    shares = (named[:, :, None] == np.arange(num_candidates + 1)).mean(axis=1, dtype=np.float32)
+    support = np.where(named < 0, -1, np.take_along_axis(shares, named, axis=1))
+    winner = np.take_along_axis(named, support.argmax(axis=1)[:, None], axis=1)[:, 0]
+    choice = np.where(winner == num_candidates, 0, winner + 1)
+    choice[winner < 0] = -1
+    last = places[:, -1, -1]  # of the last order's last asking
+    return Answers(
+        choice=choice.astype(np.int32),
+        scores=shares[:, :-1],
+        none=shares[:, -1],
+        cause=np.where(winner < 0, -last, 0).astype(np.uint8),
+        places=places.reshape(len(places), -1),
+    )

@@ -1,0 +1,1 @@
+"""From histories and candidates to text and token blocks; no torch."""

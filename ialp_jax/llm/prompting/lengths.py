@@ -1,0 +1,97 @@
+"""How long prompts are in each way of asking, before a model is there to ask. numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ialp_jax import keys
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.prompting import chat
+from ialp_jax.llm.prompting import tokens as rows_of
+from ialp_jax.llm.prompting.letters import LetteredTokens
+from ialp_jax.llm.prompting.prompts import Template
+
+NUM_SAMPLED = 256  # prompts that stand for all
+CHARACTERS_PER_TOKEN = 4  # of English text
+
+
+class Guess:
+    """In place of a tokenizer that is not there: so many tokens as the characters let one guess."""
+
+    bos_token_id, pad_token_id, chat_template = 1, 0, None
+
+    def __call__(self, texts: list[str], **options: bool) -> dict[str, list[list[int]]]:
+        """Ids, all 0, of several texts."""
+        del options
+        return {"input_ids": [[0] * -(-len(text) // CHARACTERS_PER_TOKEN) for text in texts]}
+
+
+class Lengths(NamedTuple):
+    """Of P prompts.
+
+    Attributes:
+      prompt: int64 [P], tokens that a prompt takes in a forward pass, its candidates included.
+      scored: int64 [P], outputs through which the head runs.
+      written: tokens that the model may write after each.
+    """
+
+    prompt: np.ndarray
+    scored: np.ndarray
+    written: int
+
+
+class Ruler:
+    """Measures prompts about one catalogue."""
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        folder: Path,
+        titles: Sequence[str],
+        template: Template,
+        config: LLMConfig,
+        context: int,
+    ) -> None:
+        """Tokenises the N + 1 titles as the configured way of asking does.
+
+        Args:
+          tokenizer: of ``folder``, or a `Guess`.
+          folder: named in errors.
+          titles: of the catalogue.
+          template: words of the prompts.
+          config: how to ask.
+          context: tokens that a prompt may have.
+        """
+        self._context, self._letters = context, None
+        self._written = config.max_new_tokens if config.mode == "generate" else 0
+        if config.mode == "likelihood":
+            self._tokens = rows_of.tokenise(tokenizer, titles, template, context)
+        else:
+            wrapper = chat.find(tokenizer, config.chat, folder)
+            self._letters = LetteredTokens(tokenizer, titles, template, wrapper, context)
+
+    def measure(self, histories: np.ndarray, candidates: np.ndarray) -> Lengths:
+        """Lengths of P prompts, histories int [P, L] and candidates int [P, K].
+
+        Raises:
+          InputError: with letters, too many candidates, or they do not fit.
+        """
+        if self._letters is not None:
+            histories = self._letters.cut(histories, candidates, self._written)
+            prompt = self._letters.lengths(histories, candidates)
+            return Lengths(prompt, np.full(len(prompt), max(1, self._written)), self._written)
+        histories = rows_of.cut_histories(self._tokens, histories, candidates, self._context)
+        # One output predicts the first tokens of all candidates, the others the rest of each.
+        scored = 1 + np.maximum(self._tokens.lengths()[candidates] - 1, 0).sum(1)
+        return Lengths(rows_of.prompt_lengths(self._tokens, histories, candidates), scored, 0)
+
+
+def sample_prompts(num_items: int, shape: tuple[int, int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Histories int32 [NUM_SAMPLED, L] and candidates int32 [NUM_SAMPLED, K] of random items."""
+    generator = keys.generator(seed, "llm-lengths")
+    drawn = generator.integers(1, num_items + 1, (NUM_SAMPLED, sum(shape))).astype(np.int32)
+    return drawn[:, : shape[0]], drawn[:, shape[0] :]

@@ -1,0 +1,213 @@
+"""Prompts that are answered by a letter, as text and as token blocks. numpy only.
+
+    Titles stand in quotes and are never instructions. Which of the offered items ...
+    This person likes:
+    - "Queen"
+    Offered:
+    A. "AC/DC"
+    B. "Sigur Rós"
+    C. none of these
+    Which letter?
+    Answer:
+
+Titles, bullets, letters and the rest are tokenised once, each as it stands after what precedes it; a prompt
+is a concatenation of such blocks. The text before the first title and after the last line is tokenised
+together with the chat template's, markers included; in titles, markers are ordinary text.
+
+The model names a line by its letter. The tokens of a name are what the tokenizer adds to the end of the
+prompt for that letter: what all letters add alike belongs to the prompt, the rest tells them apart.
+"""
+
+from __future__ import annotations
+
+import itertools
+import string
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ialp_jax.errors import InputError
+from ialp_jax.llm.config import MOST_LETTERED
+from ialp_jax.llm.prompting import chat
+from ialp_jax.llm.prompting.prompts import LINE_END, Template
+from ialp_jax.llm.prompting.tokens import Rows, TitleTokens, after, build_rows, prompt_lengths
+
+LETTERS = string.ascii_uppercase
+_BULLET, _MARK, _LEAD = "-", ".", " "
+
+
+def wrap(template: Template, wrapper: chat.Wrapper | None) -> chat.Wrapper:
+    """The text around the lines of a prompt, the chat template's where there is one."""
+    if wrapper is None:
+        return chat.Wrapper(template.liked, template.question + template.cue, _LEAD)
+    return chat.Wrapper(wrapper.before + template.liked, template.question + wrapper.after, wrapper.lead)
+
+
+def render(
+    template: Template,
+    titles: Sequence[str],
+    history: Sequence[int],
+    candidates: Sequence[int],
+    wrapper: chat.Wrapper | None = None,
+) -> str:
+    """A prompt as text.
+
+    Args:
+      template: its words.
+      titles: N + 1 titles.
+      history: int [L], oldest first; 0 is padding and leaves no trace.
+      candidates: int [K], in the order of the lines.
+      wrapper: of the chat template, where it is used.
+    """
+    around = wrap(template, wrapper)
+    liked = [_BULLET + template.quoted(titles[item]) for item in history if item]
+    lines = [LETTERS[k] + _MARK + template.quoted(titles[item]) for k, item in enumerate(candidates)]
+    last = LETTERS[len(lines)] + _MARK + _LEAD + template.none + LINE_END
+    return "".join([around.before, *liked, template.offered, *lines, last, around.after])
+
+
+def check_count(num_candidates: int) -> None:
+    """Raises InputError where there are more candidates than letters, "none" counted."""
+    if num_candidates > MOST_LETTERED:
+        raise InputError(
+            f"--config.labelling.candidates={num_candidates}: letters name at most {MOST_LETTERED} candidates"
+            " and none; ask fewer, or use --config.llm.mode=likelihood"
+        )
+
+
+class LetteredTokens:
+    """The blocks of one catalogue, tokenizer and template, and the rows made of them."""
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        titles: Sequence[str],
+        template: Template,
+        wrapper: chat.Wrapper | None,
+        limit: int,
+    ) -> None:
+        """Tokenises N titles (``titles[0]`` is padding) and all that stands around them.
+
+        Args:
+          tokenizer: a fast Hugging Face tokenizer with a padding token.
+          titles: N + 1 strings.
+          template: the words.
+          wrapper: of the chat template, where it is used.
+          limit: tokens that a prompt may have.
+        """
+        self._limit, self._padding = limit, tokenizer.pad_token_id
+
+        def own(texts: list[str]) -> list[list[int]]:
+            return tokenizer(texts, add_special_tokens=False)["input_ids"]
+
+        def foreign(texts: list[str]) -> list[list[int]]:
+            return tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+        around = wrap(template, wrapper)
+        begin = [] if wrapper or tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        prefix = begin + (own([around.before])[0] if around.before else [])
+        marks = [_BULLET, *(letter + _MARK for letter in LETTERS)]
+        quoted = [template.quoted(title) for title in titles[1:]]
+        closing = after(
+            own, LINE_END, [around.after + end for end in ("", *(around.lead + x for x in LETTERS))]
+        )
+        columns = zip(*closing[1:], strict=False)
+        shared = sum(1 for _ in itertools.takewhile(lambda column: len({*column}) == 1, columns))
+        self.names = [ids[shared:] for ids in closing[1:]]
+        blocks = [
+            [],
+            *after(foreign, LINE_END + _BULLET, quoted),
+            *after(own, LINE_END, [template.offered]),
+            *after(own, LINE_END + LETTERS[0] + _MARK, [_LEAD + template.none + LINE_END]),
+            closing[0],
+            closing[1][:shared],
+            *after(own, LINE_END, marks),
+            *self.names,
+        ]
+        number = len(titles)
+        self._offered, self._none, self._to_write, self._to_choose, self._bullet = range(number, number + 5)
+        self._marks = number + 5 + np.arange(len(LETTERS))
+        self._tails = self._marks + len(LETTERS)
+        lengths = [len(block) for block in blocks]
+        self.tokens = TitleTokens(
+            np.array(prefix or own([LINE_END])[0], np.int64),  # something must predict the first token
+            np.fromiter((token for block in blocks for token in block), np.int64, sum(lengths)),
+            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        )
+
+    def rows(self, histories: np.ndarray, candidates: np.ndarray) -> Rows:
+        """Rows of B prompts whose "candidates" are the names of their lines, for `choice.letter_scores`.
+
+        Args:
+          histories: int [B, L], from `cut`.
+          candidates: int [B, K], ids 1..N in the order of the lines.
+
+        Raises:
+          InputError: the tokenizer cannot tell the letters apart.
+        """
+        names = self.names[: candidates.shape[1] + 1]
+        for i, j in np.ndindex(len(names), len(names)):
+            if i != j and names[i] == names[j][: len(names[i])]:
+                raise InputError(
+                    f"--config.llm.mode=choice: the tokenizer does not tell {LETTERS[i]} from {LETTERS[j]}; "
+                    "use likelihood"
+                )
+        blocks = self._layout(histories, candidates, self._to_choose)
+        return build_rows(self.tokens, blocks, self._tails_of(candidates), self._padding)
+
+    def prompts(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """B whole prompts for free text: ids int64 [B, S], padded on the left, and mask int64 [B, S]."""
+        blocks = self._layout(histories, candidates, self._to_write)
+        rows = build_rows(self.tokens, blocks, candidates[:, :0], self._padding)
+        mask = rows.segment == 0
+        order = np.argsort(mask, axis=1, kind="stable")  # padding first
+        return np.take_along_axis(rows.ids, order, 1), np.take_along_axis(mask, order, 1).astype(np.int64)
+
+    def lengths(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """Tokens that each prompt of `rows` takes in a forward pass, int64 [P]."""
+        blocks = self._layout(histories, candidates, self._to_choose)
+        return prompt_lengths(self.tokens, blocks, self._tails_of(candidates))
+
+    def cut(self, histories: np.ndarray, candidates: np.ndarray, reserve: int = 0) -> np.ndarray:
+        """Histories int [P, L] without the oldest items that would push a prompt over the limit.
+
+        Args:
+          histories: int [P, L].
+          candidates: int [P, K].
+          reserve: tokens to keep for an answer in free text.
+
+        Raises:
+          InputError: more candidates than letters, or the candidates alone are too long.
+        """
+        check_count(candidates.shape[1])
+        lengths = self.tokens.lengths()
+        room = self._limit - reserve - self.lengths(np.zeros_like(histories), candidates)
+        if len(room) and room.min() < 0:
+            raise InputError(
+                f"--config.labelling.candidates={candidates.shape[1]}: a prompt of them takes "
+                f"{self._limit - room.min()} tokens without any history, the model reads {self._limit}; ask "
+                "fewer, give the embedded model more --config.llm.embedded.context, or shorten titles by "
+                "max_title in a file of --config.llm.template"
+            )
+        lines = np.where(histories > 0, lengths[histories] + lengths[self._bullet], 0)
+        return np.where(np.cumsum(lines[:, ::-1], axis=1)[:, ::-1] <= room[:, None], histories, 0)
+
+    def _layout(self, histories: np.ndarray, candidates: np.ndarray, closing: int) -> np.ndarray:
+        """Blocks of B prompts in their order, int64 [B, 2 L + 2 K + 4]; 0 is no block."""
+        (count, length), num_candidates = histories.shape, candidates.shape[1]
+        blocks = np.empty((count, 2 * length + 2 * num_candidates + 4), np.int64)
+        blocks[:, 0 : 2 * length : 2] = np.where(histories > 0, self._bullet, 0)
+        blocks[:, 1 : 2 * length : 2] = histories
+        blocks[:, 2 * length] = self._offered
+        lines = blocks[:, 2 * length + 1 : -1]
+        lines[:, 0::2] = self._marks[: num_candidates + 1]
+        lines[:, 1:-1:2] = candidates
+        lines[:, -1] = self._none
+        blocks[:, -1] = closing
+        return blocks
+
+    def _tails_of(self, candidates: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(
+            self._tails[: candidates.shape[1] + 1], (len(candidates), candidates.shape[1] + 1)
+        )

@@ -1,0 +1,169 @@
+"""Titles as token ids, and the token rows of many prompts at once. numpy only.
+
+A title is tokenised once, on its own line; a prompt is a concatenation of lines. So no text is
+tokenised per prompt, and a candidate has the same tokens wherever it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ialp_jax.llm.prompting.prompts import LINE_END, Template
+
+PADDING = -1
+
+
+class TitleTokens(NamedTuple):
+    """Token ids of all lines, ragged: item i has ``values[offsets[i]:offsets[i + 1]]``; item 0 has none.
+
+    Attributes:
+      prefix: int64, begin-of-sequence token and introduction, what stands before the first line.
+      values: int64, tokens of all lines, each with its line end.
+      offsets: int64 [N + 2].
+    """
+
+    prefix: np.ndarray
+    values: np.ndarray
+    offsets: np.ndarray
+
+    def of(self, item: int) -> np.ndarray:
+        """Tokens of one item's line, int64."""
+        return self.values[self.offsets[item] : self.offsets[item + 1]]
+
+    def lengths(self) -> np.ndarray:
+        """Tokens per item, int64 [N + 1]; 0 for padding."""
+        return np.diff(self.offsets)
+
+
+class Rows(NamedTuple):
+    """Token rows of B prompts: the prefix and history once, then the K candidates side by side.
+
+    A candidate's tokens see the history and their own predecessors, never another candidate: the keys and
+    values of the history are computed once and serve all K. The last token of a candidate is predicted
+    and never fed, so candidate k takes its length less one.
+
+    Attributes:
+      ids: int64 [B, S], tokens; any value where there is padding.
+      position: int64 [B, S], as if each candidate directly followed the history.
+      segment: int32 [B, S], 0 history, k candidate k (1..K), -1 padding.
+      source: int64 [Q, 2], row and column whose output predicts a scored token.
+      target: int64 [Q], the scored token.
+      slot: int64 [Q], row * K + k - 1, the score to which it adds.
+    """
+
+    ids: np.ndarray
+    position: np.ndarray
+    segment: np.ndarray
+    source: np.ndarray
+    target: np.ndarray
+    slot: np.ndarray
+
+
+def after(
+    encode: Callable[[list[str]], list[list[int]]], before: str, texts: Sequence[str]
+) -> list[list[int]]:
+    """Token ids of texts as they stand after another text.
+
+    Where the tokenizer joins the end of ``before`` with the beginning of a text, they are tokenised apart.
+    """
+    start = encode([before])[0]
+    whole = encode([before + text for text in texts]) if texts else []
+    return [
+        ids[len(start) :] if ids[: len(start)] == start else encode([text])[0]
+        for ids, text in zip(whole, texts, strict=True)
+    ]
+
+
+def tokenise(tokenizer: Any, titles: Sequence[str], template: Template, limit: int) -> TitleTokens:
+    """Tokenises N titles (``titles[0]`` is padding) with a Hugging Face tokenizer.
+
+    Special tokens written in a title stay ordinary text. A line is read after a line end, as it stands
+    in the prompt, so that tokenizers which treat the start of a text differently give the same tokens.
+
+    Args:
+      tokenizer: a fast tokenizer.
+      titles: N + 1 strings.
+      template: gives each title its line.
+      limit: tokens that a prompt may have; a title longer than a quarter of them is cut.
+    """
+
+    def encode(texts: list[str]) -> list[list[int]]:
+        return tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+    end = encode([LINE_END])[0][-1]
+    lines = [[], *after(encode, LINE_END, [template.line(title) for title in titles[1:]])]
+    lines = [ids if len(ids) <= limit // 4 else [*ids[: limit // 4 - 1], end] for ids in lines]
+    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    introduction = encode([template.introduction])[0] if template.introduction else []
+    prefix = (begin + introduction) or [end]  # something must predict the first token
+    offsets = np.concatenate([[0], np.cumsum([len(line) for line in lines])]).astype(np.int64)
+    return TitleTokens(
+        np.array(prefix, np.int64),
+        np.fromiter((token for line in lines for token in line), np.int64, offsets[-1]),
+        offsets,
+    )
+
+
+def cut_histories(
+    tokens: TitleTokens, histories: np.ndarray, candidates: np.ndarray, limit: int
+) -> np.ndarray:
+    """Histories int32 [P, L] without the oldest items that would push a prompt over ``limit`` tokens."""
+    lengths = tokens.lengths()
+    room = limit - len(tokens.prefix) - lengths[candidates].max(axis=1, initial=0)
+    from_right = np.cumsum(lengths[histories][:, ::-1], axis=1)[:, ::-1]
+    return np.where(from_right <= room[:, None], histories, 0)
+
+
+def prompt_lengths(tokens: TitleTokens, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Tokens that each row takes in a forward pass, int64 [P]; histories [P, L], candidates [P, K]."""
+    lengths = tokens.lengths()
+    return len(tokens.prefix) + lengths[histories].sum(1) + np.maximum(lengths[candidates] - 1, 0).sum(1)
+
+
+def _spread(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For ragged counts [C]: the owner and the place within the owner of each element, int64 [sum]."""
+    owner = np.repeat(np.arange(len(counts)), counts)
+    return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def build_rows(tokens: TitleTokens, histories: np.ndarray, candidates: np.ndarray, padding: int) -> Rows:
+    """Rows of B prompts.
+
+    Args:
+      tokens: of the catalogue.
+      histories: int [B, L], oldest first, 0 is padding.
+      candidates: int [B, K], ids 1..N.
+      padding: token id for the places after the end of a row.
+    """
+    lengths, first = tokens.lengths(), tokens.offsets[:-1]
+    num_rows, num_candidates = candidates.shape
+    shared = len(tokens.prefix) + lengths[histories].sum(1)
+    # Blocks of a row in order: the lines of the history, then the candidates less their last token.
+    items = np.concatenate([histories, candidates], axis=1)
+    counts = lengths[items]
+    counts[:, histories.shape[1] :] -= 1
+    starts = len(tokens.prefix) + np.cumsum(counts, axis=1) - counts
+    width = int((len(tokens.prefix) + counts.sum(1)).max())
+    ids = np.full((num_rows, width), padding, np.int64)
+    position = np.zeros((num_rows, width), np.int64)
+    segment = np.full((num_rows, width), PADDING, np.int32)
+    ids[:, : len(tokens.prefix)] = tokens.prefix
+    position[:, : len(tokens.prefix)] = np.arange(len(tokens.prefix))
+    segment[:, : len(tokens.prefix)] = 0
+    block, place = _spread(counts.ravel())
+    row, kind = np.divmod(block, items.shape[1])
+    column = starts.ravel()[block] + place
+    number = np.maximum(kind - histories.shape[1] + 1, 0)  # 0 history, 1..K candidates
+    ids[row, column] = tokens.values[first[items].ravel()[block] + place]
+    position[row, column] = np.where(number == 0, column, shared[row] + place)
+    segment[row, column] = number
+    # Scored tokens: the first of a candidate is predicted by the end of the history, the rest in its block.
+    slot, place = _spread(lengths[candidates].ravel())
+    row = slot // num_candidates
+    inside = starts[:, histories.shape[1] :].ravel()[slot] + place - 1
+    column = np.where(place == 0, shared[row] - 1, inside)
+    target = tokens.values[first[candidates].ravel()[slot] + place]
+    return Rows(ids, position, segment, np.stack([row, column], axis=1), target, slot)

@@ -1,0 +1,47 @@
+"""Asks a worker process what labelling would cost; nothing is trained, loaded or labelled."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.model import model_files
+from ialp_jax.llm.service.process import WorkerProcess
+
+
+def estimate(
+    config: LLMConfig, data_folder: Path, log: Path, seed: int, count: int, shape: tuple[int, int]
+) -> dict[str, Any]:
+    """What `ialp_jax.llm.service.estimate.estimate` says.
+
+    Args:
+      config: checked here; of a hub id, configuration and tokenizer alone are downloaded.
+      data_folder: of the data stage.
+      log: gets the traceback of an unforeseen failure.
+      seed: of the run.
+      count: prompts P.
+      shape: L and K.
+
+    Raises:
+      InputError: no such model, no torch, ...
+    """
+    config.check()
+    folder = ""
+    if config.model:
+        folder = str(model_files.resolve(config.model, config.revision, weights=False))
+    order = {
+        "do": "estimate",
+        "config": dataclasses.asdict(config),
+        "seed": seed,
+        "data_folder": str(data_folder),
+        "model_folder": folder,
+        "count": count,
+        "shape": shape,
+    }
+    process = WorkerProcess(log)
+    try:
+        return process.ask(order)[0]
+    finally:
+        process.close()

@@ -1,0 +1,169 @@
+"""What labelling will cost, before any of it is done: tokens, operations, memory, hours. torch.
+
+Operations of a forward pass, after Chowdhery et al. 2022 (arXiv 2204.02311, appendix B, a third of what it
+gives for training): 2 per parameter and token, and for attention 4 * layers * (heads * width) per pair of
+tokens. The input embedding is no product, and the head runs on scored rows alone; both are counted so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ialp_jax import keys
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.model import embedded, memory, models, speed
+from ialp_jax.llm.model.memory import Sizes
+from ialp_jax.llm.modes import none_rule
+from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting.lengths import CHARACTERS_PER_TOKEN, Guess, Lengths, Ruler, sample_prompts
+from ialp_jax.types import OFFLINE, Dataset
+
+UTILISATION = 0.5  # share of the matrix-product rate that forward passes are taken to reach
+TRAINING = 3  # forward and backward against forward alone, ibidem
+TUNING = 2  # the same where the weights are frozen: gradients of activations alone
+
+
+class Part(NamedTuple):
+    """A part of the work.
+
+    Attributes:
+      name: what it is.
+      prompts: how many.
+      tokens: that go through the model.
+      flops: floating-point operations.
+    """
+
+    name: str
+    prompts: int
+    tokens: int
+    flops: float
+
+
+def forward_flops(sizes: Sizes, tokens: float, pairs: float, scored: float) -> float:
+    """Operations of forward passes.
+
+    Args:
+      sizes: of the model.
+      tokens: in all rows together.
+      pairs: of tokens that attention compares, the sum of the squared lengths of the rows.
+      scored: rows of logits.
+    """
+    return 2 * sizes.body * tokens + 4 * sizes.layers * sizes.attention * pairs + 2 * sizes.head * scored
+
+
+def estimate(
+    folder: Path | None, dataset: Dataset, config: LLMConfig, count: int, shape: tuple[int, int], seed: int
+) -> dict[str, Any]:
+    """The costs of a label stage.
+
+    Args:
+      folder: of the model, of which configuration and tokenizer are read; None: the embedded one.
+      dataset: whose offline users are asked about.
+      config: model, mode, dtype, device and batch size as they will be.
+      count: prompts P of the stage.
+      shape: L and K.
+      seed: of the sampled prompts.
+
+    Returns:
+      Plain values for JSON: ``parts`` as `Part`, ``rate`` in operations per second, ``refusal`` (why the
+      model does not fit, or empty), bytes, hours.
+
+    Raises:
+      InputError: the configuration cannot be read, or there is no such device.
+    """
+    device, dtype = models.place(config.device, config.dtype)
+    template = prompts.choose(config.template, embedded=folder is None)
+    tokenizer, sizes = _subject(folder, dataset, config, template)
+    guessed = isinstance(tokenizer, Guess)
+    titles = dataset.catalogue.titles
+    ruler = Ruler(tokenizer, folder or Path("embedded"), titles, template, config, sizes.context)
+    histories, candidates = _sampled(dataset, shape, seed)
+    measured = ruler.measure(histories, candidates)
+    parts = [] if folder else [_training(sizes, config)]
+    if config.tune.steps:
+        parts.append(_tuning(sizes, measured, config))
+    parts.append(_part("labels", count * config.permutations, sizes, measured))
+    if config.mode == "likelihood":
+        pairs = ruler.measure(histories, candidates[:, :2])
+        parts.append(_part("threshold of none", none_rule.NUM_PROMPTS, sizes, pairs))
+        parts.append(_unconditional(sizes, ruler, dataset.catalogue.num_items))
+    needed = memory.need(sizes, measured, config.batch_size, dtype)
+    free = memory.available(device)
+    rate = speed.matmul_rate(device, dtype)
+    return {
+        "model": config.model or "embedded",
+        "mode": config.mode,
+        "device": device,
+        "dtype": dtype,
+        "parameters": sizes.parameters,
+        "layers": sizes.layers,
+        "counted": f"a guess of {CHARACTERS_PER_TOKEN} characters each" if guessed else "its tokenizer",
+        "sampled": len(measured.prompt),
+        "mean_tokens": float(measured.prompt.mean()),
+        "most_tokens": int(measured.prompt.max()),
+        "parts": [part._asdict() for part in parts],
+        "weights_bytes": needed.weights,
+        "batch_bytes": needed.batch,
+        "free_bytes": free,
+        "refusal": memory.verdict(needed, free, device, dtype, config),
+        "rate": rate,
+        "utilisation": UTILISATION,
+        "hours": sum(part.flops for part in parts) / (rate * UTILISATION) / 3600,
+    }
+
+
+def _subject(
+    folder: Path | None, dataset: Dataset, config: LLMConfig, template: prompts.Template
+) -> tuple[Any, Sizes]:
+    """Tokenizer, or a `Guess` where the folder has none, and sizes of the model."""
+    if folder is None:
+        tokenizer = embedded.train_tokenizer(dataset.catalogue, template, config.embedded.vocabulary)
+        return tokenizer, memory.sizes_of(embedded.build_model(config.embedded, tokenizer).config)
+    sizes = memory.read_sizes(folder)
+    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
+        return Guess(), sizes
+    return models.load_tokenizer(folder, config.pad_token), sizes
+
+
+def _sampled(dataset: Dataset, shape: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Real histories: the last L likes of offline users; candidates are random items."""
+    histories, candidates = sample_prompts(dataset.catalogue.num_items, shape, seed)
+    histories[:] = 0
+    users = keys.generator(seed, "llm-dry-run").permutation(dataset.users(OFFLINE))
+    for row, user in enumerate(np.resize(users, len(histories)) if len(users) else ()):
+        likes = dataset.histories.of(user)[-shape[0] :]
+        histories[row, shape[0] - len(likes) :] = likes
+    return histories, candidates
+
+
+def _part(name: str, count: int, sizes: Sizes, measured: Lengths) -> Part:
+    """``count`` prompts like those measured."""
+    tokens = measured.prompt.astype(float) + measured.written
+    flops = forward_flops(sizes, tokens.mean(), (tokens**2).mean(), measured.scored.mean())
+    return Part(name, count, round(count * tokens.mean()), count * flops)
+
+
+def _unconditional(sizes: Sizes, ruler: Ruler, num_items: int) -> Part:
+    """All titles after an empty history."""
+    items = np.arange(1, num_items + 1, dtype=np.int32)
+    rows = np.resize(items, (-(-num_items // models.TOGETHER), models.TOGETHER))
+    measured = ruler.measure(np.zeros((len(rows), 1), np.int32), rows)
+    return _part("titles alone", len(rows), sizes, measured)
+
+
+def _training(sizes: Sizes, config: LLMConfig) -> Part:
+    """The embedded model's training: packed rows, all of whose tokens are predicted."""
+    rows = config.embedded.steps * config.embedded.batch_size
+    width = config.embedded.context
+    flops = TRAINING * forward_flops(sizes, width, width**2, width)
+    return Part("training of the embedded model", rows, rows * width, rows * flops)
+
+
+def _tuning(sizes: Sizes, measured: Lengths, config: LLMConfig) -> Part:
+    """LoRA's steps; its own small matrices and the held-out prompts are left out."""
+    passes = TUNING + config.tune.gradient_checkpointing
+    part = _part("tuning by LoRA", config.tune.steps * config.tune.batch_size, sizes, measured)
+    return part._replace(flops=passes * part.flops)
