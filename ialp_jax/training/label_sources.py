@@ -29,7 +29,7 @@ from ialp_jax.types import Dataset, Histories, Labels, UserModel
 
 
 class LabelSource:
-    """Labels prompts and counts its answers, as `ialp_jax.llm.client.LabelWorker` does."""
+    """Labels prompts and counts its answers, as `ialp_jax.llm.service.client.LabelWorker` does."""
 
     def __init__(self, name: str, seed: int) -> None:
         """Takes the name for the manifest and the seed of the run."""
