@@ -137,8 +137,9 @@ class LLMConfig:
       mode: ``likelihood`` (log-likelihood of each candidate's title after the history), ``choice`` (the
         candidates bear letters; the logits of the letters after the prompt) or ``generate`` (the same
         prompt, answered in free text).
-      template: ``titles`` (bare lines), ``list`` (with an introduction), ``auto``: titles for the
-        embedded model, list for a given one; or a file of one's own, ``FILE.json``.
+      template: ``titles`` (bare lines), ``brief`` (the same, of each title the first 40 characters), ``list``
+        (with an introduction), ``auto``: titles for the embedded model, list for a given one; or a file of
+        one's own, ``FILE.json``.
       chat: chat template of the tokenizer around prompts of ``choice`` and ``generate``: ``auto`` (where
         there is one), ``on`` or ``off``.
       permutations: for ``choice`` and ``generate``, under how many orders of its candidates each prompt is
@@ -210,7 +211,7 @@ class LLMConfig:
         }.items():
             _require(getattr(self, knob) in choices, knob, f"one of {', '.join(choices)}")
         named = self.template in ("auto", *prompts.TEMPLATES) or self.template.endswith(prompts.SUFFIX)
-        _require(named, "template", "auto, titles, list or the path of a .json file")
+        _require(named, "template", "auto, titles, brief, list or the path of a .json file")
         prompts.choose(self.template, embedded=not self.model)  # so that a faulty file is said at once
         for knob, least in {"permutations": 1, "max_new_tokens": 1, "retries": 0}.items():
             _require(getattr(self, knob) >= least, knob, f"at least {least}")

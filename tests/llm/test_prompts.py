@@ -59,3 +59,9 @@ def test_auto_depends_on_the_model():
     assert prompts.choose("auto", embedded=True).name == "titles"
     assert prompts.choose("auto", embedded=False).name == "list"
     assert prompts.choose("list", embedded=True).name == "list"
+
+
+def test_brief_lines_end_after_40_characters():
+    long = ("", "Platform Sticker for Creator Pro and Dreamer, 6 Pcs Kit (Pack of 6)", "Short")
+    text = prompts.render(prompts.TEMPLATES["brief"], long, [1, 2])
+    assert text == "Platform Sticker for Creator Pro and Dre\nShort\n"

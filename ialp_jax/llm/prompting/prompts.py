@@ -96,6 +96,8 @@ TEMPLATES = {
         bullet="- ",
     ),
 }
+# Shop titles run to dozens of tokens, of which the first few tell the items apart.
+TEMPLATES["brief"] = dataclasses.replace(TEMPLATES["titles"], name="brief", max_title=40)
 
 
 def choose(name: str, embedded: bool) -> Template:
