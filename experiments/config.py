@@ -26,6 +26,7 @@ AGENT_IDS = (
     "ialp",
     "a_ialp_ft",
     "a_ialp_ap",
+    "a_ialp_gate",
     "a2c_kl",
     "jsrl",
     "pex",

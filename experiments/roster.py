@@ -9,6 +9,7 @@ from ialp_jax.agents.a2c import a2c
 from ialp_jax.agents.a2c_kl import a2c_kl
 from ialp_jax.agents.base import Agent
 from ialp_jax.agents.dqn import dqn
+from ialp_jax.agents.gate import gate
 from ialp_jax.agents.ialp import ialp
 from ialp_jax.agents.jsrl import jsrl
 from ialp_jax.agents.mixture import mixture
@@ -30,6 +31,7 @@ PRETRAINED = {
     "a_ialp_ft": "ialp",
     "a_ialp_ap": "ialp",
     "a2c_warm": "a2c_warm",
+    "a_ialp_gate": "ialp",
     "a2c_kl": "ialp",
     "jsrl": "ialp",
     "pex": "ialp",
@@ -96,6 +98,7 @@ def make_agent(
         "ialp": lambda: ialp(network),
         "a_ialp_ft": lambda: a2c(settings.ft, network),
         "a_ialp_ap": lambda: mixture(settings.mixture, network, config.adapt.env_steps),
+        "a_ialp_gate": lambda: gate(settings.gate, network),
         "a2c_kl": lambda: a2c_kl(settings.a2c_kl, network, config.adapt.env_steps),
         "jsrl": lambda: jsrl(settings.jsrl, network, config.adapt.env_steps),
         "pex": lambda: pex(settings.pex, network),

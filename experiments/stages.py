@@ -428,6 +428,7 @@ AGENT_SETTINGS = {
     "a2c_warm": "a2c_warm",
     "a_ialp_ft": "ft",
     "a_ialp_ap": "mixture",
+    "a_ialp_gate": "gate",
     "a2c_kl": "a2c_kl",
     "jsrl": "jsrl",
     "pex": "pex",

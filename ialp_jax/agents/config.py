@@ -185,6 +185,26 @@ class MixtureConfig(A2CConfig):
 
 
 @dataclasses.dataclass
+class GateConfig(MixtureConfig):
+    """A-iALP_gate: a mixture whose alpha is a belief about each state, not a clock.
+
+    Beside the settings of the mixture, of which those of alpha's schedule are idle:
+
+    Attributes:
+      half_life: env steps after which evidence counts half, since the learning policy changes.
+      caution: factor on the standard error of the evidence; the larger, the longer alpha stays near 0.5.
+    """
+
+    half_life: int = 5000
+    caution: float = 1.0
+
+    def check(self, section: str = "gate") -> None:
+        """Raises InputError for settings that cannot work."""
+        super().check(section)
+        _check_positive(section, half_life=self.half_life, caution=self.caution)
+
+
+@dataclasses.dataclass
 class IALPConfig:
     """The loss of the offline pre-training.
 
@@ -386,6 +406,7 @@ class AgentsConfig:
     a2c_warm: A2CConfig = dataclasses.field(default_factory=lambda: A2CConfig(learning_rate=1e-3))
     ft: A2CConfig = dataclasses.field(default_factory=lambda: A2CConfig(learning_rate=1e-3))
     mixture: MixtureConfig = dataclasses.field(default_factory=MixtureConfig)
+    gate: GateConfig = dataclasses.field(default_factory=GateConfig)
     a2c_kl: KLConfig = dataclasses.field(default_factory=KLConfig)
     jsrl: JSRLConfig = dataclasses.field(default_factory=JSRLConfig)
     pex: PEXConfig = dataclasses.field(default_factory=PEXConfig)

@@ -58,29 +58,44 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
             "alpha": jnp.broadcast_to(share, action.shape),
         }
 
-    def loss(params: Params, batch: Transition, advantages: Array, returns: Array) -> tuple:
-        output = network.apply(params, batch.observation.history)
-        logits = mask_shown(output.logits, batch.observation.shown)
-        beta = log_prob(logits, batch.action)
-        mixed = log_mixture(batch.extras["theta_log_prob"], beta, batch.extras["alpha"])
-        ratio = jax.lax.stop_gradient(jnp.exp(beta - mixed))
-        if config.gradient == "importance":
-            actor = -jnp.mean(jnp.minimum(ratio, config.max_ratio) * advantages * beta)
-        else:
-            actor = -jnp.mean(advantages * mixed)
-        value, metrics = with_critic_and_entropy(config, actor, output.value, returns, logits)
-        return value, {**metrics, "ratio": jnp.mean(ratio), "alpha": jnp.mean(batch.extras["alpha"])}
-
     def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
         del key
         advantages, returns = estimate(network, state.params, batch, config)
         params, opt_state, metrics = descend(
-            optimiser, lambda p: loss(p, batch, advantages, returns), state.params, state.opt_state
+            optimiser,
+            lambda p: mixture_loss(config, network, p, batch, advantages, returns),
+            state.params,
+            state.opt_state,
         )
         steps = state.env_steps + batch.reward.size
         return AgentState(params, opt_state, steps, state.memory), metrics
 
     return Agent(init, act, update, config.num_users, config.rollout_length)
+
+
+def mixture_loss(
+    config: MixtureConfig,
+    network: ActorCritic,
+    params: Params,
+    batch: Transition,
+    advantages: Array,
+    returns: Array,
+) -> tuple[Array, Metrics]:
+    """The loss of pi_beta and the critic, ``params``, on what the mixture did.
+
+    ``batch.extras`` holds what `act` noted: ``theta_log_prob`` and ``alpha``, both [T, B].
+    """
+    output = network.apply(params, batch.observation.history)
+    logits = mask_shown(output.logits, batch.observation.shown)
+    beta = log_prob(logits, batch.action)
+    mixed = log_mixture(batch.extras["theta_log_prob"], beta, batch.extras["alpha"])
+    ratio = jax.lax.stop_gradient(jnp.exp(beta - mixed))
+    if config.gradient == "importance":
+        actor = -jnp.mean(jnp.minimum(ratio, config.max_ratio) * advantages * beta)
+    else:
+        actor = -jnp.mean(advantages * mixed)
+    value, metrics = with_critic_and_entropy(config, actor, output.value, returns, logits)
+    return value, {**metrics, "ratio": jnp.mean(ratio), "alpha": jnp.mean(batch.extras["alpha"])}
 
 
 def log_mixture(theta: Array, beta: Array, share: Array) -> Array:

@@ -99,6 +99,11 @@ class ActorCritic(nn.Module):
         state, table = self.encoder(history), self.encoder.table()
         return ActorCriticOutput(self.actor(state, table), self.critic(state), self.advantage(state, table))
 
+    def state_and_logits(self, history: Array) -> tuple[Array, Array]:
+        """The encoded state [..., D], and the policy's logits [..., N]."""
+        state = self.encoder(history)
+        return state, self.actor(state, self.encoder.table())
+
     def actor_factors(self, history: Array) -> tuple[Array, Array, Array]:
         """The actor alone, not multiplied out: ``query @ table.T + bias`` of [..., D], [N, D] and [N]."""
         query, bias = self.actor.factors(self.encoder(history))

@@ -24,6 +24,7 @@ from ialp_jax.agents.a2c_kl import a2c_kl
 from ialp_jax.agents.config import (
     A2CConfig,
     DQNConfig,
+    GateConfig,
     JSRLConfig,
     KLConfig,
     MixtureConfig,
@@ -33,6 +34,7 @@ from ialp_jax.agents.config import (
     WSRLConfig,
 )
 from ialp_jax.agents.dqn import dqn
+from ialp_jax.agents.gate import gate
 from ialp_jax.agents.jsrl import jsrl
 from ialp_jax.agents.mixture import mixture
 from ialp_jax.agents.pex import pex
@@ -72,6 +74,7 @@ AGENTS = {
     "pg": pg(PGConfig(**COMMON), ACTOR_CRITIC),
     "a2c": a2c(A2CConfig(**COMMON), ACTOR_CRITIC),
     "mixture": mixture(MixtureConfig(**COMMON, start="random", alpha_steps=STEPS // 2), ACTOR_CRITIC, STEPS),
+    "gate": gate(GateConfig(**COMMON), ACTOR_CRITIC),
     "a2c_kl": a2c_kl(KLConfig(**COMMON), ACTOR_CRITIC, STEPS // 2),
     "jsrl": jsrl(JSRLConfig(**COMMON), ACTOR_CRITIC, STEPS // 2),
     "pex": pex(PEXConfig(**REPLAY), ACTOR_CRITIC),
@@ -79,7 +82,7 @@ AGENTS = {
     "wsrl": wsrl(WSRLConfig(**REPLAY, warmup_steps=STEPS // 10), ACTOR_CRITIC),
 }
 CASES = ["dqn", "pg", "a2c", "mixture from random", "mixture from pretrained"]
-CASES += ["a2c_kl", "jsrl", "pex", "rlpd", "wsrl"]
+CASES += ["gate", "a2c_kl", "jsrl", "pex", "rlpd", "wsrl"]
 
 
 @pytest.fixture(scope="module", params=CASES)
