@@ -45,7 +45,7 @@ def _lines(data, index, seed=0, **knobs):
     )
     tokens.offsets[0] = 0
     users, _ = corpus.split_offline(data, 0.1, 0)
-    packed = corpus.epoch(tokens, data, users, recipe(context=1000, **knobs), 0, seed=seed, index=index)
+    packed = corpus.epoch(tokens, data, users, recipe(context=10_000, **knobs), 0, seed=seed, index=index)
     text = packed.ids[0][packed.ids[0] > 0]
     return [tuple(part) for part in np.split(text, np.flatnonzero(text == 99)[1:])]
 
