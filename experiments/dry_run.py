@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments import stages
 from experiments.run import Run
+from experiments.stages.common import say
+from experiments.stages.world_stage import data
 from ialp_jax.llm.service import dry_run
 
 GB = 1e9
@@ -14,7 +15,7 @@ SMALL = 100e6  # parameters, under which overheads and not products take the tim
 
 def dry_run_labels(run: Run) -> None:
     """Runs the data stage where need be, and prints what labelling would cost. Raises InputError."""
-    stages.data(run)
+    data(run)
     config = run.config
     count = config.labelling.rounds * config.labelling.steps * config.labelling.sessions
     shape = (config.simulator.history_length, config.labelling.candidates)
@@ -22,7 +23,7 @@ def dry_run_labels(run: Run) -> None:
         config.llm, run.folder / "data", run.folder / "dry_run.log", config.seed, count, shape
     )
     for line in lines(told, config.llm.engine, config.llm.workers, config.llm.batch_size):
-        stages.say(line)
+        say(line)
 
 
 def lines(told: dict[str, Any], engine: str, workers: int, batch_size: int) -> list[str]:

@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments.config import Config
-from experiments.study import Study
+from experiments.study.settings import Study
 from ialp_jax.errors import InputError
 
 STAGES = ("data", "simulate", "tune", "label", "audit", "pretrain", "adapt", "report")

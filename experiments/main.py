@@ -20,8 +20,8 @@ def main(argv: list[str]) -> None:
     from experiments.dry_run import dry_run_labels
     from experiments.run import Run  # late: --help and wrong flags need no JAX
     from experiments.stages import run_stages
-    from experiments.study import Study
-    from experiments.study_stages import run_study
+    from experiments.study.settings import Study
+    from experiments.study.study_stages import run_study
 
     config, overwrite = flags.CONFIG.value, flags.OVERWRITE.value
     folder = Path(flags.WORKDIR.value or Path("runs") / config.name)

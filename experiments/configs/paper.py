@@ -8,7 +8,7 @@ launch/paper.sh runs search and study. A look: --config.worlds=coat --config.num
 --config.env_steps=20000 --config.results= --config.tuned= --config.readme= --workdir=runs/look
 """
 
-from experiments.study import Study
+from experiments.study.settings import Study
 
 
 def get_config() -> Study:

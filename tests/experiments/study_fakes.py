@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.report import curves_table
-from experiments.run_results import AgentCurves
-from experiments.study_results import Pair
+from experiments.reporting.report import curves_table
+from experiments.reporting.run_results import AgentCurves
+from experiments.study.study_results import Pair
 from ialp_jax import store
 from ialp_jax.evaluation.metrics import CURVES, curve_metrics
 

@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 from test_report import HOSTILE, write_run
 
-from experiments import auditing, report, stages
+from experiments import stages
 from experiments.config import Config
 from experiments.configs import smoke
+from experiments.reporting import report
 from experiments.run import Run
+from experiments.stages import audit_stage as auditing
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
@@ -268,7 +270,7 @@ def test_the_page_shows_the_audit_and_the_report_its_table(tmp_path):
 
 
 def test_a_sample_lists_the_best_candidates_and_the_taken_one_with_its_rank(tmp_path):
-    from experiments import audit_page, run_results
+    from experiments.reporting import audit_page, run_results
 
     write_run(tmp_path)
     questions, sources = write_audit(tmp_path, relevant=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from experiments.config import Config
-from experiments.overrides import overridden, parsed, value_at
+from experiments.study.overrides import overridden, parsed, value_at
 from ialp_jax.errors import InputError
 
 

@@ -7,7 +7,7 @@ import types
 import numpy as np
 import pandas as pd
 
-from experiments.page_world import segment_table, world_facts, world_section
+from experiments.reporting.page_world import segment_table, world_facts, world_section
 
 
 def agent(**curves):

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import plots, report, styles
-from experiments.findings import findings
+from experiments.reporting import plots, report, styles
+from experiments.reporting.findings import findings
 from ialp_jax import store
 from ialp_jax.data.files import save_dataset
 from ialp_jax.errors import InputError

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import search
 from experiments.run import Run
-from experiments.search_spaces import SPACES
-from experiments.study import Study
+from experiments.study import search
+from experiments.study.search_spaces import SPACES
+from experiments.study.settings import Study
 from ialp_jax.errors import InputError, NotFiniteError
 
 

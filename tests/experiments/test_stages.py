@@ -16,6 +16,7 @@ from experiments.config import Config
 from experiments.configs import smoke
 from experiments.flags import STAGES
 from experiments.run import Run
+from experiments.stages import adapt_stage, common, label_stage
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
@@ -47,7 +48,7 @@ def tiny() -> Config:
     config.llm.threads = 1
     config.evaluation.episodes = 8
     config.adapt.env_steps = 1000
-    for agent in set(stages.AGENT_SETTINGS.values()):
+    for agent in set(adapt_stage.AGENT_SETTINGS.values()):
         getattr(config.agents, agent).num_users = 100
         getattr(config.agents, agent).rollout_length = 5
     return config
@@ -134,7 +135,7 @@ def test_iALP_ft_and_ap_start_at_the_same_policy(finished):
 
 def test_labels_are_of_offline_users_alone_and_legal(finished):
     arrays, manifest = store.load(finished / "labels")
-    dataset = stages.load_dataset(finished / "data")
+    dataset = load_dataset(finished / "data")
     total = 2 * 2 * 8
     assert arrays["choice"].shape == (total,)
     assert arrays["candidates"].shape == (total, 5)
@@ -220,7 +221,7 @@ def test_where_labels_are_kept_is_no_part_of_them(tmp_path):
     def depends_on(**changes):
         config = tiny()
         config.llm = dataclasses.replace(config.llm, **changes)
-        return stages.labelling_settings(Run(tmp_path, config))
+        return label_stage.labelling_settings(Run(tmp_path, config))
 
     assert depends_on(store="elsewhere") == depends_on()
     assert depends_on(normalise="mean") != depends_on()
@@ -277,8 +278,8 @@ def test_an_agent_that_replays_labels_is_run_again_with_other_labels(copy):
     config = tiny()
     only(config)
     run = Run.open(copy, config, overwrite=True)
-    assert not run.is_done("adapt/rlpd", stages.adapt_key(run, "rlpd"))
-    assert run.is_done("adapt/ialp", stages.adapt_key(run, "ialp"))
+    assert not run.is_done("adapt/rlpd", adapt_stage.adapt_key(run, "rlpd"))
+    assert run.is_done("adapt/ialp", adapt_stage.adapt_key(run, "ialp"))
 
 
 def test_labels_of_another_source_need_no_llm(copy, monkeypatch):
@@ -344,7 +345,7 @@ def test_agents_can_be_judged_in_a_world_of_another_user_model(tmp_path):
     again(tmp_path, ("data", "simulate", "adapt"), change)
     config = tiny()
     change(config)
-    world, judge = stages.read_worlds(Run(tmp_path, config))
+    world, judge = common.read_worlds(Run(tmp_path, config))
     assert not np.array_equal(world.params.user_model.item_factors, judge.params.user_model.item_factors)
     metrics = pd.read_csv(tmp_path / "simulator" / "worlds.csv").metric
     assert {"auc", "test_model_auc", "test_model_ece"} <= set(metrics)
@@ -370,7 +371,7 @@ def test_more_candidates_than_items_are_refused(tmp_path, knob, value):
 
 def test_evaluation_meets_evaluation_users_alone(finished):
     run = Run(finished, tiny())
-    world, judge = stages.read_worlds(run)
+    world, judge = common.read_worlds(run)
     assert judge is world
     assert set(np.asarray(world.of(EVALUATION).users)) == set(world.dataset.users(EVALUATION))
     assert dataclasses.is_dataclass(world)

@@ -8,9 +8,9 @@ import pytest
 
 from experiments.config import AGENT_IDS
 from experiments.configs import paper
-from experiments.overrides import overridden, value_at
-from experiments.search_spaces import SPACES
-from experiments.study import Study, check_updates
+from experiments.study.overrides import overridden, value_at
+from experiments.study.search_spaces import SPACES
+from experiments.study.settings import Study, check_updates
 from ialp_jax.errors import InputError
 
 REFERENCES = ("random", "popular", "oracle")

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from study_fakes import ENDS, pair, world, write_results
 
-from experiments import study_report
-from experiments.study import NOT_OFFLINE_METHODS
-from experiments.study_results import read_results
+from experiments.study import study_report
+from experiments.study.settings import NOT_OFFLINE_METHODS
+from experiments.study.study_results import read_results
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation import statistics
 

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import search, stages, study_results, study_stages
 from experiments.run import Run
-from experiments.study import Study
+from experiments.stages import adapt_stage
+from experiments.study import search, study_results, study_stages
+from experiments.study.settings import Study
 from ialp_jax import store
+from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation import statistics
 from ialp_jax.types import EVALUATION, TUNING
@@ -64,7 +66,7 @@ def quick():
 def finished(tmp_path_factory):
     """A study that was killed in the middle of its third method, then between a pair and its results."""
     folder = tmp_path_factory.mktemp("study") / "tiny"
-    whole, collect = stages.adapt, study_results.collect
+    whole, collect = adapt_stage.adapt, study_results.collect
 
     def killed(*args, **kwargs):
         if args[9] == "a2c":
@@ -76,7 +78,7 @@ def finished(tmp_path_factory):
             raise KeyboardInterrupt
         collect(study, folder, run, agent, tuned)
 
-    for module, name, broken in ((stages, "adapt", killed), (study_results, "collect", not_collected)):
+    for module, name, broken in ((adapt_stage, "adapt", killed), (study_results, "collect", not_collected)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, name, broken)
             with pytest.raises(KeyboardInterrupt):
@@ -170,18 +172,18 @@ def test_pairs_made_with_other_settings_are_no_results(copy):
 
 def test_tuning_meets_tuning_users_with_seeds_and_pretraining_of_its_own(copy, monkeypatch):
     met = []
-    whole = stages.adapt
+    whole = adapt_stage.adapt
 
     def spied(*args, **kwargs):
         met.append((set(np.asarray(args[2].users)), args[8]))
         return whole(*args, **kwargs)
 
-    monkeypatch.setattr(stages, "adapt", spied)
+    monkeypatch.setattr(adapt_stage, "adapt", spied)
     study = tiny(methods="ialp,a_ialp_ft")
     monkeypatch.setitem(search.SPACES, "ialp", {"pretrain.ialp_updates": (2, 3)})
     reported = store.read_manifest(copy / "smoke" / "pretrain")
     study_stages.run_study(study, copy, "search", overwrite=False)
-    dataset = stages.load_dataset(copy / "smoke" / "data")
+    dataset = load_dataset(copy / "smoke" / "data")
     assert met
     for users, _ in met:
         assert users == set(dataset.users(TUNING))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from study_fakes import STEPS, pair, world
 
-from experiments.verdicts import COLUMNS, Claim, claims, verdicts_table
+from experiments.study.verdicts import COLUMNS, Claim, claims, verdicts_table
 from ialp_jax.evaluation import statistics
 from ialp_jax.evaluation.statistics import Estimate
 

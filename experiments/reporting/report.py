@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.page import COLUMNS, render, written
-from experiments.run_results import AUDIT_TABLE, AgentCurves, Results, read_run
-from experiments.styles import style
+from experiments.reporting.page import COLUMNS, render, written
+from experiments.reporting.run_results import AUDIT_TABLE, AgentCurves, Results, read_run
+from experiments.reporting.styles import style
 from ialp_jax import store
 from ialp_jax.evaluation import statistics
 from ialp_jax.evaluation.metrics import METRICS

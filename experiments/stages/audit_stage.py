@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from experiments.reporting.run_results import AUDIT_TABLE
 from experiments.run import KEY, Run, llm_settings, settings
-from experiments.run_results import AUDIT_TABLE
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.evaluation import audit as auditor

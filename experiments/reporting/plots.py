@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, PercentFormatter
 from scipy.optimize import isotonic_regression
 
-from experiments.styles import AGENTS, ordered, style
+from experiments.reporting.styles import AGENTS, ordered, style
 from ialp_jax.evaluation.statistics import Estimate
 
 SETTINGS = {

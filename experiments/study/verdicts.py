@@ -18,9 +18,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from experiments.study import NOT_OFFLINE
-from experiments.study_results import Pair
-from experiments.styles import style
+from experiments.reporting.styles import style
+from experiments.study.settings import NOT_OFFLINE
+from experiments.study.study_results import Pair
 from ialp_jax.evaluation import statistics
 from ialp_jax.evaluation.statistics import Estimate
 

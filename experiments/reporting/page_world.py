@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments import plots
-from experiments.run_results import Results
-from experiments.styles import style
+from experiments.reporting import plots
+from experiments.reporting.run_results import Results
+from experiments.reporting.styles import style
 from ialp_jax.evaluation.metrics import SEGMENT_CURVES
 from ialp_jax.evaluation.sanity import world_checks
 

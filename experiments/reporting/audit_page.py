@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments import audit_plots
-from experiments.run_results import AuditResults
+from experiments.reporting import audit_plots
+from experiments.reporting.run_results import AuditResults
 from ialp_jax.evaluation.audit import CHANCE, LLM, POPULARITY, SHUFFLED, TRUTH, Questions
 
 NAMES = {

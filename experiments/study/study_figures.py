@@ -11,9 +11,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.plots import SETTINGS, Curve, draw_curves, early_limit
-from experiments.study_results import Pair
-from experiments.styles import ordered, style
+from experiments.reporting.plots import SETTINGS, Curve, draw_curves, early_limit
+from experiments.reporting.styles import ordered, style
+from experiments.study.study_results import Pair
 from ialp_jax.evaluation import statistics
 
 _PANEL, _HEIGHT = 5.6, 4.4  # inches

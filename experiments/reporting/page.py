@@ -12,11 +12,11 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from experiments import audit_page, plots
-from experiments.findings import findings
-from experiments.page_world import world_section
-from experiments.run_results import Results
-from experiments.styles import GROUPS, REFERENCE, ordered, style
+from experiments.reporting import audit_page, plots
+from experiments.reporting.findings import findings
+from experiments.reporting.page_world import world_section
+from experiments.reporting.run_results import Results
+from experiments.reporting.styles import GROUPS, REFERENCE, ordered, style
 from ialp_jax.evaluation import statistics
 
 COLUMNS = {  # metric: heading, how a value is written, whether the page marks the highest

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from experiments.plots import NARROW, panel
+from experiments.reporting.plots import NARROW, panel
 
 COLOURS = {
     "llm": "#d55e00",

@@ -8,14 +8,16 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import study_results
 from experiments.roster import PRETRAINED
 from experiments.run import Run
-from experiments.search import search
-from experiments.search_spaces import SPACES
-from experiments.stages import adapt_agent, read_worlds, run_stages, say
-from experiments.study import Study, base
-from experiments.study_report import write_report
+from experiments.stages import run_stages
+from experiments.stages.adapt_stage import adapt_agent
+from experiments.stages.common import read_worlds, say
+from experiments.study import study_results
+from experiments.study.search import search
+from experiments.study.search_spaces import SPACES
+from experiments.study.settings import Study, base
+from experiments.study.study_report import write_report
 from ialp_jax import store
 
 TUNABLE = frozenset(path for space in SPACES.values() for path in space)

@@ -30,13 +30,15 @@ import pandas as pd
 from scipy.stats import qmc
 
 from experiments.config import Config
-from experiments.overrides import overridden, value_at
 from experiments.roster import PRETRAINED
 from experiments.run import Run, settings
-from experiments.search_spaces import SPACES
-from experiments.stages import adapted, pretrained, pretrained_params, read_worlds, say
-from experiments.study import Study
-from experiments.study_results import pair_key
+from experiments.stages.adapt_stage import adapted, pretrained_params
+from experiments.stages.common import read_worlds, say
+from experiments.stages.pretrain_stage import pretrained
+from experiments.study.overrides import overridden, value_at
+from experiments.study.search_spaces import SPACES
+from experiments.study.settings import Study
+from experiments.study.study_results import pair_key
 from ialp_jax import keys, store
 from ialp_jax.agents.base import Params
 from ialp_jax.errors import InputError, NotFiniteError

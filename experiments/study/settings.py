@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import AGENT_IDS, Config
-from experiments.overrides import overridden, parsed
+from experiments.study.overrides import overridden, parsed
 from ialp_jax.errors import InputError
 from ialp_jax.training.config import UNIT, EvaluationConfig
 
-CONFIGS = Path(__file__).parent / "configs"
+CONFIGS = Path(__file__).parents[1] / "configs"
 NOT_OFFLINE = "_not_offline"  # ends the id of a world whose user model has not seen the offline users
 # What claims (a) and (b) need; in a world without offline users in its fit nothing else is run.
 NOT_OFFLINE_METHODS = ("random", "popular", "oracle", "dqn", "pg", "a2c", "ialp", "a_ialp_ap")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from experiments.styles import REFERENCE, SCRATCH, style
+from experiments.reporting.styles import REFERENCE, SCRATCH, style
 
 
 class Finding(NamedTuple):

@@ -14,12 +14,12 @@ import jax
 import numpy as np
 import pandas as pd
 
-from experiments.report import CURVE_COLUMNS, curves_table
+from experiments.reporting.report import CURVE_COLUMNS, curves_table
+from experiments.reporting.run_results import read_agent
 from experiments.roster import PRETRAINED
 from experiments.run import Run, difference, settings
-from experiments.run_results import read_agent
-from experiments.stages import AGENT_SETTINGS
-from experiments.study import Study
+from experiments.stages.adapt_stage import AGENT_SETTINGS
+from experiments.study.settings import Study
 from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.metrics import CURVES, curve_metrics

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments import study_figures
-from experiments.page import COLUMNS, written
-from experiments.report import SUMMARY_COLUMNS, console_table
-from experiments.search_spaces import SPACES
-from experiments.study import NOT_OFFLINE
-from experiments.study_results import Pair, StudyResults, read_results
-from experiments.styles import ordered, style
-from experiments.verdicts import Claim, claims, verdicts_table
+from experiments.reporting.page import COLUMNS, written
+from experiments.reporting.report import SUMMARY_COLUMNS, console_table
+from experiments.reporting.styles import ordered, style
+from experiments.study import study_figures
+from experiments.study.search_spaces import SPACES
+from experiments.study.settings import NOT_OFFLINE
+from experiments.study.study_results import Pair, StudyResults, read_results
+from experiments.study.verdicts import Claim, claims, verdicts_table
 from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation import statistics

@@ -1,10 +1,10 @@
 """What is tuned, for every method, as plain data: agent id -> path of a setting -> values to try.
 
-Every method has the same budget (`experiments.study.SearchConfig`), whatever the size of its space. The first
-configuration that is tried is always the default, the values of the run's configuration; the others are drawn
-from the lists (`experiments.search.draw`). No path stands in two spaces. Settings of a world (``simulator``,
-``data``) stand in none: a world is never changed for a method's benefit. Nor does anything that labels depend
-on (``agents.ialp``, ``pretrain.learning_rate``): all methods share one set of labels.
+Every method has the same budget (`experiments.study.settings.SearchConfig`), whatever the size of its space.
+The first configuration that is tried is always the default, the values of the run's configuration; the others
+are drawn from the lists (`experiments.study.search.draw`). No path stands in two spaces. Settings of a world
+(``simulator``, ``data``) stand in none: a world is never changed for a method's benefit. Nor does anything
+that labels depend on (``agents.ialp``, ``pretrain.learning_rate``): all methods share one set of labels.
 
 What a method starts from is tuned as ``ialp``, with its own budget, before the methods that start from it;
 ``a2c_warm``, whose pre-training nobody else uses, has both phases in one space. Learning rates have the same

@@ -1,0 +1,52 @@
+"""The stages, each from the files of the ones before it to its own. A stage that is done is skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from experiments.reporting.report import console_table, write_report
+from experiments.run import Run
+from experiments.stages.adapt_stage import adapt_key, adaptation
+from experiments.stages.audit_stage import audit, audit_key
+from experiments.stages.common import say
+from experiments.stages.label_stage import label, tune
+from experiments.stages.pretrain_stage import pretrain
+from experiments.stages.world_stage import data, simulate
+from ialp_jax import store
+from ialp_jax.errors import InputError
+
+Stage = Callable[[Run], None]
+
+
+def run_stages(run: Run, names: Sequence[str]) -> None:
+    """Runs the named stages in order. Raises InputError for what the user can mend."""
+    for name in names:
+        STAGES[name](run)
+
+
+def report(run: Run) -> None:
+    """Tables and the page, to ``report/``."""
+    names = run.config.agent_ids()
+    for name in names:
+        if not run.is_done(f"adapt/{name}", adapt_key(run, name)):
+            raise InputError(
+                f"{run.folder / 'adapt' / name} is missing or was made with other settings; "
+                "run --stage=adapt first"
+            )
+    store.verify(run.folder / "simulator")
+    audited = run.config.audit.enabled and run.is_done("audit", audit_key(run))
+    summary = write_report(run.folder, names, audited)
+    say("\n" + console_table(summary))
+    say(f"\nreport: {run.folder / 'report' / 'index.html'}")
+
+
+STAGES: dict[str, Stage] = {
+    "data": data,
+    "simulate": simulate,
+    "tune": tune,
+    "label": label,
+    "audit": audit,
+    "pretrain": pretrain,
+    "adapt": adaptation,
+    "report": report,
+}

@@ -1,0 +1,130 @@
+"""The adapt stage: every agent online."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from experiments.roster import (
+    PRETRAINED,
+    REPLAYS_LABELS,
+    actor_critic,
+    make_agent,
+    recommender,
+)
+from experiments.run import KEY, Run, settings
+from experiments.stages.common import read_worlds, root_key, say
+from ialp_jax import store
+from ialp_jax.agents.base import Params
+from ialp_jax.keys import stream
+from ialp_jax.simulator.world import World
+from ialp_jax.training import imagine
+from ialp_jax.training.adapt import adapt
+from ialp_jax.training.checkpoint import load_params
+from ialp_jax.training.config import AdaptConfig
+from ialp_jax.training.groups import groups_of
+from ialp_jax.types import ONLINE, SPLITS, Transition
+
+
+def adaptation(run: Run) -> None:
+    """Every agent online, each to its own ``adapt/<agent>/``."""
+    worlds = functools.cache(lambda: read_worlds(run))
+    for name in run.config.agent_ids():
+        adapt_agent(run, name, worlds)
+
+
+def adapt_agent(run: Run, name: str, worlds: Callable[[], tuple[World, World]]) -> None:
+    """One agent online, to ``adapt/<name>/``, unless it is there; ``worlds`` is called where it is not."""
+    key = adapt_key(run, name)
+    if run.is_done(f"adapt/{name}", key):
+        return say(f"adapt {name}: done before, kept")
+    world, judge = worlds()
+    began = time.perf_counter()
+    curves = adapted(run, name, world, judge, run.config.adapt, pretrained_params(run, world, name))
+    seeds = run.config.num_seeds
+    manifest = {KEY: key, "agent": name, "world": world.dataset.name, "num_seeds": seeds}
+    seconds = time.perf_counter() - began
+    store.save(run.folder / "adapt" / name, curves, {**manifest, "seconds": seconds})
+    returns = curves["return"].mean(0)
+    say(f"adapt {name}: return {returns[0]:.2f} -> {returns[-1]:.2f} in {seconds:.0f} s")
+
+
+def adapted(
+    run: Run, name: str, world: World, judge: World, how: AdaptConfig, start: Params | None
+) -> dict[str, np.ndarray]:
+    """The curves of one agent.
+
+    Args:
+      run: its settings; a schedule that spans the whole adaptation is as long as that of the run.
+      name: of the agent.
+      world: in which it learns, from online users.
+      judge: in which it is judged, by the users of ``evaluation.users``.
+      how: how many env steps it has in fact.
+      start: parameters [S, ...] it starts from, if any.
+    """
+    config = run.config
+    return adapt(
+        world.env,
+        world.of(ONLINE),
+        judge.of(SPLITS.index(config.evaluation.users)),
+        make_agent(name, config, judge.params, world.dataset.popularity(), labelled(run, name)),
+        stream(root_key(run), "adapt"),
+        config.num_seeds,
+        how,
+        config.evaluation,
+        start,
+        name,
+        groups_of(world.dataset),
+    )
+
+
+def adapt_key(run: Run, name: str) -> str:
+    """Digest of what one agent's adaptation depends on."""
+    tree = settings(run.config)
+    upstream = ["data", "simulator", *(["pretrain"] if name in PRETRAINED else [])]
+    upstream += ["labels"] if name in REPLAYS_LABELS else []
+    own = tree["agents"].get(AGENT_SETTINGS.get(name, ""), {})
+    common = [tree[part] for part in ("seed", "num_seeds", "simulator", "network", "evaluation")]
+    return run.key([name, own, common, run.config.adapt.env_steps], *upstream)
+
+
+AGENT_SETTINGS = {
+    "dqn": "dqn",
+    "pg": "pg",
+    "a2c": "a2c",
+    "a2c_warm": "a2c_warm",
+    "a_ialp_ft": "ft",
+    "a_ialp_ap": "mixture",
+    "a_ialp_gate": "gate",
+    "a2c_kl": "a2c_kl",
+    "jsrl": "jsrl",
+    "pex": "pex",
+    "rlpd": "rlpd",
+    "wsrl": "wsrl",
+}
+
+
+def labelled(run: Run, name: str) -> Transition | None:
+    """The labelled transitions, for the agents that replay them."""
+    if name not in REPLAYS_LABELS:
+        return None
+    return imagine.labelled_transitions(store.load(run.folder / "labels")[0])[0]
+
+
+def pretrained_params(run: Run, world: World, name: str, folder: Path | None = None) -> Params | None:
+    """The parameters [S, ...] an agent starts from, of the pretrain stage or in ``folder``; or None."""
+    if name not in PRETRAINED:
+        return None
+    source, num_items = PRETRAINED[name], world.dataset.catalogue.num_items
+    make = recommender if source == "sasrec" else actor_critic
+    history = np.zeros(run.config.simulator.history_length, np.int32)
+    one = jax.eval_shape(make(run.config, num_items).init, jax.random.key(0), history)
+    stacked = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((run.config.num_seeds, *leaf.shape), leaf.dtype), one
+    )
+    return load_params(folder or run.folder / "pretrain" / source, stacked)

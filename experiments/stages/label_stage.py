@@ -1,0 +1,138 @@
+"""The tune and label stages: from a language model to labels."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import nullcontext
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from experiments.roster import (
+    actor_critic,
+)
+from experiments.run import KEY, Run, llm_settings, settings
+from experiments.stages.common import read_worlds, root_key, say
+from ialp_jax import store
+from ialp_jax.errors import InputError
+from ialp_jax.keys import stream
+from ialp_jax.llm.service import tuner
+from ialp_jax.llm.service.client import LabelWorker
+from ialp_jax.training import imagine
+from ialp_jax.training.config import PretrainConfig
+from ialp_jax.training.label_sources import label_source
+from ialp_jax.training.offline import offline_windows
+from ialp_jax.training.pretrain import Pretrainer, offline_loss
+from ialp_jax.types import Key
+
+
+def labelling_settings(run: Run) -> list[Any]:
+    """What the labels depend on."""
+    tree = settings(run.config)
+    learning = {n: v for n, v in tree["pretrain"].items() if n in LEARNING}
+    names = ("seed", "simulator", "network", "labelling")
+    return [[tree[name] for name in names], llm_settings(run.config), tree["agents"]["ialp"], learning]
+
+
+LEARNING = ("batch_size", "learning_rate", "target_rate", "updates_per_round", "max_gradient_norm")
+
+
+def ialp_trainer(run: Run, num_items: int, key: Key, num_seeds: int, final: bool = False) -> Pretrainer:
+    """The trainer of iALP while labelling and, ``final``, in pre-training: alike unless settings differ."""
+    config, network = run.config, actor_critic(run.config, num_items)
+    updates = config.pretrain.updates_per_round
+    return Pretrainer(
+        offline_loss(config.agents.ialp, network),
+        network,
+        learning(run, config.pretrain.ialp_learning_rate if final else None),
+        config.pretrain.ialp_updates or updates if final else updates,
+        key,
+        num_seeds,
+        config.simulator.history_length,
+        config.adapt.seeds_by,
+        "ialp",
+    )
+
+
+def learning(run: Run, rate: float | None) -> PretrainConfig:
+    """The settings of a pre-training, with a learning rate of its own where it has one."""
+    settings = run.config.pretrain
+    return settings if rate is None else dataclasses.replace(settings, learning_rate=rate)
+
+
+def tune(run: Run) -> None:
+    """Tunes the LLM by LoRA on the offline users, to ``tune/``."""
+    config = run.config
+    if not config.llm.tune.steps:
+        return say("tune: off, --config.llm.tune.steps is 0")
+    key = tune_key(run)
+    if run.is_done("tune", key):
+        return say("tune: done before, kept")
+    folder = run.folder / "tune"
+    (folder / store.MANIFEST).unlink(missing_ok=True)
+    with tuner.Tuner(config.llm, run.folder / "data", run.folder / "labels", config.seed) as worker:
+        manifest = worker.tune(folder, config.simulator.history_length, config.labelling.candidates)
+    store.seal(folder, {**manifest, KEY: key})
+    told = manifest["tuning"]["held_out"]
+    say(
+        f"tune: held-out accuracy {told['accuracy_before']:.1%} -> {told['accuracy_after']:.1%} "
+        f"(chance {told['chance']:.1%})"
+    )
+
+
+def tune_key(run: Run) -> str:
+    """Digest of what the adapter depends on."""
+    config = run.config
+    shape = [config.simulator.history_length, config.labelling.candidates]
+    return run.key([config.seed, shape, tuner.settings(config.llm)], "data")
+
+
+def label(run: Run) -> None:
+    """Imagined sessions, labelled round by round by the LLM or what stands in for it, to ``labels/``."""
+    config = run.config
+    tuned = ("tune",) if config.llm.tune.steps else ()
+    if tuned and not run.is_done("tune", tune_key(run)):
+        folder = run.folder / "tune"
+        raise InputError(f"{folder} is missing or was made with other settings; run --stage=tune first")
+    key = run.key(labelling_settings(run), "data", "simulator", *tuned)
+    if run.is_done("labels", key):
+        return say("label: done before, kept")
+    (world, _), stage_key = read_worlds(run), stream(root_key(run), "label")
+    network = actor_critic(config, world.dataset.catalogue.num_items)
+    starts = offline_windows(world.dataset, config.simulator.history_length, config.seed)
+    params = imagine.imagined_params(world.params, starts.history)
+    trainer = ialp_trainer(run, world.dataset.catalogue.num_items, stage_key, 1)
+    users = imagine.start_sessions(world.env, params, stage_key, config.labelling)
+    folder, rounds = run.folder / "labels", []
+    (folder / store.MANIFEST).unlink(missing_ok=True)
+    source = label_source(config.labelling, world.dataset, starts, world.params.user_model, config.seed)
+    asked = source or LabelWorker(config.llm, run.folder / "data", folder, config.seed)
+    with nullcontext(asked) if source else asked as worker:
+        answer = worker.label if source else lambda h, c, rows: worker.label(h, c)
+        total = config.labelling.rounds * config.labelling.steps * config.labelling.sessions
+        with tqdm(total=total, desc="label", unit="prompt", unit_scale=True) as bar:
+            for number in range(config.labelling.rounds):
+                actor = jax.tree.map(lambda leaf: leaf[0], trainer.params)
+                users, rows = imagine.label_round(
+                    world.env,
+                    params,
+                    network,
+                    actor,
+                    users,
+                    answer,
+                    stream(stage_key, "round", number),
+                    config.labelling,
+                    on_step=lambda: bar.update(config.labelling.sessions),
+                )
+                rounds.append({**rows, "round": np.full(len(rows["choice"]), number, np.int32)})
+                bar.set_postfix(none=f"{np.mean(rows['choice'] == 0):.0%}")
+                if number + 1 < config.labelling.rounds:
+                    arrays = {name: np.concatenate([r[name] for r in rounds]) for name in rounds[0]}
+                    trainer.advance(*imagine.training_data(arrays, total))
+        manifest = worker.manifest()
+    arrays = {name: np.concatenate([r[name] for r in rounds]) for name in rounds[0]}
+    store.write_arrays(folder / "arrays.npz", arrays)
+    store.seal(folder, {**manifest, KEY: key})
+    say(f"label: {total:,} prompts, none {np.mean(arrays['choice'] == 0):.0%}")

@@ -1,0 +1,1 @@
+"""Several worlds, every method tuned alike, claims with verdicts."""
