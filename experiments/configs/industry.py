@@ -17,6 +17,7 @@ def get_config() -> Config:
     config = Config(name="industry")
     config.simulator = simulator_of("industry")
     config.data.name = "industry"
+    config.llm.template = "brief"
     config.llm.embedded.hidden = 128
     config.llm.embedded.steps = 6000
     config.labelling.rounds = 8
