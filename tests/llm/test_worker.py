@@ -19,7 +19,16 @@ print(*sorted({{"jax", "torch", "transformers"}} & set(sys.modules)))
 
 
 @pytest.mark.parametrize(
-    "module", ["worker", "client", "config", "label_store", "prompts", "model_files", "inspect"]
+    "module",
+    [
+        "service.worker",
+        "service.client",
+        "config",
+        "labels.label_store",
+        "prompting.prompts",
+        "model.model_files",
+        "inspect",
+    ],
 )
 def test_light_modules_load_neither_jax_nor_torch(module):
     run = subprocess.run(
