@@ -260,7 +260,10 @@ def test_findings_are_computed(run: Path):
 def test_findings_warn(tmp_path: Path):
     run = write_run(tmp_path / "run", ("random", "popular", "oracle", "dqn", "ialp"), skipped=True)
     high = {"return": np.full((3, 2), 40.0), "env_steps": STEPS[[0, -1]]}
-    others = {name: np.ones((3, 2)) for name in ("length", "reward_per_step", "coverage")}
+    others = {
+        name: np.ones((3, 2))
+        for name in ("length", "reward_per_step", "coverage", "gini", "category_entropy")
+    }
     write_agent(run, "ialp", **high, **others)
     write_agent(run, "dqn", **{**high, "return": np.full((3, 2), np.nan)}, **others)
     summary = report.write_report(run)

@@ -286,7 +286,7 @@ def test_labels_of_another_source_need_no_llm(copy, monkeypatch):
     def forbidden(*args, **kwargs):
         raise AssertionError("the LLM was started")
 
-    monkeypatch.setattr("ialp_jax.llm.process.subprocess.Popen", forbidden)
+    monkeypatch.setattr("ialp_jax.llm.service.process.subprocess.Popen", forbidden)
     before, _ = store.load(copy / "labels")
     for source in ("popularity", "logged", "truth"):
         again(copy, ("label",), lambda c, s=source: setattr(c.labelling, "source", s), overwrite=True)
