@@ -101,7 +101,7 @@ def race(*runs: Callable[[], object]) -> list[float]:
         run()
         return Program(lambda steps: [run() for _ in range(steps)], 0.0)
 
-    return medians([program(run) for run in runs], seconds=0.0, repeats=7)
+    return medians([program(run) for run in runs], seconds=0.0, repeats=5)
 
 
 def whole_prompts(asked: Asked, count: int) -> list[torch.Tensor]:
