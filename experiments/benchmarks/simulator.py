@@ -21,7 +21,17 @@ from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.networks.heads import ActorCritic, mask_shown
 from ialp_jax.simulator.config import SimulatorConfig
 from ialp_jax.simulator.world import World, build
-from ialp_jax.types import Array, Catalogue, Dataset, Histories, Interactions, Key, Observation, UserModel
+from ialp_jax.types import (
+    SPLITS,
+    Array,
+    Catalogue,
+    Dataset,
+    Histories,
+    Interactions,
+    Key,
+    Observation,
+    UserModel,
+)
 
 WORLD_USERS, FACTORS, KNOTS = 2_000, 16, 30
 NAIVE_ITEMS, NAIVE_USERS = 3_000, 1_024  # the most that the naive loop is measured with
@@ -40,7 +50,7 @@ def world(items: int) -> World:
         Catalogue(("",) * (items + 1), np.zeros(items + 1, np.int32), ("",)),
         Interactions(owner, likes, np.ones(len(likes), bool)),
         Histories(likes, np.arange(0, len(likes) + 1, 40)),
-        np.zeros(WORLD_USERS, np.int8),
+        (np.arange(WORLD_USERS) % len(SPLITS)).astype(np.int8),
         {},
     )
     model = UserModel(

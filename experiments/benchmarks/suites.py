@@ -67,6 +67,22 @@ def labels(full: bool) -> list[Case]:
     return cases
 
 
+def training(full: bool) -> list[Case]:
+    """Learning online on Coat."""
+    del full
+    return [
+        Case(f"{agent}_coat", "experiments.benchmarks.training:online", {"agent": agent})
+        for agent in ("a2c", "dqn")
+    ]
+
+
+def encoder(full: bool) -> list[Case]:
+    """One step of supervised training."""
+    del full
+    size = {"batch": 128, "length": 200, "width": 50}
+    return [Case("sasrec_128x200x50", "experiments.benchmarks.encoder:training_step", size)]
+
+
 def _has_gpu() -> bool:
     """Whether an NVIDIA driver is here, without loading torch."""
     return shutil.which("nvidia-smi") is not None
@@ -76,4 +92,9 @@ def _sized(what: str, function: str, users: int, items: int) -> Case:
     return Case(f"{what}_n{items}_b{users}", function, {"users": users, "items": items})
 
 
-SUITES: dict[str, Callable[[bool], list[Case]]] = {"simulator": simulator, "labels": labels}
+SUITES: dict[str, Callable[[bool], list[Case]]] = {
+    "simulator": simulator,
+    "labels": labels,
+    "training": training,
+    "encoder": encoder,
+}

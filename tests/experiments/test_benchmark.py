@@ -236,3 +236,47 @@ def test_what_is_timed_is_the_whole_loop(monkeypatch):
     here = simulator.world(30)
     simulator.program(here.env, here.params, simulator.uniform(30, 50), None, 50)
     assert 0.03 < float(taken["result"][2].mean()) / 200 < 0.3
+
+
+def test_learning_is_measured(monkeypatch):
+    """At toy size, in a made-up world; every figure but the speeds is what it must be."""
+    from experiments.benchmarks import simulator, training
+    from ialp_jax.agents.a2c import a2c
+    from ialp_jax.agents.config import A2CConfig
+    from ialp_jax.networks.config import NetworkConfig
+    from ialp_jax.networks.heads import ActorCritic
+
+    def tiny(name, world):
+        size = NetworkConfig(width=8, blocks=1, heads=1)
+        items = world.params.user_model.item_bias.shape[0] - 1
+        return a2c(A2CConfig(num_users=4, rollout_length=2), ActorCritic(items, 10, size))
+
+    monkeypatch.setattr(simulator, "WORLD_USERS", 40)
+    monkeypatch.setattr(training, "coat", lambda: simulator.world(80))
+    monkeypatch.setattr(training, "agent_of", tiny)
+    monkeypatch.setattr(
+        training, "medians", lambda programs, **how: [2.0 ** (3 * i) for i in range(len(programs))]
+    )
+    monkeypatch.setattr(simulator, "yardsticks", lambda case: [Row(case, "rate", 100.0, "GFLOP/s")])
+    for name, value in {"SEEDS": 2, "POINTS": 2, "UPDATES": 1, "EPISODES": 8}.items():
+        monkeypatch.setattr(training, name, value)
+    found = {row.metric: row.value for row in training.online("a2c_coat", "a2c")}
+    assert found["interactions_per_second"] == 8.0
+    assert (found["ten_seeds_by_map"], found["ten_seeds_by_vmap"]) == (8.0, 64.0)
+    assert found["share_of_matmul_rate"] == pytest.approx(found["operations_per_interaction"] * 8e6 / 100e9)
+    assert found["operations_per_interaction"] > 0
+    assert found["return_after_16_steps"] >= 0
+    assert found["seconds_to_90_percent_of_it"] >= 0
+
+
+def test_a_training_step_is_measured(monkeypatch):
+    from experiments.benchmarks import encoder
+
+    monkeypatch.setattr(encoder, "ITEMS", 50)
+    found = {row.metric: row.value for row in encoder.training_step("sasrec", 2, 6, 4)}
+    assert found["rows_per_second"] == pytest.approx(2 / found["seconds"])
+
+
+def test_the_cases_of_learning_have_their_names():
+    assert [case.name for case in suites.training(False)] == ["a2c_coat", "dqn_coat"]
+    assert [case.name for case in suites.encoder(True)] == ["sasrec_128x200x50"]

@@ -1,0 +1,155 @@
+"""The speed of learning online, on Coat: interactions per second with everything that learning takes.
+
+Ratings come from the data folder (``IALP_DATA`` or ``../shared/data``); where there are none, the world is
+made up, of the same size.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.benchmarks import simulator
+from experiments.benchmarks.rows import Row, peak_memory
+from experiments.benchmarks.timing import compiled, medians
+from ialp_jax.agents.a2c import a2c
+from ialp_jax.agents.base import Agent, AgentState
+from ialp_jax.agents.config import A2CConfig, DQNConfig
+from ialp_jax.agents.dqn import dqn
+from ialp_jax.data import DataConfig, load
+from ialp_jax.keys import stream
+from ialp_jax.networks.config import NetworkConfig
+from ialp_jax.networks.heads import ActorCritic, QNetwork
+from ialp_jax.simulator.config import simulator_of
+from ialp_jax.simulator.twice import fit_models
+from ialp_jax.simulator.world import World, build
+from ialp_jax.training.adapt import evaluator
+from ialp_jax.training.config import EvaluationConfig
+from ialp_jax.training.rollout import Users, collect, start_users
+from ialp_jax.types import EVALUATION, ONLINE, Array, Key
+
+COAT_ITEMS = 300
+SEEDS = 10
+POINTS, UPDATES, EPISODES = 40, 5, 256  # evaluations while learning, updates between two, sessions of each
+REPLAYED = 5  # samples that DQN replays per interaction
+
+
+def coat() -> World:
+    """Coat where it is at hand, else a made-up world of its size."""
+    root = Path(os.environ.get("IALP_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+    if not root.is_dir():
+        return simulator.world(COAT_ITEMS)
+    dataset, config = load(DataConfig(name="coat", root=str(root))), simulator_of("coat")
+    return build(dataset, fit_models(dataset, config)[0].model, config)
+
+
+def agent_of(name: str, world: World) -> Agent:
+    """A2C with D = 64, 2 blocks and B = 256; DQN with D = 32, 1 block and 5 replayed samples a step."""
+    items = world.params.user_model.item_bias.shape[0] - 1
+    length = world.env.reset(jax.random.key(0), world.params)[0].history.shape[0]
+    if name == "a2c":
+        size = NetworkConfig(width=64, blocks=2, heads=2)
+        return a2c(A2CConfig(num_users=256, rollout_length=5), ActorCritic(items, length, size))
+    settings = DQNConfig(num_users=64, rollout_length=4, batch_size=256, gradient_steps=REPLAYED)
+    return dqn(settings, QNetwork(items, length, NetworkConfig(width=32, blocks=1, heads=1)))
+
+
+def begin(world: World, agent: Agent, key: Key) -> tuple[AgentState, Users]:
+    """The agent's state and its users, of one seed."""
+    observation, _ = world.env.reset(key, world.params)
+    users = start_users(world.env, world.params, stream(key, "user"), agent.num_users)
+    return agent.init(stream(key, "init"), observation, None), users
+
+
+def learning(world: World, agent: Agent) -> Callable[..., tuple[AgentState, Users]]:
+    """(updates, params, (state, users), key) -> (state, users) after so many rollouts and updates."""
+
+    def loop(updates: Array, params: Any, start: tuple[AgentState, Users], key: Key) -> tuple:
+        def update(number: Array, carry: tuple[AgentState, Users]) -> tuple[AgentState, Users]:
+            state, users = carry
+            now = jax.random.fold_in(key, number)
+            users, batch = collect(world.env, params, agent, state, users, stream(now, "collect"))
+            return agent.update(state, batch, stream(now, "update"))[0], users
+
+        return jax.lax.fori_loop(0, updates, update, start)
+
+    return loop
+
+
+def operations(world: World, agent: Agent, start: tuple[AgentState, Users], gradient_steps: int) -> float:
+    """Floating point operations of an interaction, by XLA's own count.
+
+    It counts the body of a loop once, so that of an update with a loop over gradient steps is multiplied.
+    """
+    state, users = start
+    key = jax.random.key(0)
+
+    def flops(function: Callable, *arguments: Any) -> float:
+        return jax.jit(function).lower(*arguments).compile().cost_analysis()["flops"]
+
+    acting = flops(agent.act, state, users.observation, key) / agent.num_users
+    batch = jax.jit(lambda s, u: collect(world.env, world.params, agent, s, u, key)[1])(state, users)
+    steps = agent.num_users * agent.rollout_length
+    return acting + gradient_steps * flops(agent.update, state, batch, key) / steps
+
+
+def until_learned(case: str, world: World, agent: Agent, key: Key) -> list[Row]:
+    """Seconds of learning until the return reaches 90 % of the last one; evaluations are not timed."""
+    loop = jax.jit(learning(world, agent))
+    evaluate = jax.jit(evaluator(world.env, agent, key, EvaluationConfig(episodes=EPISODES)))
+    carry = jax.jit(lambda key: begin(world, agent, key))(key)
+    params, watched, spent, returns = world.of(ONLINE), world.of(EVALUATION), [0.0], []
+    jax.block_until_ready(loop(np.int32(1), params, carry, key))  # compiled
+    for point in range(POINTS + 1):
+        returns.append(float(evaluate(watched, carry[0], key)["return"]))
+        began = time.perf_counter()
+        carry = jax.block_until_ready(loop(np.int32(UPDATES), params, carry, stream(key, "part", point)))
+        spent.append(spent[-1] + time.perf_counter() - began)
+    reached = int(np.argmax(np.array(returns) >= 0.9 * returns[-1]))
+    steps = POINTS * UPDATES * agent.num_users * agent.rollout_length
+    return [
+        Row(case, f"return_after_{steps}_steps", returns[-1], "likes"),
+        Row(case, "seconds_to_90_percent_of_it", spent[reached], "s"),
+    ]
+
+
+def online(case: str, agent: str) -> list[Row]:
+    """Interactions per second of one seed, their share of the matrix-product rate, the cost of ten seeds."""
+    world = coat()
+    gradient_steps = REPLAYED if agent == "dqn" else 1
+    agent = agent_of(agent, world)
+    params, loop = world.of(ONLINE), learning(world, agent)
+    keys = jax.random.split(jax.random.key(0), SEEDS)
+    one = jax.jit(lambda key: begin(world, agent, key))(keys[0])
+    many = jax.jit(jax.vmap(lambda key: begin(world, agent, key)))(keys)
+    single = compiled(loop, params, one, keys[0])
+    memory = peak_memory()
+
+    def mapped(updates: Array, params: Any, start: tuple, keys: Key) -> tuple:
+        return jax.lax.map(lambda seed: loop(updates, params, *seed), (start, keys))
+
+    def together(updates: Array, params: Any, start: tuple, keys: Key) -> tuple:
+        return jax.vmap(lambda start, key: loop(updates, params, start, key))(start, keys)
+
+    programs = [single, compiled(mapped, params, many, keys), compiled(together, params, many, keys)]
+    seconds, by_map, by_vmap = medians(programs, seconds=1.0, repeats=5)
+    rate = simulator.yardsticks(case)[0].value
+    speed = agent.num_users * agent.rollout_length / seconds
+    work = operations(world, agent, one, gradient_steps)
+    return [
+        Row(case, "interactions_per_second", speed, "steps/s"),
+        Row(case, "compile_seconds", single.compile_seconds, "s"),
+        Row(case, "peak_memory", memory, "MiB"),
+        Row(case, "operations_per_interaction", work / 1e6, "MFLOP"),
+        Row(case, "matmul_rate", rate, "GFLOP/s"),
+        Row(case, "share_of_matmul_rate", work * speed / rate / 1e9, ""),
+        Row(case, "ten_seeds_by_map", by_map / seconds, "times one"),
+        Row(case, "ten_seeds_by_vmap", by_vmap / seconds, "times one"),
+        *until_learned(case, world, agent, keys[0]),
+    ]
