@@ -29,6 +29,7 @@ METRICS: dict[str, tuple[str, Callable[[float], str]]] = {
     "none_share": ("none", _SHARE),
     "invalid_share": ("invalid", _SHARE),
     "order_bias": ("order bias", _DIFFERENCE),
+    "letter_bias": ("letter bias", "{:.3f}".format),
     "popularity_bias": ("popularity bias", "{:+.2f}".format),
     "calibration_error": ("calibration error", "{:.3f}".format),
     "truth_agreement": ("agreement with the truth", "{:.3f}".format),

@@ -115,6 +115,9 @@ def audit(run: Run) -> None:
         manifest = worker.manifest()
     sources |= rivals(dataset, questions)
     rows = auditor.compare(questions, sources, dataset.popularity())
+    letters = manifest.get("order_bias") or {}
+    if lettered and letters.get("answers"):
+        rows.append(auditor.letter_bias(letters["shares"], letters["answers"]))
     _save(run, dataset.name, questions, sources, rows, {**manifest, KEY: key})
     told = {(row.source, row.metric): row for row in rows}
     gain = told[LLM, "auc_minus_popularity"]

@@ -14,6 +14,8 @@ Metrics, each a mean over users (ties count as their expectation over random ord
 - ``invalid_share``, ``none_share``: answers that are no label, or the label "none";
 - ``order_bias``: (middle place - place of the choice) / (K - 1), from -1/2 (always the last candidate) over
   0 (no bias, as places are random) to 1/2 (always the first);
+- ``letter_bias``, where candidates bear letters: how far letters decide, half the sum over them of |share
+  of the letter - 1 / K|, over all prompts of the audit; chance alone makes it positive;
 - ``popularity_bias``: log(1 + likes of the chosen item) - log(1 + likes of the taken item), the mean of the
   latter where several were taken: 0 where choices are as popular as what users take;
 - ``truth_agreement``: Spearman's rank correlation with ``truth`` among the candidates of a question;
@@ -32,6 +34,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special, stats
 
+from ialp_jax import keys
 from ialp_jax.evaluation import statistics
 from ialp_jax.evaluation.audit_questions import Questions
 
@@ -254,3 +257,23 @@ def compare(questions: Questions, sources: Mapping[str, Source], likes: np.ndarr
             error = calibration(questions, sources[name]).error()
             rows.append(Row(name, "calibration_error", *(float(number[0]) for number in error)))
     return rows
+
+
+def letter_bias(shares: np.ndarray, answers: int) -> Row:
+    """The row of ``letter_bias``.
+
+    Args:
+      shares: float [K], of each letter among the answers that name a candidate.
+      answers: how many these are.
+
+    Returns:
+      With the 95 % interval of a parametric bootstrap: answers drawn anew with these shares.
+    """
+    shares = np.asarray(shares, np.float64)
+
+    def distance(shares: np.ndarray) -> np.ndarray:
+        return np.abs(shares - 1 / shares.shape[-1]).sum(-1) / 2
+
+    generator = keys.generator(0, "letter bias")
+    drawn = distance(generator.multinomial(answers, shares / shares.sum(), 2000) / answers)
+    return Row(LLM, "letter_bias", float(distance(shares)), *map(float, np.quantile(drawn, (0.025, 0.975))))

@@ -7,7 +7,7 @@ import pytest
 from audit_world import generated, held_out
 
 from ialp_jax.evaluation import audit
-from ialp_jax.evaluation.audit import Source
+from ialp_jax.evaluation.audit import Source, letter_bias
 from ialp_jax.evaluation.audit_config import AuditConfig
 from ialp_jax.evaluation.audit_questions import Questions, draw
 
@@ -199,6 +199,16 @@ def test_a_labeller_who_likes_the_first_letter_and_one_who_refuses(asked):
     assert rows["llm", "invalid_share"].value == 1
     assert rows["llm", "auc"].value == 0.5
     assert np.isnan(rows["llm", "order_bias"].value)
+
+
+def test_letter_bias_by_hand():
+    fair = letter_bias([0.25, 0.25, 0.25, 0.25], 400)
+    assert fair.value == 0
+    assert 0 < fair.ci_low < fair.ci_high < 0.12
+    assert letter_bias([1.0, 0.0, 0.0, 0.0], 10)[1:] == ("letter_bias", 0.75, 0.75, 0.75)
+    few, many = (letter_bias([0.7, 0.3], count) for count in (20, 2000))
+    assert few.value == many.value == pytest.approx(0.2)
+    assert few.ci_low < many.ci_low < 0.2 < many.ci_high < few.ci_high
 
 
 def test_agreement_with_the_known_truth():

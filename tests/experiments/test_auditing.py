@@ -190,7 +190,11 @@ def test_the_stage_is_kept_when_done_and_redone_when_settings_change(folder, mon
     def lettered(config):
         config.llm.mode = "choice"
 
-    run_audit(folder, monkeypatch, popular, lettered)
+    assert ("llm", "letter_bias") not in rows.index  # there were no letters
+    told = {"answers": 40, "shares": [0.75, 0.25], "bias": 0.25, "by_chance": 0.1}
+    monkeypatch.setattr(Fake, "manifest", lambda self: {"model": "fake", "order_bias": told})
+    rows = run_audit(folder, monkeypatch, popular, lettered)
+    assert rows.loc[("llm", "letter_bias"), "value"] == 0.25
     assert store.load(folder / "audit")[0]["candidates"].shape[1] == PROMPT_CANDIDATES
     before = store.read_manifest(folder / "audit")
 
