@@ -2,7 +2,7 @@
 
 python -m experiments.main --config=experiments/configs/coat.py --config.data.root=../shared/data
 
-About 8 minutes on 2 CPU cores. Expect iALP to start near a return of 4, A2C from scratch to end near 8.
+About 8 minutes on 2 CPU cores. Expect iALP to start near a return of 4.5, A2C from scratch to end near 8.
 """
 
 from experiments.config import Config
