@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 import transformers
 
+from experiments.benchmarks.real_data import data_root
 from experiments.benchmarks.rows import Row, peak_memory
 from experiments.benchmarks.timing import Program, medians
 from ialp_jax import keys
@@ -51,8 +51,7 @@ class Asked(NamedTuple):
 
 def dataset() -> Dataset:
     """Last.fm where there is any, else the generated world."""
-    shared = Path(__file__).resolve().parents[3] / "shared" / "data"
-    root = Path(os.environ.get("IALP_DATA", shared)) / "lastfm_hetrec2011"
+    root = data_root() / "lastfm_hetrec2011"
     return load(DataConfig(name="lfm", root=str(root)) if root.is_dir() else DataConfig(name="demo"))
 
 

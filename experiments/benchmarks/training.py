@@ -6,16 +6,15 @@ made up, of the same size.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 from experiments.benchmarks import simulator
+from experiments.benchmarks.real_data import data_root
 from experiments.benchmarks.rows import Row, peak_memory
 from experiments.benchmarks.timing import compiled, medians
 from ialp_jax.agents.a2c import a2c
@@ -42,7 +41,7 @@ REPLAYED = 5  # samples that DQN replays per interaction
 
 def coat() -> World:
     """Coat where it is at hand, else a made-up world of its size."""
-    root = Path(os.environ.get("IALP_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+    root = data_root()
     if not root.is_dir():
         return simulator.world(COAT_ITEMS)
     dataset, config = load(DataConfig(name="coat", root=str(root))), simulator_of("coat")

@@ -5,9 +5,9 @@ python -m experiments.main --config=experiments/configs/industry.py --config.dat
 Reads UniSRec's atomic files (amazon_industrial_unisrec/), or the publisher's 5-core reviews and metadata
 (amazon_industrial/), which have ratings: --config.data.like_at then says which of them are likes.
 
-About 40 minutes on 2 CPU cores, 6 of them for the Mistral. Of each title the model sees the first 40
-characters: whole ones fill its context with four items. Before that, iALP started near a return of 5, and A2C
-from scratch ended near 2.
+The Mistral trains for 6 minutes on 2 CPU cores; the whole took about 40 on busy ones, before titles were cut:
+the model sees the first 40 characters of each, since whole ones fill its context with four items. iALP then
+started near a return of 5, and A2C from scratch ended near 2.
 """
 
 from experiments.config import Config

@@ -148,10 +148,33 @@ class A2CConfig:
 
 
 @dataclasses.dataclass
-class MixtureConfig(A2CConfig):
-    """A-iALP_ap: the frozen policy mixed with one that learns online.
+class BlendConfig(A2CConfig):
+    """A frozen policy mixed with one that learns online.
 
     Beside the settings of A2C:
+
+    Attributes:
+      gradient: ``importance`` (pi_beta's log-probability, weighted by pi_beta / mixture) or ``mixture``
+        (the mixture's log-probability).
+      max_ratio: importance weights are clipped to it.
+    """
+
+    learning_rate: float = 1e-3
+    gradient: str = "importance"
+    max_ratio: float = 1.0
+
+    def check(self, section: str) -> None:
+        """Raises InputError for settings that cannot work."""
+        super().check(section)
+        _check_choice(section, "gradient", self.gradient, GRADIENTS)
+        _check_positive(section, max_ratio=self.max_ratio)
+
+
+@dataclasses.dataclass
+class MixtureConfig(BlendConfig):
+    """A-iALP_ap: the share of the learning policy grows by a clock.
+
+    Beside the settings of a blend:
 
     Attributes:
       schedule: how alpha, the share of the learning policy, grows: linear, cosine or constant.
@@ -159,19 +182,13 @@ class MixtureConfig(A2CConfig):
       alpha_end: reached after ``alpha_steps``.
       alpha_steps: env steps; 0 means all of the adaptation.
       start: what pi_beta starts from, ``pretrained`` or ``random``.
-      gradient: ``importance`` (pi_beta's log-probability, weighted by pi_beta / mixture) or ``mixture``
-        (the mixture's log-probability).
-      max_ratio: importance weights are clipped to it.
     """
 
-    learning_rate: float = 1e-3
     schedule: str = "linear"
     alpha_start: float = 0.0
     alpha_end: float = 1.0
     alpha_steps: int = 0
     start: str = "pretrained"
-    gradient: str = "importance"
-    max_ratio: float = 1.0
 
     def check(self, section: str = "mixture") -> None:
         """Raises InputError for settings that cannot work."""
@@ -179,16 +196,15 @@ class MixtureConfig(A2CConfig):
         _check_share(section, alpha_start=self.alpha_start, alpha_end=self.alpha_end)
         _check_choice(section, "schedule", self.schedule, SCHEDULES)
         _check_choice(section, "start", self.start, STARTS)
-        _check_choice(section, "gradient", self.gradient, GRADIENTS)
-        if self.alpha_steps < 0 or self.max_ratio <= 0:
-            raise InputError(f"--config.agents.{section}: alpha_steps must be >= 0 and max_ratio > 0")
+        if self.alpha_steps < 0:
+            raise InputError(f"--config.agents.{section}.alpha_steps={self.alpha_steps} must be >= 0")
 
 
 @dataclasses.dataclass
-class GateConfig(MixtureConfig):
-    """A-iALP_gate: a mixture whose alpha is a belief about each state, not a clock.
+class GateConfig(BlendConfig):
+    """A-iALP_gate: the share of the learning policy is a belief about each state.
 
-    Beside the settings of the mixture, of which those of alpha's schedule are idle:
+    Beside the settings of a blend:
 
     Attributes:
       half_life: env steps after which evidence counts half, since the learning policy changes.
