@@ -96,5 +96,7 @@ SPACES = {
     "a_ialp_gate": {
         "agents.gate.learning_rate": _RATES,
         "agents.gate.entropy_cost": _ENTROPY,
+        "agents.gate.trust": (0.5, 1.0, 1.5),
+        "agents.gate.critic_start": _STARTS,
     },
 }

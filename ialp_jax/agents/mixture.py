@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from ialp_jax.agents.a2c import estimate, starting_params, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
-from ialp_jax.agents.config import BlendConfig, MixtureConfig
+from ialp_jax.agents.config import MixtureConfig
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.agents.sampling import sample
 from ialp_jax.networks.heads import ActorCritic, mask_shown
@@ -74,7 +74,7 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
 
 
 def mixture_loss(
-    config: BlendConfig,
+    config: MixtureConfig,
     network: ActorCritic,
     params: Params,
     batch: Transition,
