@@ -13,12 +13,11 @@ import jax.numpy as jnp
 from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.types import Array
 
-
 PIECE = 50  # positions; shorter histories are attended to at once
 
 
 class Attention(nn.Module):
-    """Causal multi-head attention (Vaswani et al., NeurIPS 2017) whose queries are all positions or the last one.
+    """Causal multi-head attention (Vaswani et al., NeurIPS 2017), of all positions or of the last one alone.
 
     For the last position alone, keys and values are never formed. Since ``q . (W x_l) = (W' q) . x_l`` and
     ``sum_l w_l (V x_l) = V sum_l w_l x_l``, both projections act on one vector a head, not on L positions
