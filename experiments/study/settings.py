@@ -43,7 +43,7 @@ class SearchConfig:
     seed: int = 1000
     num_seeds: int = 2
     configurations: int = 8
-    env_steps: int = 50_000
+    env_steps: int = 30_000
     points: int = 12
     episodes: int = 128
     finalists: int = 2
