@@ -3,16 +3,16 @@
 python -m launch.collect FOLDER
 
 Writes FOLDER/report/{summary.csv, curves.csv, index.html}: the tables of the runs, one below the other, with
-the run and every setting in which the runs differ as first columns, and a page with a table and learning
-curves by setting. Any folder of run folders will do. Where the runs differ in seed, they are repetitions:
-each counts once, by its mean over its own seeds.
+the run and every setting in which the runs differ (config.a.b) as first columns, and a page with a table and
+learning curves by setting. Any folder of run folders will do. Where the runs differ in seed, they are
+repetitions: each counts once, by its mean over its own seeds.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation import statistics
 
+LONGEST_LABEL = 30  # characters beside a line
 REPETITION = "seed"  # the setting over which runs are pooled
 NOT_SETTINGS = {"name", *(f"llm.{name}" for name in ELSEWHERE)}
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#1a1a1a", "#3fa9dc", "#882255")
@@ -78,7 +79,7 @@ def merged(runs: Sequence[Finished], paths: Sequence[str], table: str) -> pd.Dat
     for run in runs:
         part = getattr(run, table).copy()
         for place, path in enumerate(paths):
-            part.insert(place, path, run.settings.get(path))
+            part.insert(place, f"config.{path}", run.settings.get(path))  # curves have a seed of their own
         part.insert(0, "run", run.name)
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
@@ -98,12 +99,14 @@ def label(run: Finished, paths: Sequence[str]) -> str:
 
 
 def settings_of(runs: Sequence[Finished], paths: Sequence[str]) -> dict[str, list[Finished]]:
-    """The runs of each setting, whose label is the key."""
+    """The runs of each setting by its label; numbered where a figure has no room for the labels."""
     groups: dict[str, list[Finished]] = {}
     by_value = sorted(runs, key=lambda run: [_sortable(run.settings.get(path)) for path in paths])
     for run in by_value:
         groups.setdefault(label(run, [path for path in paths if path != REPETITION]), []).append(run)
-    return groups
+    if max(map(len, groups)) <= LONGEST_LABEL:
+        return groups
+    return {f"{number}: {name}": own for number, (name, own) in enumerate(groups.items(), start=1)}
 
 
 def _sortable(value: Any) -> tuple[bool, Any]:
@@ -169,7 +172,10 @@ def curve_figures(groups: Mapping[str, list[Finished]], agents: Sequence[str]) -
 
         best = set(sorted(curves, key=final)[: len(COLOURS)])
         shown = {name: curve for name, curve in curves.items() if name in best}
-        looks = {n: Style(n, OTHER, c) for n, c in zip(shown, COLOURS, strict=False)}
+        looks = {
+            name: Style(name if len(name) <= LONGEST_LABEL else name.partition(":")[0], OTHER, colour)
+            for name, colour in zip(shown, COLOURS, strict=False)
+        }
         title = f"{style(agent).name}: return"
         svg = plots.learning_curves(shown, title, "return (likes per session)", look=looks.__getitem__)
         figures.append(page.figure(svg, f"Return of {style(agent).name} over env steps by setting"))
@@ -180,12 +186,12 @@ def render(name: str, runs: Sequence[Finished], unfinished: Sequence[str], paths
     """The page, whole in itself."""
     groups = settings_of(runs, paths)
     agents = ordered({agent for run in runs for agent in run.summary.agent})
-    left = f"; {len(unfinished)} more are not finished: {', '.join(unfinished)}" if unfinished else ""
+    left = f"; not finished: {', '.join(unfinished)}" if unfinished else ""
     pooled = any(len(own) > 1 for own in groups.values())
     over = "runs, each the mean over its own seeds" if pooled else "the seeds of the run"
     return page.template("sweep.html.j2").render(
         name=name,
-        headline=f"{len(runs)} finished runs of {len(groups)} settings{left}.",
+        headline=f"{_count(runs, 'finished run')} of {_count(groups, 'setting')}{left}.",
         swept=[
             (path, ", ".join(map(str, sorted({run.settings.get(path) for run in runs}, key=_sortable))))
             for path in paths
@@ -196,6 +202,10 @@ def render(name: str, runs: Sequence[Finished], unfinished: Sequence[str], paths
         curves=curve_figures(groups, agents),
         cut=len(COLOURS) if len(groups) > len(COLOURS) else 0,
     )
+
+
+def _count(things: Sized, noun: str) -> str:
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
 
 
 def collect(folder: Path) -> list[str]:
