@@ -104,3 +104,26 @@ def test_the_changelog_keeps_its_form():
     assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", heading) for heading in headings[1:])
     kinds = set(re.findall(r"^### (.*)$", text, re.MULTILINE))
     assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+MODULES = sorted(
+    path for name in ("ialp_jax", "experiments", "launch") for path in (ROOT / name).rglob("*.py")
+)
+
+
+def test_what_docstrings_refer_to_is_there():
+    """Every `ialp_jax.a.b` in backticks is a module, or something that the module ``ialp_jax.a`` defines."""
+    found = 0
+    for path in MODULES:
+        for reference in re.findall(
+            r"`((?:ialp_jax|experiments|launch)(?:\.\w+)+)`", path.read_text("utf-8")
+        ):
+            *parents, name = reference.split(".")
+            files = [ROOT.joinpath(*parents, f"{name}.py"), ROOT.joinpath(*parents, name, "__init__.py")]
+            holders = [ROOT.joinpath(*parents).with_suffix(".py"), ROOT.joinpath(*parents, "__init__.py")]
+            texts = [holder.read_text("utf-8") for holder in holders if holder.is_file()]
+            defined = any(re.search(rf"^(?:def |class |){name}\b", text, re.MULTILINE) for text in texts)
+            late = any(f'__all__ = ["{name}"]' in text for text in texts)
+            assert defined or late or any(file.is_file() for file in files), f"{path}: {reference}"
+            found += 1
+    assert found > 30

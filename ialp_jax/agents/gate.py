@@ -61,7 +61,12 @@ class GateMemory(NamedTuple):
 
 
 def gate(config: GateConfig, network: ActorCritic) -> Agent:
-    """The agent."""
+    """A-iALP_gate: the mixture whose alpha depends on the state, by the evidence gathered for it.
+
+    Args:
+      config: A2C's settings, and how cautious alpha is.
+      network: of both policies.
+    """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
