@@ -13,10 +13,16 @@ set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-.}"
 line=$(sed -n "${SLURM_ARRAY_TASK_ID:?run it as a job array: sbatch --array=1-N}p" "${1:?usage: slurm.sh FILE}")
 [ -n "$line" ] || { echo "error: $1 has no line $SLURM_ARRAY_TASK_ID" >&2; exit 2; }
+child=
+told=
+end() {
+  told=yes
+  [ -z "$child" ] || kill -TERM "$child" 2> /dev/null || true
+}
+trap end TERM
 eval "exec $line" &
 child=$!
-told=
-trap 'told=yes; kill -TERM "$child" 2> /dev/null || true' TERM
+[ -z "$told" ] || end  # it was told before there was a child to tell
 code=0
 wait "$child" || code=$?
 while kill -0 "$child" 2> /dev/null; do  # a signal ends `wait`, not the child, which saves its state now

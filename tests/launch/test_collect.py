@@ -79,6 +79,7 @@ def test_runs_that_differ_in_seed_are_repetitions(sweep):
     curve = collect.return_curve(groups["learning_rate=0.003"], "a2c")
     np.testing.assert_array_equal(curve.env_steps, STEPS)
     np.testing.assert_allclose(curve.estimate.point, [0, 4.5, 9])
+    assert curve.estimate.low[0] == curve.estimate.high[0] == 0  # the runs agree there, their seeds do not
     alone = collect.return_curve(groups["learning_rate=0.003"][:1], "a2c").estimate
     np.testing.assert_allclose(alone.point, [0, 4, 8])
     np.testing.assert_allclose((alone.low[0], alone.high[0]), (-0.5, 0.5))  # over its two seeds

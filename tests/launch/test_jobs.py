@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments import flags
@@ -75,6 +76,7 @@ def test_draws_keep_to_their_ranges_and_every_trial_is_run_at_every_point_of_the
     assert 1e-4 <= min(rates) < 2e-4 < 5e-2 < max(rates) <= 1e-1
     assert 0.35 < sum(rate < 10**-2.5 for rate in rates) / len(rates) < 0.65  # evenly by powers of ten
     assert {job.values["agents.a2c.discount"] for job in jobs} == {0.5, 0.9}
+    assert abs(np.corrcoef(widths, np.log(rates))[0, 1]) < 0.3  # each path is drawn by itself
 
 
 def test_trials_that_draw_the_same_are_one_job(plan):

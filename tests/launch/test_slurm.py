@@ -19,8 +19,8 @@ SCRIPT = Path(__file__).resolve().parents[2] / "launch" / "slurm.sh"
 def array(tmp_path):
     """Starts a task of a job array whose third line saves for a while when it is told to end."""
     saving = (
-        "import signal, sys, time\n"
-        "def end(*_):\n    time.sleep(0.3); print('saved', flush=True); sys.exit(143)\n"
+        "import os, signal, sys, time\n"
+        "def end(*_):\n    time.sleep(0.3); os.write(1, b'saved\\n'); sys.exit(99)\n"
         "signal.signal(signal.SIGTERM, end); print('ready', flush=True); time.sleep(600)"
     )
     (tmp_path / "saving.py").write_text(saving)
@@ -65,7 +65,7 @@ def test_a_job_that_is_told_to_end_saves_and_is_queued_again(array, tmp_path):
     assert task.stdout.readline() == "ready\n"
     task.send_signal(signal.SIGTERM)
     assert task.communicate()[0] == "saved\n"
-    assert task.returncode == 143
+    assert task.returncode == 99  # the job's own, which came after the signal
     assert wait_for((tmp_path / "bin" / "requeued").read_text) == "requeue 77_3\n"
 
 
