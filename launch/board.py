@@ -44,7 +44,7 @@ class Board:
     def __enter__(self) -> Board:
         """Shows the table, where there is a terminal."""
         if self._kept:
-            self._say(f"{self._kept} jobs were done before, kept")
+            self._say(f"done before, kept: {self._kept}")
         if self._console.is_terminal:
             self._live.start()
         return self

@@ -39,7 +39,7 @@ def test_a_failure_stops_no_other_job_and_is_listed_with_its_log(tmp_path, no_gp
     ]
     board, text = run(jobs, LocalExecutor(jobs=2, cores=1), kept=4)
     assert [(job.name, code) for job, code in board.failed] == [("bad", 3)]
-    assert "4 jobs were done before, kept" in text
+    assert "done before, kept: 4" in text
     assert "[3/3]" in text
     assert "1 of 3 jobs failed" in text
     assert text.rstrip().endswith(f"bad\n    exit code 3: 100%\n    {jobs[1].log}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import subprocess
+import sys
 
 import pandas as pd
 import psutil
@@ -60,6 +62,11 @@ def test_a_killed_worker_is_replaced_and_failures_are_told_apart(tmp_path):
     assert log.count("simulate: AUC") == 1
     assert log.count("simulate: done before, kept") == 1
     assert whole.is_done()
+    argv = [f"--config={tiny_run.__file__}", f"--sweep={sweep}", f"--workdir={tmp_path / 'out'}"]
+    again = subprocess.run(
+        [sys.executable, "-m", "launch.sweep", *argv], capture_output=True, text=True, check=False
+    )
+    assert (again.stdout, again.returncode) == ("done before, kept: 1\n", 0), again.stderr
 
     assert collect.collect(tmp_path / "out") == []
     merged = pd.read_csv(tmp_path / "out" / "report" / "summary.csv")
