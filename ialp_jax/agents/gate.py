@@ -44,7 +44,12 @@ class GateParams(NamedTuple):
 
 
 def gate(config: GateConfig, network: ActorCritic) -> Agent:
-    """The agent; its memory keeps the frozen policy's parameters."""
+    """A-iALP_gate; its memory keeps the frozen policy's parameters.
+
+    Args:
+      config: A2C's settings, the first trust and how fast it learns.
+      network: of both the frozen policy and what is learned beside it.
+    """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:

@@ -26,7 +26,7 @@ from ialp_jax.types import Array, Key, Observation, Transition
 
 
 def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -> Agent:
-    """The agent.
+    """A-iALP_ap: acts by the frozen policy and the one that learns, mixed.
 
     Args:
       config: A2C's settings, the schedule of alpha, pi_beta's start and gradient.
