@@ -5,19 +5,23 @@ python -m experiments.main --config=experiments/configs/quickstart.py
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from absl import app, logging
 
 from experiments import flags
-from ialp_jax.errors import InputError
+from experiments.termination import EXIT_CODE, SIGTERM
+from ialp_jax.errors import UNWRITABLE, InputError, Terminated
 
 
 def main(argv: list[str]) -> None:
     """Runs the stages that --stage names, of a run or of a study."""
     del argv
+    SIGTERM.install()
     logging.set_verbosity(logging.WARNING)  # orbax tells of every file it reads
     from experiments.dry_run import dry_run_labels
+    from experiments.profiling import profiled
     from experiments.run import Run  # late: --help and wrong flags need no JAX
     from experiments.stages import run_stages
     from experiments.study.settings import Study
@@ -30,14 +34,23 @@ def main(argv: list[str]) -> None:
         if isinstance(config, Study):
             if flags.DRY_RUN.value:
                 raise InputError("--dry_run: a study has none; give the config file of one of its worlds")
-            return run_study(config, folder, flags.STAGE.value, overwrite)
+            with profiled(folder if flags.PROFILE.value else None):
+                return run_study(config, folder, flags.STAGE.value, overwrite)
         run = Run.open(folder, config, overwrite)
         if flags.DRY_RUN.value:
             dry_run_labels(run)
         else:
-            run_stages(run, stages)
+            with profiled(folder if flags.PROFILE.value else None):
+                run_stages(run, stages)
     except InputError as error:
         flags.fail(error)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        flags.fail(f"{error.filename or folder}: cannot be written ({error.strerror})")
+    except Terminated as error:
+        print(f"terminated: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_CODE) from None
 
 
 if __name__ == "__main__":
