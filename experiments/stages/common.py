@@ -68,10 +68,13 @@ def saving(run: Run, name: str, key: str, every: int | None = None) -> Iterator[
 
 
 @contextlib.contextmanager
-def watching(run: Run, name: str) -> Iterator[Watch | None]:
-    """The event files of a training for TensorBoard, in ``tensorboard/<name>/``; None where they are off."""
+def watching(run: Run, name: str, num_seeds: int = 0) -> Iterator[Watch | None]:
+    """The event files of a training for TensorBoard, in ``tensorboard/<name>/``; None where they are off.
+
+    Of as many seeds as the run has, unless ``num_seeds`` says otherwise.
+    """
     if not run.config.tensorboard:
         yield None
         return
-    with Watch(run.folder / "tensorboard" / name, run.config.num_seeds) as watch:
+    with Watch(run.folder / "tensorboard" / name, num_seeds or run.config.num_seeds) as watch:
         yield watch
