@@ -18,10 +18,12 @@ def profiled(workdir: Path | None) -> Iterator[None]:
         yield
         return
     folder = workdir / "profile"
-    jax.profiler.start_trace(folder, create_perfetto_trace=True)
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0  # Python's own calls would fill the trace
+    jax.profiler.start_trace(folder, profiler_options=options)
     yield
     jax.profiler.stop_trace()
     say(
-        f"profile: open {folder}/plugins/profile/*/perfetto_trace.json.gz in https://ui.perfetto.dev, "
-        f"or the folder in TensorBoard with its profile plugin (pip install xprof)"
+        f"profile: open {folder}/plugins/profile/*/*.trace.json.gz in https://ui.perfetto.dev, "
+        "or the folder in TensorBoard with its profile plugin (pip install xprof)"
     )
