@@ -215,11 +215,11 @@ def trial(
 def measured(run: Run, method: str, worlds: Worlds, env_steps: int, key: str) -> list[dict[str, float]]:
     """Trains and judges one configuration, known by ``key``; returns what the log says of each seed."""
     (world, judge), began = worlds(), time.perf_counter()
-    start = tuning_params(run, world, method)
     how = dataclasses.replace(run.config.adapt, env_steps=env_steps)
     seeds = range(run.config.num_seeds)
     with saving(run, f"search/{method}-{key}", key) as checkpoints:
         try:
+            start = tuning_params(run, world, method)
             curves = adapted(run, method, world, judge, how, start, checkpoints)
             columns = scores(curves["env_steps"], np.asarray(curves["return"], np.float64))
         except NotFiniteError as error:
