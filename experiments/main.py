@@ -16,9 +16,25 @@ from ialp_jax.errors import UNWRITABLE, InputError, Terminated
 
 
 def main(argv: list[str]) -> None:
-    """Runs the stages that --stage names, of a run or of a study."""
+    """Runs what the flags ask for; whatever ends it early is one line on stderr and an exit code."""
     del argv
     SIGTERM.install()
+    folder = Path(flags.WORKDIR.value or Path("runs") / flags.CONFIG.value.name)
+    try:
+        command(folder)
+    except InputError as error:
+        flags.fail(error)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        flags.fail(f"{error.filename or folder}: cannot be read or written ({error.strerror})")
+    except Terminated as error:
+        print(f"terminated: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_CODE) from None
+
+
+def command(folder: Path) -> None:
+    """Runs the stages that --stage names, of a run or of a study, in a folder."""
     logging.set_verbosity(logging.WARNING)  # orbax tells of every file it reads
     from experiments.dry_run import dry_run_labels
     from experiments.profiling import profiled
@@ -28,29 +44,17 @@ def main(argv: list[str]) -> None:
     from experiments.study.study_stages import run_study
 
     config, overwrite = flags.CONFIG.value, flags.OVERWRITE.value
-    folder = Path(flags.WORKDIR.value or Path("runs") / config.name)
     stages = flags.STAGES if flags.STAGE.value == "all" else (flags.STAGE.value,)
-    try:
+    with profiled(folder if flags.PROFILE.value else None):
         if isinstance(config, Study):
             if flags.DRY_RUN.value:
                 raise InputError("--dry_run: a study has none; give the config file of one of its worlds")
-            with profiled(folder if flags.PROFILE.value else None):
-                return run_study(config, folder, flags.STAGE.value, overwrite)
+            return run_study(config, folder, flags.STAGE.value, overwrite)
         run = Run.open(folder, config, overwrite)
         if flags.DRY_RUN.value:
             dry_run_labels(run)
         else:
-            with profiled(folder if flags.PROFILE.value else None):
-                run_stages(run, stages)
-    except InputError as error:
-        flags.fail(error)
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
-        flags.fail(f"{error.filename or folder}: cannot be written ({error.strerror})")
-    except Terminated as error:
-        print(f"terminated: {error}", file=sys.stderr)
-        raise SystemExit(EXIT_CODE) from None
+            run_stages(run, stages)
 
 
 if __name__ == "__main__":
