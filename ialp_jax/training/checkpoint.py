@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +33,8 @@ def save_params(folder: Path, params: Params) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     with _explained(folder, "cannot be written"), ocp.StandardCheckpointer() as checkpointer:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _require_room(folder.parent, params)
         checkpointer.save(folder.resolve(), params)
 
 
@@ -113,7 +117,8 @@ class Checkpoints:
         """Finishes what is being written."""
         self.finish()
         if self._writer is not None:
-            self._writer.close()
+            with _explained(self._folder, "a checkpoint cannot be written"):
+                self._writer.close()
 
     def restore(self, like: Any) -> Saved | None:
         """The newest checkpoint that is intact, or None; one that is damaged is warned about.
@@ -184,7 +189,8 @@ class Checkpoints:
             if folder.exists():
                 shutil.rmtree(folder)  # damaged, or not finished
             folder.mkdir(parents=True)
-            self._writer.save((folder / STATE).resolve(), _leaves(state))
+            _require_room(folder, leaves := _leaves(state))
+            self._writer.save((folder / STATE).resolve(), leaves)
             self._pending = step, _packed(tables)
 
     def finish(self) -> None:
@@ -221,6 +227,14 @@ def _explained(folder: Path, what: str) -> Iterator[None]:
     except _FAILURES as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{folder}: {what} ({reason})") from None
+
+
+def _require_room(folder: Path, tree: Any) -> None:
+    """Raises OSError where a folder cannot take a tree: orbax would say so in a hundred lines."""
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+    with tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, max(size, 1))
 
 
 @contextlib.contextmanager

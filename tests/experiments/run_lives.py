@@ -122,7 +122,7 @@ def terminate(folder: Path) -> list[int]:
             time.sleep(0.003)
         os.kill(pid, signal.SIGTERM)
         codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-    for largest in (10_000, None):
+    for largest in (60_000, None):
         codes.append(os.waitstatus_to_exitcode(os.waitpid(life(folder, largest), 0)[1]))
     return codes
 

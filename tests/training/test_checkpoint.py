@@ -191,13 +191,15 @@ def no_space(*args, **more):
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("where", ["orbax", "table"])
+@pytest.mark.parametrize("where", ["room", "orbax", "table"])
 def test_a_disk_that_is_full_is_one_line_and_the_checkpoint_before_is_intact(tmp_path, monkeypatch, where):
     saved(tmp_path, [1000])
-    if where == "table":
-        monkeypatch.setattr(np, "savez", no_space)
-    else:
-        monkeypatch.setattr(checkpoint.ocp.StandardCheckpointer, "save", no_space)
+    place, name = {
+        "room": (checkpoint.os, "posix_fallocate"),
+        "orbax": (checkpoint.ocp.StandardCheckpointer, "wait_until_finished"),
+        "table": (np, "savez"),
+    }[where]
+    monkeypatch.setattr(place, name, no_space)
     with checkpoints(tmp_path) as kept:
         assert kept.restore(TREE).step == 1000
         with pytest.raises(InputError, match=r"^\S+2000: .*cannot be written.*No space left on device.*$"):
