@@ -196,7 +196,7 @@ def test_a_disk_that_is_full_is_one_line_and_the_checkpoint_before_is_intact(tmp
     saved(tmp_path, [1000])
     place, name = {
         "room": (checkpoint.os, "posix_fallocate"),
-        "orbax": (checkpoint.ocp.StandardCheckpointer, "wait_until_finished"),
+        "orbax": (checkpoint.ocp.StandardCheckpointer, "save"),
         "table": (np, "savez"),
     }[where]
     monkeypatch.setattr(place, name, no_space)
