@@ -26,7 +26,14 @@ import scipy.stats  # noqa: F401
 from tensorboard.summary.writer import event_file_writer  # noqa: F401
 
 CONFIG = Path(__file__).with_name("lives_config.py")
-KILLS, MOST = 20, 90  # kills; changes of the folder between two
+# At what a run is killed, and how many paths come into being before at most.
+PLAN = [
+    *[("data", 3), ("simulate", 2), ("simulate", 6)],
+    *[("label", 3), ("label", 9), ("label", 18), ("label", 40), ("audit", 3), ("audit", 6)],
+    *[("pretrain", 20), ("pretrain", 40), ("pretrain", 60), ("pretrain", 90)],
+    *[("adapt dqn", 20), ("adapt dqn", 40), ("adapt dqn", 60)],
+    *[("adapt a_ialp_ap", 20), ("adapt a_ialp_ap", 40), ("adapt a_ialp_ap", 60), ("report", 3)],
+]
 
 
 def life(folder: Path, largest: int | None = None) -> int:
@@ -67,13 +74,15 @@ def present(folder: Path) -> set[str]:
     return {os.path.join(at, name) for at, *names in os.walk(folder) for name in names[0] + names[1]}
 
 
-def until(pid: int, folder: Path, changes: int) -> int | None:
-    """Waits until so many paths have come into being; the exit code where the process ended before."""
-    seen, code = present(folder), None
-    start = len(seen)
-    while code is None and len(seen) - start < changes:
-        time.sleep(0.003)
-        seen |= present(folder)
+def until(pid: int, folder: Path, planned: str, changes: int) -> int | None:
+    """Waits until a run is so far and so many paths have come into being; its exit code where it ended."""
+    code, seen, start = None, set(), 0
+    stages = [name for name, _ in PLAN]
+    while code is None and (not start or len(seen) - start < changes):
+        time.sleep(0.005)
+        if stages.index(stage(folder)) >= stages.index(planned):
+            seen |= present(folder)
+            start = start or len(seen)
         code = ended(pid)
     return code
 
@@ -92,22 +101,22 @@ def stage(folder: Path) -> str:
 
 
 def kill(folder: Path) -> list[str]:
-    """Kills runs at random moments, ``KILLS`` times in all, each from life to life until it is done."""
+    """Kills runs as planned, each from life to life until it is done; returns at what each kill came."""
     generator, killed, runs = np.random.default_rng(0), [], 0
-    while len(killed) < KILLS or runs == 0:
+    while len(killed) < len(PLAN):
         here, code = folder / f"killed{runs}", -signal.SIGKILL
         here.mkdir()
         while code == -signal.SIGKILL:
-            pid = life(here)
-            if len(killed) < KILLS:
-                code = until(pid, here, int(np.exp(generator.uniform(0, np.log(MOST)))))
-                if code is not None:
-                    break
+            pid, code = life(here), None
+            if len(killed) < len(PLAN):
+                planned, most = PLAN[len(killed)]
+                code = until(pid, here, planned, generator.integers(1, most + 1))
+            if code is None and len(killed) < len(PLAN):
                 time.sleep(generator.uniform(0, 0.05))
                 os.kill(pid, signal.SIGKILL)
-            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            if code == -signal.SIGKILL:
                 killed.append(stage(here))
+            if code is None:
+                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         assert code == 0, here.with_suffix(".log").read_text()
         runs += 1
     return killed
