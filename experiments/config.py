@@ -15,6 +15,7 @@ from ialp_jax.simulator.config import SimulatorConfig
 from ialp_jax.training.config import (
     AdaptConfig,
     CheckpointConfig,
+    DevicesConfig,
     EvaluationConfig,
     LabellingConfig,
     PretrainConfig,
@@ -59,6 +60,7 @@ class Config:
       agents: each method's own settings.
       adapt: online training.
       evaluation: how policies are measured.
+      devices: how training shares several devices.
       checkpoint: how often a stage in progress is saved.
       tensorboard: whether event files for TensorBoard are written, to ``tensorboard/``.
     """
@@ -76,6 +78,7 @@ class Config:
     agents: AgentsConfig = dataclasses.field(default_factory=AgentsConfig)
     adapt: AdaptConfig = dataclasses.field(default_factory=AdaptConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+    devices: DevicesConfig = dataclasses.field(default_factory=DevicesConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     tensorboard: bool = True
 

@@ -15,7 +15,7 @@ from ialp_jax.llm.prompting import prompts
 from ialp_jax.simulator.config import resolved
 
 ELSEWHERE = ("store", "workers", "ray_address")  # where labels are kept and made is no part of them
-UNSEEN = ("checkpoint", "tensorboard")  # settings that no result shows
+UNSEEN = ("devices", "checkpoint", "tensorboard")  # settings that no result shows
 KEY = "key"  # in a stage's manifest: digest of the settings and inputs it was made from
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ialp_jax.mesh import split_users
 from ialp_jax.types import Array, Key, Observation, Transition
 
 
@@ -47,4 +48,4 @@ def draw(replay: Replay, key: Key, count: int) -> Transition:
     """Draws ``count`` transitions uniformly, with replacement, from those that were added."""
     filled = jnp.minimum(replay.added, replay.data.reward.shape[0])
     places = jax.random.randint(key, (count,), 0, filled)
-    return jax.tree.map(lambda room: room[places], replay.data)
+    return split_users(jax.tree.map(lambda room: room[places], replay.data))

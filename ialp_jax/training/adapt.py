@@ -16,9 +16,11 @@ from tqdm import tqdm
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params
 from ialp_jax.errors import InputError, NotFiniteError
 from ialp_jax.keys import stream
+from ialp_jax.mesh import device_mesh
 from ialp_jax.simulator.environment import SessionEnvironment, SessionParams
 from ialp_jax.training.checkpoint import Checkpoints, Rows
-from ialp_jax.training.config import UNIT, AdaptConfig, EvaluationConfig
+from ialp_jax.training.config import UNIT, AdaptConfig, DevicesConfig, EvaluationConfig
+from ialp_jax.training.processes import host
 from ialp_jax.training.rollout import (
     Groups,
     Users,
@@ -29,7 +31,7 @@ from ialp_jax.training.rollout import (
     summarise_groups,
     summarise_segments,
 )
-from ialp_jax.training.seeds import over_seeds, seed_keys
+from ialp_jax.training.seeds import over_seeds, placed, seed_keys
 from ialp_jax.training.watch import Watch
 from ialp_jax.types import Key
 
@@ -125,6 +127,7 @@ def adapt(
     groups: Groups | None = None,
     checkpoints: Checkpoints | None = None,
     watch: Watch | None = None,
+    devices: DevicesConfig | None = None,
 ) -> dict[str, np.ndarray]:
     """Trains S seeds of an agent on online users and evaluates them on evaluation users.
 
@@ -142,6 +145,7 @@ def adapt(
       groups: of items and users, by which evaluation is broken down.
       checkpoints: where it saves itself, and goes on from if it did; on a CPU to the same bits.
       watch: is told of every evaluation, and of learning after each `UNIT`.
+      devices: how several share the work; by default one does it alone.
 
     Returns:
       ``env_steps`` int64 [E]; ``return``, ``length``, ``reward_per_step``, ``coverage``, ``gini`` float32
@@ -154,13 +158,14 @@ def adapt(
         state before is kept.
       Terminated: the process was asked to end, and all is saved.
     """
-    keys = seed_keys(key, num_seeds)
-    evaluate = over_seeds(
-        evaluator(env, agent, key, evaluation_config, groups), adapt_config.seeds_by, shared=1
-    )
+    keys, by = seed_keys(key, num_seeds), adapt_config.seeds_by
+    batch = agent.num_users if agent.update else evaluation_config.episodes
+    mesh = devices and device_mesh(devices.seeds, devices.users, num_seeds, batch)
+    evaluate = over_seeds(evaluator(env, agent, key, evaluation_config, groups), by, shared=1, mesh=mesh)
+    seen, met = placed(evaluation, mesh), placed(online, mesh)
 
     def evaluated(states: AgentState) -> dict[str, np.ndarray]:
-        return {metric: np.asarray(v) for metric, v in evaluate(evaluation, states, keys).items()}
+        return host(evaluate(seen, states, keys))
 
     states = _initial_states(env, online, agent, keys, pretrained)
     points = [0, adapt_config.env_steps]
@@ -169,7 +174,7 @@ def adapt(
         _tell(watch, points, rows)
         return _curves(points, rows, [])
     points = evaluation_points(adapt_config.env_steps, evaluation_config.points)
-    chunk = over_seeds(_chunk(env, agent), adapt_config.seeds_by, shared=1)
+    chunk = over_seeds(_chunk(env, agent), by, shared=1, mesh=mesh)
     users = jax.vmap(lambda k: start_users(env, online, stream(k, "user"), agent.num_users))(keys)
     now = Progress(0, states, users, [], [], []).restored(checkpoints)
     if not now.rows:
@@ -183,7 +188,7 @@ def adapt(
         while now.unit * UNIT < total:
             began = time.perf_counter()
             chunk_keys = jax.vmap(lambda k, unit=now.unit: stream(k, "learn", unit))(keys)
-            states, users, metrics = chunk(online, now.states, now.users, chunk_keys)
+            states, users, metrics = chunk(met, now.states, now.users, chunk_keys)
             now.logs.append(_checked(metrics, name, now, checkpoints))
             now.clock.append({"seconds": np.float64(time.perf_counter() - began)})
             now = now._replace(unit=now.unit + 1, states=states, users=users)
@@ -255,8 +260,8 @@ def _checked(
 
     At the first that is not finite, what was before is saved, and NotFiniteError raised.
     """
-    host = {metric: np.asarray(values) for metric, values in metrics.items()}
-    for metric, values in host.items():
+    found = host(metrics)
+    for metric, values in found.items():
         if not np.isfinite(values).all():
             seed = int(np.flatnonzero(~np.isfinite(values))[0])
             kept = f"; the state before is in {before.keep(checkpoints)}" if checkpoints else ""
@@ -264,7 +269,7 @@ def _checked(
                 f"{name}: {metric} is {values[seed]} at {(before.unit + 1) * UNIT} env steps, seed {seed}; "
                 f"lower the agent's learning_rate or max_gradient_norm{kept}"
             )
-    return host
+    return found
 
 
 def _curves(points: list[int], rows: Rows, logs: Rows) -> dict[str, np.ndarray]:

@@ -109,6 +109,26 @@ class AdaptConfig:
 
 
 @dataclasses.dataclass
+class DevicesConfig:
+    """How pre-training and adaptation share several devices.
+
+    Attributes:
+      seeds: so many shares of the seeds, each on a device of its own; 0: as many as divide num_seeds.
+      users: so many shares of every batch of users or rows; 0: as many as there are devices left for and
+        divide the batch. Shares are summed in another order, and small ones cost more than they save.
+    """
+
+    seeds: int = 0
+    users: int = 1
+
+    def check(self) -> None:
+        """Raises InputError for settings that cannot work."""
+        for name, value in dataclasses.asdict(self).items():
+            if value < 0:
+                raise InputError(f"--config.devices.{name}={value} must be at least 0")
+
+
+@dataclasses.dataclass
 class CheckpointConfig:
     """In-stage checkpoints of pre-training and adaptation; they change no result.
 

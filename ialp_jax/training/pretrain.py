@@ -17,10 +17,12 @@ from ialp_jax.agents.ialp import pretrain_loss
 from ialp_jax.agents.sasrec import next_item_loss
 from ialp_jax.errors import InputError, NotFiniteError
 from ialp_jax.keys import stream
+from ialp_jax.mesh import device_mesh, split_users
 from ialp_jax.networks.heads import ActorCritic, Recommender
 from ialp_jax.training.checkpoint import Rows, Saved
-from ialp_jax.training.config import PretrainConfig
-from ialp_jax.training.seeds import over_seeds, seed_keys
+from ialp_jax.training.config import DevicesConfig, PretrainConfig
+from ialp_jax.training.processes import host
+from ialp_jax.training.seeds import over_seeds, placed, seed_keys
 from ialp_jax.types import Array, Key
 
 PIECE = 10  # gradient steps of one compiled call at most, so that one takes seconds
@@ -87,6 +89,7 @@ class Pretrainer:
         length: int,
         seeds_by: str = "auto",
         name: str = "pretrain",
+        devices: DevicesConfig | None = None,
     ) -> None:
         """Initialises the networks.
 
@@ -100,6 +103,7 @@ class Pretrainer:
           length: L.
           seeds_by: see `over_seeds`.
           name: for messages.
+          devices: how several share the work; by default one does it alone.
         """
         self._keys = seed_keys(key, num_seeds)
         self._name = name
@@ -113,7 +117,8 @@ class Pretrainer:
             params = network.init(stream(seed_key, "init"), jnp.zeros(length, jnp.int32))
             return Learner(params, params, optimiser.init(params))
 
-        self._descend = over_seeds(_descend(loss, optimiser, config), seeds_by, shared=2)
+        self._mesh = devices and device_mesh(devices.seeds, devices.users, num_seeds, config.batch_size)
+        self._descend = over_seeds(_descend(loss, optimiser, config), seeds_by, shared=2, mesh=self._mesh)
         self.learner = jax.vmap(start)(self._keys)
 
     @property
@@ -145,6 +150,7 @@ class Pretrainer:
         """
         if size < 1:
             raise InputError(f"{self._name}: there is nothing to learn from (no valid label)")
+        data = placed(data, self._mesh)
         keys = jax.vmap(lambda key: jax.random.split(stream(key, "learn", self._phases), self.updates))(
             self._keys
         )
@@ -161,8 +167,8 @@ class Pretrainer:
 
     def _checked(self, metrics: Metrics) -> dict[str, np.ndarray]:
         """The metrics on the host. Raises NotFiniteError at the first that is not finite."""
-        host = {name: np.asarray(values) for name, values in metrics.items()}
-        for name, values in host.items():
+        found = host(metrics)
+        for name, values in found.items():
             if not np.isfinite(values).all():
                 seed = int(np.flatnonzero(~np.isfinite(values))[0])
                 raise NotFiniteError(
@@ -170,7 +176,7 @@ class Pretrainer:
                     f"{self.done + 1} to {self.done + self._piece}, seed {seed}; "
                     "lower --config.pretrain.learning_rate"
                 )
-        return host
+        return found
 
 
 def _descend(
@@ -181,7 +187,7 @@ def _descend(
     def descent(data: Any, size: Array, learner: Learner, keys: Key) -> tuple[Learner, Metrics]:
         def step(learner: Learner, step_key: Key) -> tuple[Learner, Metrics]:
             rows = jax.random.randint(stream(step_key, "rows"), (config.batch_size,), 0, size)
-            batch = jax.tree.map(lambda leaf: leaf[rows], data)
+            batch = split_users(jax.tree.map(lambda leaf: leaf[rows], data))
             params, opt_state, metrics = descend(
                 optimiser,
                 lambda p: loss(p, learner.target, batch, stream(step_key, "dropout")),

@@ -10,6 +10,7 @@ import numpy as np
 
 from ialp_jax.agents.base import Agent, AgentState
 from ialp_jax.keys import stream
+from ialp_jax.mesh import split_users
 from ialp_jax.simulator.dynamics_params import SEGMENTS
 from ialp_jax.simulator.environment import SessionEnvironment, SessionParams, SessionState
 from ialp_jax.types import Array, Key, Observation, Transition
@@ -57,9 +58,10 @@ def collect(
         transition = Transition(
             users.observation, action, reward, terminated, truncated, info["final_observation"], extras
         )
-        return Users(observation, state), transition
+        return split_users(Users(observation, state)), split_users(transition)
 
-    return jax.lax.scan(step, users, jax.random.split(key, agent.rollout_length))
+    users, transitions = jax.lax.scan(step, split_users(users), jax.random.split(key, agent.rollout_length))
+    return users, split_users(transitions, axis=1)
 
 
 class Episodes(NamedTuple):
@@ -98,7 +100,7 @@ def play(
       count: E.
       greedy: passed to ``act``.
     """
-    users = start_users(env, params, stream(user_key, "start"), count)
+    users = split_users(start_users(env, params, stream(user_key, "start"), count))
 
     def step(carry: tuple, number: Array) -> tuple[tuple, tuple]:
         users, alive = carry

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ialp_jax.mesh import SEED, USER
 from ialp_jax.types import Key
 
 
-def over_seeds(function: Callable[..., Any], how: str = "auto", shared: int = 0) -> Callable[..., Any]:
+def over_seeds(
+    function: Callable[..., Any], how: str = "auto", shared: int = 0, mesh: Mesh | None = None
+) -> Callable[..., Any]:
     """Maps ``function`` over the leading axis of its arguments, and jits the whole.
 
     Args:
@@ -19,6 +24,7 @@ def over_seeds(function: Callable[..., Any], how: str = "auto", shared: int = 0)
       how: ``vmap`` runs seeds side by side, ``map`` one after the other; ``auto`` takes ``map`` on a CPU,
         where one seed's matrix products already fill the cores, and ``vmap`` elsewhere.
       shared: so many first arguments are the same for all seeds.
+      mesh: of devices, see `mesh.device_mesh`; each row of it takes its share of the seeds.
     """
     if how == "auto":
         how = "map" if jax.default_backend() == "cpu" else "vmap"
@@ -29,7 +35,57 @@ def over_seeds(function: Callable[..., Any], how: str = "auto", shared: int = 0)
             return jax.vmap(lambda *one: function(*same, *one))(*per_seed)
         return jax.lax.map(lambda one: function(*same, *one), per_seed)
 
-    return jax.jit(mapped)
+    if mesh is None:
+        return jax.jit(mapped)
+    # A program per row of devices, not one for all: the compiler treats a program of several devices
+    # differently, and a seed would not have the bits that it has on one device.
+    rows = [Mesh(row, (USER,)) for row in mesh.devices if any(d in mesh.local_devices for d in row)]
+    programs = [jax.jit(mapped, out_shardings=NamedSharding(row, PartitionSpec())) for row in rows]
+
+    def run(row: Mesh, program: Callable[..., Any], args: tuple) -> Any:
+        with jax.set_mesh(row):
+            return program(*jax.tree.map(lambda leaf: _of_row(leaf, row), args))
+
+    def call(*args: Any) -> Any:
+        args = (*placed(args[:shared], mesh), *placed(args[shared:], mesh, PartitionSpec(SEED)))
+        with ThreadPoolExecutor(len(rows)) as pool:  # so that they compile side by side
+            parts = list(pool.map(run, rows, programs, [args] * len(rows)))
+        return jax.tree.map(lambda *leaves: _joined(leaves, mesh), *parts)
+
+    return call
+
+
+def _of_row(leaf: jax.Array, row: Mesh) -> jax.Array:
+    """What the devices of a row hold of an array, the same on each of them."""
+    own = [shard.data for shard in leaf.addressable_shards if shard.device in row.local_devices]
+    sharding = NamedSharding(row, PartitionSpec())
+    return jax.make_array_from_single_device_arrays(own[0].shape, sharding, own)
+
+
+def _joined(parts: tuple[jax.Array, ...], mesh: Mesh) -> jax.Array:
+    """The seeds of all rows, [S, ...], from [S / rows, ...] of each."""
+    one, *rest = parts[0].shape
+    own = [shard.data for part in parts for shard in part.addressable_shards]
+    sharding = NamedSharding(mesh, PartitionSpec(SEED))
+    return jax.make_array_from_single_device_arrays((one * mesh.shape[SEED], *rest), sharding, own)
+
+
+def placed(tree: Any, mesh: Mesh | None, spec: PartitionSpec = PartitionSpec()) -> Any:
+    """The arrays of a tree on the devices of a mesh, by default whole on each; those already there stay."""
+    if mesh is None:
+        return tree
+    sharding = NamedSharding(mesh, spec)
+
+    def put(leaf: Any) -> jax.Array:
+        if isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(sharding, leaf.ndim):
+            return leaf
+        if jax.process_count() == 1:
+            return jax.device_put(leaf, sharding)
+        places = sharding.addressable_devices_indices_map(leaf.shape)
+        shards = [jax.device_put(leaf[place], device) for device, place in places.items()]
+        return jax.make_array_from_single_device_arrays(leaf.shape, sharding, shards)
+
+    return jax.tree.map(put, tree)
 
 
 def seed_keys(key: Key, num_seeds: int) -> Key:

@@ -1,0 +1,65 @@
+"""Several devices as a grid: seeds along one side, users and minibatches along the other."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+from ialp_jax.errors import InputError
+
+SEED, USER = "seed", "user"  # axes
+
+
+def device_mesh(seeds: int, users: int, num_seeds: int, rows: int) -> Mesh | None:
+    """A grid of devices, or None for one device alone.
+
+    Args:
+      seeds: so many shares of the seeds, each on a device of its own; 0: as many as divide ``num_seeds``.
+      users: so many shares of every batch; 0: as many as there are devices left for and divide ``rows``.
+      num_seeds: S.
+      rows: of a batch: users that run in parallel, or the size of a minibatch.
+
+    Raises:
+      InputError: there are not so many devices, or the shares are not equal; of several processes every
+        device must have its share.
+    """
+    count, several = jax.device_count(), jax.process_count() > 1
+    seeds = seeds or _largest(num_seeds, count, divides_count=several)
+    users = users or _largest(rows, count // seeds, divides_count=several)
+    asked = f"--config.devices.seeds={seeds}, --config.devices.users={users}"
+    if seeds * users > count:
+        raise InputError(f"{asked}: {seeds * users} devices, but jax sees {count}")
+    if num_seeds % seeds or rows % users:
+        raise InputError(f"{asked}: {num_seeds} seeds and batches of {rows} rows have no such equal shares")
+    if several and seeds * users < count:
+        raise InputError(
+            f"{asked}: of {count} devices in {jax.process_count()} processes {count - seeds * users} have "
+            "nothing to do; 0 chooses what fits"
+        )
+    if seeds * users == 1:
+        return None
+    return Mesh(np.array(jax.devices()[: seeds * users]).reshape(seeds, users), (SEED, USER))
+
+
+def _largest(total: int, most: int, divides_count: bool) -> int:
+    """The largest number of equal shares up to ``most``."""
+    return next(n for n in range(most, 0, -1) if total % n == 0 and (most % n == 0 or not divides_count))
+
+
+def split_users(tree: Any, axis: int = 0) -> Any:
+    """Has the devices that share one seed each keep a part of ``axis``, where it has equal parts.
+
+    It acts within `training.seeds.over_seeds`, on arrays of one seed; elsewhere nothing happens.
+    """
+    size = dict(jax.sharding.get_abstract_mesh().shape).get(USER, 1)
+    spec = PartitionSpec(*itertools.repeat(None, axis), USER)
+
+    def split(leaf: jax.Array) -> jax.Array:
+        fits = leaf.ndim > axis and leaf.shape[axis] % size == 0
+        return jax.lax.with_sharding_constraint(leaf, spec) if fits else leaf
+
+    return tree if size == 1 else jax.tree.map(split, tree)
