@@ -18,6 +18,7 @@ from experiments.study.settings import Study
 from ialp_jax.errors import InputError
 
 STAGES = ("data", "simulate", "tune", "label", "audit", "pretrain", "adapt", "report")
+FLAGS = ("config", "workdir", "stage", "overwrite", "dry_run", "profile")
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "quickstart.py")
 
 # No default here: the library would load it at once, and mistakes in overrides would escape `parse`.
@@ -42,6 +43,15 @@ DRY_RUN = flags.DEFINE_bool(
     "Print what the label stage would cost (prompts, tokens, FLOPs, memory, hours), after --stage=data.",
 )
 PROFILE = flags.DEFINE_bool("profile", False, "Write a JAX trace of the stages run, to <workdir>/profile/.")
+COORDINATOR = flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, where several run together.")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many run together, each with these flags.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+DISTRIBUTED = flags.DEFINE_enum(
+    "distributed",
+    "off",
+    ("off", "auto"),
+    "auto: of the cluster (SLURM, Open MPI, Kubernetes, TPU) jax learns which processes run together.",
+)
 
 
 def fail(message: str) -> None:
@@ -71,6 +81,7 @@ def parse(argv: Sequence[str]) -> list[str]:
             raise InputError(
                 "--stage=search: only a study is tuned; give --config=experiments/configs/paper.py"
             )
+        _check_processes()
         config.check()
         return rest
     except InputError as error:
@@ -79,6 +90,21 @@ def parse(argv: Sequence[str]) -> list[str]:
         fail(_explained(error))
     except (SyntaxError, ImportError) as error:
         fail(f"--config: the file cannot be loaded: {error}")
+
+
+def _check_processes() -> None:
+    """Raises InputError for flags of several processes that cannot work."""
+    given = [flag.value for flag in (COORDINATOR, NUM_PROCESSES, PROCESS_ID)]
+    if given == ["", None, None]:
+        return
+    if DISTRIBUTED.value == "auto":
+        raise InputError("--distributed=auto finds out --coordinator, --num_processes and --process_id")
+    if "" in given or None in given:
+        raise InputError("--coordinator, --num_processes and --process_id are given together or not at all")
+    if not re.fullmatch(r"\S+:\d{1,5}", given[0]) or not 0 < int(given[0].rpartition(":")[2]) < 65536:
+        raise InputError(f"--coordinator={given[0]} must be HOST:PORT")
+    if not 0 <= given[2] < given[1]:
+        raise InputError(f"--process_id={given[2]} must be in 0 .. num_processes - 1 = {given[1] - 1}")
 
 
 def _explained(error: Exception) -> str:
@@ -136,10 +162,11 @@ def help_text() -> str:
         "usage: python -m experiments.main [--config=FILE.py] [--config.a.b=value ...]",
         "         [--workdir=FOLDER] [--stage=all|" + "|".join((*STAGES, "search")) + "]",
         "         [--overwrite] [--dry_run] [--profile]",
+        "         [--distributed=auto | --coordinator=HOST:PORT --num_processes=N --process_id=I]",
         "",
         "flags:",
     ]
-    for name in ("config", "workdir", "stage", "overwrite", "dry_run", "profile"):
+    for name in (*FLAGS, *(flag.name for flag in (COORDINATOR, NUM_PROCESSES, PROCESS_ID, DISTRIBUTED))):
         lines.append(f"  --{name}: {flags.FLAGS[name].help}")
     for whose, config in (("", Config()), (" of a study, as experiments/configs/paper.py", Study())):
         lines += ["", f"settings{whose} (defaults; a config file may state others):"]

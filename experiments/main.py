@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import app, logging
 
-from experiments import flags, gpu
+from experiments import distributed, flags, gpu
 from experiments.termination import EXIT_CODE, SIGTERM
 from ialp_jax.errors import UNWRITABLE, InputError, Terminated
 
@@ -20,6 +20,12 @@ def main(argv: list[str]) -> None:
     del argv
     SIGTERM.install()
     folder = Path(flags.WORKDIR.value or Path("runs") / flags.CONFIG.value.name)
+    with distributed.ended_with_all():
+        explained(folder)
+
+
+def explained(folder: Path) -> None:
+    """Runs `command`, and makes one line and an exit code of what ends it early."""
     try:
         command(folder)
     except InputError as error:
@@ -37,6 +43,7 @@ def command(folder: Path) -> None:
     """Runs the stages that --stage names, of a run or of a study, in a folder."""
     logging.set_verbosity(logging.WARNING)  # orbax tells of every file it reads
     gpu.share_memory()
+    distributed.start()
     import jax  # late: --help and wrong flags need no JAX
 
     from experiments.dry_run import dry_run_labels
@@ -45,7 +52,10 @@ def command(folder: Path) -> None:
     from experiments.stages import run_stages
     from experiments.study.settings import Study
     from experiments.study.study_stages import run_study
+    from ialp_jax.training.processes import by_first
 
+    if jax.process_count() > 1 and (isinstance(flags.CONFIG.value, Study) or flags.DRY_RUN.value):
+        raise InputError("a study and --dry_run are for one process; launch/ spreads a study over several")
     config, overwrite = flags.CONFIG.value, flags.OVERWRITE.value
     stages = flags.STAGES if flags.STAGE.value == "all" else (flags.STAGE.value,)
     if hint := gpu.unseen_gpu(jax.default_backend()):
@@ -55,7 +65,9 @@ def command(folder: Path) -> None:
             if flags.DRY_RUN.value:
                 raise InputError("--dry_run: a study has none; give the config file of one of its worlds")
             return run_study(config, folder, flags.STAGE.value, overwrite)
-        run = Run.open(folder, config, overwrite)
+        # Of several processes the first alone makes the folder and holds it; the others then read it.
+        run = Run(folder, config, overwrite)
+        by_first(lambda: bool(Run.open(folder, config, overwrite)))
         if flags.DRY_RUN.value:
             dry_run_labels(run)
         else:

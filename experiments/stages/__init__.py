@@ -15,16 +15,22 @@ from experiments.stages.pretrain_stage import pretrain
 from experiments.stages.world_stage import data, simulate
 from ialp_jax import store
 from ialp_jax.errors import InputError
+from ialp_jax.mesh import device_mesh
+from ialp_jax.training.processes import by_first
 
 Stage = Callable[[Run], None]
 
 
 def run_stages(run: Run, names: Sequence[str]) -> None:
     """Runs the named stages in order. Raises InputError for what the user can mend."""
+    device_mesh(run.config.devices.seeds, run.config.devices.users, run.config.num_seeds, 0)  # or it fails
     for name in names:
         say(f"{name} ...")
         began = time.perf_counter()
-        STAGES[name](run)
+        if name in SHARED:
+            STAGES[name](run)
+        else:
+            by_first(lambda stage=STAGES[name]: stage(run))
         say(f"{name}: {time.perf_counter() - began:.1f} s")
 
 
@@ -48,6 +54,7 @@ def report(run: Run) -> None:
     say(f"\nreport: {folder / 'index.html'}")
 
 
+SHARED = ("pretrain", "adapt")  # by all processes; the others are the first one's
 STAGES: dict[str, Stage] = {
     "data": data,
     "simulate": simulate,

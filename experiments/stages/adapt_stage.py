@@ -28,6 +28,7 @@ from ialp_jax.training.adapt import adapt
 from ialp_jax.training.checkpoint import Checkpoints, load_params
 from ialp_jax.training.config import AdaptConfig
 from ialp_jax.training.groups import groups_of
+from ialp_jax.training.processes import by_first
 from ialp_jax.training.watch import Watch
 from ialp_jax.types import ONLINE, SPLITS, Transition
 
@@ -42,7 +43,7 @@ def adaptation(run: Run) -> None:
 def adapt_agent(run: Run, name: str, worlds: Callable[[], tuple[World, World]]) -> None:
     """One agent online, to ``adapt/<name>/``, unless it is there; ``worlds`` is called where it is not."""
     key = adapt_key(run, name)
-    if run.is_done(f"adapt/{name}", key):
+    if by_first(lambda: run.is_done(f"adapt/{name}", key)):
         return say(f"adapt {name}: done before, kept")
     world, judge = worlds()
     began = time.perf_counter()
@@ -51,7 +52,7 @@ def adapt_agent(run: Run, name: str, worlds: Callable[[], tuple[World, World]]) 
         curves = adapted(run, name, world, judge, run.config.adapt, start, checkpoints, watch)
         seeds, seconds = run.config.num_seeds, time.perf_counter() - began
         manifest = {KEY: key, "agent": name, "world": world.dataset.name, "num_seeds": seeds}
-        store.save(run.folder / part, curves, {**manifest, "seconds": seconds})
+        by_first(lambda: store.save(run.folder / part, curves, {**manifest, "seconds": seconds}))
         if checkpoints:
             checkpoints.remove()
     returns = curves["return"].mean(0)
@@ -95,6 +96,7 @@ def adapted(
         groups_of(world.dataset),
         checkpoints,
         watch,
+        config.devices,
     )
 
 

@@ -16,13 +16,15 @@ from ialp_jax.data.files import load_dataset
 from ialp_jax.simulator.twice import from_arrays
 from ialp_jax.simulator.world import World, build
 from ialp_jax.training.checkpoint import Checkpoints
+from ialp_jax.training.processes import is_first
 from ialp_jax.training.watch import Watch
 from ialp_jax.types import Key
 
 
 def say(message: str) -> None:
-    """One line on the console, above any progress bar."""
-    tqdm.write(message)
+    """One line on the console, above any progress bar; of several processes the first speaks."""
+    if is_first():
+        tqdm.write(message)
 
 
 def root_key(run: Run) -> Key:
@@ -73,7 +75,7 @@ def watching(run: Run, name: str, num_seeds: int = 0) -> Iterator[Watch | None]:
 
     Of as many seeds as the run has, unless ``num_seeds`` says otherwise.
     """
-    if not run.config.tensorboard:
+    if not (run.config.tensorboard and is_first()):
         yield None
         return
     with Watch(run.folder / "tensorboard" / name, num_seeds or run.config.num_seeds) as watch:

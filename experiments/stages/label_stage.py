@@ -53,6 +53,7 @@ def ialp_trainer(run: Run, num_items: int, key: Key, num_seeds: int, final: bool
         config.simulator.history_length,
         config.adapt.seeds_by,
         "ialp",
+        config.devices if final else None,
     )
 
 

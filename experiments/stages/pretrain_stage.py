@@ -31,7 +31,8 @@ from ialp_jax.training.adapt import evaluator
 from ialp_jax.training.checkpoint import Checkpoints, Rows, save_params
 from ialp_jax.training.offline import logged_transitions, offline_windows, training_sequences
 from ialp_jax.training.pretrain import Pretrainer, offline_loss, supervised_loss
-from ialp_jax.training.seeds import over_seeds, seed_keys
+from ialp_jax.training.processes import by_first, host
+from ialp_jax.training.seeds import over_seeds, placed, seed_keys
 from ialp_jax.training.watch import Watch
 from ialp_jax.types import TUNING, Key
 
@@ -41,7 +42,7 @@ def pretrain(run: Run) -> None:
     config = run.config
     parts = [labelling_settings(run), settings(config)["pretrain"], config.num_seeds, config.seed]
     key = run.key([parts, dataclasses.asdict(config.evaluation)], "data", "simulator", "labels")
-    if run.is_done("pretrain", key):
+    if by_first(lambda: run.is_done("pretrain", key)):
         return say("pretrain: done before, kept")
     world, _ = read_worlds(run)
     labels, manifest = store.load(run.folder / "labels")
@@ -52,7 +53,8 @@ def pretrain(run: Run) -> None:
         for name in PRETRAININGS:
             with watching(run, f"pretrain/{name}") as watch:
                 params[name], curves[name] = pretrained(run, world, name, kept[name], watch)
-        _save(run, key, params, curves, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        by_first(lambda: _save(run, key, params, curves, seconds))
         for checkpoints in filter(None, kept.values()):
             checkpoints.remove()
     last = ", ".join(f"{name} {returns[:, -1].mean():.2f}" for name, (_, returns) in curves.items())
@@ -98,7 +100,7 @@ def pretrained(
         sizes = [len(logged.target)] * config.pretrain.evaluations
         data = training_sequences(logged) if supervised else logged_transitions(logged, horizon)
     curve = train(run, world, trainer, name, [(data, size) for size in sizes], checkpoints, watch)
-    return trainer.params, curve
+    return trainer.params if jax.process_count() == 1 else host(trainer.params), curve
 
 
 def control_trainer(run: Run, num_items: int, name: str, updates: int, key: Key) -> Pretrainer:
@@ -120,6 +122,7 @@ def control_trainer(run: Run, num_items: int, name: str, updates: int, key: Key)
         config.simulator.history_length,
         config.adapt.seeds_by,
         name,
+        config.devices,
     )
 
 
@@ -138,12 +141,14 @@ def train(
         sasrec(recommender(config, num_items)) if name == "sasrec" else ialp(actor_critic(config, num_items))
     )
     key = stream(root_key(run), "pretrain_curve")
-    measure = over_seeds(evaluator(world.env, agent, key, config.evaluation), config.adapt.seeds_by, shared=1)
-    keys, tuning = seed_keys(key, config.num_seeds), world.of(TUNING)
+    mesh = trainer.mesh
+    evaluate = evaluator(world.env, agent, key, config.evaluation)
+    measure = over_seeds(evaluate, config.adapt.seeds_by, shared=1, mesh=mesh)
+    keys, tuning = seed_keys(key, config.num_seeds), placed(world.of(TUNING), mesh)
 
     def measured() -> dict[str, np.ndarray]:
         state = jax.vmap(frozen_state)(trainer.params)
-        return {"return": np.asarray(measure(tuning, state, keys)["return"])}
+        return {"return": host(measure(tuning, state, keys)["return"])}
 
     saved = checkpoints and checkpoints.restore(trainer.learner)
     if saved:

@@ -22,17 +22,28 @@ from ialp_jax import store
 from ialp_jax.agents.base import Params
 from ialp_jax.errors import InputError, Terminated
 from ialp_jax.training.config import CheckpointConfig
+from ialp_jax.training.processes import any_of, by_first, host, is_first
 
 STATE = "state"  # orbax's folder within a checkpoint
 _FAILURES = (ValueError, KeyError, TypeError, OSError, RuntimeError)  # what orbax and tensorstore raise
 Rows = list[dict[str, np.ndarray]]  # metric -> array of the same shape in every row
 
 
+def _checkpointer() -> ocp.StandardCheckpointer:
+    """Orbax, which waits for no other process: one writes, and each reads for itself."""
+    own = jax.process_index()
+    return ocp.StandardCheckpointer(
+        multiprocessing_options=ocp.options.MultiprocessingOptions(own, {own}, f"process{own}")
+        if jax.process_count() > 1
+        else ocp.options.MultiprocessingOptions()
+    )
+
+
 def save_params(folder: Path, params: Params) -> None:
     """Replaces ``folder`` by a checkpoint of a parameter tree. Raises InputError where the disk refuses."""
     if folder.exists():
         shutil.rmtree(folder)
-    with _explained(folder, "cannot be written"), ocp.StandardCheckpointer() as checkpointer:
+    with _explained(folder, "cannot be written"), _checkpointer() as checkpointer:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _require_room(folder.parent, params)
         checkpointer.save(folder.resolve(), params)
@@ -52,7 +63,7 @@ def load_params(folder: Path, like: Params) -> Params:
         raise InputError(f"{folder}: no such checkpoint; run --stage=pretrain")
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
     wrong = "not a checkpoint of this network"
-    with _explained(folder, wrong), ocp.StandardCheckpointer() as checkpointer:
+    with _explained(folder, wrong), _checkpointer() as checkpointer:
         restored = checkpointer.restore(folder.resolve(), target)
     # By way of the host: orbax ties arrays to a device, and a jitted loop fed with both kinds compiles twice.
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), restored)
@@ -77,7 +88,8 @@ class Checkpoints:
 
     A checkpoint is the folder ``<step>/`` with ``state/``, which orbax writes while training goes on, the
     tables in ``arrays.npz`` and, last, a manifest with the sha256 of every file. One without a manifest was
-    not finished and counts for nothing. Use it as a context manager.
+    not finished and counts for nothing. Use it as a context manager. Of several processes, which must call
+    its methods alike, process 0 writes and all read.
     """
 
     def __init__(
@@ -129,11 +141,20 @@ class Checkpoints:
         Raises:
           InputError: it is of another training.
         """
+        self._last = by_first(self._newest)
+        if self._last is None:
+            return None
+        folder = self._folder / str(self._last)
+        arrays = store.read_arrays(folder / "arrays.npz")
+        return Saved(self._last, _filled(like, folder / STATE), _unpacked(arrays))
+
+    def _newest(self) -> int | None:
+        """The step of the newest checkpoint that is intact, or None."""
         for step in reversed(self._steps()):
             folder = self._folder / str(step)
             try:
                 manifest = store.verify(folder)
-                arrays = store.read_arrays(folder / "arrays.npz")
+                store.read_arrays(folder / "arrays.npz")
             except InputError as error:
                 reason = str(error).removesuffix("; run its stage again")
                 warnings.warn(f"{reason}: this checkpoint is damaged; an earlier one is used", stacklevel=2)
@@ -147,8 +168,7 @@ class Checkpoints:
                     f"{folder}: a checkpoint of a training with other settings ({what}); "
                     "remove it, or begin anew with --overwrite"
                 )
-            self._last = step
-            return Saved(step, _filled(like, folder / STATE), _unpacked(arrays))
+            return step
         return None
 
     def offer(self, step: int, state: Any, tables: Mapping[str, Rows]) -> None:
@@ -163,13 +183,13 @@ class Checkpoints:
           Terminated: the process was asked to end; all is saved.
           InputError: it cannot be written; what was saved before is intact.
         """
-        if self._stopping():
+        if any_of(self._stopping()):
             self.save(step, state, tables)
             raise Terminated(f"{self._folder}: saved at step {step:,}; the same command goes on from there")
         if self._pending and (self._folder / str(self._pending[0]) / STATE).exists():
             self.finish()
         waited = time.monotonic() - self._clock >= self._config.seconds
-        if waited and step - (self._last or 0) >= self._config.every:
+        if any_of(is_first() and waited) and step - (self._last or 0) >= self._config.every:
             self._begin(step, state, tables)
 
     def save(self, step: int, state: Any, tables: Mapping[str, Rows]) -> Path:
@@ -183,15 +203,19 @@ class Checkpoints:
     def _begin(self, step: int, state: Any, tables: Mapping[str, Rows]) -> None:
         """Has orbax copy the state and write it in the background."""
         self.finish()
-        folder = self._folder / str(step)
+        folder, leaves = self._folder / str(step), _leaves(state)
+        if jax.process_count() > 1:
+            leaves = host(leaves)
+        self._pending = step, _packed(tables)
+        if not is_first():
+            return
         with _written(folder):
-            self._writer = self._writer or ocp.StandardCheckpointer()
+            self._writer = self._writer or _checkpointer()
             if folder.exists():
                 shutil.rmtree(folder)  # damaged, or not finished
             folder.mkdir(parents=True)
-            _require_room(folder, leaves := _leaves(state))
+            _require_room(folder, leaves)
             self._writer.save((folder / STATE).resolve(), leaves)
-            self._pending = step, _packed(tables)
 
     def finish(self) -> None:
         """Waits until what is being written is whole, and removes what is too old."""
@@ -199,18 +223,20 @@ class Checkpoints:
             return
         (step, arrays), self._pending = self._pending, None
         folder = self._folder / str(step)
+        self._last, self._clock = step, time.monotonic()
+        if not is_first():
+            return
         with _written(folder):
             self._writer.wait_until_finished()
             store.write_arrays(folder / "arrays.npz", arrays)
             store.seal(folder, {"key": self._key, "settings": self._settings})
-        self._last, self._clock = step, time.monotonic()
         for old in self._steps()[: -self._config.keep]:
             shutil.rmtree(self._folder / str(old))
 
     def remove(self) -> None:
         """Removes all checkpoints: the training is over."""
         self.finish()
-        if self._folder.exists():
+        if is_first() and self._folder.exists():
             shutil.rmtree(self._folder)
 
     def _steps(self) -> list[int]:

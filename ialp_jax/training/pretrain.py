@@ -76,6 +76,7 @@ class Pretrainer:
       learner: per seed, [S, ...].
       done: gradient steps so far.
       logs: mean metrics of every few of them, [S] each.
+      mesh: of the devices that share the seeds, None for one alone.
     """
 
     def __init__(
@@ -117,8 +118,8 @@ class Pretrainer:
             params = network.init(stream(seed_key, "init"), jnp.zeros(length, jnp.int32))
             return Learner(params, params, optimiser.init(params))
 
-        self._mesh = devices and device_mesh(devices.seeds, devices.users, num_seeds, config.batch_size)
-        self._descend = over_seeds(_descend(loss, optimiser, config), seeds_by, shared=2, mesh=self._mesh)
+        self.mesh = devices and device_mesh(devices.seeds, devices.users, num_seeds, config.batch_size)
+        self._descend = over_seeds(_descend(loss, optimiser, config), seeds_by, shared=2, mesh=self.mesh)
         self.learner = jax.vmap(start)(self._keys)
 
     @property
@@ -150,7 +151,7 @@ class Pretrainer:
         """
         if size < 1:
             raise InputError(f"{self._name}: there is nothing to learn from (no valid label)")
-        data = placed(data, self._mesh)
+        data = placed(data, self.mesh)
         keys = jax.vmap(lambda key: jax.random.split(stream(key, "learn", self._phases), self.updates))(
             self._keys
         )

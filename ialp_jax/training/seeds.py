@@ -13,6 +13,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ialp_jax.mesh import SEED, USER
 from ialp_jax.types import Key
 
+WHOLE = PartitionSpec()  # on each device all of an array
+
 
 def over_seeds(
     function: Callable[..., Any], how: str = "auto", shared: int = 0, mesh: Mesh | None = None
@@ -40,7 +42,7 @@ def over_seeds(
     # A program per row of devices, not one for all: the compiler treats a program of several devices
     # differently, and a seed would not have the bits that it has on one device.
     rows = [Mesh(row, (USER,)) for row in mesh.devices if any(d in mesh.local_devices for d in row)]
-    programs = [jax.jit(mapped, out_shardings=NamedSharding(row, PartitionSpec())) for row in rows]
+    programs = [jax.jit(mapped, out_shardings=NamedSharding(row, WHOLE)) for row in rows]
 
     def run(row: Mesh, program: Callable[..., Any], args: tuple) -> Any:
         with jax.set_mesh(row):
@@ -58,7 +60,7 @@ def over_seeds(
 def _of_row(leaf: jax.Array, row: Mesh) -> jax.Array:
     """What the devices of a row hold of an array, the same on each of them."""
     own = [shard.data for shard in leaf.addressable_shards if shard.device in row.local_devices]
-    sharding = NamedSharding(row, PartitionSpec())
+    sharding = NamedSharding(row, WHOLE)
     return jax.make_array_from_single_device_arrays(own[0].shape, sharding, own)
 
 
@@ -70,7 +72,7 @@ def _joined(parts: tuple[jax.Array, ...], mesh: Mesh) -> jax.Array:
     return jax.make_array_from_single_device_arrays((one * mesh.shape[SEED], *rest), sharding, own)
 
 
-def placed(tree: Any, mesh: Mesh | None, spec: PartitionSpec = PartitionSpec()) -> Any:
+def placed(tree: Any, mesh: Mesh | None, spec: PartitionSpec = WHOLE) -> Any:
     """The arrays of a tree on the devices of a mesh, by default whole on each; those already there stay."""
     if mesh is None:
         return tree

@@ -1,0 +1,19 @@
+"""The smallest run of two seeds, its labels from popularity; saved at every turn."""
+
+from tests.launch import tiny_run
+
+from experiments.config import Config
+
+
+def get_config() -> Config:
+    """Fewer users and steps than the tiny run, and an agent that starts from labels."""
+    config = tiny_run.get_config()
+    config.name, config.num_seeds = "shared", 2
+    config.data.demo.users, config.data.demo.items = 80, 60
+    config.labelling.sessions, config.labelling.steps = 8, 2
+    config.evaluation.episodes = 8
+    config.adapt.agents, config.adapt.env_steps = "random,a_ialp_ap", 2000
+    config.agents.mixture.num_users, config.agents.mixture.rollout_length = 50, 10
+    config.checkpoint.every, config.checkpoint.seconds = 1000, 0.0
+    config.tensorboard = False
+    return config
