@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 from collections.abc import Iterator
 
 import jax
@@ -65,6 +66,12 @@ def saving(run: Run, name: str, key: str, every: int | None = None) -> Iterator[
         Checkpoints(folder, config, key, settings(run.config), difference, asked, run.overwrite) as found,
     ):
         yield found
+
+
+def forget(run: Run, *names: str) -> None:
+    """Removes what is left of trainings whose results are sealed: a process may have died in between."""
+    for name in names:
+        shutil.rmtree(run.folder / "checkpoints" / name, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from experiments.roster import (
     recommender,
 )
 from experiments.run import KEY, Run, settings
-from experiments.stages.common import read_worlds, root_key, saving, say, watching
+from experiments.stages.common import forget, read_worlds, root_key, saving, say, watching
 from experiments.stages.label_stage import ialp_trainer, labelling_settings, learning
 from ialp_jax import store
 from ialp_jax.agents.base import Params, frozen_state
@@ -42,6 +42,7 @@ def pretrain(run: Run) -> None:
     parts = [labelling_settings(run), settings(config)["pretrain"], config.num_seeds, config.seed]
     key = run.key([parts, dataclasses.asdict(config.evaluation)], "data", "simulator", "labels")
     if run.is_done("pretrain", key):
+        forget(run, *(f"pretrain/{name}" for name in PRETRAININGS))
         return say("pretrain: done before, kept")
     world, _ = read_worlds(run)
     labels, manifest = store.load(run.folder / "labels")
