@@ -41,6 +41,7 @@ DRY_RUN = flags.DEFINE_bool(
     False,
     "Print what the label stage would cost (prompts, tokens, FLOPs, memory, hours), after --stage=data.",
 )
+PROFILE = flags.DEFINE_bool("profile", False, "Write a JAX trace of the stages run, to <workdir>/profile/.")
 
 
 def fail(message: str) -> None:
@@ -134,11 +135,11 @@ def help_text() -> str:
         "",
         "usage: python -m experiments.main [--config=FILE.py] [--config.a.b=value ...]",
         "         [--workdir=FOLDER] [--stage=all|" + "|".join((*STAGES, "search")) + "]",
-        "         [--overwrite] [--dry_run]",
+        "         [--overwrite] [--dry_run] [--profile]",
         "",
         "flags:",
     ]
-    for name in ("config", "workdir", "stage", "overwrite", "dry_run"):
+    for name in ("config", "workdir", "stage", "overwrite", "dry_run", "profile"):
         lines.append(f"  --{name}: {flags.FLAGS[name].help}")
     for whose, config in (("", Config()), (" of a study, as experiments/configs/paper.py", Study())):
         lines += ["", f"settings{whose} (defaults; a config file may state others):"]

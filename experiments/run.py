@@ -15,12 +15,14 @@ from ialp_jax.llm.prompting import prompts
 from ialp_jax.simulator.config import resolved
 
 ELSEWHERE = ("store", "workers", "ray_address")  # where labels are kept and made is no part of them
+UNSEEN = ("checkpoint", "tensorboard")  # settings that no result shows
 KEY = "key"  # in a stage's manifest: digest of the settings and inputs it was made from
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """The configuration as plain data, with the values that the simulator's preset gives."""
-    return dataclasses.asdict(dataclasses.replace(config, simulator=resolved(config.simulator)))
+    """What decides results, as plain data, with the values that the simulator's preset gives."""
+    tree = dataclasses.asdict(dataclasses.replace(config, simulator=resolved(config.simulator)))
+    return {name: value for name, value in tree.items() if name not in UNSEEN}
 
 
 def llm_settings(config: Config) -> dict[str, Any]:
@@ -59,10 +61,12 @@ class Run:
     Attributes:
       folder: everything the run writes is in it.
       config: its settings.
+      overwrite: whether what was begun with other settings is given up.
     """
 
     folder: Path
     config: Config
+    overwrite: bool = False
 
     @classmethod
     def open(cls, folder: Path, config: Config, overwrite: bool, free: Collection[str] = ()) -> Run:
@@ -88,7 +92,7 @@ class Run:
             store.write_json(path, settings(config))
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
-        return cls(folder, config)
+        return cls(folder, config, overwrite)
 
     def key(self, parts: Any, *upstream: str) -> str:
         """Digest of some settings and of everything that the upstream stages wrote.
