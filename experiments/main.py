@@ -18,6 +18,7 @@ def main(argv: list[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)  # orbax tells of every file it reads
     from experiments.dry_run import dry_run_labels
+    from experiments.lock import locked
     from experiments.run import Run  # late: --help and wrong flags need no JAX
     from experiments.stages import run_stages
     from experiments.study.settings import Study
@@ -31,11 +32,12 @@ def main(argv: list[str]) -> None:
             if flags.DRY_RUN.value:
                 raise InputError("--dry_run: a study has none; give the config file of one of its worlds")
             return run_study(config, folder, flags.STAGE.value, overwrite)
-        run = Run.open(folder, config, overwrite)
-        if flags.DRY_RUN.value:
-            dry_run_labels(run)
-        else:
-            run_stages(run, stages)
+        with locked(folder):
+            run = Run.open(folder, config, overwrite)
+            if flags.DRY_RUN.value:
+                dry_run_labels(run)
+            else:
+                run_stages(run, stages)
     except InputError as error:
         flags.fail(error)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import json
 import os
 import platform
 from pathlib import Path
@@ -26,6 +25,7 @@ from ialp_jax.evaluation.metrics import CURVES, curve_metrics
 
 # Settings of a study that say which pairs it has or where its files are, not what a pair is.
 _SCOPE = ("name", "worlds", "not_offline", "methods", "data_root", "results", "tuned", "readme", "search")
+_PARTS = ("study", "worlds", "pairs")  # of config.json
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "rliable", "arch", "torch", "transformers")
 
 
@@ -69,14 +69,18 @@ def pair_key(tree: dict[str, Any], agent: str) -> str:
 def read_config(folder: Path) -> dict[str, Any] | None:
     """``config.json`` of the results, or None. Raises InputError where it cannot be read."""
     path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    config = store.read_json(path)
+    if config is None:
         return None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not the settings of a study ({error})") from None
-    if not isinstance(config, dict) or not {"study", "worlds", "pairs"} <= config.keys():
+    if not all(isinstance(config.get(part), dict) for part in _PARTS):
         raise InputError(f"{path}: not the settings of a study; give another --config.results")
+    for world, agents in config["pairs"].items():
+        if not isinstance(agents, dict) or not all(
+            {"key", "tuned"} <= set(record) for record in agents.values()
+        ):
+            raise InputError(
+                f"{path}: its pairs of {world} are not those of a study; give another --config.results"
+            )
     return config
 
 
@@ -162,7 +166,7 @@ def read_curves(folder: Path) -> pd.DataFrame:
         table = pd.read_csv(path)
         table["value"] = table["value"].astype(float)
         return table[CURVE_COLUMNS]
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a table of {','.join(CURVE_COLUMNS)} ({error})") from None
 
 

@@ -11,7 +11,6 @@ that it cannot close, and asks for a letter; see `ialp_jax.llm.prompting.letters
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -119,13 +118,11 @@ def from_file(path: Path) -> Template:
     """
     flag = f"--config.llm.template={path}"
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{flag}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise InputError(f"{flag}: not JSON ({error})") from None
-    if not isinstance(fields, dict):
-        raise InputError(f"{flag}: not a JSON object of the fields of a template")
+        fields = store.read_json(path)
+    except InputError as error:
+        raise InputError(f"--config.llm.template: {error}") from None
+    if fields is None:
+        raise InputError(f"{flag}: no such file")
     known = [field.name for field in dataclasses.fields(Template)]
     for name in fields:
         if name not in known:
