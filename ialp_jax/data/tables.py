@@ -26,6 +26,8 @@ def _decoded(
             text = raw.decode(encoding)
         except UnicodeDecodeError:
             raise InputError(f"{place}: not {encoding} text; {remedy}") from None
+        if "\0" in text:
+            raise InputError(f"{place}: has NUL bytes, as no text has; {remedy}")
         yield place, text.removeprefix("\ufeff") if number == 1 else text
 
 
@@ -141,7 +143,14 @@ def whole_number(text: str, place: str, name: str, least: int = 0) -> int:
     return int(text)
 
 
-def number(value: Any, place: str, name: str, least: float = -math.inf, most: float = math.inf) -> float:
+def number(
+    value: Any,
+    place: str,
+    name: str,
+    least: float = -math.inf,
+    most: float = math.inf,
+    kind: str = "finite number",
+) -> float:
     """A finite number in ``least..most``, from text or as it is. Raises InputError with file and line."""
     try:
         found = math.nan if "_" in str(value) or isinstance(value, bool) else float(value)
@@ -149,5 +158,5 @@ def number(value: Any, place: str, name: str, least: float = -math.inf, most: fl
         found = math.nan
     if not (math.isfinite(found) and least <= found <= most):
         bounds = "" if math.isinf(least) and math.isinf(most) else f" in {least:g}..{most:g}"
-        raise InputError(f"{place}: {name} is {str(value)[:40]!r}, expected a finite number{bounds}")
+        raise InputError(f"{place}: {name} is {str(value)[:40]!r}, expected a {kind}{bounds}")
     return found

@@ -105,7 +105,7 @@ def _time(value: Any, place: str, name: str) -> float:
     except ValueError:
         moment = None
     if moment is None:
-        return number(value, place, name)
+        return number(value, place, name, kind="finite number or an ISO 8601 date")
     return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
 
 

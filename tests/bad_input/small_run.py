@@ -79,6 +79,9 @@ def _labels(run, dataset, draw) -> None:
         "candidates": draw.integers(1, items, (count, 5), np.int32),
         "choice": draw.integers(0, 6, count).astype(np.int32),
         "scores": draw.random((count, 5), np.float32),
+        "shown": np.zeros((count, 20), np.int32),
+        "terminated": np.zeros(count, bool),
+        "truncated": np.zeros(count, bool),
         "round": np.repeat(np.arange(2), count // 2),
     }
     template = prompts.TEMPLATES["titles"]
