@@ -153,7 +153,13 @@ class Study:
         """The same with the values that the search chose for this world, where it has."""
         config, values = self.run_config(world), self.tuned_values(world, folder)
         source = str(self.tuned_path(world, folder))
-        return overridden(config, {p: v for own in values.values() for p, v in own.items()}, source)
+        config = overridden(config, {p: v for own in values.values() for p, v in own.items()}, source)
+        try:
+            config.check()
+            check_updates(config)
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from None
+        return config
 
     def tuned_path(self, world: str, folder: Path) -> Path:
         """Where the chosen values of a world are; a world that is run twice is tuned once."""

@@ -75,9 +75,8 @@ def read_config(folder: Path) -> dict[str, Any] | None:
     if not all(isinstance(config.get(part), dict) for part in _PARTS):
         raise InputError(f"{path}: not the settings of a study; give another --config.results")
     for world, agents in config["pairs"].items():
-        if not isinstance(agents, dict) or not all(
-            {"key", "tuned"} <= set(record) for record in agents.values()
-        ):
+        records = agents.values() if isinstance(agents, dict) else [None]
+        if not all(isinstance(record, dict) and {"key", "tuned"} <= record.keys() for record in records):
             raise InputError(
                 f"{path}: its pairs of {world} are not those of a study; give another --config.results"
             )
@@ -183,6 +182,11 @@ def read_results(folder: Path) -> StudyResults:
     for (world, agent), rows in table.groupby(["world", "agent"], sort=False):
         if agent in config["pairs"].get(world, {}):
             pairs.setdefault(str(world), {})[str(agent)] = _pair(rows, folder)
+    for world, agents in config["pairs"].items():
+        if missing := agents.keys() - pairs.get(world, {}).keys():
+            raise InputError(
+                f"{folder / 'curves.csv'}: holds no curves of {world}, {min(missing)}; run the study again"
+            )
     return StudyResults(config, pairs)
 
 

@@ -21,6 +21,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.types import Dataset
 
 FLAG = "--config.data.tabular"
+LARGEST = float(np.finfo(np.float32).max)  # of a rating, as it is kept
 Records = Iterator[tuple[str, Sequence[Any]]]
 
 
@@ -135,7 +136,7 @@ def _interactions(root: Path, config: TabularConfig, items: dict[str, int]) -> t
     unlisted = 0
     for place, row in records:
         owner, thing = _id(row[user], place, config.user), _id(row[item], place, config.item)
-        stars = number(row[rating], place, config.rating) if rating >= 0 else 0.0
+        stars = number(row[rating], place, config.rating, -LARGEST, LARGEST) if rating >= 0 else 0.0
         moment = _time(row[timestamp], place, config.timestamp) if timestamp >= 0 else 0.0
         if thing not in items:
             unlisted += 1

@@ -25,20 +25,22 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 @pytest.fixture
 def refused(capfd: pytest.CaptureFixture, tmp_path: Path) -> Refused:
-    """Runs a command; ``said`` is the line after "error: ", HERE the temporary folder, ... any words."""
+    """Runs a command; ``said`` is the line after "error: ", HERE the temporary folder, ... any words.
 
-    def check(said: str, command: str, *args: str, beside: bool = False) -> None:
+    Progress bars may stand beside it.
+    """
+
+    def check(said: str, command: str, *args: str) -> None:
         before = contents(tmp_path)
         ended = call(capfd, command, *(arg.replace("HERE", str(tmp_path)) for arg in args))
-        lines = ended.err.splitlines()
+        lines = [line for line in re.split("[\r\n]", ended.err) if line and not re.search(r"\d%\|", line)]
         assert (ended.code, len(lines)) == (2, 1), ended.err[-2000:]
         pattern = re.escape(said).replace("HERE", re.escape(str(tmp_path))).replace(r"\.\.\.", ".*")
         assert re.fullmatch(f"error: {pattern}", lines[0]), lines[0]
         assert lines[0].isprintable()
         assert "Traceback" not in ended.out
-        if not beside:  # what was there before stays as it was
-            after = contents(tmp_path)
-            assert {name: after.get(name) for name in before} == before
+        after = contents(tmp_path)
+        assert {name: after.get(name) for name in before} == before, "what was there before stays as it was"
 
     return check
 

@@ -132,19 +132,23 @@ CASES = {  # what is written over the good files, the line that is said, further
     "item twice": (line(COLUMNS, 4, "i1,Title,c"), "HERE/items.csv:4: item_id 'i1' stands there twice"),
     "rating of words": (
         line(ROWS, 3, "u0,i1,good,2020-01-02"),
-        "HERE/interactions.csv:3: rating is 'good', expected a finite number",
+        "HERE/interactions.csv:3: rating is 'good', expected a finite number in -3.40282e+38..3.40282e+38",
     ),
     "rating NaN": (
         line(ROWS, 3, "u0,i1,nan,2020-01-02"),
-        "HERE/interactions.csv:3: rating is 'nan', expected a finite number",
+        "HERE/interactions.csv:3: rating is 'nan', expected a finite number in -3.40282e+38..3.40282e+38",
     ),
     "rating empty": (
         line(ROWS, 3, "u0,i1,,2020-01-02"),
-        "HERE/interactions.csv:3: rating is '', expected a finite number",
+        "HERE/interactions.csv:3: rating is '', expected a finite number in -3.40282e+38..3.40282e+38",
     ),
     "huge rating": (
         line(ROWS, 3, "u0,i1,1e999,2020-01-02"),
-        "HERE/interactions.csv:3: rating is '1e999', expected a finite number",
+        "HERE/interactions.csv:3: rating is '1e999', expected a finite number in -3.40282e+38..3.40282e+38",
+    ),
+    "rating beyond float32": (
+        line(ROWS, 3, "u0,i1,3.5e38,2020-01-02"),
+        "HERE/interactions.csv:3: rating is '3.5e38', expected a finite number in ...",
     ),
     "time of words": (
         line(ROWS, 3, "u0,i1,5,yesterday"),

@@ -274,5 +274,5 @@ def test_run_folders(refused, run, case):
 
 
 def test_other_settings(refused, run):
-    line = "HERE/run was made with other settings (seed: 0 -> 1); give another --workdir, or --overwrite to redo "
-    refused(f"{line}what they change", "main", *SETTINGS, "--workdir=HERE/run", "--config.seed=1")
+    line = "HERE/run was made with other settings (seed: 0 -> 1); give another --workdir, or --overwrite to "
+    refused(f"{line}redo what they change", "main", *SETTINGS, "--workdir=HERE/run", "--config.seed=1")

@@ -131,13 +131,13 @@ def from_file(path: Path) -> Template:
         if name not in fields:
             raise InputError(f"{flag}: the field {name!r} is missing")
     template = dataclasses.replace(TEMPLATES["list"], **fields)
-    for name, holds, rule in _rules(template):
+    for name, holds, rule in rules(template):
         if not holds:
             raise InputError(f"{flag}: {name!r} must be {rule}")
     return template
 
 
-def _rules(template: Template) -> Iterator[tuple[str, bool, str]]:
+def rules(template: Template) -> Iterator[tuple[str, bool, str]]:
     """What must hold for each field of a template: its name, whether it holds, and the rule in words."""
     for name in ("version", "max_title"):
         value = getattr(template, name)
