@@ -66,6 +66,10 @@ class Run:
           InputError: it was made with other settings and ``overwrite`` is off; or it cannot be written.
         """
         path = folder / "config.json"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
         old = store.read_json(path)
         changes = difference(old, settings(config), free) if old is not None else ""
         # A first command that failed, as for want of a data file, has left nothing to protect.

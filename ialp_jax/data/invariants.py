@@ -37,15 +37,17 @@ def _rules(data: Dataset) -> Iterator[tuple[str, bool]]:
     num_items, num_users = data.catalogue.num_items, len(data.split)
     yield "users and items", num_items > 0 and num_users > 0
     yield "a split for each user", whole(data.split, (num_users,), 0, len(SPLITS) - 1)
-    yield "somebody in each split", len(np.unique(data.split)) == len(SPLITS)
     yield from _catalogue(data.catalogue, num_items)
     yield from _interactions(data.interactions, num_users, num_items)
+    rows = data.interactions
+    pairs = rows.user.astype(np.int64) * (num_items + 1) + rows.item
+    yield "a user and an item once", len(np.unique(pairs)) == len(pairs)
     if data.random_test is not None:
         yield from _interactions(data.random_test, num_users, num_items)
     yield from _histories(data.histories, num_users, num_items)
-    liked = data.interactions.user[data.interactions.like], data.interactions.item[data.interactions.like]
+    liked = rows.user[rows.like], rows.item[rows.like]
     listed = np.repeat(np.arange(num_users), np.diff(data.histories.offsets)), data.histories.items
-    if not data.interactions.ordered:
+    if not rows.ordered:
         liked, listed = ([column[np.lexsort(pair[::-1])] for column in pair] for pair in (liked, listed))
     yield "the likes as histories", all(map(np.array_equal, liked, listed))
     if data.truth is not None:
@@ -69,8 +71,6 @@ def _interactions(rows: Interactions, num_users: int, num_items: int) -> Iterato
     )
     yield "items by number", whole(rows.item, shape, 1, num_items)
     yield "a like or none in each row", rows.like.shape == shape and rows.like.dtype == bool
-    pairs = rows.user.astype(np.int64) * (num_items + 1) + rows.item
-    yield "a user and an item once", len(np.unique(pairs)) == len(pairs)
     for column in (rows.rating, rows.propensity):
         yield "finite ratings and propensities", column is None or finite(column, shape)
 

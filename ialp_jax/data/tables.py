@@ -26,8 +26,6 @@ def _decoded(
             text = raw.decode(encoding)
         except UnicodeDecodeError:
             raise InputError(f"{place}: not {encoding} text; {remedy}") from None
-        if "\0" in text:
-            raise InputError(f"{place}: has NUL bytes, as no text has; {remedy}")
         yield place, text.removeprefix("\ufeff") if number == 1 else text
 
 

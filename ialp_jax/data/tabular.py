@@ -94,8 +94,8 @@ def _columns(header: Sequence[str], wanted: dict[str, bool], config: TabularConf
 def _id(value: Any, place: str, name: str) -> str:
     """An id as text. Raises InputError where it is empty."""
     text = str(value).strip()
-    if not text:
-        raise InputError(f"{place}: {name} is empty")
+    if not text or "\0" in text:
+        raise InputError(f"{place}: {name} is {'empty' if not text else 'no text: it has NUL bytes'}")
     return text
 
 

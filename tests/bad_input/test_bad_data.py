@@ -126,7 +126,7 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "NUL in an id": (
         line(ROWS, 3, "u\0,i1,5,2020-01-02"),
-        "HERE/interactions.csv:3: has NUL bytes, as no text has; ...",
+        "HERE/interactions.csv:3: user_id is no text: it has NUL bytes",
     ),
     "no user": (line(ROWS, 3, " ,i1,5,2020-01-02"), "HERE/interactions.csv:3: user_id is empty"),
     "item twice": (line(COLUMNS, 4, "i1,Title,c"), "HERE/items.csv:4: item_id 'i1' stands there twice"),

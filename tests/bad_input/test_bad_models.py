@@ -105,12 +105,12 @@ FILES = {  # what is there, the flags, the line
     "template cut": (
         {"t.json": '{"name":'},
         (TEMPLATE,),
-        "--config.llm.template: HERE/t.json: not readable JSON (...)",
+        "--config.llm.template=HERE/t.json: not readable JSON (...)",
     ),
     "template a list": (
         {"t.json": "[1]"},
         (TEMPLATE,),
-        "--config.llm.template: HERE/t.json: not a JSON object, but [1]",
+        "--config.llm.template=HERE/t.json: not a JSON object, but [1]",
     ),
     "unknown field": (
         {"t.json": '{"name": "x", "version": 1, "colour": "red"}'},

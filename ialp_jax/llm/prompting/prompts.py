@@ -120,7 +120,7 @@ def from_file(path: Path) -> Template:
     try:
         fields = store.read_json(path)
     except InputError as error:
-        raise InputError(f"--config.llm.template: {error}") from None
+        raise InputError(f"--config.llm.template={error}") from None
     if fields is None:
         raise InputError(f"{flag}: no such file")
     known = [field.name for field in dataclasses.fields(Template)]
@@ -150,7 +150,8 @@ def rules(template: Template) -> Iterator[tuple[str, bool, str]]:
         ends = text.endswith(LINE_END) or (not text and name != "offered")
         yield name, ends, "a text that ends in a line end" + ("" if name == "offered" else ", or empty")
     for name in ("bullet", "none"):
-        yield name, len(getattr(template, name).splitlines()) < 2, "one line, without its end"
+        lines = getattr(template, name).splitlines()
+        yield name, lines in ([], [getattr(template, name)]), "one line, without its end"
     for name in ("name", "none", "question", "cue"):
         text = getattr(template, name)
         yield name, text.rstrip() == text != "", "a text that is not empty and does not end in a space"
