@@ -40,6 +40,7 @@ def command(folder: Path) -> None:
     import jax  # late: --help and wrong flags need no JAX
 
     from experiments.dry_run import dry_run_labels
+    from experiments.lock import locked
     from experiments.profiling import profiled
     from experiments.run import Run
     from experiments.stages import run_stages
@@ -55,11 +56,12 @@ def command(folder: Path) -> None:
             if flags.DRY_RUN.value:
                 raise InputError("--dry_run: a study has none; give the config file of one of its worlds")
             return run_study(config, folder, flags.STAGE.value, overwrite)
-        run = Run.open(folder, config, overwrite)
-        if flags.DRY_RUN.value:
-            dry_run_labels(run)
-        else:
-            run_stages(run, stages)
+        with locked(folder):
+            run = Run.open(folder, config, overwrite)
+            if flags.DRY_RUN.value:
+                dry_run_labels(run)
+            else:
+                run_stages(run, stages)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ialp_jax.simulator.config import resolved
 
 ELSEWHERE = ("store", "workers", "ray_address")  # where labels are kept and made is no part of them
 UNSEEN = ("checkpoint", "tensorboard")  # settings that no result shows
+MOST_TOLD = 1000  # characters of what differs
 KEY = "key"  # in a stage's manifest: digest of the settings and inputs it was made from
 
 
@@ -77,15 +77,17 @@ class Run:
         """
         path = folder / "config.json"
         try:
-            old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise InputError(f"{path}: not a readable configuration ({error})") from None
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+        old = store.read_json(path)
         changes = difference(old, settings(config), free) if old is not None else ""
         # A first command that failed, as for want of a data file, has left nothing to protect.
         written = any(part.is_dir() and any(part.iterdir()) for part in folder.glob("*"))
         if changes and written and not overwrite:
+            told = changes if len(changes) < MOST_TOLD else f"{changes[:MOST_TOLD]} ..."
             raise InputError(
-                f"{folder} was made with other settings ({changes}); "
+                f"{folder} was made with other settings ({told}); "
                 "give another --workdir, or --overwrite to redo what they change"
             )
         try:

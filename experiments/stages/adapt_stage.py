@@ -143,4 +143,6 @@ def pretrained_params(run: Run, world: World, name: str, folder: Path | None = N
     stacked = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((run.config.num_seeds, *leaf.shape), leaf.dtype), one
     )
+    if folder is None:
+        store.verify(run.folder / "pretrain")
     return load_params(folder or run.folder / "pretrain" / source, stacked)

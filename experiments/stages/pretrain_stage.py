@@ -24,7 +24,7 @@ from ialp_jax.agents.ialp import ialp
 from ialp_jax.agents.sasrec import sasrec
 from ialp_jax.errors import NotFiniteError
 from ialp_jax.keys import stream
-from ialp_jax.llm.labels.label_files import check_catalogue
+from ialp_jax.llm.labels.label_files import check_catalogue, check_labels
 from ialp_jax.simulator.world import World
 from ialp_jax.training import imagine
 from ialp_jax.training.adapt import evaluator
@@ -46,6 +46,7 @@ def pretrain(run: Run) -> None:
         return say("pretrain: done before, kept")
     world, _ = read_worlds(run)
     labels, manifest = store.load(run.folder / "labels")
+    check_labels(run.folder / "labels", labels, ("shown", "terminated", "truncated", "round"))
     check_catalogue(run.folder / "labels", labels, manifest, run.folder / "data", world.dataset)
     began, params, curves = time.perf_counter(), {}, {}
     with contextlib.ExitStack() as stack:
