@@ -42,7 +42,7 @@ def command(folder: Path) -> None:
     from experiments.dry_run import dry_run_labels
     from experiments.lock import locked
     from experiments.profiling import profiled
-    from experiments.run import Run
+    from experiments.run import Run, start_from
     from experiments.stages import run_stages
     from experiments.study.settings import Study
     from experiments.study.study_stages import run_study
@@ -57,6 +57,8 @@ def command(folder: Path) -> None:
                 raise InputError("--dry_run: a study has none; give the config file of one of its worlds")
             return run_study(config, folder, flags.STAGE.value, overwrite)
         with locked(folder):
+            if flags.START_FROM.value:
+                start_from(Path(flags.START_FROM.value), folder)
             run = Run.open(folder, config, overwrite)
             if flags.DRY_RUN.value:
                 dry_run_labels(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,22 @@ class Run:
             return False
         store.verify(self.folder / folder)
         return True
+
+
+def start_from(source: Path, folder: Path) -> None:
+    """Copies what another run's stages made, up to pre-training, into a run folder that lacks it.
+
+    Each stage decides by its own key whether it may be kept.
+
+    Raises:
+      InputError: ``source`` is no run.
+    """
+    if not (source / "config.json").is_file():
+        raise InputError(f"--start_from={source}: not a run folder, it has no config.json")
+    for name in FOLDER_STAGE:
+        if store.read_manifest(source / name) is not None and not (folder / name).exists():
+            with store.replacing(folder / name) as partial:
+                shutil.copytree(source / name, partial, dirs_exist_ok=True)
 
 
 FOLDER_STAGE = {
