@@ -5,11 +5,12 @@ python -m experiments.main --config=experiments/configs/quickstart.py
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from absl import app, logging
 
-from experiments import flags
+from experiments import flags, gpu
 from ialp_jax.errors import InputError
 
 
@@ -17,9 +18,12 @@ def main(argv: list[str]) -> None:
     """Runs the stages that --stage names, of a run or of a study."""
     del argv
     logging.set_verbosity(logging.WARNING)  # orbax tells of every file it reads
+    gpu.share_memory()
+    import jax  # late: --help and wrong flags need no JAX
+
     from experiments.dry_run import dry_run_labels
     from experiments.lock import locked
-    from experiments.run import Run  # late: --help and wrong flags need no JAX
+    from experiments.run import Run
     from experiments.stages import run_stages
     from experiments.study.settings import Study
     from experiments.study.study_stages import run_study
@@ -27,6 +31,8 @@ def main(argv: list[str]) -> None:
     config, overwrite = flags.CONFIG.value, flags.OVERWRITE.value
     folder = Path(flags.WORKDIR.value or Path("runs") / config.name)
     stages = flags.STAGES if flags.STAGE.value == "all" else (flags.STAGE.value,)
+    if hint := gpu.unseen_gpu(jax.default_backend()):
+        print(hint, file=sys.stderr)
     try:
         if isinstance(config, Study):
             if flags.DRY_RUN.value:

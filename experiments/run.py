@@ -32,16 +32,22 @@ def llm_settings(config: Config) -> dict[str, Any]:
     return llm | {"template": template.digest()}  # a file may change
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
+def report_key(config: Config) -> str:
+    """Digest of all settings that a whole run depends on; its report's manifest has it."""
+    return store.digest(settings(config) | {"llm": llm_settings(config)})
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their paths ``a.b``."""
+    found = {}
     for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found
 
 
 def difference(old: dict[str, Any], new: dict[str, Any], free: Collection[str] = ()) -> str:
     """What differs between two settings, ``free`` paths apart, as ``a.b: old -> new``, comma-separated."""
-    before, after = _flat(old), _flat(new)
+    before, after = flat(old), flat(new)
     names = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n) and n not in free)
     return ", ".join(f"{n}: {before.get(n)!r} -> {after.get(n)!r}" for n in names)
 

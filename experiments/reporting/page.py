@@ -37,7 +37,7 @@ def written(row: Mapping[str, float], write: Callable[[float], str]) -> tuple[st
     return "-" if np.isnan(row["mean"]) else write(row["mean"]), interval
 
 
-def _figure(svg: str, alt: str, note: str = "") -> dict[str, str]:
+def figure(svg: str, alt: str, note: str = "") -> dict[str, str]:
     """Make an image whose source is the SVG itself; as an image it can neither load nor run anything."""
     data = base64.b64encode(svg.encode()).decode()
     return {"source": f"data:image/svg+xml;base64,{data}", "alt": alt, "note": note}
@@ -73,10 +73,10 @@ def _curve_figures(results: Results) -> list[dict[str, str]]:
             for agent, result in results.agents.items()
         }
         title = metric.capitalize()
-        figures.append(_figure(plots.learning_curves(curves, title, unit), f"{title} over env steps"))
+        figures.append(figure(plots.learning_curves(curves, title, unit), f"{title} over env steps"))
         if limit < longest[-1]:
             title = f"{title}: the first {limit:,} steps"
-            figures.append(_figure(plots.learning_curves(curves, title, unit, limit), title))
+            figures.append(figure(plots.learning_curves(curves, title, unit, limit), title))
     return figures
 
 
@@ -147,7 +147,7 @@ def _labels(results: Results) -> dict[str, Any] | None:
     rounds, index = np.unique(arrays.get("round", np.zeros(0, int)), return_inverse=True)
     if len(rounds) > 1:
         share = np.bincount(index, weights=arrays["choice"] == 0) / np.bincount(index)
-        figures.append(_figure(plots.none_share(rounds, share), "Share of none by label round"))
+        figures.append(figure(plots.none_share(rounds, share), "Share of none by label round"))
     return {"facts": facts, "figures": figures, "samples": _samples(arrays, results.titles)}
 
 
@@ -156,7 +156,7 @@ def _pretraining(results: Results) -> dict[str, str] | None:
         return None
     arrays, _ = results.pretrain
     svg = plots.pretraining(arrays["curve_updates"], statistics.estimate(arrays["curve_return"]))
-    return _figure(svg, "Return on tuning users over updates of the pre-training")
+    return figure(svg, "Return on tuning users over updates of the pre-training")
 
 
 def _tuning(results: Results) -> dict[str, Any] | None:
@@ -180,7 +180,7 @@ def _tuning(results: Results) -> dict[str, Any] | None:
         ("trained parameters", f"{log['parameters']:,}"),
     ]
     svg = plots.tuning(*np.array(log["loss"], np.float64).T)
-    return {"facts": facts, "figure": _figure(svg, "Training loss over steps of the fine-tuning")}
+    return {"facts": facts, "figure": figure(svg, "Training loss over steps of the fine-tuning")}
 
 
 def _seconds(results: Results) -> list[tuple[str, str]]:
@@ -197,7 +197,19 @@ def _audit(results: Results) -> dict[str, Any] | None:
     if results.audit is None:
         return None
     section = audit_page.section(results.audit, results.titles)
-    return section | {"figures": [_figure(*figure) for figure in section["figures"]]}
+    return section | {"figures": [figure(*drawn) for drawn in section["figures"]]}
+
+
+def template(name: str) -> jinja2.Template:
+    """A template of this folder; every text from data is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
 
 
 def render(results: Results, summary: pd.DataFrame) -> str:
@@ -210,16 +222,9 @@ def render(results: Results, summary: pd.DataFrame) -> str:
     Returns:
       HTML text, whole in itself. Every text from data is escaped.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     facts = dict(zip(results.worlds["metric"], results.worlds["value"], strict=True))
     about = world_section(results)
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         name=str(results.config.get("name") or results.world),
         world=results.world,
         headline=_headline(results, facts),
@@ -232,7 +237,7 @@ def render(results: Results, summary: pd.DataFrame) -> str:
         audit=_audit(results),
         tuning=_tuning(results),
         pretraining=_pretraining(results),
-        about=about | {"figures": [_figure(*drawn) for drawn in about["figures"]]},
+        about=about | {"figures": [figure(*drawn) for drawn in about["figures"]]},
         seconds=_seconds(results),
         config=json.dumps(results.config, indent=2, sort_keys=True, ensure_ascii=False),
     )

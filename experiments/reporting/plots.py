@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, PercentFormatter
 from scipy.optimize import isotonic_regression
 
-from experiments.reporting.styles import AGENTS, ordered, style
+from experiments.reporting.styles import AGENTS, Style, ordered, style
 from ialp_jax.evaluation.statistics import Estimate
 
 SETTINGS = {
@@ -94,12 +94,12 @@ def _band(axes: Axes, x: np.ndarray, estimate: Estimate, colour: str, **line: ob
         axes.fill_between(x, estimate.low, estimate.high, color=colour, alpha=0.16, linewidth=0)
 
 
-def _name_lines(axes: Axes, ends: Mapping[str, float]) -> None:
+def _name_lines(axes: Axes, ends: Mapping[str, float], look: Callable[[str], Style]) -> None:
     """Write each agent's name to the right of its line's end; one outside the axes gets an arrow."""
     if not ends:
         return
     figure = axes.figure
-    names = {agent: style(agent).name for agent in ends}
+    names = {agent: look(agent).name for agent in ends}
     low, high = axes.get_ylim()
     for agent, end in ends.items():
         if not low <= end <= high:
@@ -120,7 +120,7 @@ def _name_lines(axes: Axes, ends: Mapping[str, float]) -> None:
             textcoords="axes fraction",
             va="center",
             fontsize=_LABEL_SIZE,
-            color=style(agent).colour,
+            color=look(agent).colour,
             arrowprops={"arrowstyle": "-", "color": "#c4c4c4", "lw": 0.6, "shrinkA": 1, "shrinkB": 1},
         )
 
@@ -131,7 +131,13 @@ def early_limit(steps: np.ndarray) -> int:
     return int(max(limit, steps[min(2, len(steps) - 1)]))
 
 
-def learning_curves(curves: Mapping[str, Curve], title: str, ylabel: str, limit: int | None = None) -> str:
+def learning_curves(
+    curves: Mapping[str, Curve],
+    title: str,
+    ylabel: str,
+    limit: int | None = None,
+    look: Callable[[str], Style] = style,
+) -> str:
     """Mean with 95 % band per agent over env steps; agents with two points or fewer as dashed lines.
 
     Args:
@@ -139,22 +145,29 @@ def learning_curves(curves: Mapping[str, Curve], title: str, ylabel: str, limit:
       title: above the axes.
       ylabel: what is drawn.
       limit: last env step shown; the y axis then fits the learning agents. None shows everything.
+      look: how a line is named and coloured, where the lines are no agents.
 
     Returns:
       SVG text.
     """
     with panel(title) as (axes, out):
-        draw_curves(axes, curves, ylabel, limit)
+        draw_curves(axes, curves, ylabel, limit, look)
     return out[0]
 
 
-def draw_curves(axes: Axes, curves: Mapping[str, Curve], ylabel: str, limit: int | None = None) -> None:
+def draw_curves(
+    axes: Axes,
+    curves: Mapping[str, Curve],
+    ylabel: str,
+    limit: int | None = None,
+    look: Callable[[str], Style] = style,
+) -> None:
     """The drawing of `learning_curves` on axes that are there; the names need room to the axes' right."""
     last = limit or max(int(curve.env_steps[-1]) for curve in curves.values())
     ends, shown = {}, []
     for agent in ordered(curves):
         steps, estimate = curves[agent]
-        colour = style(agent).colour
+        colour = look(agent).colour
         if len(steps) <= 2:
             ends[agent] = float(estimate.point[-1])
             axes.axhline(ends[agent], color=colour, linestyle=(0, (5, 3)), linewidth=1.1, zorder=1.5)
@@ -173,7 +186,7 @@ def draw_curves(axes: Axes, curves: Mapping[str, Curve], ylabel: str, limit: int
     axes.set_ylabel(ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    _name_lines(axes, {agent: end for agent, end in ends.items() if np.isfinite(end)})
+    _name_lines(axes, {agent: end for agent, end in ends.items() if np.isfinite(end)}, look)
 
 
 def pretraining(updates: np.ndarray, estimate: Estimate) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from experiments.reporting.report import console_table, write_report
-from experiments.run import Run
+from experiments.run import KEY, Run, report_key, settings
 from experiments.stages.adapt_stage import adapt_key, adaptation
 from experiments.stages.audit_stage import audit, audit_key
 from experiments.stages.common import say
@@ -35,9 +35,13 @@ def report(run: Run) -> None:
             )
     store.verify(run.folder / "simulator")
     audited = run.config.audit.enabled and run.is_done("audit", audit_key(run))
+    folder = run.folder / "report"
+    (folder / store.MANIFEST).unlink(missing_ok=True)
     summary = write_report(run.folder, names, audited)
+    # A sweep knows by it that the run is done, and what its results were made with.
+    store.seal(folder, {KEY: report_key(run.config), "config": settings(run.config)})
     say("\n" + console_table(summary))
-    say(f"\nreport: {run.folder / 'report' / 'index.html'}")
+    say(f"\nreport: {folder / 'index.html'}")
 
 
 STAGES: dict[str, Stage] = {

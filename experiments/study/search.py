@@ -191,6 +191,7 @@ def tuning_config(study: Study, world: str, method: str, folder: Path) -> Config
         config = overridden(config, values, str(study.tuned_path(world, folder)))
     config.seed, config.num_seeds = study.search.seed, study.search.num_seeds
     config.evaluation.users, config.evaluation.points = "tuning", study.search.points
+    config.evaluation.episodes = study.search.episodes
     return config
 
 

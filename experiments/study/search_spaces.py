@@ -26,7 +26,7 @@ SPACES = {
     },
     "dqn": {
         "agents.dqn.learning_rate": (3e-4, 1e-3, 3e-3),
-        "agents.dqn.gradient_steps": (1, 2, 5),
+        "agents.dqn.gradient_steps": (1, 2),
         "agents.dqn.epsilon_steps": (5_000, 20_000, 50_000, 100_000),
         "agents.dqn.target_rate": (0.005, 0.02, 0.1),
         "agents.dqn.discount": (0.5, 0.9),
@@ -78,23 +78,25 @@ SPACES = {
         "agents.pex.learning_rate": (3e-4, 1e-3, 3e-3),
         "agents.pex.temperature": (0.03, 0.1, 0.3),
         "agents.pex.weight_temperature": (0.1, 0.3, 1.0),
-        "agents.pex.gradient_steps": (1, 2, 5),
+        "agents.pex.gradient_steps": (1, 2),
         "agents.pex.start": _STARTS,
     },
     "rlpd": {
         "agents.rlpd.learning_rate": (3e-4, 1e-3, 3e-3),
         "agents.rlpd.labelled_share": (0.25, 0.5),
-        "agents.rlpd.gradient_steps": (1, 2, 5),
+        "agents.rlpd.gradient_steps": (1, 2),
         "agents.rlpd.critic_start": _STARTS,
     },
     "wsrl": {
         "agents.wsrl.learning_rate": (3e-4, 1e-3, 3e-3),
         "agents.wsrl.warmup_steps": (0, 2_000, 5_000, 10_000),
-        "agents.wsrl.gradient_steps": (1, 2, 5),
+        "agents.wsrl.gradient_steps": (1, 2),
         "agents.wsrl.critic_start": _STARTS,
     },
     "a_ialp_gate": {
         "agents.gate.learning_rate": _RATES,
         "agents.gate.entropy_cost": _ENTROPY,
+        "agents.gate.trust": (0.5, 1.0, 1.5),
+        "agents.gate.critic_start": _STARTS,
     },
 }

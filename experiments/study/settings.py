@@ -31,19 +31,21 @@ class SearchConfig:
       configurations: how many are tried, the default among them.
       env_steps: adaptation of each.
       points: evaluation points of each, about; see --config.evaluation.points.
+      episodes: sessions of tuning users at each of them.
       finalists: so many of them, by score, are tried again with all env_steps of the study; the best wins.
     """
 
     seed: int = 1000
     num_seeds: int = 2
     configurations: int = 8
-    env_steps: int = 50_000
+    env_steps: int = 30_000
     points: int = 12
+    episodes: int = 128
     finalists: int = 2
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
-        for name in ("num_seeds", "configurations", "finalists"):
+        for name in ("num_seeds", "configurations", "finalists", "episodes"):
             if getattr(self, name) < 1:
                 raise InputError(f"--config.search.{name}={getattr(self, name)} must be at least 1")
         if self.env_steps < UNIT or self.env_steps % UNIT:

@@ -20,7 +20,12 @@ STREAM_FROM = 2**23  # users times items; beyond it, on a CPU, streaming is also
 
 
 def a2c(config: A2CConfig, network: ActorCritic) -> Agent:
-    """The agent; pre-trained parameters, where given, are where it starts."""
+    """Advantage actor-critic; pre-trained parameters, where `Agent.init` is given any, are where it starts.
+
+    Args:
+      config: learning rate, discount, trace and costs.
+      network: actor and critic.
+    """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:

@@ -21,7 +21,13 @@ from ialp_jax.types import Array, Key, Observation, Transition
 
 
 def a2c_kl(config: KLConfig, network: ActorCritic, total_env_steps: int) -> Agent:
-    """The agent; ``total_env_steps`` is what the weight's decay spans where ``kl_steps`` is 0."""
+    """A2C whose policy is held near the pre-trained one, by a divergence whose weight decays.
+
+    Args:
+      config: A2C's settings, and the weight of the divergence.
+      network: actor and critic.
+      total_env_steps: what the decay spans where ``kl_steps`` is 0.
+    """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:

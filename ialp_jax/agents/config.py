@@ -148,8 +148,8 @@ class A2CConfig:
 
 
 @dataclasses.dataclass
-class BlendConfig(A2CConfig):
-    """A frozen policy mixed with one that learns online.
+class MixtureConfig(A2CConfig):
+    """A-iALP_ap: a frozen policy mixed with one that learns online, whose share grows by a clock.
 
     Beside the settings of A2C:
 
@@ -157,26 +157,6 @@ class BlendConfig(A2CConfig):
       gradient: ``importance`` (pi_beta's log-probability, weighted by pi_beta / mixture) or ``mixture``
         (the mixture's log-probability).
       max_ratio: importance weights are clipped to it.
-    """
-
-    learning_rate: float = 1e-3
-    gradient: str = "importance"
-    max_ratio: float = 1.0
-
-    def check(self, section: str) -> None:
-        """Raises InputError for settings that cannot work."""
-        super().check(section)
-        _check_choice(section, "gradient", self.gradient, GRADIENTS)
-        _check_positive(section, max_ratio=self.max_ratio)
-
-
-@dataclasses.dataclass
-class MixtureConfig(BlendConfig):
-    """A-iALP_ap: the share of the learning policy grows by a clock.
-
-    Beside the settings of a blend:
-
-    Attributes:
       schedule: how alpha, the share of the learning policy, grows: linear, cosine or constant.
       alpha_start: at the first step (and for ever, where the schedule is constant).
       alpha_end: reached after ``alpha_steps``.
@@ -184,6 +164,9 @@ class MixtureConfig(BlendConfig):
       start: what pi_beta starts from, ``pretrained`` or ``random``.
     """
 
+    learning_rate: float = 1e-3
+    gradient: str = "importance"
+    max_ratio: float = 1.0
     schedule: str = "linear"
     alpha_start: float = 0.0
     alpha_end: float = 1.0
@@ -193,6 +176,8 @@ class MixtureConfig(BlendConfig):
     def check(self, section: str = "mixture") -> None:
         """Raises InputError for settings that cannot work."""
         super().check(section)
+        _check_choice(section, "gradient", self.gradient, GRADIENTS)
+        _check_positive(section, max_ratio=self.max_ratio)
         _check_share(section, alpha_start=self.alpha_start, alpha_end=self.alpha_end)
         _check_choice(section, "schedule", self.schedule, SCHEDULES)
         _check_choice(section, "start", self.start, STARTS)
@@ -201,23 +186,25 @@ class MixtureConfig(BlendConfig):
 
 
 @dataclasses.dataclass
-class GateConfig(BlendConfig):
-    """A-iALP_gate: the share of the learning policy is a belief about each state.
+class GateConfig(A2CConfig):
+    """A-iALP_gate: the trust in the frozen policy is learned, state by state.
 
-    Beside the settings of a blend:
+    Beside the settings of A2C:
 
     Attributes:
-      half_life: env steps after which evidence counts half, since the learning policy changes.
-      caution: factor on the standard error of the evidence; the larger, the longer alpha stays near 0.5.
+      trust: exponent of the frozen policy's probabilities at the first step; 1 is that policy itself, less
+        is flatter and explores more, more is sharper.
+      trust_rate: how much faster than anything else the logarithm of the trust learns.
     """
 
-    half_life: int = 5000
-    caution: float = 1.0
+    learning_rate: float = 1e-3
+    trust: float = 1.0
+    trust_rate: float = 5.0
 
     def check(self, section: str = "gate") -> None:
         """Raises InputError for settings that cannot work."""
         super().check(section)
-        _check_positive(section, half_life=self.half_life, caution=self.caution)
+        _check_positive(section, trust=self.trust, trust_rate=self.trust_rate)
 
 
 @dataclasses.dataclass

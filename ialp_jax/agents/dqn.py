@@ -16,7 +16,12 @@ from ialp_jax.types import Array, Key, Observation, Transition
 
 
 def dqn(config: DQNConfig, network: QNetwork) -> Agent:
-    """The agent."""
+    """Double DQN with replay; it explores at random with a probability that decays.
+
+    Args:
+      config: replay, exploration and the target network.
+      network: Q values of all items.
+    """
     optimiser = adam(config.learning_rate)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:

@@ -18,7 +18,11 @@ from ialp_jax.types import Array, Key, Observation, Transition
 
 
 def ialp(network: ActorCritic) -> Agent:
-    """The frozen policy; its parameters must be pre-trained."""
+    """iALP: the policy pre-trained on labels, frozen.
+
+    Args:
+      network: actor and critic; its parameters must be pre-trained.
+    """
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
         params = network.init(key, observation.history) if pretrained is None else pretrained

@@ -24,7 +24,13 @@ from ialp_jax.types import Array, Key, Observation, Transition
 
 
 def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agent:
-    """The agent; ``total_env_steps`` is what the curriculum spans where ``guide_steps`` is 0."""
+    """A2C that the pre-trained policy guides through the beginning of each session, ever more briefly.
+
+    Args:
+      config: A2C's settings, and how far the guide leads.
+      network: of guide and learner.
+      total_env_steps: what the curriculum spans where ``guide_steps`` is 0.
+    """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from ialp_jax.agents.a2c import estimate, starting_params, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
-from ialp_jax.agents.config import BlendConfig, MixtureConfig
+from ialp_jax.agents.config import MixtureConfig
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.agents.sampling import sample
 from ialp_jax.networks.heads import ActorCritic, mask_shown
@@ -26,7 +26,7 @@ from ialp_jax.types import Array, Key, Observation, Transition
 
 
 def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -> Agent:
-    """The agent.
+    """A-iALP_ap: acts by the frozen policy and the one that learns, mixed.
 
     Args:
       config: A2C's settings, the schedule of alpha, pi_beta's start and gradient.
@@ -74,7 +74,7 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
 
 
 def mixture_loss(
-    config: BlendConfig,
+    config: MixtureConfig,
     network: ActorCritic,
     params: Params,
     batch: Transition,

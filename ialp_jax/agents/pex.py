@@ -32,7 +32,12 @@ from ialp_jax.types import Array, Key, Observation, Transition
 
 
 def pex(config: PEXConfig, network: ActorCritic) -> Agent:
-    """The agent; its memory keeps the frozen policy."""
+    """Chooses at each step between the frozen policy and one that learns, by their values.
+
+    Args:
+      config: how to choose, and how to learn from replay.
+      network: actor and duelling critic; the memory keeps the frozen policy's parameters.
+    """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:

@@ -18,7 +18,12 @@ from ialp_jax.types import Array, Key, Observation, Transition
 
 
 def pg(config: PGConfig, network: ActorCritic) -> Agent:
-    """The agent; H, the longest session, is read from the observation's shape."""
+    """REINFORCE with a learned baseline; H, the longest session, is read from the observation's shape.
+
+    Args:
+      config: learning rate, discount and entropy.
+      network: actor, and critic as the baseline.
+    """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:

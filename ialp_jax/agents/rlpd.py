@@ -25,7 +25,7 @@ from ialp_jax.types import Array, Key, Observation, Transition
 
 
 def rlpd(config: RLPDConfig, network: ActorCritic, labelled: Transition) -> Agent:
-    """The agent.
+    """Off-policy actor-critic whose batches are in part transitions that the labels made.
 
     Args:
       config: the share of labelled transitions, and how to learn from replay.

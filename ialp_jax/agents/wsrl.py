@@ -22,7 +22,12 @@ from ialp_jax.types import Array, Key, Observation, Transition
 
 
 def wsrl(config: WSRLConfig, network: ActorCritic) -> Agent:
-    """The agent."""
+    """Goes on from the pre-trained policy, off-policy, once that policy has filled the replay.
+
+    Args:
+      config: how long it only acts, and how to learn from replay.
+      network: actor and duelling critic.
+    """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:

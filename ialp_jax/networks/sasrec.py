@@ -13,9 +13,11 @@ import jax.numpy as jnp
 from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.types import Array
 
+PIECE = 50  # positions; shorter histories are attended to at once
+
 
 class Attention(nn.Module):
-    """Multi-head attention (Vaswani et al., NeurIPS 2017) whose queries are all positions or the last one.
+    """Causal multi-head attention (Vaswani et al., NeurIPS 2017), of all positions or of the last one alone.
 
     For the last position alone, keys and values are never formed. Since ``q . (W x_l) = (W' q) . x_l`` and
     ``sum_l w_l (V x_l) = V sum_l w_l x_l``, both projections act on one vector a head, not on L positions
@@ -38,7 +40,16 @@ class Attention(nn.Module):
         rows, shape = as_rows(x), (-1, x.shape[-2], self.heads, x.shape[-1] // self.heads)
         query, key, value = ((rows @ kernel[part] + bias[part]).reshape(shape) for part in range(3))
         mask = mask.reshape(-1, *mask.shape[-3:])
-        return jax.nn.dot_product_attention(query, key, value, mask=mask).reshape(x.shape)
+        # No position sees a later one: queries in pieces, so that most of what is masked is never computed.
+        count = max(1, x.shape[-2] // PIECE)
+        ends = [x.shape[-2] * (piece + 1) // count for piece in range(count)]
+        seen = [
+            jax.nn.dot_product_attention(
+                query[:, start:end], key[:, :end], value[:, :end], mask=mask[..., start:end, :end]
+            )
+            for start, end in zip([0, *ends], ends, strict=False)
+        ]
+        return jnp.concatenate(seen, 1).reshape(x.shape)
 
     def _last(self, x: Array, mask: Array, kernel: Array, bias: Array) -> Array:
         """As `_all`, to the last position [..., 1, D]."""

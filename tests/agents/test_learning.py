@@ -120,6 +120,7 @@ def values_of(name, params, where):
     """[5]: V, or the best Q, in each world."""
     history, more = where
     if name != "dqn":
+        params = params.network if name == "gate" else params
         return dict(zip(NAMES, np.asarray(VALUES(params, jnp.array(history)).value).tolist(), strict=True))
     free = np.array([a for a in range(ITEMS) if a + 1 not in {*history, *more}])
     best = np.asarray(Q_VALUES(params, jnp.array(history)))[:, free].max(1)

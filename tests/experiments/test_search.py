@@ -85,6 +85,7 @@ def test_the_best_of_the_finalists_wins_and_nothing_is_tried_twice(tried, tmp_pa
     assert chosen["agents.a2c.learning_rate"] == max(last)
     for _, _, config in tried:
         assert (config.seed, config.num_seeds, config.evaluation.users) == (1000, 2, "tuning")
+        assert config.evaluation.episodes == study.search.episodes
         assert config.adapt.env_steps == 4000  # schedules are as long as the study's
     log = pd.read_csv(tmp_path / "results" / "tuning" / "smoke.csv")
     assert list(log.columns) == search.LOG_COLUMNS

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ialp_jax.errors import InputError
+from ialp_jax.networks import sasrec
 from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.networks.sasrec import SASRec
 
@@ -47,6 +48,16 @@ def test_no_item_sees_padding(encoder):
     assert (found[2:, :2] == 0).all()
     assert (found[2:, 2:][np.tril_indices(3)] > 1e-4).all()
     assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("piece", [1, 2])
+def test_attention_in_pieces_is_attention(encoder, monkeypatch, piece):
+    network, params, encode = encoder
+    monkeypatch.setattr(sasrec, "PIECE", piece)
+    for history in (FULL, PADDED):
+        # Not jitted: the fixture's program was compiled with one piece.
+        found = network.apply(params, history, last_only=False)
+        np.testing.assert_allclose(found, encode(params, history), atol=1e-5)
 
 
 def test_padding_does_not_act(encoder):

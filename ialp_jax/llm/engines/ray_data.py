@@ -70,8 +70,8 @@ class RayEngine:
         wrapper: Sequence[str] | None,
     ) -> None:
         """Starts Ray or joins a cluster, and loads the model into every worker. Raises InputError."""
-        ray = self._ray = _import_ray()
-        _connect(ray, config)
+        workers = max(config.workers, os.cpu_count() or 1)
+        ray = self._ray = connect(config.ray_address, workers + 1, "--config.llm.ray_address")
         self._count, gpus = count_workers(ray, config)
         one = dataclasses.replace(
             config, engine="transformers", workers=0, ray_address="", device="cuda" if gpus else "cpu"
@@ -166,31 +166,45 @@ def _ask(
     return {**columns, "tokens": np.full(len(rows), tokens)}
 
 
-def _connect(ray: Any, config: LLMConfig) -> None:
-    """Starts a Ray of our own, or joins the given cluster; without dashboard and chatter."""
+def connect(address: str, num_cpus: int, flag: str) -> Any:
+    """Joins a cluster, or starts a Ray of our own; without dashboard and chatter.
+
+    Args:
+      address: of the cluster; empty: none.
+      num_cpus: of a Ray of our own; the pipeline's own tasks need one.
+      flag: that gives the address, for the message.
+
+    Returns:
+      The module ``ray``; `shut_down` ends what was begun here.
+
+    Raises:
+      InputError: ray is missing or does not start.
+    """
+    ray = _import_ray()
     if ray.is_initialized():
-        return
+        return ray
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": False}
     own = {
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
-        "num_cpus": max(config.workers, os.cpu_count() or 1) + 1,  # one for the pipeline's own tasks
+        "num_cpus": num_cpus,
     }
-    place = {"address": config.ray_address} if config.ray_address else own
+    place = {"address": address} if address else own
     try:
         with _silence():
             ray.init(**quiet, **place)
     except Exception as error:  # Ray raises it as such where a node does not come up in time
-        where = f"no Ray cluster at {config.ray_address}" if config.ray_address else "Ray does not start"
-        raise InputError(f"--config.llm.ray_address: {where} ({_last_line(error)})") from None
+        where = f"no Ray cluster at {address}" if address else "Ray does not start"
+        raise InputError(f"{flag}: {where} ({_last_line(error)})") from None
     _connected.set()
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options.preserve_order = True
+    return ray
 
 
 @contextlib.contextmanager

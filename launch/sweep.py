@@ -1,0 +1,152 @@
+"""Many runs that differ in some settings: a grid or a random search.
+
+python -m launch.sweep --config=FILE.py --sweep=FILE.py [--config.a.b=value ...] [--workdir=FOLDER]
+  [--executor=print|local|ray] [--jobs=N] [--cores=N] [--ray_address=ADDRESS] [--stage=...] [--overwrite]
+
+The sweep file is plain data, see launch/jobs.py and launch/sweeps/learning_rate.py; everything in it is
+checked before anything starts. Each job is a run with a folder of its own in --workdir; a job whose folder
+holds a report made with its settings is done, and the same command again runs only what is missing. Jobs
+share their labels by <workdir>/store; --config.llm.store= keeps them apart. A job that fails stops no other:
+failures are listed at the end with their logs, and the exit code is 1. Ctrl-C ends all jobs; each goes on
+from where it was. python -m launch.collect FOLDER puts the finished runs into one report.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from absl import app
+from absl import flags as absl_flags
+
+from experiments import flags
+from experiments.config import Config
+from ialp_jax.errors import InputError
+from launch.board import Board
+from launch.jobs import Job, jobs_of
+
+POLL_SECONDS = 0.2
+DEFINED = (
+    absl_flags.DEFINE_string("sweep", "", "Python file with SWEEP = {...} or get_sweep()."),
+    absl_flags.DEFINE_enum(
+        "executor",
+        "local",
+        ("print", "local", "ray"),
+        "print: one command line per job, for any scheduler, see launch/slurm.sh; local: processes here; "
+        "ray: tasks of a Ray cluster.",
+    ),
+    absl_flags.DEFINE_integer(
+        "jobs", 0, "local: so many at a time; 0: one per GPU, or per --cores cores.", lower_bound=0
+    ),
+    absl_flags.DEFINE_integer("cores", 2, "CPU cores of each job; with GPUs, of ray alone.", lower_bound=1),
+    absl_flags.DEFINE_string("ray_address", "", "ray: cluster to join; empty: a Ray is started here."),
+)
+
+
+class Executor(Protocol):
+    """Where jobs run."""
+
+    def has_room(self) -> bool:
+        """Whether a job may be started now."""
+
+    def start(self, job: Job) -> None:
+        """Starts a job."""
+
+    def finished(self) -> Iterator[tuple[Job, int]]:
+        """The jobs that ended since the last call, with their exit codes."""
+
+    def stop(self) -> None:
+        """Ends what is still running."""
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+    """Flags parser for `absl.app.run`; a mistake is one line and exit code 2."""
+    if any(re.fullmatch(r"--?(h|help|helpfull|helpshort)", arg) for arg in argv[1:]):
+        print(f"{__doc__}\nflags, beside those of python -m experiments.main --help:")
+        print("\n".join(f"  --{flag.name}: {absl_flags.FLAGS[flag.name].help}" for flag in DEFINED))
+        raise SystemExit(0)
+    return flags.parse(argv)
+
+
+def planned() -> list[Job]:
+    """The jobs that the flags ask for. Raises InputError."""
+    config, given = flags.CONFIG.value, absl_flags.FLAGS
+    if not isinstance(config, Config):
+        raise InputError("--config: a sweep varies the settings of a run; a study has --stage=search")
+    if flags.DRY_RUN.value:
+        raise InputError("--dry_run: a sweep has none; --executor=print shows its commands")
+    if not given.sweep:
+        raise InputError("--sweep is missing; give, for example, --sweep=launch/sweeps/learning_rate.py")
+    path, file = Path(given.sweep), given["config"].config_filename
+    folder = Path(flags.WORKDIR.value or Path("runs") / f"{config.name}-{path.stem}").absolute()
+    rest = [f"--stage={flags.STAGE.value}"] if flags.STAGE.value != "all" else []
+    rest += ["--overwrite"] if flags.OVERWRITE.value else []
+    return jobs_of(path, config, given["config"].override_values, folder, file, rest)
+
+
+def run_jobs(jobs: Sequence[Job], executor: Executor, board: Board) -> None:
+    """Runs all jobs; leaves none behind, however it ends."""
+    waiting = list(reversed(jobs))
+    running = 0
+    try:
+        with board:
+            while waiting or running:
+                while waiting and executor.has_room():
+                    board.started(waiting[-1])
+                    executor.start(waiting.pop())
+                    running += 1
+                for job, code in executor.finished():
+                    board.ended(job, code)
+                    running -= 1
+                time.sleep(POLL_SECONDS)
+    finally:
+        executor.stop()
+
+
+def _executor() -> Executor:
+    given = absl_flags.FLAGS
+    if given.executor == "ray":
+        from launch.ray_cluster import RayExecutor
+
+        return RayExecutor(given.ray_address, given.cores)
+    from launch.local import LocalExecutor
+
+    return LocalExecutor(given.jobs, given.cores)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Plans and runs; 1 where a job failed."""
+    del argv
+    try:
+        jobs = planned()
+        if absl_flags.FLAGS.executor == "print":
+            for job in jobs:
+                print(shlex.join(["python", *job.arguments]))
+            return 0
+        # Earlier stages alone have no report to be known by; they skip by themselves what they have done.
+        missing = [job for job in jobs if flags.STAGE.value not in ("all", "report") or not job.is_done()]
+        signal.signal(signal.SIGTERM, _interrupt)
+        board = Board(missing, len(jobs) - len(missing))
+        run_jobs(missing, _executor(), board)
+    except InputError as error:
+        flags.fail(str(error))
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 128 + signal.SIGINT
+    board.failures()
+    return int(bool(board.failed))
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)

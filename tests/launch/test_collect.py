@@ -1,0 +1,146 @@
+"""The tables of the runs below one another, and a page that compares settings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.config import Config
+from experiments.reporting.page import COLUMNS
+from experiments.reporting.report import CURVE_COLUMNS, SUMMARY_COLUMNS
+from experiments.run import KEY, settings
+from experiments.study.overrides import overridden
+from ialp_jax import store
+from ialp_jax.errors import InputError
+from ialp_jax.evaluation import statistics
+from launch import collect
+
+STEPS = (0, 500, 1000)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_resamples():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "RESAMPLES", 60)
+        yield
+
+
+def finish(folder, level, num_seeds=2, **changes):
+    """A finished run whose a2c ends at ``level`` and its seeds beside it; random always has 1."""
+    config = overridden(Config(), changes, "test")
+    summary, curves = [], []
+    for agent, end in (("random", 1.0), ("a2c", level)):
+        for metric in COLUMNS:
+            summary.append(("demo", agent, metric, end, end, end - 0.5, end + 0.5, num_seeds))
+        for seed in range(num_seeds):
+            for i, step in enumerate(STEPS if agent == "a2c" else STEPS[::2]):
+                curves.append(("demo", agent, seed, step, "return", end * i / 2 + seed - (num_seeds - 1) / 2))
+    for name, rows, columns in (("summary", summary, SUMMARY_COLUMNS), ("curves", curves, CURVE_COLUMNS)):
+        text = pd.DataFrame(rows, columns=columns).to_csv(index=False)
+        store.write_text(folder / "report" / f"{name}.csv", text)
+    store.write_json(folder / "config.json", settings(config))
+    store.seal(folder / "report", {KEY: "", "config": settings(config)})
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    for seed in (0, 1, 2):
+        for rate, level in ((0.001, 4.0), (0.003, 8.0)):
+            changes = {"seed": seed, "agents.a2c.learning_rate": rate, "llm.store": f"{seed}"}
+            finish(tmp_path / f"r{rate}-{seed}", level + seed, **changes)
+    store.write_json(tmp_path / "begun" / "config.json", {})
+    return tmp_path
+
+
+def test_tables_have_columns_for_what_was_swept(sweep):
+    assert collect.collect(sweep) == ["begun"]
+    summary = pd.read_csv(sweep / "report" / "summary.csv")
+    assert list(summary)[:3] == ["run", "config.agents.a2c.learning_rate", "config.seed"]
+    assert list(summary)[3:] == SUMMARY_COLUMNS
+    own = summary[(summary.agent == "a2c") & (summary.metric == "final_return")]
+    assert dict(zip(own.run, own["mean"], strict=True))["r0.003-2"] == 10
+    assert set(zip(own["config.agents.a2c.learning_rate"], own["config.seed"], strict=True)) == {
+        (rate, seed) for rate in (0.001, 0.003) for seed in range(3)
+    }
+    curves = pd.read_csv(sweep / "report" / "curves.csv")
+    assert list(curves)[3:] == CURVE_COLUMNS
+    assert len(curves) == 6 * 2 * (3 + 2)
+
+
+def test_runs_that_differ_in_seed_are_repetitions(sweep):
+    runs, _ = collect.read(sweep)
+    paths = collect.swept_paths(runs)
+    groups = collect.settings_of(runs, paths)
+    assert list(groups) == ["learning_rate=0.001", "learning_rate=0.003"]
+    rows = collect.metric_rows(groups["learning_rate=0.003"], "a2c")["final_return"]
+    assert rows["mean"] == pytest.approx(9)
+    assert 8 <= rows["ci_low"] < 9 < rows["ci_high"] <= 10  # over the three runs
+    curve = collect.return_curve(groups["learning_rate=0.003"], "a2c")
+    np.testing.assert_array_equal(curve.env_steps, STEPS)
+    np.testing.assert_allclose(curve.estimate.point, [0, 4.5, 9])
+    assert curve.estimate.low[0] == curve.estimate.high[0] == 0  # the runs agree there, their seeds do not
+    alone = collect.return_curve(groups["learning_rate=0.003"][:1], "a2c").estimate
+    np.testing.assert_allclose(alone.point, [0, 4, 8])
+    np.testing.assert_allclose((alone.low[0], alone.high[0]), (-0.5, 0.5))  # over its two seeds
+    assert collect.metric_rows(groups["learning_rate=0.003"][:1], "a2c")["final_return"]["ci_low"] == 7.5
+    assert collect.return_curve(runs, "dqn") is None
+
+
+def test_the_page_marks_the_best_and_says_once_what_no_setting_changes(sweep):
+    collect.collect(sweep)
+    page = (sweep / "report" / "index.html").read_text()
+    assert "6 finished runs of 2 settings; not finished: begun." in page
+    assert '<td class="best">9.00<small>' in page
+    assert '<td class="best">5.00' not in page
+    assert page.count("></span>any</th>") == 1
+    assert page.count("data:image/svg+xml") == 1  # random does not learn
+    assert "each the mean over its own seeds" in page
+    assert "<script" not in page
+
+
+def test_of_many_settings_the_best_are_drawn(tmp_path):
+    for width in range(8, 8 + 2 * (len(collect.COLOURS) + 2), 2):
+        finish(tmp_path / f"w{width}", float(width), **{"network.width": width})
+    runs, _ = collect.read(tmp_path)
+    groups = collect.settings_of(runs, collect.swept_paths(runs))
+    assert list(groups)[:2] == ["width=8", "width=10"]  # as numbers
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collect.plots, "learning_curves", lambda curves, *_, **__: drawn.extend(curves) or "")
+        collect.curve_figures(groups, ["a2c"])
+    assert drawn == list(groups)[2:]
+    assert "of more than 8 settings" in collect.render("x", runs, [], collect.swept_paths(runs))
+
+
+def test_short_labels_stay_apart(tmp_path):
+    changes = {"agents.a2c.learning_rate": 0.1, "agents.ft.learning_rate": 0.2, "seed": 4}
+    finish(tmp_path / "a", 1.0, **changes)
+    finish(tmp_path / "b", 1.0)
+    runs, _ = collect.read(tmp_path)
+    names = collect.label(runs[0], collect.swept_paths(runs))
+    assert names == "a2c.learning_rate=0.1, ft.learning_rate=0.2, seed=4"
+    assert collect.label(runs[0], []) == "all runs"
+    groups = collect.settings_of(runs, collect.swept_paths(runs))
+    assert next(iter(groups)) == "1: a2c.learning_rate=0.003, ft.learning_rate=0.001"
+    looks = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collect.plots, "learning_curves", lambda c, *_, look: looks.extend(map(look, c)) or "")
+        collect.curve_figures(groups, ["a2c"])
+    assert [look.name for look in looks] == ["1", "2"]  # the whole label would leave no room for the lines
+
+
+def test_mistakes_are_one_line(tmp_path, capsys):
+    with pytest.raises(InputError, match="holds no finished run"):
+        collect.collect(tmp_path)
+    finish(tmp_path / "a", 1.0)
+    (tmp_path / "a" / "report" / "summary.csv").write_text("x\n1\n")
+    with pytest.raises(InputError, match=r"summary\.csv: altered"):
+        collect.collect(tmp_path)
+    store.seal(tmp_path / "a" / "report", {"config": {}})
+    with pytest.raises(InputError, match="not a report"):
+        collect.collect(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        collect.main(["collect", str(tmp_path / "none")])
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'none'}: holds no finished run\n"

@@ -1,0 +1,158 @@
+"""A sweep file becomes jobs that keep their folders, or one line that says what is wrong with it."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import flags
+from experiments.config import Config
+from experiments.run import KEY, report_key
+from ialp_jax import store
+from ialp_jax.errors import InputError
+from launch.jobs import job_name, jobs_of
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "launch" / "sweeps" / "learning_rate.py"
+RANDOM = {
+    "labelling.sessions": {"uniform": [8, 64]},
+    "agents.a2c.learning_rate": {"log_uniform": [1e-4, 1e-1]},
+    "agents.a2c.discount": [0.5, 0.9],
+}
+
+
+@pytest.fixture
+def plan(tmp_path):
+    def jobs(sweep, given=None, **settings):
+        path = tmp_path / "sweep.py"
+        path.write_text(sweep if isinstance(sweep, str) else f"SWEEP = {sweep!r}\n")
+        config = Config(**settings)
+        return jobs_of(path, config, given or {}, tmp_path / "out", "c.py", ["--stage=adapt"])
+
+    return jobs
+
+
+def test_a_grid_is_all_combinations_each_a_command_of_its_own(plan, tmp_path):
+    jobs = plan({"grid": {"seed": [0, 1], "agents.ft.learning_rate": [1e-3, 3]}}, {"num_seeds": 2})
+    assert [job.name for job in jobs] == [
+        "agents.ft.learning_rate=0.001,seed=0",
+        "agents.ft.learning_rate=3.0,seed=0",
+        "agents.ft.learning_rate=0.001,seed=1",
+        "agents.ft.learning_rate=3.0,seed=1",
+    ]
+    assert jobs[2].arguments == (
+        *("-m", "experiments.main", "--config=c.py", f"--config.llm.store={tmp_path / 'out' / 'store'}"),
+        *("--config.num_seeds=2", "--config.seed=1", "--config.agents.ft.learning_rate=0.001"),
+        *(f"--workdir={jobs[2].folder}", "--stage=adapt"),
+    )
+    assert (jobs[2].config.seed, jobs[2].config.num_seeds, jobs[2].config.agents.ft.learning_rate) == (
+        1,
+        2,
+        0.001,
+    )
+
+
+def test_a_sweep_may_be_reordered_and_extended_and_its_jobs_stay(plan):
+    before = {job.name for job in plan({"grid": {"seed": [0, 1], "network.width": [8, 16]}})}
+    after = {job.name for job in plan({"grid": {"network.width": [32, 16, 8], "seed": [2, 1, 0]}})}
+    assert before < after
+    assert len(after) == 9
+    few = plan({"random": RANDOM, "trials": 5, "seed": 3})
+    more = plan({"random": dict(reversed(RANDOM.items())), "trials": 9, "seed": 3})
+    assert [job.values for job in more[:5]] == [job.values for job in few]
+    other = plan({"random": RANDOM, "trials": 5, "seed": 4})
+    assert not {job.name for job in other} & {job.name for job in more}
+
+
+def test_draws_keep_to_their_ranges_and_every_trial_is_run_at_every_point_of_the_grid(plan):
+    jobs = plan({"random": RANDOM, "trials": 200, "grid": {"seed": [0, 1]}})
+    assert len(jobs) == 400
+    widths = [job.values["labelling.sessions"] for job in jobs]
+    rates = [job.values["agents.a2c.learning_rate"] for job in jobs]
+    assert {type(width) for width in widths} == {int}
+    assert 8 <= min(widths) < 14 < 58 < max(widths) <= 64
+    assert 1e-4 <= min(rates) < 2e-4 < 5e-2 < max(rates) <= 1e-1
+    assert 0.35 < sum(rate < 10**-2.5 for rate in rates) / len(rates) < 0.65  # evenly by powers of ten
+    assert {job.values["agents.a2c.discount"] for job in jobs} == {0.5, 0.9}
+    assert abs(np.corrcoef(widths, np.log(rates))[0, 1]) < 0.3  # each path is drawn by itself
+
+
+def test_trials_that_draw_the_same_are_one_job(plan):
+    assert len(plan({"random": {"agents.a2c.discount": [0.5, 0.9]}, "trials": 20})) == 2
+
+
+def test_names_are_safe_and_differ_where_the_values_do():
+    names = [job_name({"data.root": text}) for text in ("a b", "a/b", "a-b", "x" * 400, "x" * 401)]
+    assert len(set(names)) == 5
+    assert names[2] == "data.root=a-b"
+    assert all("/" not in name and " " not in name and len(name) < 200 for name in names)
+
+
+def test_labels_are_shared_unless_the_command_says_otherwise(plan):
+    grid = {"grid": {"seed": [0]}}
+    assert plan(grid)[0].config.llm.store.endswith("/out/store")
+    assert plan(grid, {"llm.store": ""})[0].config.llm.store == ""
+
+
+def test_a_job_is_done_with_a_report_of_its_own_settings(plan):
+    job, other = plan({"grid": {"seed": [0, 1]}})
+    assert not job.is_done()
+    store.save(job.folder / "report", {}, {KEY: report_key(job.config)})
+    assert job.is_done()
+    job.config.llm.store = "elsewhere"  # where labels are kept is no part of a result
+    assert job.is_done()
+    job.config.num_seeds += 1
+    assert not job.is_done()
+    assert not other.is_done()
+
+
+BAD = {
+    "no such setting": ({"grid": {"agents.ft.rate": [1]}}, "no such setting: agents.ft.rate"),
+    "a group": ({"grid": {"agents.ft": [1]}}, "group of settings"),
+    "wrong type": ({"grid": {"num_seeds": [1, "two"]}}, "num_seeds='two' must be of type int"),
+    "no list": ({"grid": {"num_seeds": 3}}, "num_seeds needs a list"),
+    "empty list": ({"grid": {"num_seeds": []}}, "num_seeds needs a list"),
+    "impossible value": (
+        {"grid": {"num_seeds": [1, 0]}},
+        "num_seeds=0: --config.num_seeds must be at least 1",
+    ),
+    "unknown part": ({"grid": {"seed": [0]}, "gird": {}}, "unknown part 'gird'"),
+    "empty": ({}, "must be a dict with 'grid' or 'random'"),
+    "no dict": ({"grid": [1]}, "'grid' must map"),
+    "no trials": ({"random": {"seed": [0]}}, "'random' and 'trials' go together"),
+    "trials of a grid": ({"grid": {"seed": [0]}, "trials": 2}, "'random' and 'trials' go together"),
+    "no whole trials": ({"random": {"seed": [0]}, "trials": 1.5}, "'trials' must be a whole number"),
+    "both": ({"grid": {"seed": [0]}, "random": {"seed": [0]}, "trials": 1}, "seed stands in"),
+    "unknown range": ({"random": {"seed": {"normal": [0, 1]}}, "trials": 1}, "must be a list or"),
+    "empty range": ({"random": {"seed": {"uniform": [1, 1]}}, "trials": 1}, "must be a list or"),
+    "log of zero": ({"random": {"seed": {"log_uniform": [0, 1]}}, "trials": 1}, "ends above 0"),
+    "range of words": ({"random": {"data.name": {"uniform": [0, 1]}}, "trials": 1}, "is no number"),
+    "no sweep": ("x = 1\n", "has neither SWEEP nor get_sweep()"),
+    "broken file": ("SWEEP = {\n", "cannot be loaded: SyntaxError"),
+    "failing file": ("def get_sweep():\n    return 1 / 0\n", "cannot be loaded: ZeroDivisionError"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_work_is_said_before_anything_starts(plan, tmp_path, case):
+    sweep, said = BAD[case]
+    with pytest.raises(InputError) as error:
+        plan(sweep)
+    assert said in str(error.value)
+    assert "sweep.py" in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_setting_is_swept_or_given_not_both(plan):
+    with pytest.raises(InputError, match="seed is swept; do not give it"):
+        plan({"grid": {"seed": [0]}}, {"seed": 1})
+    with pytest.raises(InputError, match="--sweep: no such file: no/file"):
+        jobs_of(Path("no/file"), Config(), {}, Path("out"), "c.py")
+
+
+def test_the_example_is_six_jobs():
+    jobs = jobs_of(EXAMPLE, Config(), {}, Path("/out"), flags.DEFAULT_CONFIG)
+    assert len(jobs) == 6
+    assert all(shlex.split(shlex.join(job.arguments)) == list(job.arguments) for job in jobs)
