@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.lock import LOCK
 from experiments.run import Run
 from experiments.stages import adapt_stage
 from experiments.study import search, study_results, study_stages
@@ -95,7 +96,8 @@ def copy(finished, tmp_path):
 
 
 def written(folder):
-    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+    files = (p for p in folder.rglob("*") if p.is_file() and p.name != LOCK)
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in files}
 
 
 def changed(folder, before):
