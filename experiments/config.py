@@ -16,7 +16,13 @@ from ialp_jax.evaluation.audit_config import AuditConfig
 from ialp_jax.llm.config import MOST_LETTERED, LLMConfig
 from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.simulator.config import SimulatorConfig
-from ialp_jax.training.config import AdaptConfig, EvaluationConfig, LabellingConfig, PretrainConfig
+from ialp_jax.training.config import (
+    AdaptConfig,
+    CheckpointConfig,
+    EvaluationConfig,
+    LabellingConfig,
+    PretrainConfig,
+)
 
 AGENT_IDS = (
     "random",
@@ -96,6 +102,8 @@ class Config:
       agents: each method's own settings.
       adapt: online training.
       evaluation: how policies are measured.
+      checkpoint: how often a stage in progress is saved.
+      tensorboard: whether event files for TensorBoard are written, to ``tensorboard/``.
     """
 
     name: str = "quickstart"
@@ -111,6 +119,8 @@ class Config:
     agents: AgentsConfig = dataclasses.field(default_factory=AgentsConfig)
     adapt: AdaptConfig = dataclasses.field(default_factory=AdaptConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
+    tensorboard: bool = True
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""

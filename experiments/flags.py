@@ -35,6 +35,12 @@ STAGE = flags.DEFINE_enum(
     ("all", *STAGES, "search"),
     "Which stage to run; all runs them in order. A study has search beside them: it chooses settings.",
 )
+START_FROM = flags.DEFINE_string(
+    "start_from",
+    "",
+    "Another run's folder: what its stages up to pretrain made is copied into a run that lacks it, and kept "
+    "as far as it fits the settings.",
+)
 OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "Let a run folder made with other settings be redone; what still fits is kept."
 )
@@ -43,6 +49,7 @@ DRY_RUN = flags.DEFINE_bool(
     False,
     "Print what the label stage would cost (prompts, tokens, FLOPs, memory, hours), after --stage=data.",
 )
+PROFILE = flags.DEFINE_bool("profile", False, "Write a JAX trace of the stages run, to <workdir>/profile/.")
 
 
 def fail(message: object) -> NoReturn:
@@ -162,11 +169,11 @@ def help_text() -> str:
         "",
         "usage: python -m experiments.main [--config=FILE.py] [--config.a.b=value ...]",
         "         [--workdir=FOLDER] [--stage=all|" + "|".join((*STAGES, "search")) + "]",
-        "         [--overwrite] [--dry_run]",
+        "         [--start_from=FOLDER] [--overwrite] [--dry_run] [--profile]",
         "",
         "flags:",
     ]
-    for name in ("config", "workdir", "stage", "overwrite", "dry_run"):
+    for name in ("config", "workdir", "stage", "start_from", "overwrite", "dry_run", "profile"):
         lines.append(f"  --{name}: {flags.FLAGS[name].help}")
     for whose, config in (("", Config()), (" of a study, as experiments/configs/paper.py", Study())):
         lines += ["", f"settings{whose} (defaults; a config file may state others):"]

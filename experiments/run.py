@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from ialp_jax.llm.prompting import prompts
 from ialp_jax.simulator.config import resolved
 
 ELSEWHERE = ("store", "workers", "ray_address")  # where labels are kept and made is no part of them
+UNSEEN = ("checkpoint", "tensorboard")  # settings that no result shows
 MOST_TOLD = 1000  # characters of what differs
 KEY = "key"  # in a stage's manifest: digest of the settings and inputs it was made from
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """The configuration as plain data, with the values that the simulator's preset gives."""
-    return dataclasses.asdict(dataclasses.replace(config, simulator=resolved(config.simulator)))
+    """What decides results, as plain data, with the values that the simulator's preset gives."""
+    tree = dataclasses.asdict(dataclasses.replace(config, simulator=resolved(config.simulator)))
+    return {name: value for name, value in tree.items() if name not in UNSEEN}
 
 
 def llm_settings(config: Config) -> dict[str, Any]:
@@ -59,10 +62,12 @@ class Run:
     Attributes:
       folder: everything the run writes is in it.
       config: its settings.
+      overwrite: whether what was begun with other settings is given up.
     """
 
     folder: Path
     config: Config
+    overwrite: bool = False
 
     @classmethod
     def open(cls, folder: Path, config: Config, overwrite: bool, free: Collection[str] = ()) -> Run:
@@ -90,7 +95,7 @@ class Run:
             store.write_json(path, settings(config))
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
-        return cls(folder, config)
+        return cls(folder, config, overwrite)
 
     def key(self, parts: Any, *upstream: str) -> str:
         """Digest of some settings and of everything that the upstream stages wrote.
@@ -114,6 +119,22 @@ class Run:
             return False
         store.verify(self.folder / folder)
         return True
+
+
+def start_from(source: Path, folder: Path) -> None:
+    """Copies what another run's stages made, up to pre-training, into a run folder that lacks it.
+
+    Each stage decides by its own key whether it may be kept.
+
+    Raises:
+      InputError: ``source`` is no run.
+    """
+    if not (source / "config.json").is_file():
+        raise InputError(f"--start_from={source}: not a run folder, it has no config.json")
+    for name in FOLDER_STAGE:
+        if store.read_manifest(source / name) is not None and not (folder / name).exists():
+            with store.replacing(folder / name) as partial:
+                shutil.copytree(source / name, partial, dirs_exist_ok=True)
 
 
 FOLDER_STAGE = {

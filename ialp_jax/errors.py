@@ -1,4 +1,23 @@
-"""The one exception for what a user can mend: shown as one line, exit code 2."""
+"""The exceptions that end a command with one line."""
+
+import errno
+
+# What the system says of a folder or disk that cannot be written.
+UNWRITABLE = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ENOSPC",
+        "EDQUOT",
+        "EFBIG",
+        "EROFS",
+        "EACCES",
+        "EPERM",
+        "ENOTDIR",
+        "EISDIR",
+        "EEXIST",
+        "EIO",
+    )
+)
 
 
 class InputError(Exception):
@@ -11,6 +30,10 @@ class InputError(Exception):
 
 class NotFiniteError(InputError):
     """Training gave NaN or infinity: a bad setting, which a search of settings takes for a bad one."""
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM); the message says what was saved."""
 
 
 def one_line(text: str) -> str:

@@ -7,6 +7,7 @@ incomplete and counts as absent.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,15 +15,16 @@ import shutil
 import uuid
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ialp_jax.errors import InputError, one_line
 
 MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
+PARTIAL = ".partial"  # ends the name of a folder that is being written
 # What zipfile and numpy raise for damaged archives; a changed bit can look like encryption or compression.
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
@@ -38,14 +40,26 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file atomically: readers see the old one or the new one, whole."""
+@contextlib.contextmanager
+def _replacing_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write beside ``path``, which takes its place when all is on disk; else it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    partial.write_text(text, encoding="utf-8")
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file atomically: readers see the old one or the new one, whole."""
+    with _replacing_file(path) as file:
+        file.write(text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -71,13 +85,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     for name, array in arrays.items():
         if np.asarray(array).dtype.hasobject:
             raise TypeError(f"array {name!r} holds Python objects; only plain arrays are stored")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with partial.open("wb") as file:
+    with _replacing_file(path) as file:
         np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -101,13 +110,31 @@ def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
     write_json(folder / MANIFEST, {**manifest, "files": files})
 
 
+@contextlib.contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """An empty folder beside ``folder`` that takes its place at the end; after an error all is as before.
+
+    What a process that was killed left behind is removed at the next call.
+    """
+    for left in folder.parent.glob(f".{folder.name}.*{PARTIAL}"):
+        shutil.rmtree(left, ignore_errors=True)
+    partial, old = (folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{PARTIAL}") for _ in range(2))
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if folder.exists():
+            folder.replace(old)
+        partial.replace(folder)
+    finally:
+        for left in (partial, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def save(folder: Path, arrays: Mapping[str, np.ndarray], manifest: Mapping[str, Any]) -> None:
     """Replaces ``folder`` by a store with these arrays and this manifest."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    write_arrays(folder / ARRAYS, arrays)
-    seal(folder, manifest)
+    with replacing(folder) as partial:
+        write_arrays(partial / ARRAYS, arrays)
+        seal(partial, manifest)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

@@ -84,3 +84,24 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 def test_digest_ignores_the_order_of_keys_and_nothing_else():
     assert store.digest({"a": 1, "b": [2]}) == store.digest({"b": [2], "a": 1})
     assert store.digest({"a": 1}) != store.digest({"a": 1.5})
+
+
+@pytest.mark.parametrize("where", ["fsync", "replace"])
+def test_a_store_that_cannot_be_written_leaves_the_old_one_and_nothing_else(saved, monkeypatch, where):
+    def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.os if where == "fsync" else type(saved), where, fail)
+        with pytest.raises(OSError, match="No space"):
+            store.save(saved, {"c": np.zeros(1)}, {})
+    assert set(store.load(saved)[0]) == {"a", "b"}
+    assert [path.name for path in saved.parent.iterdir()] == ["s"]
+
+
+def test_what_a_killed_writer_left_is_removed_at_the_next_writing(saved):
+    left = saved.with_name(f".s.0{store.PARTIAL}")
+    left.mkdir()
+    (left / "arrays.npz").write_text("half")
+    store.save(saved, {"c": np.zeros(1)}, {})
+    assert [path.name for path in saved.parent.iterdir()] == ["s"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from experiments.reporting.report import console_table, write_report
@@ -21,7 +22,10 @@ Stage = Callable[[Run], None]
 def run_stages(run: Run, names: Sequence[str]) -> None:
     """Runs the named stages in order. Raises InputError for what the user can mend."""
     for name in names:
+        say(f"{name} ...")
+        began = time.perf_counter()
         STAGES[name](run)
+        say(f"{name}: {time.perf_counter() - began:.1f} s")
 
 
 def report(run: Run) -> None:

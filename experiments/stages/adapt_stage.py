@@ -18,16 +18,17 @@ from experiments.roster import (
     recommender,
 )
 from experiments.run import KEY, Run, settings
-from experiments.stages.common import read_worlds, root_key, say
+from experiments.stages.common import forget, read_worlds, root_key, saving, say, watching
 from ialp_jax import store
 from ialp_jax.agents.base import Params
 from ialp_jax.keys import stream
 from ialp_jax.simulator.world import World
 from ialp_jax.training import imagine
 from ialp_jax.training.adapt import adapt
-from ialp_jax.training.checkpoint import load_params
+from ialp_jax.training.checkpoint import Checkpoints, load_params
 from ialp_jax.training.config import AdaptConfig
 from ialp_jax.training.groups import groups_of
+from ialp_jax.training.watch import Watch
 from ialp_jax.types import ONLINE, SPLITS, Transition
 
 
@@ -40,22 +41,33 @@ def adaptation(run: Run) -> None:
 
 def adapt_agent(run: Run, name: str, worlds: Callable[[], tuple[World, World]]) -> None:
     """One agent online, to ``adapt/<name>/``, unless it is there; ``worlds`` is called where it is not."""
-    key = adapt_key(run, name)
-    if run.is_done(f"adapt/{name}", key):
+    key, part = adapt_key(run, name), f"adapt/{name}"
+    if run.is_done(part, key):
+        forget(run, part)
         return say(f"adapt {name}: done before, kept")
     world, judge = worlds()
     began = time.perf_counter()
-    curves = adapted(run, name, world, judge, run.config.adapt, pretrained_params(run, world, name))
-    seeds = run.config.num_seeds
-    manifest = {KEY: key, "agent": name, "world": world.dataset.name, "num_seeds": seeds}
-    seconds = time.perf_counter() - began
-    store.save(run.folder / "adapt" / name, curves, {**manifest, "seconds": seconds})
+    start = pretrained_params(run, world, name)
+    with saving(run, part, key) as checkpoints, watching(run, part) as watch:
+        curves = adapted(run, name, world, judge, run.config.adapt, start, checkpoints, watch)
+        seeds, seconds = run.config.num_seeds, time.perf_counter() - began
+        manifest = {KEY: key, "agent": name, "world": world.dataset.name, "num_seeds": seeds}
+        store.save(run.folder / part, curves, {**manifest, "seconds": seconds})
+        if checkpoints:
+            checkpoints.remove()
     returns = curves["return"].mean(0)
     say(f"adapt {name}: return {returns[0]:.2f} -> {returns[-1]:.2f} in {seconds:.0f} s")
 
 
 def adapted(
-    run: Run, name: str, world: World, judge: World, how: AdaptConfig, start: Params | None
+    run: Run,
+    name: str,
+    world: World,
+    judge: World,
+    how: AdaptConfig,
+    start: Params | None,
+    checkpoints: Checkpoints | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, np.ndarray]:
     """The curves of one agent.
 
@@ -66,6 +78,8 @@ def adapted(
       judge: in which it is judged, by the users of ``evaluation.users``.
       how: how many env steps it has in fact.
       start: parameters [S, ...] it starts from, if any.
+      checkpoints: where it saves itself and goes on from.
+      watch: is shown how it goes.
     """
     config = run.config
     return adapt(
@@ -80,6 +94,8 @@ def adapted(
         start,
         name,
         groups_of(world.dataset),
+        checkpoints,
+        watch,
     )
 
 

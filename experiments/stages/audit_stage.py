@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Callable
 from typing import Protocol
 
@@ -141,10 +140,9 @@ def _save(
     for name, source in sources.items():
         curve = auditor.calibration(questions, source).curve()
         arrays |= {f"{name}/{part}": array for part, array in {**source._asdict(), **curve}.items()}
-    folder = run.folder / "audit"
-    shutil.rmtree(folder, ignore_errors=True)
-    store.write_arrays(folder / "arrays.npz", arrays)
     table = pd.DataFrame(rows, columns=auditor.Row._fields)
     table.insert(0, "world", world)
-    store.write_text(folder / AUDIT_TABLE, table.to_csv(index=False, float_format="%.6g"))
-    store.seal(folder, manifest)
+    with store.replacing(run.folder / "audit") as folder:
+        store.write_arrays(folder / "arrays.npz", arrays)
+        store.write_text(folder / AUDIT_TABLE, table.to_csv(index=False, float_format="%.6g"))
+        store.seal(folder, manifest)

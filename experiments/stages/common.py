@@ -1,20 +1,25 @@
-"""What the stages share: where they read, write and speak."""
+"""What the stages share: where they read, write, save themselves and speak."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import shutil
-from typing import Any
+from collections.abc import Iterator
 
 import jax
 from tqdm import tqdm
 
-from experiments.run import Run
+from experiments.run import Run, difference, settings
+from experiments.termination import SIGTERM
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.data.invariants import fits_world
 from ialp_jax.errors import InputError
 from ialp_jax.simulator.twice import from_arrays
 from ialp_jax.simulator.world import World, build
+from ialp_jax.training.checkpoint import Checkpoints
+from ialp_jax.training.watch import Watch
 from ialp_jax.types import Key
 
 
@@ -50,10 +55,45 @@ def read_worlds(run: Run) -> tuple[World, World]:
     return world, world if test_model is None else build(dataset, test_model, run.config.simulator)
 
 
-def fresh(run: Run, name: str) -> Any:
-    """An empty folder of the run."""
-    folder = run.folder / name
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    return folder
+@contextlib.contextmanager
+def saving(run: Run, name: str, key: str, every: int | None = None) -> Iterator[Checkpoints | None]:
+    """The checkpoints of a training, in ``checkpoints/<name>/``; None where the run makes none.
+
+    Within it SIGTERM waits until the training has saved itself.
+
+    Args:
+      run: its settings and folder.
+      name: of the training.
+      key: digest of all that fixes it.
+      every: steps between two of them; by default as set.
+    """
+    config = run.config.checkpoint
+    if not config.every:
+        yield None
+        return
+    config = config if every is None else dataclasses.replace(config, every=every)
+    folder = run.folder / "checkpoints" / name
+    with (
+        SIGTERM.deferred() as asked,
+        Checkpoints(folder, config, key, settings(run.config), difference, asked, run.overwrite) as found,
+    ):
+        yield found
+
+
+def forget(run: Run, *names: str) -> None:
+    """Removes what is left of trainings whose results are sealed: a process may have died in between."""
+    for name in names:
+        shutil.rmtree(run.folder / "checkpoints" / name, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def watching(run: Run, name: str, num_seeds: int = 0) -> Iterator[Watch | None]:
+    """The event files of a training for TensorBoard, in ``tensorboard/<name>/``; None where they are off.
+
+    Of as many seeds as the run has, unless ``num_seeds`` says otherwise.
+    """
+    if not run.config.tensorboard:
+        yield None
+        return
+    with Watch(run.folder / "tensorboard" / name, num_seeds or run.config.num_seeds) as watch:
+        yield watch

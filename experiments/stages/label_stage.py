@@ -14,7 +14,7 @@ from experiments.roster import (
     actor_critic,
 )
 from experiments.run import KEY, Run, llm_settings, settings
-from experiments.stages.common import read_worlds, root_key, say
+from experiments.stages.common import read_worlds, root_key, say, watching
 from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.keys import stream
@@ -75,11 +75,20 @@ def tune(run: Run) -> None:
     with tuner.Tuner(config.llm, run.folder / "data", run.folder / "labels", config.seed) as worker:
         manifest = worker.tune(folder, config.simulator.history_length, config.labelling.candidates)
     store.seal(folder, {**manifest, KEY: key})
+    show_losses(run, "tune", manifest["tuning"]["loss"])
     told = manifest["tuning"]["held_out"]
     say(
         f"tune: held-out accuracy {told['accuracy_before']:.1%} -> {told['accuracy_after']:.1%} "
         f"(chance {told['chance']:.1%})"
     )
+
+
+def show_losses(run: Run, name: str, curve: list[list[float]]) -> None:
+    """Shows a language model's training in TensorBoard: pairs of step and mean loss."""
+    if curve:
+        with watching(run, name, num_seeds=1) as watch:
+            for step, loss in curve if watch else ():
+                watch.tell(int(step), {"learn/loss": np.array([loss])})
 
 
 def tune_key(run: Run) -> str:
@@ -135,4 +144,5 @@ def label(run: Run) -> None:
     arrays = {name: np.concatenate([r[name] for r in rounds]) for name in rounds[0]}
     store.write_arrays(folder / "arrays.npz", arrays)
     store.seal(folder, {**manifest, KEY: key})
+    show_losses(run, "label", manifest.get("training", {}).get("loss", []))
     say(f"label: {total:,} prompts, none {np.mean(arrays['choice'] == 0):.0%}")

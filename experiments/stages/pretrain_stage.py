@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from typing import Any
@@ -15,21 +16,23 @@ from experiments.roster import (
     recommender,
 )
 from experiments.run import KEY, Run, settings
-from experiments.stages.common import fresh, read_worlds, root_key, say
+from experiments.stages.common import forget, read_worlds, root_key, saving, say, watching
 from experiments.stages.label_stage import ialp_trainer, labelling_settings, learning
 from ialp_jax import store
 from ialp_jax.agents.base import Params, frozen_state
 from ialp_jax.agents.ialp import ialp
 from ialp_jax.agents.sasrec import sasrec
+from ialp_jax.errors import NotFiniteError
 from ialp_jax.keys import stream
 from ialp_jax.llm.labels.label_files import check_catalogue, check_labels
 from ialp_jax.simulator.world import World
 from ialp_jax.training import imagine
 from ialp_jax.training.adapt import evaluator
-from ialp_jax.training.checkpoint import save_params
+from ialp_jax.training.checkpoint import Checkpoints, Rows, save_params
 from ialp_jax.training.offline import logged_transitions, offline_windows, training_sequences
 from ialp_jax.training.pretrain import Pretrainer, offline_loss, supervised_loss
 from ialp_jax.training.seeds import over_seeds, seed_keys
+from ialp_jax.training.watch import Watch
 from ialp_jax.types import TUNING, Key
 
 
@@ -39,28 +42,48 @@ def pretrain(run: Run) -> None:
     parts = [labelling_settings(run), settings(config)["pretrain"], config.num_seeds, config.seed]
     key = run.key([parts, dataclasses.asdict(config.evaluation)], "data", "simulator", "labels")
     if run.is_done("pretrain", key):
+        forget(run, *(f"pretrain/{name}" for name in PRETRAININGS))
         return say("pretrain: done before, kept")
     world, _ = read_worlds(run)
     labels, manifest = store.load(run.folder / "labels")
     check_labels(run.folder / "labels", labels, ("shown", "terminated", "truncated", "round"))
     check_catalogue(run.folder / "labels", labels, manifest, run.folder / "data", world.dataset)
-    folder, began, curves = fresh(run, "pretrain"), time.perf_counter(), {}
-    for name in PRETRAININGS:
-        params, curves[name] = pretrained(run, world, name)
-        save_params(folder / name, params)
-    arrays = {"curve_updates": curves["ialp"][0], "curve_return": curves["ialp"][1]}
-    for name, (updates, returns) in curves.items():
-        arrays |= {f"{name}/updates": updates, f"{name}/return": returns}
-    store.write_arrays(folder / "arrays.npz", arrays)
-    store.seal(folder, {KEY: key, "seconds": time.perf_counter() - began})
+    began, params, curves = time.perf_counter(), {}, {}
+    with contextlib.ExitStack() as stack:
+        kept = {n: stack.enter_context(saving(run, f"pretrain/{n}", key, every=1)) for n in PRETRAININGS}
+        for name in PRETRAININGS:
+            with watching(run, f"pretrain/{name}") as watch:
+                params[name], curves[name] = pretrained(run, world, name, kept[name], watch)
+        _save(run, key, params, curves, time.perf_counter() - began)
+        for checkpoints in filter(None, kept.values()):
+            checkpoints.remove()
     last = ", ".join(f"{name} {returns[:, -1].mean():.2f}" for name, (_, returns) in curves.items())
     say(f"pretrain: return on tuning users: {last}")
 
 
+def _save(run: Run, key: str, params: dict[str, Params], curves: dict[str, Curve], seconds: float) -> None:
+    """Writes parameters and curves."""
+    arrays = {"curve_updates": curves["ialp"][0], "curve_return": curves["ialp"][1]}
+    for name, (updates, returns) in curves.items():
+        arrays |= {f"{name}/updates": updates, f"{name}/return": returns}
+    with store.replacing(run.folder / "pretrain") as folder:
+        for name, tree in params.items():
+            save_params(folder / name, tree)
+        store.write_arrays(folder / "arrays.npz", arrays)
+        store.seal(folder, {KEY: key, "seconds": seconds})
+
+
 PRETRAININGS = ("ialp", "a2c_warm", "sasrec")
+Curve = tuple[np.ndarray, np.ndarray]  # gradient steps [E], returns [S, E]
 
 
-def pretrained(run: Run, world: World, name: str) -> tuple[Params, tuple[np.ndarray, np.ndarray]]:
+def pretrained(
+    run: Run,
+    world: World,
+    name: str,
+    checkpoints: Checkpoints | None = None,
+    watch: Watch | None = None,
+) -> tuple[Params, Curve]:
     """One of `PRETRAININGS` from labels or logs: its parameters [S, ...] and its curve, see `train`."""
     config, key = run.config, stream(root_key(run), "pretrain")
     num_items = world.dataset.catalogue.num_items
@@ -76,7 +99,7 @@ def pretrained(run: Run, world: World, name: str) -> tuple[Params, tuple[np.ndar
         trainer = control_trainer(run, num_items, name, updates, key)
         sizes = [len(logged.target)] * config.pretrain.evaluations
         data = training_sequences(logged) if supervised else logged_transitions(logged, horizon)
-    curve = train(run, world, trainer, name, [(data, size) for size in sizes])
+    curve = train(run, world, trainer, name, [(data, size) for size in sizes], checkpoints, watch)
     return trainer.params, curve
 
 
@@ -103,8 +126,14 @@ def control_trainer(run: Run, num_items: int, name: str, updates: int, key: Key)
 
 
 def train(
-    run: Run, world: World, trainer: Pretrainer, name: str, phases: list[tuple[Any, int]]
-) -> tuple[np.ndarray, np.ndarray]:
+    run: Run,
+    world: World,
+    trainer: Pretrainer,
+    name: str,
+    phases: list[tuple[Any, int]],
+    checkpoints: Checkpoints | None = None,
+    watch: Watch | None = None,
+) -> Curve:
     """Runs all phases; returns updates [E] and the return on tuning users before and after each [S, E]."""
     config, num_items = run.config, world.dataset.catalogue.num_items
     agent = (
@@ -114,13 +143,43 @@ def train(
     measure = over_seeds(evaluator(world.env, agent, key, config.evaluation), config.adapt.seeds_by, shared=1)
     keys, tuning = seed_keys(key, config.num_seeds), world.of(TUNING)
 
-    def measured() -> np.ndarray:
-        return np.asarray(measure(tuning, jax.vmap(frozen_state)(trainer.params), keys)["return"])
+    def measured() -> dict[str, np.ndarray]:
+        state = jax.vmap(frozen_state)(trainer.params)
+        return {"return": np.asarray(measure(tuning, state, keys)["return"])}
 
-    rows = [measured()]
-    bar = tqdm(phases, desc=f"pretrain {name}", unit="phase")
-    for data, size in bar:
-        trainer.advance(data, size)
-        rows.append(measured())
-        bar.set_postfix({"return": f"{rows[-1].mean():.2f}"})
-    return trainer.updates * np.arange(len(rows)), np.stack(rows, 1)
+    saved = checkpoints and checkpoints.restore(trainer.learner)
+    if saved:
+        trainer.resume(len(saved.tables["rows"]) - 1, saved)
+    rows = saved.tables["rows"] if saved else [measured()]
+    for number, row in enumerate(rows):
+        _tell(watch, number * trainer.updates, "evaluation", row)
+    for number, log in enumerate(trainer.logs, 1):
+        _tell(watch, number * trainer.done // len(trainer.logs), "learn", log)
+
+    def now() -> tuple[int, Any, dict[str, Rows]]:
+        return trainer.done, trainer.learner, {"rows": rows, "logs": trainer.logs}
+
+    def after() -> None:
+        _tell(watch, trainer.done, "learn", trainer.logs[-1])
+        if checkpoints:
+            checkpoints.offer(*now())
+
+    done = len(rows) - 1
+    with tqdm(total=len(phases), initial=done, desc=f"pretrain {name}", unit="phase") as bar:
+        for data, size in phases[done:]:
+            try:
+                trainer.advance(data, size, after)
+            except NotFiniteError as error:
+                kept = f"; the state before is in {checkpoints.save(*now())}" if checkpoints else ""
+                raise NotFiniteError(f"{error}{kept}") from None
+            rows.append(measured())
+            _tell(watch, trainer.done, "evaluation", rows[-1])
+            bar.set_postfix({"return": f"{rows[-1]['return'].mean():.2f}"})
+            bar.update()
+    return trainer.updates * np.arange(len(rows)), np.stack([row["return"] for row in rows], 1)
+
+
+def _tell(watch: Watch | None, step: int, what: str, values: dict[str, np.ndarray]) -> None:
+    """Shows metrics after so many gradient steps."""
+    if watch:
+        watch.tell(step, {f"{what}/{metric}": value for metric, value in values.items()})

@@ -10,7 +10,7 @@ from experiments.roster import (
     reference_agents,
 )
 from experiments.run import KEY, Run, settings
-from experiments.stages.common import fresh, root_key, say
+from experiments.stages.common import root_key, say
 from ialp_jax import store
 from ialp_jax.data import load
 from ialp_jax.data.files import load_dataset, save_dataset
@@ -70,13 +70,13 @@ def simulate(run: Run) -> None:
     returns = reference_returns(
         world, references, stream(root_key(run), "references"), config.evaluation.episodes
     )
-    folder = fresh(run, "simulator")
-    store.write_arrays(folder / "arrays.npz", to_arrays(fitted.model, second and second.model))
-    store.write_arrays(folder / "validation.npz", fitted.arrays)
     table = [(dataset.name, metric, value) for metric, value in {**metrics, **returns}.items()]
     text = pd.DataFrame(table, columns=["world", "metric", "value"]).to_csv(index=False)
-    store.write_text(folder / "worlds.csv", text)
-    store.seal(folder, {KEY: key})
+    with store.replacing(run.folder / "simulator") as folder:
+        store.write_arrays(folder / "arrays.npz", to_arrays(fitted.model, second and second.model))
+        store.write_arrays(folder / "validation.npz", fitted.arrays)
+        store.write_text(folder / "worlds.csv", text)
+        store.seal(folder, {KEY: key})
     say(
         f"simulate: AUC {metrics['auc']:.3f} (popularity {metrics['popularity_auc']:.3f}); return of random "
         f"{returns['random_return']:.2f}, popular {returns['popular_return']:.2f}, "

@@ -33,7 +33,7 @@ from experiments.config import Config
 from experiments.roster import PRETRAINED
 from experiments.run import Run, settings
 from experiments.stages.adapt_stage import adapted, pretrained_params
-from experiments.stages.common import read_worlds, say
+from experiments.stages.common import forget, read_worlds, saving, say
 from experiments.stages.pretrain_stage import pretrained
 from experiments.study.overrides import overridden, value_at
 from experiments.study.search_spaces import SPACES
@@ -208,22 +208,26 @@ def trial(
         # A first round that is as long as the last is not run twice.
         known = [bench.log.of(key, other) for other in (1, 2)]
         rows = next((rows.to_dict("records") for rows in known if len(rows)), None)
-        bench.log.add([row | about for row in rows or measured(run, method, bench.worlds, env_steps)])
+        bench.log.add([row | about for row in rows or measured(run, method, bench.worlds, env_steps, key)])
         logged = bench.log.of(key, number)
     return float(logged.score.mean(skipna=False))
 
 
-def measured(run: Run, method: str, worlds: Worlds, env_steps: int) -> list[dict[str, float]]:
-    """Trains and judges one configuration; returns the returns, the score and the seconds of each seed."""
+def measured(run: Run, method: str, worlds: Worlds, env_steps: int, key: str) -> list[dict[str, float]]:
+    """Trains and judges one configuration, known by ``key``; returns what the log says of each seed."""
     (world, judge), began = worlds(), time.perf_counter()
     how = dataclasses.replace(run.config.adapt, env_steps=env_steps)
     seeds = range(run.config.num_seeds)
-    try:
-        curves = adapted(run, method, world, judge, how, tuning_params(run, world, method))
-        columns = scores(curves["env_steps"], np.asarray(curves["return"], np.float64))
-    except NotFiniteError as error:
-        say(f"search {method}: {error}")
-        columns = {"score": np.full(len(seeds), np.nan)}
+    with saving(run, f"search/{method}-{key}", key) as checkpoints:
+        try:
+            start = tuning_params(run, world, method)
+            curves = adapted(run, method, world, judge, how, start, checkpoints)
+            columns = scores(curves["env_steps"], np.asarray(curves["return"], np.float64))
+        except NotFiniteError as error:
+            say(f"search {method}: {error}")
+            columns = {"score": np.full(len(seeds), np.nan)}
+        if checkpoints:
+            checkpoints.remove()
     seconds = (time.perf_counter() - began) / len(seeds)
     return [
         {name: float(v[seed]) for name, v in columns.items()} | {"seed": seed, "seconds": seconds}
@@ -253,7 +257,11 @@ def tuning_params(run: Run, world: World, method: str) -> Params | None:
     key = run.key(parts, *needed)
     folder = run.folder / "tuning" / f"{source}-{key[:16]}"
     if store.read_manifest(folder) is None:
-        save_params(folder / "params", pretrained(run, world, source)[0])
-        store.seal(folder, {"key": key})
+        with saving(run, f"search/{folder.name}", key, every=1) as checkpoints:
+            save_params(folder / "params", pretrained(run, world, source, checkpoints)[0])
+            store.seal(folder, {"key": key})
+            if checkpoints:
+                checkpoints.remove()
+    forget(run, f"search/{folder.name}")
     store.verify(folder)
     return pretrained_params(run, world, method, folder / "params")

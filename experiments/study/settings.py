@@ -12,7 +12,7 @@ from experiments.config import AGENT_IDS, Config, check_fields, check_name, chec
 from experiments.study.overrides import overridden, parsed
 from ialp_jax import store
 from ialp_jax.errors import InputError
-from ialp_jax.training.config import UNIT, EvaluationConfig
+from ialp_jax.training.config import UNIT, CheckpointConfig, EvaluationConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 NOT_OFFLINE = "_not_offline"  # ends the id of a world whose user model has not seen the offline users
@@ -75,6 +75,8 @@ class Study:
       tuned: folder of the chosen values, one <world>.json each; empty: <workdir>/tuned.
       readme: file whose tables between markers the report replaces; empty: none.
       evaluation: how policies are measured, in every world alike.
+      checkpoint: how often a stage in progress is saved.
+      tensorboard: whether event files for TensorBoard are written, to ``<world>/tensorboard/``.
       search: how settings are chosen.
     """
 
@@ -91,6 +93,8 @@ class Study:
     tuned: str = ""
     readme: str = ""
     evaluation: EvaluationConfig = dataclasses.field(default_factory=lambda: EvaluationConfig(points=18))
+    checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
+    tensorboard: bool = True
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
     def check(self) -> None:
@@ -108,6 +112,7 @@ class Study:
             raise InputError("--config.num_seeds must be at least 1 and --config.seed at least 0")
         self.search.check()
         self.evaluation.check()
+        self.checkpoint.check()
         if self.search.seed == self.seed:
             raise InputError(f"--config.search.seed={self.seed}: tuning must not share the seed of the study")
         if self.evaluation.users != "evaluation":
@@ -146,6 +151,8 @@ class Study:
             AGENT_IDS
         )  # which of them are run is the study's choice, not the run's
         config.evaluation = dataclasses.replace(self.evaluation)
+        config.checkpoint = dataclasses.replace(self.checkpoint)
+        config.tensorboard = self.tensorboard
         if world.endswith(NOT_OFFLINE):
             config.simulator.user_model.fit_users = "not_offline"
         flag = "--config.overrides"

@@ -16,7 +16,7 @@ import pandas as pd
 from experiments.reporting.report import CURVE_COLUMNS, curves_table
 from experiments.reporting.run_results import read_agent
 from experiments.roster import PRETRAINED
-from experiments.run import Run, difference, settings
+from experiments.run import UNSEEN, Run, difference, settings
 from experiments.stages.adapt_stage import AGENT_SETTINGS
 from experiments.study.settings import Study
 from ialp_jax import store
@@ -24,7 +24,10 @@ from ialp_jax.errors import InputError
 from ialp_jax.evaluation.metrics import CURVES, curve_metrics
 
 # Settings of a study that say which pairs it has or where its files are, not what a pair is.
-_SCOPE = ("name", "worlds", "not_offline", "methods", "data_root", "results", "tuned", "readme", "search")
+_SCOPE = (
+    *("name", "worlds", "not_offline", "methods", "data_root", "results", "tuned", "readme", "search"),
+    *UNSEEN,
+)
 _PARTS = ("study", "worlds", "pairs")  # of config.json
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "rliable", "arch", "torch", "transformers")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,11 +52,10 @@ def save_dataset(folder: Path, dataset: Dataset, manifest: Mapping[str, Any]) ->
     }
     if dataset.catalogue.text is not None:
         words["text"] = dataset.catalogue.text
-    if folder.exists():
-        shutil.rmtree(folder)
-    store.write_arrays(folder / "arrays.npz", arrays)
-    store.write_json(folder / CATALOGUE, words)
-    store.seal(folder, manifest)
+    with store.replacing(folder) as partial:
+        store.write_arrays(partial / "arrays.npz", arrays)
+        store.write_json(partial / CATALOGUE, words)
+        store.seal(partial, manifest)
 
 
 def load_dataset(folder: Path) -> Dataset:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Any
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +17,7 @@ from ialp_jax.agents.base import Agent, AgentState, Metrics, Params
 from ialp_jax.errors import InputError, NotFiniteError
 from ialp_jax.keys import stream
 from ialp_jax.simulator.environment import SessionEnvironment, SessionParams
+from ialp_jax.training.checkpoint import Checkpoints, Rows
 from ialp_jax.training.config import UNIT, AdaptConfig, EvaluationConfig
 from ialp_jax.training.rollout import (
     Groups,
@@ -26,6 +30,7 @@ from ialp_jax.training.rollout import (
     summarise_segments,
 )
 from ialp_jax.training.seeds import over_seeds, seed_keys
+from ialp_jax.training.watch import Watch
 from ialp_jax.types import Key
 
 EARLY_POINTS = (0, 1, 2, 3, 5, 7, 10, 15, 20)  # thousands of env steps
@@ -70,6 +75,42 @@ def evaluator(
     return evaluate
 
 
+class Progress(NamedTuple):
+    """Where an adaptation stands.
+
+    Attributes:
+      unit: how many times `UNIT` env steps are done.
+      states, users: of the agent and the environment, [S, ...].
+      rows: metrics of each evaluation so far, [S] each.
+      logs: mean metrics of learning in each unit, [S] each.
+      clock: ``seconds`` of each unit, all seeds together.
+    """
+
+    unit: int
+    states: AgentState
+    users: Users
+    rows: Rows
+    logs: Rows
+    clock: Rows
+
+    def offer(self, checkpoints: Checkpoints | None) -> None:
+        """Lets it be saved where it is time."""
+        if checkpoints is not None:
+            checkpoints.offer(self.unit * UNIT, (self.states, self.users), self._tables())
+
+    def keep(self, checkpoints: Checkpoints) -> Path:
+        """Saves it."""
+        return checkpoints.save(self.unit * UNIT, (self.states, self.users), self._tables())
+
+    def _tables(self) -> dict[str, Rows]:
+        return {"rows": self.rows, "logs": self.logs, "clock": self.clock}
+
+    def restored(self, checkpoints: Checkpoints | None) -> Progress:
+        """What was saved last, or the beginning."""
+        saved = checkpoints and checkpoints.restore((self.states, self.users))
+        return Progress(saved.step // UNIT, *saved.state, **self._tables() | saved.tables) if saved else self
+
+
 def adapt(
     env: SessionEnvironment,
     online: SessionParams,
@@ -82,6 +123,8 @@ def adapt(
     pretrained: Params | None = None,
     name: str = "",
     groups: Groups | None = None,
+    checkpoints: Checkpoints | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, np.ndarray]:
     """Trains S seeds of an agent on online users and evaluates them on evaluation users.
 
@@ -97,6 +140,8 @@ def adapt(
       pretrained: parameters [S, ...] to start from, if any.
       name: for the progress bar.
       groups: of items and users, by which evaluation is broken down.
+      checkpoints: where it saves itself, and goes on from if it did; on a CPU to the same bits.
+      watch: is told of every evaluation, and of learning after each `UNIT`.
 
     Returns:
       ``env_steps`` int64 [E]; ``return``, ``length``, ``reward_per_step``, ``coverage``, ``gini`` float32
@@ -105,34 +150,68 @@ def adapt(
       each metric of learning as ``learn/<metric>``, mean since the point before, [S, E] (first: NaN).
 
     Raises:
-      NotFiniteError: a metric of learning became NaN or infinite; names step, seed and metric.
+      NotFiniteError: a metric of learning became NaN or infinite; names step, seed and metric, and where the
+        state before is kept.
+      Terminated: the process was asked to end, and all is saved.
     """
     keys = seed_keys(key, num_seeds)
     evaluate = over_seeds(
         evaluator(env, agent, key, evaluation_config, groups), adapt_config.seeds_by, shared=1
     )
+
+    def evaluated(states: AgentState) -> dict[str, np.ndarray]:
+        return {metric: np.asarray(v) for metric, v in evaluate(evaluation, states, keys).items()}
+
     states = _initial_states(env, online, agent, keys, pretrained)
-    rows = [evaluate(evaluation, states, keys)]
     points = [0, adapt_config.env_steps]
     if agent.update is None:
-        return _curves(points, [*rows, *rows], [])
+        rows = [evaluated(states)] * 2
+        _tell(watch, points, rows)
+        return _curves(points, rows, [])
     points = evaluation_points(adapt_config.env_steps, evaluation_config.points)
     chunk = over_seeds(_chunk(env, agent), adapt_config.seeds_by, shared=1)
     users = jax.vmap(lambda k: start_users(env, online, stream(k, "user"), agent.num_users))(keys)
-    learned, logs, unit = [], [], 0
-    with tqdm(total=adapt_config.env_steps, desc=f"adapt {name}", unit="step", unit_scale=True) as bar:
-        for point in points[1:]:
-            while unit * UNIT < point:
-                chunk_keys = jax.vmap(lambda k, unit=unit: stream(k, "learn", unit))(keys)
-                states, users, metrics = chunk(online, states, users, chunk_keys)
-                unit += 1
-                logs.append(_checked(metrics, name, unit * UNIT))
-                bar.update(UNIT)
-            rows.append(evaluate(evaluation, states, keys))
-            learned.append({k: np.mean([log[k] for log in logs], 0) for k in logs[0]})
-            logs = []
-            bar.set_postfix({"return": f"{float(rows[-1]['return'].mean()):.2f}"})
-    return _curves(points, rows, learned)
+    now = Progress(0, states, users, [], [], []).restored(checkpoints)
+    if not now.rows:
+        now.rows.append(evaluated(now.states))
+    _tell(watch, points, now.rows)
+    for number in range(now.unit):
+        _tell_unit(watch, number + 1, now.logs[number], now.clock[number])
+    total = adapt_config.env_steps
+    bar = tqdm(total=total, initial=now.unit * UNIT, desc=f"adapt {name}", unit="step", unit_scale=True)
+    with bar:
+        while now.unit * UNIT < total:
+            began = time.perf_counter()
+            chunk_keys = jax.vmap(lambda k, unit=now.unit: stream(k, "learn", unit))(keys)
+            states, users, metrics = chunk(online, now.states, now.users, chunk_keys)
+            now.logs.append(_checked(metrics, name, now, checkpoints))
+            now.clock.append({"seconds": np.float64(time.perf_counter() - began)})
+            now = now._replace(unit=now.unit + 1, states=states, users=users)
+            _tell_unit(watch, now.unit, now.logs[-1], now.clock[-1])
+            bar.update(UNIT)
+            if now.unit * UNIT in points:
+                now.rows.append(evaluated(now.states))
+                _tell(watch, [now.unit * UNIT], now.rows[-1:])
+                bar.set_postfix({"return": f"{float(now.rows[-1]['return'].mean()):.2f}"})
+            now.offer(checkpoints)
+    return _curves(points, now.rows, now.logs)
+
+
+def _tell(watch: Watch | None, points: list[int], rows: Rows) -> None:
+    """Shows evaluations."""
+    for point, row in zip(points, rows, strict=False) if watch else ():
+        watch.tell(point, {f"evaluation/{metric}": values for metric, values in row.items()})
+
+
+def _tell_unit(
+    watch: Watch | None, unit: int, log: dict[str, np.ndarray], clock: dict[str, np.ndarray]
+) -> None:
+    """Shows what a unit taught, and its throughput over all seeds."""
+    if watch:
+        seeds = len(next(iter(log.values())))
+        rate = np.full(seeds, seeds * UNIT / clock["seconds"])
+        learned = {f"learn/{metric}": values for metric, values in log.items()}
+        watch.tell(unit * UNIT, {**learned, "throughput/env_steps_per_second": rate})
 
 
 def _initial_states(
@@ -169,26 +248,31 @@ def _chunk(env: SessionEnvironment, agent: Agent) -> Callable[..., Any]:
     return chunk
 
 
-def _checked(metrics: Metrics, name: str, env_steps: int) -> dict[str, np.ndarray]:
-    """The metrics on the host, [S] each. Raises NotFiniteError at the first that is not finite."""
+def _checked(
+    metrics: Metrics, name: str, before: Progress, checkpoints: Checkpoints | None
+) -> dict[str, np.ndarray]:
+    """The metrics on the host, [S] each.
+
+    At the first that is not finite, what was before is saved, and NotFiniteError raised.
+    """
     host = {metric: np.asarray(values) for metric, values in metrics.items()}
     for metric, values in host.items():
         if not np.isfinite(values).all():
             seed = int(np.flatnonzero(~np.isfinite(values))[0])
+            kept = f"; the state before is in {before.keep(checkpoints)}" if checkpoints else ""
             raise NotFiniteError(
-                f"{name}: {metric} is {values[seed]} at {env_steps} env steps, seed {seed}; "
-                "lower the agent's learning_rate or max_gradient_norm"
+                f"{name}: {metric} is {values[seed]} at {(before.unit + 1) * UNIT} env steps, seed {seed}; "
+                f"lower the agent's learning_rate or max_gradient_norm{kept}"
             )
     return host
 
 
-def _curves(
-    points: list[int], rows: list[Metrics], learned: list[dict[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
-    """Stacks what was measured at each point into [S, E]."""
-    curves = {metric: np.stack([np.asarray(row[metric]) for row in rows], 1) for metric in rows[0]}
-    if learned:
-        for metric in learned[0]:
-            values = [np.full_like(learned[0][metric], np.nan), *(row[metric] for row in learned)]
-            curves[f"learn/{metric}"] = np.stack(values, 1)
+def _curves(points: list[int], rows: Rows, logs: Rows) -> dict[str, np.ndarray]:
+    """Stacks what was measured at each point, and the means of what was learned between two, into [S, E]."""
+    curves = {metric: np.stack([row[metric] for row in rows], 1) for metric in rows[0]}
+    for metric in logs[0] if logs else ():
+        means = [
+            np.mean([log[metric] for log in logs[a // UNIT : b // UNIT]], 0) for a, b in pairwise(points)
+        ]
+        curves[f"learn/{metric}"] = np.stack([np.full_like(means[0], np.nan), *means], 1)
     return {"env_steps": np.asarray(points, np.int64), **curves}

@@ -109,6 +109,32 @@ class AdaptConfig:
 
 
 @dataclasses.dataclass
+class CheckpointConfig:
+    """In-stage checkpoints of pre-training and adaptation; they change no result.
+
+    Attributes:
+      every: env steps between two checkpoints of an adaptation, a multiple of 1,000; 0: none are made, of
+        pre-trainings neither.
+      seconds: and so many seconds between two at least. A checkpoint with replay buffers of 10 seeds (110 MB)
+        takes half a second of a core, under 2 % of the default.
+      keep: how many of one training are kept, the newest ones.
+    """
+
+    every: int = 10_000
+    seconds: float = 30.0
+    keep: int = 2
+
+    def check(self) -> None:
+        """Raises InputError for settings that cannot work."""
+        if self.every < 0 or self.every % UNIT:
+            raise InputError(f"--config.checkpoint.every={self.every} must be 0 or a multiple of {UNIT}")
+        if not 0 <= self.seconds < float("inf"):
+            raise InputError(f"--config.checkpoint.seconds={self.seconds} must be at least 0")
+        if self.keep < 1:
+            raise InputError(f"--config.checkpoint.keep={self.keep} must be at least 1")
+
+
+@dataclasses.dataclass
 class EvaluationConfig:
     """How policies are measured.
 

@@ -18,9 +18,12 @@ from ialp_jax.agents.sasrec import next_item_loss
 from ialp_jax.errors import InputError, NotFiniteError
 from ialp_jax.keys import stream
 from ialp_jax.networks.heads import ActorCritic, Recommender
+from ialp_jax.training.checkpoint import Rows, Saved
 from ialp_jax.training.config import PretrainConfig
 from ialp_jax.training.seeds import over_seeds, seed_keys
 from ialp_jax.types import Array, Key
+
+PIECE = 10  # gradient steps of one compiled call at most, so that one takes seconds
 
 # (params, target params, minibatch, key) -> (loss, metrics)
 Loss = Callable[[Params, Params, Any, Key], tuple[Array, Metrics]]
@@ -65,6 +68,12 @@ class Pretrainer:
 
     The label stage and the pre-training from a finished label store drive the same phases with the same
     keys, so that the second repeats the first.
+
+    Attributes:
+      updates: gradient steps per phase.
+      learner: per seed, [S, ...].
+      done: gradient steps so far.
+      logs: mean metrics of every few of them, [S] each.
     """
 
     def __init__(
@@ -95,14 +104,16 @@ class Pretrainer:
         self._keys = seed_keys(key, num_seeds)
         self._name = name
         self.updates = updates
-        self._phases = 0
+        self._phases, self.done = 0, 0
+        self._piece = next(n for n in range(min(PIECE, updates), 0, -1) if updates % n == 0)
+        self.logs: Rows = []
         optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
         def start(seed_key: Key) -> Learner:
             params = network.init(stream(seed_key, "init"), jnp.zeros(length, jnp.int32))
             return Learner(params, params, optimiser.init(params))
 
-        self._phase = over_seeds(_phase(loss, optimiser, config, updates), seeds_by, shared=2)
+        self._descend = over_seeds(_descend(loss, optimiser, config), seeds_by, shared=2)
         self.learner = jax.vmap(start)(self._keys)
 
     @property
@@ -110,12 +121,20 @@ class Pretrainer:
         """Present parameters, [S, ...]."""
         return self.learner.params
 
-    def advance(self, data: Any, size: int) -> dict[str, np.ndarray]:
+    def resume(self, phases: int, saved: Saved) -> None:
+        """Goes on from a checkpoint of the learner with the table ``logs``, in phase number ``phases``."""
+        self._phases, self.done, self.learner = phases, saved.step, saved.state
+        self.logs = saved.tables.get("logs", [])
+
+    def advance(
+        self, data: Any, size: int, after: Callable[[], None] = lambda: None
+    ) -> dict[str, np.ndarray]:
         """Takes the next ``updates`` gradient steps on the first ``size`` rows of ``data``.
 
         Args:
           data: arrays with a leading axis; the same shapes at every call, or it compiles anew.
           size: rows that are filled, at least 1.
+          after: called after every few steps.
 
         Returns:
           Mean metrics, [S] each.
@@ -126,26 +145,40 @@ class Pretrainer:
         """
         if size < 1:
             raise InputError(f"{self._name}: there is nothing to learn from (no valid label)")
-        keys = jax.vmap(lambda key: stream(key, "learn", self._phases))(self._keys)
-        self.learner, metrics = self._phase(data, jnp.int32(size), self.learner, keys)
+        keys = jax.vmap(lambda key: jax.random.split(stream(key, "learn", self._phases), self.updates))(
+            self._keys
+        )
+        while self.done < (self._phases + 1) * self.updates:
+            first = self.done % self.updates
+            some = keys[:, first : first + self._piece]
+            learner, metrics = self._descend(data, jnp.int32(size), self.learner, some)
+            self.logs.append(self._checked(metrics))
+            self.learner, self.done = learner, self.done + self._piece
+            after()
         self._phases += 1
+        logs = self.logs[-(self.updates // self._piece) :]
+        return {name: np.mean([log[name] for log in logs], 0) for name in logs[0]}
+
+    def _checked(self, metrics: Metrics) -> dict[str, np.ndarray]:
+        """The metrics on the host. Raises NotFiniteError at the first that is not finite."""
         host = {name: np.asarray(values) for name, values in metrics.items()}
         for name, values in host.items():
             if not np.isfinite(values).all():
                 seed = int(np.flatnonzero(~np.isfinite(values))[0])
                 raise NotFiniteError(
-                    f"{self._name}: {name} is {values[seed]} in phase {self._phases}, seed {seed}; "
+                    f"{self._name}: {name} is {values[seed]} in phase {self._phases + 1}, gradient steps "
+                    f"{self.done + 1} to {self.done + self._piece}, seed {seed}; "
                     "lower --config.pretrain.learning_rate"
                 )
         return host
 
 
-def _phase(
-    loss: Loss, optimiser: optax.GradientTransformation, config: PretrainConfig, updates: int
+def _descend(
+    loss: Loss, optimiser: optax.GradientTransformation, config: PretrainConfig
 ) -> Callable[..., tuple[Learner, Metrics]]:
-    """``updates`` gradient steps of one seed: (data, size, learner, key) -> (learner, mean metrics)."""
+    """A gradient step of one seed per key: (data, size, learner, keys) -> (learner, mean metrics)."""
 
-    def phase(data: Any, size: Array, learner: Learner, key: Key) -> tuple[Learner, Metrics]:
+    def descent(data: Any, size: Array, learner: Learner, keys: Key) -> tuple[Learner, Metrics]:
         def step(learner: Learner, step_key: Key) -> tuple[Learner, Metrics]:
             rows = jax.random.randint(stream(step_key, "rows"), (config.batch_size,), 0, size)
             batch = jax.tree.map(lambda leaf: leaf[rows], data)
@@ -158,7 +191,7 @@ def _phase(
             target = optax.incremental_update(params, learner.target, config.target_rate)
             return Learner(params, target, opt_state), metrics
 
-        learner, metrics = jax.lax.scan(step, learner, jax.random.split(key, updates))
+        learner, metrics = jax.lax.scan(step, learner, keys)
         return learner, jax.tree.map(jnp.mean, metrics)
 
-    return phase
+    return descent

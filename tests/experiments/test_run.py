@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments.config import Config
 from experiments.run import KEY, Run, difference, settings
+from experiments.stages.adapt_stage import adapt_key
+from experiments.study.settings import Study
+from experiments.study.study_results import identity, pair_key
 from ialp_jax import store
 from ialp_jax.errors import InputError
 
@@ -97,3 +104,25 @@ def test_the_run_folder_states_what_the_preset_gives():
     assert (stated["patience"], stated["recovery"], stated["dynamics"]["satiation_memory"]) == (3.0, 0.5, 0.9)
     assert config.simulator.recovery is None
     assert "simulator.recovery: 1.0 -> 0.5" in difference(settings(Config()), settings(config))
+
+
+def test_how_a_run_is_saved_and_shown_is_none_of_its_settings(tmp_path):
+    Run.open(tmp_path, Config(), overwrite=False)
+    store.save(tmp_path / "data", {"x": np.zeros(2)}, {})
+    other = Config(tensorboard=False)
+    other.checkpoint.every, other.checkpoint.keep, other.checkpoint.seconds = 0, 7, 1.0
+    run = Run.open(tmp_path, other, overwrite=False)
+    store.save(tmp_path / "simulator", {"x": np.zeros(2)}, {})
+    assert adapt_key(run, "random") == adapt_key(Run(tmp_path, Config()), "random")
+    assert pair_key(settings(other), "ialp") == pair_key(settings(Config()), "ialp")
+    assert identity(Study(tensorboard=False)) == identity(Study())
+
+
+def test_a_stage_whose_folder_cannot_be_is_one_line(tmp_path):
+    (tmp_path / "data").write_text("in the way")
+    command = ["-m", "experiments.main", "--config=experiments/configs/smoke.py", f"--workdir={tmp_path}"]
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, *command], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert re.fullmatch(rf"error: {tmp_path}/data\S*: cannot be [^\n]+\n", done.stderr), done.stderr
+    assert (tmp_path / "data").read_text() == "in the way"

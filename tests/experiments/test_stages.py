@@ -15,7 +15,7 @@ from experiments import stages
 from experiments.config import Config
 from experiments.configs import smoke
 from experiments.flags import STAGES
-from experiments.run import Run
+from experiments.run import Run, start_from
 from experiments.stages import adapt_stage, common, label_stage
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
@@ -215,6 +215,18 @@ def test_labels_of_another_catalogue_are_refused_before_anything_is_lost(copy):
         again(copy, ("pretrain",), change, overwrite=True)
     assert "\n" not in str(caught.value)
     assert written(copy / "pretrain") == before
+
+
+def test_a_run_that_starts_from_another_keeps_what_fits(finished, tmp_path, capsys):
+    folder = tmp_path / "new"
+    start_from(finished, folder)
+    again(folder, ("data", "simulate", "label"))
+    assert capsys.readouterr().out.count("done before, kept") == 3
+    again(folder, ("data", "simulate"), lambda c: setattr(c.simulator, "patience", 3.0), overwrite=True)
+    assert "data: done before, kept" in (said := capsys.readouterr().out)
+    assert "simulate: done before" not in said
+    with pytest.raises(InputError, match="not a run folder"):
+        start_from(tmp_path, folder)
 
 
 def test_where_labels_are_kept_is_no_part_of_them(tmp_path):

@@ -5,8 +5,9 @@ from small_world import dataset, recipe
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from ialp_jax.errors import InputError  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
-from ialp_jax.llm.model import corpus, embedded  # noqa: E402
+from ialp_jax.llm.model import corpus, embedded, torch_checkpoint  # noqa: E402
 from ialp_jax.llm.model.models import Scorer  # noqa: E402
 from ialp_jax.llm.modes.none_rule import draw_trial  # noqa: E402
 from ialp_jax.llm.prompting import prompts  # noqa: E402
@@ -118,3 +119,45 @@ def test_it_is_a_genuine_mistral(tmp_path):
     assert type(model) is transformers.MistralForCausalLM
     assert model.config.num_key_value_heads == 1
     assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("damage", [None, "truncated", "altered"])
+def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(embedded, "SAVE_SECONDS", 0)
+    config, steps = recipe(steps=5), []
+
+    def until(last):
+        def progress(step, loss):
+            steps.append(step)
+            if step == last:
+                raise Killed
+
+        return progress
+
+    calm = embedded.train(tmp_path / "calm", dataset(), TEMPLATE, config, 0, key="k")
+    with pytest.raises(Killed):
+        embedded.train(tmp_path / "model", dataset(), TEMPLATE, config, 0, until(4), "k")
+    newest = embedded.checkpoints_of(tmp_path / "model") / torch_checkpoint.NAME
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    if damage:
+        newest.write_bytes(content if damage == "altered" else content[:-9])
+        with pytest.warns(UserWarning, match=rf"{torch_checkpoint.NAME}: not a readable checkpoint"):
+            log = embedded.train(tmp_path / "model", dataset(), TEMPLATE, config, 0, until(9), "k")
+    else:
+        log = embedded.train(tmp_path / "model", dataset(), TEMPLATE, config, 0, until(9), "k")
+    assert steps == [1, 2, 3, 4, *((3, 4, 5) if damage else (4, 5))]
+    one, other = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("calm", "model"))
+    assert one == other
+    assert {**log, "seconds": 0} == {**calm, "seconds": 0}
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(tmp_path):
+    with pytest.raises(
+        InputError, match=r"^--config\.llm\.embedded\.learning_rate=1e\+30: the loss is nan at step"
+    ):
+        embedded.train(tmp_path / "model", dataset(), TEMPLATE, recipe(steps=9, learning_rate=1e30), 0)

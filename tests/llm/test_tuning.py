@@ -226,7 +226,7 @@ def test_a_stopped_tuning_goes_on_to_the_same_bits(tuned, model_folder, tmp_path
     watch = {"progress": lambda step, loss: steps.append(step)}
     if broken:
         path.write_bytes(path.read_bytes()[:-1])
-        with pytest.warns(UserWarning, match=r"not a readable checkpoint .*; tuning begins anew"):
+        with pytest.warns(UserWarning, match=r"not a readable checkpoint .*; the one before"):
             log = tune(tmp_path, model_folder, save_every=2, shape=watch)
     else:
         log = tune(tmp_path, model_folder, save_every=2, shape=watch)

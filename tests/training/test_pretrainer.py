@@ -116,7 +116,9 @@ def test_only_filled_rows_are_learned_from():
     np.testing.assert_array_equal(run.advance(data, 2)["filled"], [1.0, 1.0])
     with pytest.raises(InputError, match="toy: there is nothing to learn from"):
         run.advance(data, 0)
-    with pytest.raises(InputError, match=r"toy: \w+ is nan in phase 2, seed 0; .*--config\.pretrain"):
+    with pytest.raises(
+        InputError, match=r"toy: \w+ is nan in phase 2, gradient steps 4 to 6, seed 0; .*--config\.pretrain"
+    ):
         run.advance(data, 4)
 
 

@@ -22,10 +22,8 @@ from torch.nn import functional
 from ialp_jax import keys
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LLMConfig, TuneConfig
-from ialp_jax.llm.lora import tuning_checkpoint
-from ialp_jax.llm.lora.tuning_checkpoint import Progress
 from ialp_jax.llm.lora.tuning_prompts import NONE, PromptSource, TuningPrompts
-from ialp_jax.llm.model import adapters
+from ialp_jax.llm.model import adapters, torch_checkpoint
 from ialp_jax.llm.model.corpus import split_offline
 from ialp_jax.llm.model.embedded import learning_rate
 from ialp_jax.llm.model.models import Scorer
@@ -87,16 +85,19 @@ def tune(
     tuned = adapters.add(scorer.model, config.tune, config.model or str(model_folder))
     trained = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=config.tune.learning_rate, weight_decay=0.0)
-    done = tuning_checkpoint.restore(folder, key, tuned, optimiser)
+    saved = torch_checkpoint.restore(folder, key, [optimiser])
+    if saved:
+        adapters.restore(tuned, saved.tensors)
+    done = saved.progress if saved else {"losses": [], "seconds": 0.0}
 
     def save(losses: list[float]) -> None:
-        spent = done.seconds + time.monotonic() - began
-        tuning_checkpoint.save(folder, key, tuned, optimiser, Progress(losses, spent))
+        now = {"losses": losses, "seconds": done["seconds"] + time.monotonic() - began}
+        torch_checkpoint.save(folder, key, adapters.state(tuned), [optimiser], now)
 
-    losses = _optimise(scorer, source, optimiser, config.tune, seed, done.losses, save, progress)
+    losses = _optimise(scorer, source, optimiser, config.tune, seed, done["losses"], save, progress)
     after = measure(scorer, held_out, config.tune.batch_size)
     adapters.save(tuned, folder)
-    tuning_checkpoint.remove(folder)
+    torch_checkpoint.remove(folder)
     return {
         "parameters": sum(parameter.numel() for parameter in trained),
         "users": len(source.users),
@@ -104,7 +105,7 @@ def tune(
         **shape,
         "loss": curve(losses),
         "held_out": compare(held_out, before, after, seed),
-        "seconds": round(done.seconds + time.monotonic() - began, 1),
+        "seconds": round(done["seconds"] + time.monotonic() - began, 1),
     }
 
 

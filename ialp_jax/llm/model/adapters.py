@@ -104,6 +104,11 @@ def state(tuned: peft.PeftModel) -> dict[str, torch.Tensor]:
     return peft.get_peft_model_state_dict(tuned, save_embedding_layers=False)
 
 
+def restore(tuned: peft.PeftModel, tensors: dict[str, torch.Tensor]) -> None:
+    """Sets the updates to what `state` gave."""
+    peft.set_peft_model_state_dict(tuned, tensors)
+
+
 def save(tuned: peft.PeftModel, folder: Path) -> None:
     """Writes the adapter in peft's format, safetensors alone."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ liked titles, one per line; the loss is the mean negative log-likelihood of the 
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
 import time
@@ -20,8 +21,10 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn import functional
 
+from ialp_jax.errors import InputError
 from ialp_jax.llm.config import EmbeddedConfig
 from ialp_jax.llm.model import corpus as corpora
+from ialp_jax.llm.model import torch_checkpoint
 from ialp_jax.llm.prompting.prompts import Template
 from ialp_jax.llm.prompting.tokens import TitleTokens, tokenise
 from ialp_jax.types import Catalogue, Dataset
@@ -29,6 +32,7 @@ from ialp_jax.types import Catalogue, Dataset
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 WARMUP = 0.05  # share of the steps
 WEIGHT_DECAY = 0.1
+SAVE_SECONDS = 30.0  # between checkpoints; one of 0.7 M parameters (10 MB) takes a hundredth of a second
 LOG_POINTS = 20  # mean losses in the log
 
 
@@ -140,11 +144,17 @@ def _optimise(
     stream: Iterator[corpora.Corpus],
     config: EmbeddedConfig,
     progress: Callable[[int, float], None],
+    folder: Path,
+    key: str,
 ) -> tuple[list[float], int]:
-    """Takes all steps in place; returns the losses and how many tokens were predicted."""
-    optimisers = build_optimisers(model)
-    losses, seen = [], 0
-    for step, batch in zip(range(config.steps), stream, strict=False):
+    """Takes the steps that are not done yet, in place; returns the losses, and tokens predicted."""
+    optimisers, losses, seen = build_optimisers(model), [], 0
+    saved = torch_checkpoint.restore(folder, key, optimisers)
+    if saved:
+        model.load_state_dict(saved.tensors)
+        losses, seen = saved.progress["losses"], saved.progress["seen"]
+    clock, done = time.monotonic(), len(losses)
+    for step, batch in zip(range(done, config.steps), itertools.islice(stream, done, None), strict=False):
         loss = loss_of(model, batch, "mean")
         model.zero_grad()
         loss.backward()
@@ -155,8 +165,22 @@ def _optimise(
             optimiser.step()
         seen += int((batch.target != corpora.IGNORED).sum())
         losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            raise InputError(
+                f"--config.llm.embedded.learning_rate={config.learning_rate}: the loss is {losses[-1]} "
+                f"at step {step + 1}; use a lower one"
+            )
         progress(step + 1, losses[-1])
+        if time.monotonic() - clock >= SAVE_SECONDS:
+            now = {"losses": losses, "seen": seen}
+            torch_checkpoint.save(folder, key, model.state_dict(), optimisers, now)
+            clock = time.monotonic()
     return losses, seen
+
+
+def checkpoints_of(folder: Path) -> Path:
+    """Where a training whose result will be in ``folder`` keeps its checkpoints."""
+    return folder.with_name(f"{folder.name}-training")
 
 
 def train(
@@ -166,6 +190,7 @@ def train(
     config: EmbeddedConfig,
     seed: int,
     progress: Callable[[int, float], None] = lambda step, loss: None,
+    key: str = "",
 ) -> dict[str, Any]:
     """Trains the embedded model and saves it with its tokenizer in the Hugging Face format.
 
@@ -176,9 +201,14 @@ def train(
       config: sizes and budget.
       seed: fixes the result, given the number of threads.
       progress: called after each step with the step and its loss.
+      key: digest of all that fixes the result; a training of this key that was killed goes on from the last
+        checkpoint in `checkpoints_of` the folder, which the caller removes in the end.
 
     Returns:
       The training log: losses over steps, held-out loss, seconds, tokens.
+
+    Raises:
+      InputError: the loss is not finite.
     """
     started = time.monotonic()
     torch.manual_seed(seed)
@@ -188,7 +218,7 @@ def train(
     padding = tokenizer.pad_token_id
     users, held_out = corpora.split_offline(dataset, config.holdout, seed)
     stream = batches(tokens, dataset, users, config, padding, seed)
-    losses, seen = _optimise(model, stream, config, progress)
+    losses, seen = _optimise(model, stream, config, progress, checkpoints_of(folder), key)
     rows = corpora.pack(tokens, [dataset.histories.of(user) for user in held_out], config.context, padding)
     every = max(1, config.steps // LOG_POINTS)
     log = {

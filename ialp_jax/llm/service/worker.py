@@ -15,8 +15,10 @@ never outlives its client, whatever it is busy with. JAX must not enter it: both
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
+import shutil
 import signal
 import sys
 import threading
@@ -115,8 +117,10 @@ def _train(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
                 bar.set_postfix(loss=f"{loss:.2f}", refresh=False)
                 bar.update(step - bar.n)
 
-        log = embedded.train(folder, dataset, template, config.embedded, order["seed"], progress)
-    store.seal(folder, {"recipe": order["recipe"], "training": log})
+        recipe, seed = order["recipe"], order["seed"]
+        log = embedded.train(folder, dataset, template, config.embedded, seed, progress, recipe)
+    store.seal(folder, {"recipe": recipe, "training": log})
+    shutil.rmtree(embedded.checkpoints_of(folder), ignore_errors=True)
 
 
 def _tune(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
@@ -184,8 +188,9 @@ def serve(orders: queue.Queue, reply: BinaryIO, log: Path) -> None:
         except InputError as error:
             header, results = {"error": str(error)}, {}
         except Exception as error:  # whatever it is, the client must hear of it in one line
-            log.parent.mkdir(parents=True, exist_ok=True)
-            log.write_text(traceback.format_exc(), encoding="utf-8")
+            with contextlib.suppress(OSError):  # the disk may be what failed
+                log.parent.mkdir(parents=True, exist_ok=True)
+                log.write_text(traceback.format_exc(), encoding="utf-8")
             what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
             header, results = {"error": f"the LLM worker failed: {what}; see {log}"}, {}
         protocol.send(reply, header, **results)
@@ -203,7 +208,8 @@ def main() -> None:
     """Runs the worker on its standard streams; the one argument is the file for tracebacks."""
     reply = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with frames
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the client decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # which a whole group of processes may get
+        signal.signal(number, signal.SIG_IGN)  # the client decides
     sys.modules["jax"] = None  # importing it raises
     orders: queue.Queue = queue.Queue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, orders), daemon=True).start()

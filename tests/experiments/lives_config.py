@@ -1,0 +1,23 @@
+"""The smallest run with every stage, an agent with a replay buffer and the mixture; saved at every turn."""
+
+from experiments.configs import smoke
+
+
+def get_config():
+    config = smoke.get_config()
+    config.data.demo.users = 80
+    config.data.demo.items = 60
+    config.labelling.sessions = 8
+    config.labelling.steps = 2
+    config.llm.embedded.steps = 6
+    config.llm.threads = 1
+    config.llm.shard_size = 4
+    config.evaluation.episodes = 8
+    config.audit.users = 8
+    config.adapt.agents = "dqn,a_ialp_ap"
+    config.adapt.env_steps = 4000
+    config.agents.dqn.capacity = 1000
+    for agent in (config.agents.dqn, config.agents.mixture):
+        agent.num_users, agent.rollout_length = 50, 5
+    config.checkpoint.every, config.checkpoint.seconds = 1000, 0.0
+    return config

@@ -1,0 +1,155 @@
+"""Whole runs in processes that come to a sudden end: ``python run_lives.py FOLDER`` prints what happened.
+
+In a process of its own, which has imported much and computed nothing, so that it may fork.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+
+import chex  # noqa: F401 (all of them so that lives need not; gymnax computes when it is imported)
+import flax.linen  # noqa: F401
+import matplotlib.pyplot  # noqa: F401
+import numpy as np
+import optax  # noqa: F401
+import orbax.checkpoint  # noqa: F401
+import pandas  # noqa: F401
+import psutil
+import rliable.library  # noqa: F401
+import scipy.stats  # noqa: F401
+from tensorboard.summary.writer import event_file_writer  # noqa: F401
+
+CONFIG = Path(__file__).with_name("lives_config.py")
+# At what a run is killed, and how many paths come into being before at most.
+PLAN = [
+    *[("data", 3), ("simulate", 2), ("simulate", 6)],
+    *[("label", 3), ("label", 9), ("label", 18), ("label", 40), ("audit", 3), ("audit", 6)],
+    *[("pretrain", 20), ("pretrain", 40), ("pretrain", 60), ("pretrain", 90)],
+    *[("adapt dqn", 20), ("adapt dqn", 40), ("adapt dqn", 60)],
+    *[("adapt a_ialp_ap", 20), ("adapt a_ialp_ap", 40), ("adapt a_ialp_ap", 60), ("report", 3)],
+]
+
+
+def life(folder: Path, largest: int | None = None) -> int:
+    """One process that runs all stages; its words go to ``<folder>.log``. Returns its id.
+
+    It can write no file of more than ``largest`` bytes, as on a disk that is full.
+    """
+    pid = os.fork()
+    if pid == 0:
+        log = os.open(folder.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        code = 1
+        try:
+            from experiments import flags, main
+
+            if largest:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+            sys.argv = ["main", f"--config={CONFIG}", f"--workdir={folder}"]
+            main.main(flags.parse(sys.argv))
+            code = 0
+        except SystemExit as end:
+            code = end.code
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    return pid
+
+
+def ended(pid: int) -> int | None:
+    """The exit code, or None while it lives."""
+    found, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if found else None
+
+
+def present(folder: Path) -> set[str]:
+    """The paths in a folder, as far as they stay long enough to be seen."""
+    return {os.path.join(at, name) for at, *names in os.walk(folder) for name in names[0] + names[1]}
+
+
+def until(pid: int, folder: Path, planned: str, changes: int) -> int | None:
+    """Waits until a run is so far and so many paths have come into being; its exit code where it ended."""
+    code, seen, start = None, set(), 0
+    stages = [name for name, _ in PLAN]
+    while code is None and (not start or len(seen) - start < changes):
+        time.sleep(0.005)
+        if stages.index(stage(folder)) >= stages.index(planned):
+            seen |= present(folder)
+            start = start or len(seen)
+        code = ended(pid)
+    return code
+
+
+def stage(folder: Path) -> str:
+    """What a run was at, by what is finished."""
+    parts = {
+        "data": "data",
+        "simulator": "simulate",
+        "labels": "label",
+        "audit": "audit",
+        "pretrain": "pretrain",
+    }
+    parts |= {f"adapt/{agent}": f"adapt {agent}" for agent in ("dqn", "a_ialp_ap")}
+    return next((s for part, s in parts.items() if not (folder / part / "manifest.json").exists()), "report")
+
+
+def kill(folder: Path) -> list[str]:
+    """Kills runs as planned, each from life to life until it is done; returns at what each kill came."""
+    generator, killed, runs = np.random.default_rng(0), [], 0
+    while len(killed) < len(PLAN):
+        here, code = folder / f"killed{runs}", -signal.SIGKILL
+        here.mkdir()
+        while code == -signal.SIGKILL:
+            pid, code = life(here), None
+            if len(killed) < len(PLAN):
+                planned, most = PLAN[len(killed)]
+                code = until(pid, here, planned, generator.integers(1, most + 1))
+            if code is None and len(killed) < len(PLAN):
+                time.sleep(generator.uniform(0, 0.05))
+                os.kill(pid, signal.SIGKILL)
+                killed.append(stage(here))
+            if code is None:
+                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        assert code == 0, here.with_suffix(".log").read_text()
+        runs += 1
+    return killed
+
+
+def terminate(folder: Path) -> list[int]:
+    """Asks a run to end while it labels, pre-trains and adapts, fills its disk, then lets it end."""
+    codes = []
+    for marker in ("labels/worker.log*|labels/model", "checkpoints/pretrain/*/*", "checkpoints/adapt/dqn/*"):
+        pid = life(folder)
+        while not any(next(folder.glob(m), None) for m in marker.split("|")):
+            time.sleep(0.003)
+        os.kill(pid, signal.SIGTERM)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    for largest in (60_000, None):
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(life(folder, largest), 0)[1]))
+    return codes
+
+
+def orphans(folder: Path) -> list[str]:
+    """Workers of runs in a folder that are still there a moment later."""
+    for _ in range(50):
+        lines = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
+        left = [line for line in lines if "service.worker" in line and str(folder) in line]
+        if not left:
+            return []
+        time.sleep(0.1)
+    return left
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    calm = os.waitstatus_to_exitcode(os.waitpid(life(place / "calm"), 0)[1])
+    (place / "asked").mkdir()
+    told = {"calm": calm, "asked": terminate(place / "asked"), "killed": kill(place), "left": orphans(place)}
+    print(json.dumps(told))

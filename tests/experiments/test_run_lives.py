@@ -1,0 +1,103 @@
+"""A run that is killed, or asked to end, ends as one that was left alone, bit for bit."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import run_lives
+
+from ialp_jax.training.checkpoint import load_params
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+@pytest.fixture(scope="module")
+def lives(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lives")
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
+    script = Path(run_lives.__file__)
+    done = subprocess.run([sys.executable, script, folder], env=env, stdout=subprocess.PIPE, check=True)
+    return folder, json.loads(done.stdout.splitlines()[-1])
+
+
+def results(folder):
+    """Every array and table of a run, with its parameters."""
+    found = {}
+    for path in sorted(folder.rglob("*.npz")):
+        part = str(path.relative_to(folder))
+        if not part.startswith(("labels/plans", "labels/shards")):  # named by chance, and they tell seconds
+            found |= {f"{part}/{name}": array for name, array in np.load(path).items()}
+    for path in sorted(folder.rglob("*.csv")):
+        found[str(path.relative_to(folder))] = path.read_bytes()
+    found["model"] = (folder / "labels" / "model" / "model.safetensors").read_bytes()
+    return found
+
+
+def parameters(folder):
+    import orbax.checkpoint as ocp
+
+    for name in ("ialp", "a2c_warm", "sasrec"):
+        with ocp.StandardCheckpointer() as reader:
+            shapes = reader.metadata(folder / "pretrain" / name).item_metadata.tree
+        yield load_params(folder / "pretrain" / name, shapes)
+
+
+def assert_same(one, other):
+    import jax
+
+    expected, found = results(one), results(other)
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+    for old, new in zip(parameters(one), parameters(other), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, old, new)
+
+
+def test_runs_killed_at_random_moments_end_as_one_that_was_left_alone(lives):
+    folder, told = lives
+    assert told["calm"] == 0
+    assert len(told["killed"]) == len(run_lives.PLAN) >= 20
+    assert len(set(told["killed"])) >= 6, told["killed"]
+    for run in folder.glob("killed*/"):
+        assert_same(folder / "calm", run)
+        log = run.with_suffix(".log").read_text()
+        assert "damaged" not in log
+        assert "Traceback" not in log
+        assert not any((run / "checkpoints").rglob("manifest.json"))
+
+
+def test_a_run_that_is_asked_to_end_saves_itself_and_goes_on(lives):
+    folder, told = lives
+    assert told["asked"] == [143, 143, 143, 2, 0]
+    assert_same(folder / "calm", folder / "asked")
+    log = (folder / "asked.log").read_text()
+    assert "Traceback" not in log
+    lines = [line for line in log.splitlines() if line.startswith("terminated:")]
+    assert len(lines) == 3
+    assert "checkpoints/pretrain/" in lines[1]
+    assert "checkpoints/adapt/dqn: saved at step" in lines[2]
+    assert all(line.endswith("the same command goes on from there") for line in lines)
+
+
+def test_a_disk_that_is_full_is_one_line_and_the_run_goes_on_from_before(lives):
+    log = (lives[0] / "asked.log").read_text()
+    lines = [line for line in log.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert re.search(r"cannot be written .*too large", lines[0], re.IGNORECASE), lines
+    assert list((lives[0] / "asked").rglob("*.partial")) == []
+
+
+def test_no_worker_outlives_its_run(lives):
+    assert lives[1]["left"] == []

@@ -1,0 +1,214 @@
+"""Trainings that were interrupted go on to the same bits, and damaged checkpoints are not trusted."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_adapt import bandit, run
+
+from ialp_jax import store
+from ialp_jax.errors import InputError, NotFiniteError, Terminated
+from ialp_jax.training import checkpoint
+from ialp_jax.training.checkpoint import Checkpoints
+from ialp_jax.training.config import CheckpointConfig
+
+EAGER = CheckpointConfig(every=1000, seconds=0, keep=2)
+TREE = {
+    "key": jax.random.split(jax.random.key(3), 2),
+    "flag": jnp.array([True, False]),
+    "none": jnp.zeros((2, 0)),
+    "half": jnp.full((2, 3), 0.1, jnp.bfloat16),
+    "count": (jnp.int32(7), ()),
+}
+
+
+class Killed(Exception):
+    pass
+
+
+class Deadly(Checkpoints):
+    """Raises at a step, as if the process died there; what is being written is finished or not."""
+
+    def __init__(self, *args, at=None, **more):
+        super().__init__(*args, **more)
+        self.at, self.seen = at, []
+
+    def offer(self, step, state, tables):
+        super().offer(step, state, tables)
+        self.seen.append(step)
+        if step == self.at:
+            raise Killed
+
+
+def checkpoints(folder, config=EAGER, key="k", settings=None, at=None, **more):
+    def differences(old, new):
+        return ", ".join(f"{n}: {old[n]} -> {new[n]}" for n in new if old[n] != new[n])
+
+    return Deadly(folder, config, key, settings or {"rate": 1}, differences, at=at, **more)
+
+
+def saved(folder, steps=(1000, 2000), tree=TREE, **more):
+    with checkpoints(folder, **more) as kept:
+        for step in steps:
+            kept.save(step, tree, {"rows": [{"a/b": np.full(2, step)}], "logs": []})
+    return folder
+
+
+def bits(tree):
+    leaves = [jax.random.key_data(x) if checkpoint._is_key(x) else x for x in jax.tree.leaves(tree)]
+    return [(str(x.dtype), np.asarray(x).tobytes()) for x in leaves]
+
+
+def same(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def calm():
+    return run(bandit(), steps=5000)
+
+
+def test_what_was_saved_comes_back(tmp_path):
+    with checkpoints(saved(tmp_path)) as kept:
+        found = kept.restore(jax.tree.map(jnp.zeros_like, TREE) | {"key": TREE["key"]})
+    assert found.step == 2000
+    assert bits(found.state) == bits(TREE)
+    assert jax.tree.structure(found.state) == jax.tree.structure(TREE)
+    assert found.state["half"].committed == TREE["half"].committed
+    assert [row.keys() for row in found.tables["rows"]] == [{"a/b"}]
+    np.testing.assert_array_equal(found.tables["rows"][0]["a/b"], [2000, 2000])
+
+
+@pytest.mark.parametrize("stops", [(1000,), (2000, 4000), (5000,)], ids=str)
+def test_an_interrupted_adaptation_ends_with_the_same_bits(calm, tmp_path, stops):
+    for stop in stops:
+        with pytest.raises(Killed), checkpoints(tmp_path, at=stop) as kept:
+            run(bandit(), steps=5000, checkpoints=kept)
+    with checkpoints(tmp_path) as kept:
+        same(run(bandit(), steps=5000, checkpoints=kept), calm)
+        assert kept.seen == list(range(stops[-1] + 1000, 5001, 1000))
+        kept.remove()
+    assert not tmp_path.exists()
+
+
+def test_so_it_does_where_the_process_is_asked_to_end(calm, tmp_path):
+    asked, never = [], CheckpointConfig(every=1_000_000)
+
+    def stopping():
+        asked.append(0)
+        return len(asked) == 2
+
+    with (
+        pytest.raises(Terminated, match=r"saved at step 2,000; the same command goes on"),
+        checkpoints(tmp_path, never, stopping=stopping) as kept,
+    ):
+        run(bandit(), steps=5000, checkpoints=kept)
+    with checkpoints(tmp_path) as kept:
+        same(run(bandit(), steps=5000, checkpoints=kept), calm)
+        assert kept.seen[0] == 3000
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "manifest", "table"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, damage):
+    newest = saved(tmp_path) / "2000"
+    path = max((newest / "state").rglob("*"), key=lambda p: p.stat().st_size * p.is_file())
+    path = {"manifest": newest / store.MANIFEST, "table": newest / "arrays.npz"}.get(damage, path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content[: len(content) // 2] if damage in ("truncate", "manifest") else content)
+    if damage == "remove":
+        path.unlink()
+    with checkpoints(tmp_path) as kept:
+        with pytest.warns(UserWarning, match=rf"2000.*{path.name}.*damaged"):
+            assert kept.restore(TREE).step == 1000
+        kept.save(2000, TREE, {})
+        assert kept.restore(TREE).step == 2000
+    shutil.rmtree(tmp_path / "1000")
+    path = tmp_path / "2000" / "state" / "_METADATA"
+    path.write_bytes(b"")
+    with checkpoints(tmp_path) as kept, pytest.warns(UserWarning, match="damaged"):
+        assert kept.restore(TREE) is None
+
+
+def test_one_that_was_not_finished_counts_for_nothing(tmp_path):
+    (saved(tmp_path) / "2000" / store.MANIFEST).unlink()
+    with checkpoints(tmp_path) as kept:
+        assert kept.restore(TREE).step == 1000
+        kept.save(2000, TREE, {})
+        assert kept.restore(TREE).step == 2000
+
+
+def test_one_of_other_settings_is_refused_with_the_difference(tmp_path):
+    saved(tmp_path)
+    with (
+        checkpoints(tmp_path, key="other", settings={"rate": 2}) as kept,
+        pytest.raises(InputError, match=r"^\S+2000: .*other settings \(rate: 1 -> 2\).*--overwrite$"),
+    ):
+        kept.restore(TREE)
+    with checkpoints(tmp_path, key="other", settings={"rate": 2}, replace=True) as kept:
+        assert kept.restore(TREE) is None
+    assert not tmp_path.exists()
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_so_many_are_kept_as_asked(tmp_path, keep):
+    saved(tmp_path, range(1000, 5001, 1000), config=CheckpointConfig(keep=keep))
+    assert sorted(int(p.name) for p in tmp_path.iterdir()) == [5000 - 1000 * n for n in range(keep)][::-1]
+
+
+def test_so_often_as_asked(tmp_path):
+    for name, config in (
+        ("steps", CheckpointConfig(every=3000, seconds=0, keep=9)),
+        ("seconds", CheckpointConfig(every=1000, seconds=3600, keep=9)),
+    ):
+        with checkpoints(tmp_path / name, config) as kept:
+            for step in range(1000, 10_000, 1000):
+                kept.offer(step, TREE, {})
+                kept.finish()
+    assert sorted(p.name for p in (tmp_path / "steps").iterdir()) == ["3000", "6000", "9000"]
+    assert not (tmp_path / "seconds").exists()
+
+
+def test_the_state_before_what_is_not_finite_is_kept(tmp_path):
+    def poison(steps, params):
+        return jnp.where(steps > 1600, jnp.nan, 0.0)
+
+    never = CheckpointConfig(every=1_000_000)
+    for _ in range(2):
+        with (
+            checkpoints(tmp_path, never) as kept,
+            pytest.raises(NotFiniteError, match=r"toy: like_rate is nan at 2000 env steps, seed 0.*/1000$"),
+        ):
+            run(bandit(0.0, poison), name="toy", checkpoints=kept)
+        assert [p.name for p in tmp_path.iterdir()] == ["1000"]
+
+
+def no_space(*args, **more):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("where", ["room", "orbax", "table"])
+def test_a_disk_that_is_full_is_one_line_and_the_checkpoint_before_is_intact(tmp_path, monkeypatch, where):
+    saved(tmp_path, [1000])
+    place, name = {
+        "room": (checkpoint.os, "posix_fallocate"),
+        "orbax": (checkpoint.ocp.StandardCheckpointer, "save"),
+        "table": (np, "savez"),
+    }[where]
+    monkeypatch.setattr(place, name, no_space)
+    with checkpoints(tmp_path) as kept:
+        assert kept.restore(TREE).step == 1000
+        with pytest.raises(InputError, match=r"^\S+2000: .*cannot be written.*No space left on device.*$"):
+            kept.save(2000, TREE, {"rows": [{"a": np.zeros(2)}]})
+        assert kept.restore(TREE).step == 1000
+    assert [p.name for p in tmp_path.iterdir()] == ["1000"]
+
+
+def test_impossible_settings_are_refused():
+    for change in ({"every": 1500}, {"every": -1000}, {"seconds": -1.0}, {"keep": 0}):
+        with pytest.raises(InputError, match=rf"^--config\.checkpoint\.{next(iter(change))}="):
+            CheckpointConfig(**change).check()
