@@ -53,8 +53,11 @@ def command(folder: Path) -> None:
         print(hint, file=sys.stderr)
     with profiled(folder if flags.PROFILE.value else None):
         if isinstance(config, Study):
-            if flags.DRY_RUN.value:
-                raise InputError("--dry_run: a study has none; give the config file of one of its worlds")
+            for flag in (flags.DRY_RUN, flags.START_FROM):
+                if flag.value:
+                    raise InputError(
+                        f"--{flag.name}: a study has none; give the config file of one of its worlds"
+                    )
             return run_study(config, folder, flags.STAGE.value, overwrite)
         with locked(folder):
             if flags.START_FROM.value:

@@ -22,7 +22,7 @@ OWN_FORMATS = ("peft.PeftModel.from_pretrained",)  # takes no such argument, and
 PROGRAMS = (
     "experiments/flags.py",
     "launch/jobs.py",
-)  # run what the user's own flag names: config and sweep files
+)  # run what the user's flag names: config and sweep files
 
 
 def faults(source: str) -> list[str]:

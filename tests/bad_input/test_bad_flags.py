@@ -25,6 +25,10 @@ FLAGS = {
         "flag --overwrite=maybe: ('Non-boolean argument to boolean flag', 'maybe')",
     ),
     "flag file": ("--flagfile=HERE/none", "...HERE/none..."),
+    "nothing to start from": (
+        "--start_from=HERE/none",
+        "--start_from=HERE/none: not a run folder, it has no config.json",
+    ),
     # names of settings
     "unknown setting": (
         "--config.data.nme=x",
@@ -91,6 +95,10 @@ FLAGS = {
     "odd steps": (
         "--config.adapt.env_steps=1500",
         "--config.adapt.env_steps=1500 must be a multiple of 1000",
+    ),
+    "odd checkpoints": (
+        "--config.checkpoint.every=1500",
+        "--config.checkpoint.every=1500 must be 0 or a multiple of 1000",
     ),
     "no negatives": ("--config.audit.negatives=0", "--config.audit.negatives=0 must be at least 1"),
     "one candidate": (

@@ -123,7 +123,7 @@ def test_tuned_values(refused, tmp_path, case):
 
 
 SETTINGS = {
-    "world": ("--config.worlds=smoke,moon", "--config.worlds: unknown 'moon'; known: coat, industry, ..."),
+    "world": ("--config.worlds=smoke,moon", "--config.worlds: unknown 'moon'; known: ..."),
     "world twice": ("--config.worlds=smoke,smoke", "--config.worlds: 'smoke' stands there twice"),
     "no method": ("--config.methods=", "--config.methods: name at least one"),
     "method": ("--config.methods=sac", "--config.methods: unknown 'sac'; known: random, ..."),
@@ -146,6 +146,10 @@ SETTINGS = {
     "no pair": (
         "--config.overrides=fast",
         "--config.overrides: 'fast' must be path=value; several are parted by ';'",
+    ),
+    "another run": (
+        "--start_from=HERE",
+        "--start_from: a study has none; give the config file of one of its worlds",
     ),
     "dry run": ("--dry_run", "--dry_run: a study has none; give the config file of one of its worlds"),
 }
