@@ -73,7 +73,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable JSON ({error})") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: not a JSON object, but {one_line(str(value))[:40]}")

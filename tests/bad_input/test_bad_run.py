@@ -83,7 +83,11 @@ CASES: dict[str, tuple[Damage, str, str]] = {  # what happens, the stage that is
         f"HERE/run/config.json: {NO_JSON}",
     ),
     "settings endless": (put("config.json", "[" * 99_999), "all", f"HERE/run/config.json: {NO_JSON}"),
-    "settings a folder": (a_folder("config.json"), "all", f"HERE/run/config.json: {NO_JSON}"),
+    "settings a folder": (
+        a_folder("config.json"),
+        "all",
+        "HERE/run/config.json: cannot be read (Is a directory)",
+    ),
     "settings empty": (
         put("config.json", "{}"),
         "all",
@@ -106,7 +110,7 @@ CASES: dict[str, tuple[Damage, str, str]] = {  # what happens, the stage that is
     "data a file": (
         lambda run: (lose("data")(run), put("data", "x")(run)),
         "all",
-        f"{DATA}/manifest.json: {NO_JSON}",
+        f"{DATA}/manifest.json: cannot be read (Not a directory)",
     ),
     # manifests
     "manifest empty": (put("data/manifest.json", ""), "report", f"{DATA}/manifest.json: {NO_JSON}"),
@@ -125,7 +129,11 @@ CASES: dict[str, tuple[Damage, str, str]] = {  # what happens, the stage that is
         "simulate",
         f"{DATA}/manifest.json: does not list arrays.npz; {AGAIN.format('data')}",
     ),
-    "manifest a folder": (a_folder("data/manifest.json"), "all", f"{DATA}/manifest.json: {NO_JSON}"),
+    "manifest a folder": (
+        a_folder("data/manifest.json"),
+        "all",
+        f"{DATA}/manifest.json: cannot be read (Is a directory)",
+    ),
     # altered files
     "data cut": (
         cut("data/arrays.npz"),
