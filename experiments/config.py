@@ -4,6 +4,10 @@ Here and in the components' config modules annotations are not postponed: the fl
 """
 
 import dataclasses
+import math
+import typing
+from collections.abc import Collection
+from typing import Any
 
 from ialp_jax.agents.config import AgentsConfig
 from ialp_jax.data.config import DataConfig
@@ -40,6 +44,45 @@ AGENT_IDS = (
     "rlpd",
     "wsrl",
 )
+
+
+MOST = 2**31 - 1  # of whole numbers: JAX counts in 32 bits
+
+
+def check_fields(config: Any, flag: str = "--config") -> None:
+    """Checks what a config file may have assigned: names, types, finite numbers. ``flag`` leads the message.
+
+    Raises:
+      InputError: a name that is no setting, a value of another type, NaN, infinity or beyond 32 bits.
+    """
+    wanted = {
+        field.name: typing.get_args(field.type) or (field.type,) for field in dataclasses.fields(config)
+    }
+    for name, value in vars(config).items():
+        where, types = f"{flag}.{name}", wanted.get(name)
+        if types is None:
+            raise InputError(f"{where}: no such setting; --help lists what there is")
+        fits = isinstance(value, (*types, *((int,) if float in types else ())))
+        if not fits or (isinstance(value, bool) and bool not in types):
+            raise InputError(f"{where}={value!r}: must be of type {types[0].__name__}")
+        if dataclasses.is_dataclass(value):
+            check_fields(value, where)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{where}={value}: must be a finite number")
+        elif isinstance(value, int) and abs(value) > MOST:
+            raise InputError(f"{where}={value}: must be at most {MOST}")
+
+
+def check_name(name: str) -> None:
+    """Raises InputError where a name cannot be that of a folder."""
+    if (
+        not name.isprintable()
+        or name != name.strip(" .")
+        or not name
+        or set(name) & set("/\\")
+        or len(name) > 200
+    ):
+        raise InputError(f"--config.name={name!r}: must be the name of a folder, without / and not empty")
 
 
 @dataclasses.dataclass
@@ -84,6 +127,8 @@ class Config:
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
+        check_fields(self)
+        check_name(self.name)
         if self.num_seeds < 1 or self.seed < 0:
             raise InputError("--config.num_seeds must be at least 1 and --config.seed at least 0")
         for field in dataclasses.fields(self):
@@ -95,10 +140,25 @@ class Config:
                 f"--config.labelling.candidates={self.labelling.candidates}: with --config.llm.mode="
                 f"{self.llm.mode} letters name at most {MOST_LETTERED} candidates and none"
             )
-        for agent in self.agent_ids():
-            if agent not in AGENT_IDS:
-                raise InputError(f"--config.adapt.agents: unknown {agent!r}; known: {', '.join(AGENT_IDS)}")
+        check_names("--config.adapt.agents", self.adapt.agents, AGENT_IDS)
 
     def agent_ids(self) -> list[str]:
         """The agents to run, in the order in which they were named."""
-        return [name.strip() for name in self.adapt.agents.split(",") if name.strip()]
+        return names_in(self.adapt.agents)
+
+
+def names_in(text: str) -> list[str]:
+    """The names in a comma-separated list."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def check_names(flag: str, text: str, known: Collection[str], least: int = 1) -> None:
+    """Raises InputError where a list has an unknown name, one twice, or fewer than ``least``."""
+    names = names_in(text)
+    for name in names:
+        if name not in known:
+            raise InputError(f"{flag}: unknown {name!r}; known: {', '.join(known)}")
+        if names.count(name) > 1:
+            raise InputError(f"{flag}: {name!r} stands there twice")
+    if len(names) < least:
+        raise InputError(f"{flag}: name at least one")

@@ -7,18 +7,20 @@ import inspect
 import re
 import runpy
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from absl import flags
 from ml_collections import config_flags
 
 from experiments.config import Config
 from experiments.study.settings import Study
-from ialp_jax.errors import InputError
+from ialp_jax.errors import InputError, one_line
 
 STAGES = ("data", "simulate", "tune", "label", "audit", "pretrain", "adapt", "report")
-FLAGS = ("config", "workdir", "stage", "overwrite", "dry_run", "profile")
+FLAGS = ("config", "workdir", "stage", "start_from", "overwrite", "dry_run", "profile")
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "quickstart.py")
 
 # No default here: the library would load it at once, and mistakes in overrides would escape `parse`.
@@ -33,6 +35,12 @@ STAGE = flags.DEFINE_enum(
     "all",
     ("all", *STAGES, "search"),
     "Which stage to run; all runs them in order. A study has search beside them: it chooses settings.",
+)
+START_FROM = flags.DEFINE_string(
+    "start_from",
+    "",
+    "Another run's folder: what its stages up to pretrain made is copied into a run that lacks it, and kept "
+    "as far as it fits the settings.",
 )
 OVERWRITE = flags.DEFINE_bool(
     "overwrite", False, "Let a run folder made with other settings be redone; what still fits is kept."
@@ -54,9 +62,9 @@ DISTRIBUTED = flags.DEFINE_enum(
 )
 
 
-def fail(message: str) -> None:
+def fail(message: object) -> NoReturn:
     """Says what is wrong in one line and ends the process with exit code 2."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"error: {one_line(str(message))}", file=sys.stderr)
     raise SystemExit(2)
 
 
@@ -65,31 +73,27 @@ def parse(argv: Sequence[str]) -> list[str]:
     if any(re.fullmatch(r"--?(h|help|helpfull|helpshort)", arg) for arg in argv[1:]):
         print(help_text())
         raise SystemExit(0)
+    if not any(re.match(r"--?config(=|$)", arg) for arg in argv[1:]):
+        argv = [argv[0], f"--config={DEFAULT_CONFIG}", *argv[1:]]
     try:
-        if not any(re.match(r"--?config(=|$)", arg) for arg in argv[1:]):
-            argv = [argv[0], f"--config={DEFAULT_CONFIG}", *argv[1:]]
         rest = flags.FLAGS(argv)
+        config = CONFIG.value
+        if not isinstance(config, Config | Study):  # as where a file cannot be read
+            config = as_in_file(_named(argv))
+    except (Exception, SystemExit) as error:  # a config file may raise anything
+        fail(_explained(error, argv))
+    try:
         if len(rest) > 1:
             raise InputError(f"{rest[1]!r} is not a flag; all arguments are given as --name=value")
-        config = CONFIG.value
-        if not Path(flags.FLAGS["config"].config_filename).is_file():
-            raise InputError(f"--config: no such file: {flags.FLAGS['config'].config_filename}")
-        if not isinstance(config, Config | Study):
-            found = type(config).__name__
-            raise InputError(f"--config: get_config() must return a Config or a Study, not {found}")
         if STAGE.value == "search" and not isinstance(config, Study):
             raise InputError(
                 "--stage=search: only a study is tuned; give --config=experiments/configs/paper.py"
             )
         _check_processes()
         config.check()
-        return rest
     except InputError as error:
         fail(error)
-    except (flags.Error, KeyError, AttributeError, TypeError, ValueError) as error:
-        fail(_explained(error))
-    except (SyntaxError, ImportError) as error:
-        fail(f"--config: the file cannot be loaded: {error}")
+    return rest
 
 
 def _check_processes() -> None:
@@ -107,13 +111,17 @@ def _check_processes() -> None:
         raise InputError(f"--process_id={given[2]} must be in 0 .. num_processes - 1 = {given[1] - 1}")
 
 
-def _explained(error: Exception) -> str:
-    """One line for what absl or ml_collections raise over an override."""
+def _explained(error: BaseException, argv: Sequence[str]) -> object:
+    """One line for what absl or ml_collections raise over a config file or an override."""
+    try:
+        given = as_in_file(_named(argv))
+    except InputError as wrong:
+        return wrong
     text = str(error.args[0] if error.args else error)
-    if isinstance(error, flags.Error):
+    if isinstance(error, flags.Error | InputError):
         return text
-    known = {path for path, _, _ in knobs(_as_in_file())}
-    for arg in sys.argv[1:]:
+    known = {path for path, _, _ in knobs(given)}
+    for arg in argv[1:]:
         match = re.match(r"--?config\.([\w.]+)", arg)
         if match and match[1] not in known:
             import difflib
@@ -124,12 +132,38 @@ def _explained(error: Exception) -> str:
     return f"--config: {text}"
 
 
-def _as_in_file() -> Config | Study:
-    """The configuration that --config names, before any override; a run's where it cannot be loaded."""
+def _named(argv: Sequence[str]) -> str:
+    """The file that --config names, as ``--config=FILE`` or ``--config FILE``."""
+    path = ""
+    for arg, following in zip(argv, [*argv[1:], ""], strict=True):
+        if match := re.fullmatch(r"--?config(?:=(.*))?", arg, re.DOTALL):
+            path = following if match[1] is None else match[1]
+    return path
+
+
+def as_in_file(path: str) -> Config | Study:
+    """What ``get_config()`` of a file gives, before any override.
+
+    Raises:
+      InputError: there is no such file, it raises, or it gives something else.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"--config: no such file: {path}")
     try:
-        return runpy.run_path(flags.FLAGS["config"].config_filename)["get_config"]()
-    except Exception:  # whatever is wrong with the file is said elsewhere
-        return Config()
+        config = runpy.run_path(path)["get_config"]()
+    except (Exception, SystemExit) as error:
+        lines = [
+            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path
+        ]
+        place = f"{path}:{lines[-1]}" if lines else path
+        what = (
+            f"no {error}" if isinstance(error, KeyError) and not lines else f"{type(error).__name__}: {error}"
+        )
+        raise InputError(f"--config: the file cannot be loaded: {place}: {what}") from None
+    if not isinstance(config, Config | Study):
+        found = type(config).__name__
+        raise InputError(f"--config: get_config() must return a Config or a Study, not {found}")
+    return config
 
 
 def knobs(config: object, prefix: str = "") -> Iterator[tuple[str, object, str]]:
@@ -161,7 +195,7 @@ def help_text() -> str:
         "",
         "usage: python -m experiments.main [--config=FILE.py] [--config.a.b=value ...]",
         "         [--workdir=FOLDER] [--stage=all|" + "|".join((*STAGES, "search")) + "]",
-        "         [--overwrite] [--dry_run] [--profile]",
+        "         [--start_from=FOLDER] [--overwrite] [--dry_run] [--profile]",
         "         [--distributed=auto | --coordinator=HOST:PORT --num_processes=N --process_id=I]",
         "",
         "flags:",

@@ -5,6 +5,7 @@ python -m experiments.main --config=experiments/configs/quickstart.py
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -62,16 +63,31 @@ def command(folder: Path) -> None:
         print(hint, file=sys.stderr)
     with profiled(folder if flags.PROFILE.value else None):
         if isinstance(config, Study):
-            if flags.DRY_RUN.value:
-                raise InputError("--dry_run: a study has none; give the config file of one of its worlds")
+            for flag in (flags.DRY_RUN, flags.START_FROM):
+                if flag.value:
+                    raise InputError(
+                        f"--{flag.name}: a study has none; give the config file of one of its worlds"
+                    )
             return run_study(config, folder, flags.STAGE.value, overwrite)
-        # Of several processes the first alone makes the folder and holds it; the others then read it.
-        run = Run(folder, config, overwrite)
-        by_first(lambda: bool(Run.open(folder, config, overwrite)))
-        if flags.DRY_RUN.value:
-            dry_run_labels(run)
-        else:
-            run_stages(run, stages)
+        with contextlib.ExitStack() as held:
+            # Of several processes the first alone makes the folder and holds it; the others then read it.
+            by_first(lambda: hold(folder, held))
+            run = Run(folder, config, overwrite)
+            if flags.DRY_RUN.value:
+                dry_run_labels(run)
+            else:
+                run_stages(run, stages)
+
+
+def hold(folder: Path, held: contextlib.ExitStack) -> None:
+    """Locks the folder of a run until ``held`` ends, and makes it where it is missing."""
+    from experiments.lock import locked
+    from experiments.run import Run, start_from
+
+    held.enter_context(locked(folder))
+    if flags.START_FROM.value:
+        start_from(Path(flags.START_FROM.value), folder)
+    Run.open(folder, flags.CONFIG.value, flags.OVERWRITE.value)
 
 
 if __name__ == "__main__":

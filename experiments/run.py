@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ialp_jax.simulator.config import resolved
 
 ELSEWHERE = ("store", "workers", "ray_address")  # where labels are kept and made is no part of them
 UNSEEN = ("devices", "checkpoint", "tensorboard")  # settings that no result shows
+MOST_TOLD = 1000  # characters of what differs
 KEY = "key"  # in a stage's manifest: digest of the settings and inputs it was made from
 
 
@@ -77,15 +78,17 @@ class Run:
         """
         path = folder / "config.json"
         try:
-            old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise InputError(f"{path}: not a readable configuration ({error})") from None
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+        old = store.read_json(path)
         changes = difference(old, settings(config), free) if old is not None else ""
         # A first command that failed, as for want of a data file, has left nothing to protect.
         written = any(part.is_dir() and any(part.iterdir()) for part in folder.glob("*"))
         if changes and written and not overwrite:
+            told = changes if len(changes) < MOST_TOLD else f"{changes[:MOST_TOLD]} ..."
             raise InputError(
-                f"{folder} was made with other settings ({changes}); "
+                f"{folder} was made with other settings ({told}); "
                 "give another --workdir, or --overwrite to redo what they change"
             )
         try:
@@ -116,6 +119,22 @@ class Run:
             return False
         store.verify(self.folder / folder)
         return True
+
+
+def start_from(source: Path, folder: Path) -> None:
+    """Copies what another run's stages made, up to pre-training, into a run folder that lacks it.
+
+    Each stage decides by its own key whether it may be kept.
+
+    Raises:
+      InputError: ``source`` is no run.
+    """
+    if not (source / "config.json").is_file():
+        raise InputError(f"--start_from={source}: not a run folder, it has no config.json")
+    for name in FOLDER_STAGE:
+        if store.read_manifest(source / name) is not None and not (folder / name).exists():
+            with store.replacing(folder / name) as partial:
+                shutil.copytree(source / name, partial, dirs_exist_ok=True)
 
 
 FOLDER_STAGE = {

@@ -21,9 +21,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ialp_jax.errors import InputError
+from ialp_jax.errors import InputError, one_line
 
-MANIFEST = "manifest.json"
+MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
 PARTIAL = ".partial"  # ends the name of a folder that is being written
 # What zipfile and numpy raise for damaged archives; a changed bit can look like encryption or compression.
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -65,6 +65,21 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON atomically, keys sorted."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object, or None where there is no such file. Raises InputError where it is something else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not readable JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: not a JSON object, but {one_line(str(value))[:40]}")
+    return value
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -120,21 +135,15 @@ def replacing(folder: Path) -> Iterator[Path]:
 def save(folder: Path, arrays: Mapping[str, np.ndarray], manifest: Mapping[str, Any]) -> None:
     """Replaces ``folder`` by a store with these arrays and this manifest."""
     with replacing(folder) as partial:
-        write_arrays(partial / "arrays.npz", arrays)
+        write_arrays(partial / ARRAYS, arrays)
         seal(partial, manifest)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a complete store, or None. Raises InputError where it is not JSON."""
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not a manifest ({error})") from None
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        raise InputError(f"{path}: not a manifest (no list of files)")
+    manifest = read_json(folder / MANIFEST)
+    if manifest is not None and not isinstance(manifest.get("files"), dict):
+        raise InputError(f"{folder / MANIFEST}: not a manifest (no list of files)")
     return manifest
 
 
@@ -145,14 +154,19 @@ def verify(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}: incomplete, it has no {MANIFEST}; run its stage again")
     for name, expected in manifest["files"].items():
         path = folder / name
+        remedy = f"delete {folder} and run its stage again"
         if not path.is_file():
-            raise InputError(f"{path}: missing, though {MANIFEST} lists it; run its stage again")
+            raise InputError(f"{path}: missing, though {MANIFEST} lists it; {remedy}")
         if file_digest(path) != expected:
-            raise InputError(f"{path}: altered or truncated (sha256 differs); run its stage again")
+            raise InputError(f"{path}: altered or truncated (sha256 differs); {remedy}")
     return manifest
 
 
 def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and manifest of a store, verified."""
     manifest = verify(folder)
-    return read_arrays(folder / "arrays.npz"), manifest
+    if ARRAYS not in manifest["files"]:
+        raise InputError(
+            f"{folder / MANIFEST}: does not list {ARRAYS}; delete {folder} and run its stage again"
+        )
+    return read_arrays(folder / ARRAYS), manifest

@@ -3,17 +3,19 @@
 A sweep file is Python with ``SWEEP = {...}``, or ``get_sweep()`` that returns such plain data:
 
     SWEEP = {
-        "grid": {"seed": [0, 1, 2], "agents.ft.learning_rate": [1e-3, 3e-3]},  # all combinations
+        "grid": {"seed": [0, 1], "agents.ft.learning_rate": [1e-3, 3e-3]},  # all combinations
         "random": {  # each trial draws one value per path; it is run at every point of the grid
             "agents.ft.discount": [0.5, 0.9, 0.99],
             "agents.ft.entropy_cost": {"log_uniform": [1e-4, 1e-1]},  # or "uniform"
         },
         "trials": 20,  # with "random" only; "seed" too, 0 where it is not given
         "seed": 0,
+        "variants": [{}, {"simulator.patience": 3.0}],  # sets of values, run at every point of the rest
     }
 
-A job is named by its values, in the order of their paths, and draw i of a path depends on seed, path and i
-alone. So a sweep may be reordered, extended or cut: the jobs that stay keep their folders.
+One of grid, random and variants is enough. A job is named by its values, in the order of their paths, and
+draw i of a path depends on seed, path and i alone. So a sweep may be reordered, extended or cut: the jobs
+that stay keep their folders.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from experiments.study.overrides import kind, overridden, value_at
 from ialp_jax import keys, store
 from ialp_jax.errors import InputError
 
-PARTS = ("grid", "random", "trials", "seed")
+PARTS = ("grid", "random", "trials", "seed", "variants")
 RANGES = ("uniform", "log_uniform")
 DIGITS = 4  # significant ones of what is drawn from a range: names of folders stay readable
 LONGEST_NAME = 160  # of a folder; file systems take 255
@@ -84,8 +86,8 @@ def read_sweep(path: Path) -> Mapping[str, Any]:
         raise InputError(f"{path}: has neither SWEEP nor get_sweep()") from None
     except Exception as error:  # it is the user's code: whatever it raises, one line tells it
         raise InputError(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from None
-    if not isinstance(sweep, Mapping) or not (sweep.get("grid") or sweep.get("random")):
-        raise InputError(f"{path}: the sweep must be a dict with 'grid' or 'random'")
+    if not isinstance(sweep, Mapping) or not any(sweep.get(name) for name in ("grid", "random", "variants")):
+        raise InputError(f"{path}: the sweep must be a dict with 'grid', 'random' or 'variants'")
     for name in sweep:
         if name not in PARTS:
             raise InputError(f"{path}: unknown part {name!r}; known: {', '.join(PARTS)}")
@@ -97,8 +99,19 @@ def read_sweep(path: Path) -> Mapping[str, Any]:
     for name, default, least in (("trials", 1, 1), ("seed", 0, 0)):
         if type(sweep.get(name, default)) is not int or sweep.get(name, default) < least:
             raise InputError(f"{path}: {name!r} must be a whole number, at least {least}")
-    if both := set(sweep.get("grid", ())) & set(sweep.get("random", ())):
-        raise InputError(f"{path}: {min(both)} stands in 'grid' and in 'random'")
+    variants = sweep.get("variants", [])
+    if not isinstance(variants, list) or not all(isinstance(values, Mapping) for values in variants):
+        raise InputError(
+            f"{path}: 'variants' must be a list of dicts from paths of settings to one value each"
+        )
+    places = {
+        "grid": sweep.get("grid", ()),
+        "random": sweep.get("random", ()),
+        "variants": set().union(*variants),
+    }
+    for one, other in itertools.combinations(places, 2):
+        if both := set(places[one]) & set(places[other]):
+            raise InputError(f"{path}: {min(both)} stands in {one!r} and in {other!r}")
     return sweep
 
 
@@ -114,13 +127,16 @@ def points(sweep: Mapping[str, Any], config: Config, source: str) -> Iterator[Va
         else:
             for value in values:
                 overridden(config, {path: value}, source)
+    variants = sweep.get("variants") or [{}]
+    for values in variants:
+        overridden(config, values, source)
     for trial in range(sweep.get("trials", 1)):
         drawn = {
             path: _draw(values, kind(config, path, source), sweep.get("seed", 0), path, trial)
             for path, values in random.items()
         }
-        for combination in itertools.product(*grid.values()):
-            yield dict(zip(grid, combination, strict=True)) | drawn
+        for values, *combination in itertools.product(variants, *grid.values()):
+            yield dict(values) | dict(zip(grid, combination, strict=True)) | drawn
 
 
 def _check_range(path: str, values: Mapping[str, Any], wanted: type, source: str) -> None:
@@ -148,7 +164,7 @@ def _draw(values: Any, wanted: type, seed: int, path: str, trial: int) -> Any:
 
 def job_name(values: Values) -> str:
     """A folder's name for some values: readable, and another one for other values."""
-    text = ",".join(f"{path}={values[path]}" for path in sorted(values))
+    text = ",".join(f"{path}={values[path]}" for path in sorted(values)) or "default"
     name = re.sub(r"[^\w.,=+-]", "-", text)[:LONGEST_NAME]
     return name if name == text else f"{name}-{store.digest(text)[:8]}"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.metrics import CURVES, SEGMENT_CURVES, curve_metrics
+from ialp_jax.llm.labels.label_files import check_labels
 
 VALIDATION = (
     "reliability_predicted",
@@ -27,7 +27,6 @@ VALIDATION = (
     "likes_simulated",
 )
 AUDIT_TABLE = "labels.csv"  # in the audit's folder and in the report's
-LABEL_ARRAYS = ("histories", "candidates", "choice", "scores")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +89,7 @@ def read_agent(folder: Path) -> AgentCurves:
         names = [*CURVES, *sorted(name for name in arrays if name.startswith(SEGMENT_CURVES))]
         curves = {name: np.asarray(arrays[name], np.float64) for name in names}
         return AgentCurves(steps, curves, curve_metrics(steps, curves), manifest)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{folder}: not the curves of an agent ({error}); run --stage=adapt again") from None
 
 
@@ -108,8 +107,12 @@ def _read_worlds(path: Path) -> pd.DataFrame:
     try:
         worlds = pd.read_csv(path)
         worlds["value"] = worlds["value"].astype(float)
+        names = set(worlds["metric"])
+        for name in (name for name in names if str(name).endswith("_return")):
+            if not {f"{name}_ci_low", f"{name}_ci_high"} <= names:
+                raise ValueError(f"no interval of {name}")
         return worlds[["world", "metric", "value"]]
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a table of world,metric,value ({error})") from None
 
 
@@ -135,17 +138,16 @@ def read_run(run: Path, agents: Sequence[str] | None = None, audited: bool = Tru
         raise InputError(f"{run / 'adapt'}: mixes the worlds {', '.join(sorted(worlds))}; keep one per run")
     validation = store.read_arrays(run / "simulator" / "validation.npz")
     _require(validation, VALIDATION, run / "simulator", "simulate")
-    try:
-        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{run / 'config.json'}: not a readable configuration ({error})") from None
+    config = store.read_json(run / "config.json")
+    if config is None:
+        raise InputError(f"{run / 'config.json'}: no such file; it is no run folder")
     tuned = config.get("llm", {}).get("tune", {}).get("steps")  # else a folder of before is not of this run
     optional = {
         stage: store.load(run / stage) if store.read_manifest(run / stage) else None
         for stage in ("labels", "pretrain")
     }
     if optional["labels"]:
-        _require(optional["labels"][0], LABEL_ARRAYS, run / "labels", "label")
+        check_labels(run / "labels", optional["labels"][0])
     return Results(
         config=config,
         world=worlds.pop(),

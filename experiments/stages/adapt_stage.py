@@ -18,7 +18,7 @@ from experiments.roster import (
     recommender,
 )
 from experiments.run import KEY, Run, settings
-from experiments.stages.common import read_worlds, root_key, saving, say, watching
+from experiments.stages.common import forget, read_worlds, root_key, saving, say, watching
 from ialp_jax import store
 from ialp_jax.agents.base import Params
 from ialp_jax.keys import stream
@@ -42,12 +42,13 @@ def adaptation(run: Run) -> None:
 
 def adapt_agent(run: Run, name: str, worlds: Callable[[], tuple[World, World]]) -> None:
     """One agent online, to ``adapt/<name>/``, unless it is there; ``worlds`` is called where it is not."""
-    key = adapt_key(run, name)
-    if by_first(lambda: run.is_done(f"adapt/{name}", key)):
+    key, part = adapt_key(run, name), f"adapt/{name}"
+    if by_first(lambda: run.is_done(part, key)):
+        forget(run, part)
         return say(f"adapt {name}: done before, kept")
     world, judge = worlds()
     began = time.perf_counter()
-    start, part = pretrained_params(run, world, name), f"adapt/{name}"
+    start = pretrained_params(run, world, name)
     with saving(run, part, key) as checkpoints, watching(run, part) as watch:
         curves = adapted(run, name, world, judge, run.config.adapt, start, checkpoints, watch)
         seeds, seconds = run.config.num_seeds, time.perf_counter() - began
@@ -144,4 +145,6 @@ def pretrained_params(run: Run, world: World, name: str, folder: Path | None = N
     stacked = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((run.config.num_seeds, *leaf.shape), leaf.dtype), one
     )
+    if folder is None:
+        store.verify(run.folder / "pretrain")
     return load_params(folder or run.folder / "pretrain" / source, stacked)

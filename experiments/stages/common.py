@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 from collections.abc import Iterator
 
 import jax
@@ -13,6 +14,8 @@ from experiments.run import Run, difference, settings
 from experiments.termination import SIGTERM
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
+from ialp_jax.data.invariants import fits_world
+from ialp_jax.errors import InputError
 from ialp_jax.simulator.twice import from_arrays
 from ialp_jax.simulator.world import World, build
 from ialp_jax.training.checkpoint import Checkpoints
@@ -38,8 +41,18 @@ def read_worlds(run: Run) -> tuple[World, World]:
     The two differ only where ``simulator.test_model`` asks for it.
     """
     run.key(None, "data", "simulator")
-    dataset = load_dataset(run.folder / "data")
-    model, test_model = from_arrays(store.load(run.folder / "simulator")[0])
+    dataset, folder = load_dataset(run.folder / "data"), run.folder / "simulator"
+    arrays, _ = store.load(folder)
+    try:
+        model, test_model = from_arrays(arrays)
+    except KeyError as error:
+        raise InputError(f"{folder}: lacks {error}; run --stage=simulate again") from None
+    if not all(
+        fits_world(one, dataset.num_users, dataset.catalogue.num_items) for one in (model, test_model) if one
+    ):
+        raise InputError(
+            f"{folder}: its user model is none of {run.folder / 'data'}; run --stage=simulate again"
+        )
     world = build(dataset, model, run.config.simulator)
     return world, world if test_model is None else build(dataset, test_model, run.config.simulator)
 
@@ -67,6 +80,12 @@ def saving(run: Run, name: str, key: str, every: int | None = None) -> Iterator[
         Checkpoints(folder, config, key, settings(run.config), difference, asked, run.overwrite) as found,
     ):
         yield found
+
+
+def forget(run: Run, *names: str) -> None:
+    """Removes what is left of trainings whose results are sealed: a process may have died in between."""
+    for name in names:
+        shutil.rmtree(run.folder / "checkpoints" / name, ignore_errors=True)
 
 
 @contextlib.contextmanager

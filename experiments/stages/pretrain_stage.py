@@ -16,7 +16,7 @@ from experiments.roster import (
     recommender,
 )
 from experiments.run import KEY, Run, settings
-from experiments.stages.common import read_worlds, root_key, saving, say, watching
+from experiments.stages.common import forget, read_worlds, root_key, saving, say, watching
 from experiments.stages.label_stage import ialp_trainer, labelling_settings, learning
 from ialp_jax import store
 from ialp_jax.agents.base import Params, frozen_state
@@ -24,7 +24,7 @@ from ialp_jax.agents.ialp import ialp
 from ialp_jax.agents.sasrec import sasrec
 from ialp_jax.errors import NotFiniteError
 from ialp_jax.keys import stream
-from ialp_jax.llm.labels.label_files import check_catalogue
+from ialp_jax.llm.labels.label_files import check_catalogue, check_labels
 from ialp_jax.simulator.world import World
 from ialp_jax.training import imagine
 from ialp_jax.training.adapt import evaluator
@@ -43,9 +43,11 @@ def pretrain(run: Run) -> None:
     parts = [labelling_settings(run), settings(config)["pretrain"], config.num_seeds, config.seed]
     key = run.key([parts, dataclasses.asdict(config.evaluation)], "data", "simulator", "labels")
     if by_first(lambda: run.is_done("pretrain", key)):
+        forget(run, *(f"pretrain/{name}" for name in PRETRAININGS))
         return say("pretrain: done before, kept")
     world, _ = read_worlds(run)
     labels, manifest = store.load(run.folder / "labels")
+    check_labels(run.folder / "labels", labels, ("shown", "terminated", "truncated", "round"))
     check_catalogue(run.folder / "labels", labels, manifest, run.folder / "data", world.dataset)
     began, params, curves = time.perf_counter(), {}, {}
     with contextlib.ExitStack() as stack:

@@ -33,7 +33,7 @@ from experiments.config import Config
 from experiments.roster import PRETRAINED
 from experiments.run import Run, settings
 from experiments.stages.adapt_stage import adapted, pretrained_params
-from experiments.stages.common import read_worlds, saving, say
+from experiments.stages.common import forget, read_worlds, saving, say
 from experiments.stages.pretrain_stage import pretrained
 from experiments.study.overrides import overridden, value_at
 from experiments.study.search_spaces import SPACES
@@ -262,5 +262,6 @@ def tuning_params(run: Run, world: World, method: str) -> Params | None:
             store.seal(folder, {"key": key})
             if checkpoints:
                 checkpoints.remove()
+    forget(run, f"search/{folder.name}")
     store.verify(folder)
     return pretrained_params(run, world, method, folder / "params")

@@ -5,12 +5,12 @@ Here annotations are not postponed: the flags read field types.
 
 import dataclasses
 import importlib
-import json
 from pathlib import Path
 from typing import Any
 
-from experiments.config import AGENT_IDS, Config
+from experiments.config import AGENT_IDS, Config, check_fields, check_name, check_names, names_in
 from experiments.study.overrides import overridden, parsed
+from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.training.config import UNIT, CheckpointConfig, DevicesConfig, EvaluationConfig
 
@@ -18,11 +18,6 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 NOT_OFFLINE = "_not_offline"  # ends the id of a world whose user model has not seen the offline users
 # What claims (a) and (b) need; in a world without offline users in its fit nothing else is run.
 NOT_OFFLINE_METHODS = ("random", "popular", "oracle", "dqn", "pg", "a2c", "ialp", "a_ialp_ap")
-
-
-def names_in(text: str) -> list[str]:
-    """The names in a comma-separated list."""
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 @dataclasses.dataclass
@@ -106,17 +101,15 @@ class Study:
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
+        check_fields(self)
+        check_name(self.name)
         known = sorted(path.stem for path in CONFIGS.glob("[a-z]*.py") if path.stem != "paper")
-        for flag, names, choice in (
-            ("worlds", names_in(self.worlds), known),
-            ("not_offline", names_in(self.not_offline), known),
-            ("methods", names_in(self.methods), AGENT_IDS),
+        for flag, choice, least in (
+            ("worlds", known, 1),
+            ("not_offline", known, 0),
+            ("methods", AGENT_IDS, 1),
         ):
-            for name in names:
-                if name not in choice:
-                    raise InputError(f"--config.{flag}: unknown {name!r}; known: {', '.join(choice)}")
-            if not names and flag != "not_offline":
-                raise InputError(f"--config.{flag}: name at least one")
+            check_names(f"--config.{flag}", getattr(self, flag), choice, least)
         if self.num_seeds < 1 or self.seed < 0:
             raise InputError("--config.num_seeds must be at least 1 and --config.seed at least 0")
         self.search.check()
@@ -173,7 +166,13 @@ class Study:
         """The same with the values that the search chose for this world, where it has."""
         config, values = self.run_config(world), self.tuned_values(world, folder)
         source = str(self.tuned_path(world, folder))
-        return overridden(config, {p: v for own in values.values() for p, v in own.items()}, source)
+        config = overridden(config, {p: v for own in values.values() for p, v in own.items()}, source)
+        try:
+            config.check()
+            check_updates(config)
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from None
+        return config
 
     def tuned_path(self, world: str, folder: Path) -> Path:
         """Where the chosen values of a world are; a world that is run twice is tuned once."""
@@ -182,13 +181,10 @@ class Study:
     def tuned_values(self, world: str, folder: Path) -> dict[str, dict[str, Any]]:
         """Agent id -> path -> value; empty where nothing was tuned. Raises InputError for a broken file."""
         path = self.tuned_path(world, folder)
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        values = store.read_json(path)
+        if values is None:
             return {}
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: not a file of tuned values ({error}); run --stage=search") from None
-        if not isinstance(values, dict) or not all(isinstance(own, dict) for own in values.values()):
+        if not all(isinstance(own, dict) for own in values.values()):
             raise InputError(f"{path}: must map agent ids to settings; run --stage=search")
         return values
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import json
 import os
 import platform
 from pathlib import Path
@@ -29,6 +28,7 @@ _SCOPE = (
     *("name", "worlds", "not_offline", "methods", "data_root", "results", "tuned", "readme", "search"),
     *UNSEEN,
 )
+_PARTS = ("study", "worlds", "pairs")  # of config.json
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "rliable", "arch", "torch", "transformers")
 
 
@@ -72,14 +72,17 @@ def pair_key(tree: dict[str, Any], agent: str) -> str:
 def read_config(folder: Path) -> dict[str, Any] | None:
     """``config.json`` of the results, or None. Raises InputError where it cannot be read."""
     path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    config = store.read_json(path)
+    if config is None:
         return None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not the settings of a study ({error})") from None
-    if not isinstance(config, dict) or not {"study", "worlds", "pairs"} <= config.keys():
+    if not all(isinstance(config.get(part), dict) for part in _PARTS):
         raise InputError(f"{path}: not the settings of a study; give another --config.results")
+    for world, agents in config["pairs"].items():
+        records = agents.values() if isinstance(agents, dict) else [None]
+        if not all(isinstance(record, dict) and {"key", "tuned"} <= record.keys() for record in records):
+            raise InputError(
+                f"{path}: its pairs of {world} are not those of a study; give another --config.results"
+            )
     return config
 
 
@@ -165,7 +168,7 @@ def read_curves(folder: Path) -> pd.DataFrame:
         table = pd.read_csv(path)
         table["value"] = table["value"].astype(float)
         return table[CURVE_COLUMNS]
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a table of {','.join(CURVE_COLUMNS)} ({error})") from None
 
 
@@ -182,6 +185,11 @@ def read_results(folder: Path) -> StudyResults:
     for (world, agent), rows in table.groupby(["world", "agent"], sort=False):
         if agent in config["pairs"].get(world, {}):
             pairs.setdefault(str(world), {})[str(agent)] = _pair(rows, folder)
+    for world, agents in config["pairs"].items():
+        if missing := agents.keys() - pairs.get(world, {}).keys():
+            raise InputError(
+                f"{folder / 'curves.csv'}: holds no curves of {world}, {min(missing)}; run the study again"
+            )
     return StudyResults(config, pairs)
 
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.lock import locked
 from experiments.roster import PRETRAINED
 from experiments.run import Run
 from experiments.stages import run_stages
@@ -32,31 +33,41 @@ def run_study(study: Study, folder: Path, stage: str, overwrite: bool) -> None:
       stage: of `experiments.flags.STAGES`, ``search`` or ``all``.
       overwrite: whether what was made with other settings may be redone.
 
+    The folders of the study and of the world at work are locked, but not for the report: it may be made while
+    the study runs.
+
     Raises:
       InputError: what the user can mend.
     """
     if stage == "report":
         return report(study, folder)
-    if stage in ("all", "adapt"):
-        study_results.guard(study, folder, overwrite)
-    for world in study.world_ids():
-        if stage == "search" and world != base(world):
-            continue  # a world that is run twice is tuned once
-        say(f"\n{study.name}: {world}")
-        run = open_run(study, world, folder, overwrite)
-        if stage == "search":
-            prepare(study, run, ("label",))
-            search(study, world, run, folder, overwrite)
-        elif stage in ("all", "adapt"):
-            if stage == "all":
-                prepare(study, run)
-            adapt_all(study, world, run, folder)
-        else:
-            if stage == "label":
-                borrow_labels(run)
-            run_stages(run, (stage,))
-    if stage == "all":
-        report(study, folder)
+    with locked(folder):
+        if stage in ("all", "adapt"):
+            study_results.guard(study, folder, overwrite)
+        for world in study.world_ids():
+            if stage == "search" and world != base(world):
+                continue  # a world that is run twice is tuned once
+            say(f"\n{study.name}: {world}")
+            with locked(folder / world):
+                run_world(study, world, folder, stage, overwrite)
+        if stage == "all":
+            report(study, folder)
+
+
+def run_world(study: Study, world: str, folder: Path, stage: str, overwrite: bool) -> None:
+    """One stage of one world, or ``all``; see `run_study`."""
+    run = open_run(study, world, folder, overwrite)
+    if stage == "search":
+        prepare(study, run, ("label",))
+        search(study, world, run, folder, overwrite)
+    elif stage in ("all", "adapt"):
+        if stage == "all":
+            prepare(study, run)
+        adapt_all(study, world, run, folder)
+    else:
+        if stage == "label":
+            borrow_labels(run)
+        run_stages(run, (stage,))
 
 
 def open_run(study: Study, world: str, folder: Path, overwrite: bool) -> Run:

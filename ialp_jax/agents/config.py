@@ -419,4 +419,8 @@ class AgentsConfig:
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
         for field in dataclasses.fields(self):
-            getattr(self, field.name).check(field.name)
+            settings = getattr(self, field.name)
+            settings.check(field.name)
+            for name, value in vars(settings).items():
+                if name.endswith("_cost") and value < 0:
+                    raise InputError(f"--config.agents.{field.name}.{name}={value} must be at least 0")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ialp_jax import store
+from ialp_jax.data.invariants import broken
 from ialp_jax.errors import InputError
 from ialp_jax.types import Catalogue, Dataset, Histories, Interactions, UserModel
 
@@ -64,11 +64,13 @@ def load_dataset(folder: Path) -> Dataset:
     Raises:
       InputError: incomplete or altered folder, or files of another kind.
     """
-    arrays, _ = store.load(folder)
+    arrays, manifest = store.load(folder)
     try:
-        words = json.loads((folder / CATALOGUE).read_text(encoding="utf-8"))
+        if CATALOGUE not in manifest["files"]:
+            raise ValueError(f"its manifest does not list {CATALOGUE}")
+        words = store.read_json(folder / CATALOGUE) or {}
         truth = {name: arrays[f"truth_{name}"] for name in UserModel._fields if f"truth_{name}" in arrays}
-        return Dataset(
+        dataset = Dataset(
             name=words["name"],
             catalogue=Catalogue(
                 tuple(words["titles"]),
@@ -83,5 +85,8 @@ def load_dataset(folder: Path) -> Dataset:
             truth=UserModel(**truth) if truth else None,
             random_test=_interactions(arrays, RANDOM_TEST) if f"{RANDOM_TEST}user" in arrays else None,
         )
-    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{folder}: not a data set ({error!r}); run the data stage again") from None
+        if fault := broken(dataset):
+            raise ValueError(f"it lacks {fault}")
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise InputError(f"{folder}: not a data set ({error}); run the data stage again") from None
+    return dataset

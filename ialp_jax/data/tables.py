@@ -141,7 +141,14 @@ def whole_number(text: str, place: str, name: str, least: int = 0) -> int:
     return int(text)
 
 
-def number(value: Any, place: str, name: str, least: float = -math.inf, most: float = math.inf) -> float:
+def number(
+    value: Any,
+    place: str,
+    name: str,
+    least: float = -math.inf,
+    most: float = math.inf,
+    kind: str = "finite number",
+) -> float:
     """A finite number in ``least..most``, from text or as it is. Raises InputError with file and line."""
     try:
         found = math.nan if "_" in str(value) or isinstance(value, bool) else float(value)
@@ -149,5 +156,5 @@ def number(value: Any, place: str, name: str, least: float = -math.inf, most: fl
         found = math.nan
     if not (math.isfinite(found) and least <= found <= most):
         bounds = "" if math.isinf(least) and math.isinf(most) else f" in {least:g}..{most:g}"
-        raise InputError(f"{place}: {name} is {str(value)[:40]!r}, expected a finite number{bounds}")
+        raise InputError(f"{place}: {name} is {str(value)[:40]!r}, expected a {kind}{bounds}")
     return found

@@ -21,6 +21,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.types import Dataset
 
 FLAG = "--config.data.tabular"
+LARGEST = float(np.finfo(np.float32).max)  # of a rating, as it is kept
 Records = Iterator[tuple[str, Sequence[Any]]]
 
 
@@ -93,8 +94,8 @@ def _columns(header: Sequence[str], wanted: dict[str, bool], config: TabularConf
 def _id(value: Any, place: str, name: str) -> str:
     """An id as text. Raises InputError where it is empty."""
     text = str(value).strip()
-    if not text:
-        raise InputError(f"{place}: {name} is empty")
+    if not text or "\0" in text:
+        raise InputError(f"{place}: {name} is {'empty' if not text else 'no text: it has NUL bytes'}")
     return text
 
 
@@ -105,7 +106,7 @@ def _time(value: Any, place: str, name: str) -> float:
     except ValueError:
         moment = None
     if moment is None:
-        return number(value, place, name)
+        return number(value, place, name, kind="finite number or an ISO 8601 date")
     return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
 
 
@@ -135,7 +136,7 @@ def _interactions(root: Path, config: TabularConfig, items: dict[str, int]) -> t
     unlisted = 0
     for place, row in records:
         owner, thing = _id(row[user], place, config.user), _id(row[item], place, config.item)
-        stars = number(row[rating], place, config.rating) if rating >= 0 else 0.0
+        stars = number(row[rating], place, config.rating, -LARGEST, LARGEST) if rating >= 0 else 0.0
         moment = _time(row[timestamp], place, config.timestamp) if timestamp >= 0 else 0.0
         if thing not in items:
             unlisted += 1

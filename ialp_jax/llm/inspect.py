@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ialp_jax import store
-from ialp_jax.errors import InputError
+from ialp_jax.errors import InputError, one_line
 from ialp_jax.llm.labels import label_files, label_text, shards
 
 
@@ -72,7 +72,7 @@ def _context_facts(context: Path) -> list[tuple[str, Any]]:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; --help tells more\n")
+        self.exit(2, f"error: {one_line(message)}; --help tells more\n")
 
 
 def parser() -> argparse.ArgumentParser:

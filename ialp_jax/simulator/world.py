@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ialp_jax.data.splits import start_histories
+from ialp_jax.errors import InputError
 from ialp_jax.simulator.config import SimulatorConfig, resolved
 from ialp_jax.simulator.dynamics_params import build_dynamics
 from ialp_jax.simulator.environment import SessionEnvironment, SessionParams
-from ialp_jax.types import Dataset, UserModel
+from ialp_jax.types import SPLITS, Dataset, UserModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,10 @@ class World:
 
     def of(self, split: int) -> SessionParams:
         """Parameters whose sessions are those of one split's users (OFFLINE, ONLINE, ...)."""
-        return self.params.replace(users=jnp.asarray(self.dataset.users(split)))
+        users = self.dataset.users(split)
+        if not len(users):
+            raise InputError(f"{self.dataset.name}: no user is {SPLITS[split]}; run the data stage again")
+        return self.params.replace(users=jnp.asarray(users))
 
 
 def build(dataset: Dataset, user_model: UserModel, config: SimulatorConfig) -> World:

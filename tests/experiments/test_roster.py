@@ -41,7 +41,8 @@ def test_every_agent_is_made_and_named(config, name):
     start = jax.eval_shape(lambda: start_of(0))
     state = jax.eval_shape(agent.init, jax.random.key(0), start, pretrained)
     if name in PRETRAINED:
-        assert jax.tree.structure(state.params) == jax.tree.structure(pretrained)
+        learned = state.params.network if name == "a_ialp_gate" else state.params
+        assert jax.tree.structure(learned) == jax.tree.structure(pretrained)
     assert (agent.update is not None) == (name in AGENT_SETTINGS)
     assert hasattr(config.agents, AGENT_SETTINGS.get(name, "ialp"))
     assert name in AGENTS

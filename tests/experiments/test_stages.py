@@ -15,7 +15,7 @@ from experiments import stages
 from experiments.config import Config
 from experiments.configs import smoke
 from experiments.flags import STAGES
-from experiments.run import Run
+from experiments.run import Run, start_from
 from experiments.stages import adapt_stage, common, label_stage
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
@@ -169,7 +169,8 @@ def test_one_agents_setting_redoes_that_agent_alone(copy):
     again(copy, ("data", "simulate", "label", "pretrain", "adapt"), change, overwrite=True)
     after = written(copy)
     changed = {name.rsplit("/", 1)[0] for name in after if after[name] != before.get(name)}
-    assert changed <= {"adapt/a2c", "config.json"}
+    watched = {f"tensorboard/adapt/a2c/{name}" for name in ("mean", "seed0", "seed1")}
+    assert changed <= {"adapt/a2c", "config.json", *watched}
     assert "adapt/a2c" in changed
 
 
@@ -217,6 +218,18 @@ def test_labels_of_another_catalogue_are_refused_before_anything_is_lost(copy):
     assert written(copy / "pretrain") == before
 
 
+def test_a_run_that_starts_from_another_keeps_what_fits(finished, tmp_path, capsys):
+    folder = tmp_path / "new"
+    start_from(finished, folder)
+    again(folder, ("data", "simulate", "label"))
+    assert capsys.readouterr().out.count("done before, kept") == 3
+    again(folder, ("data", "simulate"), lambda c: setattr(c.simulator, "patience", 3.0), overwrite=True)
+    assert "data: done before, kept" in (said := capsys.readouterr().out)
+    assert "simulate: done before" not in said
+    with pytest.raises(InputError, match="not a run folder"):
+        start_from(tmp_path, folder)
+
+
 def test_where_labels_are_kept_is_no_part_of_them(tmp_path):
     def depends_on(**changes):
         config = tiny()
@@ -257,7 +270,7 @@ def test_a_tuned_model_labels_with_its_own_adapter(copy, capsys):
 
 def test_without_steps_nothing_is_tuned(finished, capsys):
     again(finished, ("tune",))
-    assert capsys.readouterr().out == "tune: off, --config.llm.tune.steps is 0\n"
+    assert "tune: off, --config.llm.tune.steps is 0\n" in capsys.readouterr().out
     assert not (finished / "tune").exists()
 
 

@@ -10,7 +10,9 @@ import pytest
 
 from experiments import flags
 from experiments.config import Config
+from experiments.configs import ablations
 from experiments.run import KEY, report_key
+from experiments.study.overrides import value_at
 from ialp_jax import store
 from ialp_jax.errors import InputError
 from launch.jobs import job_name, jobs_of
@@ -79,6 +81,18 @@ def test_draws_keep_to_their_ranges_and_every_trial_is_run_at_every_point_of_the
     assert abs(np.corrcoef(widths, np.log(rates))[0, 1]) < 0.3  # each path is drawn by itself
 
 
+def test_variants_are_run_one_by_one_and_at_every_point_of_the_grid(plan):
+    variants = [{}, {"num_seeds": 2}, {"num_seeds": 4, "network.width": 8}]
+    assert [job.name for job in plan({"variants": variants})] == [
+        "default",
+        "num_seeds=2",
+        "network.width=8,num_seeds=4",
+    ]
+    jobs = plan({"variants": variants, "grid": {"seed": [0, 1]}})
+    assert len(jobs) == 6
+    assert [(job.config.num_seeds, job.config.seed) for job in jobs[2:4]] == [(2, 0), (2, 1)]
+
+
 def test_trials_that_draw_the_same_are_one_job(plan):
     assert len(plan({"random": {"agents.a2c.discount": [0.5, 0.9]}, "trials": 20})) == 2
 
@@ -119,7 +133,10 @@ BAD = {
         "num_seeds=0: --config.num_seeds must be at least 1",
     ),
     "unknown part": ({"grid": {"seed": [0]}, "gird": {}}, "unknown part 'gird'"),
-    "empty": ({}, "must be a dict with 'grid' or 'random'"),
+    "empty": ({}, "must be a dict with 'grid', 'random' or 'variants'"),
+    "no list of variants": ({"variants": {"seed": 1}}, "'variants' must be a list of dicts"),
+    "a variant's setting": ({"variants": [{"agents.ft.rate": 1}]}, "no such setting: agents.ft.rate"),
+    "variant and grid": ({"grid": {"seed": [0]}, "variants": [{"seed": 1}]}, "seed stands in"),
     "no dict": ({"grid": [1]}, "'grid' must map"),
     "no trials": ({"random": {"seed": [0]}}, "'random' and 'trials' go together"),
     "trials of a grid": ({"grid": {"seed": [0]}, "trials": 2}, "'random' and 'trials' go together"),
@@ -150,6 +167,22 @@ def test_a_setting_is_swept_or_given_not_both(plan):
         plan({"grid": {"seed": [0]}}, {"seed": 1})
     with pytest.raises(InputError, match="--sweep: no such file: no/file"):
         jobs_of(Path("no/file"), Config(), {}, Path("out"), "c.py")
+
+
+BESIDE = ("adapt.agents", "agents.mixture.alpha_start", "simulator.start_length")
+
+
+def test_the_ablations_change_one_thing_each():
+    config = ablations.get_config()
+    jobs = jobs_of(EXAMPLE.with_name("ablations.py"), config, {}, Path("/out"), "c.py")
+    assert jobs[0].name == "default"
+    assert len({job.folder for job in jobs}) == len(jobs) > 20
+    for job in jobs[1:]:
+        changed = [path for path in job.values if path not in BESIDE]
+        assert any(
+            job.values[path] != value_at(config, path) for path in job.values if path != "adapt.agents"
+        )
+        assert len({path.rpartition(".")[2] for path in changed}) == 1
 
 
 def test_the_example_is_six_jobs():

@@ -44,8 +44,8 @@ def altered(folder):
 BROKEN = {
     "no such folder": (shutil.rmtree, r"^--config\.llm\.adapter=.*: no such folder"),
     "no settings": (lambda f: (f / CONFIG).unlink(), f"not an adapter folder, it has no {CONFIG}"),
-    "settings cut": (lambda f: (f / CONFIG).write_text('{"r":'), f"{CONFIG}: not the settings of an adapter"),
-    "settings a list": (lambda f: (f / CONFIG).write_text("[]"), r"\(no JSON object\)"),
+    "settings cut": (lambda f: (f / CONFIG).write_text('{"r":'), f"{CONFIG}: not readable JSON"),
+    "settings a list": (lambda f: (f / CONFIG).write_text("[]"), f"{CONFIG}: not a JSON object"),
     "no LoRA": (lambda f: configure(f, peft_type="PREFIX_TUNING"), "type PREFIX_TUNING; only LoRA is read"),
     "code": (lambda f: configure(f, megatron_config={}, megatron_core="mine"), None),
     "no weights": (lambda f: (f / WEIGHTS).unlink(), f"no adapter weights, it has no {WEIGHTS}$"),

@@ -156,7 +156,9 @@ def test_an_index_that_names_a_missing_file_is_told(copy):
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"weight_map": [1]}'])
 def test_a_broken_index_is_told(copy, content):
     (copy / model_files.INDEX).write_text(content)
-    with pytest.raises(InputError, match=r"index\.json: not an index of weights"):
+    with pytest.raises(
+        InputError, match=r"index\.json: not (readable JSON|a JSON object|an index of weights)"
+    ):
         model_files.check(copy)
 
 

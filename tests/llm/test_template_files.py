@@ -1,6 +1,8 @@
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LLMConfig
@@ -32,6 +34,7 @@ def test_a_file_states_what_differs_from_list(tmp_path):
         ({"bullet": 5}, "'bullet' must be a text"),
         ({"introduction": "no line end"}, "'introduction' must be a text that ends in a line end, or empty"),
         ({"offered": ""}, "'offered' must be a text that ends in a line end"),
+        ({"bullet": "- \n"}, "'bullet' must be one line, without its end"),
         ({"none": "two\nlines"}, "'none' must be one line"),
         ({"question": ""}, "'question' must be a text that is not empty"),
         ({"cue": "Answer: "}, "'cue' must be a text that is not empty and does not end in a space"),
@@ -45,11 +48,46 @@ def test_a_faulty_file_is_one_line(tmp_path, fields, said):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("{", "not JSON"), ("[]", "not a JSON object"), ('{"name": "x"}', "'version' is missing")],
+    [("{", "not readable JSON"), ("[]", "not a JSON object"), ('{"name": "x"}', "'version' is missing")],
 )
 def test_a_file_that_is_no_template_is_one_line(tmp_path, text, said):
     (tmp_path / "t.json").write_text(text)
     with pytest.raises(InputError, match=rf"^--config\.llm\.template=[^\n]*{said}[^\n]*$"):
         prompts.choose(str(tmp_path / "t.json"), embedded=True)
-    with pytest.raises(InputError, match=r"^--config\.llm\.template=[^\n]*missing\.json: cannot be read"):
+    with pytest.raises(InputError, match=r"^--config\.llm\.template=[^\n]*missing\.json: no such file"):
         prompts.choose(str(tmp_path / "missing.json"), embedded=True)
+
+
+WORDS = st.sampled_from(["", "- ", "x\n", "Answer:", "a\nb", "\u2028", "\x0b"]) | st.text(max_size=5)
+VALUES = WORDS | st.none() | st.booleans() | st.integers() | st.floats() | st.lists(WORDS, max_size=2)
+NAMES = st.sampled_from(
+    ["name", "version", "max_title", "bullet", "offered", "liked", "none", "question", "cue"]
+)
+FIELDS = st.dictionaries(NAMES | st.just("introduction") | st.text(max_size=4), VALUES, max_size=5)
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(fields=FIELDS, cut=st.integers(0, 12))
+def test_any_file_is_a_template_that_keeps_its_lines_or_one_line(tmp_path, fields, cut):
+    text = json.dumps({"name": "mine", "version": 1} | fields)
+    (tmp_path / "t.json").write_text(text[: len(text) - max(0, cut - 8)])
+    try:
+        template = prompts.choose(str(tmp_path / "t.json"), embedded=False)
+    except InputError as error:
+        said = str(error)
+    else:
+        said = "t.json"
+        assert template.line("Title").splitlines() == [template.bullet + "Title"[: template.max_title]]
+        assert template.quoted("Title").count("\n") == 1
+        assert prompts.render(template, ("", "Title"), [0, 1]) == template.introduction + template.line(
+            "Title"
+        )
+        assert template.offered.endswith("\n")
+    assert "t.json" in said
+    assert said.isprintable()

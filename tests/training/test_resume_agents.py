@@ -1,36 +1,34 @@
 """Every agent that learns goes on from a checkpoint to the same bits."""
 
-import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from diagnostic_worlds import ENV, ITEMS, LENGTH, world
-from jax.experimental.compilation_cache import compilation_cache
 from test_checkpoint import Killed, checkpoints, same
 
 from experiments.config import Config
 from experiments.roster import PRETRAINED, actor_critic, make_agent
 from experiments.stages.adapt_stage import AGENT_SETTINGS
-from ialp_jax.training.adapt import adapt
+from ialp_jax.training import adapt as adaptation
 from ialp_jax.training.config import AdaptConfig, EvaluationConfig
 from ialp_jax.types import Observation, Transition
 
 SEEDS = 2
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = [getattr(jax.config, name) for name in names]
-    for name, value in zip(names, (str(tmp_path_factory.mktemp("compiled")), 0.0), strict=True):
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in zip(names, before, strict=True):
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
+@pytest.fixture(autouse=True)
+def compiled_once(monkeypatch):
+    """Every run uses the same compiled unit; evaluations, which change nothing, are left out."""
+    monkeypatch.setattr(adaptation, "evaluator", lambda *args: nothing)
+    for name in ("_chunk", "over_seeds"):
+        monkeypatch.setattr(adaptation, name, functools.cache(getattr(adaptation, name)))
+
+
+def nothing(params, state, key):
+    return {"return": jnp.zeros(())}
 
 
 def config():
@@ -59,28 +57,30 @@ def labelled():
     return Transition(seen, action, np.ones(20, np.float32), flags, flags, seen, candidates)
 
 
-def run(name, kept=None):
-    settings = config()
-    params = world("two_tastes")
+@pytest.mark.parametrize("name", AGENT_SETTINGS)
+def test_an_agent_that_was_interrupted_ends_with_the_same_bits(name, tmp_path):
+    settings, params, pretrained = config(), world("two_tastes"), None
     agent = make_agent(name, settings, params, np.arange(ITEMS + 1), labelled())
-    pretrained = None
     if name in PRETRAINED:
         keys = jax.random.split(jax.random.key(1), SEEDS)
         network = actor_critic(settings, ITEMS)
         pretrained = jax.vmap(lambda key: network.init(key, jnp.zeros(LENGTH, jnp.int32)))(keys)
-    how = dataclasses.replace(AdaptConfig(), env_steps=3000, seeds_by="map")
-    shown = EvaluationConfig(episodes=8, points=2)
-    key = jax.random.key(0)
-    return adapt(ENV, params, params, agent, key, SEEDS, how, shown, pretrained, name, checkpoints=kept)
 
+    def run(kept=None):
+        how, shown = AdaptConfig(env_steps=3000, seeds_by="map"), EvaluationConfig(points=2)
+        key = jax.random.key(0)
+        return adaptation.adapt(
+            ENV, params, params, agent, key, SEEDS, how, shown, pretrained, name, checkpoints=kept
+        )
 
-@pytest.mark.parametrize("name", AGENT_SETTINGS)
-def test_an_agent_that_was_interrupted_ends_with_the_same_bits(name, tmp_path):
-    calm = run(name)
-    assert any(metric.startswith("learn/") for metric in calm)
+    calm = run()
+    assert sum(metric.startswith("learn/") for metric in calm) >= 3
+    compiled = adaptation.over_seeds(adaptation._chunk(ENV, agent), "map", shared=1)
+    before = compiled._cache_size()
     for stop in (1000, 2000):
         with pytest.raises(Killed), checkpoints(tmp_path, at=stop) as kept:
-            run(name, kept)
+            run(kept)
     with checkpoints(tmp_path) as kept:
-        same(run(name, kept), calm)
+        same(run(kept), calm)
         assert kept.seen == [3000]
+    assert compiled._cache_size() == before

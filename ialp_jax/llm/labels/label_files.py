@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ialp_jax import store
+from ialp_jax.data.invariants import whole
 from ialp_jax.errors import InputError
-from ialp_jax.types import Dataset
+from ialp_jax.types import Dataset, Labels
 
+_ANY = np.iinfo(np.int64).max
 SHARDS, PLANS = "shards", "plans"  # in the folder of a run's labels: its own store, its plans
 
 
@@ -19,6 +21,29 @@ def catalogue_facts(dataset: Dataset) -> dict[str, Any]:
     """What tells one catalogue from another: the world's name, N, sha256 of the titles."""
     titles = dataset.catalogue.titles
     return {"world": dataset.name, "items": len(titles) - 1, "sha256": store.digest(list(titles))}
+
+
+def check_labels(labels: Path, arrays: Mapping[str, np.ndarray], others: Sequence[str] = ()) -> None:
+    """Raises InputError where arrays cannot be those of ``Labels``.
+
+    Args:
+      labels: their folder, named in the message.
+      arrays: histories, candidates, choice and scores of P prompts.
+      others: names of further arrays [P, ...] that are needed.
+    """
+    names = (*Labels._fields, *others)
+    wrong = [name for name in names if name not in arrays or arrays[name].ndim < 1]
+    if not wrong:
+        count, size = len(arrays["choice"]), arrays["candidates"].shape[-1]
+        shape = {"candidates": (count, size), "choice": (count,), "scores": (count, size)}
+        shape["histories"] = (count, arrays["histories"].shape[-1])
+        bounds = {"histories": (0, _ANY), "candidates": (1, _ANY), "choice": (-1, size)}
+        wrong = [
+            name for name in names if arrays[name].shape != shape.get(name, (count, *arrays[name].shape[1:]))
+        ]
+        wrong += [name for name, bound in bounds.items() if not whole(arrays[name], shape[name], *bound)]
+    if wrong:
+        raise InputError(f"{labels}: not labels, for want of proper {wrong[0]}; run --stage=label again")
 
 
 def check_catalogue(
@@ -37,6 +62,10 @@ def check_catalogue(
       InputError: the titles differ, or item ids do not exist.
     """
     here, there = catalogue_facts(dataset), manifest.get("catalogue")
+    if not isinstance(there, dict | None):
+        raise InputError(
+            f"{labels / store.MANIFEST}: its catalogue is {str(there)[:40]!r}; not of the label stage"
+        )
     largest = max(int(arrays[name].max(initial=0)) for name in ("histories", "candidates"))
     if there is not None and there.get("sha256") != here["sha256"]:
         found = f"made for another catalogue, {_words(there)}"

@@ -55,10 +55,14 @@ def read_labels(folder: Path, data: Path) -> RunLabels:
     arrays, manifest = store.load(folder)
     try:
         template = Template(**manifest["template"])
-    except (KeyError, TypeError):
-        raise InputError(f"{folder / store.MANIFEST}: names no template; not of the label stage") from None
+        faults = [name for name, holds, _ in prompts.rules(template) if not holds]
+    except (KeyError, TypeError, AttributeError):
+        faults = ["template"]
+    if faults:
+        raise InputError(f"{folder / store.MANIFEST}: names no template; not of the label stage")
     if store.read_manifest(data) is None:
         raise InputError(f"{data}: no data set there; name the one of these labels by --data=FOLDER")
+    label_files.check_labels(folder, arrays)
     dataset = load_dataset(data)
     label_files.check_catalogue(folder, arrays, manifest, data, dataset)
     titles = [prompts.sanitise(title, template.max_title) for title in dataset.catalogue.titles]

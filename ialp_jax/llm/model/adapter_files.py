@@ -6,7 +6,6 @@ tune stage also have a ``manifest.json`` with the fingerprint of the model they 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +48,9 @@ def check(folder: Path) -> None:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The adapter's settings. Raises InputError where they are missing or broken."""
-    path = folder / CONFIG
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{folder}: not an adapter folder, it has no {CONFIG}") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not the settings of an adapter ({error})") from None
-    if not isinstance(settings, dict):
-        raise InputError(f"{path}: not the settings of an adapter (no JSON object)")
+    settings = store.read_json(folder / CONFIG)
+    if settings is None:
+        raise InputError(f"{folder}: not an adapter folder, it has no {CONFIG}")
     return settings
 
 

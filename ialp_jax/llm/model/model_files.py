@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from ialp_jax import store
 from ialp_jax.errors import InputError
 
 INDEX = "model.safetensors.index.json"  # of weights in several files
-_WEIGHTS = "*.safetensors"
+_SUFFIX = ".safetensors"
+_WEIGHTS = f"*{_SUFFIX}"
 _WANTED = ("*.json", _WEIGHTS, "*.model", "*.jinja", "*.txt")
 _DUPLICATES = ("consolidated*", "original/*")  # the publisher's own format beside the Hugging Face one
 
@@ -69,7 +69,7 @@ def check(folder: Path) -> None:
     """Raises InputError where configuration, weights in safetensors or one of their shards are missing."""
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: not a model folder, it has no config.json")
-    if not any(folder.glob("*.safetensors")):
+    if not any(folder.glob(_WEIGHTS)):
         raise InputError(f"{folder}: no weights in safetensors, the one format that is read")
     index = folder / INDEX
     if not index.exists():
@@ -77,13 +77,13 @@ def check(folder: Path) -> None:
         if shard and not (folder / "model.safetensors").exists():
             raise InputError(f"{index}: missing, though {shard.name} is there; download the model again")
         return
-    try:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{index}: not an index of weights; download the model again") from None
-    for name in sorted(shards):
-        if not (folder / str(name)).is_file():
-            raise InputError(f"{folder / str(name)}: missing, though {INDEX} names it; download it again")
+    shards = (store.read_json(index) or {}).get("weight_map")
+    names = {str(name) for name in shards.values()} if isinstance(shards, dict) else {""}
+    if any(Path(name).name != name or not name.endswith(_SUFFIX) for name in names):
+        raise InputError(f"{index}: not an index of weights beside it; download the model again")
+    for name in sorted(names):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name}: missing, though {INDEX} names it; download it again")
 
 
 def fingerprint(folder: Path) -> str:

@@ -35,6 +35,7 @@ UNREADABLE = (
     TypeError,
     RuntimeError,
     ImportError,
+    ArithmeticError,
     safetensors.SafetensorError,
 )
 

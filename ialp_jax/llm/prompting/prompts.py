@@ -11,7 +11,6 @@ that it cannot close, and asks for a letter; see `ialp_jax.llm.prompting.letters
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -119,13 +118,11 @@ def from_file(path: Path) -> Template:
     """
     flag = f"--config.llm.template={path}"
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{flag}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise InputError(f"{flag}: not JSON ({error})") from None
-    if not isinstance(fields, dict):
-        raise InputError(f"{flag}: not a JSON object of the fields of a template")
+        fields = store.read_json(path)
+    except InputError as error:
+        raise InputError(f"--config.llm.template={error}") from None
+    if fields is None:
+        raise InputError(f"{flag}: no such file")
     known = [field.name for field in dataclasses.fields(Template)]
     for name in fields:
         if name not in known:
@@ -134,13 +131,13 @@ def from_file(path: Path) -> Template:
         if name not in fields:
             raise InputError(f"{flag}: the field {name!r} is missing")
     template = dataclasses.replace(TEMPLATES["list"], **fields)
-    for name, holds, rule in _rules(template):
+    for name, holds, rule in rules(template):
         if not holds:
             raise InputError(f"{flag}: {name!r} must be {rule}")
     return template
 
 
-def _rules(template: Template) -> Iterator[tuple[str, bool, str]]:
+def rules(template: Template) -> Iterator[tuple[str, bool, str]]:
     """What must hold for each field of a template: its name, whether it holds, and the rule in words."""
     for name in ("version", "max_title"):
         value = getattr(template, name)
@@ -153,7 +150,8 @@ def _rules(template: Template) -> Iterator[tuple[str, bool, str]]:
         ends = text.endswith(LINE_END) or (not text and name != "offered")
         yield name, ends, "a text that ends in a line end" + ("" if name == "offered" else ", or empty")
     for name in ("bullet", "none"):
-        yield name, len(getattr(template, name).splitlines()) < 2, "one line, without its end"
+        lines = getattr(template, name).splitlines()
+        yield name, lines in ([], [getattr(template, name)]), "one line, without its end"
     for name in ("name", "none", "question", "cue"):
         text = getattr(template, name)
         yield name, text.rstrip() == text != "", "a text that is not empty and does not end in a space"

@@ -1,0 +1,58 @@
+"""Bad inputs to whole commands: each must end with code 2 and exactly one line that says what is wrong."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import small_run
+from commands import call
+
+Refused = Callable[..., None]
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Every path under a folder and what its file holds; the lock apart."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+        if path.name != ".lock"
+    }
+
+
+@pytest.fixture
+def refused(capfd: pytest.CaptureFixture, tmp_path: Path) -> Refused:
+    """Runs a command; ``said`` is the line after "error: ", HERE the temporary folder, ... any words.
+
+    Progress bars may stand beside it.
+    """
+
+    def check(said: str, command: str, *args: str) -> None:
+        before = contents(tmp_path)
+        ended = call(capfd, command, *(arg.replace("HERE", str(tmp_path)) for arg in args))
+        lines = [line for line in re.split("[\r\n]", ended.err) if line and not re.search(r"\d%\|", line)]
+        assert (ended.code, len(lines)) == (2, 1), ended.err[-2000:]
+        pattern = re.escape(said).replace("HERE", re.escape(str(tmp_path))).replace(r"\.\.\.", ".*")
+        assert re.fullmatch(f"error: {pattern}", lines[0]), lines[0]
+        assert lines[0].isprintable()
+        assert "Traceback" not in ended.out
+        after = contents(tmp_path)
+        assert {name: after.get(name) for name in before} == before, "what was there before stays as it was"
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run; not to be changed."""
+    return small_run.make(tmp_path_factory.mktemp("finished") / "run")
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run"

@@ -1,0 +1,90 @@
+"""A finished run folder in a second: real data, and of every other stage what it would have written."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+from absl.testing import flagsaver
+
+from experiments import flags
+from experiments.reporting.run_results import VALIDATION
+from experiments.roster import actor_critic
+from experiments.run import KEY, Run, settings
+from experiments.stages.adapt_stage import adapt_key
+from experiments.stages.label_stage import labelling_settings
+from experiments.stages.world_stage import data
+from ialp_jax import store
+from ialp_jax.data.files import load_dataset
+from ialp_jax.evaluation.metrics import CURVES
+from ialp_jax.llm.labels.label_files import catalogue_facts
+from ialp_jax.llm.prompting import prompts
+from ialp_jax.simulator.twice import to_arrays
+from ialp_jax.training.checkpoint import save_params
+
+SETTINGS = (
+    "--config=experiments/configs/smoke.py",
+    "--config.data.demo.users=80",
+    "--config.data.demo.items=60",
+    "--config.labelling.source=popularity",
+    "--config.audit.enabled=false",
+    "--config.adapt.agents=random,a2c,ialp",
+    "--config.adapt.env_steps=1000",
+    "--config.num_seeds=1",
+    "--config.network.width=8",
+)
+ENDS = ("return", "return_ci_low", "return_ci_high", "length")
+FACTS = ("users", "items", "interactions", "like_rate", "auc", "popularity_auc", "ece")
+
+
+def make(folder: Path) -> Path:
+    """Writes the run of `SETTINGS`."""
+    with flagsaver.flagsaver(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["main", *SETTINGS])
+        flags.parse(sys.argv)
+        run = Run.open(folder, flags.CONFIG.value, overwrite=False)
+    data(run)
+    dataset, config, draw = load_dataset(folder / "data"), run.config, np.random.default_rng(0)
+    key = run.key([settings(config)["simulator"], config.seed, config.evaluation.episodes], "data")
+    store.write_arrays(folder / "simulator/arrays.npz", to_arrays(dataset.truth, None))
+    store.write_arrays(folder / "simulator/validation.npz", {n: draw.random(10) for n in VALIDATION})
+    names = [*FACTS, *(f"{a}_{b}" for a in ("random", "popular", "oracle") for b in ENDS)]
+    table = pd.DataFrame([("demo", name, 1.0) for name in names], columns=["world", "metric", "value"])
+    store.write_text(folder / "simulator/worlds.csv", table.to_csv(index=False))
+    store.seal(folder / "simulator", {KEY: key})
+    _labels(run, dataset, draw)
+    parts = [labelling_settings(run), settings(config)["pretrain"], config.num_seeds, config.seed]
+    key = run.key([parts, settings(config)["evaluation"]], "data", "simulator", "labels")
+    history = np.zeros((1, config.simulator.history_length), np.int32)
+    network = actor_critic(config, dataset.catalogue.num_items)
+    save_params(folder / "pretrain/ialp", jax.vmap(network.init, (None, 0))(jax.random.key(0), history))
+    store.write_arrays(folder / "pretrain/arrays.npz", {"curve_updates": np.arange(3)})
+    store.seal(folder / "pretrain", {KEY: key, "seconds": 1.0})
+    for name in config.agent_ids():
+        curves = {"env_steps": np.array([0, 1000]), **{curve: np.ones((1, 2)) for curve in CURVES}}
+        manifest = {KEY: adapt_key(run, name), "agent": name, "world": "demo", "seconds": 1.0}
+        store.save(folder / "adapt" / name, curves, manifest)
+    return folder
+
+
+def _labels(run, dataset, draw) -> None:
+    """Labels and their manifest."""
+    folder, count, items = run.folder / "labels", 120, dataset.catalogue.num_items
+    arrays = {
+        "histories": draw.integers(1, items, (count, 10), np.int32),
+        "candidates": draw.integers(1, items, (count, 5), np.int32),
+        "choice": draw.integers(0, 6, count).astype(np.int32),
+        "scores": draw.random((count, 5), np.float32),
+        "shown": np.zeros((count, 20), np.int32),
+        "terminated": np.zeros(count, bool),
+        "truncated": np.zeros(count, bool),
+        "round": np.repeat(np.arange(2), count // 2),
+    }
+    template = prompts.TEMPLATES["titles"]
+    facts = {"catalogue": catalogue_facts(dataset), "template": vars(template), "seconds": 1.0}
+    store.write_arrays(folder / "arrays.npz", arrays)
+    store.seal(folder, facts | {KEY: run.key(labelling_settings(run), "data", "simulator")})

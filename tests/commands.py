@@ -1,0 +1,46 @@
+"""The project's commands inside this process: what they print and how they end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import pytest
+from absl.testing import flagsaver
+
+from experiments import benchmark, flags, main
+from ialp_jax.llm import inspect
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def _main(argv: Sequence[str]) -> None:
+    with flagsaver.flagsaver():
+        main.main(flags.parse(argv))
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], object]] = {
+    "main": _main,
+    "benchmark": benchmark.main,
+    "inspect": lambda argv: inspect.main(argv[1:]),
+}
+
+
+def call(capture: pytest.CaptureFixture, name: str, *args: object) -> Ended:
+    """Runs ``python -m experiments.main`` or one of its like; anything but an orderly end is raised."""
+    argv, code = [name, *map(str, args)], 0
+    capture.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", argv)  # config_flags reads it
+        try:
+            code = COMMANDS[name](argv) or 0
+        except SystemExit as end:
+            code = end.code or 0
+    return Ended(code, *capture.readouterr())
