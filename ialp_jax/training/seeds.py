@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -46,12 +47,13 @@ def over_seeds(
 
     def run(row: Mesh, program: Callable[..., Any], args: tuple) -> Any:
         with jax.set_mesh(row):
-            return program(*jax.tree.map(lambda leaf: _of_row(leaf, row), args))
+            return program(*args)
 
     def call(*args: Any) -> Any:
         args = (*placed(args[:shared], mesh), *placed(args[shared:], mesh, PartitionSpec(SEED)))
+        shares = [jax.tree.map(functools.partial(_of_row, row=row), args) for row in rows]
         with ThreadPoolExecutor(len(rows)) as pool:  # so that they compile side by side
-            parts = list(pool.map(run, rows, programs, [args] * len(rows)))
+            parts = list(pool.map(run, rows, programs, shares))
         return jax.tree.map(lambda *leaves: _joined(leaves, mesh), *parts)
 
     return call

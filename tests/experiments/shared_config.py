@@ -1,8 +1,7 @@
 """The smallest run of two seeds, its labels from popularity; saved at every turn."""
 
-from tests.launch import tiny_run
-
 from experiments.config import Config
+from tests.launch import tiny_run
 
 
 def get_config() -> Config:

@@ -1,0 +1,123 @@
+"""Two processes on this machine, joined by jax.distributed, work on one run."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import call
+
+from experiments import distributed
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIG = REPOSITORY / "tests" / "experiments" / "shared_config.py"
+TRAINED = ("pretrain", "adapt/random", "adapt/a_ialp_ap")
+TABLES = ("summary.csv", "curves.csv")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def command(folder, *args):
+    return [sys.executable, "-m", "experiments.main", f"--config={CONFIG}", f"--workdir={folder}", *args]
+
+
+def start(folder, *args):
+    return subprocess.Popen(
+        command(folder, *args),
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def both(folder, *args):
+    """(exit code, stdout, stderr) of process 0 and of process 1."""
+    join = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2", *args]
+    running = [start(folder, *join, f"--process_id={number}") for number in range(2)]
+    ended = [(*process.communicate(timeout=900), process.returncode) for process in running]
+    return [(code, out, err) for out, err, code in ended]
+
+
+def arrays(folder, part):
+    with np.load(folder / part / "arrays.npz") as found:
+        return {name: values for name, values in found.items() if not name.startswith("seconds")}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Folders of a run by one process and of the same by two, and how the two ended."""
+    folder = tmp_path_factory.mktemp("shared")
+    alone = start(folder / "one")
+    assert alone.wait(900) == 0, alone.stderr.read()
+    return folder / "one", folder / "both", both(folder / "both")
+
+
+def test_two_processes_make_the_bits_of_one(runs):
+    one, shared, ended = runs
+    assert [code for code, _, _ in ended] == [0, 0], ended
+    for part in TRAINED:
+        expected, found = arrays(one, part), arrays(shared, part)
+        assert expected.keys() == found.keys()
+        for name, values in expected.items():
+            np.testing.assert_array_equal(found[name], values, err_msg=f"{part} {name}")
+    for name in TABLES:
+        assert (shared / "report" / name).read_bytes() == (one / "report" / name).read_bytes()
+
+
+def test_the_first_process_speaks(runs):
+    (_, first, _), (_, second, _) = runs[2]
+    assert "report:" in first
+    assert second.replace("[Gloo]", "").count("\n") <= 1
+
+
+def test_two_processes_keep_what_is_done(runs):
+    _, shared, _ = runs
+    before = {part: (shared / part / "manifest.json").stat().st_mtime_ns for part in TRAINED}
+    ended = both(shared, "--stage=adapt")
+    assert [code for code, _, _ in ended] == [0, 0], ended
+    assert before == {part: (shared / part / "manifest.json").stat().st_mtime_ns for part in TRAINED}
+    assert "a_ialp_ap: done before, kept" in ended[0][1]
+
+
+def test_what_the_first_finds_wrong_ends_all(runs):
+    ended = both(runs[1], "--stage=adapt", "--config.adapt.env_steps=3000")
+    assert [code for code, _, _ in ended] == [2, 2]
+    assert "was made with other settings (adapt.env_steps: 2000 -> 3000)" in ended[0][2]
+    assert "error: process 0: " in ended[1][2]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--num_processes=2"], "--coordinator, --num_processes and --process_id are given together"),
+        (["--coordinator=x", "--num_processes=2", "--process_id=0"], "--coordinator=x must be HOST:PORT"),
+        (["--coordinator=x:99999", "--num_processes=2", "--process_id=0"], "=x:99999 must be HOST:PORT"),
+        (
+            ["--coordinator=x:1", "--num_processes=2", "--process_id=2"],
+            "must be in 0 .. num_processes - 1",
+        ),
+        (["--distributed=auto", "--process_id=0"], "--distributed=auto finds out --coordinator"),
+    ],
+)
+def test_flags_that_cannot_work(capfd, args, message):
+    ended = call(capfd, "main", *args)
+    assert ended.code == 2
+    assert message in ended.err
+
+
+def test_a_taken_port_is_named():
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(distributed.InputError, match=f"port {port} cannot be listened on"):
+            distributed._check_free(port)

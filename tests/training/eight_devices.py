@@ -1,0 +1,153 @@
+"""What eight devices compute, against one: run by test_devices.py in a process that has eight.
+
+It prints one JSON object: name of a check -> what was found.
+"""
+
+from __future__ import annotations
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from diagnostic_worlds import ACTOR_CRITIC, ENV, ITEMS, LENGTH, Q_NETWORK, SMALL, start_of, world
+from jax.sharding import Mesh
+from test_adapt import bandit
+
+from ialp_jax.agents.a2c import a2c
+from ialp_jax.agents.config import A2CConfig, DQNConfig
+from ialp_jax.agents.dqn import dqn
+from ialp_jax.errors import InputError
+from ialp_jax.mesh import USER, device_mesh, split_users
+from ialp_jax.networks.heads import Recommender
+from ialp_jax.training.adapt import adapt
+from ialp_jax.training.config import AdaptConfig, DevicesConfig, EvaluationConfig, PretrainConfig
+from ialp_jax.training.pretrain import Pretrainer, supervised_loss
+from ialp_jax.training.rollout import collect, start_users
+from ialp_jax.training.seeds import over_seeds
+
+A2C = A2CConfig(num_users=40, rollout_length=5, learning_rate=1e-2)
+DQN = DQNConfig(num_users=40, rollout_length=5, capacity=400, batch_size=64)
+AGENTS = {"a2c": a2c(A2C, ACTOR_CRITIC), "dqn": dqn(DQN, Q_NETWORK)}
+NETWORK = Recommender(ITEMS, LENGTH, SMALL)
+BY_SEEDS, BY_USERS, BOTH = DevicesConfig(8, 1), DevicesConfig(1, 8), DevicesConfig(2, 4)
+KEY = jax.random.key(0)
+
+
+def furthest(tree: object, other: object) -> float:
+    """The largest difference of any two numbers of two trees."""
+    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(other), strict=True)
+    return max(float(np.max(np.abs(np.asarray(a, float) - np.asarray(b, float)))) for a, b in pairs)
+
+
+def same(tree: object, other: object) -> bool:
+    """Whether two trees have the same bits."""
+    pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(other), strict=True)
+    return all(np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in pairs)
+
+
+def curves(seeds: int, devices: DevicesConfig | None) -> dict[str, np.ndarray]:
+    """An adaptation, rollouts and evaluations included."""
+    config = AdaptConfig(env_steps=2000)
+    judged = EvaluationConfig(episodes=16, points=2)
+    met = world("two_tastes")
+    found = adapt(ENV, met, met, bandit(), KEY, seeds, config, judged, devices=devices)
+    return {metric: values for metric, values in found.items() if not metric.startswith("seconds")}
+
+
+def training_rows() -> np.ndarray:
+    """What a supervised network learns from: histories and what followed, [64, L + 1]."""
+    return np.random.default_rng(0).integers(1, ITEMS + 1, (64, LENGTH + 1)).astype(np.int32)
+
+
+def pretrainer(seeds: int, devices: DevicesConfig | None) -> Pretrainer:
+    """A supervised network before it has learned."""
+    config, loss = PretrainConfig(batch_size=32, learning_rate=3e-3), supervised_loss(NETWORK)
+    return Pretrainer(loss, NETWORK, config, 10, KEY, seeds, LENGTH, seeds_by="map", devices=devices)
+
+
+def updated(name: str, devices: DevicesConfig | None) -> object:
+    """Two seeds of an agent after ten updates on the same transitions."""
+    agent, params = AGENTS[name], world("two_tastes")
+
+    def start(key: jax.Array) -> tuple:
+        state = agent.init(key, start_of(0))
+        users = start_users(ENV, params, key, agent.num_users)
+        return state, collect(ENV, params, agent, state, users, key)[1]
+
+    def ten(state: object, batch: object) -> tuple:
+        def update(state: object, key: jax.Array) -> tuple:
+            return agent.update(state, split_users(batch, axis=1), key)
+
+        return jax.lax.scan(update, state, jax.random.split(KEY, 10))
+
+    mesh = devices and device_mesh(devices.seeds, devices.users, 2, agent.num_users)
+    states, batches = jax.jit(jax.vmap(start))(jax.random.split(KEY))
+    return over_seeds(ten, mesh=mesh)(states, batches)
+
+
+def gradients(devices: DevicesConfig | None) -> object:
+    """Of the supervised loss at the first parameters, for two seeds and one fixed batch."""
+    run, data = pretrainer(2, None), training_rows()
+    loss = supervised_loss(NETWORK)
+
+    def gradient(batch: object, params: object) -> object:
+        return jax.grad(lambda p: loss(p, p, split_users(batch), KEY)[0])(params)
+
+    mesh = devices and device_mesh(devices.seeds, devices.users, 2, len(data))
+    return over_seeds(gradient, shared=1, mesh=mesh)(data, run.params)
+
+
+def pretrained(seeds: int, devices: DevicesConfig | None) -> object:
+    """Parameters after ten updates on the minibatches that the keys draw."""
+    run = pretrainer(seeds, devices)
+    run.advance(training_rows(), 64)
+    return jax.tree_util.tree_map_with_path(moved, run.params)
+
+
+def moved(path: tuple, leaf: jax.Array) -> jax.Array:
+    """A parameter, but for attention's bias of keys: softmax is blind to it, Adam follows rounding."""
+    return leaf.at[:, 1].set(0) if "Attention_0']['bias" in jax.tree_util.keystr(path) else leaf
+
+
+def refused(*args: int) -> str:
+    """What is said against a mesh."""
+    try:
+        return str(device_mesh(*args))
+    except InputError as error:
+        return str(error)
+
+
+def shares(*args: int) -> list[int]:
+    """The sides of a mesh."""
+    mesh = device_mesh(*args)
+    return [] if mesh is None else list(mesh.shape.values())
+
+
+def split_rows() -> list[int]:
+    """The part of eight rows that each of four devices holds after `split_users`."""
+    with jax.set_mesh(Mesh(jax.devices()[:4], (USER,))):
+        return list(jax.jit(split_users)(jnp.ones((8, 3))).sharding.shard_shape((8, 3)))
+
+
+def main() -> None:
+    """All checks."""
+    checks = {
+        "devices": jax.device_count(),
+        "adapt by seeds": same(curves(8, None), curves(8, BY_SEEDS)),
+        "pretrain by seeds": same(pretrained(8, None), pretrained(8, BY_SEEDS)),
+        "gradients by users": furthest(gradients(None), gradients(BY_USERS)),
+        "pretrain by users": furthest(pretrained(2, None), pretrained(2, BY_USERS)),
+        "a2c by both": furthest(updated("a2c", None), updated("a2c", BOTH)),
+        "dqn by users": furthest(updated("dqn", None), updated("dqn", BY_USERS)),
+        "learned": furthest(pretrained(2, None), pretrainer(2, None).params),
+        "split": split_rows(),
+        "shares": [shares(0, 1, 10, 20), shares(0, 0, 2, 20), shares(0, 0, 1, 7), shares(0, 0, 1, 11)],
+        "too many": refused(4, 4, 4, 4),
+        "unequal": refused(4, 1, 10, 20),
+    }
+    print(json.dumps(checks))
+
+
+if __name__ == "__main__":
+    main()
