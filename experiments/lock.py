@@ -22,8 +22,10 @@ _held: set[int] = set()  # file descriptors
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """Keeps other processes out of ``folder``, which is made where it is missing.
+
+    With ``wait`` it is patient while another process has it, else it is refused.
 
     The operating system holds the lock (``flock`` on ``<folder>/.lock``) and gives it back when this process
     ends, however it ends; the file stays and is no lock by itself. Child processes do not inherit it. Where a
@@ -39,7 +41,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
     _held.add(file)
     try:
-        _take(file, folder)
+        _take(file, folder, wait)
         yield
     finally:
         if file in _held:  # not in a forked child
@@ -47,12 +49,12 @@ def locked(folder: Path) -> Iterator[None]:
             os.close(file)
 
 
-def _take(file: int, folder: Path) -> None:
+def _take(file: int, folder: Path, wait: bool) -> None:
     """Locks an open file and writes into it who has it."""
     try:
         if fcntl is None:
             raise OSError("this operating system has no flock")
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         owner = os.pread(file, 500, 0).decode("utf-8", "replace") or "another process"
         raise InputError(

@@ -4,8 +4,9 @@ python -m experiments.main --config=experiments/configs/paper.py --config.data_r
 
 Reads experiments/configs/tuned/<world>.json, which --stage=search writes; where a world has none, defaults
 are run and the report says so. It may be killed at any instant: the next command does what is missing.
-launch/paper.sh runs search and study. A look: --config.worlds=coat --config.num_seeds=2
---config.env_steps=20000 --config.results= --config.tuned= --config.readme= --workdir=runs/look
+launch/paper.sh runs search and study; several may run at once, each with --config.worlds of its own.
+A look: --config.worlds=coat --config.num_seeds=2 --config.env_steps=20000 --config.results= --config.tuned=
+--config.readme= --workdir=runs/look
 """
 
 from experiments.study.settings import Study

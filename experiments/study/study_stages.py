@@ -33,25 +33,24 @@ def run_study(study: Study, folder: Path, stage: str, overwrite: bool) -> None:
       stage: of `experiments.flags.STAGES`, ``search`` or ``all``.
       overwrite: whether what was made with other settings may be redone.
 
-    The folders of the study and of the world at work are locked, but not for the report: it may be made while
-    the study runs.
+    The folder of the world at work is locked: several processes may run a study, each in a world of its own,
+    and a report may be made meanwhile.
 
     Raises:
       InputError: what the user can mend.
     """
     if stage == "report":
         return report(study, folder)
-    with locked(folder):
-        if stage in ("all", "adapt"):
-            study_results.guard(study, folder, overwrite)
-        for world in study.world_ids():
-            if stage == "search" and world != base(world):
-                continue  # a world that is run twice is tuned once
-            say(f"\n{study.name}: {world}")
-            with locked(folder / world):
-                run_world(study, world, folder, stage, overwrite)
-        if stage == "all":
-            report(study, folder)
+    if stage in ("all", "adapt"):
+        study_results.guard(study, folder, overwrite)
+    for world in study.world_ids():
+        if stage == "search" and world != base(world):
+            continue  # a world that is run twice is tuned once
+        say(f"\n{study.name}: {world}")
+        with locked(folder / world):
+            run_world(study, world, folder, stage, overwrite)
+    if stage == "all":
+        report(study, folder)
 
 
 def run_world(study: Study, world: str, folder: Path, stage: str, overwrite: bool) -> None:
@@ -106,7 +105,8 @@ def adapt_all(study: Study, world: str, run: Run, folder: Path) -> None:
     tuned = study.tuned_values(world, folder)
     for name in study.methods_of(world):
         adapt_agent(run, name, worlds)
-        study_results.collect(study, folder, run, name, tuned)
+        with locked(study.results_folder(folder), wait=True):
+            study_results.collect(study, folder, run, name, tuned)
 
 
 def report(study: Study, folder: Path) -> None:

@@ -206,16 +206,15 @@ class Checkpoints:
         folder, leaves = self._folder / str(step), _leaves(state)
         if jax.process_count() > 1:
             leaves = host(leaves)
+        if is_first():
+            with _written(folder):
+                self._writer = self._writer or _checkpointer()
+                if folder.exists():
+                    shutil.rmtree(folder)  # damaged, or not finished
+                folder.mkdir(parents=True)
+                _require_room(folder, leaves)
+                self._writer.save((folder / STATE).resolve(), leaves)
         self._pending = step, _packed(tables)
-        if not is_first():
-            return
-        with _written(folder):
-            self._writer = self._writer or _checkpointer()
-            if folder.exists():
-                shutil.rmtree(folder)  # damaged, or not finished
-            folder.mkdir(parents=True)
-            _require_room(folder, leaves)
-            self._writer.save((folder / STATE).resolve(), leaves)
 
     def finish(self) -> None:
         """Waits until what is being written is whole, and removes what is too old."""

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -99,12 +100,27 @@ def test_a_world_of_a_running_study_is_refused_and_its_report_is_not(tmp_path, c
     with holder(tmp_path / "smoke") as (owner, _):
         ended = call(capsys, "main", *study, "--config.not_offline=", "--stage=data")
         assert ended.err.startswith(f"error: {tmp_path / 'smoke'} is in use by process {owner} ")
-    with holder(tmp_path) as (owner, _):
-        ended = call(capsys, "main", *study, "--config.not_offline=", "--stage=data")
-        assert ended.err.startswith(f"error: {tmp_path} is in use by process {owner} ")
         results = f"--config.results={tmp_path / 'results'}"
         ended = call(capsys, "main", *study, "--config.not_offline=", "--stage=report", results)
         assert "config.json is missing" in ended.err
+
+
+def test_the_patient_wait_for_their_turn(tmp_path):
+    order, waiting = [], threading.Event()
+
+    def patient():
+        waiting.set()
+        with lock.locked(tmp_path, wait=True):
+            order.append("second")
+
+    thread = threading.Thread(target=patient)
+    with lock.locked(tmp_path, wait=True):
+        thread.start()
+        waiting.wait(10)
+        time.sleep(0.3)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
 
 
 @pytest.mark.parametrize("system", ["no flock on this disk", "Windows"])
