@@ -105,7 +105,7 @@ SPACES = {
         "agents.gate.learning_rate": _RATES,
         "agents.gate.discount": _DISCOUNTS,
         "agents.gate.entropy_cost": _ENTROPY,
-        "agents.gate.trust": (0.5, 1.0, 1.5),
+        "agents.gate.trust_rate": (5.0, 20.0),
         "agents.gate.critic_start": _STARTS,
     },
 }

@@ -16,15 +16,21 @@ TINY = "--config=tests/launch/tiny_run.py"
 SWEEP = "--sweep=launch/sweeps/learning_rate.py"
 
 
+# A shell has what it runs in the background ignore SIGINT, these tests and their children included.
+HEARING = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("launch.sweep", run_name="__main__", alter_sys=True)
+"""
+
+
 def start(*args):
     return subprocess.Popen(
-        [sys.executable, "-m", "launch.sweep", *args],
+        [sys.executable, "-c", HEARING, *args],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell has what it runs in the background ignore SIGINT, these tests and their children included.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
