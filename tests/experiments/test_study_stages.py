@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.lock import LOCK
+from experiments.lock import LOCK, locked
 from experiments.run import Run
 from experiments.stages import adapt_stage
 from experiments.study import search, study_results, study_stages
@@ -130,6 +130,19 @@ def test_a_finished_study_does_nothing_again_but_the_report(copy):
     made = {"results/summary.csv", "results/across.csv", "results/verdicts.csv", "results/table.md"}
     made |= {"results/verdicts.md", "results/smoke.svg", "results/across.svg", "smoke/config.json"}
     assert changed(copy, before) <= made
+
+
+def test_results_are_taken_in_by_one_process_at_a_time(copy, monkeypatch):
+    taken = []
+
+    def collect(study, folder, run, agent, tuned):
+        with pytest.raises(InputError, match="is in use by process"):
+            locked(study.results_folder(folder)).__enter__()
+        taken.append(agent)
+
+    monkeypatch.setattr(study_results, "collect", collect)
+    study_stages.run_study(tiny(), copy, "adapt", overwrite=False)
+    assert taken == list(METHODS)
 
 
 def test_the_report_needs_no_run_and_repeats_bit_for_bit(copy):
