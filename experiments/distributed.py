@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 
@@ -33,18 +34,38 @@ def start() -> None:
     place = flags.COORDINATOR.value
     if flags.PROCESS_ID.value == 0:
         _check_free(int(place.rpartition(":")[2]))
-    try:
-        jax.distributed.initialize(
-            place or None,
-            flags.NUM_PROCESSES.value,
-            flags.PROCESS_ID.value,
-            initialization_timeout=JOIN_SECONDS,
-        )
-    except (RuntimeError, ValueError) as error:  # jaxlib's errors are RuntimeErrors
-        where = f"--coordinator={place}" if place else "--distributed=auto"
-        raise InputError(f"{where}: the processes cannot join ({error})") from None
+    where = f"--coordinator={place}" if place else "--distributed=auto"
+    with _patience(where):
+        try:
+            jax.distributed.initialize(
+                place or None,
+                flags.NUM_PROCESSES.value,
+                flags.PROCESS_ID.value,
+                initialization_timeout=2 * JOIN_SECONDS,
+            )
+        except (RuntimeError, ValueError) as error:  # jaxlib's errors are RuntimeErrors
+            raise InputError(f"{where}: the processes cannot join ({error})") from None
     if jax.process_index():
         os.environ["TQDM_DISABLE"] = "1"  # the first process speaks
+
+
+@contextlib.contextmanager
+def _patience(where: str) -> Iterator[None]:
+    """Ends the process in one line where the others do not come: jaxlib would end it with a stack trace."""
+
+    def give_up() -> None:
+        print(
+            f"error: {where}: not all processes started within {JOIN_SECONDS} s", file=sys.stderr, flush=True
+        )
+        os._exit(2)
+
+    timer = threading.Timer(JOIN_SECONDS, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _check_free(port: int) -> None:

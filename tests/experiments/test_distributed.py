@@ -114,6 +114,25 @@ def test_flags_that_cannot_work(capfd, args, message):
     assert message in ended.err
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_processes_that_do_not_come_are_one_line(tmp_path, number):
+    port = free_port()
+    impatient = (
+        "import sys\nfrom experiments import distributed, flags, main\n"
+        "distributed.JOIN_SECONDS = 2\nmain.main(flags.parse(sys.argv))"
+    )
+    join = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2", f"--process_id={number}"]
+    args = [f"--config={CONFIG}", f"--workdir={tmp_path / 'run'}", *join]
+    ended = subprocess.run(
+        [sys.executable, "-c", impatient, *args], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    expected = f"error: --coordinator=127.0.0.1:{port}: not all processes started within 2 s"
+    assert ended.stderr.splitlines()[-1] == expected
+    assert "Check failure" not in ended.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_taken_port_is_named():
     with socket.socket() as taken:
         taken.bind(("", 0))
