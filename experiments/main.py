@@ -56,7 +56,9 @@ def command(folder: Path) -> None:
     from ialp_jax.training.processes import by_first
 
     if jax.process_count() > 1 and (isinstance(flags.CONFIG.value, Study) or flags.DRY_RUN.value):
-        raise InputError("a study and --dry_run are for one process; launch/ spreads a study over several")
+        raise InputError(
+            "a study and --dry_run are for one process; several may each take some of its --config.worlds"
+        )
     config, overwrite = flags.CONFIG.value, flags.OVERWRITE.value
     stages = flags.STAGES if flags.STAGE.value == "all" else (flags.STAGE.value,)
     if hint := gpu.unseen_gpu(jax.default_backend()):

@@ -83,6 +83,7 @@ class Log:
     def __init__(self, path: Path) -> None:
         """Reads what is there. Raises InputError where it is no log."""
         self.path, self.rows = path, pd.DataFrame(columns=LOG_COLUMNS)
+        self.asked: set[tuple[str, int]] = set()  # keys and rounds
         if path.is_file():
             try:
                 self.rows = pd.read_csv(path, dtype={"key": str, "values": str})[LOG_COLUMNS]
@@ -106,6 +107,12 @@ class Log:
     def forget(self, methods: Sequence[str]) -> None:
         """Drops all trials of some methods."""
         self.rows = self.rows[~self.rows.method.isin(methods)]
+        self.write()
+
+    def keep_asked(self, method: str) -> None:
+        """Drops the trials of a method that nobody asked for: those of another search space."""
+        asked = [pair in self.asked for pair in zip(self.rows.key, self.rows["round"], strict=True)]
+        self.rows = self.rows[(self.rows.method != method) | np.array(asked, bool)]
         self.write()
 
     def write(self) -> None:
@@ -175,6 +182,7 @@ def halving(bench: Bench, method: str, folder: Path) -> tuple[Values, float]:
             "experiments/search_spaces.py"
         )
     best = _best(last)[0]
+    bench.log.keep_asked(method)
     return tried[finalists[best]], last[best]
 
 
@@ -201,6 +209,7 @@ def trial(
     """The score of one configuration after ``env_steps``, from the log where it stands there."""
     run = Run(bench.run.folder, overridden(start, values, "experiments/search_spaces.py"))
     key = store.digest([pair_key(settings(run.config), method), env_steps])[:16]
+    bench.log.asked.add((key, number))
     logged = bench.log.of(key, number)
     if logged.empty:
         about = {"world": bench.world, "method": method, "round": number, "env_steps": env_steps, "key": key}

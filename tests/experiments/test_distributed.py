@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,27 @@ def test_processes_that_do_not_come_are_one_line(tmp_path, number):
     assert ended.stderr.splitlines()[-1] == expected
     assert "Check failure" not in ended.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_when_one_dies_the_rest_end_and_the_same_commands_go_on(runs, tmp_path):
+    one, _, _ = runs
+    join = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2"]
+    first, second = (start(tmp_path / "run", *join, f"--process_id={number}") for number in range(2))
+    saved = tmp_path / "run" / "checkpoints" / "pretrain"
+    for _ in range(3000):
+        if any(saved.glob("*/*/manifest.json")):
+            break
+        time.sleep(0.1)
+    second.kill()
+    second.communicate()
+    _, error = first.communicate(timeout=300)
+    assert first.returncode == 1
+    assert "error: another process may have ended" in error
+    ended = both(tmp_path / "run")
+    assert [code for code, _, _ in ended] == [0, 0], ended
+    for part in TRAINED:
+        for name, values in arrays(one, part).items():
+            np.testing.assert_array_equal(arrays(tmp_path / "run", part)[name], values)
 
 
 def test_a_taken_port_is_named():

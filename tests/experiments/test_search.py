@@ -124,6 +124,20 @@ def test_other_settings_make_trials_anew(tried, tmp_path):
     assert len(tried) == 12  # what another method does is nothing to it
 
 
+def test_the_log_holds_the_trials_of_the_present_space_alone(tried, tmp_path, monkeypatch):
+    log = tmp_path / "results" / "tuning" / "smoke.csv"
+    run_search(small_study(), tmp_path)
+    other = pd.read_csv(log).assign(method="dqn")
+    pd.concat([pd.read_csv(log), other]).to_csv(log, index=False)
+    rates = (0.5, 0.25)
+    monkeypatch.setitem(search.SPACES, "a2c", {"agents.a2c.learning_rate": rates})
+    run_search(small_study(), tmp_path)
+    found = pd.read_csv(log)
+    values = {json.loads(text)["agents.a2c.learning_rate"] for text in found[found.method == "a2c"]["values"]}
+    assert values == {*rates, small_study().run_config("smoke").agents.a2c.learning_rate}
+    assert (found.method == "dqn").sum() == len(other)
+
+
 def test_a_first_round_as_long_as_the_last_is_not_repeated(tried, tmp_path):
     study = small_study()
     study.search.env_steps = 50_000
