@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
 
 from ialp_jax import store
 from ialp_jax.agents.base import Params
@@ -61,7 +62,8 @@ def load_params(folder: Path, like: Params) -> Params:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such checkpoint; run --stage=pretrain")
-    target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
+    here = SingleDeviceSharding(jax.local_devices()[0])  # whatever devices and processes it was written on
+    target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), like)
     wrong = "not a checkpoint of this network"
     with _explained(folder, wrong), _checkpointer() as checkpointer:
         restored = checkpointer.restore(folder.resolve(), target)

@@ -135,24 +135,25 @@ def test_processes_that_do_not_come_are_one_line(tmp_path, number):
 
 
 def test_when_one_dies_the_rest_end_and_the_same_commands_go_on(runs, tmp_path):
-    one, _, _ = runs
+    longer = [f"--start_from={runs[0]}", "--config.adapt.env_steps=8000"]
+    alone = start(tmp_path / "alone", *longer)
+    assert alone.wait(600) == 0, alone.stderr.read()
+    shared = tmp_path / "shared"
     join = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2"]
-    first, second = (start(tmp_path / "run", *join, f"--process_id={number}") for number in range(2))
-    saved = tmp_path / "run" / "checkpoints" / "pretrain"
-    for _ in range(3000):
-        if any(saved.glob("*/*/manifest.json")):
-            break
-        time.sleep(0.1)
+    first, second = (start(shared, *longer, *join, f"--process_id={number}") for number in range(2))
+    while not any((shared / "checkpoints" / "adapt").glob("*/*/manifest.json")):
+        assert first.poll() is None, first.stderr.read()
+        time.sleep(0.05)
     second.kill()
     second.communicate()
     _, error = first.communicate(timeout=300)
     assert first.returncode == 1
     assert "error: another process may have ended" in error
-    ended = both(tmp_path / "run")
-    assert [code for code, _, _ in ended] == [0, 0], ended
-    for part in TRAINED:
-        for name, values in arrays(one, part).items():
-            np.testing.assert_array_equal(arrays(tmp_path / "run", part)[name], values)
+    assert any((shared / "checkpoints" / "adapt").glob("*/*/manifest.json"))
+    assert [code for code, _, _ in both(shared, *longer)] == [0, 0]
+    expected, found = arrays(tmp_path / "alone", "adapt/a_ialp_ap"), arrays(shared, "adapt/a_ialp_ap")
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
 
 
 def test_a_taken_port_is_named():
