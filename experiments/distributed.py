@@ -87,13 +87,9 @@ def ended_with_all() -> Iterator[None]:
         if not asked():
             raise
         code = error.code if isinstance(error, SystemExit) else 1
-        if type(error).__name__ == "JaxRuntimeError":  # for one, of collectives
-            first = str(error).partition("\n")[0]
-            print(
-                f"error: another process may have ended ({first}); the same commands go on", file=sys.stderr
-            )
-        elif not isinstance(error, SystemExit):
+        if not isinstance(error, SystemExit):
             traceback.print_exc()
+            print("error: if another process has ended, the same commands go on", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
