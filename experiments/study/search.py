@@ -33,7 +33,7 @@ from experiments.config import Config
 from experiments.roster import PRETRAINED
 from experiments.run import Run, settings
 from experiments.stages.adapt_stage import adapted, pretrained_params
-from experiments.stages.common import forget, read_worlds, saving, say
+from experiments.stages.common import forget, saving, say
 from experiments.stages.pretrain_stage import pretrained
 from experiments.study.overrides import overridden, value_at
 from experiments.study.search_spaces import SPACES
@@ -138,7 +138,7 @@ class Bench(NamedTuple):
     log: Log
 
 
-def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool) -> None:
+def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool, worlds: Worlds) -> None:
     """Chooses the settings of every method of a study in one world.
 
     Writes the log ``<results>/tuning/<world>.csv`` trial by trial, and the chosen values
@@ -147,9 +147,10 @@ def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool) ->
     Args:
       study: its settings.
       world: id.
-      run: of the world, its stages before adaptation done.
+      run: of the world.
       folder: of the study.
       overwrite: whether all trials of these methods are made anew.
+      worlds: called before the first trial that the log does not have; does the stages before adaptation.
     """
     methods = [name for name in study.methods_of(world) if name in SPACES]
     # What others start from comes first: they start from what was chosen.
@@ -157,7 +158,7 @@ def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool) ->
     log = Log(study.results_folder(folder) / "tuning" / f"{world}.csv")
     if overwrite:
         log.forget(methods)
-    bench = Bench(study, world, run, functools.cache(lambda: read_worlds(run)), log)
+    bench = Bench(study, world, run, functools.cache(worlds), log)
     for method in methods:
         chosen, score = halving(bench, method, folder)
         values = study.tuned_values(world, folder)
@@ -170,12 +171,12 @@ def halving(bench: Bench, method: str, folder: Path) -> tuple[Values, float]:
     """Tries the configurations of one method; returns the best one and its score."""
     budget, start = bench.study.search, tuning_config(bench.study, bench.world, method, folder)
     tried = draw(SPACES[method], start, budget.configurations, budget.seed)
-    short = min(budget.env_steps, bench.study.env_steps)
+    short, long = (min(n, bench.study.env_steps) for n in (budget.env_steps, budget.final_env_steps))
     first = [trial(bench, method, start, 1, n, values, short) for n, values in enumerate(tried)]
     if math.isnan(first[0]):
         say(f"search {bench.world} {method}: the default did not stay finite")
     finalists = _best(first)[: budget.finalists]
-    last = [trial(bench, method, start, 2, n, tried[n], bench.study.env_steps) for n in finalists]
+    last = [trial(bench, method, start, 2, n, tried[n], long) for n in finalists]
     if all(map(math.isnan, last)):
         raise InputError(
             f"search {bench.world} {method}: no configuration stays finite; lower the learning rates of "

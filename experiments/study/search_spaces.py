@@ -28,7 +28,6 @@ SPACES = {
     "dqn": {
         "agents.dqn.learning_rate": _RATES,
         "agents.dqn.discount": _DISCOUNTS,
-        "agents.dqn.gradient_steps": (1, 2),
         "agents.dqn.epsilon_steps": (5_000, 20_000, 50_000),
         "agents.dqn.target_rate": (0.005, 0.02, 0.1),
     },
@@ -84,21 +83,18 @@ SPACES = {
         "agents.pex.discount": _DISCOUNTS,
         "agents.pex.temperature": (0.03, 0.1, 0.3),
         "agents.pex.weight_temperature": (0.1, 0.3, 1.0),
-        "agents.pex.gradient_steps": (1, 2),
         "agents.pex.start": _STARTS,
     },
     "rlpd": {
         "agents.rlpd.learning_rate": _RATES,
         "agents.rlpd.discount": _DISCOUNTS,
         "agents.rlpd.labelled_share": (0.25, 0.5),
-        "agents.rlpd.gradient_steps": (1, 2),
         "agents.rlpd.critic_start": _STARTS,
     },
     "wsrl": {
         "agents.wsrl.learning_rate": _RATES,
         "agents.wsrl.discount": _DISCOUNTS,
         "agents.wsrl.warmup_steps": (0, 2_000, 10_000),
-        "agents.wsrl.gradient_steps": (1, 2),
         "agents.wsrl.critic_start": _STARTS,
     },
     "a_ialp_gate": {

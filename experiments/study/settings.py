@@ -30,15 +30,17 @@ class SearchConfig:
       num_seeds: repetitions of each configuration.
       configurations: how many are tried, the default among them.
       env_steps: adaptation of each.
+      final_env_steps: adaptation of the finalists.
       points: evaluation points of each, about; see --config.evaluation.points.
       episodes: sessions of tuning users at each of them.
-      finalists: so many of them, by score, are tried again with all env_steps of the study; the best wins.
+      finalists: so many of them, by score, are tried again for longer; the best wins.
     """
 
     seed: int = 1000
     num_seeds: int = 2
-    configurations: int = 8
-    env_steps: int = 30_000
+    configurations: int = 5
+    env_steps: int = 20_000
+    final_env_steps: int = 60_000
     points: int = 12
     episodes: int = 128
     finalists: int = 2
@@ -48,8 +50,9 @@ class SearchConfig:
         for name in ("num_seeds", "configurations", "finalists", "episodes"):
             if getattr(self, name) < 1:
                 raise InputError(f"--config.search.{name}={getattr(self, name)} must be at least 1")
-        if self.env_steps < UNIT or self.env_steps % UNIT:
-            raise InputError(f"--config.search.env_steps={self.env_steps} must be a multiple of {UNIT}")
+        for name in ("env_steps", "final_env_steps"):
+            if getattr(self, name) < UNIT or getattr(self, name) % UNIT:
+                raise InputError(f"--config.search.{name}={getattr(self, name)} must be a multiple of {UNIT}")
         if self.points < 2:
             raise InputError(f"--config.search.points={self.points} must be at least 2")
         if self.seed < 0:
@@ -70,7 +73,8 @@ class Study:
       seed: from which all randomness of every run derives.
       num_seeds: S, independent repetitions of all training.
       env_steps: of adaptation, total over all users, a multiple of 1,000.
-      overrides: further settings of every run, as path=value;path=value.
+      overrides: further settings of every run, as path=value;path=value; of one world's alone, as
+        world:path=value.
       results: folder of the tables and figures; empty: <workdir>/results.
       tuned: folder of the chosen values, one <world>.json each; empty: <workdir>/tuned.
       readme: file whose tables between markers the report replaces; empty: none.
@@ -159,8 +163,10 @@ class Study:
         config.tensorboard = self.tensorboard
         if world.endswith(NOT_OFFLINE):
             config.simulator.user_model.fit_users = "not_offline"
-        flag = "--config.overrides"
-        return _spelled_out(overridden(config, parsed(config, self.overrides, flag), flag))
+        flag, parts = "--config.overrides", [part.strip() for part in self.overrides.split(";")]
+        own = [part for part in parts if ":" not in part.partition("=")[0]]
+        own += [part.removeprefix(f"{base(world)}:") for part in parts if part.startswith(f"{base(world)}:")]
+        return _spelled_out(overridden(config, parsed(config, ";".join(own), flag), flag))
 
     def tuned_config(self, world: str, folder: Path) -> Config:
         """The same with the values that the search chose for this world, where it has."""

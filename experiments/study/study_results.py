@@ -104,6 +104,17 @@ def guard(study: Study, folder: Path, overwrite: bool) -> None:
         (results / "curves.csv").unlink(missing_ok=True)
 
 
+def missing(study: Study, folder: Path, run: Run) -> list[str]:
+    """The methods of a world whose results are not there, or were made with other settings.
+
+    Results alone decide, not the run folder: what was committed elsewhere is not made again.
+    """
+    config, world = read_config(study.results_folder(folder)), run.folder.name
+    known = config["pairs"].get(world, {}) if config else {}
+    tree = settings(run.config)
+    return [n for n in study.methods_of(world) if n not in known or known[n]["key"] != pair_key(tree, n)]
+
+
 def environment() -> dict[str, Any]:
     """What computed: versions and device."""
     versions = {}
@@ -141,6 +152,8 @@ def collect(study: Study, folder: Path, run: Run, agent: str, tuned: dict[str, d
         "tuned": tuned.get(agent),
         "environment": environment(),
     }
+    if PRETRAINED.get(agent) == "ialp":
+        record["labels"] = store.read_manifest(run.folder / "labels")["files"]["arrays.npz"]
     known = config["pairs"].get(world, {})
     kept = {name: old for name, old in known.items() if old["key"] == pair_key(tree, name)}
     if kept == known and _same(kept.get(agent), record):

@@ -20,6 +20,7 @@ from experiments.study.search_spaces import SPACES
 from experiments.study.settings import Study, base
 from experiments.study.study_report import write_report
 from ialp_jax import store
+from ialp_jax.simulator.world import World
 
 TUNABLE = frozenset(path for space in SPACES.values() for path in space)
 
@@ -57,12 +58,18 @@ def run_world(study: Study, world: str, folder: Path, stage: str, overwrite: boo
     """One stage of one world, or ``all``; see `run_study`."""
     run = open_run(study, world, folder, overwrite)
     if stage == "search":
-        prepare(study, run, ("label",))
-        search(study, world, run, folder, overwrite)
+
+        def worlds() -> tuple[World, World]:
+            prepare(run, study.methods_of(world), ("label",))
+            return read_worlds(run)
+
+        search(study, world, run, folder, overwrite, worlds)
     elif stage in ("all", "adapt"):
-        if stage == "all":
-            prepare(study, run)
-        adapt_all(study, world, run, folder)
+        methods = study_results.missing(study, folder, run)
+        say(f"{world}: {len(study.methods_of(world)) - len(methods)} methods are in the results, kept")
+        if stage == "all" and methods:
+            prepare(run, methods)
+        adapt_all(study, run, folder, methods)
     else:
         if stage == "label":
             borrow_labels(run)
@@ -74,11 +81,10 @@ def open_run(study: Study, world: str, folder: Path, overwrite: bool) -> Run:
     return Run.open(folder / world, study.tuned_config(world, folder), overwrite, TUNABLE)
 
 
-def prepare(study: Study, run: Run, stages: Sequence[str] = ("label", "pretrain")) -> None:
+def prepare(run: Run, methods: Sequence[str], stages: Sequence[str] = ("label", "pretrain")) -> None:
     """The stages before adaptation, the last ones as far as the methods need them."""
-    world = run.folder.name
     run_stages(run, ("data", "simulate"))
-    if any(name in PRETRAINED for name in study.methods_of(world)):
+    if any(name in PRETRAINED for name in methods):
         borrow_labels(run)
         run_stages(run, stages)
 
@@ -99,11 +105,11 @@ def borrow_labels(run: Run) -> None:
     partial.replace(target)
 
 
-def adapt_all(study: Study, world: str, run: Run, folder: Path) -> None:
-    """Every method in one world; the results of each are collected as it is done."""
+def adapt_all(study: Study, run: Run, folder: Path, methods: Sequence[str]) -> None:
+    """Methods in one world; the results of each are collected as it is done."""
     worlds = functools.cache(lambda: read_worlds(run))
-    tuned = study.tuned_values(world, folder)
-    for name in study.methods_of(world):
+    tuned = study.tuned_values(run.folder.name, folder)
+    for name in methods:
         adapt_agent(run, name, worlds)
         with locked(study.results_folder(folder), wait=True):
             study_results.collect(study, folder, run, name, tuned)

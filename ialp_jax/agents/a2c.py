@@ -70,34 +70,62 @@ def act_on_logits(
     """Samples (or, greedy, takes the mode) from the actor, shown items left out.
 
     Where the logits would fill too much memory, the draw streams over the items; the mode does not.
+
+    Returns:
+      Actions int32 [...]; in extras ``value`` [...], V as `estimate` needs it.
     """
     users = observation.history.shape[:-1]
+    output = network.apply(params, observation.history)
+    extras = {"value": output.value}
     if not greedy and len(users) == 1 and users[0] * network.num_items > STREAM_FROM:
         factors = network.apply(params, observation.history, method="actor_factors")
         chunk = max(1024, STREAM_FROM // 4 // users[0])
-        return sample_streamed(key, *factors, observation.shown, chunk), {}
-    logits = mask_shown(network.apply(params, observation.history).logits, observation.shown)
+        return sample_streamed(key, *factors, observation.shown, chunk), extras
+    logits = mask_shown(output.logits, observation.shown)
     if greedy:
-        return jnp.argmax(logits, -1).astype(jnp.int32), {}
-    return sample(key, logits), {}
+        return jnp.argmax(logits, -1).astype(jnp.int32), extras
+    return sample(key, logits), extras
 
 
 def estimate(
     network: ActorCritic, params: Params, batch: Transition, config: A2CConfig
 ) -> tuple[Array, Array]:
-    """Advantages and lambda returns of transitions [T, B], without gradient."""
-    values = network.apply(params, batch.observation.history).value
-    next_values = network.apply(params, batch.next_observation.history).value
+    """Advantages and lambda returns of transitions [T, B], without gradient.
+
+    Args:
+      network, params: whose critic values the observations that follow.
+      batch: its ``extras["value"]`` [T, B] is what the same critic said when `act` chose the action.
+      config: discount and trace.
+    """
+    values = batch.extras["value"]
     advantages = jax.vmap(generalised_advantages, in_axes=(1, 1, 1, 1, 1, None, None), out_axes=1)(
         batch.reward,
         values,
-        next_values,
+        next_values(network, params, batch),
         batch.terminated,
         batch.truncated,
         config.discount,
         config.trace,
     )
     return jax.lax.stop_gradient(advantages), jax.lax.stop_gradient(advantages + values)
+
+
+def next_values(network: ActorCritic, params: Params, batch: Transition) -> Array:
+    """V of what follows each step [T, B], of the true final observation where a session was truncated.
+
+    While a session goes on, that is the next step's value. So the critic is asked about two observations a
+    user at most: the last one, and the final one of a session that the horizon ended, of which a rollout no
+    longer than the horizon has at most one. After a user has left it is of no account what stands here.
+    """
+    history = batch.next_observation.history
+    horizon = batch.observation.shown.shape[-1] - history.shape[-1]
+    if batch.reward.shape[0] > horizon:
+        return network.apply(params, history).value
+    cut = jnp.argmax(batch.truncated, 0)
+    final = jnp.take_along_axis(history, cut[None, :, None], 0)[0]
+    beyond, last = network.apply(params, jnp.stack([final, history[-1]])).value
+    following = jnp.concatenate([batch.extras["value"][1:], last[None]])
+    return jnp.where(batch.truncated, beyond, following)
 
 
 def with_critic_and_entropy(

@@ -73,8 +73,9 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
     def act(
         state: AgentState, observation: Observation, key: Key, greedy: bool = False
     ) -> tuple[Array, dict[str, Array]]:
-        logits = policy(state.params, state.memory, observation)[0]
-        return (jnp.argmax(logits, -1).astype(jnp.int32) if greedy else sample(key, logits)), {}
+        logits, value, _ = policy(state.params, state.memory, observation)
+        action = jnp.argmax(logits, -1).astype(jnp.int32) if greedy else sample(key, logits)
+        return action, {"value": value}
 
     def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
         del key

@@ -44,10 +44,10 @@ def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agen
     ) -> tuple[Array, dict[str, Array]]:
         share = guide_share(config, state.env_steps, total_env_steps)
         guided = is_guided(observation, share)
-        theta, beta = (network.apply(p, observation.history).logits for p in (state.memory, state.params))
-        logits = mask_shown(jnp.where(guided[..., None], theta, beta), observation.shown)
+        theta, beta = (network.apply(p, observation.history) for p in (state.memory, state.params))
+        logits = mask_shown(jnp.where(guided[..., None], theta.logits, beta.logits), observation.shown)
         action = jnp.argmax(logits, -1).astype(jnp.int32) if greedy else sample(key, logits)
-        return action, {"guided": guided}
+        return action, {"guided": guided, "value": beta.value}
 
     def loss(params: Params, batch: Transition, advantages: Array, returns: Array) -> tuple:
         own = 1.0 - batch.extras["guided"]

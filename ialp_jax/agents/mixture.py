@@ -21,6 +21,7 @@ from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, desce
 from ialp_jax.agents.config import MixtureConfig
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.agents.sampling import sample
+from ialp_jax.keys import stream
 from ialp_jax.networks.heads import ActorCritic, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
@@ -41,21 +42,23 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
         beta = starting_params(config, fresh, pretrained) if config.start == "pretrained" else fresh
         return fresh_state(beta, optimiser, memory=theta)
 
-    def logits_of(params: Params, observation: Observation) -> Array:
-        return mask_shown(network.apply(params, observation.history).logits, observation.shown)
-
     def act(
         state: AgentState, observation: Observation, key: Key, greedy: bool = False
     ) -> tuple[Array, dict[str, Array]]:
         share = alpha(config, state.env_steps, total_env_steps)
-        theta = jax.nn.log_softmax(logits_of(state.memory, observation))
-        beta = jax.nn.log_softmax(logits_of(state.params, observation))
-        mixed = log_mixture(theta, beta, share)
-        action = jnp.argmax(mixed, -1).astype(jnp.int32) if greedy else sample(key, mixed)
+        frozen, output = (network.apply(p, observation.history) for p in (state.memory, state.params))
+        theta, beta = (mask_shown(one.logits, observation.shown) for one in (frozen, output))
+        if greedy:
+            mixed = log_mixture(jax.nn.log_softmax(theta), jax.nn.log_softmax(beta), share)
+            action = jnp.argmax(mixed, -1).astype(jnp.int32)
+        else:  # a draw from a mixture is one from a part of it, drawn by its share
+            learned = jax.random.bernoulli(stream(key, "part"), share, output.value.shape)
+            action = sample(stream(key, "draw"), jnp.where(learned[..., None], beta, theta))
         # alpha is that of the moment of acting; kept, so that learning sees the policy that acted.
         return action, {
             "theta_log_prob": log_prob(theta, action),
             "alpha": jnp.broadcast_to(share, action.shape),
+            "value": output.value,
         }
 
     def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:

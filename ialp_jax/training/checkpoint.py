@@ -224,15 +224,14 @@ class Checkpoints:
             return
         (step, arrays), self._pending = self._pending, None
         folder = self._folder / str(step)
+        if is_first():
+            with _written(folder):
+                self._writer.wait_until_finished()
+                store.write_arrays(folder / "arrays.npz", arrays)
+                store.seal(folder, {"key": self._key, "settings": self._settings})
+            for old in self._steps()[: -self._config.keep]:
+                shutil.rmtree(self._folder / str(old))
         self._last, self._clock = step, time.monotonic()
-        if not is_first():
-            return
-        with _written(folder):
-            self._writer.wait_until_finished()
-            store.write_arrays(folder / "arrays.npz", arrays)
-            store.seal(folder, {"key": self._key, "settings": self._settings})
-        for old in self._steps()[: -self._config.keep]:
-            shutil.rmtree(self._folder / str(old))
 
     def remove(self) -> None:
         """Removes all checkpoints: the training is over."""

@@ -115,7 +115,7 @@ class DevicesConfig:
     Attributes:
       seeds: so many shares of the seeds, each on a device of its own; 0: as many as divide num_seeds.
       users: so many shares of every batch of users or rows; 0: as many as there are devices left for and
-        divide the batch. Shares are summed in another order, and small ones cost more than they save.
+        divide the batch. Shares are summed in another order.
     """
 
     seeds: int = 0

@@ -12,6 +12,7 @@ from ialp_jax.agents.config import A2CConfig, MixtureConfig
 from ialp_jax.agents.ialp import ialp
 from ialp_jax.agents.mixture import alpha, log_mixture, mixture
 from ialp_jax.errors import InputError
+from ialp_jax.keys import stream
 from ialp_jax.networks.heads import mask_shown
 from ialp_jax.training.rollout import collect, start_users
 
@@ -113,12 +114,9 @@ def test_acts_as_one_policy_at_each_end(policies, share, who):
     alone = ialp(ACTOR_CRITIC)
     rows = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (2000, *leaf.shape)), START)
     mixed, extras = jax.jit(agent.act)(state, rows, jax.random.key(5))
-    expected, _ = jax.jit(alone.act)(
-        alone.init(jax.random.key(0), START, policies[who]), rows, jax.random.key(5)
-    )
-    other, _ = jax.jit(alone.act)(
-        alone.init(jax.random.key(0), START, policies[1 - who]), rows, jax.random.key(5)
-    )
+    same = stream(jax.random.key(5), "draw")
+    expected, _ = jax.jit(alone.act)(alone.init(jax.random.key(0), START, policies[who]), rows, same)
+    other, _ = jax.jit(alone.act)(alone.init(jax.random.key(0), START, policies[1 - who]), rows, same)
     assert np.mean(np.asarray(mixed == expected)) > 0.999  # the same draws, up to rounding
     assert np.mean(np.asarray(mixed == other)) < 0.9
     assert (extras["alpha"] == share).all()
@@ -168,7 +166,7 @@ def test_the_mixtures_gradient_is_nought_at_alpha_0(policies, experience, update
 def test_both_gradients_are_on_policy_at_alpha_1(policies, experience, updates):
     plain = a2c(A2CConfig(num_users=4, rollout_length=5, **COSTS), ACTOR_CRITIC)
     start = plain.init(jax.random.key(0), START, policies[1])
-    expected, on_policy = jax.jit(plain.update)(start, experience[0]._replace(extras={}), jax.random.key(0))
+    expected, on_policy = jax.jit(plain.update)(start, experience[0], jax.random.key(0))
     for update, state in updates.values():
         after, metrics = update(state, acted_at(experience[0], 1.0), jax.random.key(0))
         for name, value in on_policy.items():

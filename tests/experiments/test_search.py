@@ -71,7 +71,7 @@ def tried(monkeypatch):
 
 def run_search(study, folder, overwrite=False):
     run = Run(folder / "smoke", study.run_config("smoke"))
-    search.search(study, "smoke", run, folder, overwrite)
+    search.search(study, "smoke", run, folder, overwrite, lambda: (None, None))
     return json.loads((folder / "tuned" / "smoke.json").read_text())
 
 
@@ -156,7 +156,6 @@ def test_numbers_that_are_not_finite_lose(monkeypatch, tmp_path):
         return {"env_steps": np.array([0, how.env_steps]), "return": returns}
 
     monkeypatch.setattr(search, "adapted", adapted)
-    monkeypatch.setattr(search, "read_worlds", lambda run: (None, None))
     chosen = run_search(small_study(), tmp_path)["a2c"]
     assert chosen["agents.a2c.learning_rate"] < 2e-3
     log = pd.read_csv(tmp_path / "results" / "tuning" / "smoke.csv")
@@ -169,7 +168,6 @@ def test_a_search_in_which_nothing_stays_finite_says_so(monkeypatch, tmp_path):
         raise NotFiniteError("a2c: loss is nan at 1000 env steps")
 
     monkeypatch.setattr(search, "adapted", adapted)
-    monkeypatch.setattr(search, "read_worlds", lambda run: (None, None))
     with pytest.raises(InputError, match="no configuration stays finite"):
         run_search(small_study(), tmp_path)
 

@@ -25,6 +25,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.llm.config import EmbeddedConfig
 from ialp_jax.llm.model import corpus as corpora
 from ialp_jax.llm.model import torch_checkpoint
+from ialp_jax.llm.model.muon import Muon
 from ialp_jax.llm.prompting.prompts import Template
 from ialp_jax.llm.prompting.tokens import TitleTokens, tokenise
 from ialp_jax.types import Catalogue, Dataset
@@ -93,7 +94,7 @@ def build_optimisers(model: transformers.MistralForCausalLM) -> list[torch.optim
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     return [
-        torch.optim.Muon(matrices, weight_decay=WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw"),
+        Muon(matrices, weight_decay=WEIGHT_DECAY),
         torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]
 
