@@ -19,11 +19,11 @@ _STARTS = ("pretrained", "random")
 SPACES = {
     "sasrec": {
         "pretrain.sasrec_learning_rate": (1e-3, 3e-3, 1e-2),
-        "pretrain.sasrec_updates": (300, 600, 1200),
+        "pretrain.sasrec_updates": (150, 300),
     },
     "ialp": {
         "pretrain.ialp_learning_rate": (1e-3, 3e-3, 1e-2),
-        "pretrain.ialp_updates": (75, 150, 300),
+        "pretrain.ialp_updates": (75, 150),
     },
     "dqn": {
         "agents.dqn.learning_rate": _RATES,
@@ -43,7 +43,7 @@ SPACES = {
     },
     "a2c_warm": {
         "pretrain.warm_learning_rate": (1e-3, 3e-3, 1e-2),
-        "pretrain.warm_updates": (300, 600, 1200),
+        "pretrain.warm_updates": (300, 600),
         "agents.a2c_warm.learning_rate": _RATES,
         "agents.a2c_warm.discount": _DISCOUNTS,
         "agents.a2c_warm.entropy_cost": _ENTROPY,

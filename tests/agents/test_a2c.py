@@ -6,7 +6,7 @@ from diagnostic_worlds import ACTOR_CRITIC, ENV, ITEMS, start_of, world
 from scipy import stats
 
 from ialp_jax.agents import a2c as module
-from ialp_jax.agents.a2c import a2c, with_critic_and_entropy
+from ialp_jax.agents.a2c import a2c, next_values, with_critic_and_entropy
 from ialp_jax.agents.config import A2CConfig
 from ialp_jax.errors import InputError
 from ialp_jax.networks.heads import mask_shown
@@ -46,6 +46,29 @@ def test_losses_by_hand():
     assert metrics["value"] == pytest.approx(values.mean(), rel=1e-3)
     assert metrics["loss"] == pytest.approx(actor + 0.4 * critic - 0.2 * entropy, rel=1e-3)
     assert after.env_steps == 27
+
+
+@pytest.mark.parametrize("name", ["coin_leaves", "two_tastes"])
+def test_the_values_of_what_follows_are_those_of_the_next_observations(name):
+    """In rollouts shorter than the horizon most of them are what acting has found."""
+    agent = a2c(A2CConfig(num_users=12, rollout_length=5), ACTOR_CRITIC)
+    params = jax.jit(ACTOR_CRITIC.init)(jax.random.key(0), start_of(0).history)
+    state = agent.init(jax.random.key(0), start_of(0), jax.tree.map(lambda leaf: 2 * leaf, params))
+
+    def run(state):
+        users, found = start_users(ENV, world(name), jax.random.key(1), 12), []
+        for number in range(3):
+            users, batch = collect(ENV, world(name), agent, state, users, jax.random.key(number))
+            whole = ACTOR_CRITIC.apply(state.params, batch.next_observation.history).value
+            found.append((next_values(ACTOR_CRITIC, state.params, batch), whole, batch))
+        return found
+
+    middle = 0
+    for few, whole, batch in jax.jit(run)(state):
+        stays = ~np.asarray(batch.terminated)
+        np.testing.assert_allclose(few[stays], whole[stays], rtol=1e-5)
+        middle += batch.truncated[:-1].sum()
+    assert middle > 0  # a final observation that is not the last one
 
 
 def test_the_entropy_bonus_flattens_and_advantages_are_constants():

@@ -1,7 +1,7 @@
 """Muon in the dtype of its parameters.
 
-torch.optim.Muon orthogonalises in bfloat16, which a CPU without instructions for it multiplies about a hundred
-times slower than float32.
+torch.optim.Muon orthogonalises in bfloat16, which a CPU without instructions for it multiplies about a
+hundred times slower than float32.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ STEPS = 5
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is orthogonalised (K. Jordan et al. 2024), with weight decay.
 
-    Steps have the size of AdamW's: 0.2 sqrt(max(rows, columns)) (Liu et al. 2025, arXiv 2502.16982, section 2.2).
+    Steps have the size of AdamW's: 0.2 sqrt(max(rows, columns)) (Liu et al. 2025, arXiv 2502.16982,
+    section 2.2).
     """
 
     def __init__(
