@@ -11,8 +11,8 @@ A look: --config.worlds=coat --config.num_seeds=2 --config.env_steps=20000 --con
 
 from experiments.study.settings import Study
 
-# Where all runs differ from the worlds' own files: one block (over histories of 10 it is as good as two, and
-# twice as fast), one thread for the LLM (labels then have the same bits however many cores there are), fewer
+# Where all runs differ from the worlds' own files: one block (half the time of
+# two), one thread for the LLM (labels then have the same bits however many cores there are), fewer
 # supervised updates (nearly nothing comes after them), smaller batches of replay, and PG on fewer users at a
 # time (less of its window is idle).
 OVERRIDES = {

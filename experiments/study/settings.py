@@ -73,8 +73,7 @@ class Study:
       seed: from which all randomness of every run derives.
       num_seeds: S, independent repetitions of all training.
       env_steps: of adaptation, total over all users, a multiple of 1,000.
-      overrides: further settings of every run, as path=value;path=value; of one world's alone, as
-        world:path=value.
+      overrides: further settings of every run, as path=value;path=value.
       results: folder of the tables and figures; empty: <workdir>/results.
       tuned: folder of the chosen values, one <world>.json each; empty: <workdir>/tuned.
       readme: file whose tables between markers the report replaces; empty: none.
@@ -163,10 +162,8 @@ class Study:
         config.tensorboard = self.tensorboard
         if world.endswith(NOT_OFFLINE):
             config.simulator.user_model.fit_users = "not_offline"
-        flag, parts = "--config.overrides", [part.strip() for part in self.overrides.split(";")]
-        own = [part for part in parts if ":" not in part.partition("=")[0]]
-        own += [part.removeprefix(f"{base(world)}:") for part in parts if part.startswith(f"{base(world)}:")]
-        return _spelled_out(overridden(config, parsed(config, ";".join(own), flag), flag))
+        flag = "--config.overrides"
+        return _spelled_out(overridden(config, parsed(config, self.overrides, flag), flag))
 
     def tuned_config(self, world: str, folder: Path) -> Config:
         """The same with the values that the search chose for this world, where it has."""

@@ -112,6 +112,9 @@ def results_markdown(results: StudyResults, summary: pd.DataFrame, prefix: str =
                 "",
                 f"With default settings, not tuned: {', '.join(style(name).name for name in untuned)}.",
             ]
+        if len(sets := _label_sets(results.config["pairs"][world])) > 1:
+            told = "; ".join(", ".join(style(name).name for name in names) for names in sets)
+            lines += ["", f"From {len(sets)} sets of labels, made on different machines: {told}."]
         lines += ["", f"![Return and length over env steps in {world}]({prefix}{world}.svg)", ""]
     lines += [f"![All worlds together]({prefix}across.svg)", ""] if _across(results.pairs) else []
     return "\n".join(lines)
@@ -119,6 +122,14 @@ def results_markdown(results: StudyResults, summary: pd.DataFrame, prefix: str =
 
 def _untuned(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return ordered(name for name, record in records.items() if name in SPACES and not record["tuned"])
+
+
+def _label_sets(records: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """The methods that learned from each set of labels; a model trained elsewhere differs in rounding."""
+    sets: dict[str, list[str]] = {}
+    for name in ordered(name for name, record in records.items() if record.get("labels")):
+        sets.setdefault(records[name]["labels"], []).append(name)
+    return list(sets.values())
 
 
 def _across(pairs: Mapping[str, Mapping[str, Pair]]) -> bool:

@@ -111,8 +111,13 @@ def missing(study: Study, folder: Path, run: Run) -> list[str]:
     """
     config, world = read_config(study.results_folder(folder)), run.folder.name
     known = config["pairs"].get(world, {}) if config else {}
-    tree = settings(run.config)
-    return [n for n in study.methods_of(world) if n not in known or known[n]["key"] != pair_key(tree, n)]
+    tree, tuned = settings(run.config), study.tuned_values(world, folder)
+
+    def is_there(name: str) -> bool:
+        found = known.get(name)
+        return bool(found) and (found["key"], found["tuned"]) == (pair_key(tree, name), tuned.get(name))
+
+    return [name for name in study.methods_of(world) if not is_there(name)]
 
 
 def environment() -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,6 +62,22 @@ def test_what_is_read_is_what_was_written(reported):
     for name, curve in made.curves.items():
         np.testing.assert_allclose(read.curves[name], curve)
     assert read.metrics.keys() >= made.metrics.keys() | {"final_return/mainstream"}
+
+
+def test_labels_from_different_machines_are_told(tmp_path):
+    write_results(tmp_path, {"lfm": world()})
+    config = json.loads((tmp_path / "config.json").read_text())
+    for agent, labels in (("ialp", "one"), ("a_ialp_ap", "one"), ("a_ialp_ft", "other")):
+        config["pairs"]["lfm"][agent]["labels"] = labels
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    results = read_results(tmp_path)
+    table = study_report.results_markdown(results, study_report.summary_table(results.pairs))
+    assert "From 2 sets of labels, made on different machines: iALP, A-iALP_ap; A-iALP_ft." in table
+    config["pairs"]["lfm"]["a_ialp_ft"]["labels"] = "one"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert "sets of labels" not in study_report.results_markdown(
+        read_results(tmp_path), study_report.summary_table(results.pairs)
+    )
 
 
 def test_the_summary_has_mean_and_iqm_with_intervals(reported):

@@ -132,8 +132,33 @@ def test_a_finished_study_does_nothing_again_but_the_report(copy):
     assert changed(copy, before) <= made
 
 
+def test_what_was_committed_elsewhere_is_not_made_again(copy, monkeypatch):
+    """A clone has the results and no run folder: nothing is run but what is missing."""
+    shutil.rmtree(copy / "smoke")
+    before = {path.name: path.read_bytes() for path in (copy / "results").iterdir()}
+    ran = []
+    monkeypatch.setattr(study_stages, "run_stages", lambda run, stages: ran.append(stages))
+    monkeypatch.setattr(study_stages, "adapt_agent", lambda run, name, worlds: ran.append(name))
+    study_stages.run_study(tiny(), copy, "all", overwrite=False)
+    assert not ran
+    assert {path.name: path.read_bytes() for path in (copy / "results").iterdir()} == before
+    monkeypatch.setattr(study_results, "collect", lambda *rest: None)
+    study_stages.run_study(tiny(methods="random,popular"), copy, "all", overwrite=False)
+    assert ran == [("data", "simulate"), "popular"]
+
+
+def test_results_say_from_which_labels_they_are(finished):
+    pairs = study_results.read_config(finished / "results")["pairs"]["smoke"]
+    digest = store.read_manifest(finished / "smoke" / "labels")["files"]["arrays.npz"]
+    assert {name: record.get("labels") for name, record in pairs.items()} == {
+        name: digest if name in ("ialp", "a_ialp_ft") else None for name in METHODS
+    }
+
+
 def test_results_are_taken_in_by_one_process_at_a_time(copy, monkeypatch):
     taken = []
+    for name in ("config.json", "curves.csv"):
+        (copy / "results" / name).unlink()
 
     def collect(study, folder, run, agent, tuned):
         with pytest.raises(InputError, match="is in use by process"):
