@@ -38,7 +38,7 @@ class SearchConfig:
 
     seed: int = 1000
     num_seeds: int = 2
-    configurations: int = 4
+    configurations: int = 8
     env_steps: int = 20_000
     final_env_steps: int = 60_000
     points: int = 12
