@@ -89,6 +89,25 @@ def across_table(pairs: Mapping[str, Mapping[str, Pair]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=ACROSS_COLUMNS)
 
 
+def overview_markdown(results: StudyResults, summary: pd.DataFrame) -> str:
+    """All worlds in one table: first and last return, the last with its interval; one, where none learns."""
+    cells = summary.set_index(["world", "agent", "metric"])
+    worlds = list(results.pairs)
+    lines = ["| agent | " + " | ".join(worlds) + " |", "| --- |" + " ---: |" * len(worlds)]
+    for agent in ordered({agent for agents in results.pairs.values() for agent in agents}):
+        row = []
+        for world, agents in results.pairs.items():
+            if agent not in agents:
+                row.append("")
+                continue
+            first, last = (cells.loc[world, agent, f"{when}_return"] for when in ("initial", "final"))
+            mean, interval = written(last, "{:.1f}".format)
+            stays = len(agents[agent].env_steps) == 2
+            row.append(f"{mean} {interval}" if stays else f"{first['mean']:.1f} → {mean} {interval}")
+        lines.append(f"| {style(agent).name} | " + " | ".join(cell.strip() for cell in row) + " |")
+    return "\n".join([*lines, ""])
+
+
 def results_markdown(results: StudyResults, summary: pd.DataFrame, prefix: str = "") -> str:
     """The result tables, one per world, each with its figure; ``prefix`` stands before the figures' names."""
     lines = []
@@ -180,7 +199,8 @@ def write_report(folder: Path, readme: Path | None = None) -> str:
 
     Args:
       folder: of the results.
-      readme: a file whose blocks between the markers ``study:table`` and ``study:verdicts`` are replaced.
+      readme: a file whose blocks between the markers ``study:overview``, ``study:table`` and
+        ``study:verdicts`` are replaced.
 
     Returns:
       The tables for the console.
@@ -209,6 +229,12 @@ def write_report(folder: Path, readme: Path | None = None) -> str:
             text = readme.read_text(encoding="utf-8")
         except OSError as error:
             raise InputError(f"--config.readme={readme}: cannot be read ({error.strerror})") from None
-        text = between_markers(text, "table", results_markdown(results, summary, prefix), str(readme))
-        store.write_text(readme, between_markers(text, "verdicts", verdicts, str(readme)))
+        blocks = {
+            "overview": overview_markdown(results, summary),
+            "table": results_markdown(results, summary, prefix),
+            "verdicts": verdicts,
+        }
+        for name, block in blocks.items():
+            text = between_markers(text, name, block, str(readme))
+        store.write_text(readme, text)
     return f"{console_table(summary)}\n\n{verdicts}"

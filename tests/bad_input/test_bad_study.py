@@ -64,7 +64,7 @@ RESULTS = {
     ),
     "no markers": (
         {},
-        "HERE/README.md: needs the lines <!-- study:table --> and <!-- /study:table -->, once each",
+        "HERE/README.md: needs the lines <!-- study:overview --> and <!-- /study:overview -->, once each",
     ),
     "no file for the tables": (
         {"README.md": None},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from ialp_jax.errors import InputError
 from ialp_jax.evaluation import statistics
 
 README = """# x
+<!-- study:overview -->
+<!-- /study:overview -->
 <!-- study:verdicts -->
 old verdicts
 <!-- /study:verdicts -->
@@ -108,7 +111,13 @@ def test_the_readme_has_the_tables_between_its_markers_and_nothing_else_changes(
     root, console = reported
     text = (root / "README.md").read_text()
     assert "old verdicts" not in text
-    assert text.startswith("# x\n<!-- study:verdicts -->\n| claim |")
+    assert text.startswith("# x\n<!-- study:overview -->\n| agent | lfm | coat | lfm_not_offline |\n")
+    overview = text.partition("<!-- /study:overview -->")[0]
+    rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in overview.splitlines()}
+    assert rows["| Oracle"][0].startswith("30.2 [30.")
+    assert re.match(r"0\.3 → 8\.0 \[\d\.\d, 8\.\d\]$", rows["| DQN"][0])  # first and last
+    assert rows["| SASRec"][2].strip(" |") == ""  # not run in the last world
+    assert "<!-- study:verdicts -->\n| claim |" in text
     assert "\nbetween\n" in text
     assert text.endswith("<!-- /study:table -->\nafter\n")
     assert "![Return and length over env steps in lfm](results/paper/lfm.svg)" in text
