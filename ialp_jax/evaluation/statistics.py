@@ -118,9 +118,13 @@ def performance_profile(scores: np.ndarray, levels: np.ndarray) -> Estimate:
     Returns:
       Estimate of shape [K].
     """
-    return _stratified(
-        np.asarray(scores, np.float64), lambda table: library.score_distributions(table, levels)
-    )
+    # rliable's score_distributions, which asks one level after the other.
+    return _stratified(np.asarray(scores, np.float64), lambda table: _share_above(table, levels))
+
+
+def _share_above(table: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Share of the entries of ``table`` that exceed each of ``levels`` [K]."""
+    return np.mean(table.reshape(-1, 1) > levels, axis=0)
 
 
 def compared(statistic: Callable[..., float], *scores: np.ndarray) -> Estimate:
