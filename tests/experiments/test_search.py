@@ -96,6 +96,16 @@ def test_the_best_of_the_finalists_wins_and_nothing_is_tried_twice(tried, tmp_pa
     assert len(tried) == 12
 
 
+def test_finalists_run_for_as_long_as_asked(tried, tmp_path):
+    study = small_study()
+    study.search.final_env_steps = 3000
+    run_search(study, tmp_path)
+    assert sorted(steps for _, steps, _ in tried) == [2000] * 4 + [3000] * 2
+    study.search.final_env_steps = 1500
+    with pytest.raises(InputError, match=r"search\.final_env_steps=1500 must be a multiple"):
+        study.check()
+
+
 def test_a_search_that_was_killed_goes_on_after_the_last_finished_trial(tried, tmp_path, monkeypatch):
     whole = run_search(small_study(), tmp_path / "whole")
     tried.clear()
