@@ -20,8 +20,7 @@ from ialp_jax.agents.a2c import estimate, starting_params, with_critic_and_entro
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
 from ialp_jax.agents.config import MixtureConfig
 from ialp_jax.agents.losses import log_prob
-from ialp_jax.agents.sampling import sample
-from ialp_jax.keys import stream
+from ialp_jax.agents.sampling import sample_mixture
 from ialp_jax.networks.heads import ActorCritic, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
@@ -51,9 +50,8 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
         if greedy:
             mixed = log_mixture(jax.nn.log_softmax(theta), jax.nn.log_softmax(beta), share)
             action = jnp.argmax(mixed, -1).astype(jnp.int32)
-        else:  # a draw from a mixture is one from a part of it, drawn by its share
-            learned = jax.random.bernoulli(stream(key, "part"), share, output.value.shape)
-            action = sample(stream(key, "draw"), jnp.where(learned[..., None], beta, theta))
+        else:
+            action = sample_mixture(key, theta, beta, share)
         # alpha is that of the moment of acting; kept, so that learning sees the policy that acted.
         return action, {
             "theta_log_prob": log_prob(theta, action),

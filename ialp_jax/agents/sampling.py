@@ -27,6 +27,27 @@ def sample(key: Key, logits: Array) -> Array:
     return _draw(jax.random.uniform(key, logits.shape[:-1]), logits)[0]
 
 
+def sample_mixture(key: Key, first: Array, second: Array, share: Array) -> Array:
+    """Draws one action per row from (1 - share) softmax(first) + share softmax(second).
+
+    A draw from a mixture is one from a part of it, which is drawn by its share. The number that chose the
+    part serves within it too, for given the part it is uniform again: at share 0 the action is the one that
+    `sample` draws by the same key from ``first``, at share 1 from ``second``.
+
+    Args:
+      key: consumed.
+      first, second: float32 [..., N], unnormalised.
+      share: float32 [], 0..1, of ``second``.
+
+    Returns:
+      int32 [...], 0..N-1; never an item of probability 0.
+    """
+    uniform = jax.random.uniform(key, first.shape[:-1])
+    chosen = uniform < share
+    within = jnp.where(chosen, uniform / share, (uniform - share) / (1.0 - share))
+    return _draw(within, jnp.where(chosen[..., None], second, first))[0]
+
+
 def _draw(uniform: Array, logits: Array) -> tuple[Array, Array]:
     """Items at ``uniform`` [...] of the distributions [..., N], and the log of each row's total weight."""
     size = _block_size(logits.shape[-1])

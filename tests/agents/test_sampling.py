@@ -31,6 +31,21 @@ def test_sample_follows_the_softmax(num_items):
     assert not rejected(counts, weights / weights.sum())
 
 
+@pytest.mark.parametrize("share", [0.0, 1e-3, 0.3, 0.9, 1.0])
+def test_a_mixture_is_drawn_by_its_share_and_at_the_ends_as_its_part_is(share):
+    numbers = np.random.default_rng(7)
+    first, second = (numbers.normal(size=23).astype(np.float32) * 2 for _ in range(2))
+    first[::3], second[1::4] = MASKED, MASKED
+    rows = [jnp.broadcast_to(jnp.asarray(part), (DRAWS, 23)) for part in (first, second)]
+    key = jax.random.key(3)
+    drawn = np.asarray(jax.jit(sampling.sample_mixture)(key, *rows, jnp.float32(share)))
+    if share in (0.0, 1.0):
+        np.testing.assert_array_equal(drawn, sampling.sample(key, rows[int(share)]))
+    parts = [np.exp(np.where(part == MASKED, -np.inf, part).astype(np.float64)) for part in (first, second)]
+    expected = (1 - share) * parts[0] / parts[0].sum() + share * parts[1] / parts[1].sum()
+    assert not rejected(np.bincount(drawn, minlength=23), expected)
+
+
 def test_rows_have_their_own_logits_and_their_own_chance():
     only = jnp.arange(40) % 13
     logits = jnp.full((40, 13), MASKED).at[jnp.arange(40), only].set(0.3)

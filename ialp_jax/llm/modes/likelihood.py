@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ialp_jax.llm.modes.prefix import NOTHING, Prefix
+from ialp_jax.llm.modes.prefix import NOTHING, Prefix, cache_argument
 from ialp_jax.llm.prompting import tokens as rows_of
 from ialp_jax.llm.prompting.tokens import Rows, TitleTokens
 
@@ -46,9 +46,10 @@ def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = N
     source, target, slot = (
         torch.from_numpy(array).to(device) for array in (rows.source, rows.target, rows.slot)
     )
-    hidden = model.get_decoder()(
+    decoder = model.get_decoder()
+    hidden = decoder(
         input_ids=torch.from_numpy(rows.ids[:, prefix.length :]).to(device),
-        **_view(rows, prefix, device, model.dtype),
+        **_view(rows, prefix, device, model.dtype, cache_argument(decoder)),
     ).last_hidden_state
     # All candidates of a prompt share the output that predicts their first tokens: the head runs once on it.
     flat = source[:, 0] * width + source[:, 1] - prefix.length
@@ -62,7 +63,7 @@ def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = N
     )
 
 
-def _view(rows: Rows, prefix: Prefix, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+def _view(rows: Rows, prefix: Prefix, device: torch.device, dtype: torch.dtype, cache: str) -> dict[str, Any]:
     """What a model must be told of who sees whom: nothing where padding at the end is all there is."""
     plain = (rows.segment <= 0).all()
     if plain and not prefix.length:
@@ -74,11 +75,7 @@ def _view(rows: Rows, prefix: Prefix, device: torch.device, dtype: torch.dtype) 
     else:
         position, segment = (torch.from_numpy(array).to(device) for array in (rows.position, rows.segment))
         mask = attention_mask(position, segment, dtype)
-    past = (
-        {"past_key_values": prefix.of(len(rows.ids)), "use_cache": True}
-        if prefix.length
-        else {"use_cache": False}
-    )
+    past = {cache: prefix.of(len(rows.ids)), "use_cache": True} if prefix.length else {"use_cache": False}
     return {
         "attention_mask": mask[:, :, prefix.length :],
         "position_ids": position[:, prefix.length :],

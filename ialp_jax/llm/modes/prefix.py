@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,5 +42,12 @@ def read(model: Any, ids: np.ndarray) -> Prefix:
         return NOTHING
     cache = transformers.DynamicCache()
     shared = torch.from_numpy(ids[None, :-1]).to(model.device)
-    model.get_decoder()(input_ids=shared, past_key_values=cache, use_cache=True)
+    decoder = model.get_decoder()
+    decoder(input_ids=shared, use_cache=True, **{cache_argument(decoder): cache})
     return Prefix(len(ids) - 1, cache)
+
+
+def cache_argument(decoder: Any) -> str:
+    """How ``decoder`` calls the cache that it reads and extends: Transformers renamed it in 5.24."""
+    named = inspect.signature(decoder.forward).parameters
+    return "cache" if "cache" in named else "past_key_values"
