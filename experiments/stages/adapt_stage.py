@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,8 +22,10 @@ from experiments.roster import (
 from experiments.run import KEY, Run, settings
 from experiments.stages.common import forget, read_worlds, root_key, saving, say, watching
 from ialp_jax import store
-from ialp_jax.agents.base import Params
+from ialp_jax.agents.base import Agent, Params
+from ialp_jax.agents.numbered import numbered
 from ialp_jax.keys import stream
+from ialp_jax.simulator.config import put
 from ialp_jax.simulator.world import World
 from ialp_jax.training import imagine
 from ialp_jax.training.adapt import adapt
@@ -69,6 +73,7 @@ def adapted(
     start: Params | None,
     checkpoints: Checkpoints | None = None,
     watch: Watch | None = None,
+    numbers: Mapping[str, float] | None = None,
 ) -> dict[str, np.ndarray]:
     """The curves of one agent.
 
@@ -81,13 +86,22 @@ def adapted(
       start: parameters [S, ...] it starts from, if any.
       checkpoints: where it saves itself and goes on from.
       watch: is shown how it goes.
+      numbers: settings, by path, that one compiled program is to serve with any value; see `numbered`.
     """
-    config = run.config
+    config, replayed = run.config, labelled(run, name)
+    popularity = world.dataset.popularity()
+
+    def make(values: Mapping[str, Any]) -> Agent:
+        changed = copy.deepcopy(config)
+        for path, value in values.items():
+            put(changed, path, value)
+        return make_agent(name, changed, judge.params, popularity, replayed)
+
     return adapt(
         world.env,
         world.of(ONLINE),
         judge.of(SPLITS.index(config.evaluation.users)),
-        make_agent(name, config, judge.params, world.dataset.popularity(), labelled(run, name)),
+        numbered(make, numbers) if numbers else make({}),
         stream(root_key(run), "adapt"),
         config.num_seeds,
         how,

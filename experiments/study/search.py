@@ -36,7 +36,7 @@ from experiments.stages.adapt_stage import adapted, pretrained_params
 from experiments.stages.common import forget, saving, say
 from experiments.stages.pretrain_stage import pretrained
 from experiments.study.overrides import overridden, value_at
-from experiments.study.search_spaces import SPACES
+from experiments.study.search_spaces import SHAPES, SPACES
 from experiments.study.settings import Study
 from experiments.study.study_results import pair_key
 from ialp_jax import keys, store
@@ -218,12 +218,25 @@ def trial(
         # A first round that is as long as the last is not run twice.
         known = [bench.log.of(key, other) for other in (1, 2)]
         rows = next((rows.to_dict("records") for rows in known if len(rows)), None)
-        bench.log.add([row | about for row in rows or measured(run, method, bench.worlds, env_steps, key)])
+        if rows is None:
+            rows = measured(run, method, bench.worlds, env_steps, key, numbers_of(values))
+        bench.log.add([row | about for row in rows])
         logged = bench.log.of(key, number)
     return float(logged.score.mean(skipna=False))
 
 
-def measured(run: Run, method: str, worlds: Worlds, env_steps: int, key: str) -> list[dict[str, float]]:
+def numbers_of(values: Values) -> dict[str, float]:
+    """Those values that one compiled program serves whatever they are: an agent's numbers, but for shapes."""
+    return {
+        path: value
+        for path, value in values.items()
+        if path.startswith("agents.") and type(value) is float and path not in SHAPES
+    }
+
+
+def measured(
+    run: Run, method: str, worlds: Worlds, env_steps: int, key: str, numbers: Mapping[str, float]
+) -> list[dict[str, float]]:
     """Trains and judges one configuration, known by ``key``; returns what the log says of each seed."""
     (world, judge), began = worlds(), time.perf_counter()
     how = dataclasses.replace(run.config.adapt, env_steps=env_steps)
@@ -231,7 +244,7 @@ def measured(run: Run, method: str, worlds: Worlds, env_steps: int, key: str) ->
     with saving(run, f"search/{method}-{key}", key) as checkpoints:
         try:
             start = tuning_params(run, world, method)
-            curves = adapted(run, method, world, judge, how, start, checkpoints)
+            curves = adapted(run, method, world, judge, how, start, checkpoints, numbers=numbers)
             columns = scores(curves["env_steps"], np.asarray(curves["return"], np.float64))
         except NotFiniteError as error:
             say(f"search {method}: {error}")

@@ -15,6 +15,7 @@ _RATES = (3e-4, 1e-3, 3e-3)
 _ENTROPY = (1e-3, 1e-2)
 _DISCOUNTS = (0.5, 0.9)
 _STARTS = ("pretrained", "random")
+SHAPES = ("agents.rlpd.labelled_share",)  # numbers on which the shapes of arrays depend
 
 SPACES = {
     "sasrec": {

@@ -52,7 +52,7 @@ def pex(config: PEXConfig, network: ActorCritic) -> Agent:
         state: AgentState, observation: Observation, key: Key, greedy: bool = False
     ) -> tuple[Array, dict[str, Array]]:
         frozen, output = (network.apply(p, observation.history) for p in (state.memory.kept, state.params))
-        temperature = 0.0 if greedy else config.temperature
+        temperature = None if greedy else config.temperature
         action, _, learner = choose(frozen, output, observation.shown, key, temperature)
         return action, {"learner": learner}
 
@@ -90,7 +90,7 @@ def pex(config: PEXConfig, network: ActorCritic) -> Agent:
 
 
 def choose(
-    frozen: ActorCriticOutput, output: ActorCriticOutput, shown: Array, key: Key, temperature: float
+    frozen: ActorCriticOutput, output: ActorCriticOutput, shown: Array, key: Key, temperature: float | None
 ) -> tuple[Array, Array, Array]:
     """One action of each policy, and the choice between them.
 
@@ -99,22 +99,22 @@ def choose(
       output: the learner's, which also knows Q.
       shown: int32 [..., any], items that may not be recommended.
       key: consumed.
-      temperature: of the choice; at 0 both policies give their mode and the higher Q wins.
+      temperature: of the choice; without one both policies give their mode and the higher Q wins.
 
     Returns:
       The action int32 [...], its Q float32 [...], and whether it is the learner's, float32 [...].
     """
     policies = [mask_shown(logits, shown) for logits in (frozen.logits, output.logits)]
-    if temperature > 0:
-        actions = [sample(stream(key, "draw", i), logits) for i, logits in enumerate(policies)]
-    else:
+    if temperature is None:
         actions = [jnp.argmax(logits, -1).astype(jnp.int32) for logits in policies]
+    else:
+        actions = [sample(stream(key, "draw", i), logits) for i, logits in enumerate(policies)]
     q = centred_q(output, shown)
     first, second = (of_action(q, action) for action in actions)
-    if temperature > 0:
+    if temperature is None:
+        learner = second > first
+    else:
         share = jax.nn.sigmoid((second - first) / temperature)
         learner = jax.random.uniform(stream(key, "choose"), share.shape) < share
-    else:
-        learner = second > first
     action, worth = jnp.where(learner, actions[1], actions[0]), jnp.where(learner, second, first)
     return action, worth, learner.astype(jnp.float32)

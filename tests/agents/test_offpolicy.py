@@ -129,9 +129,9 @@ def test_pex_chooses_between_two_draws_by_the_softmax_of_their_q():
         assert float(learner.mean()) == pytest.approx(expected, abs=0.015)
         np.testing.assert_array_equal(action, np.where(learner > 0, 2, 0))
         np.testing.assert_allclose(worth, np.where(learner > 0, 0.0, -0.5), atol=1e-5)
-    action, _, learner = choose(*pair, jnp.array([0]), jax.random.key(0), 0.0)
+    action, _, learner = choose(*pair, jnp.array([0]), jax.random.key(0), None)
     assert (int(action), float(learner)) == (2, 1.0)
-    action, _, learner = choose(*pair, jnp.array([3]), jax.random.key(0), 0.0)  # item 3 was shown
+    action, _, learner = choose(*pair, jnp.array([3]), jax.random.key(0), None)  # item 3 was shown
     assert int(action) == 1
 
 

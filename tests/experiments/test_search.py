@@ -59,7 +59,8 @@ def tried(monkeypatch):
     """Trials that remember what they were asked for; low learning rates score early, high ones late."""
     calls = []
 
-    def measured(run, method, worlds, env_steps, key):
+    def measured(run, method, worlds, env_steps, key, numbers):
+        assert numbers["agents.a2c.learning_rate"] == run.config.agents.a2c.learning_rate
         rate = run.config.agents.a2c.learning_rate
         calls.append((rate, env_steps, run.config))
         score = -rate if env_steps == 2000 else rate
@@ -159,7 +160,7 @@ def test_a_first_round_as_long_as_the_last_is_not_repeated(tried, tmp_path):
 
 
 def test_numbers_that_are_not_finite_lose(monkeypatch, tmp_path):
-    def adapted(run, method, world, judge, how, start, checkpoints):
+    def adapted(run, method, world, judge, how, start, checkpoints, numbers):
         if run.config.agents.a2c.learning_rate > 2e-3:
             raise NotFiniteError("a2c: loss is nan at 1000 env steps")
         returns = np.tile(np.arange(2.0) + 1, (2, 1))
@@ -174,7 +175,7 @@ def test_numbers_that_are_not_finite_lose(monkeypatch, tmp_path):
 
 
 def test_a_search_in_which_nothing_stays_finite_says_so(monkeypatch, tmp_path):
-    def adapted(*args):
+    def adapted(*args, **numbers):
         raise NotFiniteError("a2c: loss is nan at 1000 env steps")
 
     monkeypatch.setattr(search, "adapted", adapted)

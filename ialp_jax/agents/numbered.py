@@ -1,0 +1,53 @@
+"""Agents that differ in numbers alone share one compiled program: the numbers are part of their state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from ialp_jax.agents.base import Agent, AgentState, Metrics, Params
+from ialp_jax.types import Array, Key, Observation, Transition
+
+
+class NumberedState(NamedTuple):
+    """The state of a numbered agent.
+
+    Attributes:
+      numbers: float32 [] each, by name; they stay as they are.
+      state: of the agent that they make.
+    """
+
+    numbers: dict[str, Array]
+    state: AgentState
+
+
+def numbered(make: Callable[[Mapping[str, Any]], Agent], numbers: Mapping[str, float]) -> Agent:
+    """The agent ``make(numbers)``, whose functions are traced with the numbers unknown.
+
+    A program that is compiled for it once serves all its other numbers, if JAX's compilation cache is on
+    (``JAX_COMPILATION_CACHE_DIR``). Results may differ in the last bits from those of ``make(numbers)``,
+    since the compiler can fold no constants.
+
+    Args:
+      make: called with the numbers, and with tracers in their place: no Python branch nor array shape of
+        the agent may depend on them.
+      numbers: by name.
+    """
+    made = make(numbers)
+
+    def init(key: Key, observation: Observation, pretrained: Params | None = None) -> NumberedState:
+        state = made.init(key, observation, pretrained)
+        return NumberedState({name: jnp.float32(value) for name, value in numbers.items()}, state)
+
+    def act(
+        state: NumberedState, observation: Observation, key: Key, greedy: bool = False
+    ) -> tuple[Array, dict[str, Array]]:
+        return make(state.numbers).act(state.state, observation, key, greedy=greedy)
+
+    def update(state: NumberedState, batch: Transition, key: Key) -> tuple[NumberedState, Metrics]:
+        after, metrics = make(state.numbers).update(state.state, batch, key)
+        return NumberedState(state.numbers, after), metrics
+
+    return made._replace(init=init, act=act, update=made.update and update)

@@ -1,0 +1,89 @@
+import copy
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from diagnostic_worlds import ENV, ITEMS, LENGTH, SMALL, start_of, world
+
+from experiments.config import Config
+from experiments.roster import make_agent
+from experiments.stages.adapt_stage import AGENT_SETTINGS
+from experiments.study.search import numbers_of
+from experiments.study.search_spaces import SPACES
+from ialp_jax.agents.numbered import numbered
+from ialp_jax.agents.reference import random
+from ialp_jax.simulator.config import put
+from ialp_jax.training.rollout import collect, start_users
+
+PARAMS = world("two_tastes")
+
+
+def labelled():
+    agent = random(ITEMS)._replace(rollout_length=8)
+    users = start_users(ENV, PARAMS, jax.random.key(1), 4)
+    state = agent.init(jax.random.key(0), start_of(0), None)
+    batch = collect(ENV, PARAMS, agent, state, users, jax.random.key(2))[1]
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), batch)
+
+
+def maker(method):
+    config = Config(name="numbered")
+    config.simulator.history_length, config.network = LENGTH, SMALL
+    section = AGENT_SETTINGS[method]
+    for name, value in {"num_users": 4, "rollout_length": 4, "batch_size": 8, "capacity": 64}.items():
+        if hasattr(getattr(config.agents, section), name):
+            put(config, f"agents.{section}.{name}", value)
+    prior, popularity = labelled(), jnp.ones(ITEMS + 1)
+
+    def make(values):
+        changed = copy.deepcopy(config)
+        for path, value in values.items():
+            put(changed, path, value)
+        return make_agent(method, changed, PARAMS, popularity, prior)
+
+    return make
+
+
+def one_update(agent, state):
+    """Acting and learning once from ``state``: the state afterwards."""
+    users = start_users(ENV, PARAMS, jax.random.key(1), agent.num_users)
+    batch = collect(ENV, PARAMS, agent, state, users, jax.random.key(2))[1]
+    return agent.update(state, batch, jax.random.key(3))[0]
+
+
+@pytest.mark.parametrize("method", AGENT_SETTINGS)
+def test_one_program_serves_all_numbers_and_learns_as_the_agent_that_knows_them(method):
+    make, traced = maker(method), []
+
+    def counted(values):
+        traced.extend(value for value in values.values() if isinstance(value, jax.core.Tracer))
+        return make(values)
+
+    low, high = (
+        numbers_of({path: values[end] for path, values in SPACES[method].items()}) for end in (0, -1)
+    )
+    assert {path.rpartition(".")[2] for path in low} >= {"learning_rate", "discount"}
+    agents = [numbered(counted, numbers) for numbers in (low, high)]
+    program = jax.jit(lambda state: one_update(agents[0], state))
+    states = [agent.init(jax.random.key(5), start_of(0), None) for agent in agents]
+    first = program(states[0])
+    seen = len(traced)
+    second = program(states[1])
+    assert len(traced) == seen > 0
+    plain = make(high)
+    known = jax.jit(lambda state: one_update(plain, state))(states[1].state)
+    for one, other in zip(jax.tree.leaves(second.state), jax.tree.leaves(known), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+    differences = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), first.state.params, second.state.params)
+    assert max(jax.tree.leaves(differences)) > 1e-4  # or the numbers would not act
+
+
+def test_an_agent_that_does_not_learn_stays_one():
+    agent = numbered(lambda values: random(ITEMS), {"x": 1.0})
+    assert agent.update is None
+
+
+def test_what_shapes_an_array_is_no_number():
+    values = {"agents.rlpd.labelled_share": 0.5, "agents.rlpd.discount": 0.9, "pretrain.warm_updates": 3}
+    assert numbers_of(values | {"pretrain.learning_rate": 0.1}) == {"agents.rlpd.discount": 0.9}
