@@ -1,4 +1,4 @@
-"""What the ablations have in common: Last.fm, 5 seeds, a quarter of the study's env steps, iALP, ft and ap.
+"""What the ablations have in common: Last.fm as in the study, 5 seeds, half of its env steps; iALP, ft and ap.
 
 python -m experiments.main --config=experiments/configs/ablations.py --config.data.root=../shared/data --workdir=runs/base
 python -m launch.sweep --config=experiments/configs/ablations.py --config.data.root=../shared/data \
@@ -6,16 +6,25 @@ python -m launch.sweep --config=experiments/configs/ablations.py --config.data.r
 python -m launch.collect runs/ablations
 """  # noqa: E501
 
+import json
+from pathlib import Path
+
 from experiments.config import Config
-from experiments.configs import lfm
+from experiments.configs import lfm, paper
+from experiments.study.overrides import overridden
+
+TUNED = Path(__file__).parent / "tuned" / "lfm.json"
+METHODS = ("ialp", "a_ialp_ft", "a_ialp_ap")
 
 
 def get_config() -> Config:
-    """As lfm.py, at defaults: what one change does is asked of each setting by itself."""
-    config = lfm.get_config()
+    """The study's Last.fm with the values that were chosen there for the three methods."""
+    tuned = json.loads(TUNED.read_text())
+    values = {path: value for method in METHODS for path, value in tuned[method].items()}
+    config = overridden(lfm.get_config(), {**paper.OVERRIDES, **values}, "experiments/configs/ablations.py")
     config.name = "ablations"
     config.num_seeds = 5
-    config.adapt.env_steps = 50_000
-    config.adapt.agents = "random,popular,oracle,ialp,a_ialp_ft,a_ialp_ap"
+    config.adapt.env_steps = 100_000
+    config.adapt.agents = ",".join(("random", "popular", "oracle", *METHODS))
     config.audit.enabled = False
     return config

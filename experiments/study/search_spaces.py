@@ -102,7 +102,8 @@ SPACES = {
         "agents.gate.learning_rate": _RATES,
         "agents.gate.discount": _DISCOUNTS,
         "agents.gate.entropy_cost": _ENTROPY,
-        "agents.gate.trust_rate": (5.0, 20.0),
+        "agents.gate.evidence": (1.0, 3.0, 6.0),
+        "agents.gate.slow_rate": (0.1, 0.3),
         "agents.gate.critic_start": _STARTS,
     },
 }

@@ -187,24 +187,24 @@ class MixtureConfig(A2CConfig):
 
 @dataclasses.dataclass
 class GateConfig(A2CConfig):
-    """A-iALP_gate: the trust in the frozen policy is learned, state by state.
+    """A-iALP_gate: what is known of users, and the pre-trained policy, weighted state by state.
 
     Beside the settings of A2C:
 
     Attributes:
-      trust: exponent of the frozen policy's probabilities at the first step; 1 is that policy itself, less
-        is flatter and explores more, more is sharper.
-      trust_rate: how much faster than anything else the logarithm of the trust learns.
+      evidence: weight of the users' answers so far at the first step; it is learned.
+      slow_rate: the pre-trained policy's learning rate as a share of ``learning_rate``; 0 freezes it.
     """
 
-    learning_rate: float = 1e-3
-    trust: float = 1.0
-    trust_rate: float = 5.0
+    evidence: float = 3.0
+    slow_rate: float = 0.1
 
     def check(self, section: str = "gate") -> None:
         """Raises InputError for settings that cannot work."""
         super().check(section)
-        _check_positive(section, trust=self.trust, trust_rate=self.trust_rate)
+        _check_positive(section, evidence=self.evidence)
+        if not 0 <= self.slow_rate <= 1:
+            raise InputError(f"--config.agents.{section}.slow_rate={self.slow_rate} must lie in 0..1")
 
 
 @dataclasses.dataclass

@@ -1,18 +1,25 @@
-"""A-iALP_gate: how far the frozen policy is trusted in a state is learned, where A-iALP_ap's clock decides.
+"""A-iALP_gate: states and evidence decide what A-iALP_ap leaves to a clock.
 
-    pi(a | s) ~ pi_theta(a | s)^c(s) exp f(s, a),    c(s) = trust exp(trust_rate w . x(s))
+    log pi(a | s) = c(s) log pi_theta(a | s) + k(s) e(a) + f(s, a) + constant,
+    c(s) = exp(RATE w_c . x(s)),    k(s) = evidence exp(RATE w_k . x(s)),
 
-is a logarithmic pool of the frozen policy (C. Genest and J. Zidek, "Combining probability distributions",
-Statistical Science 1986) with one expert more, f, which learns online from 0, as in residual policy
-learning (T. Silver et al. 2018, arXiv 1812.06298). x(s) is the frozen encoder's state, of length 1, and a
-constant. Both f and w, from 0, follow A2C's policy gradient, whose part for w is
+a logarithmic pool (C. Genest and J. Zidek, "Combining probability distributions", Statistical Science 1986)
+of three experts:
 
-    A(s, a) d log pi(a | s) / dw = A(s, a) trust_rate c(s) (log pi_theta(a | s) - E_pi[log pi_theta]) x(s):
+- pi_theta, the pre-trained policy, which learns too, but more slowly than what is new, by ``slow_rate``
+  (discriminative fine-tuning; J. Howard and S. Ruder, ACL 2018, arXiv 1801.06146);
+- e, what users have said so far: the log-odds of an item's likes among its recommendations, less those of
+  all items together, shrunk towards 0 as if each item had been recommended `PRIOR` times before with the
+  overall rate (empirical Bayes; B. Efron and C. Morris, JASA 1975). It needs no gradient;
+- f, which learns online from 0 (as in residual policy learning; T. Silver et al. 2018, arXiv 1812.06298).
 
-where what the frozen policy prefers earns more than expected, its preferences sharpen (c grows), and where
-it earns less they flatten, towards exploration, before f has learned anything about the items concerned. A
-policy pre-trained on labels knows an order of items; how sure of it one may be, users alone can tell. With
-trust 1 the first policy is the frozen one.
+x(s) is the encoder's state, of length 1, and a constant; w_c and w_k start from 0. All follow A2C's policy
+gradient, whose part for w_c is
+
+    A(s, a) d log pi(a | s) / dw_c = A(s, a) RATE c(s) (log pi_theta(a | s) - E_pi[log pi_theta]) x(s):
+
+an expert whose preferences earn more than expected is sharpened in such states, one whose preferences earn
+less fades. The first policy is pi_theta itself, for there is no evidence yet.
 """
 
 from __future__ import annotations
@@ -21,6 +28,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from ialp_jax.agents.a2c import estimate, starting_params, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
@@ -30,45 +38,66 @@ from ialp_jax.agents.sampling import sample
 from ialp_jax.networks.heads import ActorCritic, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
+RATE = 5.0  # how much faster than anything else the logarithms of both weights learn
+PRIOR = 20.0  # recommendations of each item that are taken for granted
+
 
 class GateParams(NamedTuple):
     """What is learned.
 
     Attributes:
       network: its actor is f, its critic the policy's.
-      weights: float32 [D + 1], w.
+      theta: of the pre-trained policy.
+      trust: float32 [D + 1], w_c.
+      evidence: float32 [D + 1], w_k.
     """
 
     network: Params
-    weights: Array
+    theta: Params
+    trust: Array
+    evidence: Array
+
+
+class Answers(NamedTuple):
+    """What all users said of each item so far.
+
+    Attributes:
+      likes, shown: float32 [N], how often it was liked, and recommended.
+    """
+
+    likes: Array
+    shown: Array
 
 
 def gate(config: GateConfig, network: ActorCritic) -> Agent:
-    """A-iALP_gate; its memory keeps the frozen policy's parameters.
+    """A-iALP_gate; its memory keeps the answers.
 
     Args:
-      config: A2C's settings, the first trust and how fast it learns.
-      network: of both the frozen policy and what is learned beside it.
+      config: A2C's settings, the first weight of the evidence, how slowly the pre-trained policy learns.
+      network: of both the pre-trained policy and what is learned beside it.
     """
-    optimiser = adam(config.learning_rate, config.max_gradient_norm)
+    slowly = optax.masked(optax.scale(config.slow_rate), GateParams(False, True, False, False))
+    optimiser = optax.chain(adam(config.learning_rate, config.max_gradient_norm), slowly)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
         fresh = network.init(key, observation.history)
         theta = fresh if pretrained is None else pretrained
-        params = GateParams(
-            silent(starting_params(config, fresh, pretrained)), jnp.zeros(network.config.width + 1)
-        )
-        return fresh_state(params, optimiser, memory=theta)
+        weights, none = jnp.zeros(network.config.width + 1), jnp.zeros(network.num_items)
+        params = GateParams(silent(starting_params(config, fresh, pretrained)), theta, weights, weights)
+        return fresh_state(params, optimiser, memory=Answers(none, none))
 
-    def policy(params: GateParams, theta: Params, observation: Observation) -> tuple[Array, Array, Array]:
-        """Logits [..., N], values [...] and trust [...]."""
-        state, frozen = jax.lax.stop_gradient(
-            network.apply(theta, observation.history, method="state_and_logits")
-        )
-        trust = config.trust * jnp.exp(config.trust_rate * (features(state) @ params.weights))
+    def policy(
+        params: GateParams, answers: Answers, observation: Observation
+    ) -> tuple[Array, Array, Metrics]:
+        """Logits [..., N], values [...] and the weights of both experts, means over all states."""
+        state, logits = network.apply(params.theta, observation.history, method="state_and_logits")
+        directions = features(jax.lax.stop_gradient(state))
+        trust = jnp.exp(RATE * (directions @ params.trust))
+        weight = config.evidence * jnp.exp(RATE * (directions @ params.evidence))
         learned = network.apply(params.network, observation.history)
-        logits = trust[..., None] * jax.nn.log_softmax(frozen) + learned.logits
-        return mask_shown(logits, observation.shown), learned.value, trust
+        pool = trust[..., None] * jax.nn.log_softmax(logits) + weight[..., None] * evidence(answers)
+        told = {"trust": jnp.mean(trust), "trust_spread": jnp.std(trust), "evidence": jnp.mean(weight)}
+        return mask_shown(pool + learned.logits, observation.shown), learned.value, told
 
     def act(
         state: AgentState, observation: Observation, key: Key, greedy: bool = False
@@ -82,13 +111,15 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
         advantages, returns = estimate(network, state.params.network, batch, config)
 
         def loss(params: GateParams) -> tuple[Array, Metrics]:
-            logits, values, trust = policy(params, state.memory, batch.observation)
+            # The answers to this batch were not known when it was made.
+            logits, values, told = policy(params, state.memory, batch.observation)
             actor = -jnp.mean(advantages * log_prob(logits, batch.action))
             total, metrics = with_critic_and_entropy(config, actor, values, returns, logits)
-            return total, {**metrics, "trust": jnp.mean(trust), "trust_spread": jnp.std(trust)}
+            return total, {**metrics, **told}
 
         params, opt_state, metrics = descend(optimiser, loss, state.params, state.opt_state)
-        return AgentState(params, opt_state, state.env_steps + batch.reward.size, state.memory), metrics
+        steps = state.env_steps + batch.reward.size
+        return AgentState(params, opt_state, steps, with_answers(state.memory, batch)), metrics
 
     return Agent(init, act, update, config.num_users, config.rollout_length)
 
@@ -103,3 +134,21 @@ def features(state: Array) -> Array:
     """A state [..., D], scaled to the length 1, and a constant: [..., D + 1]."""
     length = jnp.maximum(jnp.linalg.norm(state, axis=-1, keepdims=True), 1e-6)
     return jnp.concatenate([state / length, jnp.ones((*state.shape[:-1], 1))], -1)
+
+
+def evidence(answers: Answers) -> Array:
+    """The shrunken log-odds of a like of each item, less those of all together, float32 [N].
+
+    e = logit((likes + PRIOR r) / (shown + PRIOR)) - logit(r), with r the rate of likes over all items, from
+    one like in ten recommendations on.
+    """
+    rate = (answers.likes.sum() + 1.0) / (answers.shown.sum() + 10.0)
+    own = (answers.likes + PRIOR * rate) / (answers.shown + PRIOR)
+    return jax.scipy.special.logit(own) - jax.scipy.special.logit(rate)
+
+
+def with_answers(answers: Answers, batch: Transition) -> Answers:
+    """The answers, and those of a batch; a positive reward is a like."""
+    items = batch.action.ravel()
+    liked = (batch.reward > 0).ravel().astype(jnp.float32)
+    return Answers(answers.likes.at[items].add(liked), answers.shown.at[items].add(1.0))

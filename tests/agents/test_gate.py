@@ -1,4 +1,4 @@
-"""The adaptive gate: what it starts from, and which way trust moves."""
+"""The adaptive gate: what it starts from, what answers do, and which way its weights move."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from diagnostic_worlds import ACTOR_CRITIC, ENV, start_of, world
 
 from ialp_jax.agents.a2c import act_on_logits
 from ialp_jax.agents.config import GateConfig
-from ialp_jax.agents.gate import features, gate
+from ialp_jax.agents.gate import PRIOR, Answers, evidence, features, gate, with_answers
 from ialp_jax.errors import InputError
 from ialp_jax.networks.heads import mask_shown
 from ialp_jax.training.rollout import collect, start_users
@@ -41,10 +41,19 @@ def frozen_logits(theta):
     return mask_shown(ACTOR_CRITIC.apply(theta, START.history).logits, START.shown)
 
 
-@pytest.mark.parametrize("trust", [1.0, 0.5, 2.0])
-def test_it_starts_as_the_frozen_policy_to_the_power_of_trust(theta, trust):
-    found = frequencies(*fresh(theta, trust=trust))
-    np.testing.assert_allclose(found, jax.nn.softmax(trust * frozen_logits(theta)), atol=0.02)
+def test_it_starts_as_the_pretrained_policy(theta):
+    for weight in (0.5, 10.0):  # of evidence that is not there yet
+        found = frequencies(*fresh(theta, evidence=weight))
+        np.testing.assert_allclose(found, jax.nn.softmax(frozen_logits(theta)), atol=0.02)
+
+
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_answers_move_the_policy_by_their_weight(theta, weight):
+    agent, state = fresh(theta, evidence=weight)
+    answers = Answers(jnp.arange(16.0), jnp.full(16, 30.0))
+    found = frequencies(agent, state._replace(memory=answers))
+    expected = jax.nn.log_softmax(frozen_logits(theta)) + weight * evidence(answers)
+    np.testing.assert_allclose(found, jax.nn.softmax(expected), atol=0.02)
 
 
 def test_greedy_takes_the_mode(theta):
@@ -58,6 +67,20 @@ def test_features_are_directions_and_a_constant():
     np.testing.assert_allclose(seen, [[0.6, 0.8, 1.0], [0.0, 0.0, 1.0]], atol=1e-6)
 
 
+def test_evidence_is_the_shrunken_log_odds_against_all_items():
+    none = Answers(jnp.zeros(3), jnp.zeros(3))
+    np.testing.assert_allclose(evidence(none), 0, atol=1e-6)
+    likes, shown = np.array([0.0, 30.0, 2.0]), np.array([0.0, 40.0, 150.0])
+    rate = (32 + 1) / (190 + 10)
+    own = (likes + PRIOR * rate) / (shown + PRIOR)
+    expected = np.log(own / (1 - own)) - np.log(rate / (1 - rate))
+    found = evidence(Answers(jnp.asarray(likes), jnp.asarray(shown)))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert found[0] == pytest.approx(0, abs=1e-6)  # never recommended: as all are
+    assert found[1] > 1
+    assert found[2] < -1
+
+
 def experience(agent, state):
     def run(state):
         users = start_users(ENV, world("two_tastes"), jax.random.key(3), 4)
@@ -66,49 +89,86 @@ def experience(agent, state):
     return jax.jit(run)(state)
 
 
+def test_every_answer_is_counted(theta):
+    batch = experience(*fresh(theta))
+    before = Answers(jnp.ones(16), jnp.full(16, 2.0))
+    after = with_answers(before, batch)
+    for item in range(16):
+        here = np.asarray(batch.action) == item
+        assert float(after.shown[item]) == 2 + here.sum()
+        assert float(after.likes[item]) == 1 + (np.asarray(batch.reward) > 0)[here].sum()
+    assert float((after.likes - before.likes).sum()) > 0
+
+
+def rewarded(batch, preferred):
+    """The batch, with rewards for some of its actions alone, each the end of a session."""
+    return batch._replace(reward=preferred * 10.0, terminated=jnp.ones_like(batch.terminated))
+
+
+def taken_above_average(scores, policy, action):
+    """Whether the actions have higher ``scores`` than the policy's on average."""
+    taken = jnp.take_along_axis(scores, action[..., None], -1)[..., 0]
+    return taken > jnp.sum(policy * scores, -1)
+
+
 @pytest.mark.parametrize("liked", ["preferred", "others"])
-def test_trust_follows_what_the_frozen_preferences_earn(theta, liked):
-    """Rewards for what theta prefers to its own average, or for all else."""
-    agent, state = fresh(theta, trust_rate=100.0, learning_rate=1e-3, entropy_cost=0.0)
+def test_trust_follows_what_the_pretrained_preferences_earn(theta, liked):
+    agent, state = fresh(theta, learning_rate=2e-2, slow_rate=0.0, entropy_cost=0.0)
     batch = experience(agent, state)
-    frozen = jax.nn.log_softmax(
-        mask_shown(ACTOR_CRITIC.apply(theta, batch.observation.history).logits, batch.observation.shown)
-    )
-    taken = jnp.take_along_axis(frozen, batch.action[..., None], -1)[..., 0]
-    preferred = taken > jnp.sum(jnp.exp(frozen) * frozen, -1)
-    reward = (preferred if liked == "preferred" else ~preferred) * 10.0
-    ended = jnp.ones_like(batch.terminated)
+    observation = batch.observation
+    logits = mask_shown(ACTOR_CRITIC.apply(theta, observation.history).logits, observation.shown)
+    preferred = taken_above_average(jax.nn.log_softmax(logits), jax.nn.softmax(logits), batch.action)
+    batch = rewarded(batch, preferred if liked == "preferred" else ~preferred)
     update = jax.jit(agent.update)
     for _ in range(3):
-        state, metrics = update(state, batch._replace(reward=reward, terminated=ended), jax.random.key(0))
+        after, metrics = update(state, batch, jax.random.key(0))
+        state = after._replace(memory=state.memory)  # trust alone
     trust = float(metrics["trust"])
     assert trust > 1.05 if liked == "preferred" else trust < 0.95
+    assert float(metrics["trust_spread"]) > 0
 
 
-def test_trust_differs_between_states_and_the_rate_acts(theta):
-    spreads = {}
-    for rate in (1.0, 50.0):
-        agent, state = fresh(theta, trust_rate=rate)
-        batch = experience(agent, state)
-        state, _ = jax.jit(agent.update)(state, batch, jax.random.key(0))
-        spreads[rate] = float(jax.jit(agent.update)(state, batch, jax.random.key(0))[1]["trust_spread"])
-    assert 0 < spreads[1.0] < spreads[50.0]
+@pytest.mark.parametrize("liked", ["preferred", "others"])
+def test_the_weight_of_evidence_follows_what_it_earns(theta, liked):
+    agent, state = fresh(theta, learning_rate=2e-2, entropy_cost=0.0, evidence=2.0)
+    answers = Answers(jnp.arange(16.0), jnp.full(16, 30.0))
+    state = state._replace(memory=answers)
+    batch = experience(agent, state)
+    observation = batch.observation
+    logits = jax.nn.log_softmax(ACTOR_CRITIC.apply(theta, observation.history).logits)
+    policy = jax.nn.softmax(mask_shown(logits + 2.0 * evidence(answers), observation.shown))
+    scores = jnp.broadcast_to(evidence(answers), policy.shape)
+    preferred = taken_above_average(scores, policy, batch.action)
+    batch = rewarded(batch, preferred if liked == "preferred" else ~preferred)
+    update = jax.jit(agent.update)
+    for _ in range(3):
+        after, metrics = update(state, batch, jax.random.key(0))
+        state = after._replace(memory=answers)
+    weight = float(metrics["evidence"])
+    assert weight > 2.05 if liked == "preferred" else weight < 1.95
 
 
-def test_an_update_moves_all_that_is_learned_and_leaves_the_frozen_policy(theta):
-    agent, state = fresh(theta)
-    after, _ = jax.jit(agent.update)(state, experience(agent, state), jax.random.key(0))
-    jax.tree.map(np.testing.assert_array_equal, after.memory, theta)
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_an_update_moves_all_that_is_learned_the_pretrained_policy_slowly(theta, rate):
+    agent, state = fresh(theta, slow_rate=rate)
+    batch = experience(agent, state)
+    after, _ = jax.jit(agent.update)(state, batch, jax.random.key(0))
     assert int(after.env_steps) == 20
-    network = after.params.network["params"]
-    assert np.abs(network["actor"]["bias"]).max() > 0
-    assert np.abs(after.params.weights).max() > 0
-    assert not np.array_equal(
-        network["critic"]["Dense_0"]["kernel"], state.params.network["params"]["critic"]["Dense_0"]["kernel"]
-    )
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), after.params, state.params)
+    # Adam's first step is the learning rate, wherever there is a gradient.
+    assert max(jax.tree.leaves(moved.network)) == pytest.approx(CONFIG.learning_rate, rel=0.01)
+    assert max(jax.tree.leaves(moved.theta)) == pytest.approx(rate * CONFIG.learning_rate, rel=0.01)
+    assert moved.trust > 0
+    assert moved.evidence == 0  # no answers, no gradient
+    assert moved.network["params"]["actor"]["bias"] > 0
+    assert moved.network["params"]["critic"]["Dense_0"]["kernel"] > 0
+    later, _ = jax.jit(agent.update)(after, batch, jax.random.key(0))
+    assert np.abs(later.params.evidence).max() > 0
 
 
-@pytest.mark.parametrize("changes", [{"trust": 0.0}, {"trust_rate": -1.0}, {"trace": 2.0}])
+@pytest.mark.parametrize(
+    "changes", [{"evidence": 0.0}, {"slow_rate": -0.1}, {"slow_rate": 2.0}, {"trace": 2.0}]
+)
 def test_impossible_settings_are_refused(changes):
     with pytest.raises(InputError, match=r"--config\.agents\.gate"):
         GateConfig(**changes).check()
