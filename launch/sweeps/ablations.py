@@ -1,4 +1,7 @@
-"""One change at a time: which parts of iALP matter, and which of our choices. See configs/ablations.py."""
+"""One change at a time: which parts of iALP matter, and which of our choices. See configs/ablations.py.
+
+What redoes the adaptation alone comes first, then what redoes labels, then what redoes the world.
+"""
 
 AP = {"adapt.agents": "a_ialp_ap"}  # alone, where nothing before it changes
 START = {"adapt.agents": "ialp,a_ialp_ft,a_ialp_ap"}  # without the references, where the world stays
@@ -6,11 +9,6 @@ START = {"adapt.agents": "ialp,a_ialp_ft,a_ialp_ap"}  # without the references, 
 SWEEP = {
     "variants": [
         {},
-        # Labels: who labels, rounds, prompts, candidates.
-        *({**START, "labelling.source": source} for source in ("popularity", "random", "logged", "truth")),
-        *({**START, "labelling.rounds": rounds} for rounds in (2, 4)),
-        {**START, "labelling.sessions": 100},
-        *({**START, "labelling.candidates": count} for count in (5, 10)),
         # The mixture: schedule, start, gradient, the critic that pre-training left.
         *({**AP, "agents.mixture.schedule": "constant", "agents.mixture.alpha_start": share}
           for share in (0.0, 0.25, 0.5, 1.0)),
@@ -20,6 +18,11 @@ SWEEP = {
         {**AP, "agents.mixture.start": "random"},
         {**AP, "agents.mixture.gradient": "mixture"},
         {**AP, "agents.mixture.critic_start": "pretrained"},
+        # Labels: who labels, rounds, prompts, candidates.
+        *({**START, "labelling.source": source} for source in ("popularity", "random", "logged", "truth")),
+        *({**START, "labelling.rounds": rounds} for rounds in (2, 4)),
+        {**START, "labelling.sessions": 100},
+        *({**START, "labelling.candidates": count} for count in (5, 10)),
         # Our own choices.
         {"simulator.history_length": 5, "simulator.start_length": 5},
         {"simulator.history_length": 20},
