@@ -103,7 +103,7 @@ SPACES = {
         "agents.gate.discount": _DISCOUNTS,
         "agents.gate.entropy_cost": _ENTROPY,
         "agents.gate.evidence": (1.0, 3.0, 6.0),
-        "agents.gate.slow_rate": (0.1, 0.3),
+        "agents.gate.slow_rate": (0.03, 0.1),
         "agents.gate.critic_start": _STARTS,
     },
 }

@@ -1,7 +1,7 @@
 """A-iALP_gate: states and evidence decide what A-iALP_ap leaves to a clock.
 
     log pi(a | s) = c(s) log pi_theta(a | s) + k(s) e(a) + f(s, a) + constant,
-    c(s) = exp(RATE w_c . x(s)),    k(s) = evidence exp(RATE w_k . x(s)),
+    c(s) = exp(w_c . x(s)),    k(s) = evidence exp(w_k . x(s)),
 
 a logarithmic pool (C. Genest and J. Zidek, "Combining probability distributions", Statistical Science 1986)
 of three experts:
@@ -16,7 +16,7 @@ of three experts:
 x(s) is the encoder's state, of length 1, and a constant; w_c and w_k start from 0. All follow A2C's policy
 gradient, whose part for w_c is
 
-    A(s, a) d log pi(a | s) / dw_c = A(s, a) RATE c(s) (log pi_theta(a | s) - E_pi[log pi_theta]) x(s):
+    A(s, a) d log pi(a | s) / dw_c = A(s, a) c(s) (log pi_theta(a | s) - E_pi[log pi_theta]) x(s):
 
 an expert whose preferences earn more than expected is sharpened in such states, one whose preferences earn
 less fades. The first policy is pi_theta itself, for there is no evidence yet.
@@ -38,7 +38,6 @@ from ialp_jax.agents.sampling import sample
 from ialp_jax.networks.heads import ActorCritic, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
-RATE = 5.0  # how much faster than anything else the logarithms of both weights learn
 PRIOR = 20.0  # recommendations of each item that are taken for granted
 
 
@@ -92,8 +91,8 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
         """Logits [..., N], values [...] and the weights of both experts, means over all states."""
         state, logits = network.apply(params.theta, observation.history, method="state_and_logits")
         directions = features(jax.lax.stop_gradient(state))
-        trust = jnp.exp(RATE * (directions @ params.trust))
-        weight = config.evidence * jnp.exp(RATE * (directions @ params.evidence))
+        trust = jnp.exp(directions @ params.trust)
+        weight = config.evidence * jnp.exp(directions @ params.evidence)
         learned = network.apply(params.network, observation.history)
         pool = trust[..., None] * jax.nn.log_softmax(logits) + weight[..., None] * evidence(answers)
         told = {"trust": jnp.mean(trust), "trust_spread": jnp.std(trust), "evidence": jnp.mean(weight)}

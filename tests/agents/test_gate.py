@@ -113,7 +113,7 @@ def taken_above_average(scores, policy, action):
 
 @pytest.mark.parametrize("liked", ["preferred", "others"])
 def test_trust_follows_what_the_pretrained_preferences_earn(theta, liked):
-    agent, state = fresh(theta, learning_rate=2e-2, slow_rate=0.0, entropy_cost=0.0)
+    agent, state = fresh(theta, learning_rate=0.1, slow_rate=0.0, entropy_cost=0.0)
     batch = experience(agent, state)
     observation = batch.observation
     logits = mask_shown(ACTOR_CRITIC.apply(theta, observation.history).logits, observation.shown)
@@ -130,7 +130,7 @@ def test_trust_follows_what_the_pretrained_preferences_earn(theta, liked):
 
 @pytest.mark.parametrize("liked", ["preferred", "others"])
 def test_the_weight_of_evidence_follows_what_it_earns(theta, liked):
-    agent, state = fresh(theta, learning_rate=2e-2, entropy_cost=0.0, evidence=2.0)
+    agent, state = fresh(theta, learning_rate=0.1, entropy_cost=0.0, evidence=2.0)
     answers = Answers(jnp.arange(16.0), jnp.full(16, 30.0))
     state = state._replace(memory=answers)
     batch = experience(agent, state)
