@@ -17,6 +17,7 @@ from ialp_jax.simulator.config import put
 from ialp_jax.training.rollout import collect, start_users
 
 PARAMS = world("two_tastes")
+ALSO_A2C = ("a2c_warm", "a_ialp_ft")  # the same functions from other parameters
 
 
 def labelled():
@@ -52,7 +53,7 @@ def one_update(agent, state):
     return agent.update(state, batch, jax.random.key(3))[0]
 
 
-@pytest.mark.parametrize("method", AGENT_SETTINGS)
+@pytest.mark.parametrize("method", [name for name in AGENT_SETTINGS if name not in ALSO_A2C])
 def test_one_program_serves_all_numbers_and_learns_as_the_agent_that_knows_them(method):
     make, traced = maker(method), []
 
