@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import time
 from collections.abc import Callable, Mapping
@@ -25,7 +24,7 @@ from ialp_jax import store
 from ialp_jax.agents.base import Agent, Params
 from ialp_jax.agents.numbered import numbered
 from ialp_jax.keys import stream
-from ialp_jax.simulator.config import put
+from ialp_jax.simulator.config import replaced
 from ialp_jax.simulator.world import World
 from ialp_jax.training import imagine
 from ialp_jax.training.adapt import adapt
@@ -92,10 +91,7 @@ def adapted(
     popularity = world.dataset.popularity()
 
     def make(values: Mapping[str, Any]) -> Agent:
-        changed = copy.deepcopy(config)
-        for path, value in values.items():
-            put(changed, path, value)
-        return make_agent(name, changed, judge.params, popularity, replayed)
+        return make_agent(name, replaced(config, values), judge.params, popularity, replayed)
 
     return adapt(
         world.env,

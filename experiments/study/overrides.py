@@ -1,6 +1,5 @@
 """Settings of a run by their paths: as text on a command line, as JSON of tuned values, as search spaces."""
 
-import copy
 import dataclasses
 import functools
 import typing
@@ -9,7 +8,7 @@ from typing import Any
 
 from experiments.config import Config
 from ialp_jax.errors import InputError
-from ialp_jax.simulator.config import put
+from ialp_jax.simulator.config import replaced
 
 
 def kind(config: Config, path: str, source: str) -> type:
@@ -42,15 +41,15 @@ def overridden(config: Config, values: Mapping[str, Any], source: str) -> Config
     Raises:
       InputError: an unknown path or a value of another type.
     """
-    changed = copy.deepcopy(config)
+    checked = {}
     for path, value in values.items():
         wanted = kind(config, path, source)
         if wanted is float and type(value) is int:
             value = float(value)
         if type(value) is not wanted:
             raise InputError(f"{source}: {path}={value!r} must be of type {wanted.__name__}")
-        put(changed, path, value)
-    return changed
+        checked[path] = value
+    return replaced(config, checked)
 
 
 def parsed(config: Config, text: str, source: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 from ialp_jax.errors import InputError
@@ -84,12 +85,17 @@ def put(config: Any, path: str, value: Any) -> None:
     setattr(functools.reduce(getattr, parents, config), name, value)
 
 
+def replaced(config: Any, values: Mapping[str, Any]) -> Any:
+    """A copy of a configuration with the ``values``, by path, in place of its own; none is checked."""
+    changed = copy.deepcopy(config)
+    for path, value in values.items():
+        put(changed, path, value)
+    return changed
+
+
 def simulator_of(world: str) -> SimulatorConfig:
     """The defaults, with what ``presets.WORLDS`` says of this world."""
-    config = SimulatorConfig()
-    for path, value in WORLDS.get(world, {}).items():
-        put(config, path, value)
-    return config
+    return replaced(SimulatorConfig(), WORLDS.get(world, {}))
 
 
 def resolved(config: SimulatorConfig) -> SimulatorConfig:

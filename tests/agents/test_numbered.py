@@ -1,5 +1,3 @@
-import copy
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,11 +11,10 @@ from experiments.study.search import numbers_of
 from experiments.study.search_spaces import SPACES
 from ialp_jax.agents.numbered import numbered
 from ialp_jax.agents.reference import random
-from ialp_jax.simulator.config import put
+from ialp_jax.simulator.config import put, replaced
 from ialp_jax.training.rollout import collect, start_users
 
 PARAMS = world("two_tastes")
-ALSO_A2C = ("a2c_warm", "a_ialp_ft")  # the same functions from other parameters
 
 
 def labelled():
@@ -37,13 +34,7 @@ def maker(method):
             put(config, f"agents.{section}.{name}", value)
     prior, popularity = labelled(), jnp.ones(ITEMS + 1)
 
-    def make(values):
-        changed = copy.deepcopy(config)
-        for path, value in values.items():
-            put(changed, path, value)
-        return make_agent(method, changed, PARAMS, popularity, prior)
-
-    return make
+    return lambda values: make_agent(method, replaced(config, values), PARAMS, popularity, prior)
 
 
 def one_update(agent, state):
@@ -53,26 +44,31 @@ def one_update(agent, state):
     return agent.update(state, batch, jax.random.key(3))[0]
 
 
-@pytest.mark.parametrize("method", [name for name in AGENT_SETTINGS if name not in ALSO_A2C])
-def test_one_program_serves_all_numbers_and_learns_as_the_agent_that_knows_them(method):
-    make, traced = maker(method), []
+def ends(method):
+    """The numbers of a method at both ends of its search space."""
+    space = SPACES[method].items()
+    return [numbers_of({path: values[end] for path, values in space}) for end in (0, -1)]
 
-    def counted(values):
-        traced.extend(value for value in values.values() if isinstance(value, jax.core.Tracer))
-        return make(values)
 
-    low, high = (
-        numbers_of({path: values[end] for path, values in SPACES[method].items()}) for end in (0, -1)
-    )
+@pytest.mark.parametrize("method", AGENT_SETTINGS)
+def test_no_agent_needs_to_know_its_numbers(method):
+    low, _ = ends(method)
     assert {path.rpartition(".")[2] for path in low} >= {"learning_rate", "discount"}
-    agents = [numbered(counted, numbers) for numbers in (low, high)]
+    agent = numbered(maker(method), low)
+    state = agent.init(jax.random.key(5), start_of(0), None)
+    after = jax.eval_shape(lambda before: one_update(agent, before), state)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+
+
+@pytest.mark.parametrize("method", ["a_ialp_gate", "pex"])
+def test_one_program_serves_all_numbers_and_learns_as_the_agent_that_knows_them(method):
+    make, numbers = maker(method), ends(method)
+    agents = [numbered(make, values) for values in numbers]
     program = jax.jit(lambda state: one_update(agents[0], state))
     states = [agent.init(jax.random.key(5), start_of(0), None) for agent in agents]
-    first = program(states[0])
-    seen = len(traced)
-    second = program(states[1])
-    assert len(traced) == seen > 0
-    plain = make(high)
+    first, second = map(program, states)
+    assert program._cache_size() == 1
+    plain = make(numbers[1])
     known = jax.jit(lambda state: one_update(plain, state))(states[1].state)
     for one, other in zip(jax.tree.leaves(second.state), jax.tree.leaves(known), strict=True):
         np.testing.assert_allclose(one, other, atol=2e-5)
