@@ -137,10 +137,13 @@ def start_from(source: Path, folder: Path) -> None:
                 shutil.copytree(source / name, partial, dirs_exist_ok=True)
 
 
+# What a stage makes, up to pre-training -> that stage.
 FOLDER_STAGE = {
     "data": "data",
     "simulator": "simulate",
     "tune": "tune",
     "labels": "label",
-    "pretrain": "pretrain",
+    "pretrain/ialp": "pretrain",
+    "pretrain/a2c_warm": "pretrain",
+    "pretrain/sasrec": "pretrain",
 }

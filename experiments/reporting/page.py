@@ -152,10 +152,13 @@ def _labels(results: Results) -> dict[str, Any] | None:
 
 
 def _pretraining(results: Results) -> dict[str, str] | None:
-    if results.pretrain is None or "curve_return" not in results.pretrain[0]:
+    if not results.pretrain:
         return None
-    arrays, _ = results.pretrain
-    svg = plots.pretraining(arrays["curve_updates"], statistics.estimate(arrays["curve_return"]))
+    curves = {
+        name: (arrays["updates"], statistics.estimate(arrays["return"]))
+        for name, (arrays, _) in results.pretrain.items()
+    }
+    svg = plots.pretraining(curves)
     return figure(svg, "Return on tuning users over updates of the pre-training")
 
 
@@ -185,9 +188,9 @@ def _tuning(results: Results) -> dict[str, Any] | None:
 
 def _seconds(results: Results) -> list[tuple[str, str]]:
     """Wall-clock seconds by stage and agent, where a manifest tells them."""
-    stages = {"labels": results.labels, "pre-training": results.pretrain}
     manifests = {"fine-tuning": results.tune["tuning"]} if results.tune else {}
-    manifests |= {stage: held[1] for stage, held in stages.items() if held}
+    manifests |= {"labels": results.labels[1]} if results.labels else {}
+    manifests |= {f"pre-training of {style(n).name}": made[1] for n, made in results.pretrain.items()}
     manifests |= {"audit": results.audit.manifest} if results.audit else {}
     manifests |= {style(agent).name: result.manifest for agent, result in results.agents.items()}
     return [(name, f"{m['seconds']:,.1f} s") for name, m in manifests.items() if m.get("seconds") is not None]

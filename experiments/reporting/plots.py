@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, PercentFormatter
 from scipy.optimize import isotonic_regression
 
-from experiments.reporting.styles import AGENTS, Style, ordered, style
+from experiments.reporting.styles import Style, ordered, style
 from ialp_jax.evaluation.statistics import Estimate
 
 SETTINGS = {
@@ -189,13 +189,20 @@ def draw_curves(
     _name_lines(axes, {agent: end for agent, end in ends.items() if np.isfinite(end)}, look)
 
 
-def pretraining(updates: np.ndarray, estimate: Estimate) -> str:
-    """Return on tuning users during pre-training; SVG text. Both run over E evaluations."""
+def pretraining(curves: Mapping[str, tuple[np.ndarray, Estimate]]) -> str:
+    """Return on tuning users during pre-training; SVG text.
+
+    Args:
+      curves: source -> updates [E] and estimate over E evaluations.
+    """
     with panel("Return on tuning users during pre-training") as (axes, out):
-        _band(axes, updates, estimate, AGENTS["a_ialp_ap"].colour, linewidth=1.7, marker="o", markersize=3)
+        for name, (updates, estimate) in curves.items():
+            _band(axes, updates, estimate, style(name).colour, linewidth=1.7, marker="o", markersize=3)
         axes.set_xlabel("updates")
         axes.set_ylabel("return")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ends = {name: float(estimate.point[-1]) for name, (_, estimate) in curves.items()}
+        _name_lines(axes, ends, style)
     return out[0]
 
 

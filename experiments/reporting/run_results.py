@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.reporting.styles import ordered
+from experiments.roster import PRETRAINED
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
@@ -70,7 +71,7 @@ class Results:
     worlds: pd.DataFrame
     validation: dict[str, np.ndarray]
     labels: tuple[dict[str, np.ndarray], dict[str, Any]] | None
-    pretrain: tuple[dict[str, np.ndarray], dict[str, Any]] | None
+    pretrain: dict[str, tuple[dict[str, np.ndarray], dict[str, Any]]]
     titles: tuple[str, ...]
     audit: AuditResults | None = None
     tune: dict[str, Any] | None = None
@@ -142,12 +143,11 @@ def read_run(run: Path, agents: Sequence[str] | None = None, audited: bool = Tru
     if config is None:
         raise InputError(f"{run / 'config.json'}: no such file; it is no run folder")
     tuned = config.get("llm", {}).get("tune", {}).get("steps")  # else a folder of before is not of this run
-    optional = {
-        stage: store.load(run / stage) if store.read_manifest(run / stage) else None
-        for stage in ("labels", "pretrain")
-    }
-    if optional["labels"]:
-        check_labels(run / "labels", optional["labels"][0])
+    labels = store.load(run / "labels") if store.read_manifest(run / "labels") else None
+    if labels:
+        check_labels(run / "labels", labels[0])
+    sources = dict.fromkeys(PRETRAINED[name] for name in found if name in PRETRAINED)
+    made = {name: run / "pretrain" / name for name in sources}
     return Results(
         config=config,
         world=worlds.pop(),
@@ -157,5 +157,6 @@ def read_run(run: Path, agents: Sequence[str] | None = None, audited: bool = Tru
         titles=load_dataset(run / "data").catalogue.titles if store.read_manifest(run / "data") else (),
         audit=_read_audit(run / "audit") if audited and store.read_manifest(run / "audit") else None,
         tune=store.read_manifest(run / "tune") if tuned else None,
-        **optional,
+        labels=labels,
+        pretrain={name: store.load(folder) for name, folder in made.items() if store.read_manifest(folder)},
     )

@@ -114,7 +114,7 @@ def adapted(
 def adapt_key(run: Run, name: str) -> str:
     """Digest of what one agent's adaptation depends on."""
     tree = settings(run.config)
-    upstream = ["data", "simulator", *(["pretrain"] if name in PRETRAINED else [])]
+    upstream = ["data", "simulator", *([f"pretrain/{PRETRAINED[name]}"] if name in PRETRAINED else [])]
     upstream += ["labels"] if name in REPLAYS_LABELS else []
     own = tree["agents"].get(AGENT_SETTINGS.get(name, ""), {})
     common = [tree[part] for part in ("seed", "num_seeds", "simulator", "network", "evaluation")]
@@ -144,8 +144,8 @@ def labelled(run: Run, name: str) -> Transition | None:
     return imagine.labelled_transitions(store.load(run.folder / "labels")[0])[0]
 
 
-def pretrained_params(run: Run, world: World, name: str, folder: Path | None = None) -> Params | None:
-    """The parameters [S, ...] an agent starts from, of the pretrain stage or in ``folder``; or None."""
+def pretrained_params(run: Run, world: World, name: str, made: Path | None = None) -> Params | None:
+    """The parameters [S, ...] an agent starts from, of the pretrain stage or in ``made``; or None."""
     if name not in PRETRAINED:
         return None
     source, num_items = PRETRAINED[name], world.dataset.catalogue.num_items
@@ -155,6 +155,6 @@ def pretrained_params(run: Run, world: World, name: str, folder: Path | None = N
     stacked = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((run.config.num_seeds, *leaf.shape), leaf.dtype), one
     )
-    if folder is None:
-        store.verify(run.folder / "pretrain")
-    return load_params(folder or run.folder / "pretrain" / source, stacked)
+    folder = made or run.folder / "pretrain" / source
+    store.verify(folder)
+    return load_params(folder / "params", stacked)

@@ -1,23 +1,20 @@
-"""The pretrain stage: policies from labels and from logs."""
+"""The pretrain stage: iALP from the labels, A2C warm and the supervised SASRec from offline logs."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
+import functools
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from experiments.roster import (
-    actor_critic,
-    recommender,
-)
+from experiments.roster import PRETRAINED, actor_critic, recommender
 from experiments.run import KEY, Run, settings
 from experiments.stages.common import forget, read_worlds, root_key, saving, say, watching
-from experiments.stages.label_stage import ialp_trainer, labelling_settings, learning
+from experiments.stages.label_stage import ialp_trainer, learning
 from ialp_jax import store
 from ialp_jax.agents.base import Params, frozen_state
 from ialp_jax.agents.ialp import ialp
@@ -38,44 +35,59 @@ from ialp_jax.types import TUNING, Key
 
 
 def pretrain(run: Run) -> None:
-    """IALP from the labels, a2c_warm and the supervised SASRec from offline logs, to ``pretrain/``."""
-    config = run.config
-    parts = [labelling_settings(run), settings(config)["pretrain"], config.num_seeds, config.seed]
-    key = run.key([parts, dataclasses.asdict(config.evaluation)], "data", "simulator", "labels")
-    if by_first(lambda: run.is_done("pretrain", key)):
-        forget(run, *(f"pretrain/{name}" for name in PRETRAININGS))
-        return say("pretrain: done before, kept")
-    world, _ = read_worlds(run)
-    labels, manifest = store.load(run.folder / "labels")
-    check_labels(run.folder / "labels", labels, ("shown", "terminated", "truncated", "round"))
-    check_catalogue(run.folder / "labels", labels, manifest, run.folder / "data", world.dataset)
-    began, params, curves = time.perf_counter(), {}, {}
-    with contextlib.ExitStack() as stack:
-        kept = {n: stack.enter_context(saving(run, f"pretrain/{n}", key, every=1)) for n in PRETRAININGS}
-        for name in PRETRAININGS:
-            with watching(run, f"pretrain/{name}") as watch:
-                params[name], curves[name] = pretrained(run, world, name, kept[name], watch)
+    """What the agents of a run start from, each to its own ``pretrain/<source>/``."""
+    sources = {PRETRAINED[name] for name in run.config.agent_ids() if name in PRETRAINED}
+    if not sources:
+        return say("pretrain: no agent starts from it")
+    worlds = functools.cache(lambda: read_worlds(run)[0])
+    for name in (name for name in NEEDS if name in sources):
+        _pretrain(run, name, worlds)
+
+
+def _pretrain(run: Run, name: str, worlds: Callable[[], World]) -> None:
+    """One source to ``pretrain/<name>/``, unless it is there; ``worlds`` is called where it is not."""
+    key, part = pretrain_key(run, name), f"pretrain/{name}"
+    if by_first(lambda: run.is_done(part, key)):
+        forget(run, part)
+        return say(f"pretrain {name}: done before, kept")
+    world, began = worlds(), time.perf_counter()
+    if name == "ialp":
+        labels, manifest = store.load(run.folder / "labels")
+        check_labels(run.folder / "labels", labels, ("shown", "terminated", "truncated", "round"))
+        check_catalogue(run.folder / "labels", labels, manifest, run.folder / "data", world.dataset)
+    with saving(run, part, key, every=1) as checkpoints, watching(run, part) as watch:
+        params, (updates, returns) = pretrained(run, world, name, checkpoints, watch)
         seconds = time.perf_counter() - began
-        by_first(lambda: _save(run, key, params, curves, seconds))
-        for checkpoints in filter(None, kept.values()):
+
+        def save() -> None:
+            with store.replacing(run.folder / part) as folder:
+                save_params(folder / "params", params)
+                store.write_arrays(folder / "arrays.npz", {"updates": updates, "return": returns})
+                store.seal(folder, {KEY: key, "seconds": seconds})
+
+        by_first(save)
+        if checkpoints:
             checkpoints.remove()
-    last = ", ".join(f"{name} {returns[:, -1].mean():.2f}" for name, (_, returns) in curves.items())
-    say(f"pretrain: return on tuning users: {last}")
+    say(f"pretrain {name}: return on tuning users {returns[:, -1].mean():.2f} in {seconds:.0f} s")
 
 
-def _save(run: Run, key: str, params: dict[str, Params], curves: dict[str, Curve], seconds: float) -> None:
-    """Writes parameters and curves."""
-    arrays = {"curve_updates": curves["ialp"][0], "curve_return": curves["ialp"][1]}
-    for name, (updates, returns) in curves.items():
-        arrays |= {f"{name}/updates": updates, f"{name}/return": returns}
-    with store.replacing(run.folder / "pretrain") as folder:
-        for name, tree in params.items():
-            save_params(folder / name, tree)
-        store.write_arrays(folder / "arrays.npz", arrays)
-        store.seal(folder, {KEY: key, "seconds": seconds})
+def pretrain_key(run: Run, name: str) -> str:
+    """Digest of what a source depends on; raises InputError where a stage before it is missing."""
+    tree = settings(run.config)
+    others = tuple(prefix for source, prefix in OWN.items() if source != name)
+    learning = {path: value for path, value in tree["pretrain"].items() if not path.startswith(others)}
+    names = ("seed", "num_seeds", "simulator", "network", "evaluation")
+    parts = [name, [tree[part] for part in names], learning, tree["agents"]["ialp"]]
+    return run.key(parts, *NEEDS[name])
 
 
-PRETRAININGS = ("ialp", "a2c_warm", "sasrec")
+# What agents start from, with the folders that each is made from; how settings begin that act on it alone.
+NEEDS = {
+    "ialp": ("data", "simulator", "labels"),
+    "a2c_warm": ("data", "simulator"),
+    "sasrec": ("data", "simulator"),
+}
+OWN = {"ialp": "ialp_", "a2c_warm": "warm_", "sasrec": "sasrec_"}
 Curve = tuple[np.ndarray, np.ndarray]  # gradient steps [E], returns [S, E]
 
 
@@ -86,7 +98,7 @@ def pretrained(
     checkpoints: Checkpoints | None = None,
     watch: Watch | None = None,
 ) -> tuple[Params, Curve]:
-    """One of `PRETRAININGS` from labels or logs: its parameters [S, ...] and its curve, see `train`."""
+    """One source from labels or logs: its parameters [S, ...] and its curve, see `train`."""
     config, key = run.config, stream(root_key(run), "pretrain")
     num_items = world.dataset.catalogue.num_items
     if name == "ialp":

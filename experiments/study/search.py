@@ -34,7 +34,7 @@ from experiments.roster import PRETRAINED
 from experiments.run import Run, settings
 from experiments.stages.adapt_stage import adapted, pretrained_params
 from experiments.stages.common import forget, saving, say
-from experiments.stages.pretrain_stage import pretrained
+from experiments.stages.pretrain_stage import pretrain_key, pretrained
 from experiments.study.overrides import overridden, value_at
 from experiments.study.search_spaces import SHAPES, SPACES
 from experiments.study.settings import Study
@@ -273,11 +273,8 @@ def tuning_params(run: Run, world: World, method: str) -> Params | None:
     """What a method starts from, pre-trained with tuning seeds; kept in ``tuning/<source>-<digest>/``."""
     if method not in PRETRAINED:
         return None
-    source, tree = PRETRAINED[method], settings(run.config)
-    needed = ("data", "simulator", "labels") if source == "ialp" else ("data", "simulator")
-    names = ("seed", "num_seeds", "simulator", "network", "pretrain")
-    parts = [source, [tree[name] for name in names], tree["agents"]["ialp"]]
-    key = run.key(parts, *needed)
+    source = PRETRAINED[method]
+    key = pretrain_key(run, source)
     folder = run.folder / "tuning" / f"{source}-{key[:16]}"
     if store.read_manifest(folder) is None:
         with saving(run, f"search/{folder.name}", key, every=1) as checkpoints:
@@ -286,5 +283,4 @@ def tuning_params(run: Run, world: World, method: str) -> Params | None:
             if checkpoints:
                 checkpoints.remove()
     forget(run, f"search/{folder.name}")
-    store.verify(folder)
-    return pretrained_params(run, world, method, folder / "params")
+    return pretrained_params(run, world, method, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import shutil
 import uuid
@@ -20,6 +21,7 @@ from experiments.study.search_spaces import SPACES
 from experiments.study.settings import Study, base
 from experiments.study.study_report import write_report
 from ialp_jax import store
+from ialp_jax.simulator.config import replaced
 from ialp_jax.simulator.world import World
 
 TUNABLE = frozenset(path for space in SPACES.values() for path in space)
@@ -60,7 +62,7 @@ def run_world(study: Study, world: str, folder: Path, stage: str, overwrite: boo
     if stage == "search":
 
         def worlds() -> tuple[World, World]:
-            prepare(run, study.methods_of(world), ("label",))
+            prepare(run, study.methods_of(world), pretrained=False)
             return read_worlds(run)
 
         search(study, world, run, folder, overwrite, worlds)
@@ -81,12 +83,15 @@ def open_run(study: Study, world: str, folder: Path, overwrite: bool) -> Run:
     return Run.open(folder / world, study.tuned_config(world, folder), overwrite, TUNABLE)
 
 
-def prepare(run: Run, methods: Sequence[str], stages: Sequence[str] = ("label", "pretrain")) -> None:
+def prepare(run: Run, methods: Sequence[str], pretrained: bool = True) -> None:
     """The stages before adaptation, the last ones as far as the methods need them."""
     run_stages(run, ("data", "simulate"))
-    if any(name in PRETRAINED for name in methods):
+    if any(PRETRAINED.get(name) == "ialp" for name in methods):
         borrow_labels(run)
-        run_stages(run, stages)
+        run_stages(run, ("label",))
+    if pretrained:
+        config = replaced(run.config, {"adapt.agents": ",".join(methods)})
+        run_stages(dataclasses.replace(run, config=config), ("pretrain",))
 
 
 def borrow_labels(run: Run) -> None:

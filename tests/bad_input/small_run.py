@@ -17,6 +17,7 @@ from experiments.roster import actor_critic
 from experiments.run import KEY, Run, settings
 from experiments.stages.adapt_stage import adapt_key
 from experiments.stages.label_stage import labelling_settings
+from experiments.stages.pretrain_stage import pretrain_key
 from experiments.stages.world_stage import data
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
@@ -57,13 +58,12 @@ def make(folder: Path) -> Path:
     store.write_text(folder / "simulator/worlds.csv", table.to_csv(index=False))
     store.seal(folder / "simulator", {KEY: key})
     _labels(run, dataset, draw)
-    parts = [labelling_settings(run), settings(config)["pretrain"], config.num_seeds, config.seed]
-    key = run.key([parts, settings(config)["evaluation"]], "data", "simulator", "labels")
     history = np.zeros((1, config.simulator.history_length), np.int32)
     network = actor_critic(config, dataset.catalogue.num_items)
-    save_params(folder / "pretrain/ialp", jax.vmap(network.init, (None, 0))(jax.random.key(0), history))
-    store.write_arrays(folder / "pretrain/arrays.npz", {"curve_updates": np.arange(3)})
-    store.seal(folder / "pretrain", {KEY: key, "seconds": 1.0})
+    made = folder / "pretrain/ialp"
+    save_params(made / "params", jax.vmap(network.init, (None, 0))(jax.random.key(0), history))
+    store.write_arrays(made / "arrays.npz", {"updates": np.arange(3), "return": np.ones((1, 3))})
+    store.seal(made, {KEY: pretrain_key(run, "ialp"), "seconds": 1.0})
     for name in config.agent_ids():
         curves = {"env_steps": np.array([0, 1000]), **{curve: np.ones((1, 2)) for curve in CURVES}}
         manifest = {KEY: adapt_key(run, name), "agent": name, "world": "demo", "seconds": 1.0}

@@ -100,7 +100,7 @@ CASES: dict[str, tuple[Damage, str, str]] = {  # what happens, the stage that is
     "no policy": (
         lose("pretrain", "adapt/ialp"),
         "adapt",
-        "HERE/run/pretrain is missing; run --stage=pretrain first",
+        "HERE/run/pretrain/ialp is missing; run --stage=pretrain first",
     ),
     "no agent": (
         lose("adapt/a2c"),
@@ -151,9 +151,9 @@ CASES: dict[str, tuple[Damage, str, str]] = {  # what happens, the stage that is
         f"{LABELS}/arrays.npz: missing, though manifest.json lists it; {AGAIN.format('labels')}",
     ),
     "policy altered": (
-        cut("pretrain/ialp/_METADATA", "adapt/ialp"),
+        cut("pretrain/ialp/params/_METADATA", "adapt/ialp"),
         "adapt",
-        "HERE/run/pretrain/ialp/_METADATA: " + CHANGED + AGAIN.format("pretrain"),
+        "HERE/run/pretrain/ialp/params/_METADATA: " + CHANGED + AGAIN.format("pretrain/ialp"),
     ),
     "curves cut": (
         cut("adapt/a2c/arrays.npz"),

@@ -30,7 +30,7 @@ CONFIG = Path(__file__).with_name("lives_config.py")
 PLAN = [
     *[("data", 3), ("simulate", 2), ("simulate", 6)],
     *[("label", 3), ("label", 9), ("label", 18), ("label", 40), ("audit", 3), ("audit", 6)],
-    *[("pretrain", 20), ("pretrain", 40), ("pretrain", 60), ("pretrain", 90)],
+    *[("pretrain", 10), ("pretrain", 20), ("pretrain", 30), ("pretrain", 30)],
     *[("adapt dqn", 20), ("adapt dqn", 40), ("adapt dqn", 60)],
     *[("adapt a_ialp_ap", 20), ("adapt a_ialp_ap", 40), ("adapt a_ialp_ap", 60), ("report", 3)],
 ]
@@ -94,7 +94,7 @@ def stage(folder: Path) -> str:
         "simulator": "simulate",
         "labels": "label",
         "audit": "audit",
-        "pretrain": "pretrain",
+        "pretrain/ialp": "pretrain",
     }
     parts |= {f"adapt/{agent}": f"adapt {agent}" for agent in ("dqn", "a_ialp_ap")}
     return next((s for part, s in parts.items() if not (folder / part / "manifest.json").exists()), "report")

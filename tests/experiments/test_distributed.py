@@ -15,7 +15,7 @@ from experiments import distributed
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIG = REPOSITORY / "tests" / "experiments" / "shared_config.py"
-TRAINED = ("pretrain", "adapt/random", "adapt/a_ialp_ap")
+TRAINED = ("pretrain/ialp", "adapt/random", "adapt/a_ialp_ap")
 TABLES = ("summary.csv", "curves.csv")
 
 

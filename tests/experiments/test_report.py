@@ -13,6 +13,7 @@ import pytest
 
 from experiments.reporting import plots, report, styles
 from experiments.reporting.findings import findings
+from experiments.roster import PRETRAINED
 from ialp_jax import store
 from ialp_jax.data.files import save_dataset
 from ialp_jax.errors import InputError
@@ -149,12 +150,10 @@ def write_run(
     if not skipped:
         write_labels(run)
         write_data(run)
-        arrays = {
-            "curve_updates": np.arange(6) * 500,
-            "curve_return": np.tile(np.linspace(0.2, 3.7, 6), (seeds, 1)),
-        }
-        arrays["curve_return"] *= np.linspace(0.9, 1.1, seeds)[:, None]
-        store.save(run / "pretrain", arrays, {"seconds": 33.0})
+        returns = np.linspace(0.9, 1.1, seeds)[:, None] * np.linspace(0.2, 3.7, 6)
+        for name in {PRETRAINED[agent] for agent in agents if agent in PRETRAINED}:
+            arrays = {"updates": np.arange(6) * 500, "return": returns}
+            store.save(run / "pretrain" / name, arrays, {"seconds": 33.0})
     return run
 
 

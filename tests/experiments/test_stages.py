@@ -17,10 +17,12 @@ from experiments.configs import smoke
 from experiments.flags import STAGES
 from experiments.run import Run, start_from
 from experiments.stages import adapt_stage, common, label_stage
+from experiments.stages.pretrain_stage import NEEDS, pretrain_key
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.sanity import world_checks
+from ialp_jax.simulator.config import replaced
 from ialp_jax.training.offline import offline_windows
 from ialp_jax.types import EVALUATION, OFFLINE
 
@@ -157,7 +159,7 @@ def test_a_second_run_writes_nothing_but_the_report(finished, capsys):
     after = written(finished)
     changed = {name for name in before if before[name] != after.get(name)}
     assert all(name.startswith("report/") or name == "config.json" for name in changed)
-    assert capsys.readouterr().out.count("done before, kept") == 5 + len(tiny().agent_ids())
+    assert capsys.readouterr().out.count("done before, kept") == 4 + 3 + len(tiny().agent_ids())
 
 
 def test_one_agents_setting_redoes_that_agent_alone(copy):
@@ -206,7 +208,7 @@ def test_labels_of_another_catalogue_are_refused_before_anything_is_lost(copy):
 
     def change(config):
         config.data.demo.items = 70
-        config.adapt.agents = "random"
+        config.adapt.agents = "ialp"
 
     again(copy, ("data", "simulate"), change, overwrite=True)
     before = written(copy / "pretrain")
@@ -240,11 +242,16 @@ def test_where_labels_are_kept_is_no_part_of_them(tmp_path):
     assert depends_on(normalise="mean") != depends_on()
 
 
+def few(config):
+    config.adapt.agents = "random,ialp"
+
+
 def test_a_tuned_model_labels_with_its_own_adapter(copy, capsys):
     def change(config):
         config.llm.tune.steps = 3
         config.llm.tune.batch_size = 2
         config.llm.tune.learning_rate = 0.05
+        few(config)
 
     before, plain = store.load(copy / "labels")
     with pytest.raises(
@@ -264,7 +271,7 @@ def test_a_tuned_model_labels_with_its_own_adapter(copy, capsys):
     capsys.readouterr()
     again(copy, ("tune", "label"), change)
     assert capsys.readouterr().out.count("done before, kept") == 2
-    again(copy, ("label", "pretrain", "adapt", "report"), overwrite=True)
+    again(copy, ("label", "pretrain", "adapt", "report"), few, overwrite=True)
     assert "Fine-tuning of the model" not in (copy / "report" / "index.html").read_text()
 
 
@@ -318,6 +325,49 @@ def test_labels_of_another_source_need_no_llm(copy, monkeypatch):
         start = arrays["shown"][row][: arrays["histories"].shape[1]]
         owners = starts.user[(starts.history == start).all(1)]
         assert any(item in likes.of(owner) for owner in owners)
+
+
+def test_what_no_agent_starts_from_is_not_pretrained(finished, tmp_path, capsys):
+    start_from(finished, tmp_path)
+    shutil.rmtree(tmp_path / "pretrain")
+    run = Run.open(tmp_path, tiny(), overwrite=True)
+    run.config.adapt.agents = "random,a2c"
+    stages.run_stages(run, ("pretrain",))
+    assert "no agent starts from it" in capsys.readouterr().out
+    run.config.adapt.agents = "a2c_warm,a2c"
+    stages.run_stages(run, ("pretrain",))
+    assert [path.name for path in (tmp_path / "pretrain").iterdir()] == ["a2c_warm"]
+    for name in ("params/manifest.ocdbt", "arrays.npz"):
+        assert (tmp_path / "pretrain/a2c_warm" / name).is_file()
+    kept, _ = store.load(finished / "pretrain" / "a2c_warm")
+    alone, _ = store.load(tmp_path / "pretrain" / "a2c_warm")
+    np.testing.assert_array_equal(alone["return"], kept["return"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "changed"),
+    [
+        ("labelling.rounds", {"ialp"}),
+        ("pretrain.ialp_updates", {"ialp"}),
+        ("pretrain.warm_updates", {"a2c_warm"}),
+        ("pretrain.sasrec_updates", {"sasrec"}),
+        ("pretrain.batch_size", set(NEEDS)),
+        ("network.width", set(NEEDS)),
+    ],
+)
+def test_a_setting_redoes_the_pretraining_it_acts_on_alone(finished, copy, setting, changed):
+    def keys(config):
+        run = Run(copy, config)
+        return {name: pretrain_key(run, name) for name in NEEDS}
+
+    config = replaced(tiny(), {setting: 8})
+    if setting == "labelling.rounds":  # other labels
+        arrays, manifest = store.load(copy / "labels")
+        arrays["choice"] = np.zeros_like(arrays["choice"])
+        store.write_arrays(copy / "labels" / "arrays.npz", arrays)
+        store.seal(copy / "labels", {k: v for k, v in manifest.items() if k != "files"})
+    before, after = {n: store.read_manifest(finished / "pretrain" / n)["key"] for n in NEEDS}, keys(config)
+    assert {name for name in NEEDS if before[name] != after[name]} == changed
 
 
 def test_a_missing_stage_is_named(tmp_path):

@@ -221,7 +221,7 @@ def test_tuning_meets_tuning_users_with_seeds_and_pretraining_of_its_own(copy, m
     monkeypatch.setattr(adapt_stage, "adapt", spied)
     study = tiny(methods="ialp,a_ialp_ft")
     monkeypatch.setitem(search.SPACES, "ialp", {"pretrain.ialp_updates": (2, 3)})
-    reported = store.read_manifest(copy / "smoke" / "pretrain")
+    reported = store.read_manifest(copy / "smoke" / "pretrain" / "ialp")
     study_stages.run_study(study, copy, "search", overwrite=False)
     dataset = load_dataset(copy / "smoke" / "data")
     assert met
@@ -232,7 +232,7 @@ def test_tuning_meets_tuning_users_with_seeds_and_pretraining_of_its_own(copy, m
     assert set(chosen) == {"ialp", "a_ialp_ft"}
     folders = list((copy / "smoke" / "tuning").iterdir())
     assert len(folders) == 2  # two configurations of ialp; ft starts from the better one
-    assert store.read_manifest(copy / "smoke" / "pretrain") == reported
+    assert store.read_manifest(copy / "smoke" / "pretrain" / "ialp") == reported
     log = pd.read_csv(copy / "results" / "tuning" / "smoke.csv")
     assert list(log.columns) == search.LOG_COLUMNS
     met.clear()
