@@ -1,11 +1,14 @@
 """Puts the finished runs of a sweep into one report.
 
-python -m launch.collect FOLDER
+python -m launch.collect FOLDER [--base=RUN]
 
 Writes FOLDER/report/{summary.csv, curves.csv, index.html}: the tables of the runs, one below the other, with
 the run and every setting in which the runs differ (config.a.b) as first columns, and a page with a table and
 learning curves by setting. Any folder of run folders will do. Where the runs differ in seed, they are
 repetitions: each counts once, by its mean over its own seeds.
+
+With --base, the name of one run, the others are held against it: {effects.csv, effects.md, effects.svg} tell
+by what each of their settings multiplies the return, and the page shows it.
 """
 
 from __future__ import annotations
@@ -24,9 +27,11 @@ from experiments.reporting import page, plots
 from experiments.reporting.report import CURVE_COLUMNS, SUMMARY_COLUMNS
 from experiments.reporting.styles import OTHER, Style, ordered, style
 from experiments.run import ELSEWHERE, flat
+from experiments.study.study_figures import svg
 from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation import statistics
+from launch import effects
 
 LONGEST_LABEL = 30  # characters beside a line
 REPETITION = "seed"  # the setting over which runs are pooled
@@ -182,8 +187,14 @@ def curve_figures(groups: Mapping[str, list[Finished]], agents: Sequence[str]) -
     return figures
 
 
-def render(name: str, runs: Sequence[Finished], unfinished: Sequence[str], paths: Sequence[str]) -> str:
-    """The page, whole in itself."""
+def render(
+    name: str,
+    runs: Sequence[Finished],
+    unfinished: Sequence[str],
+    paths: Sequence[str],
+    compared: str | None = None,
+) -> str:
+    """The page, whole in itself; ``compared`` is the figure of effects."""
     groups = settings_of(runs, paths)
     agents = ordered({agent for run in runs for agent in run.summary.agent})
     left = f"; not finished: {', '.join(unfinished)}" if unfinished else ""
@@ -199,6 +210,7 @@ def render(name: str, runs: Sequence[Finished], unfinished: Sequence[str], paths
         headings=[heading for heading, _, _ in page.COLUMNS.values()],
         groups=table_groups(groups, agents),
         interval=f"Mean over {over}; below it the 95 % interval (percentile bootstrap).",
+        effects=page.figure(compared, "What each change multiplies the return by") if compared else None,
         curves=curve_figures(groups, agents),
         cut=len(COLOURS) if len(groups) > len(COLOURS) else 0,
     )
@@ -208,24 +220,39 @@ def _count(things: Sized, noun: str) -> str:
     return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
 
 
-def collect(folder: Path) -> list[str]:
-    """Writes the report of a sweep; returns the names of runs that are not finished. Raises InputError."""
+def collect(folder: Path, base: str = "") -> list[str]:
+    """Writes the report of a sweep, with the effects of changes to the run ``base`` where one is named.
+
+    Returns the names of runs that are not finished. Raises InputError.
+    """
     runs, unfinished = read(folder)
     paths, report = swept_paths(runs), folder / "report"
+    compared = None
+    if base:
+        rows = effects.effects(
+            base, {run.name: run.settings for run in runs}, {run.name: run.curves for run in runs}
+        )
+        agents = effects.moved(rows)
+        compared = svg(effects.figure(rows, agents))
+        store.write_text(report / "effects.csv", rows.to_csv(index=False, float_format="%.6g"))
+        store.write_text(report / "effects.md", effects.table(rows, agents))
+        store.write_text(report / "effects.svg", compared)
     for table in ("summary", "curves"):
         store.write_text(report / f"{table}.csv", merged(runs, paths, table).to_csv(index=False))
-    store.write_text(report / "index.html", render(folder.resolve().name, runs, unfinished, paths))
+    store.write_text(report / "index.html", render(folder.resolve().name, runs, unfinished, paths, compared))
     return unfinished
 
 
 def main(argv: Sequence[str]) -> None:
     """Collects the folder that is named; a mistake is one line and exit code 2."""
-    if len(argv) != 2 or argv[1] in ("-h", "--help", "-help"):
+    named = [arg for arg in argv[1:] if not arg.startswith("--base=")]
+    if len(named) != 1 or named[0] in ("-h", "--help", "-help"):
         print(__doc__)
-        raise SystemExit(0 if argv[1:] in (["-h"], ["--help"], ["-help"]) else 2)
-    folder = Path(argv[1])
+        raise SystemExit(0 if named in (["-h"], ["--help"], ["-help"]) else 2)
+    folder = Path(named[0])
+    base = next((arg.removeprefix("--base=") for arg in argv[1:] if arg.startswith("--base=")), "")
     try:
-        unfinished = collect(folder)
+        unfinished = collect(folder, base)
     except InputError as error:
         fail(str(error))
     for name in unfinished:

@@ -3,7 +3,7 @@
 python -m experiments.main --config=experiments/configs/ablations.py --config.data.root=../shared/data --workdir=runs/base
 python -m launch.sweep --config=experiments/configs/ablations.py --config.data.root=../shared/data \
   --sweep=launch/sweeps/ablations.py --start_from=runs/base --workdir=runs/ablations
-python -m launch.collect runs/ablations
+python -m launch.collect runs/ablations --base=default
 """  # noqa: E501
 
 import json

@@ -89,7 +89,7 @@ def prepare(run: Run, methods: Sequence[str], pretrained: bool = True) -> None:
     if any(PRETRAINED.get(name) == "ialp" for name in methods):
         borrow_labels(run)
         run_stages(run, ("label",))
-    if pretrained:
+    if pretrained and any(name in PRETRAINED for name in methods):
         config = replaced(run.config, {"adapt.agents": ",".join(methods)})
         run_stages(dataclasses.replace(run, config=config), ("pretrain",))
 

@@ -144,3 +144,25 @@ def test_mistakes_are_one_line(tmp_path, capsys):
         collect.main(["collect", str(tmp_path / "none")])
     assert end.value.code == 2
     assert capsys.readouterr().err == f"error: {tmp_path / 'none'}: holds no finished run\n"
+
+
+def test_a_base_adds_what_each_change_does(sweep, capsys):
+    collect.main(["collect", "--base=r0.001-0", str(sweep)])
+    report = sweep / "report"
+    rows = pd.read_csv(report / "effects.csv")
+    ends = rows[(rows.agent == "a2c") & (rows.metric == "final_return")].set_index("run")
+    assert ends.ratio["r0.001-0"] == 1
+    assert ends.ratio["r0.003-0"] == pytest.approx(2)  # 8 over 4
+    assert ends.change["r0.003-1"] == "agents.a2c.learning_rate=0.003, seed=1"
+    assert "| base |" in (report / "effects.md").read_text()
+    assert (report / "effects.svg").read_text().count("learning_rate=0.003") == 3
+    page = (report / "index.html").read_text()
+    assert "Against the base" in page
+    assert page.count("data:image/svg+xml") == 2
+    collect.main(["collect", str(sweep)])
+    assert "Against the base" not in (report / "index.html").read_text()
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        collect.main(["collect", str(sweep), "--base=none"])
+    assert ended.value.code == 2
+    assert "--base=none: no finished run; there are r0.001-0" in capsys.readouterr().err
