@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.reporting.plots import SETTINGS
-from experiments.reporting.styles import ordered, style
+from experiments.reporting.styles import REFERENCE, ordered, style
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation import statistics
 from ialp_jax.evaluation.metrics import auc_return
@@ -134,5 +134,6 @@ def figure(rows: pd.DataFrame, agents: Sequence[str]) -> Figure:
 
 
 def moved(rows: pd.DataFrame) -> list[str]:
-    """The agents whose returns some change moves, in the order of the tables."""
-    return ordered(set(rows.agent[(rows.change != "") & (rows.ratio != 1)]))
+    """The agents whose returns some change moves, references apart, in the order of the tables."""
+    agents = set(rows.agent[(rows.change != "") & (rows.ratio != 1)])
+    return ordered(agent for agent in agents if style(agent).group != REFERENCE)

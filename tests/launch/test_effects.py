@@ -79,11 +79,13 @@ def test_a_change_is_what_differs_but_for_scope():
     assert effects.change(BASE, BASE | {"new": 3}) == "new=3"
 
 
-def test_agents_that_the_base_lacks_are_left_out_and_those_that_stay_are_not_shown():
+def test_agents_that_the_base_lacks_are_left_out_and_references_are_not_shown():
     more = curves({"a_ialp_ap": (1, 5, 9), "random": (1, 1, 1), "a2c": (0, 0, 0)})
     rows = found(other=more, alpha=1.0)
     assert set(rows.agent) == {"a_ialp_ap", "random"}
     assert effects.moved(rows) == ["a_ialp_ap"]
+    other_world = curves({"a_ialp_ap": (1, 5, 9), "random": (2, 2, 2)})
+    assert effects.moved(found(other=other_world)) == ["a_ialp_ap"]
 
 
 def test_a_return_of_nothing_has_no_ratio():
