@@ -26,16 +26,16 @@ from experiments.flags import fail
 from experiments.reporting import page, plots
 from experiments.reporting.report import CURVE_COLUMNS, SUMMARY_COLUMNS
 from experiments.reporting.styles import OTHER, Style, ordered, style
-from experiments.run import ELSEWHERE, flat
+from experiments.run import flat
 from experiments.study.study_figures import svg
 from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation import statistics
 from launch import effects
+from launch.effects import NOT_SETTINGS
 
 LONGEST_LABEL = 30  # characters beside a line
 REPETITION = "seed"  # the setting over which runs are pooled
-NOT_SETTINGS = {"name", *(f"llm.{name}" for name in ELSEWHERE)}
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#1a1a1a", "#3fa9dc", "#882255")
 
 

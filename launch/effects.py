@@ -13,13 +13,15 @@ from matplotlib.figure import Figure
 
 from experiments.reporting.plots import SETTINGS
 from experiments.reporting.styles import REFERENCE, ordered, style
+from experiments.run import ELSEWHERE
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation import statistics
 from ialp_jax.evaluation.metrics import auc_return
 
 METRICS = {"initial_return": "initial", "auc_return": "area", "final_return": "final"}
 COLUMNS = ["run", "change", "agent", "metric", "mean", "base", "ratio", "ci_low", "ci_high", "num_seeds"]
-SCOPE = ("adapt.agents", "name", "llm.store")  # say what is run and where, not how
+NOT_SETTINGS = {"name", *(f"llm.{name}" for name in ELSEWHERE)}  # say where a run is
+SCOPE = NOT_SETTINGS | {"adapt.agents"}
 
 
 def effects(
@@ -64,7 +66,7 @@ def _ratio(one: np.ndarray, other: np.ndarray) -> float:
 
 def change(base: Mapping[str, Any], own: Mapping[str, Any]) -> str:
     """The settings that differ, as ``path=value, ...``; empty where none does."""
-    paths = sorted((base.keys() | own.keys()) - set(SCOPE))
+    paths = sorted((base.keys() | own.keys()) - SCOPE)
     return ", ".join(f"{path}={own.get(path)}" for path in paths if own.get(path) != base.get(path))
 
 
