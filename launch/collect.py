@@ -233,10 +233,11 @@ def collect(folder: Path, base: str = "") -> list[str]:
             base, {run.name: run.settings for run in runs}, {run.name: run.curves for run in runs}
         )
         agents = effects.moved(rows)
-        compared = svg(effects.figure(rows, agents))
         store.write_text(report / "effects.csv", rows.to_csv(index=False, float_format="%.6g"))
         store.write_text(report / "effects.md", effects.table(rows, agents))
-        store.write_text(report / "effects.svg", compared)
+        if agents:
+            compared = svg(effects.figure(rows, agents))
+            store.write_text(report / "effects.svg", compared)
     for table in ("summary", "curves"):
         store.write_text(report / f"{table}.csv", merged(runs, paths, table).to_csv(index=False))
     store.write_text(report / "index.html", render(folder.resolve().name, runs, unfinished, paths, compared))

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from experiments.reporting.plots import SETTINGS
 from experiments.reporting.styles import REFERENCE, ordered, style
 from experiments.run import ELSEWHERE
+from experiments.study.verdicts import ratio
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation import statistics
 from ialp_jax.evaluation.metrics import auc_return
@@ -52,16 +53,12 @@ def effects(
             ours, theirs = own.align(held[agent], join="inner")
             for metric in METRICS:
                 pair = ours[metric].to_numpy(), theirs[metric].to_numpy()
-                ratio = statistics.compared(_ratio, *pair)
+                effect = statistics.compared(ratio, *pair)
                 means = (float(part.mean()) for part in pair)
-                interval = (float(part) for part in ratio)
+                interval = (float(part) for part in effect)
                 rows.append((run, told, agent, metric, *means, *interval, len(ours)))
     found = pd.DataFrame(rows, columns=COLUMNS)
     return found.drop_duplicates(["change", "agent", "metric"], ignore_index=True)  # the base comes first
-
-
-def _ratio(one: np.ndarray, other: np.ndarray) -> float:
-    return one.mean() / other.mean() if other.mean() > 0 else np.nan
 
 
 def change(base: Mapping[str, Any], own: Mapping[str, Any]) -> str:

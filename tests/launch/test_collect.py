@@ -161,6 +161,9 @@ def test_a_base_adds_what_each_change_does(sweep, capsys):
     assert page.count("data:image/svg+xml") == 2
     collect.main(["collect", str(sweep)])
     assert "Against the base" not in (report / "index.html").read_text()
+    finish(sweep / "one" / "alone", 4.0)
+    collect.main(["collect", str(sweep / "one"), "--base=alone"])
+    assert not (sweep / "one" / "report" / "effects.svg").exists()  # nothing to draw
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         collect.main(["collect", str(sweep), "--base=none"])
