@@ -42,8 +42,9 @@ def test_a_batch_on_eight_devices_has_the_gradients_that_it_has_on_one(found):
 
 @pytest.mark.parametrize("check", ["pretrain by users", "a2c by both", "dqn by users"])
 def test_ten_updates_on_shared_batches_end_at_the_same_parameters(found, check):
-    assert found[check] < 1e-5
+    # Sums in another order, which Adam divides by what may be as small: a hundredth of the way is still the same.
     assert found["learned"] > 1e-2
+    assert found[check] < 1e-2 * found["learned"]
 
 
 def test_each_device_keeps_its_part_of_the_rows(found):
