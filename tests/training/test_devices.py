@@ -42,7 +42,7 @@ def test_a_batch_on_eight_devices_has_the_gradients_that_it_has_on_one(found):
 
 @pytest.mark.parametrize("check", ["pretrain by users", "a2c by both", "dqn by users"])
 def test_ten_updates_on_shared_batches_end_at_the_same_parameters(found, check):
-    # Sums in another order, which Adam divides by what may be as small: a hundredth of the way is still the same.
+    # Adam divides what differs in rounding by what may be as small: within a hundredth of the way.
     assert found["learned"] > 1e-2
     assert found[check] < 1e-2 * found["learned"]
 
