@@ -14,6 +14,7 @@ class NetworkConfig:
       blocks: Transformer blocks of SASRec.
       heads: attention heads; divides ``width``.
       dropout: rate while training the supervised SASRec; agents that learn by reward use none.
+        0, or from 1/256 to 255/256, in steps of that size.
     """
 
     width: int = 64
@@ -28,5 +29,8 @@ class NetworkConfig:
                 f"--config.network.heads={self.heads} must divide --config.network.width={self.width}, "
                 "and both and .blocks be at least 1"
             )
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"--config.network.dropout={self.dropout} must be in [0, 1)")
+        if self.dropout and not 1 / 256 <= self.dropout <= 255 / 256:
+            raise InputError(
+                f"--config.network.dropout={self.dropout} must be 0 or between 1/256 and 255/256: "
+                "it acts in steps of that size"
+            )

@@ -6,11 +6,14 @@ paper normalises the queries alone. Items share one table on the way in and, thr
 
 from __future__ import annotations
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from ialp_jax.networks.config import NetworkConfig
+from ialp_jax.networks.dropout import Dropout
 from ialp_jax.types import Array
 
 PIECE = 50  # positions; shorter histories are attended to at once
@@ -78,7 +81,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Array, mask: Array, last_only: bool, deterministic: bool) -> Array:
         """Maps [..., L, D] to [..., L, D], or to its last position [..., 1, D] with ``last_only``."""
-        drop = nn.Dropout(self.config.dropout, deterministic=deterministic)
+        drop = functools.partial(Dropout(self.config.dropout), deterministic=deterministic)
         attended = Attention(self.config.heads)(nn.LayerNorm()(x), mask, last_only)
         x = (x[..., -1:, :] if last_only else x) + drop(attended)
         hidden = nn.relu(nn.Dense(self.config.width)(as_rows(nn.LayerNorm()(x))))
@@ -104,7 +107,7 @@ class SASRec(nn.Module):
         self.positions = self.param("positions", init, (self.length, self.config.width))
         self.blocks = [Block(self.config) for _ in range(self.config.blocks)]
         self.norm = nn.LayerNorm()
-        self.drop = nn.Dropout(self.config.dropout)
+        self.drop = Dropout(self.config.dropout)
 
     def __call__(self, history: Array, last_only: bool = True, deterministic: bool = True) -> Array:
         """Encodes histories.
@@ -119,7 +122,7 @@ class SASRec(nn.Module):
         """
         length = history.shape[-1]
         x = self.items(history) * jnp.sqrt(float(self.config.width)) + self.positions[-length:]
-        x = self.drop(x, deterministic=deterministic)
+        x = self.drop(x, deterministic)
         real = history > 0
         # A padded position may look at itself, so that no softmax is over nothing.
         visible = nn.make_causal_mask(history, dtype=bool)[..., 0, :, :] & real[..., None, :]

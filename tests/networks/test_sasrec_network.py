@@ -93,7 +93,9 @@ def test_order_and_dropout_act(encoder):
     assert not np.allclose(first, second, atol=1e-3)
 
 
-@pytest.mark.parametrize("changes", [{"heads": 3}, {"blocks": 0}, {"width": 0}, {"dropout": 1.0}])
+@pytest.mark.parametrize(
+    "changes", [{"heads": 3}, {"blocks": 0}, {"width": 0}, {"dropout": 1.0}, {"dropout": 0.001}]
+)
 def test_impossible_sizes_are_refused(changes):
     NetworkConfig().check()
     with pytest.raises(InputError, match=r"--config\.network\."):
