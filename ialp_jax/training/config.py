@@ -4,7 +4,7 @@ import dataclasses
 
 from ialp_jax.errors import InputError
 
-SOURCES = ("llm", "popularity", "random", "logged", "truth")
+SOURCES = ("llm", "popularity", "random", "logged", "truth", "fold_in")
 JUDGES = ("evaluation", "tuning")
 UNIT = 1000  # env steps between two looks at the host: the finest grid of evaluation points
 
@@ -25,7 +25,8 @@ class LabellingConfig:
       steps: steps of each session per round; a round asks sessions * steps prompts.
       candidates: K, items in one prompt.
       source: who labels: the ``llm``, or in its place offline ``popularity``, ``random`` choice, what users
-        ``logged`` next, or the ``truth``, the user model of the world itself.
+        ``logged`` next, the ``truth``, the user model of the world itself, or ``fold_in``, what that model
+        says of a user with such a history.
       none_share: share of prompts that the sources popularity and random answer with none.
     """
 

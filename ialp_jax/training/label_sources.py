@@ -11,10 +11,13 @@ Every source sees the prompts that the LLM would see: K candidates that the pres
 |            | next                                      |                                          |
 | truth      | the candidate the user likes best by the  | with the probability that the user does  |
 |            | world's user model                        | not like that one                        |
+| fold_in    | the candidate that users of such a        | as truth does                            |
+|            | history like best by that model           |                                          |
 
 ``popularity`` and ``random`` know no threshold of their own: they say none in a given share of the prompts of
-each request, so that they can be set to what the LLM said. ``truth`` is the ceiling: the answer that the
-simulated user would give to the best of the candidates.
+each request, so that they can be set to what the LLM said. ``truth`` knows the user, of whom the actor
+sees the last likes alone: what it chooses by anything else is noise to the actor. ``fold_in`` is the ceiling
+for a labeller that reads what the actor reads.
 """
 
 from __future__ import annotations
@@ -45,13 +48,13 @@ class LabelSource:
           rows: int [P], which of the start windows each session began with.
         """
         random = keys.generator(self._seed, f"label-{self._name}", len(self._choices))
-        scores, none = self.judge(candidates, rows, random)
+        scores, none = self.judge(histories, candidates, rows, random)
         choice = np.where(none, 0, 1 + scores.argmax(1)).astype(np.int32)
         self._choices.append(choice)
         return Labels(histories, candidates, choice, scores.astype(np.float32))
 
     def judge(
-        self, candidates: np.ndarray, rows: np.ndarray, random: np.random.Generator
+        self, histories: np.ndarray, candidates: np.ndarray, rows: np.ndarray, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Scores [P, K] of the candidates, and whether the answer is none, bool [P]."""
         raise NotImplementedError
@@ -72,7 +75,7 @@ class Popularity(LabelSource):
         self._popularity, self._none_share = popularity, none_share
 
     def judge(
-        self, candidates: np.ndarray, rows: np.ndarray, random: np.random.Generator
+        self, histories: np.ndarray, candidates: np.ndarray, rows: np.ndarray, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """The likes of each candidate; none where those of the best are among the fewest, ties by chance."""
         scores = self._popularity[candidates].astype(np.float64)
@@ -91,7 +94,7 @@ class Random(LabelSource):
         self._none_share = none_share
 
     def judge(
-        self, candidates: np.ndarray, rows: np.ndarray, random: np.random.Generator
+        self, histories: np.ndarray, candidates: np.ndarray, rows: np.ndarray, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Nothing but chance."""
         return random.random(candidates.shape), random.random(len(candidates)) < self._none_share
@@ -113,7 +116,7 @@ class Logged(LabelSource):
         self._logged, self._ordered = logged, ordered
 
     def judge(
-        self, candidates: np.ndarray, rows: np.ndarray, random: np.random.Generator
+        self, histories: np.ndarray, candidates: np.ndarray, rows: np.ndarray, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """1 / (1 + likes between the start window and this one), 0 for what the log does not have next."""
         scores = np.zeros(candidates.shape)
@@ -135,11 +138,47 @@ class Truth(LabelSource):
         self._logged, self._model = logged, model
 
     def judge(
-        self, candidates: np.ndarray, rows: np.ndarray, random: np.random.Generator
+        self, histories: np.ndarray, candidates: np.ndarray, rows: np.ndarray, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """The like probabilities; none where the user, asked about the best, does not like it."""
         scores = np.asarray(like_probability(self._model, self._logged.user[rows][:, None], candidates))
         return scores, random.random(len(scores)) >= scores.max(1)
+
+
+class FoldIn(LabelSource):
+    """See the module.
+
+    What a history tells of a user is learned from the windows, cut to lengths from 0 to L: user vectors are
+    regressed by least squares on mean and sum of the item vectors in sight, their number and a constant.
+    """
+
+    def __init__(self, seed: int, logged: Windows, model: UserModel) -> None:
+        """Takes the start windows, from which it learns, and the user model that the world is made of."""
+        super().__init__("fold_in", seed)
+        self._logged, self._model = logged, model
+        windows, length = logged.history.shape
+        kept = keys.generator(seed, "label-fold_in-windows").integers(0, length, windows, endpoint=True)
+        histories = np.where(np.arange(length) >= length - kept[:, None], logged.history, 0)
+        users = np.asarray(model.user_factors)[logged.user]
+        self._map = np.linalg.lstsq(self._features(histories), users, rcond=None)[0]
+
+    def _features(self, histories: np.ndarray) -> np.ndarray:
+        """Maps histories [P, L] to [P, 2 F + 2]."""
+        real = (histories > 0)[..., None]
+        likes = real.sum(1)
+        total = np.sum(np.asarray(self._model.item_factors)[histories] * real, 1)
+        return np.hstack([total / np.maximum(likes, 1), total, likes, np.ones_like(likes)])
+
+    def judge(
+        self, histories: np.ndarray, candidates: np.ndarray, rows: np.ndarray, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scores for the user that the history suggests; none where the real one does not like the best."""
+        items, bias = np.asarray(self._model.item_factors), np.asarray(self._model.item_bias)
+        scores = np.einsum("pf,pkf->pk", self._features(histories) @ self._map, items[candidates])
+        scores += bias[candidates]
+        best = np.take_along_axis(candidates, scores.argmax(1)[:, None], 1)[:, 0]
+        likes = np.asarray(like_probability(self._model, self._logged.user[rows], best))
+        return scores, random.random(len(scores)) >= likes
 
 
 def label_source(
@@ -161,5 +200,6 @@ def label_source(
         "random": lambda: Random(seed, config.none_share),
         "logged": lambda: Logged(seed, logged, dataset.histories, ordered),
         "truth": lambda: Truth(seed, logged, model),
+        "fold_in": lambda: FoldIn(seed, logged, model),
     }
     return makers[config.source]()

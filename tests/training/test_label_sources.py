@@ -1,22 +1,31 @@
 import numpy as np
 import pytest
 
-from ialp_jax.data.splits import windows
+from ialp_jax.data.splits import Windows, windows
 from ialp_jax.errors import InputError
 from ialp_jax.simulator.preference import like_probability
 from ialp_jax.training.config import SOURCES, LabellingConfig
-from ialp_jax.training.label_sources import Logged, Popularity, Random, Truth, label_source
+from ialp_jax.training.label_sources import FoldIn, Logged, Popularity, Random, Truth, label_source
 from ialp_jax.types import Histories, UserModel
 
 # User 0 liked 1, 2, 5, 9 in this order, user 1 liked 4, 3, 8.
 HISTORIES = Histories(np.array([1, 2, 5, 9, 4, 3, 8], np.int32), np.array([0, 4, 7]))
 STARTS = windows(HISTORIES, np.array([0, 1]), 3)  # targets 2, 5, 9, 3, 8
 PROMPTS = 2000
+# User 0 likes item 3, user 1 item 1; both are indifferent to item 2.
+MODEL = UserModel(
+    np.eye(2, dtype=np.float32),
+    np.array([[0, 0], [-1, 1], [0, 0], [1, -1]], np.float32),
+    np.zeros(4, np.float32),
+    np.array([-1.0, 1.0]),
+    np.array([-2.0, 2.0]),
+)
 
 
-def ask(source, candidates, rows):
+def ask(source, candidates, rows, histories=None):
     candidates = np.asarray(candidates, np.int32)
-    labels = source.label(np.zeros((len(candidates), 3), np.int32), candidates, np.asarray(rows))
+    histories = np.zeros((len(candidates), 3), np.int32) if histories is None else np.asarray(histories)
+    labels = source.label(histories, candidates, np.asarray(rows))
     np.testing.assert_array_equal(labels.candidates, candidates)
     assert labels.scores.shape == candidates.shape
     assert labels.choice.dtype == np.int32
@@ -57,21 +66,42 @@ def test_logged_takes_what_came_next_for_this_user():
 
 
 def test_truth_answers_as_the_simulated_user_would():
-    model = UserModel(
-        np.eye(2, dtype=np.float32),
-        np.array([[0, 0], [-1, 1], [0, 0], [1, -1]], np.float32),
-        np.zeros(4, np.float32),
-        np.array([-1.0, 1.0]),
-        np.array([-2.0, 2.0]),
-    )
-    source = Truth(0, STARTS, model)
+    source = Truth(0, STARTS, MODEL)
     rows = np.repeat([0, 3], PROMPTS)  # of users 0 and 1
     labels = ask(source, [[1, 2, 3]] * (2 * PROMPTS), rows)
-    best = float(like_probability(model, 0, 3))
+    best = float(like_probability(MODEL, 0, 3))
     for user, column in ((0, 3), (1, 1)):
         choice = labels.choice[rows == 3 * user]
         assert set(choice.tolist()) == {0, column}
         assert np.mean(choice == column) == pytest.approx(best, abs=0.03)
+
+
+def tastes(count, loyal=1.0):
+    """Windows of users 0 and 1, whose likes are of their own taste at the rate of ``loyal``."""
+    user = np.arange(count) % 2
+    own = np.random.default_rng(0).random((count, 3)) < loyal
+    history = np.where(own == (user[:, None] == 0), 3, 1).astype(np.int32)
+    return Windows(history, history[:, 0], user)
+
+
+def test_fold_in_knows_the_history_and_not_the_user():
+    source = FoldIn(0, tastes(60), MODEL)
+    histories = np.repeat([[0, 0, 3], [1, 1, 1]], PROMPTS, axis=0)
+    for row in (0, 1):  # whoever it is
+        labels = ask(source, [[1, 2, 3]] * (2 * PROMPTS), [row] * (2 * PROMPTS), histories)
+        for number, item in enumerate((3, 1)):
+            choice = labels.choice[number * PROMPTS :][:PROMPTS]
+            assert set(choice.tolist()) == {0, item}
+            likes = float(like_probability(MODEL, row, item))
+            assert np.mean(choice == item) == pytest.approx(likes, abs=0.04)
+
+
+def test_fold_in_trusts_a_long_history_more():
+    source = FoldIn(0, tastes(4000, loyal=0.75), MODEL)
+    scores = ask(source, [[3, 1]] * 3, [0, 0, 0], [[0, 0, 0], [0, 0, 3], [3, 3, 3]]).scores
+    none, one, three = scores[:, 0] - scores[:, 1]
+    assert abs(none) < 0.2 * one
+    assert 1.2 * one < three < 2.3
 
 
 def test_the_manifest_counts():
@@ -95,9 +125,13 @@ class OfOrder:
 
 
 def test_every_source_can_be_named():
-    made = {name: label_source(LabellingConfig(source=name), OfOrder(), STARTS, None, 0) for name in SOURCES}
+    made = {
+        name: label_source(LabellingConfig(source=name), OfOrder(), tastes(4), MODEL, 0) for name in SOURCES
+    }
     assert made.pop("llm") is None
-    assert {name: type(source).__name__.lower() for name, source in made.items()} == {n: n for n in made}
+    named = {name.replace("_", ""): type(source).__name__.lower() for name, source in made.items()}
+    assert named == {name: name for name in named}
+    assert {source.manifest()["source"] for source in made.values()} == set(SOURCES) - {"llm"}
 
 
 def test_impossible_settings_are_refused():
