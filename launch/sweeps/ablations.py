@@ -19,7 +19,8 @@ SWEEP = {
         {**AP, "agents.mixture.gradient": "mixture"},
         {**AP, "agents.mixture.critic_start": "pretrained"},
         # Labels: who labels, rounds, prompts, candidates.
-        *({**START, "labelling.source": source} for source in ("popularity", "random", "logged", "truth", "fold_in")),
+        *({**START, "labelling.source": source}
+          for source in ("popularity", "random", "logged", "truth", "fold_in")),
         *({**START, "labelling.rounds": rounds} for rounds in (2, 4)),
         {**START, "labelling.sessions": 100},
         *({**START, "labelling.candidates": count} for count in (5, 10)),
