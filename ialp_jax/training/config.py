@@ -27,7 +27,7 @@ class LabellingConfig:
       source: who labels: the ``llm``, or in its place offline ``popularity``, ``random`` choice, what users
         ``logged`` next, the ``truth``, the user model of the world itself, or ``fold_in``, what that model
         says of a user with such a history.
-      none_share: share of prompts that the sources popularity and random answer with none.
+      none_share: share of prompts that the sources popularity, random and fold_in answer with none.
     """
 
     rounds: int = 6

@@ -11,13 +11,13 @@ Every source sees the prompts that the LLM would see: K candidates that the pres
 |            | next                                      |                                          |
 | truth      | the candidate the user likes best by the  | with the probability that the user does  |
 |            | world's user model                        | not like that one                        |
-| fold_in    | the candidate that users of such a        | as truth does                            |
+| fold_in    | the candidate that users of such a        | where that one is scored lowest          |
 |            | history like best by that model           |                                          |
 
-``popularity`` and ``random`` know no threshold of their own: they say none in a given share of the prompts of
-each request, so that they can be set to what the LLM said. ``truth`` knows the user, of whom the actor
-sees the last likes alone: what it chooses by anything else is noise to the actor. ``fold_in`` is the ceiling
-for a labeller that reads what the actor reads.
+``popularity``, ``random`` and ``fold_in`` know no threshold of their own: they say none in a given share of
+the prompts of each request, so that they can be set to what the LLM said. ``truth`` knows the user, of whom
+the actor sees the last likes alone: what it chooses by anything else is noise to the actor. ``fold_in`` is
+the ceiling for a labeller that reads what the actor reads.
 """
 
 from __future__ import annotations
@@ -79,10 +79,7 @@ class Popularity(LabelSource):
     ) -> tuple[np.ndarray, np.ndarray]:
         """The likes of each candidate; none where those of the best are among the fewest, ties by chance."""
         scores = self._popularity[candidates].astype(np.float64)
-        order = np.lexsort((random.random(len(scores)), scores.max(1)))
-        none = np.zeros(len(scores), bool)
-        none[order[: round(self._none_share * len(scores))]] = True
-        return scores, none
+        return scores, least(scores.max(1), self._none_share, random)
 
 
 class Random(LabelSource):
@@ -152,10 +149,10 @@ class FoldIn(LabelSource):
     regressed by least squares on mean and sum of the item vectors in sight, their number and a constant.
     """
 
-    def __init__(self, seed: int, logged: Windows, model: UserModel) -> None:
-        """Takes the start windows, from which it learns, and the user model that the world is made of."""
+    def __init__(self, seed: int, logged: Windows, model: UserModel, none_share: float) -> None:
+        """Takes the start windows, from which it learns, the world's user model and the share of none."""
         super().__init__("fold_in", seed)
-        self._logged, self._model = logged, model
+        self._model, self._none_share = model, none_share
         windows, length = logged.history.shape
         kept = keys.generator(seed, "label-fold_in-windows").integers(0, length, windows, endpoint=True)
         histories = np.where(np.arange(length) >= length - kept[:, None], logged.history, 0)
@@ -172,13 +169,19 @@ class FoldIn(LabelSource):
     def judge(
         self, histories: np.ndarray, candidates: np.ndarray, rows: np.ndarray, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Scores for the user that the history suggests; none where the real one does not like the best."""
+        """Scores for the user that the history suggests; none where the best one is among the lowest."""
         items, bias = np.asarray(self._model.item_factors), np.asarray(self._model.item_bias)
         scores = np.einsum("pf,pkf->pk", self._features(histories) @ self._map, items[candidates])
         scores += bias[candidates]
-        best = np.take_along_axis(candidates, scores.argmax(1)[:, None], 1)[:, 0]
-        likes = np.asarray(like_probability(self._model, self._logged.user[rows], best))
-        return scores, random.random(len(scores)) >= likes
+        return scores, least(scores.max(1), self._none_share, random)
+
+
+def least(values: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    """Which of the values [P] are the lowest such share of them, ties by chance: bool [P]."""
+    order = np.lexsort((random.random(len(values)), values))
+    found = np.zeros(len(values), bool)
+    found[order[: round(share * len(values))]] = True
+    return found
 
 
 def label_source(
@@ -200,6 +203,6 @@ def label_source(
         "random": lambda: Random(seed, config.none_share),
         "logged": lambda: Logged(seed, logged, dataset.histories, ordered),
         "truth": lambda: Truth(seed, logged, model),
-        "fold_in": lambda: FoldIn(seed, logged, model),
+        "fold_in": lambda: FoldIn(seed, logged, model, config.none_share),
     }
     return makers[config.source]()

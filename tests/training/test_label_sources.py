@@ -85,19 +85,22 @@ def tastes(count, loyal=1.0):
 
 
 def test_fold_in_knows_the_history_and_not_the_user():
-    source = FoldIn(0, tastes(60), MODEL)
-    histories = np.repeat([[0, 0, 3], [1, 1, 1]], PROMPTS, axis=0)
+    source = FoldIn(0, tastes(60), MODEL, 0.0)
+    histories = [[0, 0, 3], [1, 1, 1], [0, 0, 3]]
     for row in (0, 1):  # whoever it is
-        labels = ask(source, [[1, 2, 3]] * (2 * PROMPTS), [row] * (2 * PROMPTS), histories)
-        for number, item in enumerate((3, 1)):
-            choice = labels.choice[number * PROMPTS :][:PROMPTS]
-            assert set(choice.tolist()) == {0, item}
-            likes = float(like_probability(MODEL, row, item))
-            assert np.mean(choice == item) == pytest.approx(likes, abs=0.04)
+        assert ask(source, [[1, 2, 3]] * 3, [row] * 3, histories).choice.tolist() == [3, 1, 3]
+
+
+def test_fold_in_says_none_where_the_best_is_scored_lowest():
+    source = FoldIn(0, tastes(60), MODEL, 1 / 3)
+    prompts = [[2, 3], [2, 1], [2, 1]]  # none of these, but item 3, is to the taste of who liked 3
+    assert ask(source, prompts[:1] * 3, [0] * 3, [[3, 3, 3]] * 3).choice.tolist().count(0) == 1
+    labels = ask(source, prompts, [0] * 3, [[3, 3, 3], [1, 1, 1], [3, 3, 3]])
+    assert labels.choice.tolist() == [2, 2, 0]
 
 
 def test_fold_in_trusts_a_long_history_more():
-    source = FoldIn(0, tastes(4000, loyal=0.75), MODEL)
+    source = FoldIn(0, tastes(4000, loyal=0.75), MODEL, 0.0)
     scores = ask(source, [[3, 1]] * 3, [0, 0, 0], [[0, 0, 0], [0, 0, 3], [3, 3, 3]]).scores
     none, one, three = scores[:, 0] - scores[:, 1]
     assert abs(none) < 0.2 * one
