@@ -145,34 +145,31 @@ class Truth(LabelSource):
 class FoldIn(LabelSource):
     """See the module.
 
-    What a history tells of a user is learned from the windows, cut to lengths from 0 to L: user vectors are
-    regressed by least squares on mean and sum of the item vectors in sight, their number and a constant.
+    What a history tells of a user is learned from the windows: user vectors are regressed by least squares on
+    mean and sum of the item vectors in sight, their number and a constant.
     """
 
     def __init__(self, seed: int, logged: Windows, model: UserModel, none_share: float) -> None:
         """Takes the start windows, from which it learns, the world's user model and the share of none."""
         super().__init__("fold_in", seed)
-        self._model, self._none_share = model, none_share
-        windows, length = logged.history.shape
-        kept = keys.generator(seed, "label-fold_in-windows").integers(0, length, windows, endpoint=True)
-        histories = np.where(np.arange(length) >= length - kept[:, None], logged.history, 0)
+        self._none_share = none_share
+        self._items, self._bias = np.array(model.item_factors), np.asarray(model.item_bias)
+        self._items[0] = 0  # padding adds nothing to a sum
         users = np.asarray(model.user_factors)[logged.user]
-        self._map = np.linalg.lstsq(self._features(histories), users, rcond=None)[0]
+        self._map = np.linalg.lstsq(self._features(logged.history), users, rcond=None)[0]
 
     def _features(self, histories: np.ndarray) -> np.ndarray:
         """Maps histories [P, L] to [P, 2 F + 2]."""
-        real = (histories > 0)[..., None]
-        likes = real.sum(1)
-        total = np.sum(np.asarray(self._model.item_factors)[histories] * real, 1)
+        likes = (histories > 0).sum(1, keepdims=True)
+        total = sum(self._items[place] for place in histories.T)
         return np.hstack([total / np.maximum(likes, 1), total, likes, np.ones_like(likes)])
 
     def judge(
         self, histories: np.ndarray, candidates: np.ndarray, rows: np.ndarray, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Scores for the user that the history suggests; none where the best one is among the lowest."""
-        items, bias = np.asarray(self._model.item_factors), np.asarray(self._model.item_bias)
-        scores = np.einsum("pf,pkf->pk", self._features(histories) @ self._map, items[candidates])
-        scores += bias[candidates]
+        users = self._features(histories) @ self._map
+        scores = np.einsum("pf,pkf->pk", users, self._items[candidates]) + self._bias[candidates]
         return scores, least(scores.max(1), self._none_share, random)
 
 

@@ -80,8 +80,9 @@ def tastes(count, loyal=1.0):
     """Windows of users 0 and 1, whose likes are of their own taste at the rate of ``loyal``."""
     user = np.arange(count) % 2
     own = np.random.default_rng(0).random((count, 3)) < loyal
-    history = np.where(own == (user[:, None] == 0), 3, 1).astype(np.int32)
-    return Windows(history, history[:, 0], user)
+    likes = np.where(own == (user[:, None] == 0), 3, 1).astype(np.int32)
+    seen = np.arange(3) >= 3 - np.random.default_rng(1).integers(0, 4, (count, 1))
+    return Windows(likes * seen, likes[:, 0], user)
 
 
 def test_fold_in_knows_the_history_and_not_the_user():
