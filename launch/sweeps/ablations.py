@@ -18,8 +18,8 @@ SWEEP = {
         {**AP, "agents.mixture.start": "random"},
         {**AP, "agents.mixture.gradient": "mixture"},
         {**AP, "agents.mixture.critic_start": "pretrained"},
-        # Labels: who labels (none as often as our Mistral says it, where the source has no threshold), rounds,
-        # prompts, candidates.
+        # Labels: who labels (with none as often as from our Mistral, where the source has no threshold),
+        # rounds, prompts, candidates.
         *({**START, "labelling.source": source, "labelling.none_share": 0.02}
           for source in ("popularity", "random", "fold_in")),
         *({**START, "labelling.source": source} for source in ("logged", "truth")),
