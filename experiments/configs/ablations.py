@@ -26,5 +26,6 @@ def get_config() -> Config:
     config.num_seeds = 5
     config.adapt.env_steps = 100_000
     config.adapt.agents = ",".join(("random", "popular", "oracle", *METHODS))
+    config.labelling.none_share = 0.02  # where it has a say; as often as our Mistral says none there
     config.audit.enabled = False
     return config

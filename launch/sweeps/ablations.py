@@ -18,11 +18,9 @@ SWEEP = {
         {**AP, "agents.mixture.start": "random"},
         {**AP, "agents.mixture.gradient": "mixture"},
         {**AP, "agents.mixture.critic_start": "pretrained"},
-        # Labels: who labels (with none as often as from our Mistral, where the source has no threshold),
-        # rounds, prompts, candidates.
-        *({**START, "labelling.source": source, "labelling.none_share": 0.02}
-          for source in ("popularity", "random", "fold_in")),
-        *({**START, "labelling.source": source} for source in ("logged", "truth")),
+        # Labels: who labels, rounds, prompts, candidates.
+        *({**START, "labelling.source": source}
+          for source in ("popularity", "random", "logged", "truth", "fold_in")),
         *({**START, "labelling.rounds": rounds} for rounds in (2, 4)),
         {**START, "labelling.sessions": 100},
         *({**START, "labelling.candidates": count} for count in (5, 10)),
