@@ -16,8 +16,8 @@ Every source sees the prompts that the LLM would see: K candidates that the pres
 
 ``popularity``, ``random`` and ``fold_in`` know no threshold of their own: they say none in a given share of
 the prompts of each request, so that they can be set to what the LLM said. ``truth`` knows the user, of whom
-the actor sees the last likes alone: what it chooses by anything else is noise to the actor. ``fold_in`` is
-the ceiling for a labeller that reads what the actor reads.
+the actor sees the last likes alone: what it chooses by anything else is noise to the actor. ``fold_in``
+stands for the ceiling of what a labeller can know that reads what the actor reads.
 """
 
 from __future__ import annotations
