@@ -13,6 +13,7 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
+from experiments import cpu
 from experiments.benchmarks.rows import Row, measure, table
 from experiments.benchmarks.suites import SUITES
 from experiments.flags import fail
@@ -51,6 +52,7 @@ def parse(argv: Sequence[str]) -> None:
 def main(argv: Sequence[str]) -> int:
     """Measures every case of the suite; 1 where one of them failed."""
     parse(argv)
+    cpu.cores_as_devices()  # for the processes of the cases
     suite, out = FLAGS["suite"].value, Path(FLAGS["out"].value)
     rows: list[Row] = []
     failed = False

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import app, logging
 
-from experiments import distributed, flags, gpu
+from experiments import cpu, distributed, flags, gpu
 from experiments.termination import EXIT_CODE, SIGTERM
 from ialp_jax.errors import UNWRITABLE, InputError, Terminated
 
@@ -44,6 +44,8 @@ def command(folder: Path) -> None:
     """Runs the stages that --stage names, of a run or of a study, in a folder."""
     logging.set_verbosity(logging.WARNING)  # orbax tells of every file it reads
     gpu.share_memory()
+    if not distributed.asked():  # several processes have a device each
+        cpu.cores_as_devices()
     distributed.start()
     import jax  # late: --help and wrong flags need no JAX
 

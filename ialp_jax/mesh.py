@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
@@ -50,12 +51,17 @@ def _largest(total: int, most: int, divides_count: bool) -> int:
     return next(n for n in range(most, 0, -1) if total % n == 0 and (most % n == 0 or not divides_count))
 
 
+def _shares() -> int:
+    """Among how many devices the users of a seed are split, within `training.seeds.over_seeds`; else 1."""
+    return dict(jax.sharding.get_abstract_mesh().shape).get(USER, 1)
+
+
 def split_users(tree: Any, axis: int = 0) -> Any:
     """Has the devices that share one seed each keep a part of ``axis``, where it has equal parts.
 
     It acts within `training.seeds.over_seeds`, on arrays of one seed; elsewhere nothing happens.
     """
-    size = dict(jax.sharding.get_abstract_mesh().shape).get(USER, 1)
+    size = _shares()
     spec = PartitionSpec(*itertools.repeat(None, axis), USER)
 
     def split(leaf: jax.Array) -> jax.Array:
@@ -63,3 +69,21 @@ def split_users(tree: Any, axis: int = 0) -> Any:
         return jax.lax.with_sharding_constraint(leaf, spec) if fits else leaf
 
     return tree if size == 1 else jax.tree.map(split, tree)
+
+
+def merge_users(x: jax.Array) -> jax.Array:
+    """[..., users, L] as [any, L] among devices that share a seed, so that none needs another's rows.
+
+    Of axes that a product merges the first alone can stay split: that of the users becomes the first.
+    On one device, and with nothing but users, ``x`` stays as it is.
+    """
+    if _shares() == 1 or x.ndim <= 2:
+        return x
+    return split_users(jnp.moveaxis(x, -2, 0).reshape(-1, x.shape[-1]))
+
+
+def part_users(x: jax.Array, leading: tuple[int, ...]) -> jax.Array:
+    """Undoes `merge_users` where it did anything: [any, ...] as [*leading, ...]."""
+    if _shares() == 1 or len(leading) <= 1:
+        return x
+    return jnp.moveaxis(x.reshape(leading[-1], *leading[:-1], *x.shape[1:]), 0, len(leading) - 1)

@@ -12,17 +12,19 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from experiments.benchmarks import simulator
 from experiments.benchmarks.real_data import data_root
 from experiments.benchmarks.rows import Row, peak_memory
-from experiments.benchmarks.timing import compiled, medians
+from experiments.benchmarks.timing import Program, called, medians
 from ialp_jax.agents.a2c import a2c
 from ialp_jax.agents.base import Agent, AgentState
 from ialp_jax.agents.config import A2CConfig, DQNConfig
 from ialp_jax.agents.dqn import dqn
 from ialp_jax.data import DataConfig, load
 from ialp_jax.keys import stream
+from ialp_jax.mesh import device_mesh
 from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.networks.heads import ActorCritic, QNetwork
 from ialp_jax.simulator.config import simulator_of
@@ -31,6 +33,7 @@ from ialp_jax.simulator.world import World, build
 from ialp_jax.training.adapt import evaluator
 from ialp_jax.training.config import EvaluationConfig
 from ialp_jax.training.rollout import Users, collect, start_users
+from ialp_jax.training.seeds import over_seeds
 from ialp_jax.types import EVALUATION, ONLINE, Array, Key
 
 COAT_ITEMS = 300
@@ -98,17 +101,18 @@ def operations(world: World, agent: Agent, start: tuple[AgentState, Users], grad
     return acting + gradient_steps * flops(agent.update, state, batch, key) / steps
 
 
-def until_learned(case: str, world: World, agent: Agent, key: Key) -> list[Row]:
+def until_learned(case: str, world: World, agent: Agent, keys: Key, mesh: Mesh | None) -> list[Row]:
     """Seconds of learning until the return reaches 90 % of the last one; evaluations are not timed."""
-    loop = jax.jit(learning(world, agent))
-    evaluate = jax.jit(evaluator(world.env, agent, key, EvaluationConfig(episodes=EPISODES)))
-    carry = jax.jit(lambda key: begin(world, agent, key))(key)
+    loop = over_seeds(learning(world, agent), "map", shared=2, mesh=mesh)
+    evaluate = over_seeds(evaluator(world.env, agent, keys[0], EvaluationConfig(episodes=EPISODES)), shared=1)
+    carry = jax.jit(jax.vmap(lambda key: begin(world, agent, key)))(keys)
     params, watched, spent, returns = world.of(ONLINE), world.of(EVALUATION), [0.0], []
-    jax.block_until_ready(loop(np.int32(1), params, carry, key))  # compiled
+    jax.block_until_ready(loop(np.int32(1), params, carry, keys))  # compiled
     for point in range(POINTS + 1):
-        returns.append(float(evaluate(watched, carry[0], key)["return"]))
+        returns.append(float(evaluate(watched, jax.device_get(carry[0]), keys)["return"][0]))
+        part = jax.vmap(lambda key, point=point: stream(key, "part", point))(keys)
         began = time.perf_counter()
-        carry = jax.block_until_ready(loop(np.int32(UPDATES), params, carry, stream(key, "part", point)))
+        carry = jax.block_until_ready(loop(np.int32(UPDATES), params, carry, part))
         spent.append(spent[-1] + time.perf_counter() - began)
     reached = int(np.argmax(np.array(returns) >= 0.9 * returns[-1]))
     steps = POINTS * UPDATES * agent.num_users * agent.rollout_length
@@ -119,36 +123,48 @@ def until_learned(case: str, world: World, agent: Agent, key: Key) -> list[Row]:
 
 
 def online(case: str, agent: str) -> list[Row]:
-    """Interactions per second of one seed, their share of the matrix-product rate, the cost of ten seeds."""
+    """Interactions per second of one seed, their share of the matrix-product rate, the cost of ten seeds.
+
+    One seed runs on one device, and its users shared among all; ten seeds one after the other in the faster
+    of these ways, side by side on one device, and shared among all. What is fastest counts.
+    """
     world = coat()
     gradient_steps = REPLAYED if agent == "dqn" else 1
     agent = agent_of(agent, world)
     params, loop = world.of(ONLINE), learning(world, agent)
     keys = jax.random.split(jax.random.key(0), SEEDS)
-    one = jax.jit(lambda key: begin(world, agent, key))(keys[0])
-    many = jax.jit(jax.vmap(lambda key: begin(world, agent, key)))(keys)
-    single = compiled(loop, params, one, keys[0])
+    start = jax.jit(jax.vmap(lambda key: begin(world, agent, key)))(keys)
+
+    def program(seeds: int, how: str, mesh: Mesh | None) -> Program:
+        own = jax.tree.map(lambda leaf: leaf[:seeds], (start, keys))
+        return called(over_seeds(loop, how, shared=2, mesh=mesh), params, *own)
+
+    by_users = device_mesh(1, 0, 1, agent.num_users)
+    ones = {mesh: program(1, "map", mesh) for mesh in dict.fromkeys((None, by_users))}
     memory = peak_memory()
-
-    def mapped(updates: Array, params: Any, start: tuple, keys: Key) -> tuple:
-        return jax.lax.map(lambda seed: loop(updates, params, *seed), (start, keys))
-
-    def together(updates: Array, params: Any, start: tuple, keys: Key) -> tuple:
-        return jax.vmap(lambda start, key: loop(updates, params, start, key))(start, keys)
-
-    programs = [single, compiled(mapped, params, many, keys), compiled(together, params, many, keys)]
-    seconds, by_map, by_vmap = medians(programs, seconds=1.0, repeats=5)
+    seconds = dict(zip(ones, medians(list(ones.values()), seconds=1.0, repeats=9), strict=True))
+    fastest = min(seconds, key=seconds.get)
+    ways = {
+        "map": ("map", fastest),
+        "vmap": ("vmap", None),
+        "devices": ("map", device_mesh(0, 1, SEEDS, agent.num_users)),
+    }
+    many = [program(SEEDS, *way) for way in ways.values()]
+    one, *tens = medians([ones[fastest], *many], seconds=1.0, repeats=5)
     rate = simulator.yardsticks(case)[0].value
-    speed = agent.num_users * agent.rollout_length / seconds
-    work = operations(world, agent, one, gradient_steps)
+    steps = agent.num_users * agent.rollout_length
+    speed, alone = steps / seconds[fastest], steps / seconds[None]
+    work = operations(world, agent, jax.tree.map(lambda leaf: leaf[0], start), gradient_steps)
     return [
-        Row(case, "interactions_per_second", speed, "steps/s"),
-        Row(case, "compile_seconds", single.compile_seconds, "s"),
+        Row(case, "interactions_per_second", speed, "steps/s", "on one device", speed / alone),
+        Row(case, "compile_seconds", ones[fastest].compile_seconds, "s"),
         Row(case, "peak_memory", memory, "MiB"),
         Row(case, "operations_per_interaction", work / 1e6, "MFLOP"),
         Row(case, "matmul_rate", rate, "GFLOP/s"),
         Row(case, "share_of_matmul_rate", work * speed / rate / 1e9, ""),
-        Row(case, "ten_seeds_by_map", by_map / seconds, "times one"),
-        Row(case, "ten_seeds_by_vmap", by_vmap / seconds, "times one"),
-        *until_learned(case, world, agent, keys[0]),
+        *(
+            Row(case, f"ten_seeds_by_{way}", ten / one, "times one")
+            for way, ten in zip(ways, tens, strict=True)
+        ),
+        *until_learned(case, world, agent, keys[:1], fastest),
     ]

@@ -148,6 +148,5 @@ def evidence(answers: Answers) -> Array:
 
 def with_answers(answers: Answers, batch: Transition) -> Answers:
     """The answers, and those of a batch; a positive reward is a like."""
-    items = batch.action.ravel()
-    liked = (batch.reward > 0).ravel().astype(jnp.float32)
-    return Answers(answers.likes.at[items].add(liked), answers.shown.at[items].add(1.0))
+    liked = (batch.reward > 0).astype(jnp.float32)
+    return Answers(answers.likes.at[batch.action].add(liked), answers.shown.at[batch.action].add(1.0))

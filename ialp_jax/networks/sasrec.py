@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ialp_jax.mesh import merge_users, part_users
 from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.networks.dropout import Dropout
 from ialp_jax.types import Array
@@ -120,7 +121,8 @@ class SASRec(nn.Module):
         Returns:
           float32 [..., D], or [..., L, D] without ``last_only``: position t sees items up to t only.
         """
-        length = history.shape[-1]
+        leading, length = history.shape[:-1], history.shape[-1]
+        history = merge_users(history)
         x = self.items(history) * jnp.sqrt(float(self.config.width)) + self.positions[-length:]
         x = self.drop(x, deterministic)
         real = history > 0
@@ -131,7 +133,7 @@ class SASRec(nn.Module):
             final = last_only and number == len(self.blocks) - 1
             x = block(x, mask, final, deterministic)
         x = self.norm(x)
-        return x[..., -1, :] if last_only else x
+        return part_users(x[..., -1, :] if last_only else x, leading)
 
     def table(self) -> Array:
         """The item embeddings without padding, float32 [N, D]."""

@@ -113,6 +113,8 @@ class AdaptConfig:
 class DevicesConfig:
     """How pre-training and adaptation share several devices.
 
+    On a CPU there is a device for each core, unless ``JAX_NUM_CPU_DEVICES`` says how many there are to be.
+
     Attributes:
       seeds: so many shares of the seeds, each on a device of its own; 0: as many as divide num_seeds.
       users: so many shares of every batch of users or rows; 0: as many as there are devices left for and

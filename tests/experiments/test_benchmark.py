@@ -262,7 +262,8 @@ def test_learning_is_measured(monkeypatch):
         monkeypatch.setattr(training, name, value)
     found = {row.metric: row.value for row in training.online("a2c_coat", "a2c")}
     assert found["interactions_per_second"] == 8.0
-    assert (found["ten_seeds_by_map"], found["ten_seeds_by_vmap"]) == (8.0, 64.0)
+    tens = [found[f"ten_seeds_by_{way}"] for way in ("map", "vmap", "devices")]
+    assert tens == [8.0, 64.0, 512.0]
     assert found["share_of_matmul_rate"] == pytest.approx(found["operations_per_interaction"] * 8e6 / 100e9)
     assert found["operations_per_interaction"] > 0
     assert found["return_after_16_steps"] >= 0

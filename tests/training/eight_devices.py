@@ -6,6 +6,7 @@ It prints one JSON object: name of a check -> what was found.
 from __future__ import annotations
 
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,12 @@ from jax.sharding import Mesh
 from test_adapt import bandit
 
 from ialp_jax.agents.a2c import a2c
-from ialp_jax.agents.config import A2CConfig, DQNConfig
+from ialp_jax.agents.base import Agent
+from ialp_jax.agents.config import A2CConfig, DQNConfig, GateConfig, MixtureConfig, PGConfig
 from ialp_jax.agents.dqn import dqn
+from ialp_jax.agents.gate import gate
+from ialp_jax.agents.mixture import mixture
+from ialp_jax.agents.pg import pg
 from ialp_jax.errors import InputError
 from ialp_jax.mesh import USER, device_mesh, split_users
 from ialp_jax.networks.heads import Recommender
@@ -29,6 +34,13 @@ from ialp_jax.training.seeds import over_seeds
 A2C = A2CConfig(num_users=40, rollout_length=5, learning_rate=1e-2)
 DQN = DQNConfig(num_users=40, rollout_length=5, capacity=400, batch_size=64)
 AGENTS = {"a2c": a2c(A2C, ACTOR_CRITIC), "dqn": dqn(DQN, Q_NETWORK)}
+SIZE = {"num_users": 40, "rollout_length": 5}
+ON_POLICY = {
+    "a2c": AGENTS["a2c"],
+    "pg": pg(PGConfig(**SIZE), ACTOR_CRITIC),
+    "mixture": mixture(MixtureConfig(**SIZE), ACTOR_CRITIC, 1000),
+    "gate": gate(GateConfig(**SIZE), ACTOR_CRITIC),
+}
 NETWORK = Recommender(ITEMS, LENGTH, SMALL)
 BY_SEEDS, BY_USERS, BOTH = DevicesConfig(8, 1), DevicesConfig(1, 8), DevicesConfig(2, 4)
 KEY = jax.random.key(0)
@@ -110,6 +122,20 @@ def moved(path: tuple, leaf: jax.Array) -> jax.Array:
     return leaf.at[:, 1].set(0) if "Attention_0']['bias" in jax.tree_util.keystr(path) else leaf
 
 
+def exchanged(agent: Agent) -> list[str]:
+    """What eight devices that share users send each other in a rollout and an update, as XLA names it."""
+    params = world("two_tastes")
+
+    def learn(state: object, users: object, key: jax.Array) -> tuple:
+        users, batch = collect(ENV, params, agent, state, users, key)
+        return agent.update(state, batch, key)[0], users
+
+    state, users = agent.init(KEY, start_of(0)), start_users(ENV, params, KEY, agent.num_users)
+    with jax.set_mesh(Mesh(jax.devices(), (USER,))):
+        program = jax.jit(learn).lower(state, users, KEY).compile().as_text()
+    return sorted(set(re.findall(r" (all-\w+|collective-permute|reduce-scatter)(?:-start)?\(", program)))
+
+
 def refused(*args: int) -> str:
     """What is said against a mesh."""
     try:
@@ -141,6 +167,7 @@ def main() -> None:
         "a2c by both": furthest(updated("a2c", None), updated("a2c", BOTH)),
         "dqn by users": furthest(updated("dqn", None), updated("dqn", BY_USERS)),
         "learned": furthest(pretrained(2, None), pretrainer(2, None).params),
+        "exchanged": {name: exchanged(agent) for name, agent in ON_POLICY.items()},
         "split": split_rows(),
         "shares": [shares(0, 1, 10, 20), shares(0, 0, 2, 20), shares(0, 0, 1, 7), shares(0, 0, 1, 11)],
         "too many": refused(4, 4, 4, 4),

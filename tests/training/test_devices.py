@@ -17,7 +17,7 @@ def found():
     path = os.pathsep.join(map(str, (TESTS.parent, TESTS)))
     environment = os.environ | {
         "PYTHONPATH": path,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_NUM_CPU_DEVICES": "8",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_PLATFORMS": "cpu",
     }
@@ -49,6 +49,11 @@ def test_ten_updates_on_shared_batches_end_at_the_same_parameters(found, check):
 
 def test_each_device_keeps_its_part_of_the_rows(found):
     assert found["split"] == [2, 3]
+
+
+@pytest.mark.parametrize("agent", ["a2c", "pg", "mixture", "gate"])
+def test_an_update_on_shared_users_exchanges_nothing_but_sums(found, agent):
+    assert found["exchanged"][agent] == ["all-reduce"]
 
 
 def test_shares_are_as_many_as_are_equal(found):
