@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tuning and study of experiments/configs/paper.py. Run it again after an interruption: it does what is missing.
 #   launch/paper.sh DATA_ROOT [--workdir=FOLDER] [--config.a=b ...]
-# On a CPU two processes with a core and a world each do nearly twice as much as one with both cores:
+# A process shares the seeds among all cores. Worlds can be spread too, over hosts, or with cores of their own:
 #   taskset -c 0 launch/paper.sh DATA_ROOT --config.worlds=lfm & taskset -c 1 launch/paper.sh DATA_ROOT --config.worlds=coat
 set -euo pipefail
 root=$(realpath "${1:?usage: launch/paper.sh DATA_ROOT [--workdir=FOLDER] [--config.a=b ...]}")
