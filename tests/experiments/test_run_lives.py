@@ -26,6 +26,7 @@ def lives(tmp_path_factory):
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_NUM_CPU_DEVICES": "2",  # the seeds on a device each
     }
     script = Path(run_lives.__file__)
     done = subprocess.run([sys.executable, script, folder], env=env, stdout=subprocess.PIPE, check=True)
