@@ -10,7 +10,6 @@ from ialp_jax.simulator.config import simulator_of
 def get_config() -> Config:
     """A tenth of the quickstart."""
     config = Config(name="smoke", num_seeds=2)
-    config.devices.seeds = 1  # so short a run gains less from a second device than compiling for it takes
     config.simulator = simulator_of("demo")
     config.data.demo.users = 200
     config.data.demo.items = 120
