@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -17,6 +18,19 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 # And compute on one device, as this process does, unless they are about several.
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")
+
+# Property tests try 25 examples; `--hypothesis-profile=all`, which .ci/run gives, tries 300. The examples are
+# the same in every run: a red test must not depend on luck.
+for name, examples in (("quick", 25), ("all", 300)):
+    settings.register_profile(
+        name,
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+settings.load_profile("quick")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_files import FORMATS, assert_sound
 
@@ -21,13 +21,6 @@ from ialp_jax.data.files import load_dataset, save_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.types import Dataset
 
-EXAMPLES = settings(
-    max_examples=200,
-    deadline=None,
-    derandomize=True,  # the same examples in every run: a red test must not depend on luck
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 NASTY = [
     "",
     " ",
@@ -157,7 +150,6 @@ def test_the_small_files_are_sound(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@EXAMPLES
 @given(data=st.data())
 def test_damaged_text(tmp_path, name, data):
     kind, files = FORMATS[name], dict(FORMATS[name].files)
@@ -180,7 +172,6 @@ CELLS = st.one_of(
 )
 
 
-@EXAMPLES
 @given(data=st.data())
 def test_damaged_parquet(tmp_path, data):
     """Columns of any type, and bytes that are no Parquet."""
@@ -227,7 +218,6 @@ def saved(tmp_path_factory):
     return folder
 
 
-@EXAMPLES
 @given(data=st.data())
 def test_a_damaged_store_of_a_data_set(tmp_path, saved, data):
     """Bytes changed under the seal are found by their hash; arrays changed before it, by what must hold."""

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ialp_jax.errors import InputError
@@ -66,13 +66,6 @@ NAMES = st.sampled_from(
 FIELDS = st.dictionaries(NAMES | st.just("introduction") | st.text(max_size=4), VALUES, max_size=5)
 
 
-@settings(
-    max_examples=300,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
 @given(fields=FIELDS, cut=st.integers(0, 12))
 def test_any_file_is_a_template_that_keeps_its_lines_or_one_line(tmp_path, fields, cut):
     text = json.dumps({"name": "mine", "version": 1} | fields)
