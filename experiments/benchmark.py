@@ -17,8 +17,11 @@ from experiments import cpu
 from experiments.benchmarks.rows import Row, measure, table
 from experiments.benchmarks.suites import SUITES
 from experiments.flags import fail
-from ialp_jax import store
+from ialp_jax import console, store
+from ialp_jax.claim import check_replaceable
+from ialp_jax.errors import InputError, expanded
 
+FIRST_LINE = table("", [])  # the names of the columns
 # Flags of its own: those of experiments.main mean nothing here.
 FLAGS = flags.FlagValues()
 flags.DEFINE_enum("suite", None, list(SUITES), "What to measure.", flag_values=FLAGS)
@@ -29,7 +32,7 @@ flags.DEFINE_bool("full", False, "All sizes; without it a suite takes at most 6 
 def parse(argv: Sequence[str]) -> None:
     """Reads the flags; a mistake is one line and exit code 2."""
     if any(re.fullmatch(r"--?(h|help|helpfull|helpshort)", arg) for arg in argv[1:]):
-        print(f"{__doc__}\n{FLAGS.get_help()}")
+        console.show_lines([__doc__, FLAGS.get_help()])
         raise SystemExit(0)
     try:
         rest = FLAGS(argv)
@@ -40,13 +43,20 @@ def parse(argv: Sequence[str]) -> None:
     for name, example in (("suite", "simulator"), ("out", "benchmark.csv")):
         if not FLAGS[name].value:
             fail(f"--{name} is missing; give, for example, --{name}={example}")
+    try:
+        FLAGS["out"].value = expanded(FLAGS["out"].value, "--out")
+    except InputError as error:
+        fail(error)
     out = Path(FLAGS["out"].value)
     if out.is_dir():
         fail(f"--out={out}: is a folder; name a file in it")
     try:
-        store.write_text(out, "")
+        check_replaceable(out, FIRST_LINE, "--out")
+        store.write_text(out, FIRST_LINE)
+    except InputError as error:
+        fail(error)
     except OSError as error:
-        fail(f"--out={out}: cannot be written: {error.strerror}")
+        fail(f"--out={out}: cannot be written ({error.strerror})")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -79,4 +89,5 @@ def _short(row: Row) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv))
+    with console.command():
+        raise SystemExit(main(sys.argv))

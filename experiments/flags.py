@@ -17,7 +17,8 @@ from ml_collections import config_flags
 
 from experiments.config import Config
 from experiments.study.settings import Study
-from ialp_jax.errors import InputError, one_line
+from ialp_jax import console
+from ialp_jax.errors import InputError, expanded, one_line
 
 STAGES = ("data", "simulate", "tune", "label", "audit", "pretrain", "adapt", "report")
 FLAGS = ("config", "workdir", "stage", "start_from", "overwrite", "dry_run", "profile")
@@ -71,11 +72,12 @@ def fail(message: object) -> NoReturn:
 def parse(argv: Sequence[str]) -> list[str]:
     """Flags parser for `absl.app.run` that also loads and checks the config, before anything else runs."""
     if any(re.fullmatch(r"--?(h|help|helpfull|helpshort)", arg) for arg in argv[1:]):
-        print(help_text())
+        console.show_lines([help_text()])
         raise SystemExit(0)
     if not any(re.match(r"--?config(=|$)", arg) for arg in argv[1:]):
         argv = [argv[0], f"--config={DEFAULT_CONFIG}", *argv[1:]]
     try:
+        argv = [_with_home(arg) for arg in argv]
         rest = flags.FLAGS(argv)
         config = CONFIG.value
         if not isinstance(config, Config | Study):  # as where a file cannot be read
@@ -90,10 +92,30 @@ def parse(argv: Sequence[str]) -> list[str]:
                 "--stage=search: only a study is tuned; give --config=experiments/configs/paper.py"
             )
         _check_processes()
+        _in_home(config)
         config.check()
     except InputError as error:
         fail(error)
     return rest
+
+
+def _with_home(arg: str) -> str:
+    """An argument whose value begins with ``~``, as a path does, with the home folder; else as it is.
+
+    Shells do this only for arguments that begin with it, and not in ``--name=~/folder``.
+    """
+    name, is_given, value = arg.partition("=")
+    return f"{name}={expanded(value, name)}" if is_given and name.startswith("-") else arg
+
+
+def _in_home(config: object, prefix: str = "--config") -> None:
+    """Replaces ``~`` in the settings of a config file."""
+    for field in dataclasses.fields(config):
+        value, flag = getattr(config, field.name), f"{prefix}.{field.name}"
+        if dataclasses.is_dataclass(value):
+            _in_home(value, flag)
+        elif isinstance(value, str):
+            setattr(config, field.name, expanded(value, flag))
 
 
 def _check_processes() -> None:

@@ -1,4 +1,4 @@
-"""One process at a time writes into a run folder."""
+"""Folders that the project writes to are its own, and one process at a time writes into them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from ialp_jax.claim import RUN, claim
 from ialp_jax.errors import InputError
 
 try:
@@ -22,8 +23,8 @@ _held: set[int] = set()  # file descriptors
 
 
 @contextlib.contextmanager
-def locked(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Keeps other processes out of ``folder``, which is made where it is missing.
+def locked(folder: Path, kind: str = RUN, flag: str = "--workdir", wait: bool = False) -> Iterator[None]:
+    """Claims ``folder``, see `ialp_jax.claim.claim`, and keeps other processes out of it.
 
     With ``wait`` it is patient while another process has it, else it is refused.
 
@@ -32,10 +33,11 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     file system knows no such locks, or the operating system, as Windows, a warning is all there is.
 
     Raises:
-      InputError: another process has it, which is named; or the folder cannot be written.
+      InputError: another process has it, which is named; or the folder holds what the project did not make;
+        or it cannot be written.
     """
+    claim(folder, kind, flag)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)  # not inherited over exec
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from None

@@ -11,15 +11,16 @@ from pathlib import Path
 
 from absl import app, logging
 
-from experiments import cpu, distributed, flags, gpu
-from experiments.termination import EXIT_CODE, SIGTERM
+from experiments import cpu, distributed, flags, gpu, jax_environment
+from experiments.termination import TERMINATION
+from ialp_jax import console
 from ialp_jax.errors import UNWRITABLE, InputError, Terminated
 
 
 def main(argv: list[str]) -> None:
     """Runs what the flags ask for; whatever ends it early is one line on stderr and an exit code."""
     del argv
-    SIGTERM.install()
+    TERMINATION.install()
     folder = Path(flags.WORKDIR.value or Path("runs") / flags.CONFIG.value.name)
     with distributed.ended_with_all():
         explained(folder)
@@ -37,7 +38,7 @@ def explained(folder: Path) -> None:
         flags.fail(f"{error.filename or folder}: cannot be read or written ({error.strerror})")
     except Terminated as error:
         print(f"terminated: {error}", file=sys.stderr)
-        raise SystemExit(EXIT_CODE) from None
+        raise SystemExit(TERMINATION.exit_code) from None
 
 
 def command(folder: Path) -> None:
@@ -46,9 +47,11 @@ def command(folder: Path) -> None:
     gpu.share_memory()
     if not distributed.asked():  # several processes have a device each
         cpu.cores_as_devices()
+    jax_environment.check()
     distributed.start()
     import jax  # late: --help and wrong flags need no JAX
 
+    backend = jax_environment.start_backend()
     from experiments.dry_run import dry_run_labels
     from experiments.profiling import profiled
     from experiments.run import Run
@@ -63,7 +66,7 @@ def command(folder: Path) -> None:
         )
     config, overwrite = flags.CONFIG.value, flags.OVERWRITE.value
     stages = flags.STAGES if flags.STAGE.value == "all" else (flags.STAGE.value,)
-    if hint := gpu.unseen_gpu(jax.default_backend()):
+    if hint := gpu.unseen_gpu(backend):
         print(hint, file=sys.stderr)
     with profiled(folder if flags.PROFILE.value else None):
         if isinstance(config, Study):
@@ -86,8 +89,10 @@ def command(folder: Path) -> None:
 def hold(folder: Path, held: contextlib.ExitStack) -> None:
     """Locks the folder of a run until ``held`` ends, and makes it where it is missing."""
     from experiments.lock import locked
+    from experiments.places import check_places
     from experiments.run import Run, start_from
 
+    check_places(folder, flags.CONFIG.value, flags.START_FROM.value)
     held.enter_context(locked(folder))
     if flags.START_FROM.value:
         start_from(Path(flags.START_FROM.value), folder)
@@ -95,4 +100,5 @@ def hold(folder: Path, held: contextlib.ExitStack) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=flags.parse)
+    with console.command():
+        app.run(main, flags_parser=flags.parse)

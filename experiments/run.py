@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import Config
+from experiments.jax_environment import numerics
 from ialp_jax import store
+from ialp_jax.claim import RUN, claim, is_claimed
 from ialp_jax.errors import InputError
 from ialp_jax.llm.prompting import prompts
 from ialp_jax.simulator.config import resolved
@@ -23,7 +25,8 @@ KEY = "key"  # in a stage's manifest: digest of the settings and inputs it was m
 def settings(config: Config) -> dict[str, Any]:
     """What decides results, as plain data, with the values that the simulator's preset gives."""
     tree = dataclasses.asdict(dataclasses.replace(config, simulator=resolved(config.simulator)))
-    return {name: value for name, value in tree.items() if name not in UNSEEN}
+    tree = {name: value for name, value in tree.items() if name not in UNSEEN}
+    return tree | ({"environment": rounding} if (rounding := numerics()) else {})
 
 
 def llm_settings(config: Config) -> dict[str, Any]:
@@ -91,6 +94,9 @@ class Run:
                 f"{folder} was made with other settings ({told}); "
                 "give another --workdir, or --overwrite to redo what they change"
             )
+        for part in folder.glob("*") if changes else ():
+            if part.name in ("data", "simulator", "audit"):
+                store.require_ours(part)
         try:
             store.write_json(path, settings(config))
         except OSError as error:
@@ -110,15 +116,32 @@ class Run:
                 command = FOLDER_STAGE[stage]
                 raise InputError(f"{self.folder / stage} is missing; run --stage={command} first")
             made[stage] = manifest["files"]
-        return store.digest([parts, made])
+        return store.digest([parts, made, *filter(None, [numerics()])])
 
     def is_done(self, folder: str, key: str) -> bool:
         """Whether a stage's folder is complete and was made from the same inputs and settings."""
-        manifest = store.read_manifest(self.folder / folder)
+        path = self.folder / folder
+        manifest = store.read_manifest(path)
         if manifest is None or manifest.get(KEY) != key:
             return False
-        store.verify(self.folder / folder)
+        if not all((path / name).exists() for name in manifest["files"]):
+            return False  # a file was lost, or deleted because it was damaged
+        store.verify(path)
         return True
+
+    def begin(self, folder: str, kind: str = "") -> Path:
+        """The folder of a stage that is about to be made, after checking that nobody else's files are in it.
+
+        Args:
+          folder: within the run folder.
+          kind: of a folder that is written in place, see `ialp_jax.claim`; other folders are replaced whole.
+
+        Raises:
+          InputError: it holds files that this project did not write, before anything is computed.
+        """
+        path = self.folder / folder
+        claim(path, kind, "--workdir") if kind else store.require_ours(path.resolve())
+        return path
 
 
 def start_from(source: Path, folder: Path) -> None:
@@ -131,6 +154,8 @@ def start_from(source: Path, folder: Path) -> None:
     """
     if not (source / "config.json").is_file():
         raise InputError(f"--start_from={source}: not a run folder, it has no config.json")
+    if not is_claimed(source, RUN):
+        raise InputError(f"--start_from={source}: not a run folder of this project")
     for name in FOLDER_STAGE:
         if store.read_manifest(source / name) is not None and not (folder / name).exists():
             with store.replacing(folder / name) as partial:

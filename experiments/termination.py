@@ -1,4 +1,7 @@
-"""SIGTERM: what is under way is saved where it can be, and the process ends with exit code 143."""
+"""SIGTERM and Ctrl-C: what is under way is saved if it can be, and the process ends in one line.
+
+The exit code is that of shells: 143 after SIGTERM, 130 after SIGINT. A second Ctrl-C ends it at once.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,12 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
 from ialp_jax.errors import Terminated
 
-EXIT_CODE = 128 + signal.SIGTERM
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 PATIENCE_SECONDS = 25.0  # then the process ends wherever it is: a compilation can take longer
 
 
@@ -21,7 +23,12 @@ class Termination:
     """Whether the process was asked to end, and whether somebody waits for a good moment."""
 
     def __init__(self) -> None:
-        self._asked, self._deferred = False, 0
+        self._asked, self._deferred = 0, 0  # the signal, or 0
+
+    @property
+    def exit_code(self) -> int:
+        """What shells report of a process that its signal ended."""
+        return 128 + self._asked
 
     def install(self) -> None:
         """Begins to listen; for the main thread.
@@ -33,11 +40,12 @@ class Termination:
         os.set_blocking(mouth, False)
         signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
         threading.Thread(target=_end_late, args=(ear,), daemon=True).start()
-        signal.signal(signal.SIGTERM, self._handle)
+        for number in SIGNALS:
+            signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        self._asked = True
+        del frame
+        self._asked = number
         if not self._deferred:
             raise Terminated("what is finished is kept; the same command goes on from there")
 
@@ -46,20 +54,34 @@ class Termination:
         """Within it a signal only sets what the function it gives returns; at its end it takes effect."""
         self._deferred += 1
         try:
-            yield lambda: self._asked
+            yield lambda: bool(self._asked)
         finally:
             self._deferred -= 1
         if self._asked and not self._deferred:
-            self._handle(signal.SIGTERM, None)
+            self._handle(self._asked, None)
 
 
 def _end_late(ear: int) -> None:
-    """Ends the process some time after the first SIGTERM, if it is still there; its children see its end."""
-    while os.read(ear, 1) != bytes([signal.SIGTERM]):
+    """Ends the process at a second Ctrl-C, or some time after the first signal. Its children see its end."""
+    first = _next_signal(ear)
+    timer = threading.Timer(PATIENCE_SECONDS, _end, (first, "busy for too long"))
+    timer.daemon = True
+    timer.start()
+    while _next_signal(ear) != signal.SIGINT:
         pass
-    time.sleep(PATIENCE_SECONDS)
-    print("terminated: busy for too long; the last checkpoint, if any, stands", file=sys.stderr, flush=True)
-    os._exit(EXIT_CODE)
+    _end(signal.SIGINT, "interrupted twice")
 
 
-SIGTERM = Termination()
+def _next_signal(ear: int) -> int:
+    """Waits for one of `SIGNALS`."""
+    while (number := os.read(ear, 1)[0]) not in SIGNALS:
+        pass
+    return number
+
+
+def _end(number: int, reason: str) -> None:
+    print(f"terminated: {reason}; the last checkpoint, if any, is kept", file=sys.stderr, flush=True)
+    os._exit(128 + number)
+
+
+TERMINATION = Termination()

@@ -1,6 +1,7 @@
 """The exceptions that end a command with one line."""
 
 import errno
+from pathlib import Path
 
 # What the system says of a folder or disk that cannot be written.
 UNWRITABLE = frozenset(
@@ -33,7 +34,17 @@ class NotFiniteError(InputError):
 
 
 class Terminated(BaseException):
-    """The process was asked to end (SIGTERM); the message says what was saved."""
+    """The process was asked to end (SIGTERM, Ctrl-C); the message says what was saved."""
+
+
+def expanded(path: str, flag: str) -> str:
+    """A path with ``~`` or ``~user`` replaced by that home folder. Raises InputError if it is not known."""
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError as error:
+        raise InputError(f"{flag}={path}: no such home folder ({error})") from None
 
 
 def one_line(text: str) -> str:

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 import zipfile
@@ -24,7 +25,9 @@ import numpy as np
 from ialp_jax.errors import InputError, one_line
 
 MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
+MARKER = ".ialp_jax"  # marks a folder as the project's, see `ialp_jax.claim`
 PARTIAL = ".partial"  # ends the name of a folder that is being written
+_CLUTTER = (MARKER, ".DS_Store", "Thumbs.db")  # files beside those of a manifest that may go with them
 # What zipfile and numpy raise for damaged archives; a changed bit can look like encryption or compression.
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
@@ -112,18 +115,48 @@ def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
     write_json(folder / MANIFEST, {**manifest, "files": files})
 
 
+def require_ours(folder: Path) -> None:
+    """Checks that a folder may be replaced: it is missing, empty, or holds only files of its manifest.
+
+    Raises:
+      InputError: with the name of a file that somebody else put there.
+    """
+    manifest = read_manifest(folder) or {"files": {}}
+    known = {*manifest["files"], MANIFEST, *_CLUTTER}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if not path.is_dir() and name not in known and path.name not in _CLUTTER:
+            raise InputError(f"{folder}: holds {name!r}, which was not written by this project; move it away")
+
+
+def discard(folder: Path) -> None:
+    """Deletes a folder that `seal` completed, if it is there. Raises InputError as `require_ours`."""
+    require_ours(folder)
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
 @contextlib.contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """An empty folder beside ``folder`` that takes its place at the end; after an error all is as before.
 
-    What a process that was killed left behind is removed at the next call.
+    The next call removes what a killed process left behind. A link is followed: the folder that it leads to
+    is replaced.
+
+    Raises:
+      InputError: the folder holds files that its manifest does not list, see `require_ours`.
     """
-    for left in folder.parent.glob(f".{folder.name}.*{PARTIAL}"):
-        shutil.rmtree(left, ignore_errors=True)
+    folder = folder.resolve()
+    require_ours(folder)
+    pattern = rf"\.{re.escape(folder.name)}\.[0-9a-f]{{32}}{re.escape(PARTIAL)}"
+    for left in folder.parent.glob(f".*{PARTIAL}"):
+        if re.fullmatch(pattern, left.name):
+            shutil.rmtree(left, ignore_errors=True)
     partial, old = (folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{PARTIAL}") for _ in range(2))
     try:
         partial.mkdir(parents=True)
         yield partial
+        require_ours(folder)  # somebody may have written to it in the meantime
         if folder.exists():
             folder.replace(old)
         partial.replace(folder)
@@ -154,11 +187,12 @@ def verify(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}: incomplete, it has no {MANIFEST}; run its stage again")
     for name, expected in manifest["files"].items():
         path = folder / name
-        remedy = f"delete {folder} and run its stage again"
         if not path.is_file():
-            raise InputError(f"{path}: missing, though {MANIFEST} lists it; {remedy}")
+            raise InputError(f"{path}: missing, though {MANIFEST} lists it; run its stage again")
         if file_digest(path) != expected:
-            raise InputError(f"{path}: altered or truncated (sha256 differs); {remedy}")
+            raise InputError(
+                f"{path}: altered or truncated (sha256 differs); delete this file and run its stage again"
+            )
     return manifest
 
 
@@ -166,7 +200,9 @@ def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and manifest of a store, verified."""
     manifest = verify(folder)
     if ARRAYS not in manifest["files"]:
+        # A folder with a marker holds more than its manifest lists, such as the answers of an LLM.
+        cheapest = folder / MANIFEST if (folder / MARKER).exists() else folder
         raise InputError(
-            f"{folder / MANIFEST}: does not list {ARRAYS}; delete {folder} and run its stage again"
+            f"{folder / MANIFEST}: does not list {ARRAYS}; delete {cheapest} and run its stage again"
         )
     return read_arrays(folder / ARRAYS), manifest

@@ -28,8 +28,9 @@ from experiments.reporting.report import CURVE_COLUMNS, SUMMARY_COLUMNS
 from experiments.reporting.styles import OTHER, Style, ordered, style
 from experiments.run import flat
 from experiments.study.study_figures import svg
-from ialp_jax import store
-from ialp_jax.errors import InputError
+from ialp_jax import console, store
+from ialp_jax.claim import REPORT, claim
+from ialp_jax.errors import InputError, expanded
 from ialp_jax.evaluation import statistics
 from launch import effects
 from launch.effects import NOT_SETTINGS
@@ -227,6 +228,7 @@ def collect(folder: Path, base: str = "") -> list[str]:
     """
     runs, unfinished = read(folder)
     paths, report = swept_paths(runs), folder / "report"
+    claim(report, REPORT)
     compared = None
     if base:
         rows = effects.effects(
@@ -248,11 +250,11 @@ def main(argv: Sequence[str]) -> None:
     """Collects the folder that is named; a mistake is one line and exit code 2."""
     named = [arg for arg in argv[1:] if not arg.startswith("--base=")]
     if len(named) != 1 or named[0] in ("-h", "--help", "-help"):
-        print(__doc__)
+        console.show_lines([__doc__])
         raise SystemExit(0 if named in (["-h"], ["--help"], ["-help"]) else 2)
-    folder = Path(named[0])
     base = next((arg.removeprefix("--base=") for arg in argv[1:] if arg.startswith("--base=")), "")
     try:
+        folder = Path(expanded(named[0], "FOLDER"))
         unfinished = collect(folder, base)
     except InputError as error:
         fail(str(error))
@@ -262,4 +264,5 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv)
+    with console.command():
+        main(sys.argv)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from experiments.gpu import visible_gpus
+from ialp_jax.claim import RUN, claim
 from launch.child import command_of
 from launch.jobs import Job
 
@@ -89,6 +90,6 @@ class LocalExecutor:
 
 
 def opened(log: Path) -> contextlib.AbstractContextManager:
-    """A log for one more attempt: what earlier ones said stays."""
-    log.parent.mkdir(parents=True, exist_ok=True)
+    """A log for one more attempt, after those before. Raises InputError if its folder is not a run's."""
+    claim(log.parent, RUN, "--workdir")
     return log.open("ab")

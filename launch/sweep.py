@@ -29,6 +29,8 @@ from absl import flags as absl_flags
 
 from experiments import flags
 from experiments.config import Config
+from ialp_jax import console
+from ialp_jax.claim import SWEEP, claim
 from ialp_jax.errors import InputError
 from launch.board import Board
 from launch.jobs import Job, jobs_of
@@ -70,8 +72,8 @@ class Executor(Protocol):
 def parse(argv: Sequence[str]) -> list[str]:
     """Flags parser for `absl.app.run`; a mistake is one line and exit code 2."""
     if any(re.fullmatch(r"--?(h|help|helpfull|helpshort)", arg) for arg in argv[1:]):
-        print(f"{__doc__}\nflags, beside those of python -m experiments.main --help:")
-        print("\n".join(f"  --{flag.name}: {absl_flags.FLAGS[flag.name].help}" for flag in DEFINED))
+        lines = (f"  --{flag.name}: {absl_flags.FLAGS[flag.name].help}" for flag in DEFINED)
+        console.show_lines([__doc__, "flags, beside those of python -m experiments.main --help:", *lines])
         raise SystemExit(0)
     return flags.parse(argv)
 
@@ -138,6 +140,8 @@ def main(argv: Sequence[str]) -> int:
                 print(shlex.join(["python", *job.arguments]))
             return 0
         # Earlier stages alone have no report to be known by; they skip by themselves what they have done.
+        if jobs:
+            claim(jobs[0].folder.parent, SWEEP, "--workdir")
         missing = [job for job in jobs if flags.STAGE.value not in ("all", "report") or not job.is_done()]
         signal.signal(signal.SIGTERM, _interrupt)
         board = Board(missing, len(jobs) - len(missing))
@@ -152,4 +156,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse)
+    with console.command():
+        app.run(main, flags_parser=parse)

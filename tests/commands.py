@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -10,7 +11,9 @@ import pytest
 from absl.testing import flagsaver
 
 from experiments import benchmark, flags, main
+from experiments.termination import SIGNALS
 from ialp_jax.llm import inspect
+from launch import collect, sweep
 
 
 class Ended(NamedTuple):
@@ -22,13 +25,25 @@ class Ended(NamedTuple):
 
 
 def _main(argv: Sequence[str]) -> None:
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     with flagsaver.flagsaver():
-        main.main(flags.parse(argv))
+        try:
+            main.main(flags.parse(argv))
+        finally:  # Ctrl-C ends the tests as before
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
+def _sweep(argv: Sequence[str]) -> int:
+    with flagsaver.flagsaver():
+        return sweep.main(sweep.parse(argv))
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], object]] = {
     "main": _main,
     "benchmark": benchmark.main,
+    "collect": collect.main,
+    "sweep": _sweep,
     "inspect": lambda argv: inspect.main(argv[1:]),
 }
 

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (  # each may import those before it and itself
     ("types", "errors"),
     ("keys", "mesh", "store"),
+    ("claim",),
     ("data", "simulator", "llm", "networks"),
     ("agents",),
     ("training",),

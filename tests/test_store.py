@@ -25,9 +25,52 @@ def test_what_was_saved_is_loaded(saved):
 
 def test_saving_again_leaves_nothing_of_the_old_store(saved):
     (saved / "more.txt").write_text("old")
+    store.seal(saved, {})
     store.save(saved, {"c": np.zeros(1)}, {})
     assert set(store.load(saved)[0]) == {"c"}
     assert sorted(path.name for path in saved.iterdir()) == ["arrays.npz", "manifest.json"]
+
+
+@pytest.mark.parametrize("name", ["mine.txt", "deep/mine.csv", ".hidden"])
+@pytest.mark.parametrize("write", ["save", "discard"])
+def test_a_folder_with_a_file_that_its_manifest_does_not_list_stays(saved, name, write):
+    (saved / name).parent.mkdir(exist_ok=True)
+    (saved / name).write_text("mine")
+    with pytest.raises(InputError, match=f"holds {name!r}"):
+        store.discard(saved) if write == "discard" else store.save(saved, {"c": np.zeros(1)}, {})
+    assert (saved / name).read_text() == "mine"
+    assert set(store.load(saved)[0]) == {"a", "b"}
+    assert [path.name for path in saved.parent.iterdir()] == ["s"]
+
+
+def test_a_file_that_comes_while_the_store_is_written_stays(saved):
+    def write():
+        with store.replacing(saved) as partial:
+            store.seal(partial, {})
+            (saved / "mine.txt").write_text("mine")
+
+    with pytest.raises(InputError, match=r"holds 'mine\.txt'"):
+        write()
+    assert (saved / "mine.txt").read_text() == "mine"
+    assert set(store.load(saved)[0]) == {"a", "b"}
+
+
+def test_a_folder_without_manifest_is_not_replaced(tmp_path):
+    (tmp_path / "s").mkdir()
+    store.save(tmp_path / "s", {"a": np.zeros(1)}, {})  # empty: nothing is lost
+    (tmp_path / "s" / "manifest.json").unlink()
+    with pytest.raises(InputError, match=r"holds 'arrays\.npz'"):
+        store.save(tmp_path / "s", {"a": np.ones(1)}, {})
+    assert store.read_arrays(tmp_path / "s" / "arrays.npz")["a"] == 0
+
+
+def test_a_link_is_followed_and_stays(saved):
+    link = saved.with_name("link")
+    link.symlink_to(saved)
+    store.save(link, {"c": np.zeros(1)}, {})
+    assert link.is_symlink()
+    assert set(store.load(saved)[0]) == {"c"}
+    assert sorted(path.name for path in saved.parent.iterdir()) == ["link", "s"]
 
 
 def test_a_folder_without_manifest_is_absent(saved):
@@ -100,8 +143,10 @@ def test_a_store_that_cannot_be_written_leaves_the_old_one_and_nothing_else(save
 
 
 def test_what_a_killed_writer_left_is_removed_at_the_next_writing(saved):
-    left = saved.with_name(f".s.0{store.PARTIAL}")
-    left.mkdir()
-    (left / "arrays.npz").write_text("half")
+    left = saved.with_name(f".s.{'0a' * 16}{store.PARTIAL}")
+    mine = saved.with_name(f".s.old{store.PARTIAL}")
+    for folder in (left, mine):
+        folder.mkdir()
+        (folder / "arrays.npz").write_text("half")
     store.save(saved, {"c": np.zeros(1)}, {})
-    assert [path.name for path in saved.parent.iterdir()] == ["s"]
+    assert sorted(path.name for path in saved.parent.iterdir()) == [mine.name, "s"]

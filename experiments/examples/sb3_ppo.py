@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 import ialp_jax.simulator
+from ialp_jax import console
 from ialp_jax.data import DataConfig, DemoConfig
 from ialp_jax.errors import InputError
 from ialp_jax.simulator.adapters.flat import FlatSessions
@@ -53,11 +54,17 @@ def main(steps: int = 32_768, data: DataConfig = SMALL) -> tuple[float, float]:
     return before, mean_return()
 
 
-if __name__ == "__main__":
-    if not all(argument.isdigit() for argument in sys.argv[1:]) or len(sys.argv) > 2:
+def run(arguments: list[str]) -> None:
+    """Trains and prints what came of it; a mistake is one line."""
+    if not all(argument.isdigit() for argument in arguments) or len(arguments) > 1:
         sys.exit("usage: python -m experiments.examples.sb3_ppo [steps]")
     try:
-        before, after = main(*map(int, sys.argv[1:]))
+        before, after = main(*map(int, arguments))
     except InputError as error:
         sys.exit(f"error: {error}")
     print(f"return per session: untrained {before:.2f}, PPO {after:.2f}")
+
+
+if __name__ == "__main__":
+    with console.command():
+        run(sys.argv[1:])

@@ -14,6 +14,7 @@ from experiments.stages.label_stage import label, tune
 from experiments.stages.pretrain_stage import pretrain
 from experiments.stages.world_stage import data, simulate
 from ialp_jax import store
+from ialp_jax.claim import REPORT
 from ialp_jax.errors import InputError
 from ialp_jax.mesh import device_mesh
 from ialp_jax.training.processes import by_first
@@ -45,7 +46,7 @@ def report(run: Run) -> None:
             )
     store.verify(run.folder / "simulator")
     audited = run.config.audit.enabled and run.is_done("audit", audit_key(run))
-    folder = run.folder / "report"
+    folder = run.begin("report", REPORT)
     (folder / store.MANIFEST).unlink(missing_ok=True)
     summary = write_report(run.folder, names, audited)
     # A sweep knows by it that the run is done, and what its results were made with.

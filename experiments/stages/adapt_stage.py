@@ -49,6 +49,7 @@ def adapt_agent(run: Run, name: str, worlds: Callable[[], tuple[World, World]]) 
     if by_first(lambda: run.is_done(part, key)):
         forget(run, part)
         return say(f"adapt {name}: done before, kept")
+    by_first(lambda: run.begin(part) and None)
     world, judge = worlds()
     began = time.perf_counter()
     start = pretrained_params(run, world, name)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shutil
 from collections.abc import Iterator
 
 import jax
 from tqdm import tqdm
 
 from experiments.run import Run, difference, settings
-from experiments.termination import SIGTERM
+from experiments.termination import TERMINATION
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.data.invariants import fits_world
 from ialp_jax.errors import InputError
 from ialp_jax.simulator.twice import from_arrays
 from ialp_jax.simulator.world import World, build
+from ialp_jax.training import checkpoint
 from ialp_jax.training.checkpoint import Checkpoints
 from ialp_jax.training.processes import is_first
 from ialp_jax.training.watch import Watch
@@ -61,7 +61,7 @@ def read_worlds(run: Run) -> tuple[World, World]:
 def saving(run: Run, name: str, key: str, every: int | None = None) -> Iterator[Checkpoints | None]:
     """The checkpoints of a training, in ``checkpoints/<name>/``; None where the run makes none.
 
-    Within it SIGTERM waits until the training has saved itself.
+    Within it SIGTERM and Ctrl-C wait until the training has saved itself.
 
     Args:
       run: its settings and folder.
@@ -76,7 +76,7 @@ def saving(run: Run, name: str, key: str, every: int | None = None) -> Iterator[
     config = config if every is None else dataclasses.replace(config, every=every)
     folder = run.folder / "checkpoints" / name
     with (
-        SIGTERM.deferred() as asked,
+        TERMINATION.deferred() as asked,
         Checkpoints(folder, config, key, settings(run.config), difference, asked, run.overwrite) as found,
     ):
         yield found
@@ -85,7 +85,7 @@ def saving(run: Run, name: str, key: str, every: int | None = None) -> Iterator[
 def forget(run: Run, *names: str) -> None:
     """Removes what is left of trainings whose results are sealed: a process may have died in between."""
     for name in names:
-        shutil.rmtree(run.folder / "checkpoints" / name, ignore_errors=True)
+        checkpoint.remove(run.folder / "checkpoints" / name)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from experiments.roster import (
 from experiments.run import KEY, Run, llm_settings, settings
 from experiments.stages.common import read_worlds, root_key, say, watching
 from ialp_jax import store
+from ialp_jax.claim import ADAPTER, LABELS
 from ialp_jax.errors import InputError
 from ialp_jax.keys import stream
 from ialp_jax.llm.service import tuner
@@ -71,7 +72,7 @@ def tune(run: Run) -> None:
     key = tune_key(run)
     if run.is_done("tune", key):
         return say("tune: done before, kept")
-    folder = run.folder / "tune"
+    folder = run.begin("tune", ADAPTER)
     (folder / store.MANIFEST).unlink(missing_ok=True)
     with tuner.Tuner(config.llm, run.folder / "data", run.folder / "labels", config.seed) as worker:
         manifest = worker.tune(folder, config.simulator.history_length, config.labelling.candidates)
@@ -109,13 +110,14 @@ def label(run: Run) -> None:
     key = run.key(labelling_settings(run), "data", "simulator", *tuned)
     if run.is_done("labels", key):
         return say("label: done before, kept")
+    folder = run.begin("labels", LABELS)
     (world, _), stage_key = read_worlds(run), stream(root_key(run), "label")
     network = actor_critic(config, world.dataset.catalogue.num_items)
     starts = offline_windows(world.dataset, config.simulator.history_length, config.seed)
     params = imagine.imagined_params(world.params, starts.history)
     trainer = ialp_trainer(run, world.dataset.catalogue.num_items, stage_key, 1)
     users = imagine.start_sessions(world.env, params, stage_key, config.labelling)
-    folder, rounds = run.folder / "labels", []
+    rounds = []
     (folder / store.MANIFEST).unlink(missing_ok=True)
     source = label_source(config.labelling, world.dataset, starts, world.params.user_model, config.seed)
     asked = source or LabelWorker(config.llm, run.folder / "data", folder, config.seed)

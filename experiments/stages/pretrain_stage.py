@@ -50,6 +50,7 @@ def _pretrain(run: Run, name: str, worlds: Callable[[], World]) -> None:
     if by_first(lambda: run.is_done(part, key)):
         forget(run, part)
         return say(f"pretrain {name}: done before, kept")
+    by_first(lambda: run.begin(part) and None)
     world, began = worlds(), time.perf_counter()
     if name == "ialp":
         labels, manifest = store.load(run.folder / "labels")

@@ -28,10 +28,11 @@ def data(run: Run) -> None:
     key = run.key(dataclasses.asdict(run.config.data))
     if run.is_done("data", key):
         return say("data: done before, kept")
+    folder = run.begin("data")
     dataset = load(run.config.data)
     check_sizes(run, dataset)
     sizes = {name: int((dataset.split == number).sum()) for number, name in enumerate(SPLITS)}
-    save_dataset(run.folder / "data", dataset, {KEY: key, "dropped": dataset.dropped, "users": sizes})
+    save_dataset(folder, dataset, {KEY: key, "dropped": dataset.dropped, "users": sizes})
     dropped = ", ".join(f"{count:,} {what}" for what, count in dataset.dropped.items() if count)
     say(
         f"data: {dataset.name}, {dataset.num_users:,} users, {dataset.catalogue.num_items:,} items, "
@@ -60,6 +61,7 @@ def simulate(run: Run) -> None:
     key = run.key([settings(config)["simulator"], config.seed, config.evaluation.episodes], "data")
     if run.is_done("simulator", key):
         return say("simulate: done before, kept")
+    home = run.begin("simulator")
     dataset = load_dataset(run.folder / "data")
     fitted, second = fit_models(dataset, config.simulator)
     metrics = dict(fitted.metrics)
@@ -72,7 +74,7 @@ def simulate(run: Run) -> None:
     )
     table = [(dataset.name, metric, value) for metric, value in {**metrics, **returns}.items()]
     text = pd.DataFrame(table, columns=["world", "metric", "value"]).to_csv(index=False)
-    with store.replacing(run.folder / "simulator") as folder:
+    with store.replacing(home) as folder:
         store.write_arrays(folder / "arrays.npz", to_arrays(fitted.model, second and second.model))
         store.write_arrays(folder / "validation.npz", fitted.arrays)
         store.write_text(folder / "worlds.csv", text)

@@ -41,6 +41,7 @@ from experiments.study.settings import Study
 from experiments.study.study_results import pair_key
 from ialp_jax import keys, store
 from ialp_jax.agents.base import Params
+from ialp_jax.claim import RESULTS, claim
 from ialp_jax.errors import InputError, NotFiniteError
 from ialp_jax.evaluation.metrics import auc_return
 from ialp_jax.simulator.world import World
@@ -155,7 +156,9 @@ def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool, wo
     methods = [name for name in study.methods_of(world) if name in SPACES]
     # What others start from comes first: they start from what was chosen.
     methods.sort(key=lambda name: name not in PRETRAINED.values())
-    log = Log(study.results_folder(folder) / "tuning" / f"{world}.csv")
+    results = study.results_folder(folder)
+    claim(results, RESULTS, "--config.results")
+    log = Log(results / "tuning" / f"{world}.csv")
     if overwrite:
         log.forget(methods)
     bench = Bench(study, world, run, functools.cache(worlds), log)
@@ -277,9 +280,12 @@ def tuning_params(run: Run, world: World, method: str) -> Params | None:
     key = pretrain_key(run, source)
     folder = run.folder / "tuning" / f"{source}-{key[:16]}"
     if store.read_manifest(folder) is None:
-        with saving(run, f"search/{folder.name}", key, every=1) as checkpoints:
-            save_params(folder / "params", pretrained(run, world, source, checkpoints)[0])
-            store.seal(folder, {"key": key})
+        with (
+            saving(run, f"search/{folder.name}", key, every=1) as checkpoints,
+            store.replacing(folder) as partial,
+        ):
+            save_params(partial / "params", pretrained(run, world, source, checkpoints)[0])
+            store.seal(partial, {"key": key})
             if checkpoints:
                 checkpoints.remove()
     forget(run, f"search/{folder.name}")

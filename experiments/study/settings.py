@@ -187,7 +187,7 @@ class Study:
         values = store.read_json(path)
         if values is None:
             return {}
-        if not all(isinstance(own, dict) for own in values.values()):
+        if not all(isinstance(own, dict) for own in values.values()) or values.keys() - set(AGENT_IDS):
             raise InputError(f"{path}: must map agent ids to settings; run --stage=search")
         return values
 

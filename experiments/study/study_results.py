@@ -66,6 +66,7 @@ def pair_key(tree: dict[str, Any], agent: str) -> str:
     parts += [tree["agents"].get(AGENT_SETTINGS.get(agent, ""), {})]
     if agent in PRETRAINED:
         parts += [tree["pretrain"], tree["labelling"], tree["llm"], tree["agents"]["ialp"]]
+    parts += [tree["environment"]] if "environment" in tree else []
     return store.digest(parts)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.lock import locked
+from experiments.places import check_places
 from experiments.roster import PRETRAINED
 from experiments.run import Run
 from experiments.stages import run_stages
@@ -21,6 +22,7 @@ from experiments.study.search_spaces import SPACES
 from experiments.study.settings import Study, base
 from experiments.study.study_report import write_report
 from ialp_jax import store
+from ialp_jax.claim import RESULTS, RUN, STUDY, claim
 from ialp_jax.simulator.config import replaced
 from ialp_jax.simulator.world import World
 
@@ -42,15 +44,17 @@ def run_study(study: Study, folder: Path, stage: str, overwrite: bool) -> None:
     Raises:
       InputError: what the user can mend.
     """
+    check_places(folder, study)
     if stage == "report":
         return report(study, folder)
+    claim(folder, STUDY, "--workdir")
     if stage in ("all", "adapt"):
         study_results.guard(study, folder, overwrite)
     for world in study.world_ids():
         if stage == "search" and world != base(world):
             continue  # a world that is run twice is tuned once
         say(f"\n{study.name}: {world}")
-        with locked(folder / world):
+        with locked(folder / world, RUN):
             run_world(study, world, folder, stage, overwrite)
     if stage == "all":
         report(study, folder)
@@ -116,12 +120,13 @@ def adapt_all(study: Study, run: Run, folder: Path, methods: Sequence[str]) -> N
     tuned = study.tuned_values(run.folder.name, folder)
     for name in methods:
         adapt_agent(run, name, worlds)
-        with locked(study.results_folder(folder), wait=True):
+        with locked(study.results_folder(folder), RESULTS, "--config.results", wait=True):
             study_results.collect(study, folder, run, name, tuned)
 
 
 def report(study: Study, folder: Path) -> None:
     """Tables and figures, from the collected results alone."""
     results = study.results_folder(folder)
+    claim(results, RESULTS, "--config.results")
     say("\n" + write_report(results, Path(study.readme) if study.readme else None))
     say(f"\nreport: {results}")

@@ -70,11 +70,16 @@ def _retrieve(url: str, sha256: str, folder: Path) -> Path:
     import pooch  # late: only those who download need it
     import requests
 
+    path = folder / PurePosixPath(url).name
+    if path.is_file() and pooch.file_hash(str(path)) != sha256:  # pooch would replace it
+        raise InputError(
+            f"{path}: not the file that {url} was known to be (sha256 differs); move it away to download "
+            "that one, or state its sha256 by --config.data.sha256"
+        )
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=60)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        name = PurePosixPath(url).name
-        return Path(pooch.retrieve(url, f"sha256:{sha256}", name, folder, downloader=downloader))
+        return Path(pooch.retrieve(url, f"sha256:{sha256}", path.name, folder, downloader=downloader))
     except (requests.RequestException, OSError) as error:
         raise InputError(
             f"{url}: the download failed ({_line(error)}); try again, or fetch it yourself into {folder}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ialp_jax import store
-from ialp_jax.errors import InputError, one_line
+from ialp_jax import console, store
+from ialp_jax.errors import InputError, expanded, one_line
 from ialp_jax.llm.labels import label_files, label_text, shards
 
 
@@ -96,7 +95,10 @@ def parser() -> argparse.ArgumentParser:
 
 def report(args: argparse.Namespace) -> Iterator[str]:
     """All that is to be printed, line by line. Raises InputError for what the user can mend."""
-    path = args.path
+    path = Path(expanded(str(args.path), "LABELS"))
+    for name in ("export", "data"):
+        if getattr(args, name):
+            setattr(args, name, Path(expanded(str(getattr(args, name)), f"--{name}")))
     if not path.is_dir():
         raise InputError(f"{path}: no such folder")
     if (path / "labels").is_dir():
@@ -123,15 +125,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Prints the report; what is wrong is one line and exit code 2."""
     args = parser().parse_args(argv)
     try:
-        for line in report(args):
-            print(line)
-        sys.stdout.flush()
+        console.show_lines(report(args))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except BrokenPipeError:  # as of ``| head``
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":
-    main()
+    with console.command():
+        main()

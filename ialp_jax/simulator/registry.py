@@ -12,7 +12,7 @@ import ialp_jax
 from ialp_jax import store
 from ialp_jax.data import DataConfig, load
 from ialp_jax.data.files import load_dataset, save_dataset
-from ialp_jax.errors import InputError
+from ialp_jax.errors import InputError, expanded
 from ialp_jax.simulator.config import SimulatorConfig, simulator_of
 from ialp_jax.simulator.environment import SessionEnvironment, SessionParams
 from ialp_jax.simulator.presets import PRESETS
@@ -62,7 +62,8 @@ def make(
         raise InputError(f"preset {preset!r}: unknown; known: {', '.join(sorted(PRESETS))}")
     if split is not None and split not in SPLITS:
         raise InputError(f"split {split!r}: unknown; known: {', '.join(SPLITS)}")
-    data = dataclasses.replace(data or DataConfig(), name=name, root=str(root or ""), seed=seed)
+    root, cache = (expanded(str(path or ""), "root or cache") for path in (root, cache))
+    data = dataclasses.replace(data or DataConfig(), name=name, root=root, seed=seed)
     simulator = copy.deepcopy(simulator) if simulator else simulator_of(name)
     simulator.preset, simulator.user_model.seed, simulator.dynamics.seed = preset, seed, seed
     data.check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -26,6 +27,7 @@ from ialp_jax.training.config import CheckpointConfig
 from ialp_jax.training.processes import any_of, by_first, host, is_first
 
 STATE = "state"  # orbax's folder within a checkpoint
+_FILES = r"arrays\.npz|manifest\.json|\.(arrays\.npz|manifest\.json)\.[0-9a-f]{32}"  # and partial ones
 _FAILURES = (ValueError, KeyError, TypeError, OSError, RuntimeError)  # what orbax and tensorstore raise
 Rows = list[dict[str, np.ndarray]]  # metric -> array of the same shape in every row
 
@@ -41,9 +43,7 @@ def _checkpointer() -> ocp.StandardCheckpointer:
 
 
 def save_params(folder: Path, params: Params) -> None:
-    """Replaces ``folder`` by a checkpoint of a parameter tree. Raises InputError where the disk refuses."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    """Writes a parameter tree to a new folder. Raises InputError if the disk refuses or the folder exists."""
     with _explained(folder, "cannot be written"), _checkpointer() as checkpointer:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _require_room(folder.parent, params)
@@ -158,7 +158,7 @@ class Checkpoints:
                 manifest = store.verify(folder)
                 store.read_arrays(folder / "arrays.npz")
             except InputError as error:
-                reason = str(error).removesuffix("; run its stage again")
+                reason = re.sub("; (delete .* and )?run its stage again$", "", str(error))
                 warnings.warn(f"{reason}: this checkpoint is damaged; an earlier one is used", stacklevel=2)
                 continue
             if manifest["key"] != self._key:
@@ -211,9 +211,8 @@ class Checkpoints:
         if is_first():
             with _written(folder):
                 self._writer = self._writer or _checkpointer()
-                if folder.exists():
-                    shutil.rmtree(folder)  # damaged, or not finished
-                folder.mkdir(parents=True)
+                _drop(folder)  # damaged, or not finished
+                folder.mkdir(parents=True, exist_ok=True)
                 _require_room(folder, leaves)
                 self._writer.save((folder / STATE).resolve(), leaves)
         self._pending = step, _packed(tables)
@@ -230,19 +229,39 @@ class Checkpoints:
                 store.write_arrays(folder / "arrays.npz", arrays)
                 store.seal(folder, {"key": self._key, "settings": self._settings})
             for old in self._steps()[: -self._config.keep]:
-                shutil.rmtree(self._folder / str(old))
+                _drop(self._folder / str(old))
         self._last, self._clock = step, time.monotonic()
 
     def remove(self) -> None:
         """Removes all checkpoints: the training is over."""
         self.finish()
-        if is_first() and self._folder.exists():
-            shutil.rmtree(self._folder)
+        if is_first():
+            remove(self._folder)
 
     def _steps(self) -> list[int]:
         """Steps of the finished checkpoints, ascending."""
         manifests = self._folder.glob(f"*/{store.MANIFEST}")
         return sorted(int(path.parent.name) for path in manifests if path.parent.name.isdigit())
+
+
+def remove(folder: Path) -> None:
+    """Removes all checkpoints of a training, finished ones and others; files of others stay."""
+    for path in folder.glob("*"):
+        if path.name.isdigit():
+            _drop(path)
+    with contextlib.suppress(OSError):  # it is missing, or holds other files
+        folder.rmdir()
+
+
+def _drop(folder: Path) -> None:
+    """Removes a checkpoint, whole or not: all that `Checkpoints` and orbax write, and nothing else."""
+    for path in folder.glob("*"):
+        if path.is_dir() and path.name.startswith(STATE):
+            shutil.rmtree(path, ignore_errors=True)
+        elif re.fullmatch(_FILES, path.name):
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 @contextlib.contextmanager
@@ -270,7 +289,7 @@ def _written(folder: Path) -> Iterator[None]:
         with _explained(folder, "the checkpoint cannot be written"):
             yield
     except InputError:
-        shutil.rmtree(folder, ignore_errors=True)
+        _drop(folder)
         raise
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,12 +18,12 @@ class Watch:
     """
 
     def __init__(self, folder: Path, num_seeds: int) -> None:
-        """Replaces ``folder``."""
+        """Replaces the event files in ``folder``."""
         # Late: the imports take a while, and TensorBoard's writer needs neither TensorFlow nor torch.
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        if folder.exists():
-            shutil.rmtree(folder)
+        for old in folder.glob("*/events.out.tfevents.*"):
+            old.unlink()
         names = ["mean", *(f"seed{seed}" for seed in range(num_seeds))]
         self._writers = [EventFileWriter(str(folder / name), flush_secs=10) for name in names]
 

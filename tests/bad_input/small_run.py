@@ -20,6 +20,7 @@ from experiments.stages.label_stage import labelling_settings
 from experiments.stages.pretrain_stage import pretrain_key
 from experiments.stages.world_stage import data
 from ialp_jax import store
+from ialp_jax.claim import LABELS, RUN, claim
 from ialp_jax.data.files import load_dataset
 from ialp_jax.evaluation.metrics import CURVES
 from ialp_jax.llm.labels.label_files import catalogue_facts
@@ -47,6 +48,7 @@ def make(folder: Path) -> Path:
     with flagsaver.flagsaver(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["main", *SETTINGS])
         flags.parse(sys.argv)
+        claim(folder, RUN)
         run = Run.open(folder, flags.CONFIG.value, overwrite=False)
     data(run)
     dataset, config, draw = load_dataset(folder / "data"), run.config, np.random.default_rng(0)
@@ -86,5 +88,6 @@ def _labels(run, dataset, draw) -> None:
     }
     template = prompts.TEMPLATES["titles"]
     facts = {"catalogue": catalogue_facts(dataset), "template": vars(template), "seconds": 1.0}
+    claim(folder, LABELS)
     store.write_arrays(folder / "arrays.npz", arrays)
     store.seal(folder, facts | {KEY: run.key(labelling_settings(run), "data", "simulator")})

@@ -125,7 +125,7 @@ FILES = {  # what is there, the flags, the line
     "store a file": (
         WHOLE | {"store": "x"},
         (MODEL, "--config.llm.store=HERE/store"),
-        "--config.llm.store=HERE/store: no folder can be there (File exists)",
+        "HERE/store: cannot be written (File exists)",
     ),
     # seen by the worker alone
     "no tokenizer": (
@@ -162,7 +162,8 @@ def data_only(finished, tmp_path_factory):
     """A run of which nothing but the data is there."""
     folder = tmp_path_factory.mktemp("data_only") / "run"
     shutil.copytree(finished / "data", folder / "data")
-    shutil.copy(finished / "config.json", folder)
+    for name in ("config.json", store.MARKER):
+        shutil.copy(finished / name, folder)
     return folder
 
 

@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+from ialp_jax.claim import RESULTS as RESULTS_FOLDER
+from ialp_jax.claim import claim
+
 STUDY = (
     "--config=experiments/configs/paper.py",
     "--config.worlds=smoke",
@@ -83,6 +86,7 @@ def write(folder, files):
 @pytest.mark.parametrize("case", RESULTS)
 def test_results(refused, tmp_path, case):
     changes, said = RESULTS[case]
+    claim(tmp_path / "results", RESULTS_FOLDER)
     write(tmp_path, GOOD | changes)
     refused(said, "main", *STUDY, "--stage=report")
 
@@ -178,7 +182,7 @@ BENCHMARKS = {
         "flag --suite=moon: value should be one of <...>",
     ),
     "a folder": (("--suite=labels", "--out=HERE"), "--out=HERE: is a folder; name a file in it"),
-    "under a file": (("--suite=labels", "--out=HERE/f/a.csv"), "--out=HERE/f/a.csv: cannot be written: ..."),
+    "under a file": (("--suite=labels", "--out=HERE/f/a.csv"), "--out=HERE/f/a.csv: cannot be written (...)"),
     "a word": (("--suite=labels", "all"), "'all' is not a flag; all arguments are given as --name=value"),
     "a flag of the other": (("--suite=labels", "--workdir=x"), "Unknown command line flag 'workdir'"),
 }

@@ -16,6 +16,7 @@ import pytest
 from commands import call
 
 from experiments import lock
+from ialp_jax import store
 from ialp_jax.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,7 +75,7 @@ def test_the_second_process_is_refused_with_the_first_ones_id_and_changes_nothin
         assert ended.err.startswith(said)
         assert ended.err.endswith("; wait until it ends, or give another --workdir\n")
         assert ended.err.count("\n") == 1
-        assert [path.name for path in folder.iterdir()] == [lock.LOCK]
+        assert sorted(path.name for path in folder.iterdir()) == [store.MARKER, lock.LOCK]
 
 
 @pytest.mark.parametrize("child", ["exec", "fork"])

@@ -17,6 +17,7 @@ from experiments.stages.adapt_stage import adapt_key
 from experiments.study.settings import Study
 from experiments.study.study_results import identity, pair_key
 from ialp_jax import store
+from ialp_jax.claim import RUN, claim
 from ialp_jax.errors import InputError
 
 
@@ -119,6 +120,7 @@ def test_how_a_run_is_saved_and_shown_is_none_of_its_settings(tmp_path):
 
 
 def test_a_stage_whose_folder_cannot_be_is_one_line(tmp_path):
+    claim(tmp_path, RUN)
     (tmp_path / "data").write_text("in the way")
     command = ["-m", "experiments.main", "--config=experiments/configs/smoke.py", f"--workdir={tmp_path}"]
     root = Path(__file__).resolve().parents[2]

@@ -16,6 +16,7 @@ from experiments.stages import adapt_stage
 from experiments.study import search, study_results, study_stages
 from experiments.study.settings import Study
 from ialp_jax import store
+from ialp_jax.claim import RESULTS
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation import statistics
@@ -162,7 +163,7 @@ def test_results_are_taken_in_by_one_process_at_a_time(copy, monkeypatch):
 
     def collect(study, folder, run, agent, tuned):
         with pytest.raises(InputError, match="is in use by process"):
-            locked(study.results_folder(folder)).__enter__()
+            locked(study.results_folder(folder), RESULTS).__enter__()
         taken.append(agent)
 
     monkeypatch.setattr(study_results, "collect", collect)

@@ -1,6 +1,5 @@
-"""SIGTERM ends a process with exit code 143: at once, at a moment of its choice, or by force."""
+"""SIGTERM and Ctrl-C end a process with exit code 143 or 130: at once, when it is ready, or by force."""
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,39 +13,52 @@ import hashlib, os, signal
 from experiments import termination
 from ialp_jax.errors import Terminated
 termination.PATIENCE_SECONDS = {patience}
-termination.SIGTERM.install()
+termination.TERMINATION.install()
 try:
-    with termination.SIGTERM.deferred() as asked:
+    with termination.TERMINATION.deferred() as asked:
         {within}
     {after}
 except Terminated as error:
     print(error)
-    raise SystemExit(termination.EXIT_CODE)
+    raise SystemExit(termination.TERMINATION.exit_code)
 print("unharmed")
 """
 KILL = "os.kill(os.getpid(), signal.SIGTERM)"
+CTRL_C = "os.kill(os.getpid(), signal.SIGINT)"
+CODES = {KILL: 143, CTRL_C: 130}
 
 
+@pytest.mark.parametrize("kill", [KILL, CTRL_C])
 @pytest.mark.parametrize(
     ("within", "after", "said"),
     [
-        ("pass", KILL, "what is finished is kept"),
-        (f"{KILL}; print(asked())", "print('late')", "True\nwhat is finished is kept"),
+        ("pass", "KILL", "what is finished is kept"),
+        ("KILL; print(asked())", "print('late')", "True\nwhat is finished is kept"),
         ("print(asked())", "pass", "False\nunharmed"),
     ],
     ids=["at once", "deferred", "never asked"],
 )
-def test_when_it_takes_effect(within, after, said):
-    done = run(within, after)
+def test_when_it_takes_effect(kill, within, after, said):
+    done = run(within.replace("KILL", kill), after.replace("KILL", kill))
     assert done.stdout.startswith(said)
-    assert done.returncode == (0 if said.endswith("unharmed") else 143)
+    assert done.returncode == (0 if said.endswith("unharmed") else CODES[kill])
+    assert "Traceback" not in done.stderr
 
 
-def test_a_process_that_is_too_busy_is_ended():
-    """In a call that no handler can interrupt, as a compilation is."""
-    done = run(f"{KILL}; hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)", "pass", patience=0.1)
-    assert done.returncode == 143
+BUSY = "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"  # no handler can interrupt it, as a compilation
+
+
+@pytest.mark.parametrize("kill", [KILL, CTRL_C])
+def test_a_process_that_is_too_busy_is_ended(kill):
+    done = run(f"{kill}; {BUSY}", "pass", patience=0.1)
+    assert done.returncode == CODES[kill]
     assert done.stderr.startswith("terminated: busy")
+
+
+def test_a_second_ctrl_c_ends_a_busy_process_at_once():
+    done = run(f"{CTRL_C}; {CTRL_C}; {BUSY}", "pass")
+    assert done.returncode == 130
+    assert done.stderr.startswith("terminated: interrupted twice")
 
 
 def run(within, after, patience=60):
@@ -55,7 +67,3 @@ def run(within, after, patience=60):
     return subprocess.run(
         [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False
     )
-
-
-def test_the_code_is_what_shells_report():
-    assert termination.EXIT_CODE == 128 + signal.SIGTERM == 143

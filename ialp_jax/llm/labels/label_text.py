@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ialp_jax import store
+from ialp_jax.claim import check_replaceable
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.llm.labels import label_files
@@ -149,11 +150,12 @@ def show(labels: RunLabels, row: int, found: tuple[Answers, int] | None) -> Iter
 
 def export(labels: RunLabels, rows: np.ndarray, path: Path) -> None:
     """Writes a CSV file with one line per prompt and candidate. Raises InputError where it cannot."""
-    arrays = labels.arrays
+    arrays, columns = labels.arrays, ["prompt", *PLACE, *ANSWER, *CANDIDATE]
+    check_replaceable(path, ",".join(columns), "--export")
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
-            table.writerow(["prompt", *PLACE, *ANSWER, *CANDIDATE])
+            table.writerow(columns)
             for row, found in zip(rows, stored_answers(labels, rows), strict=True):
                 titles = [labels.titles[item] for item in arrays["candidates"][row]]
                 history = " | ".join(labels.titles[item] for item in arrays["histories"][row] if item)

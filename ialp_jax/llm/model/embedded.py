@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn import functional
 
+from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import EmbeddedConfig
 from ialp_jax.llm.model import corpus as corpora
@@ -235,8 +235,8 @@ def train(
         ],
     }
     log["seconds"] = round(time.monotonic() - started, 1)
-    if folder.exists():
-        shutil.rmtree(folder)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with store.replacing(folder) as partial:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        store.seal(partial, {"recipe": key, "training": log})
     return log

@@ -5,6 +5,7 @@ The checkpoint before the newest is kept beside it, for the case that the newest
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -99,6 +100,8 @@ def remove(folder: Path) -> None:
     """Takes the checkpoints away, after the result itself was saved."""
     for name in (NAME, BEFORE, f".{NAME}"):
         (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it is missing, or holds other files
+        folder.rmdir()
 
 
 def _checksum(tensors: Mapping[str, torch.Tensor], told: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ialp_jax import store
+from ialp_jax.claim import STORE, claim
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LLMConfig
@@ -68,12 +69,7 @@ class LabelWorker:
         dataset = load_dataset(self._data_folder)
         self._titles, self._catalogue = dataset.catalogue.titles, label_files.catalogue_facts(dataset)
         if self._config.store:
-            try:  # before hours of training and labelling
-                self._store_folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InputError(
-                    f"--config.llm.store={self._config.store}: no folder can be there ({error.strerror})"
-                ) from None
+            claim(self._store_folder, STORE, "--config.llm.store")  # before hours of training and labelling
         self._model_folder = self._folder / "model"
         if self._config.model:
             self._model_folder = model_files.resolve(self._config.model, self._config.revision)

@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import shutil
 import signal
 import sys
 import threading
@@ -103,10 +102,10 @@ def _import_torch() -> None:
 
 
 def _train(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
-    """Trains the embedded model and seals its folder with the recipe and the training log."""
+    """Trains the embedded model."""
     from tqdm import tqdm
 
-    from ialp_jax.llm.model import embedded
+    from ialp_jax.llm.model import embedded, torch_checkpoint
 
     template = prompts.choose(config.template, embedded=True)
     folder = Path(order["model_folder"])
@@ -118,9 +117,8 @@ def _train(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
                 bar.update(step - bar.n)
 
         recipe, seed = order["recipe"], order["seed"]
-        log = embedded.train(folder, dataset, template, config.embedded, seed, progress, recipe)
-    store.seal(folder, {"recipe": recipe, "training": log})
-    shutil.rmtree(embedded.checkpoints_of(folder), ignore_errors=True)
+        embedded.train(folder, dataset, template, config.embedded, seed, progress, recipe)
+    torch_checkpoint.remove(embedded.checkpoints_of(folder))
 
 
 def _tune(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,151 @@
+"""Folders that the project may write to: new ones, empty ones, and those it has marked as its own.
+
+Everything that a command writes goes to a folder that was claimed first, so that no command can replace or
+delete files that somebody else made. The marker is a small file that names the kind of folder. Folders that
+older versions made without a marker are recognised by their content, and marked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from ialp_jax import store
+from ialp_jax.errors import InputError
+
+RUN, STUDY, RESULTS, SWEEP, REPORT = "run", "study", "results", "sweep", "report"
+LABELS, ADAPTER, STORE = "labels", "adapter", "label store"
+_FIRST_LINE = "Made by ialp_jax, which may replace all files of its own here. Kind of folder: "
+
+
+def claim(folder: Path, kind: str, flag: str = "") -> None:
+    """Takes a folder for the project: makes it if it is missing, and marks it.
+
+    Args:
+      folder: an existing one must be empty, marked as of this kind, or made by an older version.
+      kind: RUN, STUDY, RESULTS, SWEEP, REPORT, LABELS, ADAPTER or STORE.
+      flag: the flag that names the folder, for the error message.
+
+    Raises:
+      InputError: the folder holds something else, or cannot be written. Nothing was changed.
+    """
+    marker = folder / store.MARKER
+    try:
+        found = _kind(marker)
+        foreign = _foreign(folder) if not found and folder.is_dir() and not _MADE[kind](folder) else ""
+        found = found or _kind(marker)  # another process may have claimed it in the meantime
+        if found == kind:
+            return
+        if found or foreign:
+            holds = f"is a folder of the kind {found!r}" if found else f"is not empty, it holds {foreign!r}"
+            remedy = f"give a new or empty folder{f' by {flag}' if flag else ''}"
+            raise InputError(f"{folder}: {holds}; {remedy}, since a {kind} folder replaces its own files")
+        folder.mkdir(parents=True, exist_ok=True)
+        store.write_text(marker, f"{_FIRST_LINE}{kind}\n")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+
+
+def is_claimed(folder: Path, kind: str) -> bool:
+    """Whether a folder is marked as of a kind, or recognised as made by an older version."""
+    found = _kind(folder / store.MARKER)
+    return found == kind or (not found and folder.is_dir() and _MADE[kind](folder))
+
+
+def check_replaceable(path: Path, first_line: str, flag: str) -> None:
+    """Lets a command write a file that the user names only if it is new or was written by the same command.
+
+    Args:
+      path: of the file.
+      first_line: how a file of this command begins.
+      flag: that names it.
+
+    Raises:
+      InputError: there is another file. Nothing was changed.
+    """
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(first_line.encode()))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"{flag}={path}: cannot be written ({error.strerror})") from None
+    if begins != first_line.encode():
+        raise InputError(f"{flag}={path}: exists and is no table of this command; name another file")
+
+
+def _kind(marker: Path) -> str:
+    """The kind that a marker names, or "" if there is no marker."""
+    try:
+        text = marker.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
+        return ""
+    return text.removeprefix(_FIRST_LINE).strip() if text.startswith(_FIRST_LINE) else ""
+
+
+def _foreign(folder: Path) -> str:
+    """The name of something in a folder, or "" if it is empty but for a marker that is being written."""
+    names = sorted(path.name for path in folder.iterdir())
+    return next((name for name in names if not name.startswith(f".{store.MARKER}.")), "")
+
+
+def _has(*names: str) -> Callable[[Path], bool]:
+    """Tells whether a folder's config.json is an object with these keys."""
+
+    def made(folder: Path) -> bool:
+        try:
+            config = store.read_json(folder / "config.json") or {}
+        except InputError:
+            return False
+        return all(isinstance(config.get(name), dict) for name in names)
+
+    return made
+
+
+_made_study_results = _has("study", "worlds", "pairs")
+_made_run = _has("data", "simulator", "network", "llm", "labelling", "pretrain", "agents", "adapt")
+
+
+def _holds_runs(folder: Path) -> bool:
+    return any(is_claimed(path, RUN) for path in folder.iterdir() if path.is_dir())
+
+
+def _made_results(folder: Path) -> bool:
+    logs = list((folder / "tuning").glob("*.csv"))  # a search writes them before there are results
+    return _made_study_results(folder) or any(log.read_bytes()[:13] == b"world,method," for log in logs)
+
+
+def _is_sealed(folder: Path) -> bool:
+    try:
+        return store.read_manifest(folder) is not None
+    except InputError:
+        return False
+
+
+def _made_labels(folder: Path) -> bool:
+    return _is_sealed(folder) or _holds_contexts(folder / "shards") or _is_sealed(folder / "model")
+
+
+def _holds_contexts(folder: Path) -> bool:
+    return any(re.fullmatch("[0-9a-f]{64}", path.parent.name) for path in folder.glob("*/context.json"))
+
+
+def _made_report(folder: Path) -> bool:
+    try:
+        with (folder / "summary.csv").open("rb") as file:
+            return _is_sealed(folder) or file.read(4) == b"run,"  # the report of a sweep has no manifest
+    except OSError:
+        return False
+
+
+_MADE: dict[str, Callable[[Path], bool]] = {
+    RUN: _made_run,
+    STUDY: _holds_runs,
+    RESULTS: _made_results,
+    SWEEP: _holds_runs,
+    REPORT: _made_report,
+    LABELS: _made_labels,
+    ADAPTER: _is_sealed,
+    STORE: _holds_contexts,
+}
