@@ -31,7 +31,10 @@ def check(environment: Mapping[str, str] = os.environ) -> None:
     try:
         import jax
     except ValueError as error:  # how jax refuses a value
-        raise InputError(f"environment: {error}; unset or correct it") from None
+        known = (
+            name for name in environment if name.startswith("JAX_") and name.lower() in str(error).lower()
+        )
+        raise InputError(f"environment: {next(known, 'JAX_*')}: {error}; unset or correct it") from None
     for name, usual in _REFUSED.items():
         value = getattr(jax.config, name.lower(), usual)
         if name in environment and getattr(value, "value", value) != usual:
