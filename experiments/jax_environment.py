@@ -31,10 +31,9 @@ def check(environment: Mapping[str, str] = os.environ) -> None:
     try:
         import jax
     except ValueError as error:  # how jax refuses a value
-        known = (
-            name for name in environment if name.startswith("JAX_") and name.lower() in str(error).lower()
-        )
-        raise InputError(f"environment: {next(known, 'JAX_*')}: {error}; unset or correct it") from None
+        text = str(error)
+        named = [name for name in environment if name.startswith("JAX_") and name.lower() in text.lower()]
+        raise InputError(f"environment: {', '.join(named)}: {text}; unset or correct it") from None
     for name, usual in _REFUSED.items():
         value = getattr(jax.config, name.lower(), usual)
         if name in environment and getattr(value, "value", value) != usual:

@@ -124,7 +124,8 @@ def _is_sealed(folder: Path) -> bool:
 
 
 def _made_labels(folder: Path) -> bool:
-    return _is_sealed(folder) or _holds_contexts(folder / "shards") or _is_sealed(folder / "model")
+    made = any(_is_sealed(part) for part in (folder, folder / "model", folder / "calibration"))
+    return made or _holds_contexts(folder / "shards")
 
 
 def _holds_contexts(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ialp_jax import store
-from ialp_jax.claim import STORE, claim
+from ialp_jax.claim import LABELS, STORE, claim
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LLMConfig
@@ -65,6 +65,7 @@ class LabelWorker:
 
     def __enter__(self) -> LabelWorker:
         """Reads the data and finds the model. Raises InputError where either is not there."""
+        claim(self._folder, LABELS)
         self._data_files = store.verify(self._data_folder)["files"]
         dataset = load_dataset(self._data_folder)
         self._titles, self._catalogue = dataset.catalogue.titles, label_files.catalogue_facts(dataset)
