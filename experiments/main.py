@@ -100,5 +100,5 @@ def hold(folder: Path, held: contextlib.ExitStack) -> None:
 
 
 if __name__ == "__main__":
-    with console.command():
+    with TERMINATION.ending_at_once(), console.command():
         app.run(main, flags_parser=flags.parse)

@@ -60,6 +60,20 @@ class Termination:
         if self._asked and not self._deferred:
             self._handle(self._asked, None)
 
+    @contextlib.contextmanager
+    def ending_at_once(self) -> Iterator[None]:
+        """For the whole of a program: if a signal ended it, Python's clean-up is left out.
+
+        The clean-up can crash while threads of XLA still compile; all files are closed by then.
+        """
+        try:
+            yield
+        finally:
+            if self._asked:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(self.exit_code)
+
 
 def _end_late(ear: int) -> None:
     """Ends the process at a second Ctrl-C, or some time after the first signal. Its children see its end."""
