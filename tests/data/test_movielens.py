@@ -52,8 +52,8 @@ def test_reads_the_published_format(folder, packed):
     data = load(config(folder.parent))
     assert data.catalogue.titles == ("", "Misérables, Les (1995)", "Untagged (2000)", "Sabrina (1995)")
     assert data.catalogue.text == ("", "Drama, War", "", "Comedy")
-    assert data.catalogue.category_names == ("", "Comedy", "Drama")
-    assert data.catalogue.category.tolist() == [0, 2, 0, 1]
+    assert data.catalogue.category_names == ("", "Comedy", "Drama", "War")
+    assert data.catalogue.categories.tolist() == [[0, 0], [2, 3], [0, 0], [1, 0]]
     rows = data.interactions
     assert rows.ordered
     assert rows.item[:3].tolist() == [3, 2, 1], "in the order of time"
@@ -119,4 +119,7 @@ def test_real_counts(data_root):
     assert everyone.dropped["items with no user"] == 9742 - 9724
     assert int((everyone.interactions.rating >= 4).sum()) == 48580
     assert "Misérables, Les (1995)" in data.catalogue.titles
+    assert data.notes == {"titles that items share, told apart": 10}
+    assert {"Emma (1996) (Romance)", "Emma (1996) (Comedy, Drama, Romance)"} < {*data.catalogue.titles}
+    assert len({title.casefold() for title in data.catalogue.titles}) == data.catalogue.num_items + 1
     assert np.isfinite(data.interactions.rating).all()

@@ -29,7 +29,7 @@ from ialp_jax.training.imagine import imagined_params
 from ialp_jax.types import Observation, UserModel
 
 # Items 1..3 are of category 1, 4..6 of category 2, 7 and 8 of none; 7 and 8 have the same direction.
-CATEGORY = jnp.array([0, 1, 1, 1, 2, 2, 2, 0, 0])
+CATEGORY = jnp.array([0, 1, 1, 1, 2, 2, 2, 0, 0])[:, None]
 VECTORS = jnp.array([[0, 0], [1, 0], [1, 0.1], [0.9, 0], [0, 1], [0, 2], [0.1, 1], [1, 1], [2, 2.0]])
 ITEMS, HORIZON = 8, 6
 ENV = SessionEnvironment()
