@@ -195,12 +195,11 @@ def _nothing_left(config: DataConfig, counts: Mapping[str, int], rows: Rows) -> 
     remedies = {
         "items without a title": "the titles of the items",
         "items with fewer": "--config.data.min_users",
-        "users with no like": "the rows of the interactions"
-        if rows.rating is None
-        else f"--config.data.like_at (ratings lie in {rows.rating.min(initial=np.inf):g}.."
-        f"{rows.rating.max(initial=-np.inf):g})",
         "users with fewer": "--config.data.min_likes",
     }
+    if not likes_of(rows, config.like_at).all():
+        least, most = rows.rating.min(), rows.rating.max()
+        remedies["users with no like"] = f"--config.data.like_at (ratings lie in {least:g}..{most:g})"
     causes = [what for what, count in counts.items() if count]
     fitting = [remedy for begin, remedy in remedies.items() if any(one.startswith(begin) for one in causes)]
     look = ", ".join(fitting) if len(rows.user) and fitting else "the file of the interactions: it has no row"

@@ -122,8 +122,11 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 
 def _folder(path: Path, config: TabularConfig) -> Table:
-    """All parts of a folder, in the order of their names; names that begin with _ or . are no parts."""
-    parts = sorted((one for one in path.iterdir() if one.name[0] not in "_."), key=_natural)
+    """All parts of a folder in the order of their names, without _SUCCESS, hidden and empty files."""
+    parts = sorted(
+        (one for one in path.iterdir() if one.name[0] not in "_." and (one.is_dir() or one.stat().st_size)),
+        key=_natural,
+    )
     for part in parts:
         if not part.is_file():
             raise InputError(
