@@ -48,25 +48,23 @@ def text(value: Any, place: str, name: str) -> str:
       InputError: bytes that are not UTF-8, a whole number that its float type cannot hold exactly, a
         list, a date, or any other type.
     """
+    if isinstance(value, str):
+        return value
     match value:
-        case str():
-            found = value
         case None:
-            found = ""
+            return ""
         case bytes():
-            found = _decoded(value, place, name)
+            return _decoded(value, place, name)
         case bool():
             raise InputError(f"{place}: {name} is {value}, expected text; convert the column to text")
         case int() | uuid.UUID():
-            found = str(value)
+            return str(value)
         case float() if math.isnan(value):
-            found = ""
+            return ""
         case Decimal() | float():
-            found = _number_as_text(value, place, name)
-        case _:
-            kind = type(value).__name__
-            raise InputError(f"{place}: {name} is a {kind}, expected text; convert the column to text")
-    return found
+            return _number_as_text(value, place, name)
+    kind = type(value).__name__
+    raise InputError(f"{place}: {name} is a {kind}, expected text; convert the column to text")
 
 
 def line(value: Any, place: str, name: str) -> str:

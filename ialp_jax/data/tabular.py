@@ -108,10 +108,13 @@ class _Log:
 
     def add(self, user: str, item: str, rating: float, moment: cells.Moment | None, place: str) -> None:
         """Takes one row, or counts it if its item is not listed."""
-        if moment and moment.is_date != (self._dates if self._dates is not None else moment.is_date):
-            kinds = ("a number", "dates") if self._dates else ("a date", "numbers")
-            raise InputError(f"{place}: its time is {kinds[0]}, after rows with {kinds[1]}; write all alike")
-        self._dates = moment.is_date if moment else None
+        if moment and moment.is_date is not self._dates:
+            if self._dates is not None:
+                kinds = ("a number", "dates") if self._dates else ("a date", "numbers")
+                raise InputError(
+                    f"{place}: its time is {kinds[0]}, after rows with {kinds[1]}; write all alike"
+                )
+            self._dates = moment.is_date
         if item not in self.items:
             self.unlisted += 1
             if len(self.unknown) < REMEMBERED:
@@ -166,13 +169,14 @@ def _interactions(
     table = open_table(root, config.interactions, "interactions", config)
     found = columns.find(table, {"user": True, "item": True, "rating": False, "timestamp": False}, config)
     wanted = {name: ROLES[knob] for knob, name in found.items()}
+    rated, timed = "rating" in found, "timestamp" in found
     log, budget, empty = _Log(items), _Budget(file), True
     for place, row in table.records(wanted):
-        empty, cell = False, dict(zip(found, row, strict=True))
-        user = cells.identity(cell["user"], place, found["user"])
-        item = cells.identity(cell["item"], place, found["item"])
-        rating = cells.rating(cell["rating"], place, found["rating"]) if "rating" in found else 0.0
-        moment = cells.moment(cell["timestamp"], place, found["timestamp"]) if "timestamp" in found else None
+        empty = False
+        user = cells.identity(row[0], place, found["user"])
+        item = cells.identity(row[1], place, found["item"])
+        rating = cells.rating(row[2], place, found["rating"]) if rated else 0.0
+        moment = cells.moment(row[-1], place, found["timestamp"]) if timed else None
         if user not in log.users:
             budget.add(user)
         log.add(user, item, rating, moment, place)
@@ -180,7 +184,7 @@ def _interactions(
         raise InputError(f"{file}: no row below its header; it must hold the interactions")
     cells.refuse_missing(log.users, file, found["user"])
     _check_listed(log, found["item"], config, file)
-    return log.rows("rating" in found), log.unlisted, _unread(table, wanted, config.interactions)
+    return log.rows(rated), log.unlisted, _unread(table, wanted, config.interactions)
 
 
 def load(config: DataConfig) -> Dataset:
