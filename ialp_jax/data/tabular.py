@@ -26,7 +26,7 @@ ROLES = {
     "rating": parquet.NUMBER,
     "timestamp": parquet.TIME,
 }
-LARGEST_TEXT = 2**30  # characters of all ids, titles and categories of a file
+LARGEST_TEXT = 2**29  # characters of all ids, titles and categories of a file
 
 
 class _Budget:

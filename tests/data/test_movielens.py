@@ -63,6 +63,19 @@ def test_reads_the_published_format(folder, packed):
     assert load(config(folder, like_at=3.5)).histories.of(0).tolist() == [3, 2, 1]
 
 
+def test_ids_and_times_of_many_digits_stay_apart(folder):
+    movies = [10**17 + number for number in range(3)]
+    listed = "".join(f"{movie},Film {movie - 10**17} (2000),Drama\n" for movie in movies)
+    rows = [(2**59 + user, movie, 5.0, 2**59 - movie) for user in range(10) for movie in movies]
+    (folder / "movies.csv").write_text("movieId,title,genres\n" + listed)
+    (folder / "ratings.csv").write_text(
+        "userId,movieId,rating,timestamp\n" + "".join(",".join(map(str, row)) + "\n" for row in rows)
+    )
+    data = load(config(folder))
+    assert data.num_users == 10
+    assert data.histories.of(0).tolist() == [3, 2, 1]
+
+
 BROKEN = {
     "header": ("ratings.csv", 1, "user,movie,rating,time", "expected ['userId'"),
     "field missing": ("ratings.csv", 3, "1,5,4.0", "expected 4 fields"),
