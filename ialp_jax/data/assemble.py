@@ -153,6 +153,8 @@ def assemble(
     Raises:
       InputError: nothing is left, or a split is empty.
     """
+    numbers, dense = np.unique(rows.user, return_inverse=True)  # ids of a publisher may have 18 digits
+    rows = rows._replace(user=dense)
     first = once_each(rows)
     min_users, min_likes = config.min_users or usual_min_users, config.min_likes or usual_min_likes
     repeated, rows = len(rows.user) - len(first), rows.at(first)
@@ -163,16 +165,16 @@ def assemble(
         raise _nothing_left(config, counts, rows)
     rows = rows.at(keep)
     users, kept = np.unique(rows.user), np.unique(rows.item)
-    numbers = np.concatenate([[0], kept + 1])
     if random_test is not None:
-        known = np.isin(random_test.user, users) & np.isin(random_test.item, kept)
+        known = np.isin(random_test.user, numbers[users]) & np.isin(random_test.item, kept)
         counts["random test ratings of dropped users or items"] = int(np.sum(~known))
         random_test = random_test.at(known)
+        random_test = random_test._replace(user=np.searchsorted(numbers, random_test.user))
     if truth is not None:
         truth = truth._replace(
-            user_factors=truth.user_factors[users],
-            item_factors=truth.item_factors[numbers],
-            item_bias=truth.item_bias[numbers],
+            user_factors=truth.user_factors[numbers[users]],
+            item_factors=truth.item_factors[np.concatenate([[0], kept + 1])],
+            item_bias=truth.item_bias[np.concatenate([[0], kept + 1])],
         )
     log = _interactions(rows, users, kept, config.like_at, ordered)
     catalogue, renamed = _catalogue(items, kept)
