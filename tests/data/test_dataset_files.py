@@ -67,8 +67,13 @@ def test_saving_replaces_what_was_there(tmp_path, data):
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "stale.txt").write_text("old")
+    store.seal(folder, {})
     save_dataset(folder, data, {})
     assert not (folder / "stale.txt").exists()
+    (folder / "mine.txt").write_text("of the user")
+    with pytest.raises(InputError, match=r"holds 'mine\.txt', which was not written by this project"):
+        save_dataset(folder, data, {})
+    assert (folder / "mine.txt").exists()
 
 
 @pytest.mark.parametrize("name", ["arrays.npz", "catalogue.json"])
