@@ -37,8 +37,9 @@ class Catalogue:
     """The items of a data set.
 
     Attributes:
-      titles: N + 1 strings, ``titles[0] == ""``.
-      category: int32 [N + 1], index into ``category_names``; 0 is "no category".
+      titles: N + 1 different strings, ``titles[0] == ""``.
+      category: int32 [N + 1], index into ``category_names``; 0 is "no category". If items have several:
+        [N + 1, G], padded with 0 at the end.
       category_names: names, ``category_names[0] == ""``.
       text: N + 1 further descriptions (tags, genres, categories and brand), ``text[0] == ""``, where the
         data has any; a title stays the item's name alone.
@@ -48,6 +49,11 @@ class Catalogue:
     category: np.ndarray
     category_names: tuple[str, ...]
     text: tuple[str, ...] | None = None
+
+    @property
+    def categories(self) -> np.ndarray:
+        """The set of categories of each item, int32 [N + 1, G], G = 1 if no item has several."""
+        return np.asarray(self.category).reshape(len(self.titles), -1)
 
     @property
     def num_items(self) -> int:
@@ -133,6 +139,7 @@ class Dataset:
       truth: the user model that generated the data, where it was generated.
       random_test: ratings of items that were drawn uniformly at random, not chosen by the user, where
         they were collected; apart from ``interactions``, for judging a user model without selection bias.
+      notes: what the user should know of the reading besides what was dropped: counts by kind.
     """
 
     name: str
@@ -143,6 +150,7 @@ class Dataset:
     dropped: dict[str, int]
     truth: UserModel | None = None
     random_test: Interactions | None = None
+    notes: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def num_users(self) -> int:

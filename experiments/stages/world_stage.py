@@ -34,9 +34,10 @@ def data(run: Run) -> None:
     sizes = {name: int((dataset.split == number).sum()) for number, name in enumerate(SPLITS)}
     save_dataset(folder, dataset, {KEY: key, "dropped": dataset.dropped, "users": sizes})
     dropped = ", ".join(f"{count:,} {what}" for what, count in dataset.dropped.items() if count)
+    notes = "".join(f"; {count:,} {what}" for what, count in dataset.notes.items())
     say(
         f"data: {dataset.name}, {dataset.num_users:,} users, {dataset.catalogue.num_items:,} items, "
-        f"{len(dataset.histories.items):,} likes; dropped: {dropped or 'nothing'}"
+        f"{len(dataset.histories.items):,} likes; dropped: {dropped or 'nothing'}{notes}"
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import re
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ialp_jax.data.assemble import Items, Rows, numbered
+from ialp_jax.data.cells import moment
 from ialp_jax.data.download import Archive
 from ialp_jax.data.locate import Published
 from ialp_jax.data.tables import json_lines, number
@@ -37,6 +39,7 @@ REVIEWS = tuple(
     )
     for end in (".gz", "")
 )
+MOST_REVIEWS = 50_000_000  # one of the largest categories has 11 million
 ROOT_CATEGORY = "Industrial & Scientific"
 SCRIPT_IN_TITLE = "getTime"  # the publisher's mark of a badly scraped product, which it says to leave out
 
@@ -57,19 +60,23 @@ def _text(row: dict[str, Any], name: str, place: str, needed: bool = False) -> s
 def _reviews(path: Path) -> tuple[Rows, list[str]]:
     """All reviews in the order of time, items numbered by product number, and these, ascending."""
     users: dict[str, int] = {}
-    found: list[tuple[int, float, float]] = []
-    products: list[str] = []
+    products: dict[str, int] = {}
+    columns = array("q"), array("q"), array("d"), array("d"), array("d")
     for place, row in json_lines(path):
+        if len(columns[0]) == MOST_REVIEWS:
+            raise InputError(f"{place}: more than {MOST_REVIEWS:,} reviews; take the 5-core of one category")
         user = users.setdefault(_text(row, "reviewerID", place, needed=True), len(users))
-        products.append(_text(row, "asin", place, needed=True))
+        product = products.setdefault(_text(row, "asin", place, needed=True), len(products))
         stars = number(row.get("overall"), place, "overall", least=1.0, most=5.0)
-        found.append((user, stars, number(row.get("unixReviewTime"), place, "unixReviewTime")))
-    table = np.array(found, np.float64).reshape(-1, 3)
-    known = sorted(set(products))
+        number(row.get("unixReviewTime"), place, "unixReviewTime")  # a date in words is none
+        time = moment(row["unixReviewTime"], place, "unixReviewTime")
+        for column, value in zip(columns, (user, product, stars, time.seconds, time.rest), strict=True):
+            column.append(value)
+    user, item, stars, seconds, rest = (np.array(column) for column in columns)
+    known = sorted(products)
     place_of = {product: index for index, product in enumerate(known)}
-    item = np.array([place_of[product] for product in products], np.int64)
-    in_time = np.argsort(table[:, 2], kind="stable")
-    return Rows(table[:, 0].astype(np.int64), item, table[:, 1]).at(in_time), known
+    renumbered = np.array([place_of[product] for product in products], np.int64)
+    return Rows(user, renumbered[item], stars).at(np.lexsort((rest, seconds))), known
 
 
 def _metadata(path: Path, products: Sequence[str]) -> tuple[Items, dict[str, int]]:
@@ -77,7 +84,7 @@ def _metadata(path: Path, products: Sequence[str]) -> tuple[Items, dict[str, int
 
     The published file repeats some products: their first row counts, the others are counted.
     """
-    found: dict[str, tuple[str, str, str]] = dict.fromkeys(products, ("", "", ""))
+    found: dict[str, tuple[str, str, str, str]] = dict.fromkeys(products, ("", "", "", ""))
     described: set[str] = set()
     repeated = 0
     for place, row in json_lines(path):
@@ -88,16 +95,16 @@ def _metadata(path: Path, products: Sequence[str]) -> tuple[Items, dict[str, int
         if product not in described:
             described.add(product)
             found[product] = _described(row, place)
-    category, names = numbered([department for _, department, _ in found.values()])
-    titles, texts = ([described[part] for described in found.values()] for part in (0, 2))
-    return Items(titles, category, names, texts), {
+    titles, departments, texts, brands = ([one[part] for one in found.values()] for part in range(4))
+    category, names = numbered(departments)
+    return Items(titles, category, names, texts, [brands, list(products)]), {
         "repeated metadata rows": repeated,
         "items without metadata": len(products) - len(described),
     }
 
 
-def _described(row: dict[str, Any], place: str) -> tuple[str, str, str]:
-    """Title, department and further text of a product."""
+def _described(row: dict[str, Any], place: str) -> tuple[str, str, str, str]:
+    """Title, department, further text and brand of a product."""
     listed = row.get("category") or []
     if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
         raise InputError(f"{place}: category is {str(listed)[:40]!r}, expected a list of names")
@@ -106,7 +113,7 @@ def _described(row: dict[str, Any], place: str) -> tuple[str, str, str]:
     brand = " ".join(html.unescape(_text(row, "brand", place)).split())
     text = ". ".join(part for part in (", ".join(below), brand) if part)
     title = "" if SCRIPT_IN_TITLE in title else readable_title(title, text)
-    return title, below[0] if below else "", text
+    return title, below[0] if below else "", text, brand
 
 
 def read(folder: Path, files: Sequence[str]) -> tuple[Rows, Items, dict[str, int]]:

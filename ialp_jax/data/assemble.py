@@ -9,6 +9,7 @@ import numpy as np
 
 from ialp_jax.data.config import DataConfig
 from ialp_jax.data.splits import histories, split_users
+from ialp_jax.data.titles import tell_apart, visible
 from ialp_jax.errors import InputError
 from ialp_jax.types import Catalogue, Dataset, Interactions, UserModel
 
@@ -37,23 +38,40 @@ class Items(NamedTuple):
     """All items of a file, also those that no row names.
 
     Attributes:
-      titles: of each item; an empty one drops the item.
-      category: int [len(titles)], 0 for none.
+      titles: of each item; one without a visible character drops the item.
+      category: int [len(titles)], or [len(titles), G] if items have several; 0 for none.
       category_names: ``category_names[0] == ""``.
       text: further descriptions [len(titles)], or None.
+      details: columns of texts [len(titles)] each, best first, that tell items of the same title apart;
+        then their categories do, then their numbers in the file.
     """
 
     titles: Sequence[str]
     category: np.ndarray
     category_names: Sequence[str]
     text: Sequence[str] | None = None
+    details: Sequence[Sequence[str]] = ()
 
 
 def numbered(names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """Category names of items to int32 [len(names)] and the names in alphabetical order after ``""``."""
-    known = ["", *sorted(set(names) - {""})]
+    """One category name per item, "" for none, to numbers and names as `numbered_sets` does."""
+    return numbered_sets([[name] if name else [] for name in names])
+
+
+def numbered_sets(sets: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[str]]:
+    """Category names of each item to numbers.
+
+    Returns:
+      int32 [len(sets)], or [len(sets), G] if an item has G > 1 of them, in their order and padded with 0;
+      and the names in alphabetical order after ``""``.
+    """
+    known = ["", *sorted({name for names in sets for name in names})]
     number = {name: index for index, name in enumerate(known)}
-    return np.array([number[name] for name in names], np.int32), known
+    width = max(1, max(map(len, sets), default=1))
+    table = np.zeros((len(sets), width), np.int32)
+    for row, names in zip(table, sets, strict=True):
+        row[: len(names)] = [number[name] for name in names]
+    return table[:, 0] if width == 1 else table, known
 
 
 def likes_of(rows: Rows, like_at: float) -> np.ndarray:
@@ -112,6 +130,7 @@ def assemble(
     items: Items,
     ordered: bool,
     dropped: Mapping[str, int] | None = None,
+    notes: Mapping[str, int] | None = None,
     usual_min_users: int = 1,
     usual_min_likes: int = 2,
     truth: UserModel | None = None,
@@ -125,6 +144,7 @@ def assemble(
       items: of the file.
       ordered: whether rows of a user stand in the order of time.
       dropped: what was left out before, by reason.
+      notes: what the user should know besides, by kind.
       usual_min_users: what ``config.min_users == 0`` stands for.
       usual_min_likes: what ``config.min_likes == 0`` stands for.
       truth: the user model behind generated data, of all users and items of the file.
@@ -133,52 +153,77 @@ def assemble(
     Raises:
       InputError: nothing is left, or a split is empty.
     """
+    numbers, dense = np.unique(rows.user, return_inverse=True)  # ids of a publisher may have 18 digits
+    rows = rows._replace(user=dense)
     first = once_each(rows)
     min_users, min_likes = config.min_users or usual_min_users, config.min_likes or usual_min_likes
     repeated, rows = len(rows.user) - len(first), rows.at(first)
-    titled = np.array([bool(title) for title in items.titles], bool)
+    titled = np.array([bool(visible(title)) for title in items.titles], bool)
     keep, counts = kept_rows(rows, likes_of(rows, config.like_at), titled, min_users, min_likes)
     counts = {"repeated rows of a user and an item": repeated, **counts, **(dropped or {})}
+    if not keep.any():
+        raise _nothing_left(config, counts, rows)
     rows = rows.at(keep)
-    if not len(rows.user):
-        reasons = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "nothing"
-        raise InputError(
-            f"{config.name}: no interaction is left after filtering (dropped: {reasons}); look at "
-            "--config.data.min_users, .min_likes and, for rated data, .like_at"
-        )
     users, kept = np.unique(rows.user), np.unique(rows.item)
-    numbers = np.concatenate([[0], kept + 1])
     if random_test is not None:
-        known = np.isin(random_test.user, users) & np.isin(random_test.item, kept)
+        known = np.isin(random_test.user, numbers[users]) & np.isin(random_test.item, kept)
         counts["random test ratings of dropped users or items"] = int(np.sum(~known))
         random_test = random_test.at(known)
+        random_test = random_test._replace(user=np.searchsorted(numbers, random_test.user))
     if truth is not None:
         truth = truth._replace(
-            user_factors=truth.user_factors[users],
-            item_factors=truth.item_factors[numbers],
-            item_bias=truth.item_bias[numbers],
+            user_factors=truth.user_factors[numbers[users]],
+            item_factors=truth.item_factors[np.concatenate([[0], kept + 1])],
+            item_bias=truth.item_bias[np.concatenate([[0], kept + 1])],
         )
     log = _interactions(rows, users, kept, config.like_at, ordered)
+    catalogue, renamed = _catalogue(items, kept)
     return Dataset(
         name=config.name,
-        catalogue=_catalogue(items, kept),
+        catalogue=catalogue,
         interactions=log,
         histories=histories(log, len(users), config.seed),
         split=split_users(len(users), config.fractions, config.seed),
         dropped=counts,
         truth=truth,
         random_test=random_test and _interactions(random_test, users, kept, config.like_at, False),
+        notes=({"titles that items share, told apart": renamed} if renamed else {}) | (notes or {}),
     )
 
 
-def _catalogue(items: Items, kept: np.ndarray) -> Catalogue:
-    """The items that are left; ``kept`` int [N], ascending positions."""
-    return Catalogue(
-        titles=("", *(items.titles[index] for index in kept)),
-        category=np.concatenate([[0], items.category[kept]]).astype(np.int32),
+def _nothing_left(config: DataConfig, counts: Mapping[str, int], rows: Rows) -> InputError:
+    """The complaint that nothing is left, with the settings that dropped something."""
+    reasons = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "nothing"
+    remedies = {
+        "items without a title": "the titles of the items",
+        "items with fewer": "--config.data.min_users",
+        "users with fewer": "--config.data.min_likes",
+    }
+    if not likes_of(rows, config.like_at).all():
+        least, most = rows.rating.min(), rows.rating.max()
+        remedies["users with no like"] = f"--config.data.like_at (ratings lie in {least:g}..{most:g})"
+    causes = [what for what, count in counts.items() if count]
+    fitting = [remedy for begin, remedy in remedies.items() if any(one.startswith(begin) for one in causes)]
+    look = ", ".join(fitting) if len(rows.user) and fitting else "the file of the interactions: it has no row"
+    return InputError(
+        f"{config.name}: no interaction is left after filtering (dropped: {reasons}); look at {look}"
+    )
+
+
+def _catalogue(items: Items, kept: np.ndarray) -> tuple[Catalogue, int]:
+    """The items that are left, ``kept`` int [N], ascending positions; and how many titles were changed."""
+    category = np.asarray(items.category, np.int32)[kept]
+    names = [", ".join(items.category_names[c] for c in row if c) for row in category.reshape(len(kept), -1)]
+    details = [[column[index] for index in kept] for column in items.details]
+    numbers = [str(index + 1) for index in kept]
+    titles, renamed = tell_apart([items.titles[index] for index in kept], [*details, names, numbers])
+    catalogue = Catalogue(
+        titles=("", *titles),
+        category=np.concatenate([np.zeros_like(category[:1]), category]),
         category_names=tuple(items.category_names),
         text=None if items.text is None else ("", *(items.text[index] for index in kept)),
     )
+    return catalogue, renamed
 
 
 def _interactions(

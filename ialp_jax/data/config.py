@@ -1,5 +1,6 @@
 """Settings of the data stage. Plain Python: no JAX, no torch, no reading of files."""
 
+import codecs
 import dataclasses
 import math
 import re
@@ -71,7 +72,9 @@ class DemoConfig:
 
 @dataclasses.dataclass
 class TabularConfig:
-    """Files and columns of the ``tabular`` world: anybody's CSV, or Parquet where a file ends so.
+    """Files and columns of the ``tabular`` world: your own CSV, CSV.gz or Parquet files, or folders of parts.
+
+    Columns are found by name; case, spaces and signs may differ (``userId`` for ``user_id``).
 
     Attributes:
       interactions: file in --config.data.root; a row says that a user met an item.
@@ -80,12 +83,16 @@ class TabularConfig:
       item: column of both files, any text.
       rating: column of the interactions, optional, a finite number; without it every row is a like. Empty:
         not read. A name other than the default must be there; so with all optional columns.
-      timestamp: column of the interactions, optional, a number or an ISO 8601 date; without it the order of
+      timestamp: column of the interactions, optional, numbers or ISO 8601 dates; without it the order of
         the file is the order of time.
       title: column of the items.
-      category: column of the items, optional.
+      category: column of the items, optional; one or more names.
+      category_separator: between the names of a cell of categories; empty: a cell is one name.
+      tell_apart: columns of the items, comma-separated, which are added to titles that several items share,
+        such as year,artist; the first one that tells them apart counts, then the categories, then the id.
       separator: between fields of a CSV, one character, or the word tab.
       encoding: of a CSV.
+      most_rows: a file with more rows is refused before it fills the memory (about 0.1 GB per million).
     """
 
     interactions: str = "interactions.csv"
@@ -96,8 +103,11 @@ class TabularConfig:
     timestamp: str = "timestamp"
     title: str = "title"
     category: str = "category"
+    category_separator: str = "|"
+    tell_apart: str = ""
     separator: str = ","
     encoding: str = "utf-8"
+    most_rows: int = 50_000_000
 
     @property
     def delimiter(self) -> str:
@@ -112,8 +122,10 @@ class TabularConfig:
                 raise InputError(f"{flag}.{name}: must not be empty")
         if len(self.delimiter) != 1 or self.delimiter in '"\r\n':
             raise InputError(f"{flag}.separator={self.separator!r}: must be one character, or tab")
+        if self.most_rows < 1:
+            raise InputError(f"{flag}.most_rows={self.most_rows}: must be at least 1")
         try:
-            plain = "\n,".encode(self.encoding) == b"\n,"
+            plain = "\n,".encode(self.encoding).removeprefix(codecs.BOM_UTF8) == b"\n,"
         except (LookupError, UnicodeError):
             raise InputError(f"{flag}.encoding={self.encoding}: no such encoding in Python") from None
         if not plain:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from ialp_jax.errors import InputError
 
+LARGEST_UNPACKED = 2**32  # bytes of all files in a zip
+
 
 class Archive(NamedTuple):
     """A file that a publisher offers.
@@ -120,6 +122,11 @@ def unpack(path: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(dir=folder) as scratch:
             members = _members(archive, str(path))
+            size = sum(info.file_size for info, _ in members)  # zipfile unpacks no more than this
+            if size > LARGEST_UNPACKED:
+                raise InputError(
+                    f"{path}: unpacks to {size:,} bytes, at most {LARGEST_UNPACKED:,} are written"
+                )
             for info, place in members:
                 partial = Path(scratch, place)
                 partial.parent.mkdir(parents=True, exist_ok=True)

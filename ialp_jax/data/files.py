@@ -50,6 +50,8 @@ def save_dataset(folder: Path, dataset: Dataset, manifest: Mapping[str, Any]) ->
         "category_names": dataset.catalogue.category_names,
         "dropped": dataset.dropped,
     }
+    if dataset.notes:
+        words["notes"] = dataset.notes
     if dataset.catalogue.text is not None:
         words["text"] = dataset.catalogue.text
     with store.replacing(folder) as partial:
@@ -82,6 +84,7 @@ def load_dataset(folder: Path) -> Dataset:
             histories=Histories(arrays["history_items"], arrays["history_offsets"]),
             split=arrays["split"],
             dropped=words["dropped"],
+            notes=words.get("notes", {}),
             truth=UserModel(**truth) if truth else None,
             random_test=_interactions(arrays, RANDOM_TEST) if f"{RANDOM_TEST}user" in arrays else None,
         )

@@ -59,7 +59,8 @@ def _catalogue(catalogue: Catalogue, num_items: int) -> Iterator[tuple[str, bool
     texts = (*titles, *names, *(catalogue.text or ()))
     yield "titles and names of text", all(isinstance(text, str) for text in texts)
     yield "a first title that is empty", titles[0] == "" and names[:1] == ("",)
-    yield "a category of each item", whole(catalogue.category, (num_items + 1,), 0, len(names) - 1)
+    shape = (num_items + 1, *catalogue.category.shape[1:2])
+    yield "a category of each item", whole(catalogue.category, shape, 0, len(names) - 1)
     yield "a text of each item", catalogue.text is None or len(catalogue.text) == num_items + 1
 
 

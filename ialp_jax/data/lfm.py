@@ -141,7 +141,9 @@ def load(config: DataConfig) -> Dataset:
     tags = _tags(folder / "tags.dat")
     times, unlisted = _tagged(folder / "user_taggedartists.dat", tags, artists)
     category, names = _categories(times, tags, ids, config.categories)
-    items = Items([artists[number] for number in ids], category, names, _text(times, tags, ids))
+    items = Items(
+        [artists[number] for number in ids], category, names, _text(times, tags, ids), [[*map(str, ids)]]
+    )
     return assemble(
         config,
         Rows(user, np.searchsorted(ids, artist)),

@@ -7,19 +7,20 @@ user in the same second stay in the order of the file, which is that of the movi
 
 from __future__ import annotations
 
-import io
 import zipfile
 import zlib
+from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ialp_jax.data.assemble import Items, Rows, assemble, numbered
+from ialp_jax.data.assemble import Items, Rows, assemble, numbered_sets
+from ialp_jax.data.cells import names
 from ialp_jax.data.config import DataConfig
 from ialp_jax.data.download import Archive
 from ialp_jax.data.locate import Published, locate
-from ialp_jax.data.tables import csv_rows, number, whole_number
+from ialp_jax.data.tables import csv_rows, lines_of, number, whole_number
 from ialp_jax.errors import InputError
 from ialp_jax.types import Dataset
 
@@ -38,22 +39,37 @@ ZIP = Published(
     ),
 )
 UNPACKED = Published(FOLDER, ("movies.csv", "ratings.csv"), SOURCE)
+LARGEST_MEMBER = 2**28  # bytes of a file in the zip; the published ones have 2.5 MB
 NO_GENRES = "(no genres listed)"
 
 
-def _table(folder: Path, name: str, header: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Records of a CSV file, from the zip if it is there. Raises InputError."""
+def _lines(folder: Path, name: str) -> Iterator[bytes]:
+    """Lines of a file, from the zip if it is there. Raises InputError."""
     place, archive = folder / name, folder / f"{FOLDER}.zip"
+    if not archive.is_file():
+        with place.open("rb") as file:
+            yield from lines_of(file, str(place))
+        return
+    place = archive / FOLDER / name
     try:
-        if archive.is_file():
-            place = archive / FOLDER / name
-            with zipfile.ZipFile(archive) as opened:
-                content = opened.read(f"{FOLDER}/{name}")
-        else:
-            content = place.read_bytes()
-    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
+        with zipfile.ZipFile(archive) as opened:
+            size = opened.getinfo(f"{FOLDER}/{name}").file_size  # zipfile unpacks no more than this
+            if size > LARGEST_MEMBER:
+                raise InputError(
+                    f"{place}: unpacks to {size:,} bytes, at most {LARGEST_MEMBER:,} are read; get the zip "
+                    f"again from {SOURCE}, or unpack it yourself"
+                )
+            with opened.open(f"{FOLDER}/{name}") as file:
+                yield from lines_of(file, str(place))
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{place}: cannot be read ({error}); get it again from {SOURCE}") from None
-    found, records = csv_rows(io.BytesIO(content), str(place))
+
+
+def _table(folder: Path, name: str, header: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Records of a CSV file. Raises InputError."""
+    inside = (f"{FOLDER}.zip", FOLDER) if (folder / f"{FOLDER}.zip").is_file() else ()
+    place = folder.joinpath(*inside, name)
+    found, records = csv_rows(_lines(folder, name), str(place))
     if found != list(header):
         raise InputError(f"{place}:1: header is {found[:8]}, expected {list(header)}")
     return records
@@ -66,14 +82,14 @@ def _movies(folder: Path) -> dict[int, tuple[str, list[str]]]:
         movie = whole_number(text, place, "movieId")
         if movie in movies:
             raise InputError(f"{place}: movieId {movie} stands there twice")
-        known = [] if genres == NO_GENRES else [genre for genre in genres.split("|") if genre]
-        movies[movie] = " ".join(title.split()), known
+        known = "" if genres == NO_GENRES else genres
+        movies[movie] = " ".join(title.split()), names(known, place, "genres", "|")
     return movies
 
 
-def _ratings(folder: Path, movies: dict[int, tuple[str, list[str]]]) -> np.ndarray:
-    """User id, movie id, rating and time of each row, float64 [M, 4]."""
-    found, seen = [], set()
+def _ratings(folder: Path, movies: dict[int, tuple[str, list[str]]]) -> list[np.ndarray]:
+    """User id, movie id, rating and time of each row: int64, but float64 the ratings, [M] each."""
+    columns, seen = (array("q"), array("q"), array("d"), array("q")), set()
     header = ("userId", "movieId", "rating", "timestamp")
     for place, (user, movie, rating, time) in _table(folder, "ratings.csv", header):
         pair = whole_number(user, place, "userId"), whole_number(movie, place, "movieId")
@@ -83,26 +99,26 @@ def _ratings(folder: Path, movies: dict[int, tuple[str, list[str]]]) -> np.ndarr
             raise InputError(f"{place}: user {pair[0]} and movie {pair[1]} stand there twice")
         seen.add(pair)
         stars = number(rating, place, "rating", least=0.5, most=5.0)
-        found.append((*pair, stars, whole_number(time, place, "timestamp")))
-    return np.array(found, np.float64).reshape(-1, 4)
+        row = (*pair, stars, whole_number(time, place, "timestamp"))
+        for column, value in zip(columns, row, strict=True):
+            column.append(value)
+    return [np.array(column) for column in columns]
 
 
 def load(config: DataConfig) -> Dataset:
-    """Reads MovieLens; a movie's category is the first of its genres, which are in alphabetical order.
+    """Reads MovieLens; the genres of a movie are its categories.
 
     Raises:
       InputError: a file is missing or malformed.
     """
     folder, _ = locate(config, ZIP, UNPACKED)
     movies = _movies(folder)
-    table = _ratings(folder, movies)
-    table = table[np.argsort(table[:, 3], kind="stable")]
+    user, movie, rating, time = _ratings(folder, movies)
     ids = sorted(movies)
+    rows = Rows(user, np.searchsorted(ids, movie), rating).at(np.argsort(time, kind="stable"))
     genres = [movies[movie][1] for movie in ids]
-    category, names = numbered([known[0] if known else "" for known in genres])
-    return assemble(
-        config,
-        Rows(table[:, 0].astype(np.int64), np.searchsorted(ids, table[:, 1].astype(np.int64)), table[:, 2]),
-        Items([movies[movie][0] for movie in ids], category, names, [", ".join(known) for known in genres]),
-        ordered=True,
-    )
+    category, known = numbered_sets(genres)
+    text = [", ".join(one) for one in genres]
+    details = [text, [str(movie) for movie in ids]]
+    items = Items([movies[movie][0] for movie in ids], category, known, text, details)
+    return assemble(config, rows, items, ordered=True)

@@ -43,8 +43,14 @@ def split_users(num_users: int, fractions: Sequence[float], seed: int) -> np.nda
     bounds = np.round(np.cumsum([0.0, *fractions]) * num_users).astype(np.int64)
     for name, size in zip(SPLITS, np.diff(bounds), strict=True):
         if size < 1:
+            remedy = "enlarge it"
+            if num_users < len(SPLITS):
+                remedy = (
+                    f"{len(SPLITS)} splits need {len(SPLITS)} users or more: look at the users of the "
+                    "interactions, --config.data.min_likes and .like_at"
+                )
             raise InputError(
-                f"--config.data.{name}: no user is left for it among {num_users} users; enlarge it"
+                f"--config.data.{name}: no user is left for it among {num_users} users; {remedy}"
             )
     split = np.empty(num_users, np.int8)
     split[keys.generator(seed, "split").permutation(num_users)] = np.repeat(

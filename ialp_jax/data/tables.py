@@ -9,11 +9,42 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ialp_jax.errors import InputError
 
 PUBLISHED_FILE = "take the publisher's file"
+LONGEST = 2**23  # bytes of a line, characters of a record: the memory of a reader is bounded
+csv.field_size_limit(LONGEST)
+_CSV_REMEDIES = {  # words of the csv module -> what to do
+    "new-line character": "its lines end in CR only, end them in LF",
+    "expected after": "double a quote inside a quoted field",
+}
+
+
+def lines_of(file: BinaryIO, name: str) -> Iterator[bytes]:
+    """Yields the lines of an open file, plain or gzip, each with its end.
+
+    Raises:
+      InputError: a line of more than ``LONGEST`` bytes, a broken gzip.
+    """
+    number = 0
+    while True:
+        try:
+            line = file.readline(LONGEST + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            place = f"{name}:{max(number, 1)}"
+            raise InputError(f"{name}: broken off or not gzip after {place} ({error})") from None
+        number += 1
+        if len(line) > LONGEST:
+            kind = "NUL bytes" if not line.strip(b"\0") else "text"
+            raise InputError(
+                f"{name}:{number}: a line of more than {LONGEST:,} bytes of {kind}; "
+                "the file is damaged, or its lines do not end in LF"
+            )
+        if not line:
+            return
+        yield line
 
 
 def _decoded(
@@ -45,7 +76,7 @@ def rows(
       InputError: other header, wrong number of fields, bytes that are not ``encoding``.
     """
     with path.open("rb") as file:  # bytes: only LF ends a line, whatever Unicode separators a title holds
-        for place, line in _decoded(file, str(path), encoding):
+        for place, line in _decoded(lines_of(file, str(path)), str(path), encoding):
             fields = line.rstrip("\r\n").split(separator)
             if headed:
                 headed = False
@@ -89,15 +120,29 @@ def csv_rows(
 
 def _records(lines: Iterable[str], name: str, separator: str) -> Iterator[tuple[str, list[str]]]:
     """All records that are not blank, each with the line at which it begins."""
-    reader = csv.reader(lines, delimiter=separator, strict=True)
+    size, place = 0, f"{name}:1"
+
+    def measured() -> Iterator[str]:
+        nonlocal size
+        for line in lines:
+            size += len(line)
+            if size > LONGEST:
+                raise InputError(
+                    f"{place}: a record of more than {LONGEST:,} characters; look for an unclosed quote"
+                )
+            yield line
+
+    reader = csv.reader(measured(), delimiter=separator, strict=True)
     while True:
-        place = f"{name}:{reader.line_num + 1}"
+        size, place = 0, f"{name}:{reader.line_num + 1}"
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            raise InputError(f"{place}: not a CSV record ({error}); look for an unclosed quote") from None
+            remedies = (remedy for words, remedy in _CSV_REMEDIES.items() if words in str(error))
+            remedy = next(remedies, "look for an unclosed quote")
+            raise InputError(f"{place}: not a CSV record ({error}); {remedy}") from None
         if fields:
             yield place, fields
 
@@ -116,18 +161,14 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
       InputError: bytes that are not UTF-8, a line that is not a JSON object, NaN or infinity, a broken gz.
     """
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        place = f"{path}:1"
-        try:
-            for place, line in _decoded(file, str(path), "utf-8"):
-                try:
-                    value = json.loads(line, parse_constant=_refuse)
-                except (ValueError, RecursionError) as error:
-                    raise InputError(f"{place}: not JSON ({error})") from None
-                if not isinstance(value, dict):
-                    raise InputError(f"{place}: expected a JSON object, found {line[:40].strip()!r}")
-                yield place, value
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{path}: broken off or not gzip after {place} ({error})") from None
+        for place, line in _decoded(lines_of(file, str(path)), str(path), "utf-8"):
+            try:
+                value = json.loads(line, parse_constant=_refuse)
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{place}: not JSON ({error})") from None
+            if not isinstance(value, dict):
+                raise InputError(f"{place}: expected a JSON object, found {line[:40].strip()!r}")
+            yield place, value
 
 
 def _refuse(constant: str) -> float:

@@ -1,4 +1,4 @@
-"""Anybody's data: interactions and items as CSV or Parquet, files and columns as configured.
+"""Your own data: interactions and items as CSV or Parquet, files and columns as configured.
 
 ``interactions.csv``: ``user_id,item_id[,rating][,timestamp]``; ``items.csv``: ``item_id,title[,category]``.
 Ids are any text. Without ratings every row is a like; without timestamps the order of the file counts.
@@ -6,148 +6,185 @@ Ids are any text. Without ratings every row is a like; without timestamps the or
 
 from __future__ import annotations
 
-import datetime
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ialp_jax.data.assemble import Items, Rows, assemble, numbered
+from ialp_jax.data import cells, columns, parquet
+from ialp_jax.data.assemble import Items, Rows, assemble, numbered_sets
 from ialp_jax.data.config import DataConfig, TabularConfig
-from ialp_jax.data.tables import csv_rows, number
+from ialp_jax.data.sources import FLAG, Table, open_table
 from ialp_jax.errors import InputError
 from ialp_jax.types import Dataset
 
-FLAG = "--config.data.tabular"
-LARGEST = float(np.finfo(np.float32).max)  # of a rating, as it is kept
-Records = Iterator[tuple[str, Sequence[Any]]]
+REMEMBERED = 1000  # different ids of items that are not listed
+ROLES = {
+    **dict.fromkeys(("user", "item", "title"), parquet.TEXT),
+    "category": parquet.NAMES,
+    "rating": parquet.NUMBER,
+    "timestamp": parquet.TIME,
+}
+LARGEST_TEXT = 2**29  # characters of all ids, titles and categories of a file
 
 
-def _csv(path: Path, config: TabularConfig) -> tuple[list[str], Records]:
-    """Header and records of a CSV file."""
+class _Budget:
+    """Counts the characters that are kept of a file, and refuses too many."""
 
-    def lines() -> Iterator[bytes]:
-        with path.open("rb") as file:
-            yield from file
+    def __init__(self, file: str) -> None:
+        self._file, self._size = file, 0
 
-    remedy = f"name its encoding by {FLAG}.encoding"
-    return csv_rows(lines(), str(path), config.encoding, config.delimiter, remedy)
-
-
-def _parquet(path: Path) -> tuple[list[str], Records]:
-    """Header and records of a Parquet file; a place is a file and a row, counted from 1."""
-    import pyarrow  # late: only Parquet needs it
-    import pyarrow.parquet
-
-    def records(file: pyarrow.parquet.ParquetFile) -> Records:
-        row = 0
-        try:
-            for batch in file.iter_batches():
-                for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                    row += 1
-                    yield f"{path}: row {row}", ["" if value is None else value for value in values]
-        except (pyarrow.ArrowException, OSError) as error:
-            raise InputError(f"{path}: damaged after row {row} ({' '.join(str(error).split())})") from None
-
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a Parquet file ({' '.join(str(error).split())})") from None
-    return file.schema_arrow.names, records(file)
+    def add(self, *texts: str) -> None:
+        """Raises InputError if more than ``LARGEST_TEXT`` characters are kept."""
+        self._size += sum(map(len, texts))
+        if self._size > LARGEST_TEXT:
+            raise InputError(
+                f"{self._file}: its ids and titles have more than {LARGEST_TEXT:,} characters; shorten them"
+            )
 
 
-def _open(root: Path, name: str, knob: str, config: TabularConfig) -> tuple[list[str], Records]:
-    """Header and records of one file. Raises InputError where it is missing."""
-    path = root / name
-    if not path.is_file():
-        raise InputError(
-            f"{name}: not found in {root}; put it there, or name another file by {FLAG}.{knob} or another "
-            "folder by --config.data.root"
-        )
-    return _parquet(path) if path.suffix == ".parquet" else _csv(path, config)
-
-
-def _columns(header: Sequence[str], wanted: dict[str, bool], config: TabularConfig, file: Path) -> list[int]:
-    """Place of each wanted column, -1 for an optional one that is not there.
-
-    Args:
-      header: names of the file's columns.
-      wanted: knob -> whether the column is needed.
-      config: names the columns.
-      file: for complaints.
-    """
-    names = [name.strip() for name in header]
+def _details(table: Table, config: TabularConfig) -> list[str]:
+    """The columns that ``config.tell_apart`` names. Raises InputError if one is missing."""
+    names = [name.strip() for name in config.tell_apart.split(",") if name.strip()]
     for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{file}:1: two columns are called {name!r}")
-    places = []
-    for knob, needed in wanted.items():
-        name = getattr(config, knob)
-        if name not in names and (needed or (name and name != getattr(TabularConfig(), knob))):
-            raise InputError(f"{file}:1: no column {name!r} among {names[:12]}; name it by {FLAG}.{knob}")
-        places.append(names.index(name) if name in names else -1)
-    return places
+        if name not in table.header:
+            raise InputError(
+                f"{table.place}: no column {name!r} among {table.header[:12]}; name it by {FLAG}.tell_apart"
+            )
+    return names
 
 
-def _id(value: Any, place: str, name: str) -> str:
-    """An id as text. Raises InputError where it is empty."""
-    text = str(value).strip()
-    if not text or "\0" in text:
-        raise InputError(f"{place}: {name} is {'empty' if not text else 'no text: it has NUL bytes'}")
-    return text
+def _unread(table: Table, wanted: Mapping[str, str], file: str) -> dict[str, int]:
+    """A note of the columns that are not read; empty if all are."""
+    names = [name.strip() or "(no name)" for name in table.header if name not in wanted]
+    words = ", ".join(name[:40] for name in names[:8]) + (", ..." if len(names) > 8 else "")
+    return {f"columns of {file} not read ({words})": len(names)} if names else {}
 
 
-def _time(value: Any, place: str, name: str) -> float:
-    """A number as it is, or an ISO 8601 date (UTC where it names no zone) as seconds since 1970."""
-    try:
-        moment = datetime.datetime.fromisoformat(str(value).strip()) if "-" in str(value)[1:] else None
-    except ValueError:
-        moment = None
-    if moment is None:
-        return number(value, place, name, kind="finite number or an ISO 8601 date")
-    return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
-
-
-def _items(root: Path, config: TabularConfig) -> tuple[dict[str, int], Items]:
-    """Item id -> its place, and the items."""
-    header, records = _open(root, config.items, "items", config)
-    wanted = {"item": True, "title": True, "category": False}
-    item, title, category = _columns(header, wanted, config, root / config.items)
+def _items(root: Path, config: TabularConfig) -> tuple[dict[str, int], Items, dict[str, int]]:
+    """Item id -> its place, the items, and a note of the columns that are not read."""
+    table, file = open_table(root, config.items, "items", config), str(root / config.items)
+    found = columns.find(table, {"item": True, "title": True, "category": False}, config)
+    details: dict[str, list[str]] = {name: [] for name in _details(table, config)}
+    wanted = dict.fromkeys(details, parquet.NAMES)
+    wanted |= {name: ROLES[knob] for knob, name in found.items()}
     places: dict[str, int] = {}
-    titles, categories = [], []
-    for place, row in records:
-        key = _id(row[item], place, config.item)
+    titles, categories, budget = [], [], _Budget(file)
+    for place, row in table.records(wanted):
+        cell = dict(zip(wanted, row, strict=True))
+        key = cells.identity(cell[found["item"]], place, found["item"])
         if places.setdefault(key, len(titles)) != len(titles):
-            raise InputError(f"{place}: {config.item} {key[:40]!r} stands there twice")
-        titles.append(" ".join(str(row[title]).split()))
-        categories.append(" ".join(str(row[category]).split()) if category >= 0 else "")
-    return places, Items(titles, *numbered(categories))
+            raise InputError(f"{place}: {found['item']} {key[:40]!r} stands there twice")
+        titles.append(cells.line(cell[found["title"]], place, found["title"]))
+        own = {name: cells.names(cell[name], place, name, config.category_separator) for name in details}
+        for name, column in details.items():
+            column.append(", ".join(own[name]))
+        category = found.get("category", "")
+        value = cell[category] if category else None
+        categories.append(cells.names(value, place, category, config.category_separator))
+        budget.add(key, titles[-1], *categories[-1], *map(str, own.values()))
+    if not titles:
+        raise InputError(f"{file}: no row below its header; it must list the items")
+    cells.refuse_missing(places, file, found["item"])
+    telling = [*details.values(), [", ".join(names) for names in categories], list(places)]
+    return (
+        places,
+        Items(titles, *numbered_sets(categories), details=telling),
+        _unread(table, wanted, config.items),
+    )
 
 
-def _interactions(root: Path, config: TabularConfig, items: dict[str, int]) -> tuple[Rows, int]:
-    """Rows in the order of time, and how many were left out because their item is not listed."""
-    header, records = _open(root, config.interactions, "interactions", config)
-    wanted = {"user": True, "item": True, "rating": False, "timestamp": False}
-    user, item, rating, timestamp = _columns(header, wanted, config, root / config.interactions)
-    users: dict[str, int] = {}
-    columns = array("q"), array("q"), array("d"), array("d")  # compact: files may have millions of rows
-    unlisted = 0
-    for place, row in records:
-        owner, thing = _id(row[user], place, config.user), _id(row[item], place, config.item)
-        stars = number(row[rating], place, config.rating, -LARGEST, LARGEST) if rating >= 0 else 0.0
-        moment = _time(row[timestamp], place, config.timestamp) if timestamp >= 0 else 0.0
-        if thing not in items:
-            unlisted += 1
-            continue
+class _Log:
+    """Collects interactions, compactly: files may have millions of rows."""
+
+    def __init__(self, items: Mapping[str, int]) -> None:
+        self.items = items
+        self.users: dict[str, int] = {}
+        self.unlisted = 0  # rows
+        self.unknown: dict[str, str] = {}  # the first ids of items that are not listed -> place
+        self._dates: bool | None = None
+        self._columns = array("q"), array("q"), array("d"), array("d"), array("d")
+
+    def add(self, user: str, item: str, rating: float, moment: cells.Moment | None, place: str) -> None:
+        """Takes one row, or counts it if its item is not listed."""
+        if moment and moment.is_date is not self._dates:
+            if self._dates is not None:
+                kinds = ("a number", "dates") if self._dates else ("a date", "numbers")
+                raise InputError(
+                    f"{place}: its time is {kinds[0]}, after rows with {kinds[1]}; write all alike"
+                )
+            self._dates = moment.is_date
+        if item not in self.items:
+            self.unlisted += 1
+            if len(self.unknown) < REMEMBERED:
+                self.unknown.setdefault(item, place)
+            return
+        seconds, rest = moment[:2] if moment else (0.0, 0.0)
+        owner = self.users.setdefault(user, len(self.users))
         for column, value in zip(
-            columns, (users.setdefault(owner, len(users)), items[thing], stars, moment), strict=True
+            self._columns, (owner, self.items[item], rating, seconds, rest), strict=True
         ):
             column.append(value)
-    owners, things, ratings, times = (np.array(column) for column in columns)
-    found = Rows(owners, things, ratings if rating >= 0 else None)
-    return found.at(np.argsort(times, kind="stable")), unlisted
+
+    def rows(self, rated: bool) -> Rows:
+        """All rows in the order of time, those of one moment in the order of the file."""
+        owners, things, ratings, seconds, rests = (np.array(column) for column in self._columns)
+        return Rows(owners, things, ratings if rated else None).at(np.lexsort((rests, seconds)))
+
+
+def _check_listed(log: _Log, name: str, config: TabularConfig, file: str) -> None:
+    """Raises InputError if the two files write the same ids in two ways, or share none."""
+    if not log.unknown:
+        return
+    plain = {_plain(item): item for item in log.items}
+    same = {item: plain[_plain(item)] for item in log.unknown if _plain(item) in plain}
+    if 2 * len(same) >= len(log.unknown):
+        item, listed = next(iter(same.items()))
+        raise InputError(
+            f"{log.unknown[item]}: {name} is {item[:40]!r}, {config.items} lists {listed[:40]!r}; "
+            "write the ids of both files alike"
+        )
+    if not log.users:
+        some = ", ".join(repr(item[:40]) for item in list(log.unknown)[:3])
+        first = next(iter(log.items))
+        raise InputError(
+            f"{file}: {config.items} lists none of its items, such as {some}, but items such as "
+            f"{first[:40]!r}; look at {FLAG}.item"
+        )
+
+
+def _plain(item: str) -> str:
+    """An id without what tables change: case, leading zeros, the point of a float."""
+    if cells.NUMBER.fullmatch(item):
+        return str(int(item.split(".")[0][:4000]))
+    return item.casefold()
+
+
+def _interactions(
+    root: Path, config: TabularConfig, items: Mapping[str, int]
+) -> tuple[Rows, int, dict[str, int]]:
+    """Rows in the order of time, how many name an item that is not listed, and unread columns."""
+    file = str(root / config.interactions)
+    table = open_table(root, config.interactions, "interactions", config)
+    found = columns.find(table, {"user": True, "item": True, "rating": False, "timestamp": False}, config)
+    wanted = {name: ROLES[knob] for knob, name in found.items()}
+    rated, timed = "rating" in found, "timestamp" in found
+    log, budget, empty = _Log(items), _Budget(file), True
+    for place, row in table.records(wanted):
+        empty = False
+        user = cells.identity(row[0], place, found["user"])
+        item = cells.identity(row[1], place, found["item"])
+        rating = cells.rating(row[2], place, found["rating"]) if rated else 0.0
+        moment = cells.moment(row[-1], place, found["timestamp"]) if timed else None
+        if user not in log.users:
+            budget.add(user)
+        log.add(user, item, rating, moment, place)
+    if empty:
+        raise InputError(f"{file}: no row below its header; it must hold the interactions")
+    cells.refuse_missing(log.users, file, found["user"])
+    _check_listed(log, found["item"], config, file)
+    return log.rows(rated), log.unlisted, _unread(table, wanted, config.interactions)
 
 
 def load(config: DataConfig) -> Dataset:
@@ -161,7 +198,7 @@ def load(config: DataConfig) -> Dataset:
             f"--config.data.root: not set; name the folder that holds {config.tabular.interactions} and "
             f"{config.tabular.items}"
         )
-    places, items = _items(Path(config.root), config.tabular)
-    rows, unlisted = _interactions(Path(config.root), config.tabular, places)
+    places, items, notes = _items(Path(config.root), config.tabular)
+    rows, unlisted, more = _interactions(Path(config.root), config.tabular, places)
     dropped = {f"rows of items that {config.tabular.items} does not list": unlisted}
-    return assemble(config, rows, items, ordered=True, dropped=dropped)
+    return assemble(config, rows, items, ordered=True, dropped=dropped, notes=notes | more)

@@ -133,5 +133,6 @@ def read(folder: Path, files: Sequence[str]) -> tuple[Rows, Items, dict[str, int
     item = np.array([item for items in sequences.values() for item in items], np.int64)
     split = [_split_text(text_of.get(product, "")) for product in products]
     category, names = numbered([department for _, department, _ in split])
-    items = Items([title for title, _, _ in split], category, names, [rest for _, _, rest in split])
+    titles, texts = [title for title, _, _ in split], [rest for _, _, rest in split]
+    items = Items(titles, category, names, texts, [products])
     return Rows(owner, item), items, {}

@@ -70,8 +70,9 @@ def like_logit(state: SessionState, item: Array, params: SessionParams) -> Array
     """Log-odds that the user would like the item now, float32 [].
 
     The user model's; less ``boredom.logit * recency`` (see `recency`), less
-    ``strength * s_c`` for the satiation s_c of the item's category (Leqi et al. 2021 lower an arm's expected
-    reward by lambda_k s_k; here the log-odds), less ``niche_strength * appeal`` for niche users.
+    ``strength * s_c`` for the satiation s_c of the item's category, the mean over its categories (Leqi et
+    al. 2021 lower an arm's expected reward by lambda_k s_k; here the log-odds), less ``niche_strength *
+    appeal`` for niche users.
     """
     model, parts = params.user_model, params.dynamics
     if parts.drift is None:
@@ -82,8 +83,7 @@ def like_logit(state: SessionState, item: Array, params: SessionParams) -> Array
     if parts.boredom is not None:
         logit -= parts.boredom.logit * recency(parts.boredom, state.mood.recent, item)
     if parts.satiation is not None:
-        sated = parts.satiation.strength * state.mood.satiation
-        logit -= sated[parts.satiation.category[item]]
+        logit -= _satiety(parts.satiation, state.mood.satiation, item)
     if parts.segments is not None:
         niche = parts.segments.segment[state.user] >> 1
         logit -= niche * parts.segments.niche_strength * parts.segments.appeal[item]
@@ -128,10 +128,11 @@ def recency(boredom: Boredom, recent: Array, item: Array) -> Array:
     """How much of what was shown lately was like this item, float32 [] in 0..1.
 
     ``sum_a [item of age a is alike] / a``, divided by ``sum_a 1 / a``: the recency of Warlop et al. 2018
-    with items of the same category, or of nearly the same vector, in the place of the same arm.
+    with items that share a category, or of nearly the same vector, in the place of the same arm.
     """
     category = boredom.category[item]
-    alike = (boredom.category[recent] == category) & (category > 0)
+    same = boredom.category[recent][:, :, None] == category
+    alike = (same & (category > 0)).any(axis=(1, 2))
     alike |= boredom.directions[recent] @ boredom.directions[item] >= boredom.similarity
     return jnp.sum(boredom.weights * (alike & (recent > 0)))
 
@@ -173,8 +174,15 @@ def remember(mood: Mood, item: Array, like: Array, params: SessionParams) -> Moo
     return mood
 
 
+def _satiety(part: Satiation, satiation: Array, item: Array) -> Array:
+    """Log-odds that satiation takes from an item: the mean over its categories, 0 if it has none."""
+    category = part.category[item]
+    lost = (part.strength * satiation)[category]
+    return jnp.sum(lost) / jnp.maximum(jnp.sum(category > 0), 1)
+
+
 def _sated(part: Satiation, satiation: Array, item: Array, like: Array) -> Array:
-    """Satiation ``s' = gamma (s + u)``, with u = 1 for the category of a liked item (Leqi et al. 2021)."""
+    """Satiation ``s' = gamma (s + u)``, with u = 1 for each category of a liked item (Leqi et al. 2021)."""
     return part.memory * satiation.at[part.category[item]].add(like.astype(satiation.dtype))
 
 

@@ -33,7 +33,7 @@ class Boredom(NamedTuple):
     Attributes:
       logit, patience, similarity: float scalars, see ``DynamicsConfig.boredom_*``.
       weights: float32 [W], of the recent items, oldest first; they sum to 1.
-      category: int32 [N + 1], 0 is none.
+      category: int32 [N + 1, G], the set of categories of each item, padded with 0.
       directions: float32 [N + 1, F], the items' vectors in the user model at length 1 (or 0).
     """
 
@@ -51,7 +51,7 @@ class Satiation(NamedTuple):
     Attributes:
       strength: float32 [C], log-odds per unit of satiation; 0 for category 0, which is none.
       memory: float scalar.
-      category: int32 [N + 1].
+      category: int32 [N + 1, G], the set of categories of each item, padded with 0.
     """
 
     strength: Array
@@ -136,7 +136,7 @@ def build_dynamics(dataset: Dataset, user_model: UserModel, config: DynamicsConf
       user_model: of the world.
       config: all knobs set, see ``config.resolved``.
     """
-    c, category = config, jnp.asarray(dataset.catalogue.category)
+    c, category = config, jnp.asarray(dataset.catalogue.categories)
     strength = np.full(len(dataset.catalogue.category_names), c.satiation, np.float32)
     strength[0] = 0.0
     return Dynamics(

@@ -25,4 +25,4 @@ def groups_of(dataset: Dataset) -> Groups:
     fame = np.log1p(dataset.popularity())[dataset.histories.items]
     mean = np.bincount(owner, fame, dataset.num_users) / np.maximum(counts, 1)
     niche = (mean < np.median(mean)).astype(np.int32)
-    return Groups(dataset.catalogue.category.astype(np.int32), niche, TASTES)
+    return Groups(dataset.catalogue.categories.astype(np.int32), niche, TASTES)

@@ -150,7 +150,7 @@ class Groups(NamedTuple):
     """By what sessions are broken down beside the segments that the dynamics know.
 
     Attributes:
-      category: int32 [N + 1] of the items, 0 where an item has none.
+      category: int32 [N + 1, G], the set of categories of each item, padded with 0.
       user: int32 [U], the group of each user, an index into ``names``.
       names: of the groups.
     """
@@ -160,16 +160,25 @@ class Groups(NamedTuple):
     names: tuple[str, ...]
 
 
+def _by_category(category: np.ndarray, items: Array) -> Array:
+    """How often each category was recommended, float32 [C]; an item of n categories counts 1 / n for each."""
+    several = np.reshape(category, (len(category), -1))
+    part = np.float32(1.0) / np.maximum((several > 0).sum(axis=1, keepdims=True), 1)
+    shown, weight = jnp.asarray(several)[items], jnp.broadcast_to(part, several.shape)[items]
+    size = max(int(several.max()), 1) + 1
+    return jnp.bincount(shown.ravel(), weight.ravel(), length=size)[1:]
+
+
 def summarise_groups(episodes: Episodes, groups: Groups) -> dict[str, Array]:
     """What was recommended by category, and what each group of users got; float32 [] each.
 
     Returns:
       ``category_entropy``: -sum_c p_c ln p_c in nats, with p_c the share of category c among the
-      recommendations of items that have a category, over all sessions together (0 where none has one); and
+      recommendations of items that have a category, over all sessions together (0 where none has one); an
+      item of n categories counts 1 / n for each; and
       for each group ``return/<group>``, the mean return of its sessions, NaN where there are none.
     """
-    shown = jnp.asarray(groups.category)[episodes.items]
-    count = jnp.bincount(shown.ravel(), length=max(int(groups.category.max()), 1) + 1)[1:]
+    count = _by_category(groups.category, episodes.items)
     share = count / jnp.maximum(count.sum(), 1)
     entropy = jnp.sum(jax.scipy.special.entr(share))
     of = jnp.asarray(groups.user)[episodes.user]

@@ -60,22 +60,24 @@ CASES = {  # what is written over the good files, the line that is said, further
     "empty": ({ROWS: ""}, "HERE/interactions.csv: empty; its first line must name the columns"),
     "no rows": (
         {ROWS: INTERACTIONS[:33]},
-        "tabular: no interaction is left after filtering (dropped: 60 items with no user); look at "
-        "--config.data.min_users, .min_likes and, for rated data, .like_at",
+        "HERE/interactions.csv: no row below its header; it must hold the interactions",
     ),
     "nobody likes": (
         {},
-        "tabular: no interaction is left after filtering (dropped: 30 users with no like left, ...); ...",
+        "tabular: no interaction is left after filtering (dropped: 30 users with no like left, ...); look at "
+        "--config.data.like_at (ratings lie in 5..5)",
         "--config.data.like_at=6",
     ),
     "everything filtered": (
         {},
-        "tabular: no interaction is left after filtering (dropped: 60 items with fewer than 99 users, ...",
+        "tabular: no interaction is left after filtering (dropped: 60 items with fewer than 99 users, ...); "
+        "look at --config.data.min_users...",
         "--config.data.min_users=99",
     ),
     "few users": (
         {ROWS: "\n".join(INTERACTIONS.split("\n")[:28])},
-        "--config.data.online: no user is left for it among 3 users; enlarge it",
+        "--config.data.online: no user is left for it among 3 users; 4 splits need 4 users or more: look "
+        "at the users of the interactions, --config.data.min_likes and .like_at",
     ),
     "small catalogue": (
         {},
@@ -98,7 +100,7 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "column twice": (
         line(ROWS, 1, "user_id,item_id,rating,rating"),
-        "HERE/interactions.csv:1: two columns are called 'rating'",
+        "HERE/interactions.csv:1: two columns are called 'rating' (rating, rating); rename one",
     ),
     "other separator": (
         {ROWS: INTERACTIONS.replace(",", ";")},
@@ -106,7 +108,7 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "UTF-16": (
         {ROWS: INTERACTIONS.encode("utf-16")},
-        "HERE/interactions.csv:1: not utf-8 text; name its encoding by --config.data.tabular.encoding",
+        "HERE/interactions.csv:1: UTF-16, not utf-8 text; convert the file: iconv -f UTF-16 -t UTF-8",
     ),
     "latin-1": (
         {COLUMNS: CATALOGUE.replace("Title 4\n", "x").replace("Title 4,", "Café,").encode("latin-1")},

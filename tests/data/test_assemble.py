@@ -101,6 +101,16 @@ def test_of_repeated_rows_the_first_like_or_the_latest_rating_counts():
     assert implicit.histories.of(0).tolist() == [3, 2, 4, 1]
 
 
+def test_titles_that_only_kept_items_share_are_told_apart():
+    titles = ["Same", "Same", "same ", "Other", "\u200b", "SAME"]
+    catalogue = items()._replace(titles=titles, details=[["x", "y", "x", "x", "x", "z"]])
+    data = make(table(), catalogue)  # items 1, 3 and 5
+    assert data.catalogue.titles == ("", "Same (y)", "Other", "SAME (z)")
+    assert data.notes == {"titles that items share, told apart": 2}
+    assert data.dropped["items without a title"] == 1, "one without a visible character"
+    assert make(table()).notes == {}
+
+
 def test_random_test_ratings_follow_the_numbers_of_the_log():
     random_test = Rows(np.array([90, 0, 5, 10, 0]), np.array([5, 3, 3, 0, 1]), np.array([4.0, 3, 5, 5, 1]))
     data = make(table(), random_test=random_test)
@@ -115,15 +125,17 @@ def test_random_test_ratings_follow_the_numbers_of_the_log():
 
 
 @pytest.mark.parametrize(
-    ("rows", "changes", "said"),
+    ("rows", "changes", "said", "remedy"),
     [
-        (table(), {"like_at": 6.0}, "10 users with no like left"),
-        (table(), {"min_users": 11}, "30 rows of items with fewer than 11 users"),
-        (table().at(np.zeros(0, int)), {}, "6 items with no user"),
+        (table(), {"like_at": 6.0}, "10 users with no like left", ".like_at (ratings lie in 2..5)"),
+        (table(), {"min_users": 11, "like_at": 1}, "fewer than 11 users", "at --config.data.min_users"),
+        (table(), {"min_likes": 3}, "fewer than 3 likes", "--config.data.min_likes"),
+        (table().at(np.zeros(0, int)), {}, "6 items with no user", "it has no row"),
     ],
 )
-def test_nothing_left_says_why_in_one_line(rows, changes, said):
+def test_nothing_left_says_why_in_one_line(rows, changes, said, remedy):
     with pytest.raises(InputError, match="no interaction is left after filtering") as caught:
         make(rows, **changes)
     assert said in str(caught.value)
+    assert str(caught.value).endswith(remedy)
     assert "\n" not in str(caught.value)

@@ -49,8 +49,15 @@ def test_round_trip_of_rated_unordered_data_with_odd_titles(tmp_path, data):
     catalogue = dataclasses.replace(data.catalogue, titles=titles, text=("", *titles[1:]))
     rows = dataclasses.replace(rows, propensity=np.linspace(0, 1, len(rows.item), dtype=np.float32))
     random_test = dataclasses.replace(rows, item=rows.item[::-1].copy(), propensity=None)
+    several = np.stack([catalogue.category, np.zeros_like(catalogue.category)], axis=1)
+    catalogue = dataclasses.replace(catalogue, category=several)
     odd = dataclasses.replace(
-        data, interactions=rows, catalogue=catalogue, truth=None, random_test=random_test
+        data,
+        interactions=rows,
+        catalogue=catalogue,
+        truth=None,
+        random_test=random_test,
+        notes={"titles that items share, told apart": 3},
     )
     save_dataset(tmp_path / "data", odd, {})
     assert_same(odd, load_dataset(tmp_path / "data"))
@@ -60,8 +67,13 @@ def test_saving_replaces_what_was_there(tmp_path, data):
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "stale.txt").write_text("old")
+    store.seal(folder, {})
     save_dataset(folder, data, {})
     assert not (folder / "stale.txt").exists()
+    (folder / "mine.txt").write_text("of the user")
+    with pytest.raises(InputError, match=r"holds 'mine\.txt', which was not written by this project"):
+        save_dataset(folder, data, {})
+    assert (folder / "mine.txt").exists()
 
 
 @pytest.mark.parametrize("name", ["arrays.npz", "catalogue.json"])

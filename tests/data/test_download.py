@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ialp_jax.data import DataConfig, lfm, load
+from ialp_jax.data import DataConfig, download, lfm, load
 from ialp_jax.data.download import Archive, fetch, unpack
 from ialp_jax.errors import InputError
 
@@ -143,6 +143,17 @@ def test_a_damaged_archive_leaves_nothing(tmp_path, damage):
     with pytest.raises(InputError, match=r"a\.zip: cannot be unpacked"):
         unpack(path, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_an_archive_that_unpacks_to_too_much_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "LARGEST_UNPACKED", 1000)
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/one.dat", "0" * 600)
+        archive.writestr("x/two.dat", "0" * 401)
+    with pytest.raises(InputError, match=r"a\.zip: unpacks to 1,001 bytes, at most 1,000 are written"):
+        unpack(path, tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.zip"]
 
 
 @pytest.fixture

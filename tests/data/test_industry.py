@@ -159,6 +159,21 @@ def test_reads_the_publishers_json_lines(tmp_path, gz):
     assert load(config(tmp_path, like_at=1.0)).histories.of(0).tolist() == [3, 2, 1]
 
 
+def test_times_of_many_digits_and_brands_of_one_title(tmp_path):
+    begin = 2**60  # float64 holds multiples of 256 there
+    rows = [
+        (f"A{user}", asin, 5.0, begin + day) for user in range(10) for asin, day in (("P2", 2), ("P1", 1))
+    ]
+    products = [
+        {"asin": asin, "title": title, "brand": brand}
+        for asin, title, brand in (("P1", "Tape", "3M"), ("P2", "TAPE", "Duck"))
+    ]
+    write(tmp_path / "amazon_industrial", True, rows, products)
+    data = load(config(tmp_path))
+    assert data.histories.of(0).tolist() == [1, 2]
+    assert data.catalogue.titles == ("", "Tape (3M)", "TAPE (Duck)")
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [

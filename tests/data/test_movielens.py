@@ -52,8 +52,8 @@ def test_reads_the_published_format(folder, packed):
     data = load(config(folder.parent))
     assert data.catalogue.titles == ("", "Misérables, Les (1995)", "Untagged (2000)", "Sabrina (1995)")
     assert data.catalogue.text == ("", "Drama, War", "", "Comedy")
-    assert data.catalogue.category_names == ("", "Comedy", "Drama")
-    assert data.catalogue.category.tolist() == [0, 2, 0, 1]
+    assert data.catalogue.category_names == ("", "Comedy", "Drama", "War")
+    assert data.catalogue.categories.tolist() == [[0, 0], [2, 3], [0, 0], [1, 0]]
     rows = data.interactions
     assert rows.ordered
     assert rows.item[:3].tolist() == [3, 2, 1], "in the order of time"
@@ -61,6 +61,19 @@ def test_reads_the_published_format(folder, packed):
     assert data.histories.of(0).tolist() == [3, 2]
     assert data.dropped["items with no user"] == 1
     assert load(config(folder, like_at=3.5)).histories.of(0).tolist() == [3, 2, 1]
+
+
+def test_ids_and_times_of_many_digits_stay_apart(folder):
+    movies = [10**17 + number for number in range(3)]
+    listed = "".join(f"{movie},Film {movie - 10**17} (2000),Drama\n" for movie in movies)
+    rows = [(2**59 + user, movie, 5.0, 2**59 - movie) for user in range(10) for movie in movies]
+    (folder / "movies.csv").write_text("movieId,title,genres\n" + listed)
+    (folder / "ratings.csv").write_text(
+        "userId,movieId,rating,timestamp\n" + "".join(",".join(map(str, row)) + "\n" for row in rows)
+    )
+    data = load(config(folder))
+    assert data.num_users == 10
+    assert data.histories.of(0).tolist() == [3, 2, 1]
 
 
 BROKEN = {
@@ -119,4 +132,7 @@ def test_real_counts(data_root):
     assert everyone.dropped["items with no user"] == 9742 - 9724
     assert int((everyone.interactions.rating >= 4).sum()) == 48580
     assert "Misérables, Les (1995)" in data.catalogue.titles
+    assert data.notes == {"titles that items share, told apart": 10}
+    assert {"Emma (1996) (Romance)", "Emma (1996) (Comedy, Drama, Romance)"} < {*data.catalogue.titles}
+    assert len({title.casefold() for title in data.catalogue.titles}) == data.catalogue.num_items + 1
     assert np.isfinite(data.interactions.rating).all()

@@ -7,6 +7,7 @@ import io
 
 import pytest
 
+from ialp_jax.data import tables
 from ialp_jax.data.tables import csv_rows, json_lines, number, rows
 from ialp_jax.errors import InputError
 
@@ -47,6 +48,20 @@ def test_broken_csv_names_file_and_line(content, said):
         read(content, remedy="mend it")
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
+
+
+def test_lines_and_records_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "LONGEST", 100)
+    long, many = b"1," + b"x" * 200, b'1,"' + b"x\n" * 60
+    for read_it in (
+        lambda: read(b"a,b\n" + many),
+        lambda: list(rows(tmp_path / "m", ("a", "b"), "ascii")),
+        lambda: list(json_lines(tmp_path / "m")),
+    ):
+        (tmp_path / "m").write_bytes(long)
+        with pytest.raises(InputError, match=r"more than 100 (bytes|characters)"):
+            read_it()
+    assert read(b"a,b\n" + b"1,2\n" * 100)[1][-1] == ("f.csv:101", ["1", "2"]), "not all records together"
 
 
 def test_tables_without_header_and_with_spaces(tmp_path):

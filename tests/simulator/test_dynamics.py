@@ -29,7 +29,7 @@ from ialp_jax.training.imagine import imagined_params
 from ialp_jax.types import Observation, UserModel
 
 # Items 1..3 are of category 1, 4..6 of category 2, 7 and 8 of none; 7 and 8 have the same direction.
-CATEGORY = jnp.array([0, 1, 1, 1, 2, 2, 2, 0, 0])
+CATEGORY = jnp.array([0, 1, 1, 1, 2, 2, 2, 0, 0])[:, None]
 VECTORS = jnp.array([[0, 0], [1, 0], [1, 0.1], [0.9, 0], [0, 1], [0, 2], [0.1, 1], [1, 1], [2, 2.0]])
 ITEMS, HORIZON = 8, 6
 ENV = SessionEnvironment()
@@ -147,6 +147,14 @@ def test_recency_weighs_the_last_items_of_the_same_category_most():
     assert float(dynamics.recency(boredom(similarity=0.0), nothing, jnp.int32(7))) == 0.0
 
 
+def test_items_with_several_categories_bore_if_they_share_one():
+    several = jnp.array([[0, 0], [1, 3], [1, 0], [2, 0], [2, 3], [0, 0], [0, 0], [0, 0], [0, 0]])
+    part = boredom(window=3)._replace(category=several)
+    recent = jnp.array([1, 0, 2])  # weights 1/3, 1/2 and 1 of 11/6
+    of = [float(dynamics.recency(part, recent, jnp.int32(item))) for item in (1, 2, 3, 4, 5)]
+    np.testing.assert_allclose(of, [8 / 11, 8 / 11, 0.0, 2 / 11, 0.0], rtol=1e-6)
+
+
 def test_near_identical_items_bore_without_a_common_category():
     of = [
         float(dynamics.recency(boredom(similarity=s), jnp.array([0, 0, 7]), jnp.int32(8))) for s in (0.99, 2)
@@ -171,6 +179,14 @@ def test_satiation_grows_with_likes_of_a_category_and_fades():
     assert logit(world, answered(world, (1, True), (4, False)), 3) == near(0.9 - 0.25)
     assert logit(world, answered(world, (1, True)), 5) == near(0.0)
     assert logit(world, answered(world, (7, True)), 8) == near(2.0)  # no category, no satiation
+
+
+def test_satiation_of_several_categories_is_their_mean():
+    several = jnp.array([[0, 0], [1, 2], [1, 0], [2, 0], [3, 0], [0, 0], [0, 0], [2, 3], [0, 0]])
+    world = params(satiation=Satiation(jnp.array([0.0, 1.0, 1.0, 1.0]), F(0.5), several))
+    fresh, sated = start(world), answered(world, (1, True))  # categories 1 and 2 have 0.5 now
+    lost = [logit(world, fresh, item) - logit(world, sated, item) for item in (1, 2, 3, 4, 7, 8)]
+    np.testing.assert_allclose(lost, [0.5, 0.5, 0.5, 0.0, 0.25, 0.0], atol=1e-6)
 
 
 def drifted(item, user=1, **part):

@@ -197,6 +197,10 @@ def test_groups_are_summed_up_apart():
     entropy = -(0.6 * np.log(0.6) + 0.4 * np.log(0.4))
     expected = {"category_entropy": entropy, "return/mainstream": 3.0, "return/niche": 1.5}
     assert sums == pytest.approx(expected)
+    # Item 1 also of category 3, half each; item 2 of none.
+    several = groups._replace(category=np.array([[0, 0], [1, 3], [0, 0], [2, 0], [0, 0]]))
+    entropy = -2 * (0.25 * np.log(0.25)) - 0.5 * np.log(0.5)  # shown: item 1 twice, item 3 twice
+    assert float(summarise_groups(episodes, several)["category_entropy"]) == pytest.approx(entropy)
     nothing = groups._replace(category=np.zeros(5, np.int32), user=np.zeros(3, np.int32))
     sums = summarise_groups(episodes, nothing)
     assert float(sums["category_entropy"]) == 0

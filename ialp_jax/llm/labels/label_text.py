@@ -66,7 +66,8 @@ def read_labels(folder: Path, data: Path) -> RunLabels:
     label_files.check_labels(folder, arrays)
     dataset = load_dataset(data)
     label_files.check_catalogue(folder, arrays, manifest, data, dataset)
-    titles = [prompts.sanitise(title, template.max_title) for title in dataset.catalogue.titles]
+    shown = prompts.shown(dataset, template).catalogue.titles
+    titles = [prompts.sanitise(title, template.max_title) for title in shown]
     return RunLabels(folder, arrays, manifest, titles, template)
 
 

@@ -11,24 +11,15 @@ that it cannot close, and asks for a letter; see `ialp_jax.llm.prompting.letters
 from __future__ import annotations
 
 import dataclasses
-import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ialp_jax import store
+from ialp_jax.data.titles import cut_apart, quote, sanitise
 from ialp_jax.errors import InputError
+from ialp_jax.types import Dataset
 
 LINE_END = "\n"
-UNTITLED = "(untitled)"
-_INVISIBLE = {"Cf", "Cs", "Co", "Cn"}  # direction marks, zero-width characters, surrogates, unassigned
-_BREAKS = {"Cc", "Zl", "Zp", "Zs"}  # control characters, line and paragraph separators, odd spaces
-_INERT = {
-    **dict.fromkeys('"\u201c\u201d\u201e\u201f\u00ab\u00bb\u301d\u301e\u301f', "'"),
-    **dict.fromkeys("[{<", "("),
-    **dict.fromkeys("]}>", ")"),
-    "|": "/",
-}
 SUFFIX = ".json"
 
 
@@ -157,27 +148,12 @@ def rules(template: Template) -> Iterator[tuple[str, bool, str]]:
         yield name, text.rstrip() == text != "", "a text that is not empty and does not end in a space"
 
 
-def sanitise(title: str, max_title: int) -> str:
-    """A title as one printable line: no title can end its line, reorder the text or add lines of its own."""
-    kept = []
-    for character in unicodedata.normalize("NFC", title):
-        category = unicodedata.category(character)
-        if category in _BREAKS:
-            kept.append(" ")
-        elif category not in _INVISIBLE:
-            kept.append(character)
-    return re.sub(" +", " ", "".join(kept)).strip()[:max_title].strip() or UNTITLED
-
-
-def quote(title: str, max_title: int) -> str:
-    """As `sanitise`, and without what could close a quote or pass for a marker of a chat template.
-
-    Double quotes become single ones, brackets become round ones and bars become slashes, wide forms
-    included: so ``[/INST]``, ``</s>`` and ``<|im_end|>`` are no markers in any model, even in one whose
-    markers are not special tokens. Markers made of words alone are held by the quotes only.
-    """
-    text = sanitise(title, max_title)
-    return "".join(_INERT.get(unicodedata.normalize("NFKC", character), character) for character in text)
+def shown(dataset: Dataset, template: Template) -> Dataset:
+    """The data set with titles that stay different after the template's cut, see `cut_apart`."""
+    titles = cut_apart(dataset.catalogue.titles[1:], template.max_title)
+    return dataclasses.replace(
+        dataset, catalogue=dataclasses.replace(dataset.catalogue, titles=("", *titles))
+    )
 
 
 def render(template: Template, titles: Sequence[str], history: Sequence[int]) -> str:

@@ -68,7 +68,8 @@ class LabelWorker:
         claim(self._folder, LABELS)
         self._data_files = store.verify(self._data_folder)["files"]
         dataset = load_dataset(self._data_folder)
-        self._titles, self._catalogue = dataset.catalogue.titles, label_files.catalogue_facts(dataset)
+        self._titles = prompts.shown(dataset, self._template).catalogue.titles
+        self._catalogue = label_files.catalogue_facts(dataset)
         if self._config.store:
             claim(self._store_folder, STORE, "--config.llm.store")  # before hours of training and labelling
         self._model_folder = self._folder / "model"

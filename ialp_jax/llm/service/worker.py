@@ -60,7 +60,8 @@ class Worker:
         config = LLMConfig.from_dict(order["config"])
         if config.threads:
             sys.modules["torch"].set_num_threads(config.threads)
-        dataset = load_dataset(Path(order["data_folder"]))
+        template = prompts.choose(config.template, embedded=not config.model)
+        dataset = prompts.shown(load_dataset(Path(order["data_folder"])), template)
         if order["do"] == "train":
             _train(dataset, config, order)
             return {"did": "train"}, {}
