@@ -53,7 +53,7 @@ def test_other_causal_models_are_fine(model_folder, tmp_path):
     subject = scorer(gpt2(tmp_path, model_folder))
     histories, candidates = draw(5)
     fast = subject.score(histories, candidates)[0]
-    subject.check(histories, candidates)
+    subject.check((5, 4))
     assert not subject.plain
     subject.plain = True
     np.testing.assert_allclose(fast, subject.score(histories, candidates)[0], atol=1e-4)
@@ -99,16 +99,16 @@ def test_probabilities_of_all_continuations_sum_to_one(model_folder):
 
 
 def test_a_model_that_ignores_masks_is_scored_plainly(model_folder, monkeypatch):
-    from ialp_jax.llm.modes import likelihood
+    from ialp_jax.llm.modes import masks
 
     monkeypatch.setattr(
-        likelihood,
-        "attention_mask",
-        lambda position, segment, dtype: torch.zeros(1, 1, *position.shape[1:] * 2),
+        masks,
+        "of_layers",
+        lambda config, position, segment, dtype, past: torch.zeros(1, 1, position.shape[1] - past, 1),
     )
     subject = scorer(model_folder)
     with pytest.warns(UserWarning, match="takes no mask per token"):
-        subject.check(*draw(2))
+        subject.check((5, 4))
     assert subject.plain
 
 

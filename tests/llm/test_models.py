@@ -37,7 +37,7 @@ def test_a_tokenizer_without_pad_token_says_what_to_set(copy):
     with pytest.raises(InputError, match=r"has no pad token; set --config\.llm\.pad_token=</s>") as error:
         load(copy)
     assert one_line(error)
-    assert load(copy, pad_token="</s>")._padding == 2
+    assert load(copy, pad_token="</s>").padding == 2
 
 
 def test_an_unknown_pad_token_is_named(copy):

@@ -56,7 +56,7 @@ def test_two_workers_give_the_bits_of_one_and_of_the_plain_engine(model_folder):
             engine.close()
     np.testing.assert_array_equal(engine.unconditional(), plain.unconditional())
     assert engine.facts() == plain.facts() == {"device": "cpu", "dtype": "float32"}
-    engine.check(histories[:2], candidates[:2])
+    engine.check((histories.shape[1], candidates.shape[1]))
     assert not engine.plain
     engine.plain = plain.plain = True
     assert_same(

@@ -77,6 +77,7 @@ worker.main()
         "model_folder": str(model_folder),
         "calibrate": "key",
         "calibration_folder": str(tmp_path / "calibration"),
+        "shape": (5, 4),
     }
     stream = io.BytesIO()
     protocol.send(stream, order, histories=histories, candidates=candidates)

@@ -17,7 +17,7 @@ class Engine(Protocol):
     """What the worker needs of an engine; `ialp_jax.llm.model.models.Scorer` is the plain one.
 
     Attributes:
-      plain: whether titles are scored one by one, see `Scorer.check`.
+      plain: whether sequences are scored one by one, see `Scorer.check`.
     """
 
     plain: bool
@@ -31,8 +31,8 @@ class Engine(Protocol):
     def unconditional(self) -> np.ndarray:
         """Scores of all titles after an empty history, float32 [N + 1]; 0 for padding."""
 
-    def check(self, histories: np.ndarray, candidates: np.ndarray) -> None:
-        """Sets ``plain`` where the model disregards our masks."""
+    def check(self, shape: tuple[int, int]) -> None:
+        """Sets ``plain`` if prompts of L items and K candidates can be scored exactly by no faster way."""
 
     def facts(self) -> dict[str, Any]:
         """On what the model runs, ``device`` and ``dtype``, and with letters how it is asked."""

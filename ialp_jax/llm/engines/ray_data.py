@@ -94,9 +94,9 @@ class RayEngine:
         """Device and dtype of the first worker."""
         return self._facts
 
-    def check(self, histories: np.ndarray, candidates: np.ndarray) -> None:
+    def check(self, shape: tuple[int, int]) -> None:
         """As `Scorer.check`, by the first worker for all."""
-        self.plain = self._get([self._replicas[0].check.remote(histories, candidates)])[0]
+        self.plain = self._get([self._replicas[0].check.remote(shape)])[0]
 
     def unconditional(self) -> np.ndarray:
         """As `Scorer.unconditional`, by the first worker."""

@@ -67,7 +67,7 @@ class Replica:
         self._scorer.plain = plain
         return self._scorer.unconditional()
 
-    def check(self, histories: np.ndarray, candidates: np.ndarray) -> bool:
+    def check(self, shape: tuple[int, int]) -> bool:
         """As `Scorer.check`; returns ``plain``."""
-        self._scorer.check(histories, candidates)
+        self._scorer.check(shape)
         return self._scorer.plain

@@ -162,7 +162,7 @@ class VLLMEngine:
         """On what the model runs, ``device`` and ``dtype``, and with letters how it is asked."""
         return self._place | (self._asker.facts() if self._asker else {})
 
-    def check(self, histories: np.ndarray, candidates: np.ndarray) -> None:
+    def check(self, shape: tuple[int, int]) -> None:
         """Nothing to check: vLLM gets whole sequences and no masks of ours."""
 
     def score(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, int]:

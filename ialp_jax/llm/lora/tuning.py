@@ -23,7 +23,7 @@ from ialp_jax import keys
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LLMConfig, TuneConfig
 from ialp_jax.llm.lora.tuning_prompts import NONE, PromptSource, TuningPrompts
-from ialp_jax.llm.model import adapters, torch_checkpoint
+from ialp_jax.llm.model import adapters, self_check, torch_checkpoint
 from ialp_jax.llm.model.corpus import split_offline
 from ialp_jax.llm.model.embedded import learning_rate
 from ialp_jax.llm.model.models import Scorer
@@ -31,7 +31,6 @@ from ialp_jax.llm.prompting import prompts as prompts_of
 from ialp_jax.types import Dataset
 
 NUM_HELD_OUT = 500  # held-out prompts, or a few more for as many of each user: standard error at most 2.2 %
-NUM_CHECKED = 2  # prompts on which the fast way of scoring is compared with the plain one
 LOG_POINTS = 100  # mean losses in the log
 RESAMPLES = 2000  # of the users, for the intervals
 MAX_GRADIENT_NORM = 1.0
@@ -79,7 +78,7 @@ def tune(
         "num_candidates": (config.tune.negatives or num_candidates - 1) + 1,
     }
     source, held_out = _sources(dataset, config, seed, shape)
-    _check_masks(scorer, config, held_out)
+    _check_scores(scorer, config, (history_length, shape["num_candidates"]))
     before = measure(scorer, held_out, config.tune.batch_size)
     torch.manual_seed(int(keys.generator(seed, "llm-tune-init").integers(2**63)))
     tuned = adapters.add(scorer.model, config.tune, config.model or str(model_folder))
@@ -125,15 +124,14 @@ def _sources(
     return source, held_out.about(generator, np.tile(asked, -(-NUM_HELD_OUT // len(asked))))
 
 
-def _check_masks(scorer: Scorer, config: LLMConfig, prompts: TuningPrompts) -> None:
-    """Refuses a model whose candidates would see each other in the packed rows of the loss."""
-    if config.mode == "likelihood":
-        scorer.check(prompts.histories[:NUM_CHECKED], prompts.candidates[:NUM_CHECKED])
-        if scorer.plain:
-            raise InputError(
-                f"--config.llm.model={config.model}: {type(scorer.model).__name__} takes no mask per token, "
-                "without which it cannot be tuned by likelihood"
-            )
+def _check_scores(scorer: Scorer, config: LLMConfig, shape: tuple[int, int]) -> None:
+    """Refuses a model whose scores in the packed rows of the loss are not its own."""
+    scorer.check(shape)
+    if not self_check.is_exact(scorer, shape, tuning=True):
+        raise InputError(
+            f"--config.llm.model={config.model}: {type(scorer.model).__name__} takes no mask per token, "
+            f"without which it cannot be tuned by {config.mode}"
+        )
 
 
 def loss_of(scorer: Scorer, prompts: TuningPrompts) -> torch.Tensor:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ialp_jax import store
 from ialp_jax.errors import InputError
+from ialp_jax.llm.model import adapter_files
 
 INDEX = "model.safetensors.index.json"  # of weights in several files
 _SUFFIX = ".safetensors"
@@ -27,6 +28,7 @@ def resolve(model: str, revision: str, weights: bool = True) -> Path:
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
+        check_no_adapter(folder)
         if revision:
             raise InputError(f"--config.llm.revision={revision}: {folder} is a folder and has no revisions")
         return folder
@@ -45,7 +47,7 @@ def _download(model: str, revision: str, weights: bool) -> Path:
                 model,
                 revision=revision or None,
                 allow_patterns=[name for name in _WANTED if weights or name != _WEIGHTS],
-                ignore_patterns=list(_DUPLICATES),
+                ignore_patterns=[*_DUPLICATES, adapter_files.CONFIG, adapter_files.WEIGHTS],
             )
         )
     except errors.HFValidationError:
@@ -63,6 +65,21 @@ def _download(model: str, revision: str, weights: bool) -> Path:
             f"--config.llm.model={model}: not a folder here, and the hub is out of reach or offline "
             f"({type(error).__name__}); give a folder, or download the model while there is a network"
         ) from None
+
+
+def check_no_adapter(folder: Path) -> None:
+    """Raises InputError where an adapter lies in a model's folder: transformers would apply it unasked."""
+    if not (folder / adapter_files.CONFIG).is_file():
+        return
+    if (folder / "config.json").is_file():
+        raise InputError(
+            f"{folder}: holds an adapter beside the model, {adapter_files.CONFIG}; move the adapter's files "
+            "to a folder of their own, and give that to --config.llm.adapter if it is wanted"
+        )
+    raise InputError(
+        f"{folder}: an adapter, not a model; give it to --config.llm.adapter, and to --config.llm.model the "
+        "model that it was made for"
+    )
 
 
 def check(folder: Path) -> None:

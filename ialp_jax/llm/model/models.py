@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,10 @@ import transformers
 
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.model import adapters, speed
-from ialp_jax.llm.modes import likelihood
+from ialp_jax.llm.model import adapters, model_files, self_check, speed, weights
+from ialp_jax.llm.modes import likelihood, prefix
 from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.modes.asker import LetterAsker
-from ialp_jax.llm.modes.prefix import read
 from ialp_jax.llm.prompting.prompts import Template
 from ialp_jax.llm.prompting.tokens import TitleTokens, build_rows, cut_histories, tokenise
 
@@ -66,8 +64,18 @@ def load_tokenizer(folder: Path, pad_token: str) -> Any:
 
 
 def context_of(config: Any) -> int:
-    """The longest prompt in tokens that a model of this transformers configuration is given."""
-    return min(getattr(config, "max_position_embeddings", None) or MAX_TOKENS, MAX_TOKENS)
+    """The longest prompt in tokens that a model of this transformers configuration is given.
+
+    Rotary positions that change with the longest text of a batch (``longrope``, ``dynamic``) are used up to
+    where they begin to change: beyond, a score would depend on the other prompts.
+    """
+    text = config.get_text_config(decoder=True)
+    limits = [getattr(text, name, None) for name in ("max_position_embeddings", "max_seq_len")]
+    rotary = getattr(text, "rope_parameters", None) or {}
+    if rotary.get("rope_type") in ("longrope", "dynamic"):
+        limits.append(rotary.get("original_max_position_embeddings"))
+        limits.append(getattr(text, "original_max_position_embeddings", None))
+    return min([MAX_TOKENS, *(limit for limit in limits if limit)])
 
 
 def place(device: str, dtype: str) -> tuple[str, str]:
@@ -97,26 +105,29 @@ def load_model(folder: Path, device: str, dtype: str) -> Any:
       device, dtype: see `place`.
 
     Raises:
-      InputError: unreadable, not a causal language model, weights missing, or no such device.
+      InputError: unreadable, not a causal language model, weights missing or not used, or no such device.
     """
     device, dtype = place(device, dtype)
+    model_files.check_no_adapter(folder)
     try:
+        settings = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         model, report = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
-            attn_implementation="sdpa",
+            attn_implementation=weights.attention_of(settings),
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
         )
-        model = model.to(device)
+        weights.check_report(folder, report)
+        model = model.to(device).eval()
+        weights.check_causal(folder, model)
     except torch.OutOfMemoryError:
         raise InputError(f"{folder}: the model does not fit into the memory of {device}") from None
     except UNREADABLE as error:
         raise InputError(f"{folder}: not a readable causal language model ({first_line(error)})") from None
-    if report["missing_keys"]:
-        raise InputError(f"{folder}: weights are missing, {sorted(report['missing_keys'])[0]} among them")
-    return model.eval()
+    weights.forget_sampling(model)
+    return model
 
 
 @contextlib.contextmanager
@@ -152,16 +163,30 @@ class Scorer:
         self.model = load_model(folder, config.device, config.dtype)
         if config.adapter:
             self.model = adapters.apply(self.model, Path(config.adapter), config.adapter_use)
-        self._limit = context_of(self.model.config)
-        self._padding = tokenizer.pad_token_id
-        self._normalise, self._batch_size = config.normalise, config.batch_size
-        self.tokens: TitleTokens = tokenise(tokenizer, titles, template, self._limit)
-        self.plain = False
+        self.limit = context_of(self.model.config)
+        self.padding = tokenizer.pad_token_id
+        self.mode, self._normalise, self._batch_size = config.mode, config.normalise, config.batch_size
+        self.num_items = len(titles) - 1
+        self.tokens: TitleTokens = tokenise(tokenizer, titles, template, self.limit)
         self.asker = None
         if config.mode != "likelihood":
             self.asker = LetterAsker(
-                self.model, tokenizer, folder, titles, template, config, self._limit, wrapper
+                self.model, tokenizer, folder, titles, template, config, self.limit, wrapper
             )
+        read = self.asker.letters.tokens if self.asker else self.tokens
+        weights.check_tokens(folder, tokenizer, self.model, read.prefix, read.values)
+        self.plain = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether each sequence goes through the model by itself, see `check`."""
+        return self._plain
+
+    @plain.setter
+    def plain(self, plain: bool) -> None:
+        self._plain = plain
+        if self.asker is not None:
+            self.asker.plain = plain
 
     def facts(self) -> dict[str, Any]:
         """On what the model runs, ``device`` and ``dtype``, and with letters how it is asked."""
@@ -172,21 +197,23 @@ class Scorer:
         """In what order n prompts, int32 [n, L] and [n, K], fill batches, int64 [n]."""
         if self.asker is not None:
             return self.asker.order(histories, candidates)
-        return likelihood.by_length(self.tokens, histories, candidates, self._limit)[0]
+        return likelihood.by_length(self.tokens, histories, candidates, self.limit)[0]
 
-    def check(self, histories: np.ndarray, candidates: np.ndarray) -> None:
-        """Falls back to one sequence at a time, with a warning, where the model disregards our masks.
+    def check(self, shape: tuple[int, int]) -> None:
+        """Falls back to one sequence at a time, with a warning, if the fast way differs from the model's own.
 
-        Compares the two ways on a few prompts: histories int32 [P, L], candidates int32 [P, K].
+        Args:
+          shape: L and K of the prompts to come; prompts as long as these can be are compared.
+
+        Raises:
+          InputError: out of memory; or with letters, too many candidates, or they do not fit.
         """
-        fast = self.score(histories, candidates)[0]
-        self.plain = True
-        plain = self.score(histories, candidates)[0]
-        rough = self.model.dtype == torch.bfloat16
-        self.plain = not np.allclose(fast, plain, rtol=0.05 if rough else 1e-3, atol=0.5 if rough else 1e-3)
+        self.plain = False
+        with _memory(self._batch_size):
+            self.plain = not self_check.is_exact(self, shape)
         if self.plain:
-            name = type(self.model).__name__
-            warnings.warn(f"{name} takes no mask per token; titles are scored one by one", stacklevel=2)
+            name, what = type(self.model).__name__, "prompts" if self.asker else "titles"
+            warnings.warn(f"{name} takes no mask per token; {what} are scored one by one", stacklevel=2)
 
     def score(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, int]:
         """Scores float32 [P, K], summed or mean log-probabilities as configured, and the tokens spent.
@@ -200,20 +227,24 @@ class Scorer:
         """
         with _memory(self._batch_size):
             # Read each time: tuning changes the model.
-            begun = None if self.plain else read(self.model, self.tokens.prefix)
-            way = likelihood.score_plainly if begun is None else partial(likelihood.score, prefix=begun)
-            scores, spent = way(
+            begun = None if self.plain else prefix.read(self.model, self.tokens.prefix)
+            scores, spent = likelihood.score(
                 self.model,
                 self.tokens,
                 histories,
                 candidates,
-                padding=self._padding,
-                limit=self._limit,
+                padding=self.padding,
+                limit=self.limit,
                 batch_size=self._batch_size,
+                prefix=begun,
             )
+        return self.normalised(scores, candidates), spent
+
+    def normalised(self, scores: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """Summed log-probabilities float32 [n, K] of candidates int32 [n, K], or means if so configured."""
         if self._normalise == "mean":
             scores = (scores / self.tokens.lengths()[candidates]).astype(np.float32)
-        return scores, spent
+        return scores
 
     def alternatives(self, histories: np.ndarray, candidates: np.ndarray) -> torch.Tensor:
         """What tuning compares, with its gradient, in one pass: scores of titles, or of letters.
@@ -227,8 +258,8 @@ class Scorer:
         """
         if self.asker is not None:
             return self.asker.alternatives(histories, candidates)
-        histories = cut_histories(self.tokens, histories, candidates, self._limit)
-        rows = build_rows(self.tokens, histories, candidates, self._padding)
+        histories = cut_histories(self.tokens, histories, candidates, self.limit)
+        rows = build_rows(self.tokens, histories, candidates, self.padding)
         scores = likelihood.title_scores(self.model, rows, candidates.shape[1])
         if self._normalise == "mean":
             lengths = self.tokens.lengths()[candidates]

@@ -46,6 +46,7 @@ class LetterAsker:
           InputError: the chat template is missing though wanted, or cannot be used.
         """
         self._model, self._tokenizer, self._config, self._template = model, tokenizer, config, template
+        self.plain = False  # each sequence goes through the model by itself
         self.wrapper = chat.Wrapper(*wrapper) if wrapper else chat.find(tokenizer, config.chat, folder)
         self.letters = letters.LetteredTokens(tokenizer, titles, template, self.wrapper, limit)
         self._digests = orders.title_digests([template.quoted(title) for title in titles])
@@ -86,6 +87,15 @@ class LetterAsker:
         histories = self.letters.cut(histories, candidates)
         return choice.letter_scores(self._model, self.letters.rows(histories, candidates))
 
+    def cut(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """Histories int [n, L] without what would not fit; see `letters.LetteredTokens.cut`."""
+        reserve = self._config.max_new_tokens if self._config.mode == "generate" else 0
+        return self.letters.cut(histories, candidates, reserve)
+
+    def lines(self, histories: np.ndarray, lists: np.ndarray) -> torch.Tensor:
+        """Log-probabilities of the lines, float32 [n, K + 1], as labelling by ``choice`` computes them."""
+        return torch.from_numpy(self._score(histories, lists)[0])
+
     def order(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """In what order n prompts, int [n, L] and [n, K], fill batches, int64 [n]: longest first."""
         lengths = self.letters.lengths(self.letters.cut(histories, candidates), candidates)
@@ -93,7 +103,8 @@ class LetterAsker:
 
     def _score(self, histories: np.ndarray, lists: np.ndarray) -> tuple[np.ndarray, int]:
         """See `choice.score_lines`."""
-        begun = prefix.read(self._model, self.letters.tokens.prefix)  # each time: tuning changes the model
+        # Read each time: tuning changes the model.
+        begun = None if self.plain else prefix.read(self._model, self.letters.tokens.prefix)
         size = self._config.batch_size
         return choice.score_lines(self._model, self.letters, histories, lists, size, begun)
 
@@ -106,7 +117,7 @@ class LetterAsker:
             histories,
             lists,
             max_new_tokens=self._config.max_new_tokens,
-            batch_size=self._config.batch_size,
+            batch_size=1 if self.plain else self._config.batch_size,  # alone, nothing is padded
         )
 
     def facts(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ialp_jax.llm.modes import plain
 from ialp_jax.llm.modes.answers import CAUSES, Answers
 from ialp_jax.llm.modes.likelihood import title_scores
 from ialp_jax.llm.modes.prefix import NOTHING, Prefix
@@ -40,9 +41,9 @@ def score_lines(
     histories: np.ndarray,
     candidates: np.ndarray,
     batch_size: int,
-    prefix: Prefix = NOTHING,
+    prefix: Prefix | None = NOTHING,
 ) -> tuple[np.ndarray, int]:
-    """Scores the lines of P prompts in batches of similar length.
+    """Scores the lines of P prompts in batches of similar length; without a prefix (None) see `plain`.
 
     Args:
       model: a causal language model.
@@ -61,13 +62,20 @@ def score_lines(
     histories = letters.cut(histories, candidates)
     lengths = letters.lengths(histories, candidates)
     order = np.argsort(-lengths, kind="stable")  # longest first: a lack of memory shows at once
-    scores = np.empty((len(candidates), candidates.shape[1] + 1), np.float32)
+    num_lines = candidates.shape[1] + 1
+    scores, spent = np.empty((len(candidates), num_lines), np.float32), int(lengths.sum())
+    if prefix is None:
+        spent = 0
     for start in range(0, len(order), batch_size):
         part = order[start : start + batch_size]
-        scores[part] = (
-            letter_scores(model, letters.rows(histories[part], candidates[part]), prefix).cpu().numpy()
-        )
-    return scores, int(lengths.sum())
+        rows = letters.rows(histories[part], candidates[part])
+        if prefix is None:
+            found = torch.log_softmax(plain.title_scores(model, rows, num_lines), dim=-1)
+            spent += plain.tokens_spent(rows, num_lines)
+        else:
+            found = letter_scores(model, rows, prefix)
+        scores[part] = found.cpu().numpy()
+    return scores, spent
 
 
 def combine(by_line: np.ndarray, orders: np.ndarray) -> Answers:

@@ -11,27 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ialp_jax.llm.modes.prefix import NOTHING, Prefix, cache_argument
+from ialp_jax.llm.modes import head, masks, plain
+from ialp_jax.llm.modes.prefix import NOTHING, Prefix
 from ialp_jax.llm.prompting import tokens as rows_of
 from ialp_jax.llm.prompting.tokens import Rows, TitleTokens
 
 
-def attention_mask(position: torch.Tensor, segment: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Additive mask [B, 1, S, S]: a token sees the history and its own candidate, up to itself.
-
-    Args:
-      position: int64 [B, S].
-      segment: int32 [B, S], 0 history, 1..K candidates, -1 padding.
-      dtype: of the model's activations.
-    """
-    same = segment[:, :, None] == segment[:, None, :]
-    seen = (same | (segment[:, None, :] == 0)) & (position[:, :, None] >= position[:, None, :])
-    mask = torch.zeros(seen.shape, dtype=dtype, device=position.device)
-    return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
-
-
 def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = NOTHING) -> torch.Tensor:
-    """Summed log-probabilities of the candidates of B rows, in one forward pass; differentiable.
+    """Summed log-probabilities of the candidates of B rows, in one pass of the decoder; differentiable.
 
     Args:
       model: a causal language model; its own mode (train, eval, with or without gradients) holds.
@@ -41,21 +28,21 @@ def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = N
 
     Returns:
       float32 [B, K], on the model's device.
+
+    Raises:
+      CannotPackError: the candidates take several tokens, and the model takes no mask per token.
     """
     device, width = model.device, rows.ids.shape[1] - prefix.length
     source, target, slot = (
         torch.from_numpy(array).to(device) for array in (rows.source, rows.target, rows.slot)
     )
-    decoder = model.get_decoder()
-    hidden = decoder(
-        input_ids=torch.from_numpy(rows.ids[:, prefix.length :]).to(device),
-        **_view(rows, prefix, device, model.dtype, cache_argument(decoder)),
+    hidden = model.get_decoder()(
+        input_ids=torch.from_numpy(rows.ids[:, prefix.length :]).to(device), **_view(model, rows, prefix)
     ).last_hidden_state
     # All candidates of a prompt share the output that predicts their first tokens: the head runs once on it.
     flat = source[:, 0] * width + source[:, 1] - prefix.length
     flat, which = torch.unique(flat, return_inverse=True)
-    logits = model.get_output_embeddings()(hidden.flatten(0, 1)[flat]).float()
-    gained = logits[which, target] - torch.logsumexp(logits, dim=-1)[which]
+    gained = head.log_probabilities(model, hidden.flatten(0, 1)[flat], which, target)
     return (
         torch.zeros(len(rows.ids) * num_candidates, device=device)
         .index_add(0, slot, gained)
@@ -63,29 +50,27 @@ def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = N
     )
 
 
-def _view(rows: Rows, prefix: Prefix, device: torch.device, dtype: torch.dtype, cache: str) -> dict[str, Any]:
-    """What a model must be told of who sees whom: nothing where padding at the end is all there is."""
-    plain = (rows.segment <= 0).all()
-    if plain and not prefix.length:
-        return {"use_cache": False}
-    if plain:  # one mask for all rows
-        width = rows.ids.shape[1]
-        position = torch.arange(width, device=device)[None]
-        mask = attention_mask(position, torch.zeros_like(position), dtype)
-    else:
-        position, segment = (torch.from_numpy(array).to(device) for array in (rows.position, rows.segment))
-        mask = attention_mask(position, segment, dtype)
-    past = {cache: prefix.of(len(rows.ids)), "use_cache": True} if prefix.length else {"use_cache": False}
-    return {
-        "attention_mask": mask[:, :, prefix.length :],
-        "position_ids": position[:, prefix.length :],
-        **past,
-    }
+def _view(model: Any, rows: Rows, prefix: Prefix) -> dict[str, Any]:
+    """What a model must be told of who sees whom.
+
+    Nothing where padding at the end is all there is, which no token before it sees: the model's own masks
+    are right, with all that they know of windows and positions.
+    """
+    told: dict[str, Any] = {"use_cache": False}
+    if prefix.length:
+        told = {prefix.argument: prefix.of(len(rows.ids)), "use_cache": True}
+    if (rows.segment <= 0).all():
+        return told
+    position, segment = (torch.from_numpy(array).to(model.device) for array in (rows.position, rows.segment))
+    told["attention_mask"] = masks.of_layers(model.config, position, segment, model.dtype, prefix.length)
+    return told | {"position_ids": position[:, prefix.length :]}
 
 
 @torch.inference_mode()
-def score_rows(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = NOTHING) -> np.ndarray:
-    """`title_scores` without gradients, on the host: float32 [B, K]."""
+def score_rows(model: Any, rows: Rows, num_candidates: int, prefix: Prefix | None = NOTHING) -> np.ndarray:
+    """`title_scores` without gradients, on the host: float32 [B, K]; plainly without a prefix (None)."""
+    if prefix is None:
+        return plain.title_scores(model, rows, num_candidates).cpu().numpy()
     return title_scores(model, rows, num_candidates, prefix).cpu().numpy()
 
 
@@ -110,44 +95,19 @@ def score(
     padding: int,
     limit: int,
     batch_size: int,
-    prefix: Prefix = NOTHING,
+    prefix: Prefix | None = NOTHING,
 ) -> tuple[np.ndarray, int]:
-    """Scores P prompts in batches of similar length.
+    """Scores P prompts in batches of similar length; without a prefix (None) plainly, see `plain`.
 
     Returns:
       Summed log-probabilities float32 [P, K], and the tokens that went through the model.
     """
     histories = rows_of.cut_histories(tokens, histories, candidates, limit)
     order, lengths = by_length(tokens, histories, candidates, limit)
-    scores = np.empty(candidates.shape, np.float32)
+    scores, spent = np.empty(candidates.shape, np.float32), 0 if prefix is None else int(lengths.sum())
     for start in range(0, len(order), batch_size):
         part = order[start : start + batch_size]
         rows = rows_of.build_rows(tokens, histories[part], candidates[part], padding)
         scores[part] = score_rows(model, rows, candidates.shape[1], prefix)
-    return scores, int(lengths.sum())
-
-
-@torch.inference_mode()
-def score_plainly(
-    model: Any,
-    tokens: TitleTokens,
-    histories: np.ndarray,
-    candidates: np.ndarray,
-    *,
-    padding: int,
-    limit: int,
-    batch_size: int,
-) -> tuple[np.ndarray, int]:
-    """The same as `score`, by one whole sequence per candidate, one at a time: slow, and plainly right."""
-    del padding, batch_size  # there is neither
-    histories = rows_of.cut_histories(tokens, histories, candidates, limit)
-    scores, spent = np.zeros(candidates.shape, np.float32), 0
-    for p, k in np.ndindex(*candidates.shape):
-        before = np.concatenate([tokens.prefix, *(tokens.of(item) for item in histories[p])])
-        title = tokens.of(candidates[p, k])
-        sequence = torch.from_numpy(np.concatenate([before, title])).to(model.device)
-        logits = model(input_ids=sequence[None], use_cache=False).logits[0].float()
-        predicted = torch.log_softmax(logits[len(before) - 1 : -1], dim=-1)
-        scores[p, k] = predicted.gather(1, sequence[len(before) :, None]).sum().item()
-        spent += len(sequence)
+        spent += plain.tokens_spent(rows, candidates.shape[1]) if prefix is None else 0
     return scores, spent

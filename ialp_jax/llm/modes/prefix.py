@@ -17,10 +17,12 @@ class Prefix(NamedTuple):
     Attributes:
       length: how many.
       cache: their keys and values, of one row.
+      argument: how the decoder calls the cache that it reads and extends.
     """
 
     length: int
     cache: transformers.DynamicCache | None
+    argument: str
 
     def of(self, batch_size: int) -> transformers.DynamicCache:
         """The cache of that many rows, which a forward pass may extend."""
@@ -29,7 +31,7 @@ class Prefix(NamedTuple):
         return cache
 
 
-NOTHING = Prefix(0, None)
+NOTHING = Prefix(0, None, "")
 
 
 @torch.inference_mode()
@@ -43,8 +45,9 @@ def read(model: Any, ids: np.ndarray) -> Prefix:
     cache = transformers.DynamicCache()
     shared = torch.from_numpy(ids[None, :-1]).to(model.device)
     decoder = model.get_decoder()
-    decoder(input_ids=shared, use_cache=True, **{cache_argument(decoder): cache})
-    return Prefix(len(ids) - 1, cache)
+    argument = cache_argument(decoder)
+    decoder(input_ids=shared, use_cache=True, **{argument: cache})
+    return Prefix(len(ids) - 1, cache, argument)
 
 
 def cache_argument(decoder: Any) -> str:

@@ -208,7 +208,8 @@ class LabelWorker:
         self._fingerprint = self._adapted(self.model())
         facts = self._facts()
         rule = [config.none_rule, config.none_quantile, config.embedded.holdout, self._seed, self._data_files]
-        self._calibrate(store.digest([facts, self._titles, rule]))
+        # The shape too: the longest prompts to come are tried.
+        self._calibrate(store.digest([facts, self._titles, rule, self._shape]))
         # What "auto" became; and a chat template may tell the date.
         names = ("device", "dtype", "plain", "wrapper_sha256")
         found = {name: self._calibration[name] for name in names if name in self._calibration}

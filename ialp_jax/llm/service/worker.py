@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from ialp_jax.types import Dataset
 
 Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
-NUM_CHECKED = 2  # prompts on which the fast way of scoring is compared with the plain one
 
 
 class Worker:
@@ -158,19 +157,19 @@ def _calibrate(scorer: engines.Engine, dataset: Dataset, config: LLMConfig, orde
 
     Letters need none: the model itself says "none", and the manifest tells only how it is asked.
     """
-    manifest = {"key": order["calibrate"], **scorer.facts()}
+    scorer.check(order["shape"])
+    manifest = {"key": order["calibrate"], **scorer.facts(), "plain": scorer.plain}
     folder = Path(order["calibration_folder"])
     if config.mode != "likelihood":
-        return store.save(folder, {}, {**manifest, "plain": False})
+        return store.save(folder, {}, manifest)
     _, held_out = split_offline(dataset, config.embedded.holdout, order["seed"])
     trial = none_rule.draw_trial(dataset, held_out, order["seed"])
-    scorer.check(trial.histories[:NUM_CHECKED], trial.candidates[:NUM_CHECKED])
     unconditional = scorer.unconditional()
     scores, _ = scorer.score(trial.histories, trial.candidates)
     gains = scores - unconditional[trial.candidates]
     limit = none_rule.threshold(gains[:, 0], gains[:, 1], config.none_rule, config.none_quantile)
     kept = gains >= (-np.inf if limit is None else limit)
-    manifest |= {"threshold": limit, "calibration_prompts": len(gains), "plain": scorer.plain}
+    manifest |= {"threshold": limit, "calibration_prompts": len(gains)}
     if len(kept):
         manifest["own_kept"], manifest["random_kept"] = kept.mean(0).tolist()
         manifest["own_above_random"] = float((scores[:, 0] > scores[:, 1]).mean())

@@ -1,0 +1,89 @@
+"""Log-probabilities of tokens from a decoder's output, through the model's own head. torch.
+
+Models scale, cap or shift what their output layer gives (Cohere, Granite, Gemma 2, ...). So the logits come
+from the model's own forward pass, in which the decoder is replaced by its output for the wanted places. They
+are computed in chunks, because a vocabulary is large: the chunks bound the memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import transformers
+from torch.utils.checkpoint import checkpoint
+
+CHUNK = 2**25  # logits that exist at once, or one row of them; float32: 134 MB
+
+
+@dataclasses.dataclass
+class _Read(transformers.utils.ModelOutput):
+    """A decoder's output that holds hidden states [1, Q, D] and nothing else."""
+
+    last_hidden_state: torch.Tensor | None = None
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return None
+
+
+@contextlib.contextmanager
+def _decoded(model: Any, hidden: torch.Tensor) -> Iterator[None]:
+    """Inside, the model's decoder returns ``hidden`` [1, Q, D], without any computation."""
+    inner = {id(module): module for module in (model.base_model, model.get_decoder()) if module is not model}
+    before = {key: vars(module).get("forward") for key, module in inner.items()}
+    for module in inner.values():
+        module.forward = lambda *args, **options: _Read(last_hidden_state=hidden)
+    try:
+        yield
+    finally:
+        for key, module in inner.items():
+            del module.forward
+            if before[key] is not None:
+                module.forward = before[key]
+
+
+def logits_of(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """The model's own logits float32 [Q, V] of its decoder's output [Q, D]."""
+    unread = torch.zeros((1, len(hidden)), dtype=torch.long, device=hidden.device)
+    with _decoded(model, hidden[None]):
+        return model(input_ids=unread, use_cache=False).logits[0].float()
+
+
+def rows_at_once(vocabulary: int) -> int:
+    """Rows of logits that are computed together."""
+    return max(1, CHUNK // vocabulary)
+
+
+def log_probabilities(
+    model: Any, hidden: torch.Tensor, which: torch.Tensor, target: torch.Tensor
+) -> torch.Tensor:
+    """Log-probabilities of Q tokens, float32 [Q]; differentiable.
+
+    Args:
+      model: a causal language model.
+      hidden: [H, D], output of its decoder where a scored token is predicted.
+      which: int64 [Q], the row of ``hidden`` that predicts each token.
+      target: int64 [Q], the tokens.
+    """
+
+    def gained(part: torch.Tensor, row: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
+        logits = logits_of(model, part)
+        return logits[row, token] - torch.logsumexp(logits, dim=-1)[row]
+
+    size = rows_at_once(model.config.get_text_config().vocab_size)
+    if len(hidden) <= size:
+        return gained(hidden, which, target)
+    parts, places = [], []
+    for start in range(0, len(hidden), size):
+        place = torch.nonzero((which >= start) & (which < start + size))[:, 0]
+        given = hidden[start : start + size], which[place] - start, target[place]
+        # With gradients, each chunk's logits are computed again instead of kept.
+        again = torch.is_grad_enabled()
+        parts.append(checkpoint(gained, *given, use_reentrant=False) if again else gained(*given))
+        places.append(place)
+    return torch.cat(parts)[torch.argsort(torch.cat(places))]

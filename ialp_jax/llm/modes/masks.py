@@ -1,0 +1,81 @@
+"""Attention masks of packed rows, in which the candidates of a prompt share its history. torch.
+
+A model with a sliding window or with chunks limits what a token sees, in some of its layers or in all. A mask
+of ours replaces the model's own, so it must keep those limits. They count positions, not columns: each
+candidate directly follows the history, wherever it is stored.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+FULL, SLIDING, CHUNKED = (
+    "full_attention",
+    "sliding_attention",
+    "chunked_attention",
+)  # as transformers names them
+LIMITS = {SLIDING: "sliding_window", CHUNKED: "attention_chunk_size"}  # the setting that holds the limit
+
+
+class CannotPackError(ValueError):
+    """A model's layers have no attention whose mask can be given per token."""
+
+
+def kinds_of(config: Any) -> dict[str, int]:
+    """Kinds of attention in a model's layers, each with its limit in tokens (0: none).
+
+    Args:
+      config: transformers configuration of the model.
+
+    Raises:
+      CannotPackError: some layers have another kind, for example a recurrence.
+    """
+    text = config.get_text_config(decoder=True)
+    limits = {FULL: 0} | {kind: getattr(text, name, None) or 0 for kind, name in LIMITS.items()}
+    kinds = set(getattr(text, "layer_types", None) or ())
+    if not kinds:  # all layers are alike
+        kinds = {next((kind for kind in LIMITS if limits[kind]), FULL)}
+    unknown = sorted(kinds - limits.keys())
+    if unknown:
+        raise CannotPackError(f"layers of type {', '.join(unknown)} take no mask per token")
+    return {kind: limits[kind] for kind in sorted(kinds)}
+
+
+def of_layers(
+    config: Any, position: torch.Tensor, segment: torch.Tensor, dtype: torch.dtype, past: int = 0
+) -> torch.Tensor | dict[str, torch.Tensor]:
+    """Additive masks [B, 1, S - past, S]: a token sees the history and its own candidate, up to itself.
+
+    Args:
+      config: transformers configuration of the model.
+      position: int64 [B, S].
+      segment: int32 [B, S], 0 history, 1..K candidates, -1 padding.
+      dtype: of the model's activations.
+      past: columns at the beginning that are already cached.
+
+    Returns:
+      One mask; or one for each kind of layer, where the kinds see different tokens.
+
+    Raises:
+      CannotPackError: see `kinds_of`.
+    """
+    kinds, longest = kinds_of(config), int(position.max()) + 1
+    asking, asked = position[:, past:, None], position[:, None, :]
+    same = segment[:, past:, None] == segment[:, None, :]
+    seen = (same | (segment[:, None, :] == 0)) & (asking >= asked)
+    near = {
+        SLIDING: lambda limit: asked > asking - limit,
+        CHUNKED: lambda limit: asked // limit == asking // limit,
+    }
+    masks = {kind: near[kind](limit) & seen for kind, limit in kinds.items() if 0 < limit < longest}
+    if masks and len(kinds) > 1:
+        return {kind: _additive(masks.get(kind, seen), dtype) for kind in kinds}
+    return _additive(masks.popitem()[1] if masks else seen, dtype)
+
+
+def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """0 where a token is seen, the smallest number elsewhere: [B, 1, ...] of bool [B, ...]."""
+    mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+    return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]

@@ -1,0 +1,56 @@
+"""Scores by one whole sequence per candidate, through the model's own forward pass: slow, and right. torch.
+
+No mask, no cache and no padding of ours takes part. Other ways of scoring are compared with this one, and
+models that allow no other are scored by it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from ialp_jax.llm.prompting.tokens import Rows
+
+
+def sequences(rows: Rows, num_candidates: int) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    """Of each of B prompts, its tokens int64 [n] and those of its K candidates."""
+    names = np.split(rows.target, np.flatnonzero(np.diff(rows.slot)) + 1)
+    for b, (ids, segment) in enumerate(zip(rows.ids, rows.segment, strict=True)):
+        yield ids[segment == 0], names[b * num_candidates : (b + 1) * num_candidates]
+
+
+def predictions(model: Any, ids: np.ndarray, last: int) -> torch.Tensor:
+    """Log-probabilities float32 [last, V] of what follows each of the last tokens of a sequence int64 [n]."""
+    fewer = (
+        {"logits_to_keep": last} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+    )
+    sequence = torch.from_numpy(ids).to(model.device)[None]
+    logits = model(input_ids=sequence, use_cache=False, **fewer).logits[0]
+    return torch.log_softmax(logits[-last:].float(), dim=-1)
+
+
+@torch.inference_mode()
+def title_scores(model: Any, rows: Rows, num_candidates: int) -> torch.Tensor:
+    """The same as `likelihood.title_scores`, without gradients: float32 [B, K]."""
+    scores = torch.zeros((len(rows.ids), num_candidates), device=model.device)
+    for b, (prompt, names) in enumerate(sequences(rows, num_candidates)):
+        if max(map(len, names)) == 1:  # one pass predicts them all
+            scores[b] = predictions(model, prompt, 1)[0, np.concatenate(names)]
+            continue
+        for k, name in enumerate(names):
+            before = np.concatenate([prompt, name[:-1]])
+            predicted = predictions(model, before, len(name))
+            scores[b, k] = predicted[torch.arange(len(name)), torch.from_numpy(name)].sum()
+    return scores
+
+
+def tokens_spent(rows: Rows, num_candidates: int) -> int:
+    """Tokens that go through the model in `title_scores`."""
+    return sum(
+        len(prompt) if max(map(len, names)) == 1 else sum(len(prompt) + len(name) - 1 for name in names)
+        for prompt, names in sequences(rows, num_candidates)
+    )
