@@ -120,13 +120,13 @@ def load_model(folder: Path, device: str, dtype: str) -> Any:
             output_loading_info=True,
         )
         weights.check_report(folder, report)
+        weights.keep_to_scores(model)
         model = model.to(device).eval()
         weights.check_causal(folder, model)
     except torch.OutOfMemoryError:
         raise InputError(f"{folder}: the model does not fit into the memory of {device}") from None
     except UNREADABLE as error:
         raise InputError(f"{folder}: not a readable causal language model ({first_line(error)})") from None
-    weights.forget_sampling(model)
     return model
 
 

@@ -62,11 +62,18 @@ def check_causal(folder: Path, model: Any) -> None:
 def same(one: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> bool:
     """Whether log-probabilities of the same text are equal but for the rounding of a model's dtype."""
     rtol, atol = SAME[dtype]
-    return torch.allclose(one.float().cpu(), other.float().cpu(), rtol=rtol, atol=atol)
+    return torch.allclose(one.float().cpu(), other.float().cpu(), rtol=rtol, atol=atol, equal_nan=True)
 
 
-def forget_sampling(model: Any) -> None:
-    """Leaves the model greedy: penalties and samplers of its generation_config.json would act on answers."""
+def keep_to_scores(model: Any) -> None:
+    """Switches off all that a model's folder may ask for beside its logits.
+
+    Penalties and samplers of generation_config.json would act on answers in free text; losses that balance
+    experts, attentions and hidden states cost memory.
+    """
+    for name in ("output_router_logits", "output_attentions", "output_hidden_states"):
+        if getattr(model.config, name, False):
+            setattr(model.config, name, False)
     found = model.generation_config
     ends = {name: getattr(found, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     model.generation_config = transformers.GenerationConfig(**ends)

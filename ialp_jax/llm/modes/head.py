@@ -31,10 +31,20 @@ class _Read(transformers.utils.ModelOutput):
         return None
 
 
+def decoder_of(model: Any) -> Any:
+    """The part of a causal language model that gives hidden states, with all layers and the last norm.
+
+    Raises:
+      AttributeError: it has none apart from its head.
+    """
+    found = model.get_decoder()
+    return model.model if found is model else found  # Llama 4 names itself
+
+
 @contextlib.contextmanager
 def _decoded(model: Any, hidden: torch.Tensor) -> Iterator[None]:
     """Inside, the model's decoder returns ``hidden`` [1, Q, D], without any computation."""
-    inner = {id(module): module for module in (model.base_model, model.get_decoder()) if module is not model}
+    inner = {id(module): module for module in (model.base_model, decoder_of(model)) if module is not model}
     before = {key: vars(module).get("forward") for key, module in inner.items()}
     for module in inner.values():
         module.forward = lambda *args, **options: _Read(last_hidden_state=hidden)

@@ -36,7 +36,7 @@ def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = N
     source, target, slot = (
         torch.from_numpy(array).to(device) for array in (rows.source, rows.target, rows.slot)
     )
-    hidden = model.get_decoder()(
+    hidden = head.decoder_of(model)(
         input_ids=torch.from_numpy(rows.ids[:, prefix.length :]).to(device), **_view(model, rows, prefix)
     ).last_hidden_state
     # All candidates of a prompt share the output that predicts their first tokens: the head runs once on it.

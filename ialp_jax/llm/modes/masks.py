@@ -11,11 +11,8 @@ from typing import Any
 
 import torch
 
-FULL, SLIDING, CHUNKED = (
-    "full_attention",
-    "sliding_attention",
-    "chunked_attention",
-)  # as transformers names them
+# As transformers names them.
+FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
 LIMITS = {SLIDING: "sliding_window", CHUNKED: "attention_chunk_size"}  # the setting that holds the limit
 
 

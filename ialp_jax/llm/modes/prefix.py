@@ -10,6 +10,8 @@ import numpy as np
 import torch
 import transformers
 
+from ialp_jax.llm.modes.head import decoder_of
+
 
 class Prefix(NamedTuple):
     """The first tokens of every row, already read.
@@ -44,7 +46,7 @@ def read(model: Any, ids: np.ndarray) -> Prefix:
         return NOTHING
     cache = transformers.DynamicCache()
     shared = torch.from_numpy(ids[None, :-1]).to(model.device)
-    decoder = model.get_decoder()
+    decoder = decoder_of(model)
     argument = cache_argument(decoder)
     decoder(input_ids=shared, use_cache=True, **{argument: cache})
     return Prefix(len(ids) - 1, cache, argument)

@@ -1,0 +1,143 @@
+"""Scores in every mode against one plain forward pass per candidate, for many architectures."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from small_world import titles
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+import families  # noqa: E402
+
+from ialp_jax.llm.config import LLMConfig  # noqa: E402
+from ialp_jax.llm.model.models import Scorer  # noqa: E402
+from ialp_jax.llm.modes import masks  # noqa: E402
+from ialp_jax.llm.prompting import prompts  # noqa: E402
+
+TEMPLATE = prompts.TEMPLATES["list"]
+LENGTH, CANDIDATES, WRITTEN = 14, 3, 4
+# Families whose positions or layers allow no candidates side by side: titles are scored one by one.
+ONE_BY_ONE = {"gpt_neo", "falcon with alibi", "bloom", "mpt", "mamba", "lfm2"}
+NO_PREFIX = {"mamba", "lfm2"}  # their state is no cache of keys and values, so nothing is read once for all
+
+
+class Family(NamedTuple):
+    name: str
+    folder: Any
+    model: Any
+    tokenizer: Any
+
+
+@pytest.fixture(scope="module", params=families.parameters())
+def family(request, tmp_path_factory):
+    torch.set_num_threads(1)
+    folder = families.write(request.param, tmp_path_factory.mktemp("family"))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    return Family(request.param, folder, families.reference(folder), tokenizer)
+
+
+def scorer(family, mode, **settings):
+    config = LLMConfig(model=str(family.folder), mode=mode, max_new_tokens=WRITTEN, batch_size=2, **settings)
+    subject = Scorer(family.folder, titles(), TEMPLATE, config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        subject.check((LENGTH, CANDIDATES))
+    return subject
+
+
+def draw():
+    """Histories of 0, 1, 5 and 14 titles: within every window, and far beyond."""
+    generator = np.random.default_rng(3)
+    histories = generator.integers(1, len(titles()), (4, LENGTH)).astype(np.int32)
+    for row, count in enumerate((0, 1, 5, LENGTH)):
+        histories[row, : LENGTH - count] = 0
+    return histories, generator.integers(1, len(titles()), (4, CANDIDATES)).astype(np.int32)
+
+
+def expected_titles(family, tokens, histories, candidates):
+    found = np.zeros(candidates.shape)
+    for p, k in np.ndindex(*candidates.shape):
+        before = np.concatenate([tokens.prefix, *(tokens.of(item) for item in histories[p])])
+        title = tokens.of(candidates[p, k])
+        ids = torch.from_numpy(np.concatenate([before, title]))
+        with torch.inference_mode():
+            said = family.model(ids[None], use_cache=False).logits[0].float().log_softmax(-1)
+        found[p, k] = said[len(before) - 1 : -1].gather(1, ids[len(before) :, None]).sum()
+    assert len(before) > 3 * families.WINDOW
+    return found
+
+
+def expected_letters(family, blocks, histories, candidates):
+    rows = blocks.rows(histories, candidates)
+    found = np.zeros((len(histories), CANDIDATES + 1))
+    for p in range(len(histories)):
+        prompt = rows.ids[p][rows.segment[p] == 0].tolist()
+        for line, name in enumerate(blocks.names[: CANDIDATES + 1]):
+            ids = torch.tensor([*prompt, *name])
+            with torch.inference_mode():
+                said = family.model(ids[None], use_cache=False).logits[0].float().log_softmax(-1)
+            found[p, line] = said[len(prompt) - 1 : -1].gather(1, ids[len(prompt) :, None]).sum()
+    return found - np.logaddexp.reduce(found, axis=1, keepdims=True)
+
+
+def test_likelihood(family):
+    subject = scorer(family, "likelihood")
+    assert subject.plain == (family.name in ONE_BY_ONE)
+    histories, candidates = draw()
+    expected = expected_titles(family, subject.tokens, histories, candidates)
+    np.testing.assert_allclose(subject.answer(histories, candidates)[0].scores, expected, atol=2e-3)
+    assert (
+        np.abs(expected[0] - expected_titles(family, subject.tokens, histories[::-1], candidates)[0]).max()
+        > 0.1
+    )
+    if not subject.plain:
+        tuned = subject.alternatives(histories, candidates)
+        np.testing.assert_allclose(tuned.detach(), expected, atol=2e-3)
+        tuned.sum().backward()
+        assert subject.model.get_input_embeddings().weight.grad.abs().max() > 0
+
+
+def test_choice(family):
+    subject = scorer(family, "choice")
+    assert subject.plain == (family.name in NO_PREFIX)
+    histories, candidates = draw()
+    expected = expected_letters(family, subject.asker.letters, histories, candidates)
+    np.testing.assert_allclose(subject.asker.lines(histories, candidates), expected, atol=2e-3)
+    with torch.inference_mode():
+        np.testing.assert_allclose(subject.alternatives(histories, candidates), expected, atol=2e-3)
+    subject.plain = True
+    np.testing.assert_allclose(subject.asker.lines(histories, candidates), expected, atol=2e-3)
+
+
+def test_generate(family):
+    subject = scorer(family, "generate")
+    assert not subject.plain
+    histories, candidates = draw()
+    texts, _ = subject.asker._write(histories, candidates)
+    ids, mask = subject.asker.letters.prompts(histories, candidates)
+    for p, text in enumerate(texts):
+        written = ids[p][mask[p] == 1].tolist()
+        begun = len(written)
+        while len(written) < begun + WRITTEN and written[-1] != families.END:
+            with torch.inference_mode():
+                said = family.model(torch.tensor([written]), use_cache=False).logits[0, -1]
+            written.append(int(said.argmax()))
+        assert text == family.tokenizer.decode(written[begun:], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("name", ["gemma3", "mistral with a window", "gemma2"])
+def test_the_check_sees_a_mask_without_its_window(name, tmp_path, monkeypatch):
+    """It is right within the window, so only prompts as long as those to come show it."""
+    folder = families.write(name, tmp_path)
+    monkeypatch.setattr(masks, "LIMITS", {masks.SLIDING: "none", masks.CHUNKED: "none"})
+    subject = Scorer(folder, titles(), prompts.TEMPLATES["titles"], LLMConfig(model=str(folder)))
+    subject.check((0, 1))
+    assert not subject.plain
+    with pytest.warns(UserWarning, match="titles are scored one by one"):
+        subject.check((LENGTH, CANDIDATES))
+    assert subject.plain
