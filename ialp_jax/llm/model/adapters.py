@@ -10,6 +10,7 @@ import peft
 import safetensors
 import safetensors.torch
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import TuneConfig
@@ -46,13 +47,44 @@ def apply(model: Any, folder: Path, use: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # keys that are missing are told below
             tuned = peft.PeftModel.from_pretrained(model, folder)
-        own = set(safetensors.torch.load_file(folder / adapter_files.WEIGHTS))
+            unfit = _unfit_name(tuned, safetensors.torch.load_file(folder / adapter_files.WEIGHTS))
     except _UNFIT as error:
         raise _does_not_fit(folder, (str(error).strip() or type(error).__name__).splitlines()[0]) from None
-    expected = set(state(tuned))
-    if own != expected:
-        raise _does_not_fit(folder, f"{min(own ^ expected)} is in one of the two alone")
-    return (tuned.merge_and_unload() if use == "merge" else tuned.get_base_model()).eval()
+    if unfit:
+        raise _does_not_fit(folder, f"{unfit} is in one of the two only")
+    if use == "attach":
+        return tuned.get_base_model().eval()
+    _untie(tuned)
+    return tuned.merge_and_unload().eval()
+
+
+def _unfit_name(tuned: peft.PeftModel, stored: dict[str, torch.Tensor]) -> str:
+    """The first tensor that a loaded adapter lacks in its file, or that its file holds in vain; or empty.
+
+    With updates of the embedding, peft stores the embedding itself too; it is loaded as well.
+    """
+    taken = peft.get_peft_model_state_dict(tuned, save_embedding_layers=True)
+    idle = [
+        name
+        for name, tensor in stored.items()
+        if name not in taken or not torch.equal(tensor.to(taken[name]), taken[name])
+    ]
+    return min([*idle, *(state(tuned).keys() - stored.keys())], default="")
+
+
+def _untie(tuned: peft.PeftModel) -> None:
+    """Gives each layer its own weight where layers share one that is updated for one of them only.
+
+    Otherwise a merged update of the embedding would also act on a head that is tied to it.
+    """
+    layers = [module for module in tuned.modules() if isinstance(module, BaseTunerLayer)]
+    updated = {id(getattr(layer.get_base_layer(), "weight", None)) for layer in layers}
+    seen = set()
+    for module in tuned.modules():
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            if id(parameter) in seen & updated:
+                setattr(module, name, torch.nn.Parameter(parameter.detach().clone(), requires_grad=False))
+            seen.add(id(parameter))
 
 
 def _does_not_fit(folder: Path, reason: str) -> InputError:

@@ -16,7 +16,8 @@ import transformers
 
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.model import models
+from ialp_jax.llm.model import models, weights
+from ialp_jax.llm.modes import head
 from ialp_jax.llm.prompting import lengths
 from ialp_jax.llm.prompting.lengths import Lengths
 from ialp_jax.llm.prompting.prompts import Template
@@ -38,6 +39,7 @@ class Sizes(NamedTuple):
       intermediate: width of the feed-forward part.
       vocabulary: tokens.
       context: longest sequence.
+      compared: heads whose scores of all pairs of tokens exist at once; 0 if attention goes block by block.
     """
 
     parameters: int
@@ -50,6 +52,7 @@ class Sizes(NamedTuple):
     intermediate: int
     vocabulary: int
     context: int
+    compared: int = 0
 
 
 class Need(NamedTuple):
@@ -76,19 +79,21 @@ def sizes_of(config: Any) -> Sizes:
     total = sum(parameter.numel() for parameter in model.parameters())  # a tied one counts once
     outer = (model.get_input_embeddings(), model.get_output_embeddings())
     ends = {id(layer.weight): layer.weight.numel() for layer in outer}
-    heads = config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    text = config.get_text_config(decoder=True)  # of a model that also sees, the part that reads
+    heads = getattr(text, "num_attention_heads", None) or 0  # none where there is no attention
+    width = getattr(text, "head_dim", None) or text.hidden_size // max(1, heads)
     return Sizes(
         parameters=total,
         body=total - sum(ends.values()),
         head=model.get_output_embeddings().weight.numel(),
-        layers=config.num_hidden_layers,
+        layers=text.num_hidden_layers,
         attention=heads * width,
-        key_value=(getattr(config, "num_key_value_heads", None) or heads) * width,
-        hidden=config.hidden_size,
-        intermediate=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
-        vocabulary=config.vocab_size,
+        key_value=(getattr(text, "num_key_value_heads", None) or heads) * width,
+        hidden=text.hidden_size,
+        intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+        vocabulary=text.vocab_size,
         context=models.context_of(config),
+        compared=heads if weights.attention_of(config) == "eager" else 0,
     )
 
 
@@ -112,11 +117,14 @@ def batch_bytes(sizes: Sizes, measured: Lengths, batch_size: int, element: int) 
     """
     longest = int(measured.prompt.max()) + measured.written
     mask = longest**2 * (element + 4)  # the mask and the comparisons that make it
+    mask += longest**2 * sizes.compared * (2 * element + 4)  # scores, in float32, and as weights
     layer = longest * element * (4 * sizes.hidden + 4 * sizes.attention + 3 * sizes.intermediate)
-    rows = 1 if measured.written else int(measured.scored.max())
+    rows = batch_size * (1 if measured.written else int(measured.scored.max()))
+    if not measured.written:
+        rows = min(rows, head.rows_at_once(sizes.vocabulary))
     logits = rows * sizes.vocabulary * (element + 8)  # as computed, in float32, and one temporary
     cache = 2 * sizes.layers * sizes.key_value * longest * element if measured.written else 0
-    return batch_size * (mask + max(layer, logits) + cache)
+    return batch_size * (mask + cache) + max(batch_size * layer, logits)
 
 
 def need(sizes: Sizes, measured: Lengths | None, batch_size: int, dtype: str) -> Need:

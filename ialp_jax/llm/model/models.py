@@ -12,7 +12,9 @@ import numpy as np
 import safetensors
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 
+from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.model import adapters, model_files, self_check, speed, weights
@@ -35,6 +37,7 @@ UNREADABLE = (
     ImportError,
     ArithmeticError,
     safetensors.SafetensorError,
+    StrictDataclassError,
 )
 
 
@@ -60,7 +63,25 @@ def load_tokenizer(folder: Path, pad_token: str) -> Any:
     if tokenizer.pad_token is None:
         proposal = tokenizer.eos_token or tokenizer.unk_token or "one of its tokens"
         raise InputError(f"{folder}: its tokenizer has no pad token; set --config.llm.pad_token={proposal}")
+    _check_padding(folder, tokenizer, pad_token)
     return tokenizer
+
+
+def _check_padding(folder: Path, tokenizer: Any, pad_token: str) -> None:
+    """Raises InputError where the model has no embedding for the pad token, by its config.json."""
+    settings = store.read_json(folder / "config.json") or {}
+    size = (settings.get("text_config") or settings).get("vocab_size")
+    if not isinstance(size, int) or tokenizer.pad_token_id < size:
+        return
+    beyond = f"the model has embeddings for {size} tokens"
+    if pad_token:
+        token = f"token {tokenizer.pad_token_id} of {folder}"
+        raise InputError(f"--config.llm.pad_token={pad_token}: {token}, {beyond}; choose another")
+    proposal = tokenizer.eos_token or tokenizer.unk_token or "one of its tokens"
+    raise InputError(
+        f"{folder}: its pad token {tokenizer.pad_token!r} is token {tokenizer.pad_token_id}, {beyond}; set "
+        f"--config.llm.pad_token={proposal}"
+    )
 
 
 def context_of(config: Any) -> int:
