@@ -1,0 +1,113 @@
+"""Logits are the model's own and are computed in chunks: the vocabulary does not decide the memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_world import prompts as draw
+from small_world import titles
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+import families  # noqa: E402
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+
+from ialp_jax.llm.config import LLMConfig  # noqa: E402
+from ialp_jax.llm.model import memory, models  # noqa: E402
+from ialp_jax.llm.modes import head  # noqa: E402
+from ialp_jax.llm.prompting import lengths, prompts  # noqa: E402
+
+TEMPLATE = prompts.TEMPLATES["titles"]
+VOCABULARY = 20_000
+
+
+class Largest(TorchDispatchMode):
+    """Elements of the largest tensor that an operation gives."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return result
+
+
+@pytest.fixture(scope="module")
+def wordy(model_folder, tmp_path_factory):
+    """A model with a vocabulary far larger than all else of it."""
+    folder = tmp_path_factory.mktemp("wordy")
+    torch.manual_seed(0)
+    config = families.configuration("gemma2", VOCABULARY)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(model_folder).save_pretrained(folder)
+    return folder
+
+
+def scorer(folder, **settings):
+    return models.Scorer(folder, titles(), TEMPLATE, LLMConfig(model=str(folder), **settings))
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_logits_are_bounded(wordy, monkeypatch, batch_size):
+    subject = scorer(wordy, batch_size=batch_size)
+    expected = subject.score(*draw(8, candidates=20))[0]
+    monkeypatch.setattr(head, "CHUNK", 40 * VOCABULARY)
+    with Largest() as largest:
+        found = subject.score(*draw(8, candidates=20))[0]
+    assert largest.elements == 40 * VOCABULARY
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_chunk_is_at_least_a_row():
+    assert head.rows_at_once(262_144) == 128
+    assert head.rows_at_once(2**30) == 1
+
+
+def test_what_tuning_learns_from_does_not_depend_on_chunks(wordy, monkeypatch):
+    def learned():
+        subject = scorer(wordy)
+        scores = subject.alternatives(*draw(2))
+        (scores.softmax(-1)[:, 0]).sum().backward()
+        return scores.detach(), [parameter.grad for parameter in subject.model.parameters()]
+
+    expected = learned()
+    monkeypatch.setattr(head, "CHUNK", 7 * VOCABULARY)
+    with Largest() as largest:
+        found = learned()
+    assert largest.elements <= max(7 * VOCABULARY, VOCABULARY * 32)  # the embedding itself
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert max(gradient.abs().max() for gradient in found[1] if gradient is not None) > 0
+
+
+def test_the_decoder_is_itself_again(wordy, monkeypatch):
+    model = models.load_model(wordy, "cpu", "float32")
+    ids = torch.arange(3, 13)[None]
+    expected = model(input_ids=ids).logits
+    hidden = head.decoder_of(model)(input_ids=ids).last_hidden_state
+    torch.testing.assert_close(head.logits_of(model, hidden[0]), expected[0])
+    with pytest.raises(RuntimeError):
+        head.logits_of(model, torch.zeros(3, 7))  # of no such width
+    torch.testing.assert_close(model(input_ids=ids).logits, expected)
+
+
+@pytest.mark.parametrize("mode", ["likelihood", "choice"])
+def test_the_estimate_is_near_what_a_batch_takes(wordy, monkeypatch, mode):
+    """What exists at once, by torch's own profiler, with attention that compares all pairs at once."""
+    monkeypatch.setattr(head, "CHUNK", 2**20)
+    subject = scorer(wordy, mode=mode, batch_size=16)
+    asked = tuple(part[:16] for part in lengths.sample_prompts(len(titles()) - 1, (10, 20)))
+    with torch.profiler.profile(profile_memory=True) as profile:
+        subject.answer(*asked)
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]).max()
+    config = LLMConfig(model=str(wordy), mode=mode, batch_size=16)
+    sizes = memory.read_sizes(wordy)
+    ruler = lengths.Ruler(models.load_tokenizer(wordy, ""), wordy, titles(), TEMPLATE, config, sizes.context)
+    measured = ruler.measure(*asked)
+    estimated = memory.need(sizes, measured, 16, "float32").batch
+    assert 0.3 * estimated < held < 1.1 * estimated
+    if mode == "likelihood":
+        assert held < measured.scored.sum() * VOCABULARY * 4  # the logits in float32, all at once
