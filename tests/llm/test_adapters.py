@@ -13,7 +13,7 @@ safetensors = pytest.importorskip("safetensors.torch")
 transformers = pytest.importorskip("transformers")
 
 from ialp_jax.errors import InputError  # noqa: E402
-from ialp_jax.llm.model import adapter_files, adapters, models  # noqa: E402
+from ialp_jax.llm.model import adapter_files, adapters, loading  # noqa: E402
 
 CASES = {
     "attention": {"target_modules": ["q_proj", "v_proj"]},
@@ -31,7 +31,7 @@ IDS = torch.arange(3, 23)[None]
 @pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
 def base(request, model_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("base")
-    model = models.load_model(model_folder, "cpu", "float32")
+    model = loading.load_model(model_folder, "cpu", "float32")
     if not request.param:
         model.config.tie_word_embeddings = False
         model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.flip(0))
@@ -45,7 +45,7 @@ def tuned(base, folder, save="auto", **settings):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         config = peft.LoraConfig(task_type="CAUSAL_LM", r=4, init_lora_weights=False, **settings)
-        model = peft.get_peft_model(models.load_model(base, "cpu", "float32"), config).eval()
+        model = peft.get_peft_model(loading.load_model(base, "cpu", "float32"), config).eval()
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.data.add_(0.3 * torch.randn_like(parameter))
@@ -57,7 +57,7 @@ def tuned(base, folder, save="auto", **settings):
 @pytest.mark.parametrize("case", CASES)
 def test_the_model_is_the_tuned_one(base, tmp_path, case, use):
     expected = tuned(base, tmp_path, **CASES[case])
-    plain = models.load_model(base, "cpu", "float32")
+    plain = loading.load_model(base, "cpu", "float32")
     assert (plain(input_ids=IDS).logits - expected).abs().max() > 0.05
     found = adapters.apply(plain, tmp_path, use)(input_ids=IDS).logits
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
@@ -68,7 +68,7 @@ def test_an_embedding_stored_beside_its_updates_is_no_other_model(base, tmp_path
     expected = tuned(base, tmp_path, save, **CASES["embedding"])
     names = safetensors.load_file(tmp_path / adapter_files.WEIGHTS).keys()
     assert any("base_layer" in name for name in names) == save
-    found = adapters.apply(models.load_model(base, "cpu", "float32"), tmp_path, "merge")
+    found = adapters.apply(loading.load_model(base, "cpu", "float32"), tmp_path, "merge")
     torch.testing.assert_close(found(input_ids=IDS).logits, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -93,7 +93,7 @@ def test_updates_that_would_be_left_out_are_refused(base, tmp_path, change):
     with pytest.raises(
         InputError, match=r"an adapter of another base model.*is in one of the two only"
     ) as error:
-        adapters.apply(models.load_model(base, "cpu", "float32"), tmp_path, "merge")
+        adapters.apply(loading.load_model(base, "cpu", "float32"), tmp_path, "merge")
     assert "\n" not in str(error.value)
 
 
@@ -102,4 +102,4 @@ def test_a_module_that_the_model_lacks_is_refused(base, tmp_path):
     settings = json.loads((tmp_path / adapter_files.CONFIG).read_text()) | {"target_modules": ["c_attn"]}
     (tmp_path / adapter_files.CONFIG).write_text(json.dumps(settings))
     with pytest.raises(InputError, match="an adapter of another base model"):
-        adapters.apply(models.load_model(base, "cpu", "float32"), tmp_path, "attach")
+        adapters.apply(loading.load_model(base, "cpu", "float32"), tmp_path, "attach")

@@ -14,7 +14,7 @@ import mistral_layout  # noqa: E402
 
 from ialp_jax.errors import InputError  # noqa: E402
 from ialp_jax.llm.config import LLMConfig, TuneConfig  # noqa: E402
-from ialp_jax.llm.model import memory, models, speed  # noqa: E402
+from ialp_jax.llm.model import loading, memory, models, speed  # noqa: E402
 from ialp_jax.llm.modes import none_rule  # noqa: E402
 from ialp_jax.llm.prompting import lengths, prompts  # noqa: E402
 from ialp_jax.llm.service import dry_run, estimate, process  # noqa: E402
@@ -66,7 +66,7 @@ def test_operations_are_those_that_torch_counts(model_folder):
     """torch's own counter on a forward pass of the toy model; it counts products alone, as we do."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    model = models.load_model(model_folder, "cpu", "float32")
+    model = loading.load_model(model_folder, "cpu", "float32")
     with (
         FlopCounterMode(display=False) as counter,
         torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
@@ -117,7 +117,7 @@ def test_measured_lengths_are_what_labelling_spends(model_folder):
         config = settings(model_folder, mode=mode, pad_token="", dtype="float32", template="titles")
         template = prompts.TEMPLATES["titles"]
         scorer = models.Scorer(model_folder, dataset().catalogue.titles, template, config)
-        tokenizer = models.load_tokenizer(model_folder, "")
+        tokenizer = loading.load_tokenizer(model_folder, "")
         try:
             spent = scorer.answer(histories, candidates)[1]
         except InputError:  # the toy's context of 96 is too short for this way
@@ -169,8 +169,8 @@ def test_the_rate_is_measured(monkeypatch):
 def test_the_fastest_dtype_is_the_one_with_the_higher_rate(monkeypatch, faster):
     speed.fastest_dtype.cache_clear()
     monkeypatch.setattr(speed, "matmul_rate", lambda device, dtype: 2.0 if dtype == faster else 1.0)
-    assert models.place("cpu", "fastest") == ("cpu", faster)
-    assert models.place("cpu", "auto") == ("cpu", "float32")
+    assert loading.place("cpu", "fastest") == ("cpu", faster)
+    assert loading.place("cpu", "auto") == ("cpu", "float32")
     speed.fastest_dtype.cache_clear()
 
 

@@ -14,7 +14,7 @@ import families  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
-from ialp_jax.llm.model import memory, models  # noqa: E402
+from ialp_jax.llm.model import loading, memory, models  # noqa: E402
 from ialp_jax.llm.modes import head  # noqa: E402
 from ialp_jax.llm.prompting import lengths, prompts  # noqa: E402
 
@@ -83,7 +83,7 @@ def test_what_tuning_learns_from_does_not_depend_on_chunks(wordy, monkeypatch):
 
 
 def test_the_decoder_is_itself_again(wordy, monkeypatch):
-    model = models.load_model(wordy, "cpu", "float32")
+    model = loading.load_model(wordy, "cpu", "float32")
     ids = torch.arange(3, 13)[None]
     expected = model(input_ids=ids).logits
     hidden = head.decoder_of(model)(input_ids=ids).last_hidden_state
@@ -105,7 +105,7 @@ def test_the_estimate_is_near_what_a_batch_takes(wordy, monkeypatch, mode):
     held = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]).max()
     config = LLMConfig(model=str(wordy), mode=mode, batch_size=16)
     sizes = memory.read_sizes(wordy)
-    ruler = lengths.Ruler(models.load_tokenizer(wordy, ""), wordy, titles(), TEMPLATE, config, sizes.context)
+    ruler = lengths.Ruler(loading.load_tokenizer(wordy, ""), wordy, titles(), TEMPLATE, config, sizes.context)
     measured = ruler.measure(*asked)
     estimated = memory.need(sizes, measured, 16, "float32").batch
     assert 0.3 * estimated < held < 1.1 * estimated

@@ -13,7 +13,7 @@ import mistral_layout  # noqa: E402
 from ialp_jax.errors import InputError  # noqa: E402
 from ialp_jax.llm import engines  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
-from ialp_jax.llm.model import memory, models  # noqa: E402
+from ialp_jax.llm.model import loading, memory, models  # noqa: E402
 from ialp_jax.llm.prompting import lengths, prompts  # noqa: E402
 
 TEMPLATE = prompts.TEMPLATES["list"]
@@ -42,7 +42,7 @@ def test_the_true_mistral_has_its_published_size(tmp_path, vocabulary, parameter
 
 
 def test_sizes_are_those_of_the_loaded_model(model_folder):
-    loaded = models.load_model(model_folder, "cpu", "float32")
+    loaded = loading.load_model(model_folder, "cpu", "float32")
     sizes = memory.read_sizes(model_folder)
     assert sizes.parameters == sum(p.numel() for p in loaded.parameters())
     assert sizes.body == sizes.parameters - sizes.head  # embeddings are tied
@@ -51,7 +51,7 @@ def test_sizes_are_those_of_the_loaded_model(model_folder):
 def needed(folder, shape, dtype="float32", **settings):
     config = LLMConfig(model=str(folder), pad_token="</s>", **settings)
     sizes = memory.read_sizes(folder)
-    tokenizer = models.load_tokenizer(folder, config.pad_token)
+    tokenizer = loading.load_tokenizer(folder, config.pad_token)
     ruler = lengths.Ruler(tokenizer, folder, titles(), TEMPLATE, config, sizes.context)
     measured = ruler.measure(*lengths.sample_prompts(len(titles()) - 1, shape))
     return memory.need(sizes, measured, config.batch_size, dtype).batch

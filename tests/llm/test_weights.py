@@ -18,7 +18,7 @@ import families  # noqa: E402
 
 from ialp_jax.errors import InputError  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
-from ialp_jax.llm.model import model_files, models, weights  # noqa: E402
+from ialp_jax.llm.model import loading, model_files, models, weights  # noqa: E402
 from ialp_jax.llm.prompting import prompts  # noqa: E402
 
 IDS = torch.arange(3, 23)[None]
@@ -30,7 +30,7 @@ def copy(model_folder, tmp_path):
 
 
 def load(folder):
-    return models.load_model(folder, "cpu", "float32")
+    return loading.load_model(folder, "cpu", "float32")
 
 
 def stored(folder, change):
@@ -199,5 +199,5 @@ def test_positions_that_depend_on_the_batch_are_not_used(kind):
     rope |= {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4} if kind == "longrope" else {}
     config = families.configuration("phi3", 320)
     config.rope_parameters = rope
-    assert models.context_of(config) == 100
-    assert models.context_of(families.configuration("phi3", 320)) == 1024
+    assert loading.context_of(config) == 100
+    assert loading.context_of(families.configuration("phi3", 320)) == 1024

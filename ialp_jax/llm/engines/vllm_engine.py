@@ -22,7 +22,7 @@ import transformers
 
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.model import models
+from ialp_jax.llm.model import loading
 from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.modes.asker import LetterAsker
 from ialp_jax.llm.prompting import tokens as rows_of
@@ -76,7 +76,7 @@ class VLLM:
                 **given,
             )
         except (RuntimeError, ValueError, OSError, ImportError) as error:
-            first = models.first_line(error)
+            first = loading.first_line(error)
             raise InputError(f"--config.llm.engine=vllm: vLLM does not load {folder} ({first})") from None
 
     def ask(self, prompts: list[list[int]], settings: list[dict[str, Any]]) -> list[Any]:
@@ -145,9 +145,9 @@ class VLLMEngine:
         wrapper: Sequence[str] | None = None,
     ) -> None:
         """Loads model and tokenizer, tokenises the N + 1 titles. Raises InputError."""
-        tokenizer = models.load_tokenizer(folder, config.pad_token)
+        tokenizer = loading.load_tokenizer(folder, config.pad_token)
         settings = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        context = models.context_of(settings)
+        context = loading.context_of(settings)
         dtype = "auto" if config.dtype == "fastest" else config.dtype
         self._model = VLLM(folder, context, dtype, config.adapter)
         self._limit = context - 1  # one token is always generated

@@ -16,7 +16,7 @@ import transformers
 
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.model import models, weights
+from ialp_jax.llm.model import loading, weights
 from ialp_jax.llm.modes import head
 from ialp_jax.llm.prompting import lengths
 from ialp_jax.llm.prompting.lengths import Lengths
@@ -92,7 +92,7 @@ def sizes_of(config: Any) -> Sizes:
         hidden=text.hidden_size,
         intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
         vocabulary=text.vocab_size,
-        context=models.context_of(config),
+        context=loading.context_of(config),
         compared=heads if weights.attention_of(config) == "eager" else 0,
     )
 
@@ -101,8 +101,8 @@ def read_sizes(folder: Path) -> Sizes:
     """Sizes of a model folder, of which config.json is read alone. Raises InputError where it cannot be."""
     try:
         return sizes_of(transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False))
-    except models.UNREADABLE as error:
-        first = models.first_line(error)
+    except loading.UNREADABLE as error:
+        first = loading.first_line(error)
         raise InputError(f"{folder}: not a readable causal language model ({first})") from None
 
 
@@ -177,11 +177,11 @@ def require(
     Raises:
       InputError: it does not fit, with the figures; or configuration or tokenizer cannot be read.
     """
-    device, dtype = models.place(config.device, config.dtype)
+    device, dtype = loading.place(config.device, config.dtype)
     sizes = read_sizes(folder)
     measured = None
     if shape is not None and len(titles) > 1:
-        tokenizer = models.load_tokenizer(folder, config.pad_token)
+        tokenizer = loading.load_tokenizer(folder, config.pad_token)
         ruler = lengths.Ruler(tokenizer, folder, titles, template, config, sizes.context)
         measured = ruler.measure(*lengths.sample_prompts(len(titles) - 1, shape))
     needed = need(sizes, measured, config.batch_size, dtype)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ialp_jax import keys
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.model import embedded, memory, models, speed
+from ialp_jax.llm.model import embedded, loading, memory, models, speed
 from ialp_jax.llm.model.memory import Sizes
 from ialp_jax.llm.modes import none_rule
 from ialp_jax.llm.prompting import prompts
@@ -74,7 +74,7 @@ def estimate(
     Raises:
       InputError: the configuration cannot be read, or there is no such device.
     """
-    device, dtype = models.place(config.device, config.dtype)
+    device, dtype = loading.place(config.device, config.dtype)
     template = prompts.choose(config.template, embedded=folder is None)
     tokenizer, sizes = _subject(folder, dataset, config, template)
     guessed = isinstance(tokenizer, Guess)
@@ -125,7 +125,7 @@ def _subject(
     sizes = memory.read_sizes(folder)
     if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
         return Guess(), sizes
-    return models.load_tokenizer(folder, config.pad_token), sizes
+    return loading.load_tokenizer(folder, config.pad_token), sizes
 
 
 def _sampled(dataset: Dataset, shape: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:

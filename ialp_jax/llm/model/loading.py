@@ -1,0 +1,140 @@
+"""Loading a causal language model and its tokenizer from a folder; torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+
+from ialp_jax import store
+from ialp_jax.errors import InputError
+from ialp_jax.llm.model import model_files, speed, weights
+
+MAX_TOKENS = 4096  # of a prompt: within the sliding window of Mistral 7B v0.1, far beyond what L items need
+# What from_pretrained raises for files that are missing, broken or of another kind.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    RuntimeError,
+    ImportError,
+    ArithmeticError,
+    safetensors.SafetensorError,
+    StrictDataclassError,
+)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its name."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def load_tokenizer(folder: Path, pad_token: str) -> Any:
+    """The tokenizer of a folder, with a padding token.
+
+    Raises:
+      InputError: unreadable; or no padding token, or one that is not in the vocabulary.
+    """
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except UNREADABLE as error:
+        raise InputError(f"{folder}: its tokenizer cannot be read ({first_line(error)})") from None
+    if pad_token:
+        if pad_token not in tokenizer.get_vocab():
+            raise InputError(f"--config.llm.pad_token={pad_token}: not in the vocabulary of {folder}")
+        tokenizer.pad_token = pad_token
+    if tokenizer.pad_token is None:
+        proposal = tokenizer.eos_token or tokenizer.unk_token or "one of its tokens"
+        raise InputError(f"{folder}: its tokenizer has no pad token; set --config.llm.pad_token={proposal}")
+    _check_padding(folder, tokenizer, pad_token)
+    return tokenizer
+
+
+def _check_padding(folder: Path, tokenizer: Any, pad_token: str) -> None:
+    """Raises InputError where the model has no embedding for the pad token, by its config.json."""
+    settings = store.read_json(folder / "config.json") or {}
+    size = (settings.get("text_config") or settings).get("vocab_size")
+    if not isinstance(size, int) or tokenizer.pad_token_id < size:
+        return
+    beyond = f"the model has embeddings for {size} tokens"
+    if pad_token:
+        token = f"token {tokenizer.pad_token_id} of {folder}"
+        raise InputError(f"--config.llm.pad_token={pad_token}: {token}, {beyond}; choose another")
+    proposal = tokenizer.eos_token or tokenizer.unk_token or "one of its tokens"
+    raise InputError(
+        f"{folder}: its pad token {tokenizer.pad_token!r} is token {tokenizer.pad_token_id}, {beyond}; set "
+        f"--config.llm.pad_token={proposal}"
+    )
+
+
+def context_of(config: Any) -> int:
+    """The longest prompt in tokens that a model of this transformers configuration is given.
+
+    Rotary positions that change with the longest text of a batch (``longrope``, ``dynamic``) are used up to
+    where they begin to change: beyond, a score would depend on the other prompts.
+    """
+    text = config.get_text_config(decoder=True)
+    limits = [getattr(text, name, None) for name in ("max_position_embeddings", "max_seq_len")]
+    rotary = getattr(text, "rope_parameters", None) or {}
+    if rotary.get("rope_type") in ("longrope", "dynamic"):
+        limits.append(rotary.get("original_max_position_embeddings"))
+        limits.append(getattr(text, "original_max_position_embeddings", None))
+    return min([MAX_TOKENS, *(limit for limit in limits if limit)])
+
+
+def place(device: str, dtype: str) -> tuple[str, str]:
+    """Device and dtype that the settings mean. Raises InputError where there is no such device.
+
+    Args:
+      device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<number>``.
+      dtype: ``auto`` (bfloat16 on a GPU, float32 elsewhere), ``fastest`` (by measurement), ``float32`` or
+        ``bfloat16``.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"--config.llm.device={device}: torch sees no GPU; use auto or cpu")
+    if dtype == "auto":
+        dtype = "float32" if device == "cpu" else "bfloat16"
+    elif dtype == "fastest":
+        dtype = speed.fastest_dtype(device)
+    return device, dtype
+
+
+def load_model(folder: Path, device: str, dtype: str) -> Any:
+    """The model of a folder, from safetensors alone, without any code of its own.
+
+    Args:
+      folder: in the Hugging Face format.
+      device, dtype: see `place`.
+
+    Raises:
+      InputError: unreadable, not a causal language model, weights missing or not used, or no such device.
+    """
+    device, dtype = place(device, dtype)
+    model_files.check_no_adapter(folder)
+    try:
+        settings = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            attn_implementation=weights.attention_of(settings),
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+        weights.check_report(folder, report)
+        weights.keep_to_scores(model)
+        model = model.to(device).eval()
+        weights.check_causal(folder, model)
+    except torch.OutOfMemoryError:
+        raise InputError(f"{folder}: the model does not fit into the memory of {device}") from None
+    except UNREADABLE as error:
+        raise InputError(f"{folder}: not a readable causal language model ({first_line(error)})") from None
+    return model
