@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pytest
@@ -70,3 +71,36 @@ def test_an_incomplete_folder_is_named(model_folder, tmp_path, lost):
     (copy / "pytorch_model.bin").touch()
     with pytest.raises(InputError, match=f"^{copy}: .*{lost.split('.')[1]}"):
         model_files.fingerprint(copy)
+
+
+ACTING = {
+    "nothing": ({}, {}, "likelihood", []),
+    "a window longer than any prompt": ({"sliding_window": 4096}, {}, "choice", []),
+    "a window": ({"sliding_window": 512}, {}, "choice", ["sliding_window"]),
+    "a window of a model that also sees": (
+        {"text_config": {"sliding_window": 1024}},
+        {},
+        "likelihood",
+        ["sliding_window"],
+    ),
+    "chunks and a cap": (
+        {"attention_chunk_size": 64, "final_logit_softcapping": 30.0},
+        {},
+        "likelihood",
+        ["attention_chunk_size", "final_logit_softcapping"],
+    ),
+    "scales that do nothing": ({"logit_scale": 1.0, "logits_scaling": None}, {}, "likelihood", []),
+    "a scale": ({"logit_scale": 0.0625}, {}, "choice", ["logit_scale"]),
+    "transformers' own masks and head": ({"sliding_window": 5, "logit_scale": 2}, {}, "generate", []),
+    "a penalty": ({}, {"repetition_penalty": 1.05, "top_p": 0.8}, "generate", ["repetition_penalty"]),
+    "a penalty on other answers": ({}, {"repetition_penalty": 1.05}, "choice", []),
+}
+
+
+@pytest.mark.parametrize("case", ACTING)
+def test_labels_that_were_wrong_before_get_an_address_of_their_own(tmp_path, case):
+    config, generation, mode, names = ACTING[case]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    if generation:
+        (tmp_path / "generation_config.json").write_text(json.dumps(generation))
+    assert model_files.acting(tmp_path, mode) == names

@@ -258,12 +258,12 @@ def test_trouble_names_its_knob(model_folder, tmp_path):
 
 
 def test_a_model_that_ignores_masks_is_not_tuned_by_them(model_folder, tmp_path, monkeypatch):
-    from ialp_jax.llm.modes import likelihood
+    from ialp_jax.llm.modes import masks
 
     monkeypatch.setattr(
-        likelihood,
-        "attention_mask",
-        lambda position, segment, dtype: torch.zeros(1, 1, *position.shape[1:] * 2),
+        masks,
+        "of_layers",
+        lambda config, position, segment, dtype, past: torch.zeros(1, 1, position.shape[1] - past, 1),
     )
     with (
         pytest.warns(UserWarning, match="takes no mask"),

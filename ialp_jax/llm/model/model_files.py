@@ -12,6 +12,11 @@ INDEX = "model.safetensors.index.json"  # of weights in several files
 _SUFFIX = ".safetensors"
 _WEIGHTS = f"*{_SUFFIX}"
 _WANTED = ("*.json", _WEIGHTS, "*.model", "*.jinja", "*.txt")
+_LONGEST = 4096  # tokens of a prompt, at most
+_REACHES = ("sliding_window", "attention_chunk_size")
+_AFTER_THE_HEAD = ("logit_scale", "logits_scaling", "final_logit_softcapping", "lm_head_multiplier")
+_ON_ANSWERS = ("repetition_penalty", "no_repeat_ngram_size", "suppress_tokens", "bad_words_ids")
+_ON_ANSWERS += ("begin_suppress_tokens", "min_new_tokens", "num_beams", "encoder_repetition_penalty")
 _DUPLICATES = ("consolidated*", "original/*")  # the publisher's own format beside the Hugging Face one
 
 
@@ -101,6 +106,24 @@ def check(folder: Path) -> None:
     for name in sorted(names):
         if not (folder / name).is_file():
             raise InputError(f"{folder / name}: missing, though {INDEX} names it; download it again")
+
+
+def acting(folder: Path, mode: str) -> list[str]:
+    """Settings of a model's folder that earlier versions disregarded, or let act on answers in free text.
+
+    Labels that were stored then may be wrong: these names give labels an address of their own.
+
+    Args:
+      folder: of the model.
+      mode: of asking.
+    """
+    settings = store.read_json(folder / "config.json") or {}
+    settings = settings | (settings.get("text_config") or {})
+    near = [name for name in _REACHES if isinstance(settings.get(name), int) and settings[name] < _LONGEST]
+    after = [name for name in _AFTER_THE_HEAD if settings.get(name) not in (None, 1)]
+    drawn = store.read_json(folder / "generation_config.json") or {}
+    penal = [name for name in _ON_ANSWERS if drawn.get(name) not in (None, 0, 1, [])]
+    return sorted(penal if mode == "generate" else near + after)
 
 
 def fingerprint(folder: Path) -> str:

@@ -231,7 +231,9 @@ class LabelWorker:
         The fingerprint is of the files of the model and its adapter, so it stands for the revision too.
         """
         knobs = ("pad_token", "dtype", "device", "batch_size", "engine")
+        acting = model_files.acting(self._model_folder, self._config.mode)
         return {
+            **({"acting": acting} if acting else {}),
             "fingerprint": self._fingerprint,
             "template": dataclasses.asdict(self._template),
             **self._config.asking(),
