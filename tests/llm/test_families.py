@@ -15,9 +15,12 @@ transformers = pytest.importorskip("transformers")
 import families  # noqa: E402
 
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
+from ialp_jax.llm.model import self_check  # noqa: E402
+from ialp_jax.llm.model.loading import load_tokenizer  # noqa: E402
 from ialp_jax.llm.model.models import Scorer  # noqa: E402
 from ialp_jax.llm.modes import masks  # noqa: E402
 from ialp_jax.llm.prompting import prompts  # noqa: E402
+from ialp_jax.llm.prompting.lengths import Ruler  # noqa: E402
 
 TEMPLATE = prompts.TEMPLATES["list"]
 LENGTH, CANDIDATES, WRITTEN = 14, 3, 4
@@ -141,3 +144,42 @@ def test_the_check_sees_a_mask_without_its_window(name, tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="titles are scored one by one"):
         subject.check((LENGTH, CANDIDATES))
     assert subject.plain
+
+
+@pytest.mark.parametrize("name", ["gemma3 with eyes", "qwen3_moe"])
+def test_a_model_in_training_gives_the_same_scores(name, tmp_path):
+    """There is no dropout; but models that also see ask for more in training, and experts are balanced."""
+    folder = families.write(name, tmp_path)
+    subject = Scorer(folder, titles(), TEMPLATE, LLMConfig(model=str(folder)))
+    expected = subject.alternatives(*draw()).detach()
+    subject.model.train()
+    torch.testing.assert_close(subject.alternatives(*draw()).detach(), expected)
+
+
+def test_the_longest_prompt_is_as_long_as_any(tmp_path):
+    folder = families.write("mistral", tmp_path)
+    for mode in ("likelihood", "choice"):
+        config = LLMConfig(model=str(folder), mode=mode)
+        subject = Scorer(folder, titles(), TEMPLATE, config)
+        generator = np.random.default_rng(0)
+        some = generator.integers(1, len(titles()), (200, LENGTH + CANDIDATES)).astype(np.int32)
+        hard = self_check.hardest(subject, (LENGTH, CANDIDATES))
+        assert hard[0].shape == (2, LENGTH)
+        assert hard[1].shape == (2, CANDIDATES)
+        ruler = Ruler(load_tokenizer(folder, ""), folder, titles(), TEMPLATE, config, subject.limit)
+        longest, short = ruler.measure(*hard).prompt
+        others = ruler.measure(some[:, :LENGTH], some[:, LENGTH:]).prompt
+        assert longest >= others.max() > others.min() >= short
+
+
+def test_prompts_that_cannot_all_fit_are_tried_as_long_as_they_can(tmp_path):
+    """Letters refuse the longest candidates together; the check does not."""
+    folder = families.write("mistral", tmp_path)
+    subject = Scorer(folder, titles(), TEMPLATE, LLMConfig(model=str(folder), mode="choice"))
+    candidates = self_check.hardest(subject, (LENGTH, 20))[1]
+    longest = subject.asker.letters.lengths(np.zeros((2, 1), np.int32), candidates)[0]
+    subject.limit = subject.asker.letters._limit = int(longest) - 3
+    candidates = self_check.hardest(subject, (LENGTH, 20))[1]
+    assert subject.asker.letters.lengths(np.zeros((2, 1), np.int32), candidates)[0] <= subject.limit
+    subject.check((LENGTH, 20))
+    assert not subject.plain

@@ -3,6 +3,7 @@ import io
 import queue
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from ialp_jax.llm.service import protocol
 
 IMPORTS = """
 import sys
+import warnings
 import ialp_jax.llm.{module}
 print(*sorted({{"jax", "torch", "transformers"}} & set(sys.modules)))
 """
@@ -115,3 +117,39 @@ def test_unforeseen_failures_are_one_line_and_leave_a_traceback(tmp_path):
     assert error.endswith(f"see {log}")
     assert "\n" not in error
     assert "Traceback" in log.read_text()
+
+
+@pytest.mark.parametrize("mode", ["likelihood", "choice", "generate"])
+@pytest.mark.parametrize("exact", [True, False])
+def test_every_mode_is_tried_on_the_longest_prompts_to_come(wide_folder, tmp_path, monkeypatch, mode, exact):
+    from dataclasses import asdict
+
+    from ialp_jax import store
+    from ialp_jax.llm.config import LLMConfig
+    from ialp_jax.llm.model import self_check
+    from ialp_jax.llm.service import worker
+
+    tried = []
+    monkeypatch.setattr(self_check, "is_exact", lambda scorer, shape: tried.append(shape) or exact)
+    order = {
+        "do": "load",
+        "config": asdict(LLMConfig(model=str(wide_folder), mode=mode, threads=1)),
+        "seed": 0,
+        "data_folder": str(save(tmp_path)),
+        "model_folder": str(wide_folder),
+        "calibrate": "key",
+        "calibration_folder": str(tmp_path / "calibration"),
+        "shape": (7, 5),
+    }
+    subject = worker.Worker()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        subject.answer(order, {})
+    assert tried == [(7, 5)]
+    assert store.read_manifest(tmp_path / "calibration")["plain"] is not exact
+    assert any("scored one by one" in str(one.message) for one in told) is not exact
+    loaded = order | {"calibrate": None, "plain": not exact, "wrapper": None}
+    subject.answer(loaded, {})  # as a later process does
+    assert subject._scorer.plain is not exact
+    if mode != "likelihood":
+        assert subject._scorer.asker.plain is not exact

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import transformers
 
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LLMConfig
@@ -146,8 +145,7 @@ class VLLMEngine:
     ) -> None:
         """Loads model and tokenizer, tokenises the N + 1 titles. Raises InputError."""
         tokenizer = loading.load_tokenizer(folder, config.pad_token)
-        settings = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        context = loading.context_of(settings)
+        context = loading.context_of(loading.read_config(folder))
         dtype = "auto" if config.dtype == "fastest" else config.dtype
         self._model = VLLM(folder, context, dtype, config.adapter)
         self._limit = context - 1  # one token is always generated

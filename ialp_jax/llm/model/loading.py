@@ -35,6 +35,14 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
+def read_config(folder: Path) -> Any:
+    """The transformers configuration of a folder. Raises InputError where it cannot be read."""
+    try:
+        return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except UNREADABLE as error:
+        raise InputError(f"{folder}: not a readable causal language model ({first_line(error)})") from None
+
+
 def load_tokenizer(folder: Path, pad_token: str) -> Any:
     """The tokenizer of a folder, with a padding token.
 
@@ -119,8 +127,8 @@ def load_model(folder: Path, device: str, dtype: str) -> Any:
     """
     device, dtype = place(device, dtype)
     model_files.check_no_adapter(folder)
+    settings = read_config(folder)
     try:
-        settings = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         model, report = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),

@@ -99,8 +99,9 @@ def sizes_of(config: Any) -> Sizes:
 
 def read_sizes(folder: Path) -> Sizes:
     """Sizes of a model folder, of which config.json is read alone. Raises InputError where it cannot be."""
+    settings = loading.read_config(folder)
     try:
-        return sizes_of(transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False))
+        return sizes_of(settings)
     except loading.UNREADABLE as error:
         first = loading.first_line(error)
         raise InputError(f"{folder}: not a readable causal language model ({first})") from None
