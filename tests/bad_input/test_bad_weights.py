@@ -16,6 +16,7 @@ peft = pytest.importorskip("peft")
 safetensors = pytest.importorskip("safetensors.torch")
 transformers = pytest.importorskip("transformers")
 
+from ialp_jax import store  # noqa: E402
 from ialp_jax.llm.service import client, dry_run  # noqa: E402
 from ialp_jax.llm.service.worker import Worker  # noqa: E402
 
@@ -224,6 +225,7 @@ def sound(finished, tmp_path_factory):
     """A run of which only the data is there, beside a sound model."""
     folder = tmp_path_factory.mktemp("sound")
     shutil.copytree(finished / "data", folder / "run/data")
+    shutil.copy(finished / store.MARKER, folder / "run")
     save(folder / "model")
     return folder
 
