@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import struct
 from gymnax.environments import environment, spaces
 
-from ialp_jax.simulator import dynamics
+from ialp_jax.simulator import actions, dynamics
 from ialp_jax.simulator.dynamics import Mood
 from ialp_jax.simulator.dynamics_params import Dynamics
 from ialp_jax.types import Array, Key, Observation, UserModel
@@ -68,7 +68,10 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
     """A user who is recommended one item per step, likes it or not, and may lose patience.
 
     - **Observation**: `Observation(history [L], shown [L + H])`.
-    - **Action**: int in 0..N-1; action a recommends item a + 1.
+    - **Action**: int in 0..N-1; action a recommends item a + 1. `step` refuses any other action where it can
+      see it, that is, outside ``jit`` and ``vmap``. Compiled code cannot raise: there, an action outside the
+      space recommends nothing. It is never liked, costs patience as a repeated item does, enters ``shown``
+      as 0, and ``info["out_of_range"]`` is true. The adapters for NumPy agents always check.
     - **Response**: the user likes the item with the user model's probability. An item that stands in
       ``shown`` (also in the starting history) is never liked again.
     - **Reward**: 1 for a like, 0 otherwise.
@@ -77,13 +80,20 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
       starting value.
     - **Terminated**: patience is gone. **Truncated**: H steps were taken and the user has not left; the
       two are never both true.
-    - **info**: ``like`` (bool), ``user`` (int32), besides gymnax's ``terminated``, ``truncated`` and
-      ``final_observation`` (the true last observation, before the automatic reset).
+    - **info**: ``like``, ``out_of_range`` (bool) and ``user`` (int32), besides gymnax's ``terminated``,
+      ``truncated`` and ``final_observation`` (the true last observation, before the automatic reset).
 
     These are the rules of the preset ``paper``. ``params.dynamics`` changes like probabilities, costs of
     patience and of reward, and lets users return: see ``dynamics.py``. With dislikes, info has ``dislike``
     (bool), and with returning users ``returned`` (bool) and ``visit`` (int32, from 0, after the step).
     """
+
+    def step(
+        self, key: Key, state: SessionState, action: Array, params: SessionParams
+    ) -> tuple[Observation, SessionState, Array, Array, Array, dict[str, Any]]:
+        """Steps as gymnax does, with automatic reset. Raises ValueError as `actions.check_if_known` does."""
+        actions.check_if_known(action, self.action_space(params).n)
+        return super().step(key, state, action, params)
 
     def reset_env(self, key: Key, params: SessionParams) -> tuple[Observation, SessionState]:
         """Starts the session of a user drawn uniformly from ``params.users``."""
@@ -110,13 +120,13 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
         self, key: Key, state: SessionState, action: Array, params: SessionParams
     ) -> tuple[Observation, SessionState, Array, Array, dict[str, Any]]:
         """One recommendation; see the class for the rules."""
-        item = jnp.asarray(action, jnp.int32) + 1
+        item, known = actions.to_item(action, self.action_space(params).n)
         probability = dynamics.like_probability(state, item, params)
-        like = (jax.random.uniform(key) < probability) & ~jnp.any(state.shown == item)
+        like = (jax.random.uniform(key) < probability) & known & ~jnp.any(state.shown == item)
         dislike = dynamics.disliked(key, like, probability, params)
         state = respond(state, item, like, params, dislike)
         state, returned = dynamics.move_on(key, state, item, params)
-        reward, info = like.astype(jnp.float32), {"like": like, "user": state.user}
+        reward, info = like.astype(jnp.float32), {"like": like, "user": state.user, "out_of_range": ~known}
         if dislike is not None:
             reward -= params.dynamics.dislikes.reward * dislike
             info["dislike"] = dislike

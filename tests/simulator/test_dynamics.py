@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ialp_jax.simulator import dynamics
+from ialp_jax.simulator.actions import to_item
 from ialp_jax.simulator.dynamics_params import (
     Boredom,
     Dislikes,
@@ -80,9 +81,9 @@ def logit(world, state, item):
 
 def plain_step(key, state, action, params):
     """The rules of the preset ``paper``, written without any dynamics."""
-    item = jnp.asarray(action, jnp.int32) + 1
+    item, known = to_item(action, params.user_model.item_bias.shape[0] - 1)
     like = jax.random.uniform(key) < like_probability(params.user_model, state.user, item)
-    like &= ~jnp.any(state.shown == item)
+    like &= known & ~jnp.any(state.shown == item)
     liked = jnp.concatenate([state.history[1:], item[None]])
     better = jnp.minimum(state.patience + params.recovery, params.patience)
     here = jnp.arange(state.shown.shape[0]) == state.history.shape[0] + state.time
@@ -92,7 +93,7 @@ def plain_step(key, state, action, params):
         shown=jnp.where(here, item, state.shown),
         patience=jnp.where(like, better, state.patience - params.dislike_cost),
     )
-    info = {"like": like, "user": state.user}
+    info = {"like": like, "user": state.user, "out_of_range": ~known}
     return Observation(state.history, state.shown), state, like.astype(F), state.patience <= 0, info
 
 

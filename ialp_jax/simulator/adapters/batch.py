@@ -9,6 +9,7 @@ import numpy as np
 from gymnax.environments import environment
 
 from ialp_jax.errors import InputError
+from ialp_jax.simulator.actions import check
 from ialp_jax.simulator.environment import SessionParams
 
 NumpyObservation = np.ndarray | dict[str, np.ndarray]
@@ -62,6 +63,7 @@ class SessionBatch:
             raise InputError(f"{count} sessions in parallel: give at least 1")
         self.env, self.params, self.count = env, params, count
         self._key = self._state = None
+        self._num_items = int(env.action_space(params).n)
         self._reset = jax.jit(jax.vmap(env.reset, in_axes=(0, None)))
         self._step = jax.jit(jax.vmap(env.step, in_axes=(0, 0, 0, None)))
 
@@ -76,9 +78,14 @@ class SessionBatch:
         return to_numpy(observation)
 
     def step(self, actions: np.ndarray) -> Step:
-        """One recommendation for each session; actions int [B]."""
+        """One recommendation for each session; actions int [B], 0..N-1.
+
+        Raises:
+          ValueError: an action is no whole number or outside the space.
+        """
+        chosen = check(actions, self._num_items, (self.count,))
         observation, self._state, reward, terminated, truncated, info = self._step(
-            self._keys(), self._state, np.asarray(actions, np.int32), self.params
+            self._keys(), self._state, chosen, self.params
         )
         final = to_numpy(info.pop("final_observation"))
         rest = {

@@ -9,6 +9,7 @@ from gymnax.environments import environment, spaces
 from gymnax.wrappers import LegacyStepAPIWrapper
 
 from ialp_jax.errors import InputError
+from ialp_jax.simulator import actions
 from ialp_jax.simulator.environment import SessionEnvironment, SessionParams, SessionState
 from ialp_jax.types import Array, Key, Observation
 
@@ -28,7 +29,7 @@ class FlatSessions(environment.Environment[SessionState, SessionParams]):
       N. ``jnp.round(observation * N)`` gives them back exactly for N under 2**23.
 
     The final observation in ``info`` is flat too. Agents that do not mask will recommend items again; those
-    are never liked.
+    are never liked. Actions outside 0..N-1 are treated as by `SessionEnvironment`.
     """
 
     def __init__(self, env: SessionEnvironment, encoding: str = "bag") -> None:
@@ -43,6 +44,13 @@ class FlatSessions(environment.Environment[SessionState, SessionParams]):
             return jnp.concatenate(observation).astype(jnp.float32) / num_items
         bag = jnp.zeros(num_items + 1).at[observation.shown].set(-1.0).at[observation.history].set(1.0)
         return bag[1:]
+
+    def step(
+        self, key: Key, state: SessionState, action: Array, params: SessionParams
+    ) -> tuple[Array, SessionState, Array, Array, Array, dict[str, Any]]:
+        """Steps as gymnax does, with automatic reset. Raises ValueError as `actions.check_if_known` does."""
+        actions.check_if_known(action, self.action_space(params).n)
+        return super().step(key, state, action, params)
 
     def reset_env(self, key: Key, params: SessionParams) -> tuple[Array, SessionState]:
         """As the wrapped environment's, flat."""

@@ -12,6 +12,7 @@ from gymnasium.vector.utils import batch_space
 from gymnax.environments import environment
 from gymnax.environments.spaces import gymnax_space_to_gym_space
 
+from ialp_jax.simulator.actions import check
 from ialp_jax.simulator.adapters.batch import NumpyObservation, SessionBatch, row, to_numpy
 from ialp_jax.simulator.environment import SessionParams
 
@@ -23,7 +24,8 @@ class SessionGym(gymnasium.Env):
 
     Observations are dictionaries of int32 vectors (``history``, ``shown``), or one float32 vector around a
     `FlatSessions`; the action is the item less 1. A session that ended stays ended until `reset`. ``info``
-    holds ``like``, ``user`` and what the session dynamics add, as Python numbers.
+    holds ``like``, ``user``, ``out_of_range`` (never true here) and what the session dynamics add, as Python
+    numbers.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 - gymnasium's way
@@ -52,9 +54,14 @@ class SessionGym(gymnasium.Env):
         return to_numpy(observation), {}
 
     def step(self, action: int) -> tuple[NumpyObservation, float, bool, bool, dict[str, Any]]:
-        """Recommends item ``action + 1``."""
+        """Recommends item ``action + 1``.
+
+        Raises:
+          ValueError: the action is no whole number in 0..N-1.
+        """
+        chosen = check(action, int(self.action_space.n))
         self._key, observation, self._state, reward, terminated, truncated, info = self._step(
-            self._key, self._state, np.int32(action), self._params
+            self._key, self._state, chosen, self._params
         )
         plain = {name: value.item() for name, value in info.items()}
         return to_numpy(observation), float(reward), bool(terminated), bool(truncated), plain
@@ -88,7 +95,11 @@ class SessionVectorEnv(gymnasium.vector.VectorEnv):
     def step(
         self, actions: np.ndarray
     ) -> tuple[NumpyObservation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Recommends item ``actions[b] + 1`` to each user; int [B]."""
+        """Recommends item ``actions[b] + 1`` to each user; int [B].
+
+        Raises:
+          ValueError: an action is no whole number in 0..N-1.
+        """
         done_step = self._batch.step(actions)
         done = done_step.terminated | done_step.truncated
         infos = _masked(done_step.info, ~done)

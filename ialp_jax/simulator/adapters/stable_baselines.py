@@ -56,7 +56,7 @@ class SessionVecEnv(VecEnv):
         return self._batch.reset(int(self._resets.integers(2**31 - 1)))
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Keeps the actions, int [B], for `step_wait`."""
+        """Keeps the actions, int [B], 0..N-1, for `step_wait`, which raises ValueError for any other."""
         self._actions = actions
 
     def step_wait(self) -> tuple[NumpyObservation, np.ndarray, np.ndarray, list[dict[str, Any]]]:
