@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import sys
@@ -32,8 +33,7 @@ def start() -> None:
     import jax
 
     place = flags.COORDINATOR.value
-    if flags.PROCESS_ID.value == 0:
-        _check_free(int(place.rpartition(":")[2]))
+    listening = listening_address(place) if flags.PROCESS_ID.value == 0 else None
     where = f"--coordinator={place}" if place else "--distributed=auto"
     with _patience(where):
         try:
@@ -42,6 +42,7 @@ def start() -> None:
                 flags.NUM_PROCESSES.value,
                 flags.PROCESS_ID.value,
                 initialization_timeout=2 * JOIN_SECONDS,
+                coordinator_bind_address=listening,
             )
         except (RuntimeError, ValueError) as error:  # jaxlib's errors are RuntimeErrors
             raise InputError(f"{where}: the processes cannot join ({error})") from None
@@ -68,14 +69,50 @@ def _patience(where: str) -> Iterator[None]:
         timer.cancel()
 
 
-def _check_free(port: int) -> None:
-    """Raises InputError where a port is taken: jaxlib would end the process by itself."""
-    with socket.socket(socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError as error:
+def listening_address(place: str) -> str | None:
+    """Where process 0 listens for the others: at the address of --coordinator only.
+
+    By itself, jax listens on all interfaces. Here it does so only if HOST is no address of this machine,
+    as behind NAT; one line on stderr says so.
+
+    Args:
+      place: HOST:PORT.
+
+    Returns:
+      What jax binds to; None: all interfaces.
+
+    Raises:
+      InputError: HOST is unknown or the port is taken; jaxlib would end the process by itself.
+    """
+    host, _, port = place.rpartition(":")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise InputError(f"--coordinator={place}: no such host ({error.strerror})") from None
+    try:
+        _bind(found[0], found[4])
+    except OSError as error:
+        if error.errno != errno.EADDRNOTAVAIL:
             raise InputError(f"--coordinator: port {port} cannot be listened on ({error.strerror})") from None
+    else:
+        name = found[4][0]
+        return f"[{name}]:{port}" if found[0] == socket.AF_INET6 else f"{name}:{port}"
+    print(
+        f"--coordinator={place}: not an address of this machine; listens on all of its interfaces",
+        file=sys.stderr,
+    )
+    try:
+        _bind(socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET, ("", int(port)))
+    except OSError as error:
+        raise InputError(f"--coordinator: port {port} cannot be listened on ({error.strerror})") from None
+    return None
+
+
+def _bind(family: int, address: tuple) -> None:
+    """Tries an address out. Raises OSError where it cannot be listened on."""
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
 
 
 @contextlib.contextmanager

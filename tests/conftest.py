@@ -18,6 +18,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 # And compute on one device, as this process does, unless they are about several.
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")
+# Ray reads it when it is imported, which some test modules do before the project's code does.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 # Property tests try 25 examples; `--hypothesis-profile=all`, which .ci/run gives, tries 300. The examples are
 # the same in every run: a red test must not depend on luck.

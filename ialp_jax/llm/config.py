@@ -165,7 +165,8 @@ class LLMConfig:
       engine: who runs the model: ``transformers`` on one device, ``ray`` on several devices and machines,
         ``vllm`` where it is installed.
       workers: for ``ray``, how many models; 0: one per GPU, or one where there is none.
-      ray_address: of a running Ray cluster; empty: one is started on this machine and ended again.
+      ray_address: of a running Ray cluster; empty: one is started on this machine, for this machine only, and
+        ended again.
       embedded: the model that is trained where none is given.
       tune: fine-tuning of either model.
     """

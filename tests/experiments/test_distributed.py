@@ -162,4 +162,46 @@ def test_a_taken_port_is_named():
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(distributed.InputError, match=f"port {port} cannot be listened on"):
-            distributed._check_free(port)
+            distributed.listening_address(f"127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    ("host", "where"), [("127.0.0.1", "127.0.0.1"), ("127.0.0.2", "127.0.0.2"), ("[::1]", "[::1]")]
+)
+def test_the_first_process_listens_where_the_flag_says(host, where):
+    port = free_port()
+    assert distributed.listening_address(f"{host}:{port}") == f"{where}:{port}"
+
+
+def test_an_address_of_another_machine_is_listened_for_on_all_interfaces(capsys):
+    port = free_port()
+    assert distributed.listening_address(f"192.0.2.77:{port}") is None
+    said = (
+        f"--coordinator=192.0.2.77:{port}: not an address of this machine; listens on all of its interfaces\n"
+    )
+    assert capsys.readouterr().err == said
+
+
+def test_a_host_without_a_name_is_one_line():
+    with pytest.raises(distributed.InputError, match=r"^--coordinator=no\.such\.invalid:1: no such host \("):
+        distributed.listening_address("no.such.invalid:1")
+
+
+def test_no_other_machine_reaches_processes_on_loopback(tmp_path):
+    """A process that joins and then shows on what it listens."""
+    code = (
+        "import sys, psutil, jax\nfrom absl import app\nfrom experiments import distributed, flags\n"
+        "from listening import reachable, sockets\nflags.parse(sys.argv)\ndistributed.start()\n"
+        "jax.devices()\nown = [psutil.Process()]\nprint(len(sockets(own)), reachable(own))"
+    )
+    join = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=1", "--process_id=0"]
+    ended = subprocess.run(
+        [sys.executable, "-c", code, f"--config={CONFIG}", *join],
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    number, found = ended.stdout.split(maxsplit=1)
+    assert (int(number) >= 1, found.strip()) == (True, "[]")

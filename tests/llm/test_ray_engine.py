@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 from types import SimpleNamespace
 
 import numpy as np
 import psutil
 import pytest
+from listening import reachable, sockets
 from small_world import prompts as draw
 from small_world import recipe, save, titles
 
@@ -112,6 +114,32 @@ def test_a_ray_that_does_not_start_is_one_line(model_folder, monkeypatch):
             build(model_folder, engine="ray", ray_address=address)
 
 
+def test_a_ray_that_others_could_reach_is_ended(model_folder, monkeypatch):
+    """As where a program imported ray before this project could switch its cluster off."""
+    ended = []
+    monkeypatch.setattr(ray_data, "_connected", threading.Event())  # of another Ray than the other tests'
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **given: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: ended.append(True))
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "10.1.2.3")
+    with pytest.raises(InputError, match=r"^--config\.llm\.ray_address: Ray would listen on 10\.1\.2\.3, "):
+        build(model_folder, engine="ray")
+    assert ended == [True]
+
+
+@pytest.mark.parametrize("address", ["", "local"])
+def test_without_an_address_ray_is_started_here_whatever_the_environment_says(monkeypatch, address):
+    given = {}
+    monkeypatch.setattr(ray_data, "_connected", threading.Event())
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **told: given.update(told))
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
+    ray_data.connect(address, 3, "--flag")
+    ray_data.shut_down()
+    assert (given["address"], given["include_dashboard"], given["num_cpus"]) == ("local", False, 3)
+
+
 def test_ray_missing_is_one_line(model_folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray.data", None)
     with pytest.raises(InputError, match=r"^--config\.llm\.engine=ray needs ray\.data, [^\n]*pip install"):
@@ -126,7 +154,9 @@ def test_rays_knobs_want_rays_engine(knob):
         LLMConfig(**{knob: value}).check()
 
 
-def test_a_label_run_by_ray_ends_its_ray_and_gives_the_same_labels(model_folder, tmp_path, capfd):
+def test_a_label_run_by_ray_is_its_own_and_gives_the_same_labels(model_folder, tmp_path, capfd, monkeypatch):
+    """Its Ray is out of reach for other machines, and ends with it."""
+    monkeypatch.delenv(ray_data.CLUSTER_SWITCH, raising=False)  # the worker sets it itself
     data, request = save(tmp_path), draw(20)
     labels = {}
     for engine in ("transformers", "ray"):
@@ -142,6 +172,8 @@ def test_a_label_run_by_ray_ends_its_ray_and_gives_the_same_labels(model_folder,
         with LabelWorker(config, data, tmp_path / engine, seed=0) as worker:
             labels[engine] = worker.label(*request)
             started = psutil.Process(worker._process.pid).children(recursive=True)
+            assert not reachable(started)
+            assert len(sockets(started)) >= 5 or engine != "ray"
             assert any("raylet" in process.name() for process in started) == (engine == "ray")
     assert_same(labels["ray"], labels["transformers"])
     assert len(started) > 2

@@ -9,12 +9,16 @@ Ray Data starts the actors of a pipeline anew for every data set, and a run make
 sessions: a model would be loaded each time. The models therefore stay in actors of their own, as Ray's own
 batch inference does where pipelines share a model, and the pipeline's tasks hand them their batches. On a
 cluster, the project and the model folder must lie at the same path on every machine.
+
+Whoever reaches a port of Ray's may run code as its user. A Ray that is started here therefore listens on the
+loopback interface only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import ipaddress
 import logging
 import os
 import threading
@@ -32,6 +36,8 @@ from ialp_jax.llm.prompting.prompts import Template
 
 OBJECT_STORE_BYTES = 256 * 2**20  # what a local Ray takes of the memory; our blocks are a few kilobytes
 RESTARTS = 3  # of an actor whose machine went away; its batch is asked again and gives the same bits
+# Off, Ray uses the loopback address, as by default on macOS and Windows. Ray reads it when it is imported.
+CLUSTER_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 IN_FLIGHT = 2  # batches at each worker, so that none waits for the next
 _connected = threading.Event()
 
@@ -170,7 +176,7 @@ def connect(address: str, num_cpus: int, flag: str) -> Any:
     """Joins a cluster, or starts a Ray of our own; without dashboard and chatter.
 
     Args:
-      address: of the cluster; empty: none.
+      address: of the cluster; empty or ``local``: none.
       num_cpus: of a Ray of our own; the pipeline's own tasks need one.
       flag: that gives the address, for the message.
 
@@ -178,8 +184,11 @@ def connect(address: str, num_cpus: int, flag: str) -> Any:
       The module ``ray``; `shut_down` ends what was begun here.
 
     Raises:
-      InputError: ray is missing or does not start.
+      InputError: ray is missing or does not start, or would listen on other interfaces than loopback.
     """
+    address = "" if address == "local" else address
+    if not address:
+        os.environ[CLUSTER_SWITCH] = "0"
     ray = _import_ray()
     if ray.is_initialized():
         return ray
@@ -187,6 +196,7 @@ def connect(address: str, num_cpus: int, flag: str) -> Any:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": False}
     own = {
+        "address": "local",  # whatever RAY_ADDRESS says
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
         "num_cpus": num_cpus,
@@ -199,12 +209,25 @@ def connect(address: str, num_cpus: int, flag: str) -> Any:
         where = f"no Ray cluster at {address}" if address else "Ray does not start"
         raise InputError(f"{flag}: {where} ({_last_line(error)})") from None
     _connected.set()
+    if not address:
+        _require_loopback(ray, flag)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options.preserve_order = True
     return ray
+
+
+def _require_loopback(ray: Any, flag: str) -> None:
+    """Ends a Ray that others may reach. Raises InputError: ray was imported before the switch was set."""
+    place = ray.util.get_node_ip_address()
+    if not ipaddress.ip_address(place).is_loopback:
+        shut_down()
+        raise InputError(
+            f"{flag}: Ray would listen on {place}, where other machines reach it; "
+            f"set the environment variable {CLUSTER_SWITCH}=0 before ray is imported"
+        )
 
 
 @contextlib.contextmanager
