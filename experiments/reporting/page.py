@@ -18,6 +18,7 @@ from experiments.reporting.page_world import world_section
 from experiments.reporting.run_results import Results
 from experiments.reporting.styles import GROUPS, REFERENCE, ordered, style
 from ialp_jax.evaluation import statistics
+from ialp_jax.llm.labels import quality
 
 COLUMNS = {  # metric: heading, how a value is written, whether the page marks the highest
     "initial_return": ("initial return", "{:.2f}".format, True),
@@ -135,7 +136,6 @@ def _labels(results: Results) -> dict[str, Any] | None:
         "different prompts": manifest.get("asked"),
         "held-out loss of the model": training.get("held_out_loss"),
     }
-    told["order bias of letters"] = (manifest.get("order_bias") or {}).get("bias")
     for name in ("model", "revision", "adapter_use", "mode", "threshold", "tokens", "seconds"):
         told[name] = manifest.get(name)
     for name, value in told.items():
@@ -143,6 +143,7 @@ def _labels(results: Results) -> dict[str, Any] | None:
             facts.append((name, {float: "{:,.4g}", int: "{:,}"}.get(type(value), "{}").format(value)))
     if manifest.get("seconds"):
         facts.append(("prompts per second", f"{manifest.get('asked', prompts) / manifest['seconds']:,.1f}"))
+    facts += quality.bias(manifest) + [("warning", caution) for caution in quality.cautions(manifest)]
     figures = []
     rounds, index = np.unique(arrays.get("round", np.zeros(0, int)), return_inverse=True)
     if len(rounds) > 1:

@@ -12,11 +12,14 @@ from tqdm import tqdm
 
 from experiments.reporting.run_results import AUDIT_TABLE
 from experiments.run import KEY, Run, llm_settings, settings
+from experiments.stages.common import warn
+from experiments.stages.label_stage import alike_items
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.evaluation import audit as auditor
 from ialp_jax.evaluation.audit import LLM, POPULARITY, SHUFFLED, TRUTH, Source
 from ialp_jax.evaluation.audit_questions import PROMPT_CANDIDATES, Questions, draw
+from ialp_jax.llm.labels import quality
 from ialp_jax.llm.service.client import LabelWorker
 from ialp_jax.simulator.preference import like_logit
 from ialp_jax.types import Dataset, Labels
@@ -104,13 +107,16 @@ def audit(run: Run) -> None:
         return tqdm.write("audit: done before, kept")
     dataset = load_dataset(run.folder / "data")
     lettered = config.llm.mode not in LETTERLESS
-    questions = draw(dataset, config.audit, config.simulator.history_length, lettered, config.seed)
+    same = alike_items(config.llm, dataset)
+    questions = draw(dataset, config.audit, config.simulator.history_length, lettered, config.seed, same)
     sources, histories = {}, {LLM: questions.histories, SHUFFLED: questions.exchanged}
     with LabelWorker(config.llm, run.folder / "data", run.folder / "labels", config.seed) as worker:
+        worker.notice = warn
         form = "{l_bar}{bar}| {n:.0f}/{total} [{elapsed}<{remaining}]"
         with tqdm(total=2 * len(questions.user), desc="audit", bar_format=form) as bar:
             for name, shown in histories.items():
                 sources[name] = ask(worker, shown, questions.candidates, PROMPT_CANDIDATES, bar.update)
+        worker.require_valid()
         manifest = worker.manifest()
     sources |= rivals(dataset, questions)
     rows = auditor.compare(questions, sources, dataset.popularity())
@@ -125,6 +131,9 @@ def audit(run: Run) -> None:
         f"history {told[SHUFFLED, 'auc'].value:.3f}, popularity {told[POPULARITY, 'auc'].value:.3f}; "
         f"llm - popularity {gain.value:+.3f} [{gain.ci_low:+.3f}, {gain.ci_high:+.3f}]"
     )
+    tqdm.write(f"audit: {manifest['counts']['prompts']:,} prompts, {quality.line(manifest)}")
+    for caution in manifest["cautions"]:
+        warn(caution)
 
 
 def _save(

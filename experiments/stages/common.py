@@ -30,6 +30,11 @@ def say(message: str) -> None:
         tqdm.write(message)
 
 
+def warn(message: str) -> None:
+    """One line on the console that stands out."""
+    say(f"warning: {message}")
+
+
 def root_key(run: Run) -> Key:
     """The key from which everything random in JAX derives."""
     return jax.random.key(run.config.seed)

@@ -14,11 +14,14 @@ from experiments.roster import (
     actor_critic,
 )
 from experiments.run import KEY, Run, llm_settings, settings
-from experiments.stages.common import read_worlds, root_key, say, watching
+from experiments.stages.common import read_worlds, root_key, say, warn, watching
 from ialp_jax import store
 from ialp_jax.claim import ADAPTER, LABELS
 from ialp_jax.errors import InputError
 from ialp_jax.keys import stream
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.labels import quality
+from ialp_jax.llm.prompting import alike, prompts
 from ialp_jax.llm.service import tuner
 from ialp_jax.llm.service.client import LabelWorker
 from ialp_jax.training import imagine
@@ -26,7 +29,7 @@ from ialp_jax.training.config import PretrainConfig
 from ialp_jax.training.label_sources import label_source
 from ialp_jax.training.offline import offline_windows
 from ialp_jax.training.pretrain import Pretrainer, offline_loss
-from ialp_jax.types import Key
+from ialp_jax.types import Dataset, Key
 
 
 def labelling_settings(run: Run) -> list[Any]:
@@ -121,6 +124,8 @@ def label(run: Run) -> None:
     (folder / store.MANIFEST).unlink(missing_ok=True)
     source = label_source(config.labelling, world.dataset, starts, world.params.user_model, config.seed)
     asked = source or LabelWorker(config.llm, run.folder / "data", folder, config.seed)
+    if not source:
+        asked.notice = warn
     with nullcontext(asked) if source else asked as worker:
         answer = worker.label if source else lambda h, c, rows: worker.label(h, c)
         total = config.labelling.rounds * config.labelling.steps * config.labelling.sessions
@@ -137,9 +142,12 @@ def label(run: Run) -> None:
                     stream(stage_key, "round", number),
                     config.labelling,
                     on_step=lambda: bar.update(config.labelling.sessions),
+                    alike=alike_items(config.llm, world.dataset),
                 )
                 rounds.append({**rows, "round": np.full(len(rows["choice"]), number, np.int32)})
-                bar.set_postfix(none=f"{np.mean(rows['choice'] == 0):.0%}")
+                bar.set_postfix(share_of(rows["choice"]))
+                if not source:  # before the actor learns from nothing
+                    worker.require_valid()
                 if number + 1 < config.labelling.rounds:
                     arrays = {name: np.concatenate([r[name] for r in rounds]) for name in rounds[0]}
                     trainer.advance(*imagine.training_data(arrays, total))
@@ -148,4 +156,17 @@ def label(run: Run) -> None:
     store.write_arrays(folder / "arrays.npz", arrays)
     store.seal(folder, {**manifest, KEY: key})
     show_losses(run, "label", manifest.get("training", {}).get("loss", []))
-    say(f"label: {total:,} prompts, none {np.mean(arrays['choice'] == 0):.0%}")
+    say(f"label: {total:,} prompts, {quality.line(manifest)}")
+    for caution in manifest.get("cautions", ()):
+        warn(caution)
+
+
+def alike_items(llm: LLMConfig, dataset: Dataset) -> np.ndarray | None:
+    """Items that look alike in a prompt, see `ialp_jax.llm.prompting.alike`."""
+    template = prompts.choose(llm.template, embedded=not llm.model)
+    return alike.groups(dataset.catalogue.titles, template, llm.mode != "likelihood")
+
+
+def share_of(choice: np.ndarray) -> dict[str, str]:
+    """Shares of none and of invalid labels, int [P], for the progress bar."""
+    return {name: f"{np.mean(kind):.0%}" for name, kind in (("none", choice == 0), ("invalid", choice < 0))}

@@ -14,6 +14,7 @@ import numpy as np
 from ialp_jax import keys
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.audit_config import AuditConfig
+from ialp_jax.llm.prompting.alike import apart, different
 from ialp_jax.types import OFFLINE, Dataset, Interactions
 
 PROMPT_CANDIDATES = 25  # of one prompt: as many as letters can name, beside one for "none"
@@ -52,7 +53,14 @@ class _Question(NamedTuple):
     relevant: np.ndarray
 
 
-def draw(dataset: Dataset, config: AuditConfig, length: int, lettered: bool, seed: int) -> Questions:
+def draw(
+    dataset: Dataset,
+    config: AuditConfig,
+    length: int,
+    lettered: bool,
+    seed: int,
+    alike: np.ndarray | None = None,
+) -> Questions:
     """Draws the questions; a user's own does not depend on how many other users are asked.
 
     Where ``dataset.random_test`` holds ratings of randomly drawn items, the candidates are those (less what
@@ -67,6 +75,7 @@ def draw(dataset: Dataset, config: AuditConfig, length: int, lettered: bool, see
       length: L.
       lettered: whether candidates bear letters, so that one prompt must hold all of a question.
       seed: of all that is drawn.
+      alike: int32 [N + 1], see `ialp_jax.llm.prompting.alike`: a question has no two items of the same words.
 
     Raises:
       InputError: fewer than two users can be asked.
@@ -78,9 +87,9 @@ def draw(dataset: Dataset, config: AuditConfig, length: int, lettered: bool, see
             break
         generator = keys.generator(seed, "audit user", int(user))
         if dataset.random_test is None:
-            question = _held_out(dataset, int(user), min(config.negatives, most - 1), generator)
+            question = _held_out(dataset, int(user), min(config.negatives, most - 1), generator, alike)
         else:
-            question = _rated(dataset, int(user), most, generator)
+            question = _rated(dataset, int(user), most, generator, alike)
         if len(question.before) and 0 < question.relevant.sum() < len(question.relevant):
             found[int(user)] = question
     if len(found) < 2:
@@ -88,32 +97,44 @@ def draw(dataset: Dataset, config: AuditConfig, length: int, lettered: bool, see
             f"{dataset.name}: the audit needs 2 users outside the offline split with both a history and a "
             f"held-out item, and finds {len(found)}; --config.audit.enabled=false leaves it out"
         )
-    return _assembled(found, length, seed)
+    return _assembled(found, length, seed, alike)
 
 
 def _rows_of(rows: Interactions, user: int) -> slice:
     return slice(*np.searchsorted(rows.user, [user, user + 1]))
 
 
-def _held_out(dataset: Dataset, user: int, negatives: int, generator: np.random.Generator) -> _Question:
+def _held_out(
+    dataset: Dataset, user: int, negatives: int, generator: np.random.Generator, alike: np.ndarray | None
+) -> _Question:
     likes = dataset.histories.of(user)
     if not dataset.interactions.ordered:
         likes = generator.permutation(likes)
     elif dataset.truth is not None and len(likes) > 1:
         likes = likes[: generator.integers(2, len(likes) + 1)]
     met = dataset.interactions.item[_rows_of(dataset.interactions, user)]
-    unseen = np.setdiff1d(np.arange(1, dataset.catalogue.num_items + 1), met)
+    unseen = apart(np.setdiff1d(np.arange(1, dataset.catalogue.num_items + 1), met), met, alike)
+    if alike is not None:
+        unseen = different(generator.permutation(unseen), alike)
     drawn = generator.choice(unseen, min(negatives, len(unseen)), replace=False)
     candidates = generator.permutation(np.concatenate([likes[-1:], drawn]))
-    return _Question(likes[:-1], candidates, np.isin(candidates, likes[-1:]))
+    return _Question(apart(likes[:-1], likes[-1:], alike), candidates, np.isin(candidates, likes[-1:]))
 
 
-def _rated(dataset: Dataset, user: int, most: int, generator: np.random.Generator) -> _Question:
+def _rated(
+    dataset: Dataset, user: int, most: int, generator: np.random.Generator, alike: np.ndarray | None
+) -> _Question:
     own = _rows_of(dataset.interactions, user)
     test = _rows_of(dataset.random_test, user)
     items, like = dataset.random_test.item[test], dataset.random_test.like[test]
-    fresh = np.flatnonzero(~np.isin(items, dataset.interactions.item[own]))
-    chosen = generator.permutation(fresh)[:most]
+    met = dataset.interactions.item[own]
+    if alike is not None:
+        met = np.flatnonzero(np.isin(alike, alike[met]))
+    fresh = np.flatnonzero(~np.isin(items, met))
+    chosen = generator.permutation(fresh)
+    if alike is not None:
+        chosen = chosen[np.isin(items[chosen], different(items[chosen], alike))]
+    chosen = chosen[:most]
     return _Question(generator.permutation(dataset.histories.of(user)), items[chosen], like[chosen])
 
 
@@ -129,14 +150,17 @@ def _padded(rows: list[np.ndarray], width: int, left: bool, dtype: type) -> np.n
     return table
 
 
-def _assembled(found: dict[int, _Question], length: int, seed: int) -> Questions:
+def _assembled(found: dict[int, _Question], length: int, seed: int, alike: np.ndarray | None) -> Questions:
     users = sorted(found)
     before, candidates, relevant = (list(column) for column in zip(*(found[u] for u in users), strict=True))
     # One cycle through all users in random order: nobody keeps the own history.
     order = keys.generator(seed, "audit exchange").permutation(len(users))
     donor = np.empty(len(users), np.int64)
     donor[order] = np.roll(order, 1)
-    others = [before[d][~np.isin(before[d], asked)] for d, asked in zip(donor, candidates, strict=True)]
+    others = [
+        apart(before[d][~np.isin(before[d], asked)], asked, alike)
+        for d, asked in zip(donor, candidates, strict=True)
+    ]
     widest = max(map(len, candidates))
     return Questions(
         user=np.array(users, np.int32),

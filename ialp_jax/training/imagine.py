@@ -15,8 +15,9 @@ import numpy as np
 
 from ialp_jax.agents.base import Params
 from ialp_jax.agents.sampling import candidates as draw_candidates
+from ialp_jax.errors import InputError
 from ialp_jax.keys import stream
-from ialp_jax.networks.heads import ActorCritic, mask_shown
+from ialp_jax.networks.heads import MASKED, ActorCritic, mask_shown
 from ialp_jax.simulator.environment import SessionEnvironment, SessionParams, respond
 from ialp_jax.training.config import LabellingConfig
 from ialp_jax.training.offline import appended
@@ -56,6 +57,7 @@ def label_round(
     key: Key,
     config: LabellingConfig,
     on_step: Callable[[], None] = lambda: None,
+    alike: np.ndarray | None = None,
 ) -> tuple[Users, dict[str, np.ndarray]]:
     """One round: ``steps`` steps of all imagined sessions under one actor.
 
@@ -67,15 +69,19 @@ def label_round(
       key: consumed.
       config: sessions, steps, K.
       on_step: called after each step, for progress.
+      alike: int32 [N + 1], items of one number have the same words in a prompt; None: all differ.
 
     Returns:
       The sessions afterwards, and arrays of P = steps * sessions rows, step by step: the fields of
       `Labels`, ``shown`` int32 [P, L + H], ``terminated``, ``truncated`` bool [P], ``session`` int32 [P].
+
+    Raises:
+      InputError: a session has seen so many items that fewer than K are left.
     """
     rows = []
     for number in range(config.steps):
-        proposed = np.asarray(
-            propose(network, config.candidates, actor, users.observation, stream(key, "propose", number))
+        proposed = propose(
+            network, config.candidates, actor, users.observation, stream(key, "propose", number), alike
         )
         before = jax.tree.map(np.asarray, users.observation)
         labels = labeller(before.history, proposed, np.asarray(users.state.user))
@@ -96,11 +102,72 @@ def label_round(
     return users, {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
+def propose(
+    network: ActorCritic,
+    count: int,
+    actor: Params,
+    observation: Observation,
+    key: Key,
+    alike: np.ndarray | None = None,
+) -> np.ndarray:
+    """Draws K different items per session from the actor, none shown before, nor any of the same words.
+
+    Args:
+      network, actor: who proposes.
+      count: K.
+      observation: of B sessions.
+      key: consumed.
+      alike: int32 [N + 1], see `label_round`.
+
+    Returns:
+      int32 [B, K], 1..N, in the order of the draws.
+
+    Raises:
+      InputError: fewer than K are left.
+    """
+    shown = np.asarray(observation.shown)
+    if alike is None:
+        items = np.asarray(_draw(network, count, actor, observation, key))
+        words, seen = items, shown
+    else:
+        wide = min(count * int(np.bincount(alike).max()), len(alike) - 1)
+        drawn = np.asarray(_draw(network, wide, actor, observation, key, jnp.asarray(alike)))
+        items = np.stack([_first_different(row, alike, count) for row in drawn])
+        words, seen = alike[items], alike[shown]
+    repeated = np.diff(np.sort(words, 1), axis=1) == 0
+    if repeated.any() or any(np.isin(row, past).any() for row, past in zip(words, seen, strict=True)):
+        raise InputError(
+            f"--config.labelling.candidates={count}: a session has seen so many of the items that fewer than "
+            f"{count} others are left; ask fewer, or lower --config.simulator.horizon"
+        )
+    return items
+
+
 @partial(jax.jit, static_argnums=(0, 1))
-def propose(network: ActorCritic, count: int, actor: Params, observation: Observation, key: Key) -> Array:
-    """Draws K different items per session from the actor, int32 [B, K], 1..N, none shown before."""
+def _draw(
+    network: ActorCritic,
+    count: int,
+    actor: Params,
+    observation: Observation,
+    key: Key,
+    alike: Array | None = None,
+) -> Array:
+    """Items int32 [B, count], 1..N; those shown, and of the same words, come last."""
     logits = mask_shown(network.apply(actor, observation.history).logits, observation.shown)
+    if alike is not None:
+
+        def mask(row: Array, shown: Array) -> Array:
+            seen = jnp.zeros(alike.shape, bool).at[alike[shown]].set(True).at[0].set(False)
+            return jnp.where(seen[alike[1:]], MASKED, row)
+
+        logits = jax.vmap(mask)(logits, observation.shown)
     return draw_candidates(key, logits, count) + 1
+
+
+def _first_different(items: np.ndarray, alike: np.ndarray, count: int) -> np.ndarray:
+    """The first ``count`` items that have different words; filled up by the first, where there are fewer."""
+    first = np.sort(np.unique(alike[items], return_index=True)[1])[:count]
+    return items[np.pad(first, (0, count - len(first)))]
 
 
 @partial(jax.jit, static_argnums=0)

@@ -102,7 +102,7 @@ def test_requests_of_generate(fake, folder):
     build(folder, mode="generate", max_new_tokens=3, retries=0).answer(*draw(3))
     ((asked, parameters, _),) = fake.made[0].asked
     assert len(asked) == 3
-    assert {(s.max_tokens, s.logprob_token_ids, s.detokenize) for s in parameters} == {(3, None, True)}
+    assert {(s.max_tokens, s.logprob_token_ids, s.detokenize) for s in parameters} == {(3, None, False)}
 
 
 def test_an_adapter_is_a_lora_request(fake, folder, tmp_path):

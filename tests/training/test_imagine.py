@@ -214,3 +214,51 @@ def test_impossible_settings_are_refused():
     for config in (LabellingConfig(candidates=1), LabellingConfig(rounds=0), LabellingConfig(steps=0)):
         with pytest.raises(InputError, match=r"--config\.labelling\."):
             config.check()
+
+
+TWINS = np.array(
+    [0, *range(1, 5), *range(1, 5), *range(5, 13)], np.int32
+)  # 1..4 and 5..8 have the same words
+
+
+def proposals(actor, alike, steps=STEPS):
+    """(histories, candidates) of a round in which nothing is liked, and sessions end early."""
+    seen = []
+
+    def labeller(histories, proposed, rows):
+        seen.append((histories, proposed))
+        return labels_of(histories, proposed, np.zeros(SESSIONS))
+
+    users = start_sessions(ENV, PARAMS, jax.random.key(7), CONFIG)
+    config = LabellingConfig(rounds=1, sessions=SESSIONS, steps=steps, candidates=K)
+    _, arrays = label_round(
+        ENV, PARAMS, ACTOR_CRITIC, actor, users, labeller, jax.random.key(0), config, alike=alike
+    )
+    return arrays["shown"], np.concatenate([proposed for _, proposed in seen])
+
+
+def test_no_prompt_offers_the_same_words_twice_nor_what_was_shown(actor):
+    shown, proposed = proposals(actor, TWINS)
+    twice = 0
+    for past, items in zip(shown, proposed, strict=True):
+        assert len(set(TWINS[items])) == K
+        assert not set(TWINS[items]) & set(TWINS[past[past > 0]])
+    shown, proposed = proposals(actor, None)
+    for past, items in zip(shown, proposed, strict=True):
+        twice += len(set(TWINS[items])) < K or bool(set(TWINS[items]) & set(TWINS[past[past > 0]]))
+    assert twice > 5, "chance alone would bring twins"
+
+
+def test_without_twins_the_same_items_are_proposed(actor):
+    apart = proposals(actor, np.arange(ITEMS + 1, dtype=np.int32))
+    for one, other in zip(apart, proposals(actor, None), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("alike", [None, np.r_[0, np.ones(10, np.int32), np.arange(2, 8)]])
+def test_a_session_that_has_seen_nearly_all_is_refused(actor, alike):
+    """Before, items of the history filled the prompt up."""
+    config = LabellingConfig(rounds=1, sessions=SESSIONS, steps=1, candidates=14 if alike is None else 7)
+    users = start_sessions(ENV, PARAMS, jax.random.key(7), config)
+    with pytest.raises(InputError, match=r"^--config\.labelling\.candidates=\d+: a session has seen so many"):
+        label_round(ENV, PARAMS, ACTOR_CRITIC, actor, users, mixed(0), jax.random.key(0), config, alike=alike)

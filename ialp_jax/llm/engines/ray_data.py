@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import ipaddress
+import json
 import logging
 import os
 import threading
@@ -31,7 +32,7 @@ import numpy as np
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.engines.replica import Replica
-from ialp_jax.llm.modes.answers import Answers
+from ialp_jax.llm.modes.answers import Answers, unwritten
 from ialp_jax.llm.prompting.prompts import Template
 
 OBJECT_STORE_BYTES = 256 * 2**20  # what a local Ray takes of the memory; our blocks are a few kilobytes
@@ -129,6 +130,7 @@ class RayEngine:
         columns = {"places": np.zeros((len(order), 0), np.int8)}  # where there are none, they do not travel
         for name in results[0].keys() & set(Answers._fields):
             columns[name] = np.concatenate([result[name] for result in results])[back]
+        columns["replies"] = _unpacked(columns.get("replies"), columns["places"])
         return Answers(**columns), sum(int(result["tokens"][0]) for result in results)
 
     def _run(self, blocks: list[np.ndarray], extra: dict[str, Any]) -> list[dict[str, np.ndarray]]:
@@ -169,7 +171,16 @@ def _ask(
     if isinstance(said, str):
         return {"error": np.array([said])}
     columns = {name: column for name, column in said._asdict().items() if column.size}
+    if "replies" in columns:  # Ray knows no arrays of texts
+        columns["replies"] = np.array([json.dumps(row) for row in said.replies.tolist()])
     return {**columns, "tokens": np.full(len(rows), tokens)}
+
+
+def _unpacked(packed: np.ndarray | None, places: np.ndarray) -> np.ndarray:
+    """The replies str [n, A] of rows that travelled as JSON; none where there are no places int8 [n, A]."""
+    if packed is None:
+        return unwritten(places)
+    return np.array([json.loads(row) for row in packed], np.str_).reshape(places.shape)
 
 
 def connect(address: str, num_cpus: int, flag: str) -> Any:

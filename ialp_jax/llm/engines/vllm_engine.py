@@ -24,6 +24,7 @@ from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.model import loading
 from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.modes.asker import LetterAsker
+from ialp_jax.llm.prompting import thinking
 from ialp_jax.llm.prompting import tokens as rows_of
 from ialp_jax.llm.prompting.prompts import Template
 from ialp_jax.llm.prompting.tokens import Rows
@@ -126,10 +127,10 @@ class _Asker(LetterAsker):
         most = self._config.max_new_tokens
         ids, mask = self.letters.prompts(self.letters.cut(histories, lists, reserve=most), lists)
         prompts = [row[seen == 1].tolist() for row, seen in zip(ids, mask, strict=True)]
-        outputs = self._model.ask(prompts, [{"max_tokens": most}] * len(prompts))
+        outputs = self._model.ask(prompts, [{"max_tokens": most, "detokenize": False}] * len(prompts))
         written = [output.outputs[0] for output in outputs]
         spent = sum(map(len, prompts)) + sum(len(one.token_ids) for one in written)
-        return [one.text for one in written], spent
+        return thinking.Decoder(self._tokenizer)(list(one.token_ids) for one in written), spent
 
 
 class VLLMEngine:

@@ -12,15 +12,15 @@ import numpy as np
 from ialp_jax import store
 from ialp_jax.claim import check_replaceable
 from ialp_jax.data.files import load_dataset
-from ialp_jax.errors import InputError
-from ialp_jax.llm.labels import label_files
+from ialp_jax.errors import InputError, one_line
+from ialp_jax.llm.labels import label_files, quality
 from ialp_jax.llm.labels.label_store import LabelStore
 from ialp_jax.llm.modes.answers import CAUSES, Answers
 from ialp_jax.llm.prompting import chat, letters, orders, prompts
 from ialp_jax.llm.prompting.prompts import Template
 
 PLACE = ("round", "session")
-ANSWER = ("history", "answer", "cause", "label")
+ANSWER = ("history", "answer", "cause", "replies", "label")
 CANDIDATE = ("candidate", "item", "title", "score", "chosen")
 
 
@@ -84,6 +84,10 @@ def head(labels: RunLabels) -> Iterator[str]:
         if facts.get(name) not in (None, ""):
             yield f"{name:<11} {_words(facts[name])}"
     yield f"prompts     {_counts(labels)}"
+    for name, value in quality.bias(facts):
+        yield f"{name}: {value}"
+    for caution in quality.cautions(facts):
+        yield f"warning: {caution}"
 
 
 def _counts(labels: RunLabels) -> str:
@@ -112,12 +116,38 @@ def _said(choice: int, titles: Sequence[str]) -> str:
     return {-1: "invalid", 0: "none"}.get(choice) or f"{choice}, {titles[choice - 1]}"
 
 
-def _answer(found: tuple[Answers, int] | None, titles: Sequence[str]) -> tuple[str, str]:
-    """The model's own answer and its cause in words; both empty where it is not stored."""
+def _answer(found: tuple[Answers, int] | None, titles: Sequence[str]) -> tuple[str, str, str]:
+    """The model's own answer, its cause and what it wrote; all empty where it is not stored."""
     if found is None:
-        return "", ""
+        return "", "", ""
     block, row = found
-    return _said(int(block.choice[row]), titles), CAUSES[int(block.cause[row])]
+    wrote = " | ".join(one_line(reply) for reply in block.replies[row].tolist() if reply)
+    return _said(int(block.choice[row]), titles), CAUSES[int(block.cause[row])], wrote
+
+
+def first_order(labels: RunLabels, row: int) -> np.ndarray:
+    """The order in which a prompt with letters was first asked: candidates 0..K-1 by line, int64 [K]."""
+    history, candidates = labels.arrays["histories"][row], labels.arrays["candidates"][row]
+    digests = orders.title_digests([labels.template.quoted(title) for title in labels.titles])
+    seeds = orders.seeds(digests, history[None], candidates[None])
+    return orders.draw(seeds, len(candidates), labels.manifest.get("permutations", 1))[0, 0]
+
+
+def _replies(labels: RunLabels, row: int, found: tuple[Answers, int]) -> Iterator[str]:
+    """What the model said by letter: the probabilities of the letters, or every reply as it was written."""
+    block, place = found
+    if labels.manifest.get("mode") == "choice":
+        scores = [*block.scores[place][first_order(labels, row)], block.none[place]]
+        shares = ", ".join(f"{letters.LETTERS[k]} {np.exp(score):.3f}" for k, score in enumerate(scores))
+        several = labels.manifest.get("permutations", 1) > 1
+        yield f"  letters: {shares}{' (means over all orders)' if several else ''}"
+    for named, reply in zip(block.places[place].tolist(), block.replies[place].tolist(), strict=True):
+        told = letters.LETTERS[named - 1] if named > 0 else CAUSES[-named]
+        if labels.manifest.get("mode") == "generate" and named:
+            wrote = repr(one_line(reply)) if reply else "(empty, or not kept by the version that asked)"
+            yield f"  reply:   {wrote} -> {told}"
+        elif labels.manifest.get("mode") == "choice" and block.places.shape[1] > 1:
+            yield f"  order:   {told}"
 
 
 def prompt_text(labels: RunLabels, row: int) -> str:
@@ -125,9 +155,7 @@ def prompt_text(labels: RunLabels, row: int) -> str:
     history, candidates = labels.arrays["histories"][row], labels.arrays["candidates"][row]
     if labels.manifest.get("mode", "likelihood") == "likelihood":
         return prompts.render(labels.template, labels.titles, history)
-    digests = orders.title_digests([labels.template.quoted(title) for title in labels.titles])
-    seeds = orders.seeds(digests, history[None], candidates[None])
-    order = orders.draw(seeds, len(candidates), labels.manifest.get("permutations", 1))[0, 0]
+    order = first_order(labels, row)
     told = labels.manifest.get("wrapper")
     wrapper = chat.Wrapper(*told) if told else None
     return letters.render(labels.template, labels.titles, history, candidates[order], wrapper)
@@ -143,8 +171,9 @@ def show(labels: RunLabels, row: int, found: tuple[Answers, int] | None) -> Iter
     choice = int(arrays["choice"][row])
     for k, (title, score) in enumerate(zip(titles, arrays["scores"][row], strict=True), start=1):
         yield f"  {'*' if k == choice else ' '} {k:>3} {score:>10.4g}  {title}"
-    answer, cause = _answer(found, titles)
+    answer, cause, _ = _answer(found, titles)
     if answer:
+        yield from _replies(labels, row, found)
         yield f"  answer: {answer}{'' if cause == CAUSES[0] else f' ({cause})'}"
     yield f"  label:  {_said(choice, titles)}"
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from ialp_jax import store
 from ialp_jax.errors import InputError
-from ialp_jax.llm.modes.answers import Answers
+from ialp_jax.llm.modes.answers import Answers, unwritten
 
 CONTEXT = "context.json"
 ADDRESS_BYTES = 32
@@ -95,6 +95,8 @@ def read(path: Path, context: str) -> Shard:
     arrays = store.read_arrays(path)
     if str(arrays.pop("sha256", "")) != _checksum(path, context, arrays):
         raise InputError(f"{path}: altered or truncated (its sha256 differs)")
+    if "replies" not in arrays:  # as shards were before replies were kept
+        arrays["replies"] = unwritten(arrays["places"])
     return Shard(
         [row.tobytes() for row in arrays["addresses"]],
         Batch(

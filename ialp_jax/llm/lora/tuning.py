@@ -27,6 +27,7 @@ from ialp_jax.llm.model import adapters, self_check, torch_checkpoint
 from ialp_jax.llm.model.corpus import split_offline
 from ialp_jax.llm.model.embedded import learning_rate
 from ialp_jax.llm.model.models import Scorer
+from ialp_jax.llm.prompting import alike
 from ialp_jax.llm.prompting import prompts as prompts_of
 from ialp_jax.types import Dataset
 
@@ -115,7 +116,9 @@ def _sources(
     users, others = split_offline(dataset, config.tune.holdout, seed)
     if not config.model:  # of whom the embedded model has not read either; they are among the others
         others = split_offline(dataset, config.embedded.holdout, seed)[1]
-    common = {**shape, "negative_sampling": config.tune.negative_sampling}
+    template = prompts_of.choose(config.template, embedded=not config.model)
+    same = alike.groups(dataset.catalogue.titles, template, config.mode not in WITHOUT_NONE)
+    common = {**shape, "negative_sampling": config.tune.negative_sampling, "alike": same}
     share = 0.0 if config.mode in WITHOUT_NONE else config.tune.none_share
     source = PromptSource(dataset, users, none_share=share, **common)
     held_out = PromptSource(dataset, others, **common)

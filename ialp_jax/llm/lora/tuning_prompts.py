@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ialp_jax.errors import InputError
+from ialp_jax.llm.prompting.alike import apart, different, largest
 from ialp_jax.types import Dataset
 
 NONE = 0  # the answer where no candidate is the user's own, as in `Labels.choice`
@@ -44,6 +45,7 @@ class PromptSource:
         num_candidates: int,
         negative_sampling: str = "uniform",
         none_share: float = 0.0,
+        alike: np.ndarray | None = None,
     ) -> None:
         """Finds the users who can be asked about: two likes at least, and enough items never liked.
 
@@ -54,16 +56,20 @@ class PromptSource:
           num_candidates: K.
           negative_sampling: ``uniform``, or ``popularity``: in proportion to offline likes plus 1.
           none_share: probability that a prompt has no item of the user's own.
+          alike: int32 [N + 1], see `ialp_jax.llm.prompting.alike`: no prompt has two items of the same words.
 
         Raises:
           InputError: there are no such users.
         """
         self._dataset, self._length, self._num_candidates = dataset, history_length, num_candidates
-        num_items = dataset.catalogue.num_items
-        self.users = np.array(
-            [u for u in users if 2 <= len(set(dataset.histories.of(u))) <= num_items - num_candidates],
-            np.int32,
-        )
+        num_items, self._alike = dataset.catalogue.num_items, alike
+        words = np.arange(num_items + 1) if alike is None else alike
+        known = len(set(words.tolist())) - 1
+
+        def fits(likes: np.ndarray) -> bool:
+            return 2 <= len(set(words[likes].tolist())) <= known - num_candidates
+
+        self.users = np.array([user for user in users if fits(dataset.histories.of(user))], np.int32)
         if not len(self.users):
             raise InputError(
                 f"--config.llm.tune.negatives: no user has two likes and {num_candidates} others of the "
@@ -90,6 +96,7 @@ class PromptSource:
                 likes = generator.permutation(likes)
             place = int(generator.integers(1, len(likes)))
             before = likes[max(0, place - self._length) : place]
+            before = apart(before, likes[place : place + 1], self._alike)
             histories[p, self._length - len(before) :] = before
             candidates[p] = self._never_liked(generator, likes)
             slot = int(generator.integers(self._num_candidates))
@@ -99,6 +106,10 @@ class PromptSource:
         return TuningPrompts(histories, candidates, answer, np.asarray(users, np.int32))
 
     def _never_liked(self, generator: np.random.Generator, likes: np.ndarray) -> np.ndarray:
-        weight = self._weight.copy()
+        weight, count = self._weight.copy(), self._num_candidates
         weight[likes] = weight[0] = 0
-        return generator.choice(len(weight), self._num_candidates, replace=False, p=weight / weight.sum())
+        if self._alike is not None:
+            weight[np.isin(self._alike, self._alike[likes])] = 0
+            count = min(count * largest(self._alike), np.count_nonzero(weight))
+        drawn = generator.choice(len(weight), count, replace=False, p=weight / weight.sum())
+        return different(drawn, self._alike)[: self._num_candidates]

@@ -65,8 +65,15 @@ class LetterAsker:
             def write_to(rows: np.ndarray, lists: np.ndarray) -> tuple[list[str], int]:
                 return self._write(histories[rows], lists)
 
-            none_text = self._template.none
-            return generate.ask(write_to, prompts, candidates, config.permutations, config.retries, none_text)
+            return generate.ask(
+                write_to,
+                prompts,
+                candidates,
+                config.permutations,
+                config.retries,
+                self._template.none,
+                chat.thinking_of(self.wrapper) == chat.OPEN,
+            )
         drawn = orders.draw(prompts, candidates.shape[1], config.permutations)
         shape = drawn.shape
         lists = np.take_along_axis(candidates[:, None], drawn, axis=2).reshape(-1, shape[2])
@@ -126,6 +133,7 @@ class LetterAsker:
         return {
             "wrapper": list(wrapper) if wrapper else None,
             "wrapper_sha256": wrapper.digest() if wrapper else "",
+            "thinking": chat.thinking_of(wrapper),
         }
 
     def _spells(self, titles: Sequence[str]) -> bool:

@@ -99,7 +99,7 @@ def combine(by_line: np.ndarray, orders: np.ndarray) -> Answers:
     failed = CAUSES.index("non_finite")
     clear = np.isfinite(by_line).all(axis=2)
     places = np.where(clear, np.where(clear[..., None], by_line, 0).argmax(axis=2) + 1, -failed)
-    return Answers(
+    return Answers.of(
         choice=np.where(finite, best % scores.shape[1], -1).astype(np.int32),  # K + 1, "none", becomes 0
         scores=scores[:, :-1],
         none=scores[:, -1],

@@ -10,8 +10,8 @@ import torch
 import transformers
 
 from ialp_jax.llm.modes import grammar
-from ialp_jax.llm.modes.answers import CAUSES, Answers
-from ialp_jax.llm.prompting import orders
+from ialp_jax.llm.modes.answers import CAUSES, Answers, shortened
+from ialp_jax.llm.prompting import orders, thinking
 from ialp_jax.llm.prompting.letters import LetteredTokens
 
 
@@ -45,7 +45,7 @@ def write(
     histories = letters.cut(histories, candidates, max_new_tokens)
     lengths = letters.lengths(histories, candidates)
     order = np.argsort(-lengths, kind="stable")
-    texts, spent = [""] * len(order), 0
+    texts, spent, decode = [""] * len(order), 0, thinking.Decoder(tokenizer)
     greedy = transformers.GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
@@ -60,7 +60,7 @@ def write(
         )
         out = model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy)
         written = out[:, ids.shape[1] :]
-        for p, text in zip(part, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
+        for p, text in zip(part, decode(written.tolist()), strict=True):
             texts[p] = text
         spent += int(mask.sum()) + written.numel()
     return texts, spent
@@ -73,6 +73,7 @@ def ask(
     permutations: int,
     retries: int,
     none_text: str,
+    opened: bool = False,
 ) -> tuple[Answers, int]:
     """Answers to P prompts, each asked under R orders, and again under others while it is invalid.
 
@@ -87,9 +88,11 @@ def ask(
       permutations: R.
       retries: further askings of each order.
       none_text: what the last line says.
+      opened: whether prompts end inside a block of thinking.
     """
     num_prompts, num_candidates = candidates.shape
     places = np.zeros((num_prompts, permutations, 1 + retries), np.int8)
+    replies = np.full(places.shape, "", object)
     named = np.full((num_prompts, permutations), -1)  # candidate 0..K - 1, K none, -1 nothing valid
     spent = 0
     for attempt in range(1 + retries):
@@ -101,11 +104,13 @@ def ask(
         texts, tokens = write_to(row, np.take_along_axis(candidates[row], drawn, 1))
         spent += tokens
         for p, r, order, text in zip(row, number, drawn, texts, strict=True):
-            place, cause = grammar.parse(text, num_candidates, none_text)
+            place, cause = grammar.parse(text, num_candidates, none_text, opened)
+            replies[p, r, attempt] = shortened(text)
             places[p, r, attempt] = place or -CAUSES.index(cause)
             if place:
                 named[p, r] = order[place - 1] if place <= num_candidates else num_candidates
-    return count(named, places, num_candidates), spent
+    written = replies.reshape(num_prompts, -1).astype(np.str_)
+    return count(named, places, num_candidates)._replace(replies=written), spent
 
 
 def count(named: np.ndarray, places: np.ndarray, num_candidates: int) -> Answers:
@@ -122,7 +127,7 @@ def count(named: np.ndarray, places: np.ndarray, num_candidates: int) -> Answers
     choice = np.where(winner == num_candidates, 0, winner + 1)
     choice[winner < 0] = -1
     last = places[:, -1, -1]  # of the last order's last asking
-    return Answers(
+    return Answers.of(
         choice=choice.astype(np.int32),
         scores=shares[:, :-1],
         none=shares[:, -1],

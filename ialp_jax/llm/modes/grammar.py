@@ -1,10 +1,13 @@
 """What a free answer names: a letter of the list, "none", or nothing that counts. Pure Python.
 
-Only the first line that is not blank is read. ``X`` is a capital letter that stands alone: no letter, digit
-or apostrophe touches it, no hyphen ties it to a word ("Jay-Z"), and it does not open a phrase ("I would ...",
-"A good ..."), that is, no word follows it but ``and``, ``or``, ``is``, ``because`` or another such letter.
+Of what follows the model's thinking, only the first line that is not blank is read. ``X`` is a capital letter
+that stands alone: no letter, digit or apostrophe touches it, no hyphen ties it to a word ("Jay-Z"), and it
+does not open a phrase ("I would ...", "A good ..."), that is, no word follows it but ``and``, ``or``, ``is``,
+``because`` or another such letter.
 
-    answer  = refusal                                  -> refused
+    answer  = [thought] said                            -> as said
+    thought = a block such as <think> ... </think>, closed; all before the last one's end is left out
+    said    = refusal                                  -> refused
             | head echo                                -> the line of X
             | [words] X [words without another X]      -> the line of X
             | none                                     -> the last line
@@ -15,13 +18,16 @@ or apostrophe touches it, no hyphen ties it to a word ("Jay-Z"), and it does not
     refusal = "I cannot", "I can't", "I'm sorry", "as an AI", ... at the beginning; elsewhere if no X is found
 
 Everything else is invalid, by cause: ``empty`` (no line that is not blank), ``refused``, ``several`` (more
-than one line named, or a candidate and "none"), ``out_of_range`` (X is beyond the list), ``no_letter``.
+than one line named, or a candidate and "none"), ``out_of_range`` (X is beyond the list), ``no_letter``,
+``thinking`` (a block of thinking is not closed: the reply was too short for it).
 """
 
 from __future__ import annotations
 
 import re
 import string
+
+from ialp_jax.llm.prompting import thinking
 
 _APOSTROPHES = "'\u2019"
 _MARKS = r"[^\w\s]"
@@ -42,18 +48,22 @@ _REFUSAL = re.compile(
 )
 
 
-def parse(text: str, num_candidates: int, none_text: str) -> tuple[int, str]:
+def parse(text: str, num_candidates: int, none_text: str, opened: bool = False) -> tuple[int, str]:
     """Reads an answer.
 
     Args:
       text: what the model wrote.
       num_candidates: K; the list has K + 1 lines, at most 26.
       none_text: what the last line says.
+      opened: whether the prompt ended inside a block of thinking.
 
     Returns:
       The line that is named, 1..K + 1, and ``valid``; or 0 and the cause.
     """
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    said = thinking.answer_of(text, opened)
+    if said is None:
+        return 0, "thinking"
+    line = next((line.strip() for line in said.splitlines() if line.strip()), "")
     if not line:
         return 0, "empty"
     plain = line.replace("\u2019", "'")

@@ -14,6 +14,7 @@ import numpy as np
 
 from ialp_jax import keys
 from ialp_jax.llm.modes.answers import Answers
+from ialp_jax.llm.prompting.alike import apart
 from ialp_jax.types import Dataset
 
 NUM_PROMPTS = 1000  # both rates then have a standard error of at most 1.6 %
@@ -32,8 +33,10 @@ class Trial(NamedTuple):
     candidates: np.ndarray
 
 
-def draw_trial(dataset: Dataset, users: np.ndarray, seed: int) -> Trial:
+def draw_trial(dataset: Dataset, users: np.ndarray, seed: int, alike: np.ndarray | None = None) -> Trial:
     """Draws the prompts from users with at least two likes; P = 0 where there are none.
+
+    No prompt has two items of the same words, see `ialp_jax.llm.prompting.alike`.
 
     Where the data knows an order of time, the history is what came right before the item; otherwise the
     stored order is random already and serves as it is.
@@ -47,8 +50,9 @@ def draw_trial(dataset: Dataset, users: np.ndarray, seed: int) -> Trial:
         likes = dataset.histories.of(users[p % len(users)])
         place = int(generator.integers(1, len(likes)))
         length = int(generator.integers(1, min(HISTORY_LENGTH, place) + 1))
-        histories[p, HISTORY_LENGTH - length :] = likes[place - length : place]
-        others = np.setdiff1d(np.arange(1, dataset.catalogue.num_items + 1), likes)
+        before = apart(likes[place - length : place], likes[place : place + 1], alike)
+        histories[p, HISTORY_LENGTH - len(before) :] = before
+        others = apart(np.setdiff1d(np.arange(1, dataset.catalogue.num_items + 1), likes), likes, alike)
         candidates[p] = likes[place], generator.choice(others) if len(others) else likes[place]
     return Trial(histories, candidates)
 

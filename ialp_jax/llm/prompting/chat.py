@@ -1,7 +1,8 @@
 """What a tokenizer's chat template writes around a prompt. No torch.
 
 The template is rendered once, around a stand-in, and taken apart there: prompts remain concatenations of
-token blocks. All of a prompt is one user turn, as Mistral knows no other role before the answer.
+token blocks. All of a prompt is one user turn, as Mistral knows no other role before the answer. Where the
+template lets the caller switch the model's thinking off, it is switched off.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from typing import Any, NamedTuple
 
 from ialp_jax import store
 from ialp_jax.errors import InputError
+from ialp_jax.llm.prompting import thinking
 
 _PROMPT, _ANSWER = "q0prompt0q", "q0answer0q"
+OPEN, OFF = "open", "off"  # what a prompt does to the model's thinking
 _PROBE = '"Queen"\n- "AC/DC"\nA. "x y"\nWhich?'
 
 
@@ -51,18 +54,36 @@ def find(tokenizer: Any, wanted: str, folder: Path) -> Wrapper | None:
         raise InputError(
             f"--config.llm.chat=on: the tokenizer of {folder} has no chat template; use auto or off"
         )
-    before, found, after = _user_turn(tokenizer, _PROMPT, folder).partition(_PROMPT)
-    if not found or _user_turn(tokenizer, _PROBE, folder) != before + _PROBE + after:
+    switches = _switches(tokenizer, folder)
+    before, found, after = _user_turn(tokenizer, _PROMPT, folder, **switches).partition(_PROMPT)
+    if not found or _user_turn(tokenizer, _PROBE, folder, **switches) != before + _PROBE + after:
         raise InputError(f"{folder}: its chat template alters the user's words; use --config.llm.chat=off")
-    answered = _render(
-        tokenizer, [{"role": "user", "content": _PROMPT}, {"role": "assistant", "content": _ANSWER}], folder
-    ).partition(_ANSWER)[0]
+    turns = [{"role": "user", "content": _PROMPT}, {"role": "assistant", "content": _ANSWER}]
+    answered = _render(tokenizer, turns, folder, **switches).partition(_ANSWER)[0]
     asked = before + _PROMPT + after
     return Wrapper(before, after, answered.removeprefix(asked) if answered.startswith(asked) else "")
 
 
-def _user_turn(tokenizer: Any, content: str, folder: Path) -> str:
-    return _render(tokenizer, [{"role": "user", "content": content}], folder, add_generation_prompt=True)
+def thinking_of(wrapper: Wrapper | None) -> str:
+    """``open`` if the prompt ends inside a block of thinking, ``off`` if it ends behind one, else empty."""
+    if wrapper is None or not thinking.has_tag(wrapper.after):
+        return ""
+    return OPEN if thinking.left_open(wrapper.after) else OFF
+
+
+def _switches(tokenizer: Any, folder: Path) -> dict[str, bool]:
+    """The arguments that switch thinking off, where the template heeds them."""
+    plain = _user_turn(tokenizer, _PROMPT, folder)
+    try:
+        quiet = _user_turn(tokenizer, _PROMPT, folder, **thinking.OFF)
+    except InputError:
+        return {}
+    return {} if quiet == plain else thinking.OFF
+
+
+def _user_turn(tokenizer: Any, content: str, folder: Path, **options: bool) -> str:
+    turns = [{"role": "user", "content": content}]
+    return _render(tokenizer, turns, folder, add_generation_prompt=True, **options)
 
 
 def _render(tokenizer: Any, turns: list[dict[str, str]], folder: Path, **options: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,13 +16,13 @@ from ialp_jax.claim import LABELS, STORE, claim
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.labels import label_files, shards
+from ialp_jax.llm.labels import label_files, quality, shards
 from ialp_jax.llm.labels.label_store import LabelStore
 from ialp_jax.llm.labels.shards import Batch
 from ialp_jax.llm.model import adapter_files, model_files
 from ialp_jax.llm.modes import none_rule
 from ialp_jax.llm.modes.answers import CAUSES, Answers
-from ialp_jax.llm.prompting import orders, prompts
+from ialp_jax.llm.prompting import chat, orders, prompts
 from ialp_jax.llm.service.process import WorkerProcess
 from ialp_jax.types import Labels
 
@@ -60,6 +60,8 @@ class LabelWorker:
         self._batches: list[Batch] = []
         self._choices: list[np.ndarray] = []
         self._causes: list[np.ndarray] = []
+        self.reply = ""  # of the first invalid answer in words
+        self.notice: Callable[[str], object] = warnings.warn  # is told what speaks against the labels to come
         self.places: list[np.ndarray] = []  # of each request, int8 [P, A], see `Answers`
         self._sizes: list[int] = []  # K of each request
 
@@ -109,6 +111,8 @@ class LabelWorker:
         self._choices.append(choice)
         self._causes.append(answers.cause)
         self.places.append(answers.places)
+        invalid = answers.replies[answers.cause > 0]
+        self.reply = self.reply or next((text for text in invalid.ravel().tolist() if text.strip()), "")
         self._sizes.append(candidates.shape[1])
         return Labels(histories, candidates, choice, answers.scores)
 
@@ -129,11 +133,12 @@ class LabelWorker:
         ones cost, also where that was in an earlier process. With letters, ``answers_invalid`` counts single
         answers by cause, those that were asked again included, and ``order_bias`` is
         `ialp_jax.llm.prompting.orders.order_bias` among the prompts with the most usual number of candidates.
+        ``cautions`` says why the labels may be junk, see `ialp_jax.llm.labels.quality`.
         """
         choices = np.concatenate([np.zeros(0, np.int32), *self._choices])
         causes = np.concatenate([np.zeros(0, np.uint8), *self._causes])
         trained = {} if self._config.model else store.read_manifest(self._model_folder) or {}
-        return {
+        manifest = {
             "model": self._config.model or "embedded",
             "revision": self._config.revision,
             "fingerprint": self._fingerprint,
@@ -160,6 +165,11 @@ class LabelWorker:
             "seconds": round(sum(batch.seconds for batch in self._batches), 3),
             "training": trained.get("training", {}),
         }
+        return {**manifest, "cautions": quality.cautions(manifest)}
+
+    def require_valid(self) -> None:
+        """Raises InputError if there are answers so far and none of them is valid."""
+        quality.require_valid(self.manifest(), self.reply, self._store_folder)
 
     def _mode_facts(self) -> dict[str, Any]:
         """What only some modes have to tell."""
@@ -214,6 +224,9 @@ class LabelWorker:
         names = ("device", "dtype", "plain", "wrapper_sha256")
         found = {name: self._calibration[name] for name in names if name in self._calibration}
         found["device"] = found["device"].partition(":")[0]
+        if caution := quality.thinking({**self._calibration, **config.asking()}):
+            self.notice(caution)
+            found["thinking"] = chat.OPEN  # how answers are read depends on it
         name = config.model or "embedded"
         self._context = shards.describe(self._store_folder, {**facts, **found}, model=name)
         self._store = LabelStore(

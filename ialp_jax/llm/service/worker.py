@@ -36,7 +36,7 @@ from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.engines import ray_data
 from ialp_jax.llm.model.corpus import split_offline
 from ialp_jax.llm.modes import none_rule
-from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting import alike, prompts
 from ialp_jax.llm.service import protocol
 
 if TYPE_CHECKING:
@@ -163,7 +163,9 @@ def _calibrate(scorer: engines.Engine, dataset: Dataset, config: LLMConfig, orde
     if config.mode != "likelihood":
         return store.save(folder, {}, manifest)
     _, held_out = split_offline(dataset, config.embedded.holdout, order["seed"])
-    trial = none_rule.draw_trial(dataset, held_out, order["seed"])
+    template = prompts.choose(config.template, embedded=not config.model)
+    same = alike.groups(dataset.catalogue.titles, template, lettered=False)
+    trial = none_rule.draw_trial(dataset, held_out, order["seed"], same)
     unconditional = scorer.unconditional()
     scores, _ = scorer.score(trial.histories, trial.candidates)
     gains = scores - unconditional[trial.candidates]

@@ -1,0 +1,84 @@
+"""Blocks in which a model thinks before it answers: ``<think> ... </think>`` and the like. Pure Python.
+
+A letter is an answer only behind such a block. Chat templates differ: some let the caller switch thinking
+off, some open a block at the beginning of the answer, some leave it to the model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+# Arguments of chat templates that switch thinking off; a template ignores those that it does not know.
+OFF = {"enable_thinking": False, "thinking": False}
+_NAME = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad|analysis)"
+_TAG = re.compile(
+    rf"<(?P<a>/?)(?i:{_NAME})>|\[(?P<b>/?)THINK\]|◁(?P<c>/?)think▷|"
+    r"<\|channel\|>(?:(?P<d>final)|analysis|commentary)(?:<\|message\|>)?"
+)
+_PARTS = ("<|channel|>", "<|message|>")  # special tokens of which the last kind of tag is made
+
+
+def _tags(text: str) -> Iterable[tuple[int, bool]]:
+    """Where each tag of a text ends, and whether it closes a block."""
+    for tag in _TAG.finditer(text):
+        yield tag.end(), any(tag.groupdict().values())
+
+
+def has_tag(text: str) -> bool:
+    """Whether a text opens or closes a block."""
+    return _TAG.search(text) is not None
+
+
+def left_open(text: str) -> bool:
+    """Whether the last tag of a text opens a block."""
+    return not [True, *(closes for _, closes in _tags(text))][-1]
+
+
+def answer_of(text: str, opened: bool = False) -> str | None:
+    """What a model says after it has thought; None if it has not finished thinking.
+
+    Args:
+      text: what the model wrote.
+      opened: whether the prompt ended inside a block.
+
+    Returns:
+      The text behind the last block; the whole text where there is none.
+    """
+    end, closed = 0, not opened
+    for place, closes in _tags(text):
+        if closes:
+            end = place
+        closed = closes
+    return text[end:] if closed else None
+
+
+def _kept(token: str) -> bool:
+    return token in _PARTS or _TAG.fullmatch(token) is not None
+
+
+class Decoder:
+    """From token ids to text without special tokens, except tags of thinking, which tell the answer apart."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        """Finds the tags among the special tokens of a Hugging Face tokenizer."""
+        self._tokenizer = tokenizer
+        added = getattr(tokenizer, "added_tokens_decoder", {})
+        self._tags = {i: t.content for i, t in added.items() if t.special and _kept(t.content)}
+
+    def __call__(self, rows: Iterable[list[int]]) -> list[str]:
+        """The texts of rows of token ids."""
+        rows = list(rows)
+        if not self._tags:
+            return self._tokenizer.batch_decode(rows, skip_special_tokens=True)
+        return [self._with_tags(row) for row in rows]
+
+    def _with_tags(self, row: list[int]) -> str:
+        parts, start = [], 0
+        for place, token in enumerate([*row, None]):
+            if token is None or token in self._tags:
+                parts.append(self._tokenizer.decode(row[start:place], skip_special_tokens=True))
+                parts.append(self._tags.get(token, ""))
+                start = place + 1
+        return "".join(parts)
