@@ -1,29 +1,49 @@
-"""``--dry_run``: what the label stage would cost as configured, in a few lines."""
+"""``--dry_run``: what the LLM of a run would cost as configured, in a few lines."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from experiments.run import Run
+from experiments.stages import audit_stage
 from experiments.stages.common import say
 from experiments.stages.world_stage import data
+from ialp_jax.data.files import load_dataset
+from ialp_jax.llm.prompting.lengths import Demand, sample_of
 from ialp_jax.llm.service import dry_run
+from ialp_jax.types import Dataset
 
 GB = 1e9
 SMALL = 100e6  # parameters, under which overheads and not products take the time
 
 
 def dry_run_labels(run: Run) -> None:
-    """Runs the data stage where need be, and prints what labelling would cost. Raises InputError."""
+    """Runs the data stage where need be, and prints what the LLM would cost. Raises InputError."""
     data(run)
-    config = run.config
-    count = config.labelling.rounds * config.labelling.steps * config.labelling.sessions
+    config, dataset = run.config, load_dataset(run.folder / "data")
+    asked = demands(run, dataset)
+    if not asked and not config.llm.tune.steps:
+        return say("dry run: no prompt is put to an LLM, as no label and no audit needs one")
     shape = (config.simulator.history_length, config.labelling.candidates)
     told = dry_run.estimate(
-        config.llm, run.folder / "data", run.folder / "dry_run.log", config.seed, count, shape
+        config.llm, run.folder / "data", run.folder / "dry_run.log", config.seed, asked, shape
     )
     for line in lines(told, config.llm.engine, config.llm.workers, config.llm.batch_size):
         say(line)
+
+
+def demands(run: Run, dataset: Dataset) -> list[Demand]:
+    """All prompts that the stages of a run put to the LLM, at most: equal ones are asked once."""
+    config, found = run.config, []
+    labelling = config.labelling
+    if labelling.source == "llm":
+        each = labelling.steps * labelling.sessions
+        shape = (config.simulator.history_length, labelling.candidates)
+        name = f"labels, {labelling.rounds} rounds of {each:,}" if labelling.rounds > 1 else "labels"
+        found.append(Demand(name, labelling.rounds * each, *sample_of(dataset, shape, config.seed)))
+    if config.audit.enabled:
+        found += audit_stage.demands(run, dataset)
+    return found
 
 
 def lines(told: dict[str, Any], engine: str, workers: int, batch_size: int) -> list[str]:
@@ -36,11 +56,11 @@ def lines(told: dict[str, Any], engine: str, workers: int, batch_size: int) -> l
     notes = [f"; {workers} workers share them"] if engine == "ray" and workers > 1 else []
     notes += ["; models as small as this reach less"] if told["parameters"] < SMALL else []
     return [
-        f"dry run: labels by {told['model']}, mode {told['mode']}, engine {engine}, "
+        f"dry run: asks {told['model']}, mode {told['mode']}, engine {engine}, "
         f"{told['dtype']} on {told['device']}; nothing is labelled",
         f"model: {_count(told['parameters'])} parameters, {told['layers']} layers",
-        f"prompts: {told['mean_tokens']:,.0f} tokens each, {told['most_tokens']:,} at most, by "
-        f"{told['counted']} over {told['sampled']} prompts of this data",
+        f"prompts: {told['mean_tokens']:,.0f} tokens each for a label, {told['most_tokens']:,} at most, "
+        f"by {told['counted']} over {told['sampled']} prompts of this data",
         f"  {'part':<31}{'prompts':>12}{'tokens':>16}{'FLOPs':>12}{'hours':>10}",
         *(
             f"  {name:<31}{prompts:>12,}{tokens:>16,}{flops:>12.2e}{flops / speed / 3600:>10.3f}"

@@ -20,6 +20,7 @@ from ialp_jax.evaluation import audit as auditor
 from ialp_jax.evaluation.audit import LLM, POPULARITY, SHUFFLED, TRUTH, Source
 from ialp_jax.evaluation.audit_questions import PROMPT_CANDIDATES, Questions, draw
 from ialp_jax.llm.labels import quality
+from ialp_jax.llm.prompting.lengths import NUM_SAMPLED, Demand
 from ialp_jax.llm.service.client import LabelWorker
 from ialp_jax.simulator.preference import like_logit
 from ialp_jax.types import Dataset, Labels
@@ -42,6 +43,39 @@ def audit_key(run: Run) -> str:
     llm = llm_settings(run.config)
     parts = [tree["audit"], llm, tree["seed"], tree["simulator"]["history_length"]]
     return run.key(parts, "data", *(("tune",) if run.config.llm.tune.steps else ()))
+
+
+def prompts_of(candidates: np.ndarray, most: int) -> np.ndarray:
+    """Which prompts ask Q questions, int64 [P, 3]: question, first and last + 1 of its candidates.
+
+    Args:
+      candidates: int32 [Q, K], 0 after the last one.
+      most: candidates of a prompt.
+    """
+    ends = [np.linspace(0, size, -(-size // most) + 1).astype(int) for size in (candidates > 0).sum(1)]
+    return np.array([(q, *pair) for q, places in enumerate(ends) for pair in itertools.pairwise(places)])
+
+
+def questions_of(run: Run, dataset: Dataset) -> Questions:
+    """The questions of a run's audit. Raises InputError where fewer than two users can be asked."""
+    config, same = run.config, alike_items(run.config.llm, dataset)
+    lettered = config.llm.mode not in LETTERLESS
+    return draw(dataset, config.audit, config.simulator.history_length, lettered, config.seed, same)
+
+
+def demands(run: Run, dataset: Dataset) -> list[Demand]:
+    """The prompts that a run's audit asks, for an estimate of their costs."""
+    questions, found = questions_of(run, dataset), []
+    table = prompts_of(questions.candidates, PROMPT_CANDIDATES)
+    widths = table[:, 2] - table[:, 1]
+    for width in np.unique(widths):
+        rows = table[widths == width]
+        few = rows[np.linspace(0, len(rows) - 1, min(NUM_SAMPLED, len(rows))).astype(int)]
+        columns = few[:, 1:2] + np.arange(width)
+        shown = questions.candidates[few[:, :1], columns]
+        for histories in (questions.histories, questions.exchanged):
+            found.append(Demand("audit", len(rows), histories[few[:, 0]], shown))
+    return found
 
 
 def ask(
@@ -67,8 +101,7 @@ def ask(
     Returns:
       Scores are NaN after the last candidate.
     """
-    ends = [np.linspace(0, size, -(-size // most) + 1).astype(int) for size in (candidates > 0).sum(1)]
-    prompts = np.array([(q, *pair) for q, places in enumerate(ends) for pair in itertools.pairwise(places)])
+    prompts = prompts_of(candidates, most)
     scores = np.full(candidates.shape, np.nan, np.float32)
     choice = np.zeros(len(candidates), np.int32)
     best = np.full(len(candidates), -np.inf)
@@ -106,9 +139,7 @@ def audit(run: Run) -> None:
     if run.is_done("audit", key):
         return tqdm.write("audit: done before, kept")
     dataset = load_dataset(run.folder / "data")
-    lettered = config.llm.mode not in LETTERLESS
-    same = alike_items(config.llm, dataset)
-    questions = draw(dataset, config.audit, config.simulator.history_length, lettered, config.seed, same)
+    questions, lettered = questions_of(run, dataset), config.llm.mode not in LETTERLESS
     sources, histories = {}, {LLM: questions.histories, SHUFFLED: questions.exchanged}
     with LabelWorker(config.llm, run.folder / "data", run.folder / "labels", config.seed) as worker:
         worker.notice = warn

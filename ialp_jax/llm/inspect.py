@@ -15,6 +15,8 @@ from ialp_jax import console, store
 from ialp_jax.errors import InputError, expanded, one_line
 from ialp_jax.llm.labels import label_files, label_text, shards
 
+SAMPLES = 5  # replies shown of each context of a store
+
 
 def select(labels: label_text.RunLabels, args: argparse.Namespace) -> np.ndarray:
     """The rows that all given filters let pass, int64, in their order."""
@@ -39,16 +41,19 @@ def list_store(folder: Path, verify: bool) -> Iterator[str]:
     """
     damaged: list[str] = []
     for context in sorted(path.parent for path in folder.glob(f"*/{shards.CONTEXT}")):
-        known, count, before = set(), 0, len(damaged)
+        known, count, before, replies = set(), 0, len(damaged), []
         for path in sorted(context.glob("*.npz")):
             try:
-                known.update(shards.read(path, context.name).addresses)
+                shard = shards.read(path, context.name)
+                known.update(shard.addresses)
                 count += 1
+                replies += label_text.written(shard.batch.answers) if len(replies) < SAMPLES else []
             except InputError as error:
                 damaged.append(str(error))
         yield f"context {context.name}"
         yield f"  {count:,} shards with {len(known):,} different prompts; {len(damaged) - before} damaged"
         yield from (f"  {name}: {value}" for name, value in _context_facts(context))
+        yield from (f"  reply: {reply}" for reply in replies[:SAMPLES])
     if verify:
         yield from damaged
         if damaged:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from experiments import dry_run
+from experiments import dry_run, stages
 from experiments.configs import smoke
 from experiments.run import Run
+from ialp_jax import store
 from ialp_jax.llm.service import dry_run as worker_side
 
 TOLD = {
@@ -37,9 +38,9 @@ TOLD = {
 def test_the_figures_in_words():
     text = "\n".join(dry_run.lines(TOLD, "transformers", 0, 32))
     for said in (
-        "labels by mistralai/Mistral-7B-Instruct-v0.3, mode choice, engine transformers, bfloat16 on cuda",
+        "asks mistralai/Mistral-7B-Instruct-v0.3, mode choice, engine transformers, bfloat16 on cuda",
         "7.25 B parameters, 32 layers",
-        "410 tokens each, 640 at most, by its tokenizer over 256 prompts",
+        "410 tokens each for a label, 640 at most, by its tokenizer over 256 prompts",
         "14.50 GB of weights + 2.00 GB for a batch of 32 = 16.50 GB; 80.00 GB are free: fits",
         "0.0642 hours at 50% of the matrix-product rate measured here, 600 TFLOP/s",
     ):
@@ -70,8 +71,50 @@ def test_the_data_stage_runs_and_nothing_else(tmp_path, monkeypatch, capsys):
     config = smoke.get_config()
     dry_run.dry_run_labels(Run.open(tmp_path / "run", config, overwrite=False))
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json", "data"}
-    (llm, data, _, seed, count, shape) = asked[0]
+    (llm, data, _, seed, demands, shape) = asked[0]
     assert llm is config.llm
     assert data == tmp_path / "run" / "data"
-    assert (seed, count, shape) == (0, 2 * 3 * 20, (config.simulator.history_length, 5))
+    assert (seed, shape) == (0, (config.simulator.history_length, 5))
+    (labels, *audit) = demands
+    assert (labels.name, labels.count) == ("labels, 2 rounds of 60", 2 * 3 * 20)
+    assert {demand.name for demand in audit} == {"audit"}
     assert "nothing is labelled" in capsys.readouterr().out
+
+
+def test_where_no_llm_labels_only_the_audit_is_counted(tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(worker_side, "estimate", lambda *given: asked.append(given[4]) or TOLD)
+    config = smoke.get_config()
+    config.labelling.source = "popularity"
+    dry_run.dry_run_labels(Run.open(tmp_path / "audit", config, overwrite=False))
+    assert {demand.name for demand in asked[0]} == {"audit"}
+    config.audit.enabled = False
+    dry_run.dry_run_labels(Run.open(tmp_path / "none", config, overwrite=False))
+    assert len(asked) == 1
+    assert "no prompt is put to an LLM" in capsys.readouterr().out
+
+
+def test_what_is_counted_is_what_is_asked(tmp_path, monkeypatch):
+    """Against the manifests of a run of the same settings."""
+    pytest.importorskip("torch")
+    config, told = smoke.get_config(), []
+    config.labelling.sessions, config.labelling.steps = 4, 2
+    config.audit.users, config.audit.negatives = 6, 30  # 31 candidates: two prompts
+    config.llm.threads = 1
+    run = Run.open(tmp_path / "run", config, overwrite=False)
+    estimate = worker_side.estimate
+    monkeypatch.setattr(worker_side, "estimate", lambda *given: told.append(estimate(*given)) or told[0])
+    dry_run.dry_run_labels(run)
+    parts = {part["name"]: part for part in told[0]["parts"]}
+    stages.run_stages(run, ["simulate", "label", "audit"])
+    labels, audit = (store.read_manifest(run.folder / name) for name in ("labels", "audit"))
+    assert parts["labels, 2 rounds of 8"]["prompts"] == labels["counts"]["prompts"] == 16
+    assert parts["audit"]["prompts"] == audit["counts"]["prompts"] == 2 * 2 * 6
+    assert parts["threshold of none"]["prompts"] == labels["calibration_prompts"]
+    rows = config.llm.embedded.steps * config.llm.embedded.batch_size
+    assert parts["training of the embedded model"]["prompts"] == rows
+    for name, manifest in (("labels, 2 rounds of 8", labels), ("audit", audit)):
+        each = parts[name]["tokens"] / parts[name]["prompts"]
+        assert each == pytest.approx(manifest["tokens"] / manifest["asked"], rel=0.25), name
+    known = {"labels, 2 rounds of 8", "audit", "threshold of none", "training of the embedded model"}
+    assert set(parts) - known == {"check of the masks", "titles alone"}

@@ -14,3 +14,15 @@ CHATML = (
 SHOUTING = "{% for m in messages %}{{ m['content'] | upper }}{% endfor %}"
 SILENT = "{{ bos_token }}"
 BROKEN = "{{ raise_exception('not today') }}"
+# As of Qwen3: the model thinks unless the caller switches it off; then an empty block is written for it.
+SWITCHED = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
+    "{% endif %}"
+)
+# As of DeepSeek R1: the prompt ends inside a block of thinking, whatever the caller says.
+OPENING = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|><think>\n{% endif %}"
+)

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from small_world import dataset, recipe, save
+from small_world import prompts as draw
 
 torch = pytest.importorskip("torch")
 
@@ -52,8 +53,13 @@ def settings(folder="", **changes):
     return LLMConfig(**given | changes) if folder else LLMConfig(embedded=recipe(), **changes)
 
 
-def told(folder=None, count=12000, shape=(10, 20), **changes):
-    return estimate.estimate(folder, dataset(), settings(folder or "", **changes), count, shape, 0)
+def told(folder=None, count=12000, shape=(10, 20), more=(), **changes):
+    asked = [lengths.Demand("labels", count, *lengths.sample_of(dataset(), shape, 0)), *more]
+    return estimate.estimate(folder, dataset(), settings(folder or "", **changes), asked, shape, 0)
+
+
+def by_name(said):
+    return {part["name"]: part for part in said["parts"]}
 
 
 def test_operations_by_hand():
@@ -81,7 +87,8 @@ def test_the_true_mistral_from_config_and_tokenizer_alone(true_size, quick):
     assert (said["parameters"], said["layers"]) == (7_248_023_552, 32)
     assert said["weights_bytes"] == 2 * said["parameters"]
     assert said["counted"] == "its tokenizer"
-    labels, threshold, alone = said["parts"]
+    threshold, check, alone, labels = said["parts"]
+    assert check["prompts"] == 2 * none_rule.NUM_CHECKED
     assert labels["prompts"] == 12000
     assert labels["tokens"] == pytest.approx(12000 * said["mean_tokens"])
     assert 60 < said["mean_tokens"] < said["most_tokens"] < 400
@@ -105,6 +112,11 @@ def test_without_a_tokenizer_tokens_are_said_to_be_guessed(true_size, quick, tmp
 def test_the_way_of_asking_decides_the_parts(true_size, quick):
     likelihood, choice, generate = (told(true_size, mode=m) for m in ("likelihood", "choice", "generate"))
     assert [part["name"] for part in choice["parts"]] == ["labels"]
+    assert [part["name"] for part in generate["parts"]] == ["labels", "asked again, at most"]
+    assert generate["parts"][1]["prompts"] == 12000
+    thrice = told(true_size, mode="generate", retries=3, permutations=2)["parts"][1]
+    assert thrice["prompts"] == 3 * 2 * 12000
+    assert len(told(true_size, mode="generate", retries=0)["parts"]) == 1
     assert generate["parts"][0]["tokens"] - choice["parts"][0]["tokens"] == pytest.approx(8 * 12000, rel=0.1)
     twice = told(true_size, mode="choice", permutations=2)
     assert twice["parts"][0]["tokens"] == pytest.approx(2 * choice["parts"][0]["tokens"])
@@ -139,12 +151,35 @@ def test_tuning_costs_two_passes_and_a_third_where_activations_are_computed_twic
     tuned = TuneConfig(steps=10, batch_size=8)
     plain = told(true_size, mode="choice", count=80)["parts"]
     found = {p["name"]: p for p in told(true_size, mode="choice", count=80, tune=tuned)["parts"]}
-    assert list(found) == ["tuning by LoRA", "labels"]
+    assert list(found) == ["tuning by LoRA", "held-out prompts of the tuning", "labels"]
+    held_out = found["held-out prompts of the tuning"]
+    assert held_out["prompts"] == 4 * lengths.NUM_HELD_OUT
+    assert held_out["flops"] == pytest.approx(plain[0]["flops"] / 80 * 4 * lengths.NUM_HELD_OUT)
     assert found["tuning by LoRA"]["prompts"] == 80
     assert found["tuning by LoRA"]["flops"] == pytest.approx(2 * plain[0]["flops"])
     tuned.gradient_checkpointing = True
     again = told(true_size, mode="choice", count=80, tune=tuned)["parts"][0]
     assert again["flops"] == pytest.approx(3 * plain[0]["flops"])
+
+
+def test_demands_of_one_name_are_one_part_and_the_largest_decides_the_memory(true_size, quick):
+    wide = lengths.sample_of(dataset(), (10, 40), 0)
+    more = [
+        lengths.Demand("audit", 30, *wide),
+        lengths.Demand("audit", 12, *lengths.sample_of(dataset(), (10, 4), 0)),
+    ]
+    alone, both = told(true_size), told(true_size, more=more)
+    audit = by_name(both)["audit"]
+    assert audit["prompts"] == 42
+    tokens = [by_name(told(true_size, more=[one]))["audit"]["tokens"] for one in more]
+    assert audit["tokens"] == sum(tokens)
+    assert both["batch_bytes"] > alone["batch_bytes"]
+    assert by_name(both)["labels"] == by_name(alone)["labels"]
+
+
+def test_without_demands_nothing_is_calibrated(true_size, quick):
+    said = estimate.estimate(true_size, dataset(), settings(true_size), [], (10, 20), 0)
+    assert said["parts"] == []
 
 
 def test_what_does_not_fit_is_told_not_raised(true_size, quick, monkeypatch):
@@ -175,7 +210,7 @@ def test_the_fastest_dtype_is_the_one_with_the_higher_rate(monkeypatch, faster):
 
 
 def test_histories_are_of_offline_users_alone():
-    histories, candidates = estimate._sampled(dataset(), (10, 4), 0)
+    histories, candidates = lengths.sample_of(dataset(), (10, 4), 0)
     own = [dataset().histories.of(user).tolist() for user in dataset().users(0)]
     assert all(row[row > 0].tolist() in own for row in histories)
     assert candidates.min() >= 1
@@ -185,14 +220,16 @@ def test_histories_are_of_offline_users_alone():
 def test_a_worker_says_it_and_loads_nothing(true_size, tmp_path, monkeypatch):
     """Through the process; there are no weights that it could load."""
     data, log = save(tmp_path), tmp_path / "dry_run.log"
-    said = dry_run.estimate(settings(true_size), data, log, 0, 100, (5, 4))
+    asked = [lengths.Demand("some", 100, *draw(8)), lengths.Demand("others", 7, *draw(3, candidates=9))]
+    said = dry_run.estimate(settings(true_size), data, log, 0, asked, (5, 4))
+    assert [by_name(said)[name]["prompts"] for name in ("some", "others")] == [100, 7]
     assert said["parameters"] == 7_248_023_552
     assert said["rate"] > 1e8
     assert json.dumps(said)
     assert {path.name for path in tmp_path.iterdir()} == {"data"}
     monkeypatch.setattr(process.subprocess, "Popen", lambda *a, **k: pytest.fail("a worker for a bad model"))
     with pytest.raises(InputError, match="no such folder"):
-        dry_run.estimate(settings("/no/such/folder"), data, log, 0, 100, (5, 4))
+        dry_run.estimate(settings("/no/such/folder"), data, log, 0, asked, (5, 4))
 
 
 def test_of_a_hub_model_the_weights_are_not_downloaded(monkeypatch, tmp_path):

@@ -9,7 +9,7 @@ transformers = pytest.importorskip("transformers")
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
 from ialp_jax.llm.model.models import Scorer  # noqa: E402
 from ialp_jax.llm.modes import generate  # noqa: E402
-from ialp_jax.llm.modes.answers import CAUSES  # noqa: E402
+from ialp_jax.llm.modes.answers import CAUSES, LONGEST_REPLY  # noqa: E402
 from ialp_jax.llm.prompting import prompts  # noqa: E402
 
 CANDIDATES = np.array([[11, 12, 13], [21, 22, 23]])
@@ -80,6 +80,26 @@ def test_every_invalid_answer_is_counted_and_no_label(cause):
     assert answers.places.shape == (2, 3)
     assert not answers.scores.any()
     assert len({items for row, items in reader.shown if row == 0}) > 1  # each retry in another order
+
+
+def test_replies_are_kept_as_they_were_written():
+    replies = {0: ["x1", "B. " + "long " * 100], 1: ["D"]}
+    answers, _ = ask(lambda row, items, before: replies[row][before], retries=1)
+    assert answers.replies.shape == answers.places.shape == (2, 2)
+    assert answers.replies[0, 0] == "x1"
+    assert answers.replies[1].tolist() == ["D", ""]
+    assert answers.replies[0, 1].startswith("B. long ")
+    assert answers.replies[0, 1].endswith("long ")
+    assert len(answers.replies[0, 1]) == LONGEST_REPLY
+
+
+def test_inside_a_block_of_thinking_letters_are_no_answers():
+    prompts_ = [5, 6], CANDIDATES, 1, 0, "none"
+    said = ["A, no B", "A</think>B"]
+    answers, _ = generate.ask(lambda rows, lists: (said, 2), *prompts_, opened=True)
+    assert [CAUSES[c] for c in answers.cause] == ["thinking", "valid"]
+    answers, _ = generate.ask(lambda rows, lists: (said[:1] * 2, 2), *prompts_)
+    assert [CAUSES[c] for c in answers.cause] == ["several", "several"]
 
 
 def test_only_what_is_invalid_is_asked_again():

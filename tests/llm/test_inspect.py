@@ -128,6 +128,62 @@ def test_a_prompt_with_letters_is_shown_in_the_order_in_which_it_was_asked(run, 
         assert f'\n{letter}. "{chosen}"\n' in label_text.prompt_text(labels, row)
 
 
+def as_replies(run, places, replies, **facts):
+    """Makes the answers of a run those of ``generate``, in its only shard, and says so in its manifest."""
+    arrays, manifest = store.load(run / "labels")
+    (path,) = (run / "labels" / "shards").rglob("*.npz")
+    shard = shards.read(path, path.parent.name)
+    answers = shard.batch.answers._replace(places=np.array(places, np.int8), replies=np.array(replies))
+    shards.write(path, path.parent.name, shard._replace(batch=shard.batch._replace(answers=answers)))
+    store.seal(run / "labels", {**manifest, "mode": "generate", "permutations": 1, **facts})
+    return arrays
+
+
+def test_replies_are_shown_as_they_were_written(run, capsys):
+    replies = [['B. "Queen"\x1b[2J', ""]] * 20
+    replies[INVALID] = ["Well\nno", "I cannot"]
+    places = [[2, 0]] * 20
+    places[INVALID] = [-CAUSES.index("no_letter"), -CAUSES.index("refused")]
+    as_replies(run, places, replies)
+    blocks = told(capsys, run, "--number=20").split("\nprompt ")[1:]
+    assert """  reply:   'B. "Queen"\\\\x1b[2J' -> B\n  answer: """ in blocks[0]
+    assert "  reply:   'Well no' -> no_letter\n  reply:   'I cannot' -> refused\n" in blocks[INVALID]
+    told(capsys, run, f"--export={run / 'a.csv'}")
+    with open(run / "a.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[4 * INVALID]["replies"] == "Well no | I cannot"
+    text = told(capsys, run / "labels" / "shards")
+    assert text.count("  reply: ") == inspect.SAMPLES
+
+
+def test_replies_that_were_not_kept_are_told_from_empty_ones(run, capsys):
+    """As in a store of before: no array ``replies``."""
+    as_replies(run, [[2]] * 20, [[""]] * 20)
+    assert "  reply:   '' (not kept by the version that asked) -> B\n" in told(capsys, run, "--number=1")
+
+
+def test_letters_are_shown_with_their_probabilities(run, capsys):
+    arrays = as_replies(run, [[1]] * 20, [[""]] * 20, mode="choice")
+    labels = label_text.read_labels(run / "labels", run / "data")
+    order = label_text.first_order(labels, 0)
+    expected = ", ".join(
+        f"{'ABCD'[k]} {np.exp(score):.3f}" for k, score in enumerate(arrays["scores"][0][order])
+    )
+    assert f"  letters: {expected}, E 0.000\n  answer: " in told(capsys, run, "--number=1")
+    as_replies(run, [[1, 3, -1]] * 20, [[""] * 3] * 20, mode="choice", permutations=3)
+    text = told(capsys, run, "--number=1")
+    assert "E 0.000 (means over all orders)\n  best letters, order by order: AC-\n" in text
+
+
+def test_the_head_says_what_speaks_against_the_labels(run, capsys):
+    shares = {"bias": 0.75, "by_chance": 0.1, "answers": 40, "shares": [0, 1.0, 0, 0]}
+    as_replies(run, [[2]] * 20, [["B"]] * 20, order_bias=shares)
+    text = told(capsys, run, "--number=0")
+    assert "order bias of letters: 0.75 (0.10 by chance)\n" in text
+    assert "most frequent letter: B 100.0% (25.0% by chance)\n" in text
+    assert "warning: the model names letter B whatever it stands for" in text
+
+
 def test_filters(run, capsys):
     assert shown(told(capsys, run)) == list(range(10))
     assert shown(told(capsys, run, "--round=1", "--number=3")) == [10, 11, 12]

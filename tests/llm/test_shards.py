@@ -33,6 +33,24 @@ def test_a_shard_comes_back_as_it_was(tmp_path, count):
     assert_same(shards.read(tmp_path / "a.npz", "context"), shard(count))
 
 
+def test_a_shard_from_before_replies_were_kept_is_read(tmp_path):
+    """It lacks the array, and its sum is over the others."""
+    path, (addresses, (answers, tokens, seconds), series) = tmp_path / "a.npz", shard()
+    arrays = {name: array for name, array in answers._asdict().items() if name != "replies"}
+    arrays |= {
+        "addresses": np.frombuffer(b"".join(addresses), np.uint8).reshape(-1, shards.ADDRESS_BYTES),
+        "tokens": np.asarray(tokens),
+        "seconds": np.asarray(seconds),
+        "series": np.asarray(series),
+    }
+    arrays["places"] = np.ones((5, 3), np.int8)
+    checksum = shards._checksum(path, "context", arrays)
+    store.write_arrays(path, arrays | {"sha256": np.asarray(checksum)})
+    found = shards.read(path, "context").batch.answers
+    assert found.replies.tolist() == [[""] * 3] * 5
+    np.testing.assert_array_equal(found.scores, answers.scores)
+
+
 @pytest.mark.parametrize("change", ["truncated", "inverted", "one bit"])
 def test_no_damage_passes(tmp_path, change):
     path = tmp_path / "a.npz"

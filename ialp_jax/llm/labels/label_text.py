@@ -61,6 +61,11 @@ def read_labels(folder: Path, data: Path) -> RunLabels:
         faults = ["template"]
     if faults:
         raise InputError(f"{folder / store.MANIFEST}: names no template; not of the label stage")
+    if fault := quality.broken(manifest):
+        raise InputError(
+            f"{folder / store.MANIFEST}: its {fault} is {one_line(repr(manifest[fault]))[:60]}; "
+            "not of the label stage"
+        )
     if store.read_manifest(data) is None:
         raise InputError(f"{data}: no data set there; name the one of these labels by --data=FOLDER")
     label_files.check_labels(folder, arrays)
@@ -133,6 +138,18 @@ def first_order(labels: RunLabels, row: int) -> np.ndarray:
     return orders.draw(seeds, len(candidates), labels.manifest.get("permutations", 1))[0, 0]
 
 
+def written(answers: Answers) -> list[str]:
+    """Every reply to n prompts and how it was read, a line each; nothing for answers without letters."""
+    found = []
+    for line, reply in zip(answers.places.ravel().tolist(), answers.replies.ravel().tolist(), strict=True):
+        if line < 0 or reply:
+            wrote = repr(one_line(reply)) if reply else "'' (empty, or not kept by the version that asked)"
+            found.append(f"{wrote} -> {letters.LETTERS[line - 1] if line > 0 else CAUSES[-line]}")
+        elif line > 0:
+            found.append(f"'' (not kept by the version that asked) -> {letters.LETTERS[line - 1]}")
+    return found
+
+
 def _replies(labels: RunLabels, row: int, found: tuple[Answers, int]) -> Iterator[str]:
     """What the model said by letter: the probabilities of the letters, or every reply as it was written."""
     block, place = found
@@ -141,13 +158,15 @@ def _replies(labels: RunLabels, row: int, found: tuple[Answers, int]) -> Iterato
         shares = ", ".join(f"{letters.LETTERS[k]} {np.exp(score):.3f}" for k, score in enumerate(scores))
         several = labels.manifest.get("permutations", 1) > 1
         yield f"  letters: {shares}{' (means over all orders)' if several else ''}"
-    for named, reply in zip(block.places[place].tolist(), block.replies[place].tolist(), strict=True):
-        told = letters.LETTERS[named - 1] if named > 0 else CAUSES[-named]
-        if labels.manifest.get("mode") == "generate" and named:
-            wrote = repr(one_line(reply)) if reply else "(empty, or not kept by the version that asked)"
-            yield f"  reply:   {wrote} -> {told}"
-        elif labels.manifest.get("mode") == "choice" and block.places.shape[1] > 1:
-            yield f"  order:   {told}"
+        named = "".join(
+            letters.LETTERS[line - 1] if line > 0 else "-" for line in block.places[place].tolist()
+        )
+        if several:
+            yield f"  best letters, order by order: {named}"
+    if labels.manifest.get("mode") == "generate":
+        yield from (
+            f"  reply:   {reply}" for reply in written(Answers(*(part[place, None] for part in block)))
+        )
 
 
 def prompt_text(labels: RunLabels, row: int) -> str:

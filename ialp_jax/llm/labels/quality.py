@@ -44,6 +44,39 @@ def by_letter(shares: np.ndarray, answers: int) -> float:
     return max(0.0, (low - 1 / count) / (1 - 1 / count)) if count > 1 else 0.0
 
 
+def broken(manifest: Mapping[str, Any]) -> str:
+    """The first entry, of those that this module reads, that no label stage can have written; or empty."""
+    counts, letters, told = (manifest.get(name) for name in ("counts", "order_bias", "wrapper"))
+
+    def numbers(found: Any) -> bool:
+        return isinstance(found, dict) and all(type(n) is int and n >= 0 for n in found.values())
+
+    if counts is not None and not (
+        isinstance(counts, dict)
+        and numbers(counts.get("invalid", {}))
+        and numbers({name: n for name, n in counts.items() if name != "invalid"})
+    ):
+        return "counts"
+    if letters is not None:
+        shares = letters.get("shares") if isinstance(letters, dict) else ""
+        answers = letters.get("answers") if isinstance(letters, dict) else ""
+        known = ("bias", "by_chance")
+        empty = answers == 0 and shares is None
+        full = type(answers) is int and isinstance(shares, list) and 0 < len(shares) < len(LETTERS)
+        if not empty and not (
+            full and answers > 0 and all(_share(x) for x in (*shares, *(letters.get(name) for name in known)))
+        ):
+            return "order_bias"
+    if told is not None and not (isinstance(told, list) and [type(part) for part in told] == [str] * 3):
+        return "wrapper"
+    orders = manifest.get("permutations", 1)
+    return "" if type(orders) is int and orders >= 1 else "permutations"
+
+
+def _share(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1
+
+
 def line(manifest: Mapping[str, Any]) -> str:
     """Shares of valid, none and invalid labels, and the order bias beside chance."""
     counts = manifest.get("counts", {})

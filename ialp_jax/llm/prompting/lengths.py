@@ -14,7 +14,9 @@ from ialp_jax.llm.prompting import chat
 from ialp_jax.llm.prompting import tokens as rows_of
 from ialp_jax.llm.prompting.letters import LetteredTokens
 from ialp_jax.llm.prompting.prompts import Template
+from ialp_jax.types import OFFLINE, Dataset
 
+NUM_HELD_OUT = 500  # held-out prompts of a tuning, or a few more for as many of each user
 NUM_SAMPLED = 256  # prompts that stand for all
 CHARACTERS_PER_TOKEN = 4  # of English text
 
@@ -42,6 +44,22 @@ class Lengths(NamedTuple):
     prompt: np.ndarray
     scored: np.ndarray
     written: int
+
+
+class Demand(NamedTuple):
+    """Prompts that a stage will ask, by a sample of them.
+
+    Attributes:
+      name: what they are for; demands of one name are one line of the estimate.
+      count: how many prompts.
+      histories: int32 [S, L], some of them.
+      candidates: int32 [S, K].
+    """
+
+    name: str
+    count: int
+    histories: np.ndarray
+    candidates: np.ndarray
 
 
 class Ruler:
@@ -95,3 +113,14 @@ def sample_prompts(num_items: int, shape: tuple[int, int], seed: int = 0) -> tup
     generator = keys.generator(seed, "llm-lengths")
     drawn = generator.integers(1, num_items + 1, (NUM_SAMPLED, sum(shape))).astype(np.int32)
     return drawn[:, : shape[0]], drawn[:, shape[0] :]
+
+
+def sample_of(dataset: Dataset, shape: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `sample_prompts`, with real histories: the last L likes of offline users."""
+    histories, candidates = sample_prompts(dataset.catalogue.num_items, shape, seed)
+    histories[:] = 0
+    users = keys.generator(seed, "llm-dry-run").permutation(dataset.users(OFFLINE))
+    for row, user in enumerate(np.resize(users, len(histories)) if len(users) else ()):
+        likes = dataset.histories.of(user)[-shape[0] :]
+        histories[row, shape[0] - len(likes) :] = likes
+    return histories, candidates

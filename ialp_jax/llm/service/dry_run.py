@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.model import model_files
+from ialp_jax.llm.prompting.lengths import Demand
 from ialp_jax.llm.service.process import WorkerProcess
 
 
 def estimate(
-    config: LLMConfig, data_folder: Path, log: Path, seed: int, count: int, shape: tuple[int, int]
+    config: LLMConfig,
+    data_folder: Path,
+    log: Path,
+    seed: int,
+    demands: Sequence[Demand],
+    shape: tuple[int, int],
 ) -> dict[str, Any]:
     """What `ialp_jax.llm.service.estimate.estimate` says.
 
@@ -21,8 +28,8 @@ def estimate(
       data_folder: of the data stage.
       log: gets the traceback of an unforeseen failure.
       seed: of the run.
-      count: prompts P.
-      shape: L and K.
+      demands: the prompts of the stages.
+      shape: L and K of the label stage.
 
     Raises:
       InputError: no such model, no torch, ...
@@ -37,11 +44,13 @@ def estimate(
         "seed": seed,
         "data_folder": str(data_folder),
         "model_folder": folder,
-        "count": count,
+        "demands": [(demand.name, demand.count) for demand in demands],
         "shape": shape,
     }
     process = WorkerProcess(log)
     try:
-        return process.ask(order)[0]
+        arrays = {f"histories{i}": demand.histories for i, demand in enumerate(demands)}
+        arrays |= {f"candidates{i}": demand.candidates for i, demand in enumerate(demands)}
+        return process.ask(order, **arrays)[0]
     finally:
         process.close()

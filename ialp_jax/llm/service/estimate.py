@@ -7,19 +7,27 @@ tokens. The input embedding is no product, and the head runs on scored rows alon
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ialp_jax import keys
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.model import embedded, loading, memory, models, speed
 from ialp_jax.llm.model.memory import Sizes
 from ialp_jax.llm.modes import none_rule
 from ialp_jax.llm.prompting import prompts
-from ialp_jax.llm.prompting.lengths import CHARACTERS_PER_TOKEN, Guess, Lengths, Ruler, sample_prompts
-from ialp_jax.types import OFFLINE, Dataset
+from ialp_jax.llm.prompting.lengths import (
+    CHARACTERS_PER_TOKEN,
+    NUM_HELD_OUT,
+    Demand,
+    Guess,
+    Lengths,
+    Ruler,
+    sample_of,
+)
+from ialp_jax.types import Dataset
 
 UTILISATION = 0.5  # share of the matrix-product rate that forward passes are taken to reach
 TRAINING = 3  # forward and backward against forward alone, ibidem
@@ -55,16 +63,21 @@ def forward_flops(sizes: Sizes, tokens: float, pairs: float, scored: float) -> f
 
 
 def estimate(
-    folder: Path | None, dataset: Dataset, config: LLMConfig, count: int, shape: tuple[int, int], seed: int
+    folder: Path | None,
+    dataset: Dataset,
+    config: LLMConfig,
+    demands: Sequence[Demand],
+    shape: tuple[int, int],
+    seed: int,
 ) -> dict[str, Any]:
-    """The costs of a label stage.
+    """The costs of all that is asked of a model.
 
     Args:
       folder: of the model, of which configuration and tokenizer are read; None: the embedded one.
       dataset: whose offline users are asked about.
       config: model, mode, dtype, device and batch size as they will be.
-      count: prompts P of the stage.
-      shape: L and K.
+      demands: the prompts of the stages; what they need before (training, tuning, calibration) is added.
+      shape: L and K of the label stage.
       seed: of the sampled prompts.
 
     Returns:
@@ -80,17 +93,17 @@ def estimate(
     guessed = isinstance(tokenizer, Guess)
     titles = dataset.catalogue.titles
     ruler = Ruler(tokenizer, folder or Path("embedded"), titles, template, config, sizes.context)
-    histories, candidates = _sampled(dataset, shape, seed)
-    measured = ruler.measure(histories, candidates)
+    sample = sample_of(dataset, shape, seed)
+    measured = ruler.measure(*sample)
+    asked = [(demand, ruler.measure(demand.histories, demand.candidates)) for demand in demands]
     parts = [] if folder else [_training(sizes, config)]
     if config.tune.steps:
-        parts.append(_tuning(sizes, measured, config))
-    parts.append(_part("labels", count * config.permutations, sizes, measured))
-    if config.mode == "likelihood":
-        pairs = ruler.measure(histories, candidates[:, :2])
-        parts.append(_part("threshold of none", none_rule.NUM_PROMPTS, sizes, pairs))
-        parts.append(_unconditional(sizes, ruler, dataset.catalogue.num_items))
-    needed = memory.need(sizes, measured, config.batch_size, dtype)
+        parts += _tuning(sizes, ruler, sample, config)
+    if demands:
+        parts += _calibration(sizes, ruler, sample, config, dataset.catalogue.num_items)
+    parts += _asked(sizes, asked, config)
+    needs = [memory.need(sizes, one, config.batch_size, dtype) for one in (measured, *(m for _, m in asked))]
+    needed = max(needs, key=lambda need: need.batch)
     free = memory.available(device)
     rate = speed.matmul_rate(device, dtype)
     return {
@@ -115,6 +128,33 @@ def estimate(
     }
 
 
+def _asked(sizes: Sizes, asked: Sequence[tuple[Demand, Lengths]], config: LLMConfig) -> list[Part]:
+    """The prompts of the stages, each under all its orders; and as many more as may be asked again."""
+    found: dict[str, Part] = {}
+    for demand, measured in asked:
+        part = _part(demand.name, demand.count * config.permutations, sizes, measured)
+        before = found.get(part.name, Part(part.name, 0, 0, 0.0))
+        found[part.name] = Part(part.name, *(a + b for a, b in zip(before[1:], part[1:], strict=True)))
+    parts = list(found.values())
+    if config.mode == "generate" and config.retries:
+        sums = (config.retries * sum(part[k] for part in parts) for k in (1, 2, 3))
+        parts.append(Part("asked again, at most", *sums))
+    return parts
+
+
+def _calibration(
+    sizes: Sizes, ruler: Ruler, sample: tuple[np.ndarray, np.ndarray], config: LLMConfig, num_items: int
+) -> list[Part]:
+    """What `ialp_jax.llm.service.worker` asks before the first label; letters need nothing."""
+    if config.mode != "likelihood":
+        return []
+    pairs = ruler.measure(sample[0], sample[1][:, :2])
+    parts = [_part("threshold of none", none_rule.NUM_PROMPTS, sizes, pairs)]
+    if config.engine != "vllm":  # each prompt once in a row, and each of its 2 candidates in one of its own
+        parts.append(_part("check of the masks", 2 * none_rule.NUM_CHECKED, sizes, pairs))
+    return [*parts, _unconditional(sizes, ruler, num_items)]
+
+
 def _subject(
     folder: Path | None, dataset: Dataset, config: LLMConfig, template: prompts.Template
 ) -> tuple[Any, Sizes]:
@@ -126,17 +166,6 @@ def _subject(
     if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
         return Guess(), sizes
     return loading.load_tokenizer(folder, config.pad_token), sizes
-
-
-def _sampled(dataset: Dataset, shape: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Real histories: the last L likes of offline users; candidates are random items."""
-    histories, candidates = sample_prompts(dataset.catalogue.num_items, shape, seed)
-    histories[:] = 0
-    users = keys.generator(seed, "llm-dry-run").permutation(dataset.users(OFFLINE))
-    for row, user in enumerate(np.resize(users, len(histories)) if len(users) else ()):
-        likes = dataset.histories.of(user)[-shape[0] :]
-        histories[row, shape[0] - len(likes) :] = likes
-    return histories, candidates
 
 
 def _part(name: str, count: int, sizes: Sizes, measured: Lengths) -> Part:
@@ -162,8 +191,17 @@ def _training(sizes: Sizes, config: LLMConfig) -> Part:
     return Part("training of the embedded model", rows, rows * width, rows * flops)
 
 
-def _tuning(sizes: Sizes, measured: Lengths, config: LLMConfig) -> Part:
-    """LoRA's steps; its own small matrices and the held-out prompts are left out."""
+def _tuning(
+    sizes: Sizes, ruler: Ruler, sample: tuple[np.ndarray, np.ndarray], config: LLMConfig
+) -> list[Part]:
+    """LoRA's steps, less its own small matrices; and the held-out prompts, asked before and after.
+
+    Each of them is asked as a label is, and once more for its loss.
+    """
+    count = config.tune.negatives + 1 if config.tune.negatives else sample[1].shape[1]
+    candidates = np.resize(sample[1], (len(sample[1]), count))
+    measured = ruler.measure(sample[0], candidates)
     passes = TUNING + config.tune.gradient_checkpointing
-    part = _part("tuning by LoRA", config.tune.steps * config.tune.batch_size, sizes, measured)
-    return part._replace(flops=passes * part.flops)
+    steps = _part("tuning by LoRA", config.tune.steps * config.tune.batch_size, sizes, measured)
+    held_out = _part("held-out prompts of the tuning", 4 * NUM_HELD_OUT, sizes, measured)
+    return [steps._replace(flops=passes * steps.flops), held_out]

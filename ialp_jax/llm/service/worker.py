@@ -37,6 +37,7 @@ from ialp_jax.llm.engines import ray_data
 from ialp_jax.llm.model.corpus import split_offline
 from ialp_jax.llm.modes import none_rule
 from ialp_jax.llm.prompting import alike, prompts
+from ialp_jax.llm.prompting.lengths import Demand
 from ialp_jax.llm.service import protocol
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Worker:
         if order["do"] == "tune":
             return {"did": "tune", "log": _tune(dataset, config, order)}, {}
         if order["do"] == "estimate":
-            return _estimate(dataset, config, order), {}
+            return _estimate(dataset, config, order, arrays), {}
         return self._load(dataset, config, order), {}
 
     def _load(self, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
@@ -144,12 +145,18 @@ def _tune(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[st
         )
 
 
-def _estimate(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
+def _estimate(
+    dataset: Dataset, config: LLMConfig, order: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> dict[str, Any]:
     """What labelling would cost, see `ialp_jax.llm.service.estimate`."""
     from ialp_jax.llm.service import estimate
 
     folder = Path(order["model_folder"]) if order["model_folder"] else None
-    return estimate.estimate(folder, dataset, config, order["count"], order["shape"], order["seed"])
+    demands = [
+        Demand(name, count, arrays[f"histories{number}"], arrays[f"candidates{number}"])
+        for number, (name, count) in enumerate(order["demands"])
+    ]
+    return estimate.estimate(folder, dataset, config, demands, tuple(order["shape"]), order["seed"])
 
 
 def _calibrate(scorer: engines.Engine, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
@@ -166,6 +173,7 @@ def _calibrate(scorer: engines.Engine, dataset: Dataset, config: LLMConfig, orde
     template = prompts.choose(config.template, embedded=not config.model)
     same = alike.groups(dataset.catalogue.titles, template, lettered=False)
     trial = none_rule.draw_trial(dataset, held_out, order["seed"], same)
+    few = slice(none_rule.NUM_CHECKED)
     unconditional = scorer.unconditional()
     scores, _ = scorer.score(trial.histories, trial.candidates)
     gains = scores - unconditional[trial.candidates]
