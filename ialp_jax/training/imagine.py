@@ -126,6 +126,10 @@ def propose(
       InputError: fewer than K are left.
     """
     shown = np.asarray(observation.shown)
+    if count > network.num_items:
+        raise InputError(
+            f"--config.labelling.candidates={count}: the world has {network.num_items} items; ask fewer"
+        )
     if alike is None:
         items = np.asarray(_draw(network, count, actor, observation, key))
         words, seen = items, shown

@@ -33,7 +33,9 @@ def refused(capfd: pytest.CaptureFixture, tmp_path: Path) -> Refused:
     def check(said: str, command: str, *args: str) -> None:
         before = contents(tmp_path)
         ended = call(capfd, command, *(arg.replace("HERE", str(tmp_path)) for arg in args))
-        lines = [line for line in re.split("[\r\n]", ended.err) if line and not re.search(r"\d%\|", line)]
+        lines = [
+            line for line in re.split("[\r\n]", ended.err) if line.strip() and not re.search(r"\d%\|", line)
+        ]
         assert (ended.code, len(lines)) == (2, 1), ended.err[-2000:]
         pattern = re.escape(said).replace("HERE", re.escape(str(tmp_path))).replace(r"\.\.\.", ".*")
         assert re.fullmatch(f"error: {pattern}", lines[0]), lines[0]
