@@ -120,7 +120,7 @@ def label(run: Run) -> None:
     params = imagine.imagined_params(world.params, starts.history)
     trainer = ialp_trainer(run, world.dataset.catalogue.num_items, stage_key, 1)
     users = imagine.start_sessions(world.env, params, stage_key, config.labelling)
-    rounds = []
+    rounds, same = [], alike_items(config.llm, world.dataset)
     (folder / store.MANIFEST).unlink(missing_ok=True)
     source = label_source(config.labelling, world.dataset, starts, world.params.user_model, config.seed)
     asked = source or LabelWorker(config.llm, run.folder / "data", folder, config.seed)
@@ -142,7 +142,7 @@ def label(run: Run) -> None:
                     stream(stage_key, "round", number),
                     config.labelling,
                     on_step=lambda: bar.update(config.labelling.sessions),
-                    alike=alike_items(config.llm, world.dataset),
+                    alike=same,
                 )
                 rounds.append({**rows, "round": np.full(len(rows["choice"]), number, np.int32)})
                 bar.set_postfix(share_of(rows["choice"]))

@@ -74,6 +74,19 @@ def test_what_a_worker_says_is_one_line(model_folder, tmp_path):
         build("/no/such/model", engine="ray", workers=1)
 
 
+def test_replies_in_free_text_come_back_whole(wide_folder):
+    """Ray's tables know no arrays of texts."""
+    histories, candidates = draw(6)
+    asked = {"mode": "generate", "max_new_tokens": 4, "retries": 1}
+    expected, tokens = build(wide_folder, **asked).answer(histories, candidates)
+    answers, spent = build(wide_folder, engine="ray", workers=1, **asked).answer(histories, candidates)
+    assert answers.replies.shape == expected.replies.shape == (6, 2)
+    assert any(expected.replies.ravel().tolist())
+    for name in ("choice", "cause", "places", "replies"):
+        np.testing.assert_array_equal(getattr(answers, name), getattr(expected, name))
+    assert spent == tokens
+
+
 @pytest.mark.parametrize(
     ("resources", "settings", "says"),
     [
