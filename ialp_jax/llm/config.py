@@ -141,10 +141,10 @@ class LLMConfig:
         (with an introduction), ``auto``: titles for the embedded model, list for a given one; or a file of
         one's own, ``FILE.json``.
       chat: chat template of the tokenizer around prompts of ``choice`` and ``generate``: ``auto`` (where
-        there is one), ``on`` or ``off``.
+        there is one), ``on`` or ``off``. A template that can switch the model's thinking off does so.
       permutations: for ``choice`` and ``generate``, under how many orders of its candidates each prompt is
         asked; scores are means over them. Under ``likelihood`` a score cannot depend on the order.
-      max_new_tokens: for ``generate``, length of an answer.
+      max_new_tokens: for ``generate``, length of an answer, its thinking included.
       retries: for ``generate``, how often a prompt whose answer is invalid is asked again, each time under
         another order.
       on_invalid: an answer that stays invalid is no label (``drop``) or counts as ``none``.

@@ -1,0 +1,38 @@
+"""The page's section on labels says when they are junk."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from experiments.reporting import page
+from ialp_jax.llm.prompting import orders
+
+
+def facts_of(manifest):
+    """Name and value of the section's facts, of four labels."""
+    arrays = {
+        "histories": np.zeros((4, 2), np.int32),
+        "candidates": np.tile(np.arange(1, 6, dtype=np.int32), (4, 1)),
+        "choice": np.array([1, 1, 2, 0]),
+        "scores": np.zeros((4, 5), np.float32),
+    }
+    titles = ("", "a", "b", "c", "d", "e")
+    return page._labels(SimpleNamespace(labels=(arrays, manifest), titles=titles))["facts"]
+
+
+def test_bias_stands_beside_chance_and_doubts_are_said():
+    places = np.ones((16, 1), np.int8)
+    counts = {"prompts": 16, "valid": 16, "none": 0, "invalid": {"empty": 0}}
+    facts = facts_of({"counts": counts, "order_bias": orders.order_bias(places, 5)})
+    assert ("order bias of letters", "0.80 (0.20 by chance)") in facts
+    assert ("most frequent letter", "A 100.0% (20.0% by chance)") in facts
+    (doubt,) = [value for name, value in facts if name == "warning"]
+    assert doubt.startswith("the model names letter A")
+
+
+def test_without_letters_nothing_is_said_of_them():
+    counts = {"prompts": 4, "valid": 4, "none": 1}
+    names = [name for name, _ in facts_of({"counts": counts})]
+    assert not {"order bias of letters", "most frequent letter", "warning"} & set(names)
