@@ -162,8 +162,8 @@ def audit(run: Run) -> None:
         f"history {told[SHUFFLED, 'auc'].value:.3f}, popularity {told[POPULARITY, 'auc'].value:.3f}; "
         f"llm - popularity {gain.value:+.3f} [{gain.ci_low:+.3f}, {gain.ci_high:+.3f}]"
     )
-    tqdm.write(f"audit: {manifest['counts']['prompts']:,} prompts, {quality.line(manifest)}")
-    for caution in manifest["cautions"]:
+    tqdm.write(f"audit: labels {quality.line(manifest)}")
+    for caution in quality.cautions(manifest):
         warn(caution)
 
 

@@ -164,7 +164,8 @@ def label(run: Run) -> None:
 def alike_items(llm: LLMConfig, dataset: Dataset) -> np.ndarray | None:
     """Items that look alike in a prompt, see `ialp_jax.llm.prompting.alike`."""
     template = prompts.choose(llm.template, embedded=not llm.model)
-    return alike.groups(dataset.catalogue.titles, template, llm.mode != "likelihood")
+    titles = prompts.shown(dataset, template).catalogue.titles
+    return alike.groups(titles, template, llm.mode != "likelihood")
 
 
 def share_of(choice: np.ndarray) -> dict[str, str]:

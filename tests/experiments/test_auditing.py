@@ -45,6 +45,9 @@ class Fake:
         choice[np.isnan(scores).any(1)] = -1
         return Labels(histories, candidates, choice, scores)
 
+    def require_valid(self):
+        pass
+
     def manifest(self):
         return {"model": "fake", "seconds": 1.5}
 

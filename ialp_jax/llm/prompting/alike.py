@@ -1,7 +1,7 @@
 """Items that a prompt shows by the same words: no prompt may offer two of them, nor one beside its twin.
 
-Titles are unique in a data set, but a template cuts them (``max_title``) and replaces characters that could
-pass for markers. Everywhere here ``alike`` is int32 [N + 1], the same number for items of the same words, 0
+Titles are unique in a data set, and `prompts.shown` tells those apart that a template cuts alike, except under
+very short cuts. This module sees to the rest. Everywhere here ``alike`` is int32 [N + 1], the same number for items of the same words, 0
 for padding; or None where all items differ, and then nothing is changed, no random draw included.
 """
 
