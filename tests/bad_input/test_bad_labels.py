@@ -8,6 +8,7 @@ import pytest
 from small_run import SETTINGS
 from test_bad_models import reseal
 
+from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 
 START = ("--config=experiments/configs/smoke.py", "--stage=data", "--workdir=HERE/run")
@@ -94,6 +95,7 @@ def simulated(finished, tmp_path):
     """A run that could label now."""
     for name in ("data", "simulator"):
         shutil.copytree(finished / name, tmp_path / "run" / name)
+    shutil.copy(finished / store.MARKER, tmp_path / "run")
     return tmp_path / "run"
 
 

@@ -1,8 +1,9 @@
 """Items that a prompt shows by the same words: no prompt may offer two of them, nor one beside its twin.
 
-Titles are unique in a data set, and `prompts.shown` tells those apart that a template cuts alike, except under
-very short cuts. This module sees to the rest. Everywhere here ``alike`` is int32 [N + 1], the same number for items of the same words, 0
-for padding; or None where all items differ, and then nothing is changed, no random draw included.
+Titles are unique in a data set, and `prompts.shown` tells apart those that a template cuts alike, except by
+very short cuts. This module sees to the rest. Everywhere here ``alike`` is int32 [N + 1], the same number for
+items of the same words, 0 for padding; or None where all items differ, and then nothing is changed, no random
+draw included.
 """
 
 from __future__ import annotations
