@@ -87,8 +87,8 @@ def test_the_true_mistral_from_config_and_tokenizer_alone(true_size, quick):
     assert (said["parameters"], said["layers"]) == (7_248_023_552, 32)
     assert said["weights_bytes"] == 2 * said["parameters"]
     assert said["counted"] == "its tokenizer"
-    threshold, check, alone, labels = said["parts"]
-    assert check["prompts"] == 2 * none_rule.NUM_CHECKED
+    check, threshold, alone, labels = said["parts"]
+    assert check["prompts"] == 4
     assert labels["prompts"] == 12000
     assert labels["tokens"] == pytest.approx(12000 * said["mean_tokens"])
     assert 60 < said["mean_tokens"] < said["most_tokens"] < 400
@@ -111,15 +111,17 @@ def test_without_a_tokenizer_tokens_are_said_to_be_guessed(true_size, quick, tmp
 
 def test_the_way_of_asking_decides_the_parts(true_size, quick):
     likelihood, choice, generate = (told(true_size, mode=m) for m in ("likelihood", "choice", "generate"))
-    assert [part["name"] for part in choice["parts"]] == ["labels"]
-    assert [part["name"] for part in generate["parts"]] == ["labels", "asked again, at most"]
-    assert generate["parts"][1]["prompts"] == 12000
-    thrice = told(true_size, mode="generate", retries=3, permutations=2)["parts"][1]
-    assert thrice["prompts"] == 3 * 2 * 12000
-    assert len(told(true_size, mode="generate", retries=0)["parts"]) == 1
-    assert generate["parts"][0]["tokens"] - choice["parts"][0]["tokens"] == pytest.approx(8 * 12000, rel=0.1)
+    assert list(by_name(choice)) == ["check of the masks", "labels"]
+    assert list(by_name(generate)) == ["check of the masks", "labels", "asked again, at most"]
+    assert by_name(generate)["asked again, at most"]["prompts"] == 12000
+    thrice = told(true_size, mode="generate", retries=3, permutations=2)
+    assert by_name(thrice)["asked again, at most"]["prompts"] == 3 * 2 * 12000
+    assert list(by_name(told(true_size, mode="generate", retries=0))) == list(by_name(choice))
+    assert list(by_name(told(true_size, mode="choice", engine="vllm"))) == ["labels"]
+    choice, generate = (by_name(said)["labels"] | said for said in (choice, generate))
+    assert generate["tokens"] - choice["tokens"] == pytest.approx(8 * 12000, rel=0.1)
     twice = told(true_size, mode="choice", permutations=2)
-    assert twice["parts"][0]["tokens"] == pytest.approx(2 * choice["parts"][0]["tokens"])
+    assert by_name(twice)["labels"]["tokens"] == pytest.approx(2 * choice["tokens"])
     assert choice["mean_tokens"] > likelihood["mean_tokens"] / 2
 
 
@@ -149,9 +151,10 @@ def test_the_embedded_model_is_trained_first(quick):
 
 def test_tuning_costs_two_passes_and_a_third_where_activations_are_computed_twice(true_size, quick):
     tuned = TuneConfig(steps=10, batch_size=8)
-    plain = told(true_size, mode="choice", count=80)["parts"]
+    plain = [by_name(told(true_size, mode="choice", count=80))["labels"]]
     found = {p["name"]: p for p in told(true_size, mode="choice", count=80, tune=tuned)["parts"]}
-    assert list(found) == ["tuning by LoRA", "held-out prompts of the tuning", "labels"]
+    names = ["tuning by LoRA", "held-out prompts of the tuning", "check of the masks", "labels"]
+    assert list(found) == names
     held_out = found["held-out prompts of the tuning"]
     assert held_out["prompts"] == 4 * lengths.NUM_HELD_OUT
     assert held_out["flops"] == pytest.approx(plain[0]["flops"] / 80 * 4 * lengths.NUM_HELD_OUT)
@@ -175,6 +178,8 @@ def test_demands_of_one_name_are_one_part_and_the_largest_decides_the_memory(tru
     assert audit["tokens"] == sum(tokens)
     assert both["batch_bytes"] > alone["batch_bytes"]
     assert by_name(both)["labels"] == by_name(alone)["labels"]
+    for name in ("check of the masks", "threshold of none", "titles alone"):  # once for each stage
+        assert by_name(both)[name]["prompts"] == 2 * by_name(alone)[name]["prompts"]
 
 
 def test_without_demands_nothing_is_calibrated(true_size, quick):

@@ -32,11 +32,6 @@ from ialp_jax.llm.prompting import prompts as prompts_of
 from ialp_jax.llm.prompting.lengths import NUM_HELD_OUT  # standard error at most 2.2 %
 from ialp_jax.types import Dataset
 
-<<<<<<< HEAD
-NUM_HELD_OUT = 500  # held-out prompts, or a few more for as many of each user: standard error at most 2.2 %
-=======
-NUM_CHECKED = 2  # prompts on which the fast way of scoring is compared with the plain one
->>>>>>> 9a24b32 (--dry_run counts all that is asked; inspect shows replies and letters; labels of which none is valid end the stage)
 LOG_POINTS = 100  # mean losses in the log
 RESAMPLES = 2000  # of the users, for the intervals
 MAX_GRADIENT_NORM = 1.0

@@ -18,7 +18,6 @@ from ialp_jax.llm.prompting.alike import apart
 from ialp_jax.types import Dataset
 
 NUM_PROMPTS = 1000  # both rates then have a standard error of at most 1.6 %
-NUM_CHECKED = 2  # of them, on which the fast way of scoring is compared with the plain one
 HISTORY_LENGTH = 10  # histories of 1 to this many items
 
 

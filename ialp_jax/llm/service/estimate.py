@@ -100,7 +100,7 @@ def estimate(
     if config.tune.steps:
         parts += _tuning(sizes, ruler, sample, config)
     if demands:
-        parts += _calibration(sizes, ruler, sample, config, dataset.catalogue.num_items)
+        parts += _calibration(sizes, ruler, sample, demands, config, dataset.catalogue.num_items)
     parts += _asked(sizes, asked, config)
     needs = [memory.need(sizes, one, config.batch_size, dtype) for one in (measured, *(m for _, m in asked))]
     needed = max(needs, key=lambda need: need.batch)
@@ -143,16 +143,30 @@ def _asked(sizes: Sizes, asked: Sequence[tuple[Demand, Lengths]], config: LLMCon
 
 
 def _calibration(
-    sizes: Sizes, ruler: Ruler, sample: tuple[np.ndarray, np.ndarray], config: LLMConfig, num_items: int
+    sizes: Sizes,
+    ruler: Ruler,
+    sample: tuple[np.ndarray, np.ndarray],
+    demands: Sequence[Demand],
+    config: LLMConfig,
+    num_items: int,
 ) -> list[Part]:
-    """What `ialp_jax.llm.service.worker` asks before the first label; letters need nothing."""
-    if config.mode != "likelihood":
-        return []
-    pairs = ruler.measure(sample[0], sample[1][:, :2])
-    parts = [_part("threshold of none", none_rule.NUM_PROMPTS, sizes, pairs)]
-    if config.engine != "vllm":  # each prompt once in a row, and each of its 2 candidates in one of its own
-        parts.append(_part("check of the masks", 2 * none_rule.NUM_CHECKED, sizes, pairs))
-    return [*parts, _unconditional(sizes, ruler, num_items)]
+    """What `ialp_jax.llm.service.worker` asks before the first label of a stage; letters need a check only.
+
+    Stages whose first prompts have the same shape share it.
+    """
+    first = {demand.name: demand for demand in reversed(demands)}
+    times = len({(one.histories.shape[1], one.candidates.shape[1]) for one in first.values()})
+    parts = []
+    if config.engine != "vllm":  # two prompts, each in the fast way and in the plain one
+        parts.append(_part("check of the masks", 4 * times, sizes, ruler.measure(*sample)))
+    if config.mode == "likelihood":
+        pairs = ruler.measure(sample[0], sample[1][:, :2])
+        alone = _unconditional(sizes, ruler, num_items)
+        parts += [
+            _part("threshold of none", times * none_rule.NUM_PROMPTS, sizes, pairs),
+            Part(alone.name, *(times * number for number in alone[1:])),
+        ]
+    return parts
 
 
 def _subject(

@@ -173,7 +173,6 @@ def _calibrate(scorer: engines.Engine, dataset: Dataset, config: LLMConfig, orde
     template = prompts.choose(config.template, embedded=not config.model)
     same = alike.groups(dataset.catalogue.titles, template, lettered=False)
     trial = none_rule.draw_trial(dataset, held_out, order["seed"], same)
-    few = slice(none_rule.NUM_CHECKED)
     unconditional = scorer.unconditional()
     scores, _ = scorer.score(trial.histories, trial.candidates)
     gains = scores - unconditional[trial.candidates]
