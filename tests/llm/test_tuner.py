@@ -138,7 +138,7 @@ def test_a_broken_adapter_is_said_before_any_work(tmp_path):
     config = settings(steps=0, adapter=tmp_path / "none")
     with (
         pytest.raises(InputError, match="no such folder"),
-        LabelWorker(config, tmp_path / "data", tmp_path, 0),
+        LabelWorker(config, tmp_path / "data", tmp_path / "labels", 0),
     ):
         pass
 
