@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from experiments.reporting.plots import NARROW, panel
+from experiments.reporting.styles import ink
 
 COLOURS = {
     "llm": "#d55e00",
@@ -30,7 +31,7 @@ def auc_by_source(rows: Mapping[str, tuple[float, float, float]]) -> str:
                 xytext=(0, 7),
                 textcoords="offset points",
                 ha="center",
-                color=colour,
+                color=ink(colour),
             )
         axes.axvline(0.5, color=COLOURS["chance"], linestyle="--", linewidth=1)
         ends = np.array([*rows.values(), (0.5, 0.5, 0.5)])

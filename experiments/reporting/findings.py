@@ -1,17 +1,24 @@
-"""The main findings in sentences, computed from the summary table."""
+"""The main findings in sentences, computed from the results; bad news comes first."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import pandas as pd
+from scipy.stats import binomtest
 
-from experiments.reporting.styles import REFERENCE, SCRATCH, style
+from experiments.reporting.styles import LABELS, LOGS, REFERENCE, SCRATCH, style
+from ialp_jax.evaluation.audit import LLM, POPULARITY, SHUFFLED
+from ialp_jax.evaluation.sanity import world_checks
+
+INVALID_SHARE = 0.05  # of the prompts; more is bad news
+DROP_SHARE = 0.25  # of its initial return that an agent may lose while it adapts; more is bad news
 
 
 class Finding(NamedTuple):
-    """A sentence under a short heading; ``warning`` where it casts doubt on the run."""
+    """A sentence under a short heading; ``warning`` if it is bad news or casts doubt on the run."""
 
     heading: str
     text: str
@@ -24,24 +31,36 @@ class _Table:
     def __init__(self, summary: pd.DataFrame) -> None:
         self.rows = {(row.agent, row.metric): row for row in summary.itertuples()}
         self.agents = list(dict.fromkeys(summary.agent))
+        self.fewest_seeds = int(summary.num_seeds.min())
 
     def mean(self, agent: str, metric: str) -> float:
         return float(self.rows[agent, metric].mean)
 
     def value(self, agent: str, metric: str) -> str:
-        """``5.11 [4.90, 5.32]``; without the interval where there is none."""
+        """``5.11 [4.90, 5.32]``; without the interval if there is none."""
         row = self.rows[agent, metric]
+        if not math.isfinite(row.mean):
+            return "a return that is not finite"
         if math.isnan(row.ci_low):
             return f"{row.mean:.2f}"
         return f"{row.mean:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]"
 
     def best(self, agents: list[str], metric: str) -> str | None:
-        """Agent with the highest mean; None where no agent has one."""
+        """Agent with the highest mean; None if no agent has one."""
         finite = [agent for agent in agents if math.isfinite(self.mean(agent, metric))]
         return max(finite, key=lambda agent: self.mean(agent, metric), default=None)
 
     def group(self, group: str) -> list[str]:
         return [agent for agent in self.agents if style(agent).group == group]
+
+    def rivals(self, metric: str) -> dict[str, str]:
+        """Agents without any LLM that a label-trained one should beat -> how a sentence names them."""
+        baseline = self.best(self.group(SCRATCH), metric)
+        found = {name: style(name).name for name in ("popular", "random") if name in self.agents}
+        if baseline:
+            found[baseline] = f"the best baseline from scratch, {style(baseline).name},"
+        found |= {name: style(name).name for name in self.group(LOGS)}
+        return {name: told for name, told in found.items() if math.isfinite(self.mean(name, metric))}
 
     def versus(self, agent: str, other: str, metric: str, what: str) -> str:
         """``3.1 times WHAT with 1.64 [1.50, 1.78]``, and whether the intervals overlap."""
@@ -58,81 +77,165 @@ class _Table:
         return text
 
 
-def _head_start(table: _Table) -> Finding | None:
-    baseline = table.best(table.group(SCRATCH), "initial_return")
-    if "ialp" not in table.agents or baseline is None:
-        return None
-    what = f"that of the best baseline from scratch, {style(baseline).name}"
-    against = table.versus("ialp", baseline, "initial_return", what)
-    start = table.value("ialp", "initial_return")
-    return Finding("Head start", f"iALP starts at a return of {start}, {against}.")
+def _comparison(table: _Table, agent: str, metric: str, verb: str, good: str, bad: str) -> list[Finding]:
+    """One agent against its rivals: bad news about those that are above it, good news about the others."""
+    if not math.isfinite(table.mean(agent, metric)):
+        return []
+    mine, name = table.mean(agent, metric), style(agent).name
+    value, found = table.value(agent, metric), []
+    rivals = table.rivals(metric)
+    above = [rival for rival in rivals if table.mean(rival, metric) > mine]
+    for group, heading in ((above, bad), ([rival for rival in rivals if rival not in above], good)):
+        if group:
+            told = "; ".join(table.versus(agent, rival, metric, rivals[rival]) for rival in group)
+            found.append(Finding(heading, f"{name} {verb} {value}: {told}.", heading == bad))
+    return found
 
 
-def _final(table: _Table) -> Finding | None:
+def _head_start(table: _Table) -> list[Finding]:
+    if "ialp" not in table.agents:
+        return []
+    bad = "The head start is below others"
+    return _comparison(table, "ialp", "initial_return", "starts at a return of", "Head start", bad)
+
+
+def _final(table: _Table) -> list[Finding]:
     learners = [agent for agent in table.agents if style(agent).group != REFERENCE]
     best = table.best(learners, "final_return")
     if best is None or len(learners) < 2:
-        return None
-    text = f"{style(best).name} ends highest, at {table.value(best, 'final_return')}."
-    if "a_ialp_ap" not in table.agents:
-        return Finding("Final return", text)
-    baseline = table.best(table.group(SCRATCH), "final_return")
-    others = [(baseline, f"the best baseline from scratch, {style(baseline).name},")] if baseline else []
-    others += [("ialp", "frozen iALP")] if "ialp" in table.agents else []
-    against = [table.versus("a_ialp_ap", other, "final_return", what) for other, what in others]
-    mine = f"A-iALP_ap ends at {table.value('a_ialp_ap', 'final_return')}:"
-    if best == "a_ialp_ap":
-        mine = "That is"
-    if against:
-        text += f" {mine} {', and '.join(against)}."
-    return Finding("Final return", text)
+        return []
+    found = [Finding("Highest at the end", f"{style(best).name}, at {table.value(best, 'final_return')}.")]
+    adapted = [agent for agent in table.group(LABELS) if agent != "ialp"]
+    agent = "a_ialp_ap" if "a_ialp_ap" in adapted else table.best(adapted, "final_return")
+    if agent:
+        bad = "The final return is below others"
+        found += _comparison(table, agent, "final_return", "ends at", "Final return", bad)
+        both = [name for name in (agent, "ialp") if name in table.agents]
+        if len(both) == 2 and all(math.isfinite(table.mean(name, "final_return")) for name in both):
+            told = table.versus(agent, "ialp", "final_return", "frozen iALP")
+            worse = table.mean(agent, "final_return") < table.mean("ialp", "final_return")
+            heading = "Adapting lost" if worse else "Adapting gained"
+            found.append(Finding(heading, f"{style(agent).name} ends at {told}.", worse))
+    return found
 
 
-def _worst_drop(table: _Table) -> Finding | None:
-    adaptive = [agent for agent in ("a_ialp_ft", "a_ialp_ap", "a_ialp_gate") if agent in table.agents]
-    if not adaptive:
-        return None
-    drops = ", ".join(f"{style(agent).name} by {table.value(agent, 'worst_drop')}" for agent in adaptive)
-    return Finding("Worst drop", f"While adapting, the return falls below its initial value: {drops}.")
+def _worst_drop(table: _Table) -> list[Finding]:
+    parts: dict[bool, list[str]] = {True: [], False: []}
+    for agent in (agent for agent in table.group(LABELS) if agent != "ialp"):
+        start, drop = table.mean(agent, "initial_return"), table.mean(agent, "worst_drop")
+        if math.isfinite(start) and math.isfinite(drop):
+            share = f", {drop / start:.0%} of its initial return" if start > 0 else ""
+            told = f"{style(agent).name} by {table.value(agent, 'worst_drop')}{share}"
+            parts[start > 0 and drop > DROP_SHARE * start].append(told)
+    text = "While adapting, the return falls below its initial value at most: {}."
+    headings = {True: "Large drop", False: "Worst drop"}
+    return [Finding(headings[bad], text.format("; ".join(of)), bad) for bad, of in parts.items() if of]
 
 
-def _without_labels(table: _Table) -> Finding | None:
-    controls = [agent for agent in ("popular", "sasrec", "a2c_warm") if agent in table.agents]
-    if "ialp" not in table.agents or not controls:
-        return None
-    starts = [f"{style(agent).name} starts at {table.value(agent, 'initial_return')}" for agent in controls]
-    return Finding("Without any LLM", f"Made from the same logs alone, {', '.join(starts)}.")
-
-
-def _sanity(table: _Table) -> Finding | None:
-    order = [agent for agent in ("random", "popular", "oracle") if agent in table.agents]
-    if len(order) < 3:
-        return None
-    means = [table.mean(agent, "final_return") for agent in order]
+def _world(table: _Table, facts: Mapping[str, float]) -> list[Finding]:
+    """Whether the simulated users can tell good policies from bad ones."""
+    checks = world_checks(facts)
+    found = [
+        Finding("Doubtful world", f"It fails that {check.demand} ({check.figures}).", warning=True)
+        for check in checks
+        if not check.holds
+    ]
     highest = table.best(table.agents, "final_return")
-    if means[0] < means[1] and highest == "oracle":
-        text = " < ".join(f"{agent} {mean:.2f}" for agent, mean in zip(order, means, strict=True))
-        return Finding("Sanity of the world", f"The references stand in order, the oracle above all: {text}.")
-    text = ", ".join(f"{agent} {mean:.2f}" for agent, mean in zip(order, means, strict=True))
-    why = "Random is not below popular"
-    if highest is not None and highest != "oracle":
-        why = f"{style(highest).name} is above the oracle"
-    return Finding("Distrust this world", f"{why}: {text}.", warning=True)
+    if "oracle" not in table.agents or highest is None:
+        return found
+    returns = ", ".join(
+        f"{style(name).name} {table.value(name, 'final_return')}"
+        for name in dict.fromkeys(("random", "popular", "oracle", highest))
+        if name in table.agents
+    )
+    if highest != "oracle":
+        found.append(
+            Finding("Doubtful world", f"{style(highest).name} is above the oracle: {returns}.", True)
+        )
+    if not found:
+        passed = "It passes its checks, and nothing" if checks else "Nothing"
+        found.append(Finding("The world", f"{passed} is above the oracle: {returns}."))
+    return found
 
 
-def _non_finite(table: _Table) -> Finding | None:
+def _audit(table: pd.DataFrame | None) -> list[Finding]:
+    """Whether the labels' model knows more than popularity, and whether it uses the history."""
+    rows = {} if table is None else {(row.source, row.metric): row for row in table.itertuples()}
+    found = []
+    for other, what, bad in (
+        (POPULARITY, "popularity", "The labels are not shown to beat popularity"),
+        (SHUFFLED, "itself after another user's history", "The labels are not shown to use the history"),
+    ):
+        needed = (LLM, "auc"), (other, "auc"), (LLM, f"auc_minus_{other}")
+        if not all(key in rows for key in needed):
+            continue
+        mine, theirs, gain = (rows[key] for key in needed)
+        interval = "" if math.isnan(gain.ci_low) else f" [{gain.ci_low:+.3f}, {gain.ci_high:+.3f}]"
+        text = f"AUC of the LLM {mine.value:.3f}, of {what} {theirs.value:.3f}: {gain.value:+.3f}{interval}."
+        better = gain.ci_low > 0
+        found.append(Finding("Audit of the labels" if better else bad, text, not better))
+    return found
+
+
+def _invalid(counts: Mapping[str, Any]) -> list[Finding]:
+    """The share of prompts without a valid answer, with Wilson's interval."""
+    prompts, causes = counts.get("prompts", 0), counts.get("invalid", {})
+    number = sum(causes.values())
+    if not prompts or number <= INVALID_SHARE * prompts:
+        return []
+    low, high = binomtest(number, prompts).proportion_ci(method="wilson")
+    text = (
+        f"{number:,} of {prompts:,} prompts have no valid answer: {number / prompts:.1%} "
+        f"[{low:.1%}, {high:.1%}], more than {INVALID_SHARE:.0%}."
+    )
+    return [Finding("Invalid labels", text, warning=True)]
+
+
+def _not_known(table: _Table) -> list[Finding]:
+    """What the run cannot say."""
+    found = []
     lost = [style(agent).name for agent in table.agents if not math.isfinite(table.mean(agent, "auc_return"))]
-    if not lost:
-        return None
-    return Finding("Not a number", f"The return of {', '.join(lost)} is not finite.", warning=True)
+    if lost:
+        found.append(Finding("Not a number", f"The return of {', '.join(lost)} is not finite.", warning=True))
+    labelled = [*table.group(LABELS)]
+    absent = [style(name).name for name in ("popular", "random") if name not in table.agents]
+    if not table.group(SCRATCH):
+        absent.append("any baseline from scratch")
+    if labelled and absent:
+        text = f"This run did not include {', '.join(absent)}: whether the labels help is not known."
+        found.append(Finding("Not compared", text, warning=True))
+    if table.fewest_seeds == 1 and any(style(agent).group != REFERENCE for agent in table.agents):
+        text = "Some agents ran with one random seed: no interval, and any difference may be chance."
+        found.append(Finding("One seed", text, warning=True))
+    return found
 
 
-def findings(summary: pd.DataFrame) -> list[Finding]:
-    """Put the summary of one world into sentences; agents that are absent are not spoken of.
+def findings(
+    summary: pd.DataFrame,
+    audit: pd.DataFrame | None = None,
+    facts: Mapping[str, float] | None = None,
+    counts: Mapping[str, Any] | None = None,
+) -> list[Finding]:
+    """Puts the results of one world into sentences, bad news first.
 
     Args:
       summary: rows of ``summary.csv`` of one world.
+      audit: rows of the audit's ``labels.csv``, if there was an audit.
+      facts: metric -> value of ``worlds.csv``.
+      counts: of the labels' manifest.
+
+    Returns:
+      Warnings, then the rest; each compares, with an interval if there is one. Agents that did not run are
+      named only if a comparison with them is missing.
     """
     table = _Table(summary)
-    found = (_head_start, _final, _worst_drop, _without_labels, _sanity, _non_finite)
-    return [finding for find in found if (finding := find(table)) is not None]
+    found = [
+        *_head_start(table),
+        *_final(table),
+        *_audit(audit),
+        *_world(table, facts or {}),
+        *_invalid(counts or {}),
+        *_worst_drop(table),
+        *_not_known(table),
+    ]
+    return sorted(found, key=lambda finding: not finding.warning)

@@ -14,6 +14,8 @@ import pandas as pd
 
 from experiments.reporting import audit_page, plots
 from experiments.reporting.findings import findings
+from experiments.reporting.page_provenance import provenance_section
+from experiments.reporting.page_training import pretraining_figure, tuning_section
 from experiments.reporting.page_world import world_section
 from experiments.reporting.run_results import Results
 from experiments.reporting.styles import GROUPS, REFERENCE, ordered, style
@@ -152,41 +154,6 @@ def _labels(results: Results) -> dict[str, Any] | None:
     return {"facts": facts, "figures": figures, "samples": _samples(arrays, results.titles)}
 
 
-def _pretraining(results: Results) -> dict[str, str] | None:
-    if not results.pretrain:
-        return None
-    curves = {
-        name: (arrays["updates"], statistics.estimate(arrays["return"]))
-        for name, (arrays, _) in results.pretrain.items()
-    }
-    svg = plots.pretraining(curves)
-    return figure(svg, "Return on tuning users over updates of the pre-training")
-
-
-def _tuning(results: Results) -> dict[str, Any] | None:
-    """Facts and loss curve of the fine-tuning; None where there was none."""
-    if not results.tune:
-        return None
-    log = results.tune["tuning"]
-    told = log["held_out"]
-
-    def share(name: str) -> str:
-        return "{:.1%} [{:.1%}, {:.1%}]".format(told[name], *told[f"{name}_interval"])
-
-    facts = [
-        ("held-out accuracy before", share("accuracy_before")),
-        ("held-out accuracy after", share("accuracy_after")),
-        ("gain, paired", share("gain")),
-        ("by chance", f"{told['chance']:.1%}"),
-        ("held-out loss", f"{told['loss_before']:.3f} before, {told['loss_after']:.3f} after"),
-        ("held-out prompts", f"{told['prompts']:,} of {told['users']:,} users"),
-        ("steps", f"{log['steps']:,}"),
-        ("trained parameters", f"{log['parameters']:,}"),
-    ]
-    svg = plots.tuning(*np.array(log["loss"], np.float64).T)
-    return {"facts": facts, "figure": figure(svg, "Training loss over steps of the fine-tuning")}
-
-
 def _seconds(results: Results) -> list[tuple[str, str]]:
     """Wall-clock seconds by stage and agent, where a manifest tells them."""
     manifests = {"fine-tuning": results.tune["tuning"]} if results.tune else {}
@@ -227,21 +194,27 @@ def render(results: Results, summary: pd.DataFrame) -> str:
       HTML text, whole in itself. Every text from data is escaped.
     """
     facts = dict(zip(results.worlds["metric"], results.worlds["value"], strict=True))
-    about = world_section(results)
+    about, tuned, pretrained = world_section(results), tuning_section(results), pretraining_figure(results)
     return template("report.html.j2").render(
         name=str(results.config.get("name") or results.world),
         world=results.world,
         headline=_headline(results, facts),
-        findings=findings(summary),
+        findings=findings(
+            summary,
+            results.audit.table if results.audit else None,
+            facts,
+            results.labels[1].get("counts") if results.labels else None,
+        ),
         one_seed=bool((summary.num_seeds == 1).any()),
         headings=[heading for heading, _, _ in COLUMNS.values()],
         groups=_table_groups(summary),
         curves=_curve_figures(results),
         labels=_labels(results),
         audit=_audit(results),
-        tuning=_tuning(results),
-        pretraining=_pretraining(results),
+        tuning=tuned | {"figure": figure(*tuned["figure"])} if tuned else None,
+        pretraining=figure(*pretrained) if pretrained else None,
         about=about | {"figures": [figure(*drawn) for drawn in about["figures"]]},
         seconds=_seconds(results),
+        provenance=provenance_section(results.provenance),
         config=json.dumps(results.config, indent=2, sort_keys=True, ensure_ascii=False),
     )

@@ -11,10 +11,11 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 from scipy.optimize import isotonic_regression
 
-from experiments.reporting.styles import Style, ordered, style
+from experiments.reporting.styles import Style, ink, ordered, style
+from experiments.reporting.ticks import Shares
 from ialp_jax.evaluation.statistics import Estimate
 
 SETTINGS = {
@@ -120,7 +121,7 @@ def _name_lines(axes: Axes, ends: Mapping[str, float], look: Callable[[str], Sty
             textcoords="axes fraction",
             va="center",
             fontsize=_LABEL_SIZE,
-            color=look(agent).colour,
+            color=ink(look(agent).colour),
             arrowprops={"arrowstyle": "-", "color": "#c4c4c4", "lw": 0.6, "shrinkA": 1, "shrinkB": 1},
         )
 
@@ -199,6 +200,7 @@ def pretraining(curves: Mapping[str, tuple[np.ndarray, Estimate]]) -> str:
         for name, (updates, estimate) in curves.items():
             _band(axes, updates, estimate, style(name).colour, linewidth=1.7, marker="o", markersize=3)
         axes.set_xlabel("updates")
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set_ylabel("return")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         ends = {name: float(estimate.point[-1]) for name, (_, estimate) in curves.items()}
@@ -211,6 +213,7 @@ def tuning(steps: np.ndarray, loss: np.ndarray) -> str:
     with panel("Loss of the fine-tuning") as (axes, out):
         axes.plot(steps, loss, color="#0072b2", linewidth=1.7)
         axes.set_xlabel("steps")
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set_ylabel("nats per prompt")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     return out[0]
@@ -222,7 +225,7 @@ def none_share(rounds: np.ndarray, share: np.ndarray) -> str:
         axes.bar(rounds, share, color="#0072b2", width=0.7)
         axes.set_xlabel("round")
         axes.set_ylabel("share of prompts")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.yaxis.set_major_formatter(Shares())
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.grid(visible=False, axis="x")
     return out[0]
@@ -278,5 +281,5 @@ def user_likes(real: np.ndarray, simulated: np.ndarray) -> str:
         axes.set_xlim(0, max(np.quantile(both, 0.995) for both in (real, simulated)) * 1.05 or 1)
         axes.set_xlabel("likes")
         axes.set_ylabel("users with at most so many")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.yaxis.set_major_formatter(Shares())
     return out[0]

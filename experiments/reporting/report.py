@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from experiments.reporting.page import COLUMNS, render, written
-from experiments.reporting.run_results import AUDIT_TABLE, AgentCurves, Results, read_run
+from experiments.reporting.run_results import AUDIT_TABLE, OPTIONAL, AgentCurves, Results, read_run
 from experiments.reporting.styles import style
 from ialp_jax import store
 from ialp_jax.evaluation import statistics
@@ -66,13 +66,15 @@ def console_table(summary: pd.DataFrame) -> str:
     return "\n\n".join(blocks)
 
 
-def write_report(run: Path, agents: Sequence[str] | None = None, audited: bool = True) -> pd.DataFrame:
+def write_report(
+    run: Path, agents: Sequence[str] | None = None, fits: Collection[str] = OPTIONAL
+) -> pd.DataFrame:
     """Write ``report/``: CSV tables (labels.csv where audited) and, last, index.html; each atomically.
 
     Args:
       run: a run folder with finished adapt and simulate stages; labels and pretrain may be absent.
       agents: ids; all that the folder holds, where none are named.
-      audited: whether an audit that the folder holds belongs to this run.
+      fits: which of `OPTIONAL` belong to this run if the folder holds them.
 
     Returns:
       The rows of summary.csv.
@@ -80,7 +82,7 @@ def write_report(run: Path, agents: Sequence[str] | None = None, audited: bool =
     Raises:
       InputError: a stage is missing (it is named), or a file is broken.
     """
-    results = read_run(run, agents, audited)
+    results = read_run(run, agents, fits)
     summary = summary_table(results)
     page = render(results, summary)
     report = run / "report"

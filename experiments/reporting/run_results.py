@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ VALIDATION = (
     "likes_real",
     "likes_simulated",
 )
+OPTIONAL = ("audit", "labels", "tune")  # parts that a report can do without
 AUDIT_TABLE = "labels.csv"  # in the audit's folder and in the report's
 
 
@@ -75,6 +76,7 @@ class Results:
     titles: tuple[str, ...]
     audit: AuditResults | None = None
     tune: dict[str, Any] | None = None
+    provenance: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)  # by part of the folder
 
 
 def _require(arrays: Mapping[str, np.ndarray], names: Iterable[str], folder: Path, stage: str) -> None:
@@ -125,10 +127,26 @@ def _read_audit(folder: Path) -> AuditResults:
         raise InputError(f"{folder / AUDIT_TABLE}: not a table ({error}); run --stage=audit again") from None
 
 
-def read_run(run: Path, agents: Sequence[str] | None = None, audited: bool = True) -> Results:
+_FIRST = ("data", "simulator")  # parts that every run has
+
+
+def _later(agents: Iterable[str], sources: Iterable[str]) -> list[str]:
+    return [*(f"pretrain/{name}" for name in sources), *(f"adapt/{name}" for name in agents)]
+
+
+def _provenance(run: Path, parts: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What the manifests of some parts say about their making; parts that say nothing are left out."""
+    told = {part: (store.read_manifest(run / part) or {}).get("provenance") for part in parts}
+    return {part: record for part, record in told.items() if isinstance(record, dict)}
+
+
+def read_run(run: Path, agents: Sequence[str] | None = None, fits: Collection[str] = OPTIONAL) -> Results:
     """Read the results of a run folder, of the named agents or of all that it holds.
 
-    The audit is read where it is there, unless ``audited`` is off.
+    Args:
+      run: its folder.
+      agents: ids; all that the folder holds, if none are named.
+      fits: which of `OPTIONAL` are read if they are there; a folder may hold those of other settings.
 
     Raises:
       InputError: a stage is missing (it is named), or a file is broken.
@@ -142,8 +160,12 @@ def read_run(run: Path, agents: Sequence[str] | None = None, audited: bool = Tru
     config = store.read_json(run / "config.json")
     if config is None:
         raise InputError(f"{run / 'config.json'}: no such file; it is no run folder")
+
+    def there(part: str) -> bool:
+        return part in fits and store.read_manifest(run / part) is not None
+
     tuned = config.get("llm", {}).get("tune", {}).get("steps")  # else a folder of before is not of this run
-    labels = store.load(run / "labels") if store.read_manifest(run / "labels") else None
+    labels = store.load(run / "labels") if there("labels") else None
     if labels:
         check_labels(run / "labels", labels[0])
     sources = dict.fromkeys(PRETRAINED[name] for name in found if name in PRETRAINED)
@@ -155,8 +177,9 @@ def read_run(run: Path, agents: Sequence[str] | None = None, audited: bool = Tru
         worlds=_read_worlds(run / "simulator" / "worlds.csv"),
         validation=validation,
         titles=load_dataset(run / "data").catalogue.titles if store.read_manifest(run / "data") else (),
-        audit=_read_audit(run / "audit") if audited and store.read_manifest(run / "audit") else None,
-        tune=store.read_manifest(run / "tune") if tuned else None,
+        audit=_read_audit(run / "audit") if there("audit") else None,
+        tune=store.read_manifest(run / "tune") if tuned and there("tune") else None,
         labels=labels,
+        provenance=_provenance(run, [*_FIRST, *filter(there, OPTIONAL), *_later(found, sources)]),
         pretrain={name: store.load(folder) for name, folder in made.items() if store.read_manifest(folder)},
     )

@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 from experiments.reporting import plots, report, styles
-from experiments.reporting.findings import findings
 from experiments.roster import PRETRAINED
 from ialp_jax import store
 from ialp_jax.data.files import save_dataset
@@ -242,40 +241,6 @@ def test_tuning_is_shown_where_the_run_tuned(tmp_path: Path):
     assert "22.2% [21.2%, 23.2%]" in page
     assert "Training loss over steps of the fine-tuning" in page
     assert "<dt>fine-tuning</dt><dd>7.0 s</dd>" in page
-
-
-def test_findings_are_computed(run: Path):
-    summary = pd.read_csv(run / "report" / "summary.csv")
-    said = {finding.heading: finding for finding in findings(summary)}
-    mean = summary.set_index(["agent", "metric"])["mean"]
-    scratch = max(mean[agent, "initial_return"] for agent in ("dqn", "pg", "a2c"))
-    assert f"{mean['ialp', 'initial_return'] / scratch:.1f} times" in said["Head start"].text
-    assert "A-iALP_ap ends highest" in said["Final return"].text
-    assert f"A-iALP_ft by {mean['a_ialp_ft', 'worst_drop']:.2f}" in said["Worst drop"].text
-    assert not any(finding.warning for finding in said.values())
-    assert "overlap" not in said["Head start"].text
-
-
-def test_findings_warn(tmp_path: Path):
-    run = write_run(tmp_path / "run", ("random", "popular", "oracle", "dqn", "ialp"), skipped=True)
-    high = {"return": np.full((3, 2), 40.0), "env_steps": STEPS[[0, -1]]}
-    others = {
-        name: np.ones((3, 2))
-        for name in ("length", "reward_per_step", "coverage", "gini", "category_entropy")
-    }
-    write_agent(run, "ialp", **high, **others)
-    write_agent(run, "dqn", **{**high, "return": np.full((3, 2), np.nan)}, **others)
-    summary = report.write_report(run)
-    texts = [finding.text for finding in findings(summary) if finding.warning]
-    assert any("iALP is above the oracle" in text for text in texts)
-    assert any("DQN is not finite" in text for text in texts)
-
-
-def test_overlapping_intervals_are_said():
-    rows = [("w", agent, m, 2.0, 2.0, 1.5, 2.5, 3) for agent in ("ialp", "dqn") for m in METRICS]
-    said = findings(pd.DataFrame(rows, columns=report.SUMMARY_COLUMNS))
-    assert "1.00 times" in said[0].text
-    assert "the intervals overlap" in said[0].text
 
 
 def test_skipped_stages_single_seed_and_unknown_agent(tmp_path: Path):
