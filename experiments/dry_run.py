@@ -7,6 +7,7 @@ from typing import Any
 from experiments.run import Run
 from experiments.stages import audit_stage
 from experiments.stages.common import say
+from experiments.stages.redo import check
 from experiments.stages.world_stage import data
 from ialp_jax.data.files import load_dataset
 from ialp_jax.llm.prompting.lengths import Demand, sample_of
@@ -19,6 +20,7 @@ SMALL = 100e6  # parameters, under which overheads and not products take the tim
 
 def dry_run_labels(run: Run) -> None:
     """Runs the data stage where need be, and prints what the LLM would cost. Raises InputError."""
+    check(run, ("data",))
     data(run)
     config, dataset = run.config, load_dataset(run.folder / "data")
     asked = demands(run, dataset)

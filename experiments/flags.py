@@ -21,7 +21,7 @@ from ialp_jax import console
 from ialp_jax.errors import InputError, expanded, one_line
 
 STAGES = ("data", "simulate", "tune", "label", "audit", "pretrain", "adapt", "report")
-FLAGS = ("config", "workdir", "stage", "start_from", "overwrite", "dry_run", "profile")
+FLAGS = ("config", "workdir", "stage", "start_from", "redo", "dry_run", "profile")
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "quickstart.py")
 
 # No default here: the library would load it at once, and mistakes in overrides would escape `parse`.
@@ -43,9 +43,12 @@ START_FROM = flags.DEFINE_string(
     "Another run's folder: what its stages up to pretrain made is copied into a run that lacks it, and kept "
     "as far as it fits the settings.",
 )
-OVERWRITE = flags.DEFINE_bool(
-    "overwrite", False, "Let a run folder made with other settings be redone; what still fits is kept."
+REDO = flags.DEFINE_bool(
+    "redo",
+    False,
+    "Let changed settings replace finished work that took more than a minute; what still fits is kept.",
 )
+flags.DEFINE_alias("overwrite", "redo")  # its name in earlier versions
 DRY_RUN = flags.DEFINE_bool(
     "dry_run",
     False,
@@ -217,7 +220,7 @@ def help_text() -> str:
         "",
         "usage: python -m experiments.main [--config=FILE.py] [--config.a.b=value ...]",
         "         [--workdir=FOLDER] [--stage=all|" + "|".join((*STAGES, "search")) + "]",
-        "         [--start_from=FOLDER] [--overwrite] [--dry_run] [--profile]",
+        "         [--start_from=FOLDER] [--redo] [--dry_run] [--profile]",
         "         [--distributed=auto | --coordinator=HOST:PORT --num_processes=N --process_id=I]",
         "",
         "flags:",

@@ -64,7 +64,7 @@ def command(folder: Path) -> None:
         raise InputError(
             "a study and --dry_run are for one process; several may each take some of its --config.worlds"
         )
-    config, overwrite = flags.CONFIG.value, flags.OVERWRITE.value
+    config, overwrite = flags.CONFIG.value, flags.REDO.value
     stages = flags.STAGES if flags.STAGE.value == "all" else (flags.STAGE.value,)
     if hint := gpu.unseen_gpu(backend):
         print(hint, file=sys.stderr)
@@ -96,7 +96,7 @@ def hold(folder: Path, held: contextlib.ExitStack) -> None:
     held.enter_context(locked(folder))
     if flags.START_FROM.value:
         start_from(Path(flags.START_FROM.value), folder)
-    Run.open(folder, flags.CONFIG.value, flags.OVERWRITE.value)
+    Run.open(folder, flags.CONFIG.value, flags.REDO.value)
 
 
 if __name__ == "__main__":

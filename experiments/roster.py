@@ -38,6 +38,22 @@ PRETRAINED = {
     "rlpd": "ialp",
     "wsrl": "ialp",
 }
+REFERENCES = ("random", "popular", "oracle", "stayer")  # the policies that span a world
+# Agent id -> its section in the settings of agents; an agent without one has no settings.
+AGENT_SETTINGS = {
+    "dqn": "dqn",
+    "pg": "pg",
+    "a2c": "a2c",
+    "a2c_warm": "a2c_warm",
+    "a_ialp_ft": "ft",
+    "a_ialp_ap": "mixture",
+    "a_ialp_gate": "gate",
+    "a2c_kl": "a2c_kl",
+    "jsrl": "jsrl",
+    "pex": "pex",
+    "rlpd": "rlpd",
+    "wsrl": "wsrl",
+}
 REPLAYS_LABELS = ("rlpd",)  # agents that are also given the labelled transitions
 
 

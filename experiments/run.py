@@ -14,6 +14,7 @@ from ialp_jax import store
 from ialp_jax.claim import RUN, claim, is_claimed
 from ialp_jax.errors import InputError
 from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.service import tuner
 from ialp_jax.simulator.config import resolved
 
 ELSEWHERE = ("store", "workers", "ray_address")  # where labels are kept and made is no part of them
@@ -34,6 +35,8 @@ def llm_settings(config: Config) -> dict[str, Any]:
     llm = dataclasses.asdict(config.llm)
     for name in ELSEWHERE:
         del llm[name]
+    tune = {name: value for name, value in llm["tune"].items() if name not in tuner.IRRELEVANT}
+    llm["tune"] = tune if config.llm.tune.steps else {"steps": 0}
     template = prompts.choose(config.llm.template, embedded=not config.llm.model)
     return llm | {"template": template.digest()}  # a file may change
 
@@ -65,58 +68,35 @@ class Run:
     Attributes:
       folder: everything the run writes is in it.
       config: its settings.
-      overwrite: whether what was begun with other settings is given up.
+      overwrite: whether finished work of other settings may be replaced, however long it took.
+      free: paths of settings that may change without that.
     """
 
     folder: Path
     config: Config
     overwrite: bool = False
+    free: frozenset[str] = frozenset()
 
     @classmethod
     def open(cls, folder: Path, config: Config, overwrite: bool, free: Collection[str] = ()) -> Run:
-        """Opens or makes a run folder; settings at ``free`` paths may differ from those it was made with.
+        """Opens or makes a run folder.
+
+        Settings of a folder in which something was made are replaced later, by `experiments.stages.redo`,
+        once it is known that nothing is lost.
 
         Raises:
-          InputError: it was made with other settings and ``overwrite`` is off; or it cannot be written.
+          InputError: it cannot be written, or its settings cannot be read.
         """
         path = folder / "config.json"
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            # A first command that failed, as for want of a data file, has left nothing to protect.
+            written = any(part.is_dir() and any(part.iterdir()) for part in folder.glob("*"))
+            if store.read_json(path) is None or not written:
+                store.write_json(path, settings(config))
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
-        old = store.read_json(path)
-        changes = difference(old, settings(config), free) if old is not None else ""
-        # A first command that failed, as for want of a data file, has left nothing to protect.
-        written = any(part.is_dir() and any(part.iterdir()) for part in folder.glob("*"))
-        if changes and written and not overwrite:
-            told = changes if len(changes) < MOST_TOLD else f"{changes[:MOST_TOLD]} ..."
-            raise InputError(
-                f"{folder} was made with other settings ({told}); "
-                "give another --workdir, or --overwrite to redo what they change"
-            )
-        for part in folder.glob("*") if changes else ():
-            if part.name in ("data", "simulator", "audit"):
-                store.require_ours(part)
-        try:
-            store.write_json(path, settings(config))
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
-        return cls(folder, config, overwrite)
-
-    def key(self, parts: Any, *upstream: str) -> str:
-        """Digest of some settings and of everything that the upstream stages wrote.
-
-        Raises:
-          InputError: an upstream stage is missing; names it.
-        """
-        made = {}
-        for stage in upstream:
-            manifest = store.read_manifest(self.folder / stage)
-            if manifest is None:
-                command = FOLDER_STAGE[stage]
-                raise InputError(f"{self.folder / stage} is missing; run --stage={command} first")
-            made[stage] = manifest["files"]
-        return store.digest([parts, made, *filter(None, [numerics()])])
+        return cls(folder, config, overwrite, frozenset(free))
 
     def is_done(self, folder: str, key: str) -> bool:
         """Whether a stage's folder is complete and was made from the same inputs and settings."""

@@ -2,7 +2,7 @@
 
 python -m launch.sweep --config=FILE.py --sweep=FILE.py [--config.a.b=value ...] [--workdir=FOLDER]
   [--executor=print|local|ray] [--jobs=N] [--cores=N] [--ray_address=ADDRESS] [--stage=...]
-  [--start_from=RUN] [--overwrite]
+  [--start_from=RUN] [--redo]
 
 The sweep file is plain data, see launch/jobs.py and launch/sweeps/learning_rate.py; everything in it is
 checked before anything starts. Each job is a run with a folder of its own in --workdir; a job whose folder
@@ -92,7 +92,7 @@ def planned() -> list[Job]:
     rest = [f"--stage={flags.STAGE.value}"] if flags.STAGE.value != "all" else []
     if flags.START_FROM.value:
         rest.append(f"--start_from={Path(flags.START_FROM.value).absolute()}")
-    rest += ["--overwrite"] if flags.OVERWRITE.value else []
+    rest += ["--redo"] if flags.REDO.value else []
     return jobs_of(path, config, given["config"].override_values, folder, file, rest)
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from experiments.provenance import record
 from experiments.reporting.report import console_table, write_report
 from experiments.run import KEY, Run, report_key, settings
-from experiments.stages.adapt_stage import adapt_key, adaptation
-from experiments.stages.audit_stage import audit, audit_key
+from experiments.stages import recipes
+from experiments.stages.adapt_stage import adaptation
+from experiments.stages.audit_stage import audit
 from experiments.stages.common import say
 from experiments.stages.label_stage import label, tune
 from experiments.stages.pretrain_stage import pretrain
+from experiments.stages.redo import settle
 from experiments.stages.world_stage import data, simulate
 from ialp_jax import store
 from ialp_jax.claim import REPORT
-from ialp_jax.errors import InputError
 from ialp_jax.mesh import device_mesh
 from ialp_jax.training.processes import by_first
 
@@ -25,7 +27,13 @@ Stage = Callable[[Run], None]
 def run_stages(run: Run, names: Sequence[str]) -> None:
     """Runs the named stages in order. Raises InputError for what the user can mend."""
     device_mesh(run.config.devices.seeds, run.config.devices.users, run.config.num_seeds, 0)  # or it fails
-    for name in names:
+    told: list[str] = []
+    for number, name in enumerate(names):
+        # Before each stage, because it is only now known which files the stages before have changed.
+        lines = by_first(lambda left=names[number:]: settle(run, left))
+        for line in (line for line in lines if line not in told):
+            say(line)
+        told += lines
         say(f"{name} ...")
         began = time.perf_counter()
         if name in SHARED:
@@ -37,20 +45,21 @@ def run_stages(run: Run, names: Sequence[str]) -> None:
 
 def report(run: Run) -> None:
     """Tables and the page, to ``report/``."""
-    names = run.config.agent_ids()
-    for name in names:
-        if not run.is_done(f"adapt/{name}", adapt_key(run, name)):
-            raise InputError(
-                f"{run.folder / 'adapt' / name} is missing or was made with other settings; "
-                "run --stage=adapt first"
-            )
+    names, began = run.config.agent_ids(), time.perf_counter()
+    for part in recipes.parts(run.config, "adapt"):
+        recipes.require_fitting(run, part)
+        store.verify(run.folder / part)
     store.verify(run.folder / "simulator")
-    audited = run.config.audit.enabled and run.is_done("audit", audit_key(run))
+    recipes.require_references(run)
+    fits = {part for part in ("audit", "labels", "tune") if not recipes.stale(run, part)}
+    if not run.config.audit.enabled:
+        fits.discard("audit")
     folder = run.begin("report", REPORT)
     (folder / store.MANIFEST).unlink(missing_ok=True)
-    summary = write_report(run.folder, names, audited)
+    summary = write_report(run.folder, names, fits)
     # A sweep knows by it that the run is done, and what its results were made with.
-    store.seal(folder, {KEY: report_key(run.config), "config": settings(run.config)})
+    told = {KEY: report_key(run.config), "config": settings(run.config)}
+    store.seal(folder, told | {"provenance": record(time.perf_counter() - began)})
     say("\n" + console_table(summary))
     say(f"\nreport: {folder / 'index.html'}")
 

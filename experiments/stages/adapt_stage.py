@@ -18,7 +18,8 @@ from experiments.roster import (
     make_agent,
     recommender,
 )
-from experiments.run import KEY, Run, settings
+from experiments.run import Run
+from experiments.stages import recipes
 from experiments.stages.common import forget, read_worlds, root_key, saving, say, watching
 from ialp_jax import store
 from ialp_jax.agents.base import Agent, Params
@@ -45,7 +46,9 @@ def adaptation(run: Run) -> None:
 
 def adapt_agent(run: Run, name: str, worlds: Callable[[], tuple[World, World]]) -> None:
     """One agent online, to ``adapt/<name>/``, unless it is there; ``worlds`` is called where it is not."""
-    key, part = adapt_key(run, name), f"adapt/{name}"
+    part = f"adapt/{name}"
+    by_first(lambda: recipes.require(run, part))
+    key = recipes.key(run, part)
     if by_first(lambda: run.is_done(part, key)):
         forget(run, part)
         return say(f"adapt {name}: done before, kept")
@@ -56,8 +59,8 @@ def adapt_agent(run: Run, name: str, worlds: Callable[[], tuple[World, World]]) 
     with saving(run, part, key) as checkpoints, watching(run, part) as watch:
         curves = adapted(run, name, world, judge, run.config.adapt, start, checkpoints, watch)
         seeds, seconds = run.config.num_seeds, time.perf_counter() - began
-        manifest = {KEY: key, "agent": name, "world": world.dataset.name, "num_seeds": seeds}
-        by_first(lambda: store.save(run.folder / part, curves, {**manifest, "seconds": seconds}))
+        manifest = {"agent": name, "world": world.dataset.name, "num_seeds": seeds, "seconds": seconds}
+        by_first(lambda: store.save(run.folder / part, curves, manifest | recipes.stamp(run, part, began)))
         if checkpoints:
             checkpoints.remove()
     returns = curves["return"].mean(0)
@@ -110,32 +113,6 @@ def adapted(
         watch,
         config.devices,
     )
-
-
-def adapt_key(run: Run, name: str) -> str:
-    """Digest of what one agent's adaptation depends on."""
-    tree = settings(run.config)
-    upstream = ["data", "simulator", *([f"pretrain/{PRETRAINED[name]}"] if name in PRETRAINED else [])]
-    upstream += ["labels"] if name in REPLAYS_LABELS else []
-    own = tree["agents"].get(AGENT_SETTINGS.get(name, ""), {})
-    common = [tree[part] for part in ("seed", "num_seeds", "simulator", "network", "evaluation")]
-    return run.key([name, own, common, run.config.adapt.env_steps], *upstream)
-
-
-AGENT_SETTINGS = {
-    "dqn": "dqn",
-    "pg": "pg",
-    "a2c": "a2c",
-    "a2c_warm": "a2c_warm",
-    "a_ialp_ft": "ft",
-    "a_ialp_ap": "mixture",
-    "a_ialp_gate": "gate",
-    "a2c_kl": "a2c_kl",
-    "jsrl": "jsrl",
-    "pex": "pex",
-    "rlpd": "rlpd",
-    "wsrl": "wsrl",
-}
 
 
 def labelled(run: Run, name: str) -> Transition | None:

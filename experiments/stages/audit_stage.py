@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -11,7 +12,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from experiments.reporting.run_results import AUDIT_TABLE
-from experiments.run import KEY, Run, llm_settings, settings
+from experiments.run import Run
+from experiments.stages import recipes
 from experiments.stages.common import warn
 from experiments.stages.label_stage import alike_items
 from ialp_jax import store
@@ -35,14 +37,6 @@ class Labeller(Protocol):
     def label(self, histories: np.ndarray, candidates: np.ndarray) -> Labels:
         """Labels P prompts: int32 [P, L], int32 [P, K]."""
         ...
-
-
-def audit_key(run: Run) -> str:
-    """Digest of what the audit depends on: the data, the LLM and the questions; no simulator, no policy."""
-    tree = settings(run.config)
-    llm = llm_settings(run.config)
-    parts = [tree["audit"], llm, tree["seed"], tree["simulator"]["history_length"]]
-    return run.key(parts, "data", *(("tune",) if run.config.llm.tune.steps else ()))
 
 
 def prompts_of(candidates: np.ndarray, most: int) -> np.ndarray:
@@ -135,8 +129,9 @@ def audit(run: Run) -> None:
     config = run.config
     if not config.audit.enabled:
         return tqdm.write("audit: off (--config.audit.enabled)")
-    key = audit_key(run)
-    if run.is_done("audit", key):
+    recipes.require(run, "audit")
+    began = time.perf_counter()
+    if run.is_done("audit", recipes.key(run, "audit")):
         return tqdm.write("audit: done before, kept")
     dataset = load_dataset(run.folder / "data")
     questions, lettered = questions_of(run, dataset), config.llm.mode not in LETTERLESS
@@ -154,7 +149,7 @@ def audit(run: Run) -> None:
     letters = manifest.get("order_bias") or {}
     if lettered and letters.get("answers"):
         rows.append(auditor.letter_bias(letters["shares"], letters["answers"]))
-    _save(run, dataset.name, questions, sources, rows, {**manifest, KEY: key})
+    _save(run, dataset.name, questions, sources, rows, manifest | recipes.stamp(run, "audit", began))
     told = {(row.source, row.metric): row for row in rows}
     gain = told[LLM, "auc_minus_popularity"]
     tqdm.write(

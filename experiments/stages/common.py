@@ -10,6 +10,7 @@ import jax
 from tqdm import tqdm
 
 from experiments.run import Run, difference, settings
+from experiments.stages import recipes
 from experiments.termination import TERMINATION
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
@@ -45,7 +46,7 @@ def read_worlds(run: Run) -> tuple[World, World]:
 
     The two differ only where ``simulator.test_model`` asks for it.
     """
-    run.key(None, "data", "simulator")
+    recipes.require_there(run, "data", "simulator")
     dataset, folder = load_dataset(run.folder / "data"), run.folder / "simulator"
     arrays, _ = store.load(folder)
     try:

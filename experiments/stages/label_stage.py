@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from contextlib import nullcontext
-from typing import Any
 
 import jax
 import numpy as np
@@ -13,11 +13,11 @@ from tqdm import tqdm
 from experiments.roster import (
     actor_critic,
 )
-from experiments.run import KEY, Run, llm_settings, settings
+from experiments.run import Run
+from experiments.stages import recipes
 from experiments.stages.common import read_worlds, root_key, say, warn, watching
 from ialp_jax import store
 from ialp_jax.claim import ADAPTER, LABELS
-from ialp_jax.errors import InputError
 from ialp_jax.keys import stream
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.labels import quality
@@ -30,17 +30,6 @@ from ialp_jax.training.label_sources import label_source
 from ialp_jax.training.offline import offline_windows
 from ialp_jax.training.pretrain import Pretrainer, offline_loss
 from ialp_jax.types import Dataset, Key
-
-
-def labelling_settings(run: Run) -> list[Any]:
-    """What the labels depend on."""
-    tree = settings(run.config)
-    learning = {n: v for n, v in tree["pretrain"].items() if n in LEARNING}
-    names = ("seed", "simulator", "network", "labelling")
-    return [[tree[name] for name in names], llm_settings(run.config), tree["agents"]["ialp"], learning]
-
-
-LEARNING = ("batch_size", "learning_rate", "target_rate", "updates_per_round", "max_gradient_norm")
 
 
 def ialp_trainer(run: Run, num_items: int, key: Key, num_seeds: int, final: bool = False) -> Pretrainer:
@@ -72,14 +61,15 @@ def tune(run: Run) -> None:
     config = run.config
     if not config.llm.tune.steps:
         return say("tune: off, --config.llm.tune.steps is 0")
-    key = tune_key(run)
+    key, began = recipes.key(run, "tune"), time.perf_counter()
+    recipes.require(run, "tune")
     if run.is_done("tune", key):
         return say("tune: done before, kept")
     folder = run.begin("tune", ADAPTER)
     (folder / store.MANIFEST).unlink(missing_ok=True)
     with tuner.Tuner(config.llm, run.folder / "data", run.folder / "labels", config.seed) as worker:
         manifest = worker.tune(folder, config.simulator.history_length, config.labelling.candidates)
-    store.seal(folder, {**manifest, KEY: key})
+    store.seal(folder, manifest | recipes.stamp(run, "tune", began))
     show_losses(run, "tune", manifest["tuning"]["loss"])
     told = manifest["tuning"]["held_out"]
     say(
@@ -96,22 +86,11 @@ def show_losses(run: Run, name: str, curve: list[list[float]]) -> None:
                 watch.tell(int(step), {"learn/loss": np.array([loss])})
 
 
-def tune_key(run: Run) -> str:
-    """Digest of what the adapter depends on."""
-    config = run.config
-    shape = [config.simulator.history_length, config.labelling.candidates]
-    return run.key([config.seed, shape, tuner.settings(config.llm)], "data")
-
-
 def label(run: Run) -> None:
     """Imagined sessions, labelled round by round by the LLM or what stands in for it, to ``labels/``."""
-    config = run.config
-    tuned = ("tune",) if config.llm.tune.steps else ()
-    if tuned and not run.is_done("tune", tune_key(run)):
-        folder = run.folder / "tune"
-        raise InputError(f"{folder} is missing or was made with other settings; run --stage=tune first")
-    key = run.key(labelling_settings(run), "data", "simulator", *tuned)
-    if run.is_done("labels", key):
+    config, began = run.config, time.perf_counter()
+    recipes.require(run, "labels")
+    if run.is_done("labels", recipes.key(run, "labels")):
         return say("label: done before, kept")
     folder = run.begin("labels", LABELS)
     (world, _), stage_key = read_worlds(run), stream(root_key(run), "label")
@@ -154,7 +133,7 @@ def label(run: Run) -> None:
         manifest = worker.manifest()
     arrays = {name: np.concatenate([r[name] for r in rounds]) for name in rounds[0]}
     store.write_arrays(folder / "arrays.npz", arrays)
-    store.seal(folder, {**manifest, KEY: key})
+    store.seal(folder, manifest | recipes.stamp(run, "labels", began))
     show_losses(run, "label", manifest.get("training", {}).get("loss", []))
     say(f"label: {total:,} prompts, {quality.line(manifest)}")
     for caution in manifest.get("cautions", ()):

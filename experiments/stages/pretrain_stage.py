@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable
@@ -11,8 +12,9 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from experiments.roster import PRETRAINED, actor_critic, recommender
-from experiments.run import KEY, Run, settings
+from experiments.roster import actor_critic, recommender
+from experiments.run import Run
+from experiments.stages import recipes
 from experiments.stages.common import forget, read_worlds, root_key, saving, say, watching
 from experiments.stages.label_stage import ialp_trainer, learning
 from ialp_jax import store
@@ -36,17 +38,19 @@ from ialp_jax.types import TUNING, Key
 
 def pretrain(run: Run) -> None:
     """What the agents of a run start from, each to its own ``pretrain/<source>/``."""
-    sources = {PRETRAINED[name] for name in run.config.agent_ids() if name in PRETRAINED}
-    if not sources:
+    parts = recipes.parts(run.config, "pretrain")
+    if not parts:
         return say("pretrain: no agent starts from it")
     worlds = functools.cache(lambda: read_worlds(run)[0])
-    for name in (name for name in NEEDS if name in sources):
-        _pretrain(run, name, worlds)
+    for part in parts:
+        _pretrain(run, part.removeprefix("pretrain/"), worlds)
 
 
 def _pretrain(run: Run, name: str, worlds: Callable[[], World]) -> None:
     """One source to ``pretrain/<name>/``, unless it is there; ``worlds`` is called where it is not."""
-    key, part = pretrain_key(run, name), f"pretrain/{name}"
+    part = f"pretrain/{name}"
+    by_first(lambda: recipes.require(run, part))
+    key = recipes.key(run, part)
     if by_first(lambda: run.is_done(part, key)):
         forget(run, part)
         return say(f"pretrain {name}: done before, kept")
@@ -56,7 +60,7 @@ def _pretrain(run: Run, name: str, worlds: Callable[[], World]) -> None:
         labels, manifest = store.load(run.folder / "labels")
         check_labels(run.folder / "labels", labels, ("shown", "terminated", "truncated", "round"))
         check_catalogue(run.folder / "labels", labels, manifest, run.folder / "data", world.dataset)
-    with saving(run, part, key, every=1) as checkpoints, watching(run, part) as watch:
+    with saving(run, part, saving_key(run, key), every=1) as checkpoints, watching(run, part) as watch:
         params, (updates, returns) = pretrained(run, world, name, checkpoints, watch)
         seconds = time.perf_counter() - began
 
@@ -64,7 +68,9 @@ def _pretrain(run: Run, name: str, worlds: Callable[[], World]) -> None:
             with store.replacing(run.folder / part) as folder:
                 save_params(folder / "params", params)
                 store.write_arrays(folder / "arrays.npz", {"updates": updates, "return": returns})
-                store.seal(folder, {KEY: key, "seconds": seconds})
+                measured = dataclasses.asdict(run.config.evaluation)
+                told = {"seconds": seconds, "evaluation": measured}
+                store.seal(folder, told | recipes.stamp(run, part, began))
 
         by_first(save)
         if checkpoints:
@@ -72,23 +78,11 @@ def _pretrain(run: Run, name: str, worlds: Callable[[], World]) -> None:
     say(f"pretrain {name}: return on tuning users {returns[:, -1].mean():.2f} in {seconds:.0f} s")
 
 
-def pretrain_key(run: Run, name: str) -> str:
-    """Digest of what a source depends on; raises InputError where a stage before it is missing."""
-    tree = settings(run.config)
-    others = tuple(prefix for source, prefix in OWN.items() if source != name)
-    learning = {path: value for path, value in tree["pretrain"].items() if not path.startswith(others)}
-    names = ("seed", "num_seeds", "simulator", "network", "evaluation")
-    parts = [name, [tree[part] for part in names], learning, tree["agents"]["ialp"]]
-    return run.key(parts, *NEEDS[name])
+def saving_key(run: Run, key: str) -> str:
+    """Digest of what fixes the checkpoints of a pre-training: they also hold its curve so far."""
+    return store.digest([key, dataclasses.asdict(run.config.evaluation)])
 
 
-# What agents start from, with the folders that each is made from; how settings begin that act on it alone.
-NEEDS = {
-    "ialp": ("data", "simulator", "labels"),
-    "a2c_warm": ("data", "simulator"),
-    "sasrec": ("data", "simulator"),
-}
-OWN = {"ialp": "ialp_", "a2c_warm": "warm_", "sasrec": "sasrec_"}
 Curve = tuple[np.ndarray, np.ndarray]  # gradient steps [E], returns [S, E]
 
 

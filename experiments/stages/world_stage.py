@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
+import time
 
+import numpy as np
 import pandas as pd
 
-from experiments.roster import (
-    reference_agents,
-)
-from experiments.run import KEY, Run, settings
+from experiments.roster import REFERENCES, reference_agents
+from experiments.run import Run
+from experiments.stages import recipes
 from experiments.stages.common import root_key, say
 from ialp_jax import store
 from ialp_jax.data import load
@@ -18,21 +18,21 @@ from ialp_jax.errors import InputError
 from ialp_jax.evaluation.references import reference_returns
 from ialp_jax.evaluation.sanity import world_checks
 from ialp_jax.keys import stream
-from ialp_jax.simulator.twice import fit_models, to_arrays
+from ialp_jax.simulator.twice import fit_models, from_arrays, to_arrays
 from ialp_jax.simulator.world import build
 from ialp_jax.types import SPLITS, Dataset
 
 
 def data(run: Run) -> None:
     """Raw files, or a generator, to ``data/``."""
-    key = run.key(dataclasses.asdict(run.config.data))
-    if run.is_done("data", key):
+    if run.is_done("data", recipes.key(run, "data")):
         return say("data: done before, kept")
-    folder = run.begin("data")
+    began, folder = time.perf_counter(), run.begin("data")
     dataset = load(run.config.data)
     check_sizes(run, dataset)
     sizes = {name: int((dataset.split == number).sum()) for number, name in enumerate(SPLITS)}
-    save_dataset(folder, dataset, {KEY: key, "dropped": dataset.dropped, "users": sizes})
+    stamp = recipes.stamp(run, "data", began)
+    save_dataset(folder, dataset, {**stamp, "dropped": dataset.dropped, "users": sizes})
     dropped = ", ".join(f"{count:,} {what}" for what, count in dataset.dropped.items() if count)
     notes = "".join(f"; {count:,} {what}" for what, count in dataset.notes.items())
     say(
@@ -57,31 +57,62 @@ def check_sizes(run: Run, dataset: Dataset) -> None:
 
 
 def simulate(run: Run) -> None:
-    """Fits and validates the user model, to ``simulator/``."""
-    config = run.config
-    key = run.key([settings(config)["simulator"], config.seed, config.evaluation.episodes], "data")
-    if run.is_done("simulator", key):
+    """Fits and validates the user model and plays the reference policies, to ``simulator/``.
+
+    If only settings of the policies' sessions have changed, the user model is kept.
+    """
+    recipes.require(run, "simulator")
+    fitted = run.is_done("simulator", recipes.key(run, "simulator"))
+    if fitted and recipes.references_fit(run):
         return say("simulate: done before, kept")
-    home = run.begin("simulator")
+    began, home = time.perf_counter(), run.begin("simulator")
     dataset = load_dataset(run.folder / "data")
-    fitted, second = fit_models(dataset, config.simulator)
-    metrics = dict(fitted.metrics)
-    if second is not None:
-        metrics |= {f"test_model_{name}": second.metrics[name] for name in ("auc", "ece")}
-    world = build(dataset, fitted.model, config.simulator)
+    if fitted:
+        arrays, validation, facts = _read_fit(run)
+        say("simulate: the user model is kept, the reference policies play again")
+    else:
+        arrays, validation, facts = _fit(run, dataset)
+    world = build(dataset, from_arrays(arrays)[0], run.config.simulator)
     references = reference_agents(world.params, dataset.popularity())
     returns = reference_returns(
-        world, references, stream(root_key(run), "references"), config.evaluation.episodes
+        world, references, stream(root_key(run), "references"), run.config.evaluation.episodes
     )
-    table = [(dataset.name, metric, value) for metric, value in {**metrics, **returns}.items()]
+    table = [(dataset.name, metric, value) for metric, value in {**facts, **returns}.items()]
     text = pd.DataFrame(table, columns=["world", "metric", "value"]).to_csv(index=False)
     with store.replacing(home) as folder:
-        store.write_arrays(folder / "arrays.npz", to_arrays(fitted.model, second and second.model))
-        store.write_arrays(folder / "validation.npz", fitted.arrays)
+        store.write_arrays(folder / "arrays.npz", arrays)
+        store.write_arrays(folder / "validation.npz", validation)
         store.write_text(folder / "worlds.csv", text)
-        store.seal(folder, {KEY: key})
+        store.seal(folder, recipes.stamp(run, "simulator", began))
+    _tell(facts, returns)
+
+
+Fit = tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, float]]  # models, validation, facts
+
+
+def _fit(run: Run, dataset: Dataset) -> Fit:
+    """Fits the user models."""
+    fitted, second = fit_models(dataset, run.config.simulator)
+    facts = dict(fitted.metrics)
+    if second is not None:
+        facts |= {f"test_model_{name}": second.metrics[name] for name in ("auc", "ece")}
+    return to_arrays(fitted.model, second and second.model), fitted.arrays, facts
+
+
+def _read_fit(run: Run) -> Fit:
+    """The user models that an earlier run fitted, without the returns of the policies that it played."""
+    folder = run.folder / "simulator"
+    table = pd.read_csv(folder / "worlds.csv", float_precision="round_trip")
+    facts = dict(zip(table["metric"], table["value"], strict=True))
+    played = tuple(f"{name}_{what}" for name in REFERENCES for what in ("return", "length"))
+    facts = {name: value for name, value in facts.items() if not name.startswith(played)}
+    return store.load(folder)[0], store.read_arrays(folder / "validation.npz"), facts
+
+
+def _tell(facts: dict[str, float], returns: dict[str, float]) -> None:
+    """Says how good the user model is, what the reference policies earn, and which checks fail."""
     say(
-        f"simulate: AUC {metrics['auc']:.3f} (popularity {metrics['popularity_auc']:.3f}); return of random "
+        f"simulate: AUC {facts['auc']:.3f} (popularity {facts['popularity_auc']:.3f}); return of random "
         f"{returns['random_return']:.2f}, popular {returns['popular_return']:.2f}, "
         f"oracle {returns['oracle_return']:.2f}"
     )

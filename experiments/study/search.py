@@ -32,9 +32,10 @@ from scipy.stats import qmc
 from experiments.config import Config
 from experiments.roster import PRETRAINED
 from experiments.run import Run, settings
+from experiments.stages import recipes
 from experiments.stages.adapt_stage import adapted, pretrained_params
 from experiments.stages.common import forget, saving, say
-from experiments.stages.pretrain_stage import pretrain_key, pretrained
+from experiments.stages.pretrain_stage import pretrained, saving_key
 from experiments.study.overrides import overridden, value_at
 from experiments.study.search_spaces import SHAPES, SPACES
 from experiments.study.settings import Study
@@ -277,11 +278,11 @@ def tuning_params(run: Run, world: World, method: str) -> Params | None:
     if method not in PRETRAINED:
         return None
     source = PRETRAINED[method]
-    key = pretrain_key(run, source)
+    key = recipes.key(run, f"pretrain/{source}")
     folder = run.folder / "tuning" / f"{source}-{key[:16]}"
     if store.read_manifest(folder) is None:
         with (
-            saving(run, f"search/{folder.name}", key, every=1) as checkpoints,
+            saving(run, f"search/{folder.name}", saving_key(run, key), every=1) as checkpoints,
             store.replacing(folder) as partial,
         ):
             save_params(partial / "params", pretrained(run, world, source, checkpoints)[0])

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
-import os
-import platform
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import pandas as pd
 
+from experiments.provenance import environment
 from experiments.reporting.report import CURVE_COLUMNS, curves_table
 from experiments.reporting.run_results import read_agent
-from experiments.roster import PRETRAINED
+from experiments.roster import AGENT_SETTINGS, PRETRAINED
 from experiments.run import UNSEEN, Run, difference, settings
-from experiments.stages.adapt_stage import AGENT_SETTINGS
 from experiments.study.settings import Study
 from ialp_jax import store
 from ialp_jax.errors import InputError
@@ -29,7 +25,6 @@ _SCOPE = (
     *UNSEEN,
 )
 _PARTS = ("study", "worlds", "pairs")  # of config.json
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "rliable", "arch", "torch", "transformers")
 
 
 class Pair(NamedTuple):
@@ -98,7 +93,7 @@ def guard(study: Study, folder: Path, overwrite: bool) -> None:
     if changes and not overwrite:
         raise InputError(
             f"{results} holds a study with other settings ({changes}); "
-            "give another --config.results, or --overwrite to replace it"
+            "give another --config.results, or --redo to replace it"
         )
     if changes:
         (results / "config.json").unlink()
@@ -119,19 +114,6 @@ def missing(study: Study, folder: Path, run: Run) -> list[str]:
         return bool(found) and (found["key"], found["tuned"]) == (pair_key(tree, name), tuned.get(name))
 
     return [name for name in study.methods_of(world) if not is_there(name)]
-
-
-def environment() -> dict[str, Any]:
-    """What computed: versions and device."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    device = jax.devices()[0]
-    where = {"platform": device.platform, "kind": device.device_kind, "cpus": os.cpu_count()}
-    return {"python": platform.python_version(), "versions": versions, "device": where}
 
 
 def collect(study: Study, folder: Path, run: Run, agent: str, tuned: dict[str, dict[str, Any]]) -> None:

@@ -16,6 +16,7 @@ from experiments.run import Run
 from experiments.stages import run_stages
 from experiments.stages.adapt_stage import adapt_agent
 from experiments.stages.common import read_worlds, say
+from experiments.stages.redo import check, settle
 from experiments.study import study_results
 from experiments.study.search import search
 from experiments.study.search_spaces import SPACES
@@ -73,6 +74,11 @@ def run_world(study: Study, world: str, folder: Path, stage: str, overwrite: boo
     elif stage in ("all", "adapt"):
         methods = study_results.missing(study, folder, run)
         say(f"{world}: {len(study.methods_of(world)) - len(methods)} methods are in the results, kept")
+        if methods:
+            made = ("data", "simulate", *(("label",) if _labelled(methods) else ()), "pretrain")
+            # All at once: a later stage must not find out that an earlier one has changed its inputs.
+            check(with_agents(run, methods), (*(made if stage == "all" else ()), "adapt"))
+        settle(run, ())
         if stage == "all" and methods:
             prepare(run, methods)
         adapt_all(study, run, folder, methods)
@@ -90,12 +96,21 @@ def open_run(study: Study, world: str, folder: Path, overwrite: bool) -> Run:
 def prepare(run: Run, methods: Sequence[str], pretrained: bool = True) -> None:
     """The stages before adaptation, the last ones as far as the methods need them."""
     run_stages(run, ("data", "simulate"))
-    if any(PRETRAINED.get(name) == "ialp" for name in methods):
+    if _labelled(methods):
         borrow_labels(run)
         run_stages(run, ("label",))
     if pretrained and any(name in PRETRAINED for name in methods):
-        config = replaced(run.config, {"adapt.agents": ",".join(methods)})
-        run_stages(dataclasses.replace(run, config=config), ("pretrain",))
+        run_stages(with_agents(run, methods), ("pretrain",))
+
+
+def _labelled(methods: Sequence[str]) -> bool:
+    """Whether any of the methods starts from labels."""
+    return any(PRETRAINED.get(name) == "ialp" for name in methods)
+
+
+def with_agents(run: Run, methods: Sequence[str]) -> Run:
+    """The run with only these agents."""
+    return dataclasses.replace(run, config=replaced(run.config, {"adapt.agents": ",".join(methods)}))
 
 
 def borrow_labels(run: Run) -> None:

@@ -168,7 +168,7 @@ class Checkpoints:
                 what = self._differences(manifest["settings"], self._settings) or "what it was made from"
                 raise InputError(
                     f"{folder}: a checkpoint of a training with other settings ({what}); "
-                    "remove it, or begin anew with --overwrite"
+                    "remove it, or begin anew with --redo"
                 )
             return step
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -14,10 +15,8 @@ from absl.testing import flagsaver
 from experiments import flags
 from experiments.reporting.run_results import VALIDATION
 from experiments.roster import actor_critic
-from experiments.run import KEY, Run, settings
-from experiments.stages.adapt_stage import adapt_key
-from experiments.stages.label_stage import labelling_settings
-from experiments.stages.pretrain_stage import pretrain_key
+from experiments.run import Run
+from experiments.stages import recipes
 from experiments.stages.world_stage import data
 from ialp_jax import store
 from ialp_jax.claim import LABELS, RUN, claim
@@ -39,6 +38,7 @@ SETTINGS = (
     "--config.num_seeds=1",
     "--config.network.width=8",
 )
+SECONDS = 20.0  # of each stage after the data: together they are too dear to be replaced unasked
 ENDS = ("return", "return_ci_low", "return_ci_high", "length")
 FACTS = ("users", "items", "interactions", "like_rate", "auc", "popularity_auc", "ece")
 
@@ -52,25 +52,29 @@ def make(folder: Path) -> Path:
         run = Run.open(folder, flags.CONFIG.value, overwrite=False)
     data(run)
     dataset, config, draw = load_dataset(folder / "data"), run.config, np.random.default_rng(0)
-    key = run.key([settings(config)["simulator"], config.seed, config.evaluation.episodes], "data")
     store.write_arrays(folder / "simulator/arrays.npz", to_arrays(dataset.truth, None))
     store.write_arrays(folder / "simulator/validation.npz", {n: draw.random(10) for n in VALIDATION})
     names = [*FACTS, *(f"{a}_{b}" for a in ("random", "popular", "oracle") for b in ENDS)]
     table = pd.DataFrame([("demo", name, 1.0) for name in names], columns=["world", "metric", "value"])
     store.write_text(folder / "simulator/worlds.csv", table.to_csv(index=False))
-    store.seal(folder / "simulator", {KEY: key})
+    store.seal(folder / "simulator", stamp(run, "simulator"))
     _labels(run, dataset, draw)
     history = np.zeros((1, config.simulator.history_length), np.int32)
     network = actor_critic(config, dataset.catalogue.num_items)
     made = folder / "pretrain/ialp"
     save_params(made / "params", jax.vmap(network.init, (None, 0))(jax.random.key(0), history))
     store.write_arrays(made / "arrays.npz", {"updates": np.arange(3), "return": np.ones((1, 3))})
-    store.seal(made, {KEY: pretrain_key(run, "ialp"), "seconds": 1.0})
+    store.seal(made, stamp(run, "pretrain/ialp"))
     for name in config.agent_ids():
         curves = {"env_steps": np.array([0, 1000]), **{curve: np.ones((1, 2)) for curve in CURVES}}
-        manifest = {KEY: adapt_key(run, name), "agent": name, "world": "demo", "seconds": 1.0}
+        manifest = {**stamp(run, f"adapt/{name}"), "agent": name, "world": "demo"}
         store.save(folder / "adapt" / name, curves, manifest)
     return folder
+
+
+def stamp(run: Run, part: str) -> dict[str, object]:
+    """What a stage says that took SECONDS."""
+    return {**recipes.stamp(run, part, time.perf_counter() - SECONDS), "seconds": SECONDS}
 
 
 def _labels(run, dataset, draw) -> None:
@@ -87,7 +91,7 @@ def _labels(run, dataset, draw) -> None:
         "round": np.repeat(np.arange(2), count // 2),
     }
     template = prompts.TEMPLATES["titles"]
-    facts = {"catalogue": catalogue_facts(dataset), "template": vars(template), "seconds": 1.0}
+    facts = {"catalogue": catalogue_facts(dataset), "template": vars(template)}
     claim(folder, LABELS)
     store.write_arrays(folder / "arrays.npz", arrays)
-    store.seal(folder, facts | {KEY: run.key(labelling_settings(run), "data", "simulator")})
+    store.seal(folder, facts | stamp(run, "labels"))

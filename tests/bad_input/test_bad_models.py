@@ -15,7 +15,7 @@ from small_run import SETTINGS
 from ialp_jax import store
 from ialp_jax.llm.model.model_files import INDEX
 
-AUDIT = (*SETTINGS, "--config.audit.enabled=true", "--overwrite", "--workdir=HERE/run", "--stage=audit")
+AUDIT = (*SETTINGS, "--config.audit.enabled=true", "--redo", "--workdir=HERE/run", "--stage=audit")
 MODEL, ADAPTER = "--config.llm.model=HERE/model", "--config.llm.adapter=HERE/adapter"
 TEMPLATE = "--config.llm.template=HERE/t.json"
 CONFIG = {

@@ -171,7 +171,7 @@ def test_results_of_another_study(refused, tmp_path):
     line = (
         "HERE/results holds a study with other settings (...seed: 7 -> 0...); give another --config.results, "
     )
-    refused(f"{line}or --overwrite to replace it", "main", *STUDY, "--stage=adapt")
+    refused(f"{line}or --redo to replace it", "main", *STUDY, "--stage=adapt")
 
 
 BENCHMARKS = {

@@ -15,7 +15,7 @@ from small_run import SETTINGS
 from ialp_jax import store
 from ialp_jax.claim import RUN, STORE, claim
 
-OTHER = (*SETTINGS, "--config.seed=1", "--overwrite")  # changes every stage
+OTHER = (*SETTINGS, "--config.seed=1", "--redo")  # changes every stage
 RUNS = "HERE/run"
 NOT_OURS = "{0}: is not empty, it holds {1!r}; give a new or empty folder by {2}, since a {3} folder ..."
 IN_PART = "{0}: lies in HERE/run/{1}, which the run replaces; name another place"
@@ -49,9 +49,9 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
         main("--dry_run", workdir="HERE/project"),
         not_ours("HERE/project", "data"),
     ),
-    "a project, overwrite": (
+    "a project, redo": (
         FILES,
-        main("--stage=data", "--overwrite", workdir="HERE/project"),
+        main("--stage=data", "--redo", workdir="HERE/project"),
         not_ours("HERE/project", "data"),
     ),
     "a project, start_from": (
@@ -92,16 +92,17 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
     ),
     # files of the user in a run's own folders
     **{
-        f"{name} in {part}": (
+        f"{name} in {part}, {change}": (
             {f"run/{part}/{name}": "mine"},
-            main("--overwrite", f"--stage={stage}", "--config.seed=1"),
+            main("--redo", f"--stage={stage}", f"--config.{change}"),
             MINE.format(part, name),
         )
-        for part, name, stage in (
-            ("data", "mine.csv", "data"),
-            ("data", "deep/mine.csv", "data"),
-            ("data", ".mine", "data"),
-            ("simulator", "notes.txt", "simulate"),
+        for part, name, stage, change in (
+            ("data", "mine.csv", "data", "data.demo.users=81"),
+            ("data", "deep/mine.csv", "data", "data.demo.users=81"),
+            ("data", ".mine", "data", "data.demo.users=81"),
+            ("simulator", "notes.txt", "simulate", "seed=1"),
+            ("simulator", "notes.txt", "simulate", "simulator.user_model.seed=1"),
         )
     },
     "a report of others": (

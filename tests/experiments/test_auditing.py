@@ -263,7 +263,10 @@ def test_the_page_shows_the_audit_and_the_report_its_table(tmp_path):
     assert table == (tmp_path / "audit" / "labels.csv").read_text()
     rows = pd.read_csv(tmp_path / "report" / "labels.csv").set_index(["source", "metric"])
     auc = rows.loc[("llm", "auc")]
-    assert f"<td>{auc.value:.3f}<small>[{auc.ci_low:.3f}, {auc.ci_high:.3f}]</small></td>" in page
+    assert (
+        f'<td data-label="LLM">{auc.value:.3f}<small>[{auc.ci_low:.3f}, {auc.ci_high:.3f}]</small></td>'
+        in page
+    )
     assert f"above {auc.value:.1%} of the others" in page
     assert page.count("data:image/svg") == before.count("data:image/svg") + 2
     assert page.count("✓ ") >= 6
@@ -271,7 +274,7 @@ def test_the_page_shows_the_audit_and_the_report_its_table(tmp_path):
     assert "not audited" not in page
     assert HOSTILE not in page
     assert "nan" not in page.split("Do the labels prefer")[1].split("<h2>")[0].replace("finance", "")
-    report.write_report(tmp_path, audited=False)
+    report.write_report(tmp_path, fits=("labels", "tune"))
     assert "not audited" in (tmp_path / "report" / "index.html").read_text()
     assert not (tmp_path / "report" / "labels.csv").exists()
 

@@ -138,7 +138,7 @@ def test_good_lines_pass_and_no_flags_mean_the_quickstart():
 
 def test_help_names_every_flag_and_explains_every_knob():
     text = flags.help_text()
-    for name in ("--config", "--workdir", "--stage", "--overwrite", "--dry_run"):
+    for name in ("--config", "--workdir", "--stage", "--redo", "--dry_run"):
         assert f"{name}: " in text
     for path, _, meaning in flags.knobs(Config()):
         assert f"--config.{path}=" in text

@@ -13,7 +13,7 @@ import pytest
 
 from experiments.config import Config
 from experiments.run import KEY, Run, difference, settings
-from experiments.stages.adapt_stage import adapt_key
+from experiments.stages.recipes import key
 from experiments.study.settings import Study
 from experiments.study.study_results import identity, pair_key
 from ialp_jax import store
@@ -24,22 +24,6 @@ from ialp_jax.errors import InputError
 def test_a_new_folder_holds_its_configuration(tmp_path):
     Run.open(tmp_path / "r", Config(num_seeds=4), overwrite=False)
     assert json.loads((tmp_path / "r" / "config.json").read_text()) == settings(Config(num_seeds=4))
-
-
-def test_other_settings_are_refused_with_the_difference_and_nothing_is_touched(tmp_path):
-    Run.open(tmp_path, Config(), overwrite=False)
-    store.save(tmp_path / "data", {"x": np.zeros(2)}, {})
-    before = (tmp_path / "config.json").read_bytes()
-    other = Config(num_seeds=5)
-    other.agents.a2c.trace = 0.5
-    with pytest.raises(InputError) as error:
-        Run.open(tmp_path, other, overwrite=False)
-    assert "num_seeds: 3 -> 5" in str(error.value)
-    assert "agents.a2c.trace: 0.9 -> 0.5" in str(error.value)
-    assert "--overwrite" in str(error.value)
-    assert (tmp_path / "config.json").read_bytes() == before
-    Run.open(tmp_path, other, overwrite=True)
-    assert json.loads((tmp_path / "config.json").read_text())["num_seeds"] == 5
 
 
 def test_a_folder_in_which_nothing_was_made_yet_takes_corrected_settings(tmp_path):
@@ -65,24 +49,6 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         Run.open(tmp_path / "file" / "run", Config(), overwrite=False)
-
-
-def test_a_missing_stage_is_named_by_its_flag(tmp_path):
-    run = Run.open(tmp_path, Config(), overwrite=False)
-    with pytest.raises(InputError, match="--stage=simulate"):
-        run.key({}, "simulator")
-
-
-def test_a_stage_is_done_only_with_the_same_settings_and_inputs(tmp_path):
-    run = Run.open(tmp_path, Config(), overwrite=False)
-    store.save(tmp_path / "data", {"x": np.zeros(2)}, {})
-    key = run.key({"a": 1}, "data")
-    assert not run.is_done("labels", key)
-    store.save(tmp_path / "labels", {"y": np.ones(2)}, {KEY: key})
-    assert run.is_done("labels", key)
-    assert not run.is_done("labels", run.key({"a": 2}, "data"))
-    store.save(tmp_path / "data", {"x": np.ones(2)}, {})
-    assert not run.is_done("labels", run.key({"a": 1}, "data"))
 
 
 def test_a_done_stage_whose_files_were_altered_is_an_error(tmp_path):
@@ -114,7 +80,7 @@ def test_how_a_run_is_saved_and_shown_is_none_of_its_settings(tmp_path):
     other.checkpoint.every, other.checkpoint.keep, other.checkpoint.seconds = 0, 7, 1.0
     run = Run.open(tmp_path, other, overwrite=False)
     store.save(tmp_path / "simulator", {"x": np.zeros(2)}, {})
-    assert adapt_key(run, "random") == adapt_key(Run(tmp_path, Config()), "random")
+    assert key(run, "adapt/random") == key(Run(tmp_path, Config()), "adapt/random")
     assert pair_key(settings(other), "ialp") == pair_key(settings(Config()), "ialp")
     assert identity(Study(tensorboard=False)) == identity(Study())
 

@@ -15,9 +15,10 @@ from experiments import stages
 from experiments.config import Config
 from experiments.configs import smoke
 from experiments.flags import STAGES
+from experiments.roster import AGENT_SETTINGS
 from experiments.run import Run, start_from
-from experiments.stages import adapt_stage, common, label_stage
-from experiments.stages.pretrain_stage import NEEDS, pretrain_key
+from experiments.stages import common
+from experiments.stages.recipes import NEEDS, key, recipe
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
@@ -50,7 +51,7 @@ def tiny() -> Config:
     config.llm.threads = 1
     config.evaluation.episodes = 8
     config.adapt.env_steps = 1000
-    for agent in set(adapt_stage.AGENT_SETTINGS.values()):
+    for agent in set(AGENT_SETTINGS.values()):
         getattr(config.agents, agent).num_users = 100
         getattr(config.agents, agent).rollout_length = 5
     return config
@@ -176,6 +177,57 @@ def test_one_agents_setting_redoes_that_agent_alone(copy):
     assert "adapt/a2c" in changed
 
 
+def folders(names):
+    return {name.rsplit("/", 1)[0] for name in names}
+
+
+def test_other_sessions_redo_what_is_measured_in_them_alone(copy, tmp_path):
+    def change(config):
+        config.evaluation.episodes = 6
+        config.adapt.agents = "random,a2c,ialp"
+
+    before, curves = written(copy), store.load(copy / "adapt" / "a2c")[0]
+    models = (copy / "simulator" / "arrays.npz").read_bytes()
+    again(copy, change=change)
+    after = written(copy)
+    changed = {name for name in after if after[name] != before.get(name) and "tensorboard" not in name}
+    agents = {f"adapt/{name}" for name in ("random", "a2c", "ialp")}
+    assert folders(changed) == {"simulator", "report", "config.json", *agents}
+    assert (copy / "simulator" / "arrays.npz").read_bytes() == models
+    redone = store.load(copy / "adapt" / "a2c")[0]
+    np.testing.assert_array_equal(redone["learn/loss"], curves["learn/loss"])
+    assert not np.array_equal(redone["return"], curves["return"])
+    again(tmp_path / "fresh", ("data", "simulate"), change)
+    fresh = (tmp_path / "fresh" / "simulator" / "worlds.csv").read_bytes()
+    assert (copy / "simulator" / "worlds.csv").read_bytes() == fresh
+    assert set(pd.read_csv(copy / "report" / "summary.csv").agent) == {"random", "a2c", "ialp"}
+
+
+def test_fewer_agents_redo_the_report_alone(copy):
+    before = written(copy)
+    again(copy, change=few)
+    changed = {name for name, time in written(copy).items() if time != before.get(name)}
+    assert folders(changed) == {"report", "config.json"}
+
+
+def test_settings_of_later_stages_do_not_disturb_earlier_ones(tmp_path, capsys):
+    again(tmp_path, ("data",))
+    again(tmp_path, ("simulate",), lambda config: setattr(config.adapt, "env_steps", 2000))
+    again(tmp_path, ("data", "simulate"), lambda config: setattr(config.labelling, "rounds", 3))
+    assert capsys.readouterr().out.count("done before, kept") == 2
+    assert json.loads((tmp_path / "config.json").read_text())["labelling"]["rounds"] == 3
+
+
+def test_manifests_and_page_say_where_results_come_from(finished):
+    page = (finished / "report" / "index.html").read_text()
+    assert f"<dt>jax</dt><dd>{jax.__version__}</dd>" in page
+    for part in ("data", "simulator", "labels", "pretrain/ialp", "adapt/a2c", "report"):
+        record = store.read_manifest(finished / part)["provenance"]
+        assert record["versions"]["jax"] == jax.__version__
+        assert record["seconds"] > 0
+        assert part == "report" or f">{part}</th>" in page
+
+
 def test_the_same_seed_gives_the_same_bits_and_seeds_differ(copy):
     before, _ = store.load(copy / "adapt" / "a_ialp_ap")
     shutil.rmtree(copy / "adapt" / "a_ialp_ap")
@@ -213,7 +265,7 @@ def test_labels_of_another_catalogue_are_refused_before_anything_is_lost(copy):
     again(copy, ("data", "simulate"), change, overwrite=True)
     before = written(copy / "pretrain")
     with pytest.raises(
-        InputError, match=r"labels made for another catalogue, .* with 53 items .* with 62 items"
+        InputError, match=r"/labels was made from other files of data; run .*=label"
     ) as caught:
         again(copy, ("pretrain",), change, overwrite=True)
     assert "\n" not in str(caught.value)
@@ -232,11 +284,11 @@ def test_a_run_that_starts_from_another_keeps_what_fits(finished, tmp_path, caps
         start_from(tmp_path, folder)
 
 
-def test_where_labels_are_kept_is_no_part_of_them(tmp_path):
+def test_where_labels_are_kept_is_no_part_of_them():
     def depends_on(**changes):
         config = tiny()
         config.llm = dataclasses.replace(config.llm, **changes)
-        return label_stage.labelling_settings(Run(tmp_path, config))
+        return recipe(config, "labels")
 
     assert depends_on(store="elsewhere") == depends_on()
     assert depends_on(normalise="mean") != depends_on()
@@ -254,9 +306,7 @@ def test_a_tuned_model_labels_with_its_own_adapter(copy, capsys):
         few(config)
 
     before, plain = store.load(copy / "labels")
-    with pytest.raises(
-        InputError, match=r"/tune is missing or was made with other settings; run --stage=tune"
-    ):
+    with pytest.raises(InputError, match=r"/tune is missing; run --stage=tune first"):
         again(copy, ("label",), change, overwrite=True)
     again(copy, ("tune", "label", "pretrain", "adapt", "report"), change, overwrite=True)
     manifest = store.verify(copy / "tune")
@@ -298,8 +348,8 @@ def test_an_agent_that_replays_labels_is_run_again_with_other_labels(copy):
     config = tiny()
     only(config)
     run = Run.open(copy, config, overwrite=True)
-    assert not run.is_done("adapt/rlpd", adapt_stage.adapt_key(run, "rlpd"))
-    assert run.is_done("adapt/ialp", adapt_stage.adapt_key(run, "ialp"))
+    assert not run.is_done("adapt/rlpd", key(run, "adapt/rlpd"))
+    assert run.is_done("adapt/ialp", key(run, "adapt/ialp"))
 
 
 def test_labels_of_another_source_need_no_llm(copy, monkeypatch):
@@ -358,7 +408,7 @@ def test_what_no_agent_starts_from_is_not_pretrained(finished, tmp_path, capsys)
 def test_a_setting_redoes_the_pretraining_it_acts_on_alone(finished, copy, setting, changed):
     def keys(config):
         run = Run(copy, config)
-        return {name: pretrain_key(run, name) for name in NEEDS}
+        return {name: key(run, f"pretrain/{name}") for name in NEEDS}
 
     config = replaced(tiny(), {setting: 8})
     if setting == "labelling.rounds":  # other labels
@@ -393,7 +443,7 @@ def test_the_report_is_of_the_agents_asked_for_and_of_nothing_stale(copy):
     def other(config):
         config.agents.a2c.discount = 0.5
 
-    with pytest.raises(InputError, match=r"adapt/a2c is missing or was made with other settings"):
+    with pytest.raises(InputError, match=r"adapt/a2c was made with other .*a2c.discount: .* -> 0.5"):
         again(copy, ("report",), other, overwrite=True)
 
 

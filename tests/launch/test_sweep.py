@@ -39,7 +39,7 @@ def said(tmp_path_factory):
     """What several command lines said, run side by side."""
     folder = tmp_path_factory.mktemp("sweep")
     lines = {
-        "print": [TINY, SWEEP, "--config.num_seeds=2", "--stage=label", "--overwrite"],
+        "print": [TINY, SWEEP, "--config.num_seeds=2", "--stage=label", "--redo"],
         "help": ["--help"],
         "no sweep": [TINY],
         "a study": ["--config=experiments/configs/paper.py", SWEEP],
@@ -62,7 +62,7 @@ def test_print_gives_a_line_per_job_that_any_shell_runs(said):
     assert len(lines) == 6
     for line in lines:
         assert line[:4] == ["python", "-m", "experiments.main", TINY]
-        assert {"--config.num_seeds=2", "--stage=label", "--overwrite"} < set(line)
+        assert {"--config.num_seeds=2", "--stage=label", "--redo"} < set(line)
     assert len({line[-3] for line in lines}) == 6
     assert all(line[-3].startswith("--workdir=/") for line in lines)
 

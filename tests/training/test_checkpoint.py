@@ -146,7 +146,7 @@ def test_one_of_other_settings_is_refused_with_the_difference(tmp_path):
     saved(tmp_path)
     with (
         checkpoints(tmp_path, key="other", settings={"rate": 2}) as kept,
-        pytest.raises(InputError, match=r"^\S+2000: .*other settings \(rate: 1 -> 2\).*--overwrite$"),
+        pytest.raises(InputError, match=r"^\S+2000: .*other settings \(rate: 1 -> 2\).*--redo$"),
     ):
         kept.restore(TREE)
     with checkpoints(tmp_path, key="other", settings={"rate": 2}, replace=True) as kept:

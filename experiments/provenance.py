@@ -1,0 +1,90 @@
+"""Where results come from: versions, commit, device and command, for manifests and the page."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import ialp_jax
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "rliable", "arch", "torch", "transformers")
+ROOT = Path(__file__).resolve().parents[1]
+_GIT_SECONDS = 10.0  # a slow file system must not hold up a run
+
+
+def environment() -> dict[str, Any]:
+    """Versions of Python and of the packages that compute, and the device."""
+    versions = {"ialp_jax": ialp_jax.__version__}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    device = jax.devices()[0]
+    where = {
+        "platform": device.platform,
+        "kind": device.device_kind,
+        "count": jax.device_count(),
+        "cpus": os.cpu_count(),
+    }
+    return {"python": platform.python_version(), "versions": versions, "device": where}
+
+
+@functools.cache
+def commit(root: Path = ROOT) -> dict[str, Any] | None:
+    """The commit that a clone is at, and whether tracked files differ from it; None outside a clone.
+
+    A copy of the code below some other repository is no clone of it: its main program must be tracked.
+    """
+    if _git(root, "ls-files", "--error-unmatch", "experiments/main.py") is None:
+        return None
+    head, changed = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain", "-uno")
+    if head is None:
+        return None
+    return {"commit": head, "dirty": None if changed is None else bool(changed)}
+
+
+def _git(root: Path, *args: str) -> str | None:
+    """What git prints, or None if it is missing, fails or takes too long."""
+    command = ["git", "-C", str(root), "--no-optional-locks", *args]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def command() -> str:
+    """The command line of this process as it was given, quoted for a shell."""
+    given = sys.orig_argv if len(sys.orig_argv) > 1 else sys.argv
+    return shlex.join(given)
+
+
+def record(seconds: float) -> dict[str, Any]:
+    """Provenance of something that has just been made.
+
+    Args:
+      seconds: how long it took.
+
+    Returns:
+      JSON-like: python, versions, device, os, git, command, began (UTC, ISO 8601) and seconds.
+    """
+    began = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
+    return {
+        **environment(),
+        "os": platform.platform(),
+        "git": commit(),
+        "command": command(),
+        "began": began.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+    }
