@@ -21,8 +21,8 @@ FLAGS = {
         "--stage=search: only a study is tuned; give --config=experiments/configs/paper.py",
     ),
     "half a flag": (
-        "--overwrite=maybe",
-        "flag --overwrite=maybe: ('Non-boolean argument to boolean flag', 'maybe')",
+        "--redo=maybe",
+        "flag --redo=maybe: ('Non-boolean argument to boolean flag', 'maybe')",
     ),
     "flag file": ("--flagfile=HERE/none", "...HERE/none..."),
     "nothing to start from": (
