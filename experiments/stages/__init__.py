@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from experiments.provenance import record
 from experiments.reporting.report import console_table, write_report
 from experiments.run import KEY, Run, report_key, settings
-from experiments.stages import recipes
+from experiments.stages import fits, recipes
 from experiments.stages.adapt_stage import adaptation
 from experiments.stages.audit_stage import audit
 from experiments.stages.common import say
@@ -47,16 +47,16 @@ def report(run: Run) -> None:
     """Tables and the page, to ``report/``."""
     names, began = run.config.agent_ids(), time.perf_counter()
     for part in recipes.parts(run.config, "adapt"):
-        recipes.require_fitting(run, part)
+        fits.require_fitting(run, part)
         store.verify(run.folder / part)
     store.verify(run.folder / "simulator")
-    recipes.require_references(run)
-    fits = {part for part in ("audit", "labels", "tune") if not recipes.stale(run, part)}
+    fits.require_references(run)
+    optional = {part for part in ("audit", "labels", "tune") if not fits.stale(run, part)}
     if not run.config.audit.enabled:
-        fits.discard("audit")
+        optional.discard("audit")
     folder = run.begin("report", REPORT)
     (folder / store.MANIFEST).unlink(missing_ok=True)
-    summary = write_report(run.folder, names, fits)
+    summary = write_report(run.folder, names, optional)
     # A sweep knows by it that the run is done, and what its results were made with.
     told = {KEY: report_key(run.config), "config": settings(run.config)}
     store.seal(folder, told | {"provenance": record(time.perf_counter() - began)})

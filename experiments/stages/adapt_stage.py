@@ -19,7 +19,7 @@ from experiments.roster import (
     recommender,
 )
 from experiments.run import Run
-from experiments.stages import recipes
+from experiments.stages import fits, recipes
 from experiments.stages.common import forget, read_worlds, root_key, saving, say, watching
 from ialp_jax import store
 from ialp_jax.agents.base import Agent, Params
@@ -47,7 +47,7 @@ def adaptation(run: Run) -> None:
 def adapt_agent(run: Run, name: str, worlds: Callable[[], tuple[World, World]]) -> None:
     """One agent online, to ``adapt/<name>/``, unless it is there; ``worlds`` is called where it is not."""
     part = f"adapt/{name}"
-    by_first(lambda: recipes.require(run, part))
+    by_first(lambda: fits.require(run, part))
     key = recipes.key(run, part)
     if by_first(lambda: run.is_done(part, key)):
         forget(run, part)

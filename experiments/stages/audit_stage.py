@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from experiments.reporting.run_results import AUDIT_TABLE
 from experiments.run import Run
-from experiments.stages import recipes
+from experiments.stages import fits, recipes
 from experiments.stages.common import warn
 from experiments.stages.label_stage import alike_items
 from ialp_jax import store
@@ -129,7 +129,7 @@ def audit(run: Run) -> None:
     config = run.config
     if not config.audit.enabled:
         return tqdm.write("audit: off (--config.audit.enabled)")
-    recipes.require(run, "audit")
+    fits.require(run, "audit")
     began = time.perf_counter()
     if run.is_done("audit", recipes.key(run, "audit")):
         return tqdm.write("audit: done before, kept")

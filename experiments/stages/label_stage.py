@@ -14,7 +14,7 @@ from experiments.roster import (
     actor_critic,
 )
 from experiments.run import Run
-from experiments.stages import recipes
+from experiments.stages import fits, recipes
 from experiments.stages.common import read_worlds, root_key, say, warn, watching
 from ialp_jax import store
 from ialp_jax.claim import ADAPTER, LABELS
@@ -62,7 +62,7 @@ def tune(run: Run) -> None:
     if not config.llm.tune.steps:
         return say("tune: off, --config.llm.tune.steps is 0")
     key, began = recipes.key(run, "tune"), time.perf_counter()
-    recipes.require(run, "tune")
+    fits.require(run, "tune")
     if run.is_done("tune", key):
         return say("tune: done before, kept")
     folder = run.begin("tune", ADAPTER)
@@ -89,7 +89,7 @@ def show_losses(run: Run, name: str, curve: list[list[float]]) -> None:
 def label(run: Run) -> None:
     """Imagined sessions, labelled round by round by the LLM or what stands in for it, to ``labels/``."""
     config, began = run.config, time.perf_counter()
-    recipes.require(run, "labels")
+    fits.require(run, "labels")
     if run.is_done("labels", recipes.key(run, "labels")):
         return say("label: done before, kept")
     folder = run.begin("labels", LABELS)

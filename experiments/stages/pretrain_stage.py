@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from experiments.roster import actor_critic, recommender
 from experiments.run import Run
-from experiments.stages import recipes
+from experiments.stages import fits, recipes
 from experiments.stages.common import forget, read_worlds, root_key, saving, say, watching
 from experiments.stages.label_stage import ialp_trainer, learning
 from ialp_jax import store
@@ -49,7 +49,7 @@ def pretrain(run: Run) -> None:
 def _pretrain(run: Run, name: str, worlds: Callable[[], World]) -> None:
     """One source to ``pretrain/<name>/``, unless it is there; ``worlds`` is called where it is not."""
     part = f"pretrain/{name}"
-    by_first(lambda: recipes.require(run, part))
+    by_first(lambda: fits.require(run, part))
     key = recipes.key(run, part)
     if by_first(lambda: run.is_done(part, key)):
         forget(run, part)

@@ -7,13 +7,12 @@ from. A part is made again only if one of these settings or files has changed.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from experiments import provenance
 from experiments.config import Config
 from experiments.roster import AGENT_SETTINGS, PRETRAINED, REPLAYS_LABELS
-from experiments.run import KEY, MOST_TOLD, Run, difference, flat, llm_settings, settings
+from experiments.run import KEY, Run, flat, llm_settings, settings
 from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.llm.service import tuner
@@ -150,19 +149,7 @@ def reference_settings(config: Config) -> dict[str, Any]:
     return _picked(settings(config), "seed", "simulator", "evaluation.episodes", "environment")
 
 
-def references_fit(run: Run) -> bool:
-    """Whether the returns of the reference policies in the simulator's folder are those of these settings."""
-    manifest = store.read_manifest(run.folder / "simulator") or {}
-    return KEY not in manifest or manifest.get(REFERENCES) == reference_settings(run.config)
-
-
-def reference_changes(run: Run) -> str:
-    """How the settings of those returns differ from the ones of now."""
-    before = (store.read_manifest(run.folder / "simulator") or {}).get(REFERENCES)
-    return difference(before if isinstance(before, dict) else {}, reference_settings(run.config))
-
-
-def _files(run: Run, part: str) -> dict[str, str] | None:
+def files_of(run: Run, part: str) -> dict[str, str] | None:
     """sha256 by name of the files of a part that later parts read; None if the part is missing."""
     manifest = store.read_manifest(run.folder / part)
     if manifest is None:
@@ -179,7 +166,7 @@ def made_from(run: Run, part: str) -> dict[str, Any]:
     """
     needed = recipe(run.config, part)
     require_there(run, *needed.reads)
-    files = {name: sha for upstream in needed.reads for name, sha in (_files(run, upstream) or {}).items()}
+    files = {name: sha for upstream in needed.reads for name, sha in (files_of(run, upstream) or {}).items()}
     return {SETTINGS: needed.settings, FILES: files}
 
 
@@ -203,94 +190,3 @@ def stamp(run: Run, part: str, began: float) -> dict[str, Any]:
     if part == "simulator":
         told[REFERENCES] = reference_settings(run.config)
     return told | {"provenance": provenance.record(time.perf_counter() - began)}
-
-
-def changed_settings(run: Run, part: str, manifest: dict[str, Any]) -> dict[str, Any] | None:
-    """The settings that a part was made with, if they are known and differ from those of now; else None."""
-    made = _made(manifest)
-    return made[SETTINGS] if made and made[SETTINGS] != recipe(run.config, part).settings else None
-
-
-def _made(manifest: dict[str, Any]) -> dict[str, Any] | None:
-    made = manifest.get(MADE_FROM)
-    whole = isinstance(made, dict) and all(isinstance(made.get(n), dict) for n in (SETTINGS, FILES))
-    return made if whole else None
-
-
-def stale(run: Run, part: str) -> str:
-    """Why a finished part does not fit the settings and files of now; empty if it fits.
-
-    Parts that it was made from and that are gone do not count. A part whose manifest has no key was put there
-    by hand and fits.
-    """
-    manifest = store.read_manifest(run.folder / part)
-    if manifest is None or KEY not in manifest:
-        return ""
-    made = _made(manifest)
-    if made is None:
-        return "was made by an earlier version"
-    needed = recipe(run.config, part)
-    if changes := difference(made[SETTINGS], needed.settings):
-        return f"was made with other settings ({clipped(changes)})"
-    for upstream in needed.reads:
-        now = _files(run, upstream)
-        before = {n: sha for n, sha in made[FILES].items() if n.startswith(f"{upstream}/")}
-        if now is not None and now != before:
-            return f"was made from other files of {upstream}"
-    return ""
-
-
-def clipped(text: str, most: int = MOST_TOLD) -> str:
-    """The beginning of a long text."""
-    return text if len(text) <= most else f"{text[:most]} ..."
-
-
-def require(run: Run, part: str) -> None:
-    """Checks that all parts that a part reads are there and fit the settings, and those before them.
-
-    Raises:
-      InputError: one is missing or does not fit; names the stage that makes it.
-    """
-    made_from(run, part)
-    for upstream in recipe(run.config, part).reads:
-        require_fitting(run, upstream)
-
-
-def require_fitting(run: Run, part: str, made: Collection[str] = ()) -> None:
-    """Checks that a part is there and fits, and so do the parts it was made from, as far as they are there.
-
-    Args:
-      run: its folder and settings.
-      part: that is read.
-      made: parts that will be made anew before.
-
-    Raises:
-      InputError: as `require`.
-    """
-    require_there(run, part)
-    for one in _with_upstream(run, part):
-        if one not in made and (why := stale(run, one)):
-            stage = recipe(run.config, one).stage
-            raise InputError(f"{run.folder / one} {why}; run --stage={stage} first")
-
-
-def _with_upstream(run: Run, part: str) -> Iterator[str]:
-    """The parts that a part was made from and that are there, first ones first; then the part itself."""
-    for upstream in recipe(run.config, part).reads:
-        if store.read_manifest(run.folder / upstream) is not None:
-            yield from _with_upstream(run, upstream)
-    yield part
-
-
-def require_references(run: Run) -> None:
-    """Raises InputError if the returns of the reference policies are those of other settings."""
-    require_there(run, "simulator")
-    if not references_fit(run):
-        folder, changes = run.folder / "simulator", clipped(reference_changes(run))
-        raise InputError(f"{folder} was made with other settings ({changes}); run --stage=simulate first")
-
-
-def only(paths: Collection[str], before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Whether two settings differ at most at these paths, each a setting or a whole section."""
-    differing = {n for n in before.keys() | after.keys() if before.get(n) != after.get(n)}
-    return all(any(n == path or n.startswith(f"{path}.") for path in paths) for n in differing)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.run import MOST_TOLD, Run, settings
-from experiments.stages import recipes
+from experiments.stages import fits, recipes
 from ialp_jax import store
 from ialp_jax.errors import InputError
 
@@ -39,7 +39,7 @@ class Redone:
 
     def __str__(self) -> str:
         cost = "its time is not known" if math.isnan(self.seconds) else f"{self.seconds:,.0f} s"
-        return f"{self.part} ({recipes.clipped(self.why, 200)}; {cost})"
+        return f"{self.part} ({fits.clipped(self.why, 200)}; {cost})"
 
 
 def redone(run: Run, stages: Sequence[str]) -> list[Redone]:
@@ -51,18 +51,18 @@ def redone(run: Run, stages: Sequence[str]) -> list[Redone]:
             continue
         needed = recipes.recipe(run.config, part)
         fed = [name for name in needed.reads if name in found and found[name].inputs]
-        if why := recipes.stale(run, part):
-            before = recipes.changed_settings(run, part, manifest)
+        if why := fits.stale(run, part):
+            before = fits.changed_settings(run, part, manifest)
             free = (*MEASURING, *run.free)
-            asked = before is not None and recipes.only(free, before, needed.settings)
-            moved = before is not None and recipes.only(LOCATION, before, needed.settings)
+            asked = before is not None and fits.only(free, before, needed.settings)
+            moved = before is not None and fits.only(LOCATION, before, needed.settings)
             asked = asked and not fed
             found[part] = Redone(part, _plain(why), seconds(manifest), asked, not moved)
         elif fed:
             asked = all(found[name].asked for name in fed)
             found[part] = Redone(part, f"made from {', '.join(fed)}", seconds(manifest), asked, True)
-        elif part == "simulator" and not recipes.references_fit(run):
-            found[part] = Redone(part, recipes.reference_changes(run), 0.0, True, False)
+        elif part == "simulator" and not fits.references_fit(run):
+            found[part] = Redone(part, fits.reference_changes(run), 0.0, True, False)
     return list(found.values())
 
 
@@ -95,7 +95,7 @@ def check(run: Run, stages: Sequence[str]) -> list[Redone]:
     cost = sum(math.inf if math.isnan(one.seconds) else one.seconds for one in dear)
     if cost > UNASKED_SECONDS and not run.overwrite:
         named = ", ".join(map(str, dear[:_SHOWN])) + (" ..." if len(dear) > _SHOWN else "")
-        named = recipes.clipped(named, 2 * MOST_TOLD)
+        named = fits.clipped(named, 2 * MOST_TOLD)
         raise InputError(
             f"{run.folder}: these settings would replace finished work: {named}; "
             "give another --workdir, or --redo to replace it"
@@ -115,10 +115,10 @@ def _require_inputs(run: Run, stages: Sequence[str]) -> None:
         if stage == "report":
             needed = recipes.parts(run.config, "adapt")
             if "simulator" not in made:
-                recipes.require_references(run)
+                fits.require_references(run)
         for part in dict.fromkeys(needed):
             if part not in made:
-                recipes.require_fitting(run, part, made)
+                fits.require_fitting(run, part, made)
         made |= set(own)
 
 
@@ -133,4 +133,4 @@ def settle(run: Run, stages: Sequence[str]) -> list[str]:
         store.write_json(run.folder / "config.json", settings(run.config))
     except OSError as error:
         raise InputError(f"{run.folder}: cannot be written ({error.strerror})") from None
-    return [f"{one.part}: {recipes.clipped(one.why)}; made anew" for one in parts]
+    return [f"{one.part}: {fits.clipped(one.why)}; made anew" for one in parts]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from experiments.roster import REFERENCES, reference_agents
 from experiments.run import Run
-from experiments.stages import recipes
+from experiments.stages import fits, recipes
 from experiments.stages.common import root_key, say
 from ialp_jax import store
 from ialp_jax.data import load
@@ -61,9 +61,9 @@ def simulate(run: Run) -> None:
 
     If only settings of the policies' sessions have changed, the user model is kept.
     """
-    recipes.require(run, "simulator")
+    fits.require(run, "simulator")
     fitted = run.is_done("simulator", recipes.key(run, "simulator"))
-    if fitted and recipes.references_fit(run):
+    if fitted and fits.references_fit(run):
         return say("simulate: done before, kept")
     began, home = time.perf_counter(), run.begin("simulator")
     dataset = load_dataset(run.folder / "data")

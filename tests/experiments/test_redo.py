@@ -11,7 +11,7 @@ import pytest
 from experiments.config import AGENT_IDS, Config
 from experiments.flags import STAGES, knobs
 from experiments.run import ELSEWHERE, UNSEEN, Run, settings
-from experiments.stages import recipes, redo
+from experiments.stages import fits, recipes, redo
 from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.simulator.config import replaced
@@ -47,7 +47,7 @@ def make(folder, config, seconds=20.0):
 
 def stale(folder, config):
     run = Run(folder, config)
-    return {part for part in parts(config) if recipes.stale(run, part)}
+    return {part for part in parts(config) if fits.stale(run, part)}
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ CASES = [
 def test_a_setting_redoes_the_parts_that_read_it_alone(folder, path, value, changed):
     config = config_of(**{path: value})
     assert stale(folder, config) == changed & set(parts(config))
-    assert all(path in recipes.stale(Run(folder, config), part) for part in changed)
+    assert all(path in fits.stale(Run(folder, config), part) for part in changed)
 
 
 def test_every_setting_acts_on_some_part_or_is_known_to_act_on_none():
@@ -113,6 +113,8 @@ def test_labels_of_another_source_do_not_depend_on_the_llm(tmp_path, source):
     changed = config_of(source, tuned=False, **{"llm.batch_size": 3, "llm.embedded.steps": 7})
     assert stale(tmp_path, changed) == {"audit"}
     assert stale(tmp_path, config_of(source, tuned=False, **{"labelling.none_share": 0.5})) == {"labels"}
+    lettered = config_of(source, tuned=False, **{"llm.mode": "choice"})  # which items look alike may change
+    assert stale(tmp_path, lettered) == {"labels", "audit"}
     assert "tune" not in recipes.recipe(config_of(source), "labels").reads
 
 
@@ -137,19 +139,19 @@ def test_a_file_redoes_the_parts_that_read_it_alone(tmp_path, part, file, change
     store.seal(tmp_path / part, manifest)
     assert stale(tmp_path, config_of()) == changed
     why = f"was made from other files of {part}"
-    assert all(recipes.stale(Run(tmp_path, config_of()), one) == why for one in changed)
+    assert all(fits.stale(Run(tmp_path, config_of()), one) == why for one in changed)
 
 
 def test_what_is_gone_does_not_make_later_parts_unfit_and_what_was_put_there_fits(tmp_path):
     run = make(tmp_path, config_of())
     (tmp_path / "labels" / store.MANIFEST).unlink()
     assert stale(tmp_path, config_of()) == set()
-    recipes.require(run, "adapt/a_ialp_ft")
+    fits.require(run, "adapt/a_ialp_ft")
     with pytest.raises(InputError, match=r"/labels is missing; run --stage=label first$"):
-        recipes.require(run, "pretrain/ialp")
+        fits.require(run, "pretrain/ialp")
     store.seal(tmp_path / "labels", {})
     assert stale(tmp_path, config_of()) == set()
-    recipes.require(run, "pretrain/ialp")
+    fits.require(run, "pretrain/ialp")
 
 
 def test_a_part_that_was_made_from_what_has_changed_since_is_not_read(tmp_path):
@@ -157,9 +159,9 @@ def test_a_part_that_was_made_from_what_has_changed_since_is_not_read(tmp_path):
     run = Run(tmp_path, config_of(**{"labelling.rounds": 9}))
     for part in ("adapt/a_ialp_ft", "adapt/rlpd", "pretrain/ialp"):
         with pytest.raises(InputError, match=r"/labels was made .*rounds: 6 -> 9\); run --stage=label "):
-            recipes.require(run, part)
-    recipes.require(run, "adapt/a2c_warm")
-    recipes.require_fitting(run, "adapt/rlpd", made={"labels"})
+            fits.require(run, part)
+    fits.require(run, "adapt/a2c_warm")
+    fits.require_fitting(run, "adapt/rlpd", made={"labels"})
 
 
 def names(parts):
