@@ -124,8 +124,8 @@ def _is_sealed(folder: Path) -> bool:
 
 
 def _made_labels(folder: Path) -> bool:
-    made = any(_is_sealed(part) for part in (folder, folder / "model", folder / "calibration"))
-    return made or _holds_contexts(folder / "shards")
+    parts = (folder, folder / "model", *folder.glob("calibration"), *folder.glob("calibration/*"))
+    return any(map(_is_sealed, parts)) or _holds_contexts(folder / "shards")
 
 
 def _holds_contexts(folder: Path) -> bool:

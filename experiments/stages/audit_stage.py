@@ -133,6 +133,7 @@ def audit(run: Run) -> None:
     began = time.perf_counter()
     if run.is_done("audit", recipes.key(run, "audit")):
         return tqdm.write("audit: done before, kept")
+    run.begin("audit")
     dataset = load_dataset(run.folder / "data")
     questions, lettered = questions_of(run, dataset), config.llm.mode not in LETTERLESS
     sources, histories = {}, {LLM: questions.histories, SHUFFLED: questions.exchanged}

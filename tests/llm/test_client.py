@@ -104,7 +104,7 @@ def test_a_run_begun_again_gives_the_same_bits(finished, again):
 def test_lost_shards_and_an_altered_calibration_are_made_again(finished, again):
     for path in sorted((again / "labels" / "shards").rglob("*.npz"))[:3]:
         path.unlink()
-    path = again / "labels" / "calibration" / "arrays.npz"
+    (path,) = (again / "labels" / "calibration").glob("*/arrays.npz")
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.warns(UserWarning, match="the model is calibrated again"):
         labels, _, started = ask(again, settings(), *REQUESTS)

@@ -276,8 +276,11 @@ class LabelWorker:
         return manifest.get("recipe") == self._recipe()
 
     def _calibrate(self, key: str) -> None:
-        """Reads the calibration of this key; has it made where it is not there."""
-        folder = self._folder / "calibration"
+        """Reads the calibration of this key; has it made where it is not there.
+
+        Prompts of another shape have one of their own: the audit asks other ones than the label stage.
+        """
+        folder = self._folder / "calibration" / "{}x{}".format(*self._shape)
         manifest = _intact(folder, "the model is calibrated again")
         if manifest.get("key") != key:
             self._worker(do="load", calibrate=key, calibration_folder=str(folder))
