@@ -147,6 +147,16 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
         study("--stage=data", workdir="HERE/project"),
         not_ours("HERE/project", "data", kind="study"),
     ),
+    "a trace of a study in a project": (
+        FILES,
+        study("--stage=report", "--profile", "--config.results=HERE/results", workdir="HERE/project"),
+        not_ours("HERE/project", "data", kind="study"),
+    ),
+    "a lock that is a link": (
+        {},
+        main("--stage=data", workdir="HERE/linked"),
+        "HERE/linked: cannot be written (Too many levels of symbolic links)",
+    ),
     "a world of others": (
         {"study/smoke/data/mine.csv": "mine"},
         study("--stage=data"),
@@ -225,6 +235,11 @@ def test_files_of_others(refused, run, tmp_path, capfd, case):
     if command == "collect":
         assert call(capfd, "main", *SETTINGS, f"--workdir={run}", "--stage=report").code == 0
     put(tmp_path, files)
+    if "HERE/linked" in said:
+        shutil.copytree(run, tmp_path / "linked")
+        (tmp_path / "linked" / ".lock").unlink(missing_ok=True)
+        (tmp_path / "linked" / ".lock").symlink_to(tmp_path / "mine")
+        (tmp_path / "mine").write_text("mine")
     refused(said, command, *args)
 
 
