@@ -203,6 +203,11 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
         ("collect", "HERE"),
         not_ours("HERE/report", "summary.csv", kind="report").replace(" by --workdir", ""),
     ),
+    "a table of runs of others beside runs": (
+        {"report/summary.csv": "run,accuracy\n1,0.5\n"},
+        ("collect", "HERE"),
+        not_ours("HERE/report", "summary.csv", kind="report").replace(" by --workdir", ""),
+    ),
     "a table over a README": (
         {"README.md": "mine"},
         ("benchmark", "--suite=simulator", "--out=HERE/README.md"),
