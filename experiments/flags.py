@@ -107,6 +107,8 @@ def _with_home(arg: str) -> str:
 
     Shells do this only for arguments that begin with it, and not in ``--name=~/folder``.
     """
+    if arg.startswith("~"):  # the value of --name ~/folder that no shell has seen
+        return expanded(arg, "flags")
     name, is_given, value = arg.partition("=")
     return f"{name}={expanded(value, name)}" if is_given and name.startswith("-") else arg
 

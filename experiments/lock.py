@@ -38,7 +38,8 @@ def locked(folder: Path, kind: str = RUN, flag: str = "--workdir", wait: bool = 
     """
     claim(folder, kind, flag)
     try:
-        file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)  # not inherited over exec
+        # Not inherited over exec; a link may lead to a file of somebody else.
+        file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
     _held.add(file)

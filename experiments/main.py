@@ -14,6 +14,7 @@ from absl import app, logging
 from experiments import cpu, distributed, flags, gpu, jax_environment
 from experiments.termination import TERMINATION
 from ialp_jax import console
+from ialp_jax.claim import STUDY, claim
 from ialp_jax.errors import UNWRITABLE, InputError, Terminated
 
 
@@ -68,13 +69,16 @@ def command(folder: Path) -> None:
     stages = flags.STAGES if flags.STAGE.value == "all" else (flags.STAGE.value,)
     if hint := gpu.unseen_gpu(backend):
         print(hint, file=sys.stderr)
+    if isinstance(config, Study):
+        for flag in (flags.DRY_RUN, flags.START_FROM):
+            if flag.value:
+                raise InputError(
+                    f"--{flag.name}: a study has none; give the config file of one of its worlds"
+                )
+        if flags.PROFILE.value:
+            claim(folder, STUDY, "--workdir")  # a report alone writes nothing else there
     with profiled(folder if flags.PROFILE.value else None):
         if isinstance(config, Study):
-            for flag in (flags.DRY_RUN, flags.START_FROM):
-                if flag.value:
-                    raise InputError(
-                        f"--{flag.name}: a study has none; give the config file of one of its worlds"
-                    )
             return run_study(config, folder, flags.STAGE.value, overwrite)
         with contextlib.ExitStack() as held:
             # Of several processes the first alone makes the folder and holds it; the others then read it.

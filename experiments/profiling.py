@@ -9,20 +9,31 @@ from pathlib import Path
 import jax
 
 from experiments.stages.common import say
+from ialp_jax.errors import InputError
 
 
 @contextlib.contextmanager
 def profiled(workdir: Path | None) -> Iterator[None]:
-    """Traces what happens within it, if it ends well, to ``<workdir>/profile/``; None: nothing is traced."""
+    """Traces what happens within it, if it ends well, to ``<workdir>/profile/``; None: nothing is traced.
+
+    Raises:
+      InputError: the folder is none, or cannot be written.
+    """
     if workdir is None:
         yield
         return
     folder = workdir / "profile"
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is no folder; move it away")
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0  # Python's own calls would fill the trace
     jax.profiler.start_trace(folder, profiler_options=options)
     yield
-    jax.profiler.stop_trace()
+    try:
+        jax.profiler.stop_trace()
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{folder}: the trace cannot be written ({reason})") from None
     say(
         f"profile: open {folder}/plugins/profile/*/*.trace.json.gz in https://ui.perfetto.dev, "
         "or the folder in TensorBoard with its profile plugin (pip install xprof)"

@@ -135,9 +135,11 @@ def _holds_contexts(folder: Path) -> bool:
 def _made_report(folder: Path) -> bool:
     try:
         with (folder / "summary.csv").open("rb") as file:
-            return _is_sealed(folder) or file.read(4) == b"run,"  # the report of a sweep has no manifest
+            header = file.readline(2**16)
     except OSError:
         return False
+    # The report of a sweep has no manifest; between the run and the rest of its table are settings.
+    return _is_sealed(folder) or re.match(rb"run,(.*,)?world,agent,metric,", header) is not None
 
 
 _MADE: dict[str, Callable[[Path], bool]] = {

@@ -72,9 +72,12 @@ class _Table:
             side = "above" if mine.mean >= theirs.mean else "below"
             compared = f"{abs(mine.mean - theirs.mean):.2f} {side}"
         text = f"{compared} {what} with {self.value(other, metric)}"
-        if mine.ci_low <= theirs.ci_high and theirs.ci_low <= mine.ci_high:
-            text += " (the intervals overlap)"
-        return text
+        return text + (" (the intervals overlap)" if self.overlap(agent, other, metric) else "")
+
+    def overlap(self, agent: str, other: str, metric: str) -> bool:
+        """Whether the intervals of two agents overlap; not if one has none."""
+        mine, theirs = self.rows[agent, metric], self.rows[other, metric]
+        return bool(mine.ci_low <= theirs.ci_high and theirs.ci_low <= mine.ci_high)
 
 
 def _comparison(table: _Table, agent: str, metric: str, verb: str, good: str, bad: str) -> list[Finding]:
@@ -114,8 +117,10 @@ def _final(table: _Table) -> list[Finding]:
         if len(both) == 2 and all(math.isfinite(table.mean(name, "final_return")) for name in both):
             told = table.versus(agent, "ialp", "final_return", "frozen iALP")
             worse = table.mean(agent, "final_return") < table.mean("ialp", "final_return")
-            heading = "Adapting lost" if worse else "Adapting gained"
-            found.append(Finding(heading, f"{style(agent).name} ends at {told}.", worse))
+            unclear = table.overlap(agent, "ialp", "final_return")
+            gain = "Adapting is not shown to gain" if unclear else "Adapting gained"
+            heading = "Adapting lost" if worse else gain
+            found.append(Finding(heading, f"{style(agent).name} ends at {told}.", worse or unclear))
     return found
 
 

@@ -138,8 +138,9 @@ def _labels(results: Results) -> dict[str, Any] | None:
         "different prompts": manifest.get("asked"),
         "held-out loss of the model": training.get("held_out_loss"),
     }
-    for name in ("model", "revision", "adapter_use", "mode", "threshold", "tokens", "seconds"):
+    for name in ("model", "revision", "adapter_use", "mode", "threshold", "tokens"):
         told[name] = manifest.get(name)
+    told["seconds of answering"] = manifest.get("seconds")
     for name, value in told.items():
         if value not in (None, ""):
             facts.append((name, {float: "{:,.4g}", int: "{:,}"}.get(type(value), "{}").format(value)))
@@ -155,13 +156,21 @@ def _labels(results: Results) -> dict[str, Any] | None:
 
 
 def _seconds(results: Results) -> list[tuple[str, str]]:
-    """Wall-clock seconds by stage and agent, where a manifest tells them."""
+    """Wall-clock seconds by stage and agent, if a manifest has them.
+
+    Labels and the audit have those of their answers beside those of the stage, which trains and calibrates.
+    """
     manifests = {"fine-tuning": results.tune["tuning"]} if results.tune else {}
     manifests |= {"labels": results.labels[1]} if results.labels else {}
     manifests |= {f"pre-training of {style(n).name}": made[1] for n, made in results.pretrain.items()}
     manifests |= {"audit": results.audit.manifest} if results.audit else {}
     manifests |= {style(agent).name: result.manifest for agent, result in results.agents.items()}
-    return [(name, f"{m['seconds']:,.1f} s") for name, m in manifests.items() if m.get("seconds") is not None]
+    found = []
+    for name, manifest in manifests.items():
+        places = [place for place in (manifest, manifest.get("provenance")) if isinstance(place, dict)]
+        told = [place["seconds"] for place in places if isinstance(place.get("seconds"), int | float)]
+        found += [(name, f"{max(told):,.1f} s")] if told else []
+    return found
 
 
 def _audit(results: Results) -> dict[str, Any] | None:

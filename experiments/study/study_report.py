@@ -182,7 +182,7 @@ def between_markers(text: str, name: str, block: str, where: str) -> str:
     Raises:
       InputError: the markers are not there, once each; ``where`` is named.
     """
-    pattern = rf"(<!-- study:{name} -->\n).*?(<!-- /study:{name} -->)"
+    pattern = rf"(<!-- study:{name} -->\r?\n).*?(<!-- /study:{name} -->)"
     replaced, count = re.subn(pattern, lambda found: f"{found[1]}{block}{found[2]}", text, flags=re.DOTALL)
     if count != 1:
         raise InputError(
@@ -224,17 +224,22 @@ def write_report(folder: Path, readme: Path | None = None) -> str:
     store.write_text(folder / "table.md", results_markdown(results, summary))
     store.write_text(folder / "verdicts.md", verdicts)
     if readme is not None:
-        prefix = os.path.relpath(folder, readme.parent).replace(os.sep, "/") + "/"
+        named, readme = readme, readme.resolve()  # a link stays a link
+        prefix = os.path.relpath(folder.resolve(), readme.parent).replace(os.sep, "/") + "/"
         try:
-            text = readme.read_text(encoding="utf-8")
+            text, mode = readme.read_bytes().decode("utf-8"), readme.stat().st_mode
         except OSError as error:
-            raise InputError(f"--config.readme={readme}: cannot be read ({error.strerror})") from None
+            raise InputError(f"--config.readme={named}: cannot be read ({error.strerror})") from None
+        except UnicodeDecodeError:
+            raise InputError(f"--config.readme={named}: not UTF-8 text; convert it") from None
+        line_end = "\r\n" if "\r\n" in text else "\n"
         blocks = {
             "overview": overview_markdown(results, summary),
             "table": results_markdown(results, summary, prefix),
             "verdicts": verdicts,
         }
         for name, block in blocks.items():
-            text = between_markers(text, name, block, str(readme))
+            text = between_markers(text, name, block.replace("\n", line_end), str(named))
         store.write_text(readme, text)
+        readme.chmod(mode)
     return f"{console_table(summary)}\n\n{verdicts}"

@@ -23,6 +23,7 @@ PACKED = {  # first bytes -> what they are
     b"\xfd7zXZ": "packed by xz",
     b"\x28\xb5\x2f\xfd": "packed by zstd",
 }
+UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 Records = Iterator[tuple[str, list[Any]]]
 
@@ -107,6 +108,10 @@ def _csv(path: Path, config: TabularConfig, packed: bool) -> Table:
 
 def _check_encoding(line: bytes, path: Path, config: TabularConfig) -> None:
     """Raises InputError if the first line shows that the file has another encoding."""
+    if line.startswith(UTF32):  # the mark of little-endian UTF-32 begins with that of UTF-16
+        raise InputError(
+            f"{path}:1: UTF-32, not {config.encoding} text; convert the file: iconv -f UTF-32 -t UTF-8"
+        )
     if line.startswith(UTF16) or b"\0" in line:
         kind = "UTF-16" if line.startswith(UTF16) or b"\0" in line[:4] else "binary data or UTF-16"
         raise InputError(

@@ -68,7 +68,7 @@ def make(
     simulator.preset, simulator.user_model.seed, simulator.dynamics.seed = preset, seed, seed
     data.check()
     simulator.check()
-    dataset, model = _fitted(data, simulator, Path(cache) if cache else None)
+    dataset, model = _fitted(data, simulator, Path(cache).resolve() if cache else None)
     world = build(dataset, model, simulator)
     return world.env, world.params if split is None else world.of(SPLITS.index(split))
 

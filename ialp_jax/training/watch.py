@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,12 +19,13 @@ class Watch:
     """
 
     def __init__(self, folder: Path, num_seeds: int) -> None:
-        """Replaces the event files in ``folder``."""
+        """Replaces the event files of an earlier training in ``folder``; others stay."""
         # Late: the imports take a while, and TensorBoard's writer needs neither TensorFlow nor torch.
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         for old in folder.glob("*/events.out.tfevents.*"):
-            old.unlink()
+            if re.fullmatch(r"mean|seed\d+", old.parent.name):
+                old.unlink()
         names = ["mean", *(f"seed{seed}" for seed in range(num_seeds))]
         self._writers = [EventFileWriter(str(folder / name), flush_secs=10) for name in names]
 

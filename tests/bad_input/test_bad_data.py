@@ -106,6 +106,10 @@ CASES = {  # what is written over the good files, the line that is said, further
         {ROWS: INTERACTIONS.replace(",", ";")},
         "HERE/interactions.csv:1: no column 'user_id' among ['user_id;item_id;rating;timestamp']; ...",
     ),
+    "UTF-32": (
+        {"interactions.csv": "user_id,item_id\n".encode("utf-32")},
+        "HERE/interactions.csv:1: UTF-32, not utf-8 text; convert the file: iconv -f UTF-32 -t UTF-8",
+    ),
     "UTF-16": (
         {ROWS: INTERACTIONS.encode("utf-16")},
         "HERE/interactions.csv:1: UTF-16, not utf-8 text; convert the file: iconv -f UTF-16 -t UTF-8",

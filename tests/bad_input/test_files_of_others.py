@@ -147,6 +147,16 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
         study("--stage=data", workdir="HERE/project"),
         not_ours("HERE/project", "data", kind="study"),
     ),
+    "a trace of a study in a project": (
+        FILES,
+        study("--stage=report", "--profile", "--config.results=HERE/results", workdir="HERE/project"),
+        not_ours("HERE/project", "data", kind="study"),
+    ),
+    "a lock that is a link": (
+        {},
+        main("--stage=data", workdir="HERE/linked"),
+        "HERE/linked: cannot be written (Too many levels of symbolic links)",
+    ),
     "a world of others": (
         {"study/smoke/data/mine.csv": "mine"},
         study("--stage=data"),
@@ -193,6 +203,11 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
         ("collect", "HERE"),
         not_ours("HERE/report", "summary.csv", kind="report").replace(" by --workdir", ""),
     ),
+    "a table of runs of others beside runs": (
+        {"report/summary.csv": "run,accuracy\n1,0.5\n"},
+        ("collect", "HERE"),
+        not_ours("HERE/report", "summary.csv", kind="report").replace(" by --workdir", ""),
+    ),
     "a table over a README": (
         {"README.md": "mine"},
         ("benchmark", "--suite=simulator", "--out=HERE/README.md"),
@@ -225,6 +240,11 @@ def test_files_of_others(refused, run, tmp_path, capfd, case):
     if command == "collect":
         assert call(capfd, "main", *SETTINGS, f"--workdir={run}", "--stage=report").code == 0
     put(tmp_path, files)
+    if "HERE/linked" in said:
+        shutil.copytree(run, tmp_path / "linked")
+        (tmp_path / "linked" / ".lock").unlink(missing_ok=True)
+        (tmp_path / "linked" / ".lock").symlink_to(tmp_path / "mine")
+        (tmp_path / "mine").write_text("mine")
     refused(said, command, *args)
 
 

@@ -126,8 +126,9 @@ def test_home_folders_are_known_in_flags_settings_and_files(tmp_path, monkeypatc
     )
     assert f"not found in {tmp_path}/d" in ended.err
     assert (tmp_path / "run" / "config.json").is_file()
-    ended = call(capsys, "main", *SMOKE, "--workdir=~/demo", "--stage=data")
-    assert (ended.code, (tmp_path / "demo" / "data").is_dir()) == (0, True)
+    for folder, flag in (("demo", ["--workdir=~/demo"]), ("apart", ["--workdir", "~/apart"])):
+        ended = call(capsys, "main", *SMOKE, *flag, "--stage=data")
+        assert (ended.code, (tmp_path / folder / "data").is_dir()) == (0, True)
     assert not (ROOT / "~").exists()
 
 

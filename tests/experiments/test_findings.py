@@ -109,6 +109,14 @@ def test_iALP_below_popular_comes_first():
     assert [line for line in said if line.startswith("!")] == said[:1]
 
 
+def test_a_gain_within_the_intervals_is_not_called_one():
+    said = lines(summary(GOOD | {"a_ialp_ap": (4.0, 4.1, 0.0)}), None, worlds())
+    assert (
+        "! Adapting is not shown to gain. A-iALP_ap ends at 1.02 times frozen iALP with 4.00 [3.90, 4.10] "
+        "(the intervals overlap)."
+    ) in said
+
+
 def test_the_end_below_what_needs_no_LLM_comes_first():
     changed = GOOD | {"a2c": (0.4, 17.0, 0.0), "a_ialp_ap": (4.0, 3.9, 2.0)}
     said = lines(summary(changed), None, worlds())

@@ -36,3 +36,12 @@ def test_without_letters_nothing_is_said_of_them():
     counts = {"prompts": 4, "valid": 4, "none": 1}
     names = [name for name, _ in facts_of({"counts": counts})]
     assert not {"order bias of letters", "most frequent letter", "warning"} & set(names)
+
+
+def test_the_time_of_the_answers_is_not_taken_for_that_of_the_stage():
+    manifest = {"counts": {"prompts": 4}, "asked": 4, "seconds": 0.5, "provenance": {"seconds": 18.7}}
+    facts = dict(facts_of(manifest))
+    assert (facts["seconds of answering"], facts["prompts per second"]) == ("0.5", "8.0")
+    audit = SimpleNamespace(manifest={"seconds": 0.03, "provenance": {"seconds": "long"}})
+    results = SimpleNamespace(tune=None, labels=({}, manifest), pretrain={}, audit=audit, agents={})
+    assert page._seconds(results) == [("labels", "18.7 s"), ("audit", "0.0 s")]

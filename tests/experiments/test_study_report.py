@@ -151,3 +151,21 @@ def test_a_study_in_work_is_reported_as_far_as_it_is(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match=r"config\.json"):
         study_report.write_report(tmp_path)
+
+
+def test_the_rest_of_a_readme_keeps_its_line_ends_its_mode_and_its_link(reported):
+    root, _ = reported
+    text = (root / "README.md").read_bytes().replace(b"\n", b"\r\n")
+    (root / "real.md").write_bytes(text)
+    (root / "real.md").chmod(0o600)
+    (root / "link.md").symlink_to("real.md")
+    study_report.write_report(root / "results" / "paper", root / "link.md")
+    assert (root / "link.md").is_symlink()
+    assert (root / "real.md").stat().st_mode & 0o777 == 0o600
+    assert (root / "real.md").read_bytes() == text
+
+
+def test_a_readme_that_is_no_text_is_one_line(reported):
+    (reported[0] / "latin.md").write_bytes(b"caf\xe9\n")
+    with pytest.raises(InputError, match=r"latin\.md: not UTF-8 text"):
+        study_report.write_report(reported[0] / "results" / "paper", reported[0] / "latin.md")

@@ -94,6 +94,7 @@ SLOW: dict[str, tuple[str, dict[str, Any]]] = {
             **EXPERTS,
         },
     ),
+    "modernbert decoder": ("modernbert-decoder", {"local_attention": 2 * WINDOW}),
     "mamba": ("mamba", {"state_size": 8}),
     "lfm2": ("lfm2", {"layer_types": ["conv", "full_attention"]}),
 }

@@ -281,3 +281,20 @@ def test_as_a_command_without_torch_or_jax(run):
     pipe = subprocess.Popen([*command, run], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     pipe.stdout.close()
     assert (pipe.wait(60), pipe.stderr.read()) == (0, b"")
+
+
+def test_a_table_with_columns_of_the_user_is_not_replaced_and_other_names_of_a_file_keep_theirs(
+    run, capsys, tmp_path
+):
+    table, linked, link = tmp_path / "a.csv", tmp_path / "linked.csv", tmp_path / "link.csv"
+    link.symlink_to("a.csv")
+    told(capsys, run, f"--export={link}")
+    assert link.is_symlink()
+    whole = table.read_bytes()
+    linked.hardlink_to(table)
+    told(capsys, run, "--round=0", f"--export={table}")
+    assert linked.read_bytes() == whole
+    assert len(table.read_bytes()) < len(whole)
+    table.write_bytes(whole.replace(b"\r\n", b",notes\r\n", 1))
+    refused(capsys, run, f"--export={table}")
+    assert b",notes" in table.read_bytes()

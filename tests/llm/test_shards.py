@@ -86,14 +86,15 @@ def test_a_shard_of_pickles_is_not_read(tmp_path):
 
 def test_partial_files_are_ignored_and_cleaned_when_old(tmp_path):
     shards.write(tmp_path / "a.npz", "context", shard())
-    new, old = tmp_path / ".b.npz.1f", tmp_path / ".c.npz.2f"
-    for path in (new, old):
+    names = (f".b.npz.{'1f' * 16}", f".c.npz.{'2f' * 16}", ".gitignore")
+    new, old, mine = (tmp_path / name for name in names)
+    for path in (new, old, mine):
         path.write_bytes(b"half")
     long_ago = time.time() - shards.STALE_SECONDS - 60
-    os.utime(old, (long_ago, long_ago))
-    os.utime(tmp_path / "a.npz", (long_ago, long_ago))
+    for path in (old, mine, tmp_path / "a.npz"):
+        os.utime(path, (long_ago, long_ago))
     shards.clean(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"a.npz", ".b.npz.1f"}
+    assert {path.name for path in tmp_path.iterdir()} == {"a.npz", new.name, ".gitignore"}
     assert [name for name, _ in shards.scan(tmp_path, "context")] == ["a.npz"]
 
 

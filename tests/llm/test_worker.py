@@ -1,8 +1,11 @@
 import importlib.util
 import io
+import os
 import queue
+import signal
 import subprocess
 import sys
+import time
 import warnings
 
 import numpy as np
@@ -10,7 +13,9 @@ import pytest
 from small_world import prompts as draw
 from small_world import save
 
+from ialp_jax.errors import InputError
 from ialp_jax.llm.service import protocol
+from ialp_jax.llm.service.process import WorkerProcess
 
 IMPORTS = """
 import sys
@@ -153,3 +158,15 @@ def test_every_mode_is_tried_on_the_longest_prompts_to_come(wide_folder, tmp_pat
     assert subject._scorer.plain is not exact
     if mode != "likelihood":
         assert subject._scorer.asker.plain is not exact
+
+
+def test_ctrl_c_while_it_starts_is_left_to_the_client(tmp_path, capfd):
+    """A terminal sends the signal to the whole group, also while the worker still imports."""
+    process = WorkerProcess(tmp_path / "log")
+    for _ in range(10):
+        time.sleep(0.05)
+        os.kill(process.pid, signal.SIGINT)
+    with pytest.raises(InputError, match="the LLM worker failed"):
+        process.ask({"do": "nothing"})
+    process.close()
+    assert "KeyboardInterrupt" not in capfd.readouterr().err

@@ -79,3 +79,9 @@ def test_the_seed_moves_the_split_and_the_settings_given_stay_as_they_were():
 def test_wrong_names_are_refused(wrong, message):
     with pytest.raises(InputError, match=message):
         ialp_jax.simulator.make(**wrong)
+
+
+def test_a_cache_is_found_again_by_a_path_with_dots(tmp_path):
+    for _ in range(2):
+        ialp_jax.simulator.make("demo", data=SMALL, simulator=FITTED, cache=tmp_path / "no" / ".." / "cache")
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]

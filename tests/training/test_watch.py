@@ -42,3 +42,14 @@ def test_what_is_not_a_number_is_left_out_and_old_files_are_replaced(tmp_path):
     assert scalars(tmp_path / "w" / "mean") == {"b": [(2, 3.0)]}
     assert scalars(tmp_path / "w" / "seed0") == {"a": [(2, 1.0)], "b": [(2, 2.0)]}
     assert scalars(tmp_path / "w" / "seed1") == {"b": [(2, 4.0)]}
+
+
+def test_only_files_of_its_own_are_replaced(tmp_path):
+    (tmp_path / "w" / "mine").mkdir(parents=True)
+    mine = tmp_path / "w" / "mine" / "events.out.tfevents.1.host"
+    mine.write_text("mine")
+    for _ in range(2):
+        with Watch(tmp_path / "w", 1):
+            pass
+    assert mine.exists()
+    assert len(list((tmp_path / "w" / "seed0").iterdir())) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -200,19 +201,21 @@ def show(labels: RunLabels, row: int, found: tuple[Answers, int] | None) -> Iter
 def export(labels: RunLabels, rows: np.ndarray, path: Path) -> None:
     """Writes a CSV file with one line per prompt and candidate. Raises InputError where it cannot."""
     arrays, columns = labels.arrays, ["prompt", *PLACE, *ANSWER, *CANDIDATE]
-    check_replaceable(path, ",".join(columns), "--export")
+    check_replaceable(path, ",".join(columns) + "\r\n", "--export")
+    file = io.StringIO(newline="")
+    table = csv.writer(file)
+    table.writerow(columns)
+    for row, found in zip(rows, stored_answers(labels, rows), strict=True):
+        titles = [labels.titles[item] for item in arrays["candidates"][row]]
+        history = " | ".join(labels.titles[item] for item in arrays["histories"][row] if item)
+        choice = int(arrays["choice"][row])
+        place = [arrays[name][row] if name in arrays else "" for name in PLACE]
+        common = [row, *place, history, *_answer(found, titles), _said(choice, titles)]
+        columns = zip(arrays["candidates"][row], titles, arrays["scores"][row], strict=True)
+        for k, (item, title, score) in enumerate(columns, start=1):
+            table.writerow([*common, k, item, title, score, int(k == choice)])
     try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(columns)
-            for row, found in zip(rows, stored_answers(labels, rows), strict=True):
-                titles = [labels.titles[item] for item in arrays["candidates"][row]]
-                history = " | ".join(labels.titles[item] for item in arrays["histories"][row] if item)
-                choice = int(arrays["choice"][row])
-                place = [arrays[name][row] if name in arrays else "" for name in PLACE]
-                common = [row, *place, history, *_answer(found, titles), _said(choice, titles)]
-                columns = zip(arrays["candidates"][row], titles, arrays["scores"][row], strict=True)
-                for k, (item, title, score) in enumerate(columns, start=1):
-                    table.writerow([*common, k, item, title, score, int(k == choice)])
+        path.parent.stat()  # a folder that is missing is an error, as of a mistyped name
+        store.write_text(path.resolve(), file.getvalue())  # a link stays a link
     except OSError as error:
         raise InputError(f"--export={path}: cannot be written ({error.strerror})") from None

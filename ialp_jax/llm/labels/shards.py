@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -23,6 +24,7 @@ from ialp_jax.llm.modes.answers import Answers, unwritten
 
 CONTEXT = "context.json"
 ADDRESS_BYTES = 32
+_PARTIAL = r"\..+\.(npz|json)\.[0-9a-f]{32}"  # what `ialp_jax.store` calls a file while it writes it
 STALE_SECONDS = 24 * 3600  # a partial file so old has lost its writer, whatever the clocks of a shared disk
 
 
@@ -132,6 +134,8 @@ def scan(folder: Path, context: str, seen: Collection[str] = ()) -> Iterator[tup
 def clean(folder: Path) -> None:
     """Deletes what writers that were killed long ago have left behind."""
     for path in folder.glob(".*"):
+        if not re.fullmatch(_PARTIAL, path.name):
+            continue
         with contextlib.suppress(OSError):  # another run cleans too
             if path.is_file() and path.stat().st_mtime < time.time() - STALE_SECONDS:
                 path.unlink()

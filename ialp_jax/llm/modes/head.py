@@ -38,6 +38,8 @@ def decoder_of(model: Any) -> Any:
       AttributeError: it has none apart from its head.
     """
     found = model.get_decoder()
+    if found is model.get_output_embeddings():
+        return model.base_model  # ModernBERT calls its head a decoder
     return model.model if found is model else found  # Llama 4 names itself
 
 

@@ -20,7 +20,22 @@ from ialp_jax.llm.service import protocol
 IN_FLIGHT = 2  # orders at the worker, so that it need not wait while an answer is written to disk
 PATIENCE_SECONDS = 5.0  # for the worker to end
 
+GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # a whole group of processes may get them; the client decides
+
 Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Within it a process is started that gets no `GROUP_SIGNALS` before it has imported what it needs."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class WorkerProcess:
@@ -31,12 +46,13 @@ class WorkerProcess:
         log.unlink(missing_ok=True)
         package = str(Path(ialp_jax.__file__).resolve().parents[1])
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "ialp_jax.llm.service.worker", str(log)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"},
-        )
+        with _signals_held():
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ialp_jax.llm.service.worker", str(log)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"},
+            )
 
     @property
     def pid(self) -> int:

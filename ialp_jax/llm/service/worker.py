@@ -39,6 +39,7 @@ from ialp_jax.llm.modes import none_rule
 from ialp_jax.llm.prompting import alike, prompts
 from ialp_jax.llm.prompting.lengths import Demand
 from ialp_jax.llm.service import protocol
+from ialp_jax.llm.service.process import GROUP_SIGNALS
 
 if TYPE_CHECKING:
     from ialp_jax.types import Dataset
@@ -215,8 +216,10 @@ def main() -> None:
     """Runs the worker on its standard streams; the one argument is the file for tracebacks."""
     reply = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with frames
-    for number in (signal.SIGINT, signal.SIGTERM):  # which a whole group of processes may get
-        signal.signal(number, signal.SIG_IGN)  # the client decides
+    for number in GROUP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):  # the client held them back; processes of the worker need them
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     sys.modules["jax"] = None  # importing it raises
     orders: queue.Queue = queue.Queue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, orders), daemon=True).start()
