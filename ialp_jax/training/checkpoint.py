@@ -27,6 +27,7 @@ from ialp_jax.training.config import CheckpointConfig
 from ialp_jax.training.processes import any_of, by_first, host, is_first
 
 STATE = "state"  # orbax's folder within a checkpoint
+_STATES = rf"{STATE}(\.orbax-checkpoint-tmp.*)?"  # whole, or while orbax writes it
 _FILES = r"arrays\.npz|manifest\.json|\.(arrays\.npz|manifest\.json)\.[0-9a-f]{32}"  # and partial ones
 _FAILURES = (ValueError, KeyError, TypeError, OSError, RuntimeError)  # what orbax and tensorstore raise
 Rows = list[dict[str, np.ndarray]]  # metric -> array of the same shape in every row
@@ -256,7 +257,7 @@ def remove(folder: Path) -> None:
 def _drop(folder: Path) -> None:
     """Removes a checkpoint, whole or not: all that `Checkpoints` and orbax write, and nothing else."""
     for path in folder.glob("*"):
-        if path.is_dir() and path.name.startswith(STATE):
+        if path.is_dir() and re.fullmatch(_STATES, path.name):
             shutil.rmtree(path, ignore_errors=True)
         elif re.fullmatch(_FILES, path.name):
             path.unlink(missing_ok=True)

@@ -5,8 +5,7 @@ import pytest
 from diagnostic_worlds import ENV, ITEMS, LENGTH, SMALL, start_of, world
 
 from experiments.config import Config
-from experiments.roster import make_agent
-from experiments.stages.adapt_stage import AGENT_SETTINGS
+from experiments.roster import AGENT_SETTINGS, make_agent
 from experiments.study.search import numbers_of
 from experiments.study.search_spaces import SPACES
 from ialp_jax.agents.numbered import numbered

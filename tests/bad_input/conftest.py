@@ -10,17 +10,9 @@ from pathlib import Path
 import pytest
 import small_run
 from commands import call
+from folders import contents
 
 Refused = Callable[..., None]
-
-
-def contents(folder: Path) -> dict[str, bytes | None]:
-    """Every path under a folder and what its file holds; the lock apart."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-        for path in sorted(folder.rglob("*"))
-        if path.name != ".lock"
-    }
 
 
 @pytest.fixture

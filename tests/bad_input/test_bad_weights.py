@@ -23,7 +23,7 @@ from ialp_jax.llm.service.worker import Worker  # noqa: E402
 LLM = ("--config.llm.model=HERE/model", "--config.llm.threads=1")
 AUDIT = (*SETTINGS, "--config.audit.enabled=true", "--overwrite", "--workdir=HERE/run", "--stage=audit", *LLM)
 TUNE = (*SETTINGS, "--overwrite", "--workdir=HERE/run", "--stage=tune", *LLM, "--config.llm.tune.steps=1")
-DRY = (*SETTINGS, "--overwrite", "--workdir=HERE/run", "--dry_run", *LLM)
+DRY = (*SETTINGS, "--overwrite", "--workdir=HERE/run", "--dry_run", "--config.labelling.source=llm", *LLM)
 CHOICE, ADAPTER = ("--config.llm.mode=choice",), ("--config.llm.adapter=HERE/adapter",)
 SIZES = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "vocab_size": 8}
 SIZES |= {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 2048}

@@ -90,9 +90,12 @@ def test_two_processes_keep_what_is_done(runs):
 
 
 def test_what_the_first_finds_wrong_ends_all(runs):
+    mine = next((runs[1] / "adapt").iterdir()) / "mine.txt"
+    mine.write_text("in the way of other settings")
     ended = both(runs[1], "--stage=adapt", "--config.adapt.env_steps=3000")
+    mine.unlink()
     assert [code for code, _, _ in ended] == [2, 2]
-    assert "was made with other settings (adapt.env_steps: 2000 -> 3000)" in ended[0][2]
+    assert f"{mine.parent}: holds 'mine.txt'" in ended[0][2]
     assert "error: process 0: " in ended[1][2]
 
 

@@ -8,8 +8,14 @@ from diagnostic_worlds import ITEMS, LENGTH, start_of, world
 
 from experiments.config import AGENT_IDS, Config
 from experiments.reporting.styles import AGENTS
-from experiments.roster import PRETRAINED, REPLAYS_LABELS, actor_critic, make_agent, recommender
-from experiments.stages.adapt_stage import AGENT_SETTINGS
+from experiments.roster import (
+    AGENT_SETTINGS,
+    PRETRAINED,
+    REPLAYS_LABELS,
+    actor_critic,
+    make_agent,
+    recommender,
+)
 from ialp_jax.types import Observation, Transition
 
 LABELLED = Transition(

@@ -156,7 +156,7 @@ def test_order_and_place_of_items_matter(tmp_path):
 def test_no_prompts_no_answers(tmp_path):
     empty = np.zeros((0, 5), np.int32), np.zeros((0, 4), np.int32)
     answers, batches = open_store(tmp_path).answers(*empty, Model(fail_after=0))
-    assert [array.shape for array in answers] == [(0,), (0, 4), (0,), (0,), (0, 0)]
+    assert [array.shape for array in answers] == [(0,), (0, 4), (0,), (0,), (0, 0), (0, 0)]
     assert batches == []
 
 

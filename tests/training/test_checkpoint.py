@@ -212,3 +212,15 @@ def test_impossible_settings_are_refused():
     for change in ({"every": 1500}, {"every": -1000}, {"seconds": -1.0}, {"keep": 0}):
         with pytest.raises(InputError, match=rf"^--config\.checkpoint\.{next(iter(change))}="):
             CheckpointConfig(**change).check()
+
+
+def test_files_of_others_among_checkpoints_stay(tmp_path):
+    folder = saved(tmp_path / "c")
+    mine = [folder / "notes.txt", folder / "1000" / "mine.txt", folder / "2000" / "state.mine" / "mine.txt"]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    with checkpoints(folder) as kept:
+        kept.remove()
+    left = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert left == sorted(mine)

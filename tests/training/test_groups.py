@@ -9,7 +9,7 @@ def test_a_user_is_niche_who_likes_what_few_offline_users_like():
     dataset = load(DataConfig(demo=DemoConfig(users=200, items=120, genres=4)))
     groups = groups_of(dataset)
     assert groups.names == TASTES == ("mainstream", "niche")
-    np.testing.assert_array_equal(groups.category, dataset.catalogue.category)
+    np.testing.assert_array_equal(groups.category, dataset.catalogue.categories)
     fame = np.zeros(dataset.catalogue.num_items + 1)
     for user in dataset.users(OFFLINE):
         fame[dataset.histories.of(user)] += 1

@@ -10,8 +10,7 @@ from diagnostic_worlds import ENV, ITEMS, LENGTH, world
 from test_checkpoint import Killed, checkpoints, same
 
 from experiments.config import Config
-from experiments.roster import PRETRAINED, actor_critic, make_agent
-from experiments.stages.adapt_stage import AGENT_SETTINGS
+from experiments.roster import AGENT_SETTINGS, PRETRAINED, actor_critic, make_agent
 from ialp_jax.training import adapt as adaptation
 from ialp_jax.training.config import AdaptConfig, EvaluationConfig
 from ialp_jax.types import Observation, Transition
