@@ -7,6 +7,7 @@ from pathlib import Path
 
 from experiments.config import Config
 from experiments.study.settings import Study
+from ialp_jax import claim
 from ialp_jax.errors import InputError
 
 # What a run writes to in its folder.
@@ -18,6 +19,8 @@ PARTS = (
 
 def check_places(folder: Path, config: Config | Study, start_from: str = "") -> None:
     """Checks that no path that the user names is a run folder, or lies in a part that the run replaces.
+
+    A label store must be one, or a new or empty folder.
 
     Args:
       folder: of the run, or of the study.
@@ -35,6 +38,8 @@ def check_places(folder: Path, config: Config | Study, start_from: str = "") -> 
     for flag, path in named:
         for run in runs if path else ():
             _check_apart(flag, path, run)
+    if isinstance(config, Config) and config.llm.store:
+        claim.check(Path(config.llm.store).expanduser(), claim.STORE, "--config.llm.store")
 
 
 def _of_run(config: Config) -> Iterator[tuple[str, str]]:

@@ -30,21 +30,29 @@ def claim(folder: Path, kind: str, flag: str = "") -> None:
     Raises:
       InputError: the folder holds something else, or cannot be written. Nothing was changed.
     """
+    if check(folder, kind, flag):
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        store.write_text(folder / store.MARKER, f"{_FIRST_LINE}{kind}\n")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+
+
+def check(folder: Path, kind: str, flag: str = "") -> bool:
+    """Whether a folder is marked as of a kind; raises InputError if `claim` would, and writes nothing."""
     marker = folder / store.MARKER
     try:
         found = _kind(marker)
         foreign = _foreign(folder) if not found and folder.is_dir() and not _MADE[kind](folder) else ""
         found = found or _kind(marker)  # another process may have claimed it in the meantime
-        if found == kind:
-            return
-        if found or foreign:
-            holds = f"is a folder of the kind {found!r}" if found else f"is not empty, it holds {foreign!r}"
-            remedy = f"give a new or empty folder{f' by {flag}' if flag else ''}"
-            raise InputError(f"{folder}: {holds}; {remedy}, since a {kind} folder replaces its own files")
-        folder.mkdir(parents=True, exist_ok=True)
-        store.write_text(marker, f"{_FIRST_LINE}{kind}\n")
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+    if found != kind and (found or foreign):
+        holds = f"is a folder of the kind {found!r}" if found else f"is not empty, it holds {foreign!r}"
+        remedy = f"give a new or empty folder{f' by {flag}' if flag else ''}"
+        raise InputError(f"{folder}: {holds}; {remedy}, since a {kind} folder replaces its own files")
+    return found == kind
 
 
 def is_claimed(folder: Path, kind: str) -> bool:

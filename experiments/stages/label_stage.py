@@ -66,8 +66,8 @@ def tune(run: Run) -> None:
     if run.is_done("tune", key):
         return say("tune: done before, kept")
     folder = run.begin("tune", ADAPTER)
-    (folder / store.MANIFEST).unlink(missing_ok=True)
     with tuner.Tuner(config.llm, run.folder / "data", run.folder / "labels", config.seed) as worker:
+        (folder / store.MANIFEST).unlink(missing_ok=True)
         manifest = worker.tune(folder, config.simulator.history_length, config.labelling.candidates)
     store.seal(folder, manifest | recipes.stamp(run, "tune", began))
     show_losses(run, "tune", manifest["tuning"]["loss"])
@@ -100,12 +100,12 @@ def label(run: Run) -> None:
     trainer = ialp_trainer(run, world.dataset.catalogue.num_items, stage_key, 1)
     users = imagine.start_sessions(world.env, params, stage_key, config.labelling)
     rounds, same = [], alike_items(config.llm, world.dataset)
-    (folder / store.MANIFEST).unlink(missing_ok=True)
     source = label_source(config.labelling, world.dataset, starts, world.params.user_model, config.seed)
     asked = source or LabelWorker(config.llm, run.folder / "data", folder, config.seed)
     if not source:
         asked.notice = warn
-    with nullcontext(asked) if source else asked as worker:
+    with nullcontext(asked) if source else asked as worker:  # or it is refused, and the old labels stay
+        (folder / store.MANIFEST).unlink(missing_ok=True)
         answer = worker.label if source else lambda h, c, rows: worker.label(h, c)
         total = config.labelling.rounds * config.labelling.steps * config.labelling.sessions
         with tqdm(total=total, desc="label", unit="prompt", unit_scale=True) as bar:

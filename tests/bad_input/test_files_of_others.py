@@ -208,6 +208,16 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
         ("collect", "HERE"),
         not_ours("HERE/report", "summary.csv", kind="report").replace(" by --workdir", ""),
     ),
+    "a store in a project": (
+        FILES,
+        main("--stage=label", "--config.labelling.source=llm", "--config.llm.store=HERE/project"),
+        not_ours("HERE/project", "data", "--config.llm.store", "label store"),
+    ),
+    "a run as a store": (
+        {},
+        main("--stage=data", "--config.llm.store=HERE/run", workdir="HERE/new"),
+        "HERE/run: is a folder of the kind 'run'; give a new or empty folder by --config.llm.store, ...",
+    ),
     "a table over a README": (
         {"README.md": "mine"},
         ("benchmark", "--suite=simulator", "--out=HERE/README.md"),
