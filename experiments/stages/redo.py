@@ -15,7 +15,10 @@ from ialp_jax.errors import InputError
 UNASKED_SECONDS = 60.0  # finished work that a run may replace without --redo
 MEASURING = ("evaluation",)  # settings that only measure: the same policies are trained again
 LOCATION = ("data.root", "data.download")  # settings that say where files are, not what is in them
-REPLACED = ("data", "simulator", "audit")  # folders that are replaced whole, if all in them is the project's
+IN_PLACE = (
+    "tune",
+    "labels",
+)  # parts that are not replaced whole: they hold answers of an LLM, or checkpoints
 _SHOWN = 12  # parts named in a message
 
 
@@ -101,7 +104,7 @@ def check(run: Run, stages: Sequence[str]) -> list[Redone]:
             "give another --workdir, or --redo to replace it"
         )
     for one in parts:
-        if one.part in REPLACED:
+        if one.part not in IN_PLACE:
             store.require_ours(run.folder / one.part)
     return parts
 

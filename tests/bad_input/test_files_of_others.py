@@ -103,6 +103,8 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
             ("data", ".mine", "data", "data.demo.users=81"),
             ("simulator", "notes.txt", "simulate", "seed=1"),
             ("simulator", "notes.txt", "simulate", "simulator.user_model.seed=1"),
+            ("pretrain/ialp", "mine.txt", "pretrain", "pretrain.ialp_learning_rate=0.1"),
+            ("adapt/a2c", "mine.png", "adapt", "adapt.env_steps=2000"),
         )
     },
     "a report of others": (
