@@ -95,9 +95,14 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Reads an ``.npz`` without pickle. Raises InputError where it is missing or broken."""
+    """Reads an ``.npz`` without pickle. Raises InputError where it is missing or broken.
+
+    Compressed ones are refused: `write_arrays` makes none, and a small one can fill the memory.
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.zip.infolist()):
+                raise ValueError("it is compressed, so not written by this project")
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None

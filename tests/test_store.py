@@ -111,6 +111,12 @@ def test_python_objects_are_neither_written_nor_read(tmp_path):
         store.read_arrays(tmp_path / "y.npz")
 
 
+def test_a_small_file_that_unpacks_to_a_large_one_is_not_read(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", a=np.zeros(10**6))
+    with pytest.raises(InputError, match=r"x\.npz: not a readable array file \(it is compressed"):
+        store.read_arrays(tmp_path / "x.npz")
+
+
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "t.json"
     store.write_json(path, {"old": 1})

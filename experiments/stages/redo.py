@@ -15,10 +15,7 @@ from ialp_jax.errors import InputError
 UNASKED_SECONDS = 60.0  # finished work that a run may replace without --redo
 MEASURING = ("evaluation",)  # settings that only measure: the same policies are trained again
 LOCATION = ("data.root", "data.download")  # settings that say where files are, not what is in them
-IN_PLACE = (
-    "tune",
-    "labels",
-)  # parts that are not replaced whole: they hold answers of an LLM, or checkpoints
+IN_PLACE = ("tune", "labels")  # not replaced whole: they hold checkpoints, or answers of an LLM
 _SHOWN = 12  # parts named in a message
 
 

@@ -150,11 +150,16 @@ def _date(value: str) -> Decimal | None:
     return _EXACTLY.add(_EXACTLY.add(whole, Decimal(passed.microseconds).scaleb(-6)), rest)
 
 
-def refuse_missing(ids: Collection[str], file: str, name: str) -> None:
-    """Raises InputError if ids are numbers, and one is a word that software writes for a missing number."""
+def missing_words(ids: Collection[str], file: str, name: str) -> dict[str, int]:
+    """A note of the ids that are words for a missing value, such as NULL; empty if there is none.
+
+    Raises:
+      InputError: all other ids are numbers, so such a word is no id.
+    """
     words = sorted(MISSING.intersection(ids))
     if words and len(ids) > len(words) and all(NUMBER.fullmatch(one) for one in ids if one not in MISSING):
         raise InputError(
             f"{file}: {name} is {words[0]!r} in some rows and a number in all others, so it is missing "
             "there; remove these rows"
         )
+    return {f"ids in {name} that may mean a missing value ({', '.join(words)})": len(words)} if words else {}

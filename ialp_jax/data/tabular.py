@@ -63,7 +63,7 @@ def _unread(table: Table, wanted: Mapping[str, str], file: str) -> dict[str, int
 
 
 def _items(root: Path, config: TabularConfig) -> tuple[dict[str, int], Items, dict[str, int]]:
-    """Item id -> its place, the items, and a note of the columns that are not read."""
+    """Item id -> its place, the items, and notes of doubtful ids and of columns that are not read."""
     table, file = open_table(root, config.items, "items", config), str(root / config.items)
     found = columns.find(table, {"item": True, "title": True, "category": False}, config)
     details: dict[str, list[str]] = {name: [] for name in _details(table, config)}
@@ -86,12 +86,12 @@ def _items(root: Path, config: TabularConfig) -> tuple[dict[str, int], Items, di
         budget.add(key, titles[-1], *categories[-1], *map(str, own.values()))
     if not titles:
         raise InputError(f"{file}: no row below its header; it must list the items")
-    cells.refuse_missing(places, file, found["item"])
+    notes = cells.missing_words(places, file, found["item"]) | _unread(table, wanted, config.items)
     telling = [*details.values(), [", ".join(names) for names in categories], list(places)]
     return (
         places,
         Items(titles, *numbered_sets(categories), details=telling),
-        _unread(table, wanted, config.items),
+        notes,
     )
 
 
@@ -164,7 +164,7 @@ def _plain(item: str) -> str:
 def _interactions(
     root: Path, config: TabularConfig, items: Mapping[str, int]
 ) -> tuple[Rows, int, dict[str, int]]:
-    """Rows in the order of time, how many name an item that is not listed, and unread columns."""
+    """Rows in the order of time, how many name an item that is not listed, and notes as of `_items`."""
     file = str(root / config.interactions)
     table = open_table(root, config.interactions, "interactions", config)
     found = columns.find(table, {"user": True, "item": True, "rating": False, "timestamp": False}, config)
@@ -182,9 +182,9 @@ def _interactions(
         log.add(user, item, rating, moment, place)
     if empty:
         raise InputError(f"{file}: no row below its header; it must hold the interactions")
-    cells.refuse_missing(log.users, file, found["user"])
+    notes = cells.missing_words(log.users, file, found["user"]) | _unread(table, wanted, config.interactions)
     _check_listed(log, found["item"], config, file)
-    return log.rows(rated), log.unlisted, _unread(table, wanted, config.interactions)
+    return log.rows(rated), log.unlisted, notes
 
 
 def load(config: DataConfig) -> Dataset:

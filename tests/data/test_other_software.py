@@ -115,6 +115,13 @@ def test_ids_of_many_digits_stay_apart(folder):
     assert read(folder).num_users == 10
 
 
+def test_a_word_for_a_missing_value_among_names_is_kept_and_noted(folder):
+    (folder / "interactions.csv").write_text(log_of().replace("u7,", "NULL,").replace("u8,", "nan,"))
+    data = read(folder)
+    assert data.num_users == 10
+    assert data.notes == {"ids in user_id that may mean a missing value (NULL, nan)": 2}
+
+
 def test_words_for_missing_values_are_words_among_words(folder):
     words = ["NA", "null", "None", "nan", "NULL", "007", "7", "7.0", "N/A", "-"]
     (folder / "interactions.csv").write_text(log_of(user_id=[word for word in words for _ in range(3)]))
