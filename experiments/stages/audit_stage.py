@@ -57,12 +57,17 @@ def questions_of(run: Run, dataset: Dataset) -> Questions:
     return draw(dataset, config.audit, config.simulator.history_length, lettered, config.seed, same)
 
 
+def widest_first(widths: np.ndarray) -> np.ndarray:
+    """The different numbers of candidates, descending, because a model is checked on its first prompts."""
+    return np.unique(widths)[::-1]
+
+
 def demands(run: Run, dataset: Dataset) -> list[Demand]:
     """The prompts that a run's audit asks, for an estimate of their costs."""
     questions, found = questions_of(run, dataset), []
     table = prompts_of(questions.candidates, PROMPT_CANDIDATES)
     widths = table[:, 2] - table[:, 1]
-    for width in np.unique(widths):
+    for width in widest_first(widths):
         rows = table[widths == width]
         few = rows[np.linspace(0, len(rows) - 1, min(NUM_SAMPLED, len(rows))).astype(int)]
         columns = few[:, 1:2] + np.arange(width)
@@ -100,7 +105,7 @@ def ask(
     choice = np.zeros(len(candidates), np.int32)
     best = np.full(len(candidates), -np.inf)
     widths = prompts[:, 2] - prompts[:, 1]
-    for width in np.unique(widths):
+    for width in widest_first(widths):
         rows = prompts[widths == width]
         for part in np.split(rows, range(AT_ONCE, len(rows), AT_ONCE)):
             columns = part[:, 1:2] + np.arange(width)

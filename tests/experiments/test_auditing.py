@@ -89,6 +89,15 @@ def test_a_question_is_invalid_where_any_of_its_prompts_is():
     assert found.choice[0] == candidates[0].argmin() + 1
 
 
+def test_the_widest_prompts_are_asked_first():
+    """The model's own check sees the shape of the first request, so no later one may be longer."""
+    fake = Fake(lambda h, c: c)
+    auditing.ask(fake, *questions_of([3, 7, 12, 5]), most=5)
+    widths = [candidates.shape[1] for candidates in fake.requests]
+    assert widths == sorted(widths, reverse=True)
+    assert len(set(widths)) > 1
+
+
 def test_many_prompts_are_asked_in_several_requests():
     histories, candidates = questions_of([5] * 600)
     labeller = Fake(lambda h, c: 1.0 / c)
