@@ -48,7 +48,7 @@ def start_backend() -> str:
 
     try:
         return jax.default_backend()
-    except Exception as error:  # RuntimeError, AssertionError, ...: whatever a plugin raises
+    except Exception as error:  # a plugin may raise any of them: RuntimeError, AssertionError, ...
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         chosen = os.environ.get("JAX_PLATFORMS", "")
         remedy = f"unset JAX_PLATFORMS={chosen}, or name a device of this machine" if chosen else "see above"

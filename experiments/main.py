@@ -76,7 +76,7 @@ def command(folder: Path) -> None:
                     f"--{flag.name}: a study has none; give the config file of one of its worlds"
                 )
         if flags.PROFILE.value:
-            claim(folder, STUDY, "--workdir")  # a report alone writes nothing else there
+            claim(folder, STUDY, "--workdir")  # --profile writes there, also with --stage=report
     with profiled(folder if flags.PROFILE.value else None):
         if isinstance(config, Study):
             return run_study(config, folder, flags.STAGE.value, overwrite)

@@ -55,7 +55,7 @@ def commit(root: Path = ROOT) -> dict[str, Any] | None:
 
 
 def _git(root: Path, *args: str) -> str | None:
-    """What git prints, or None if it is missing, fails or takes too long."""
+    """The output of git, or None if git is missing, fails or takes too long."""
     command = ["git", "-C", str(root), "--no-optional-locks", *args]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=False)

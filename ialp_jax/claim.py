@@ -93,7 +93,7 @@ def _kind(marker: Path) -> str:
 
 
 def _foreign(folder: Path) -> str:
-    """The name of something in a folder, or "" if it is empty but for a marker that is being written."""
+    """The name of something in a folder, or "". A marker that is being written does not count."""
     names = sorted(path.name for path in folder.iterdir())
     return next((name for name in names if not name.startswith(f".{store.MARKER}.")), "")
 

@@ -95,7 +95,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Reads an ``.npz`` without pickle. Raises InputError where it is missing or broken.
+    """Reads an ``.npz`` without pickle. Raises InputError if it is missing or broken.
 
     Compressed ones are refused: `write_arrays` makes none, and a small one can fill the memory.
     """

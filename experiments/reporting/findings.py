@@ -37,7 +37,7 @@ class _Table:
         return float(self.rows[agent, metric].mean)
 
     def value(self, agent: str, metric: str) -> str:
-        """``5.11 [4.90, 5.32]``; without the interval if there is none."""
+        """``5.11 [4.90, 5.32]``; the interval only if it is known."""
         row = self.rows[agent, metric]
         if not math.isfinite(row.mean):
             return "a return that is not finite"
@@ -197,7 +197,7 @@ def _invalid(counts: Mapping[str, Any]) -> list[Finding]:
 
 
 def _not_known(table: _Table) -> list[Finding]:
-    """What the run cannot say."""
+    """Questions that this run leaves open."""
     found = []
     lost = [style(agent).name for agent in table.agents if not math.isfinite(table.mean(agent, "auc_return"))]
     if lost:
@@ -230,7 +230,7 @@ def findings(
       counts: of the labels' manifest.
 
     Returns:
-      Warnings, then the rest; each compares, with an interval if there is one. Agents that did not run are
+      Warnings, then the rest; each compares, with an interval if it is known. Agents that did not run are
       named only if a comparison with them is missing.
     """
     table = _Table(summary)

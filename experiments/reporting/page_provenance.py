@@ -10,7 +10,7 @@ _MOST = 1000  # characters of one entry that are shown; the manifests have all
 
 
 def provenance_section(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """What the template shows, or None if no part has a record.
+    """The values for the template, or None if no part has a record.
 
     Args:
       records: part of the run folder -> `experiments.provenance.record`, in the order of the stages. What a
@@ -26,7 +26,7 @@ def provenance_section(records: Mapping[str, Mapping[str, Any]]) -> dict[str, An
 
 
 def _grouped(records: Mapping[str, Mapping[str, Any]], of: Any) -> list[tuple[str, Any]]:
-    """Each different value with the parts that have it; the parts are not named if there is one value."""
+    """Each different value with the parts that have it; the parts are named only if their values differ."""
     groups: dict[str, tuple[Any, list[str]]] = {}
     for part, record in records.items():
         value = of(record)

@@ -135,7 +135,7 @@ def _later(agents: Iterable[str], sources: Iterable[str]) -> list[str]:
 
 
 def _provenance(run: Path, parts: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """What the manifests of some parts say about their making; parts that say nothing are left out."""
+    """The record of how some parts were made, from their manifests; parts that say nothing are left out."""
     told = {part: (store.read_manifest(run / part) or {}).get("provenance") for part in parts}
     return {part: record for part, record in told.items() if isinstance(record, dict)}
 

@@ -79,7 +79,7 @@ def _pretrain(run: Run, name: str, worlds: Callable[[], World]) -> None:
 
 
 def saving_key(run: Run, key: str) -> str:
-    """Digest of what fixes the checkpoints of a pre-training: they also hold its curve so far."""
+    """Digest of everything on which the checkpoints of a pre-training depend: they also hold its curve."""
     return store.digest([key, dataclasses.asdict(run.config.evaluation)])
 
 

@@ -1,4 +1,4 @@
-"""What each part of a run folder is made from: some settings, and some files of the parts before it.
+"""The settings and files from which each part of a run folder is made.
 
 A part is a folder that a stage writes, as ``labels`` or ``adapt/a2c``. Its manifest records what it was made
 from. A part is made again only if one of these settings or files has changed.
@@ -27,7 +27,7 @@ NEEDS = {  # what agents start from -> the parts it is made from
     "a2c_warm": ("data", "simulator"),
     "sasrec": ("data", "simulator"),
 }
-OWN = {"ialp": "ialp_", "a2c_warm": "warm_", "sasrec": "sasrec_"}  # how settings begin that act on it alone
+OWN = {"ialp": "ialp_", "a2c_warm": "warm_", "sasrec": "sasrec_"}  # prefix of settings that act only on it
 _READ = {"simulator": ("arrays.npz",), "labels": ("arrays.npz",), "pretrain": ("params/",)}  # the rest: ALL
 
 
@@ -184,7 +184,7 @@ def key(run: Run, part: str) -> str:
 
 
 def stamp(run: Run, part: str, began: float) -> dict[str, Any]:
-    """What the manifest of a part says about its making; ``began`` by ``time.perf_counter()``."""
+    """The record of how a part was made, for its manifest; ``began`` by ``time.perf_counter()``."""
     made = made_from(run, part)
     told = {KEY: store.digest(made), MADE_FROM: made}
     if part == "simulator":

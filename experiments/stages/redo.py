@@ -1,4 +1,4 @@
-"""What a run would make anew, and whether it may: finished work is replaced only on request."""
+"""Plans the parts that a run makes anew. Long finished work is replaced only on request."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def seconds(manifest: Mapping[str, Any]) -> float:
 
 
 def check(run: Run, stages: Sequence[str]) -> list[Redone]:
-    """What the stages would make anew.
+    """The parts that the stages would make anew.
 
     Work of more than `UNASKED_SECONDS` needs ``run.overwrite``, except if only settings have changed that
     measure (or that the run sets free).

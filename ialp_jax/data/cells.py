@@ -1,4 +1,4 @@
-"""One cell of a table as text, as a number or as a moment in time, whatever type its file gives it.
+"""Converts one cell of a table to text, a number or a time, from any type that a file has.
 
 The same value must give the same result from CSV, where all is text, and from typed Parquet columns.
 """
@@ -151,7 +151,7 @@ def _date(value: str) -> Decimal | None:
 
 
 def missing_words(ids: Collection[str], file: str, name: str) -> dict[str, int]:
-    """A note of the ids that are words for a missing value, such as NULL; empty if there is none.
+    """A note of the ids that are words for a missing value, such as NULL; empty without such ids.
 
     Raises:
       InputError: all other ids are numbers, so such a word is no id.

@@ -118,7 +118,7 @@ def check_rows(file: str, rows: int, most_rows: int) -> None:
 
 
 def _values(column: pyarrow.Array, path: Path, name: str, role: str) -> list[Any]:
-    """The values of a column, None where they are missing: what CSV would say of them in text or number."""
+    """The values of a column as CSV would give them; None if a value is missing."""
     from pyarrow import types
 
     kind = column.type

@@ -1,7 +1,7 @@
-"""Titles as prompts show them, and how items that share a title are told apart.
+"""Titles as prompts show them; items that share a title get a detail or a number.
 
-A title is data: it fills one line and nothing else. Two items that a prompt would show alike cannot be asked
-about, so every title of a catalogue is different from all others, whatever their case.
+A title is data: it fills one line and nothing else. A model cannot choose between two items that a
+prompt shows alike. So all titles of a catalogue differ, in more than upper and lower case.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _INERT = {
 
 
 def visible(title: str) -> str:
-    """A title as one printable line: no title can end its line, reorder the text or add lines of its own."""
+    """A title as one printable line: no title can end its line, reorder the text or add lines."""
     if title.isascii() and title.isprintable():
         return re.sub(" +", " ", title).strip()
     kept = []
@@ -47,7 +47,7 @@ def quote(title: str, max_title: int) -> str:
 
     Double quotes become single ones, brackets become round ones and bars become slashes, wide forms
     included: so ``[/INST]``, ``</s>`` and ``<|im_end|>`` are no markers in any model, even in one whose
-    markers are not special tokens. Markers made of words alone are held by the quotes only.
+    markers are not special tokens. Only the quotes hold markers that consist of words.
     """
     text = sanitise(title, max_title)
     return "".join(_INERT.get(unicodedata.normalize("NFKC", character), character) for character in text)
@@ -72,7 +72,7 @@ def tell_apart(titles: Sequence[str], details: Sequence[Sequence[str]]) -> tuple
     Args:
       titles: N titles, none empty.
       details: columns of N texts, best first. A group of equal titles takes the first column that is
-        different and not empty for all of them; a number is added if there is none.
+        different and not empty for all of them; without such a column, each takes a number.
 
     Returns:
       N different titles, and how many were changed. Titles that no other item has stay as they are.

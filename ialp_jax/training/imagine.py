@@ -169,7 +169,7 @@ def _draw(
 
 
 def _first_different(items: np.ndarray, alike: np.ndarray, count: int) -> np.ndarray:
-    """The first ``count`` items that have different words; filled up by the first, where there are fewer."""
+    """The first ``count`` items with different words; if there are fewer, the first one fills the rest."""
     first = np.sort(np.unique(alike[items], return_index=True)[1])[:count]
     return items[np.pad(first, (0, count - len(first)))]
 

@@ -177,7 +177,7 @@ def _ask(
 
 
 def _unpacked(packed: np.ndarray | None, places: np.ndarray) -> np.ndarray:
-    """The replies str [n, A] of rows that travelled as JSON; none where there are no places int8 [n, A]."""
+    """The replies str [n, A] of rows that travelled as JSON, for places int8 [n, A]; "" without text."""
     if packed is None:
         return unwritten(places)
     return np.array([json.loads(row) for row in packed], np.str_).reshape(places.shape)
@@ -207,7 +207,7 @@ def connect(address: str, num_cpus: int, flag: str) -> Any:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": False}
     own = {
-        "address": "local",  # whatever RAY_ADDRESS says
+        "address": "local",  # RAY_ADDRESS must not act
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
         "num_cpus": num_cpus,

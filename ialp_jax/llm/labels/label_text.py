@@ -123,7 +123,7 @@ def _said(choice: int, titles: Sequence[str]) -> str:
 
 
 def _answer(found: tuple[Answers, int] | None, titles: Sequence[str]) -> tuple[str, str, str]:
-    """The model's own answer, its cause and what it wrote; all empty where it is not stored."""
+    """The model's own answer, its cause and what it wrote; all empty if it is not stored."""
     if found is None:
         return "", "", ""
     block, row = found

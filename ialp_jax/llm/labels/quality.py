@@ -26,11 +26,11 @@ def by_letter(shares: np.ndarray, answers: int) -> float:
     """A lower bound on the share of answers that the letter decides, not the item.
 
     Candidates are listed in random order, so a model that judges items names every letter equally often. Let
-    a share b of the answers name one and the same letter, whatever it stands for, and the others any letter:
-    that letter then has the share s = b + (1 - b) / K, and b = (s - 1 / K) / (1 - 1 / K). The bound is b at
-    the lower end of the one-sided Clopper-Pearson interval of the most frequent letter's s, whose error
-    probability 1 - ``CONFIDENCE`` is divided by K, as any letter may be the most frequent one. Rotations of
-    one prompt only make the bound more careful.
+    a share b of the answers name the same letter for any item, and let the others name all letters equally
+    often. That letter then has the share s = b + (1 - b) / K, so b = (s - 1 / K) / (1 - 1 / K). The bound is
+    b at the lower end of a one-sided Clopper-Pearson interval for s, the share of the most frequent letter.
+    Its error probability is (1 - ``CONFIDENCE``) / K, because any letter may be the most frequent one.
+    Rotations of one prompt only make the bound more careful.
 
     Args:
       shares: float [K], of the letters among the answers that name a candidate.
@@ -89,7 +89,7 @@ def line(manifest: Mapping[str, Any]) -> str:
 
 
 def bias(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Name and value of what is known of the letters; empty without them."""
+    """Names and values of the facts about letters; empty in other modes."""
     found = manifest.get("order_bias") or {}
     if not found.get("answers"):
         return []
@@ -124,7 +124,7 @@ def cautions(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def thinking(facts: Mapping[str, Any]) -> str:
-    """What the chat template does to the model's thinking, if letters stand behind it; else empty."""
+    """A warning if the chat template leaves a block of thinking open; else empty."""
     told = facts.get("wrapper")
     state = facts.get("thinking") or (chat.thinking_of(chat.Wrapper(*told)) if told else "")
     if state != chat.OPEN:

@@ -97,7 +97,7 @@ def context_of(config: Any) -> int:
 
 
 def place(device: str, dtype: str) -> tuple[str, str]:
-    """Device and dtype that the settings mean. Raises InputError where there is no such device.
+    """Device and dtype that the settings mean. Raises InputError if the machine has no such device.
 
     Args:
       device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<number>``.
@@ -116,7 +116,7 @@ def place(device: str, dtype: str) -> tuple[str, str]:
 
 
 def load_model(folder: Path, device: str, dtype: str) -> Any:
-    """The model of a folder, from safetensors alone, without any code of its own.
+    """Loads the model of a folder, only from safetensors and without running any code of the folder.
 
     Args:
       folder: in the Hugging Face format.

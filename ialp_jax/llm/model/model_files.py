@@ -111,7 +111,7 @@ def check(folder: Path) -> None:
 def acting(folder: Path, mode: str) -> list[str]:
     """Settings of a model's folder that earlier versions disregarded, or let act on answers in free text.
 
-    Labels that were stored then may be wrong: these names give labels an address of their own.
+    Labels that were stored then may be wrong: these names give labels another address.
 
     Args:
       folder: of the model.

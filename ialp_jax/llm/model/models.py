@@ -1,4 +1,4 @@
-"""A loaded causal language model that is asked for scores; torch."""
+"""Scores prompts by a loaded causal language model. torch."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ SAME = {torch.float32: (1e-3, 1e-3), torch.bfloat16: (0.05, 0.5)}  # rtol, atol 
 
 
 def attention_of(config: Any) -> str:
-    """The attention implementation for a configuration: ``sdpa`` where it is exact, else ``eager``."""
+    """The attention implementation for a configuration: ``sdpa`` if it is exact, else ``eager``."""
     model = transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)  # which sdpa cannot do
     return "eager" if capped or not getattr(model, "_supports_sdpa", False) else "sdpa"
@@ -60,7 +60,7 @@ def check_causal(folder: Path, model: Any) -> None:
 
 
 def same(one: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Whether log-probabilities of the same text are equal but for the rounding of a model's dtype."""
+    """Whether log-probabilities of the same text are equal except for the rounding of a model's dtype."""
     rtol, atol = SAME[dtype]
     return torch.allclose(one.float().cpu(), other.float().cpu(), rtol=rtol, atol=atol, equal_nan=True)
 

@@ -1,6 +1,6 @@
 """What a free answer names: a letter of the list, "none", or nothing that counts. Pure Python.
 
-Of what follows the model's thinking, only the first line that is not blank is read. ``X`` is a capital letter
+The grammar reads the first line after the model's thinking that is not blank. ``X`` is a capital letter
 that stands alone: no letter, digit or apostrophe touches it, no hyphen ties it to a word ("Jay-Z"), and it
 does not open a phrase ("I would ...", "A good ..."), that is, no word follows it but ``and``, ``or``, ``is``,
 ``because`` or another such letter.

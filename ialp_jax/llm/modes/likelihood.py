@@ -51,7 +51,7 @@ def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = N
 
 
 def _view(model: Any, rows: Rows, prefix: Prefix) -> dict[str, Any]:
-    """What a model must be told of who sees whom.
+    """Arguments that tell a model which token sees which.
 
     Nothing where padding at the end is all there is, which no token before it sees: the model's own masks
     are right, with all that they know of windows and positions.

@@ -24,7 +24,7 @@ def sequences(rows: Rows, num_candidates: int) -> Iterator[tuple[np.ndarray, lis
 
 
 def predictions(model: Any, ids: np.ndarray, last: int) -> torch.Tensor:
-    """Log-probabilities float32 [last, V] of what follows each of the last tokens of a sequence int64 [n]."""
+    """Log-probabilities float32 [last, V] of the token after each of the last ones of ``ids`` int64 [n]."""
     fewer = (
         {"logits_to_keep": last} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
     )

@@ -21,7 +21,7 @@ def groups(titles: Sequence[str], template: Template, lettered: bool) -> np.ndar
     Args:
       titles: N + 1 titles; the first is padding.
       template: what of a title is shown.
-      lettered: whether the candidates bear letters and so stand in quotes.
+      lettered: whether candidates have letters, and therefore quotes.
 
     Returns:
       ``alike``, see the module.

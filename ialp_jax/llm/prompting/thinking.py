@@ -37,14 +37,14 @@ def left_open(text: str) -> bool:
 
 
 def answer_of(text: str, opened: bool = False) -> str | None:
-    """What a model says after it has thought; None if it has not finished thinking.
+    """The text that a model writes after its thinking; None if it has not finished thinking.
 
     Args:
       text: what the model wrote.
       opened: whether the prompt ended inside a block.
 
     Returns:
-      The text behind the last block; the whole text where there is none.
+      The text after the last block, or the whole text without a block.
     """
     end, closed = 0, not opened
     for place, closes in _tags(text):

@@ -276,9 +276,9 @@ class LabelWorker:
         return manifest.get("recipe") == self._recipe()
 
     def _calibrate(self, key: str) -> None:
-        """Reads the calibration of this key; has it made where it is not there.
+        """Reads the calibration of this key; has it made if it is missing.
 
-        Prompts of another shape have one of their own: the audit asks other ones than the label stage.
+        Each shape of prompts has its calibration: those of the audit and of the label stage differ.
         """
         folder = self._folder / "calibration" / "{}x{}".format(*self._shape)
         manifest = _intact(folder, "the model is calibrated again")

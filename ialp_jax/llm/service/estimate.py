@@ -210,7 +210,7 @@ def _tuning(
 ) -> list[Part]:
     """LoRA's steps, less its own small matrices; and the held-out prompts, asked before and after.
 
-    Each of them is asked as a label is, and once more for its loss.
+    Each of them costs one label and one loss, before the tuning and after it.
     """
     count = config.tune.negatives + 1 if config.tune.negatives else sample[1].shape[1]
     candidates = np.resize(sample[1], (len(sample[1]), count))
