@@ -13,10 +13,10 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
-from experiments import cpu
 from experiments.benchmarks.rows import Row, measure, table
 from experiments.benchmarks.suites import SUITES
 from experiments.flags import fail
+from experiments.runtime import cpu
 from ialp_jax import console, store
 from ialp_jax.claim import check_replaceable
 from ialp_jax.errors import InputError, expanded

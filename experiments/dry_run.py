@@ -10,8 +10,8 @@ from experiments.stages.common import say
 from experiments.stages.redo import check
 from experiments.stages.world_stage import data
 from ialp_jax.data.files import load_dataset
+from ialp_jax.labelling import dry_run
 from ialp_jax.llm.prompting.lengths import Demand, sample_of
-from ialp_jax.llm.service import dry_run
 from ialp_jax.types import Dataset
 
 GB = 1e9
@@ -49,7 +49,7 @@ def demands(run: Run, dataset: Dataset) -> list[Demand]:
 
 
 def lines(told: dict[str, Any], engine: str, workers: int, batch_size: int) -> list[str]:
-    """The figures of `ialp_jax.llm.service.estimate.estimate` in words."""
+    """The figures of `ialp_jax.llm.worker.estimate.estimate` in words."""
     rows = [(p["name"], p["prompts"], p["tokens"], p["flops"]) for p in told["parts"]]
     rows.append(("total", *(sum(row[k] for row in rows) for k in (1, 2, 3))))
     speed = told["rate"] * told["utilisation"]

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from absl import app, logging
 
-from experiments import cpu, distributed, flags, gpu, jax_environment
-from experiments.termination import TERMINATION
+from experiments import flags
+from experiments.runtime import cpu, distributed, gpu, jax_environment
+from experiments.runtime.termination import TERMINATION
 from ialp_jax import console
 from ialp_jax.claim import STUDY, claim
 from ialp_jax.errors import UNWRITABLE, InputError, Terminated
@@ -54,8 +55,8 @@ def command(folder: Path) -> None:
 
     backend = jax_environment.start_backend()
     from experiments.dry_run import dry_run_labels
-    from experiments.profiling import profiled
     from experiments.run import Run
+    from experiments.runtime.profiling import profiled
     from experiments.stages import run_stages
     from experiments.study.settings import Study
     from experiments.study.study_stages import run_study
@@ -92,9 +93,9 @@ def command(folder: Path) -> None:
 
 def hold(folder: Path, held: contextlib.ExitStack) -> None:
     """Locks the folder of a run until ``held`` ends, and makes it where it is missing."""
-    from experiments.lock import locked
     from experiments.places import check_places
     from experiments.run import Run, start_from
+    from experiments.runtime.lock import locked
 
     check_places(folder, flags.CONFIG.value, flags.START_FROM.value)
     held.enter_context(locked(folder))

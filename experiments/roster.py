@@ -21,7 +21,7 @@ from ialp_jax.agents.sasrec import sasrec
 from ialp_jax.agents.wsrl import wsrl
 from ialp_jax.networks.heads import ActorCritic, QNetwork, Recommender
 from ialp_jax.simulator.dynamics import item_scores
-from ialp_jax.simulator.environment import SessionParams, SessionState
+from ialp_jax.simulator.types import SessionParams, SessionState
 from ialp_jax.types import Array, Transition
 
 # Agent id -> folder in pretrain/ of the parameters it starts from.

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import Config
-from experiments.jax_environment import numerics
+from experiments.runtime.jax_environment import numerics
 from ialp_jax import store
 from ialp_jax.claim import RUN, claim, is_claimed
 from ialp_jax.errors import InputError
+from ialp_jax.labelling import tuner
 from ialp_jax.llm.prompting import prompts
-from ialp_jax.llm.service import tuner
 from ialp_jax.simulator.config import resolved
 
 ELSEWHERE = ("store", "workers", "ray_address")  # where labels are kept and made is no part of them

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.gpu import visible_gpus
+from experiments.runtime.gpu import visible_gpus
 from ialp_jax.claim import RUN, claim
 from launch.child import command_of
 from launch.jobs import Job

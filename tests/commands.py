@@ -11,8 +11,8 @@ import pytest
 from absl.testing import flagsaver
 
 from experiments import benchmark, flags, main
-from experiments.termination import SIGNALS
-from ialp_jax.llm import inspect
+from experiments.runtime.termination import SIGNALS
+from ialp_jax.labelling import inspect
 from launch import collect, sweep
 
 

@@ -28,7 +28,8 @@ from ialp_jax.agents.base import Agent, AgentState, Params
 from ialp_jax.keys import stream
 from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.networks.heads import ActorCritic, QNetwork
-from ialp_jax.simulator.environment import SessionEnvironment, SessionParams
+from ialp_jax.simulator.environment import SessionEnvironment
+from ialp_jax.simulator.types import SessionParams
 from ialp_jax.training.rollout import collect, start_users
 from ialp_jax.types import Observation, UserModel
 

@@ -29,7 +29,7 @@ from ialp_jax.llm.model import embedded, memory, speed
 from ialp_jax.llm.model.models import Scorer
 from ialp_jax.llm.modes.choice import letter_scores
 from ialp_jax.llm.prompting import letters, prompts
-from ialp_jax.llm.service import estimate
+from ialp_jax.llm.worker import estimate
 from ialp_jax.types import Dataset
 
 K, LENGTH, NEW_TOKENS, BATCH = 10, 10, 8, 64

@@ -28,7 +28,7 @@ from ialp_jax.mesh import device_mesh
 from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.networks.heads import ActorCritic, QNetwork
 from ialp_jax.simulator.config import simulator_of
-from ialp_jax.simulator.twice import fit_models
+from ialp_jax.simulator.test_model import fit_models
 from ialp_jax.simulator.world import World, build
 from ialp_jax.training.adapt import evaluator
 from ialp_jax.training.config import EvaluationConfig

@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiments.reporting import audit_plots
 from experiments.reporting.run_results import AuditResults
-from ialp_jax.evaluation.audit import CHANCE, LLM, POPULARITY, SHUFFLED, TRUTH, Questions
+from ialp_jax.labelling.audit import CHANCE, LLM, POPULARITY, SHUFFLED, TRUTH, Questions
 
 NAMES = {
     LLM: "LLM",

@@ -10,8 +10,8 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from experiments.reporting.styles import LABELS, LOGS, REFERENCE, SCRATCH, style
-from ialp_jax.evaluation.audit import LLM, POPULARITY, SHUFFLED
 from ialp_jax.evaluation.sanity import world_checks
+from ialp_jax.labelling.audit import LLM, POPULARITY, SHUFFLED
 
 INVALID_SHARE = 0.05  # of the prompts; more is bad news
 DROP_SHARE = 0.25  # of its initial return that an agent may lose while it adapts; more is bad news

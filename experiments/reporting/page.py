@@ -20,7 +20,7 @@ from experiments.reporting.page_world import world_section
 from experiments.reporting.run_results import Results
 from experiments.reporting.styles import GROUPS, REFERENCE, ordered, style
 from ialp_jax.evaluation import statistics
-from ialp_jax.llm.labels import quality
+from ialp_jax.labelling import quality
 
 COLUMNS = {  # metric: heading, how a value is written, whether the page marks the highest
     "initial_return": ("initial return", "{:.2f}".format, True),

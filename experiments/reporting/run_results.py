@@ -16,7 +16,7 @@ from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.metrics import CURVES, SEGMENT_CURVES, curve_metrics
-from ialp_jax.llm.labels.label_files import check_labels
+from ialp_jax.labelling.label_files import check_labels
 
 VALIDATION = (
     "reliability_predicted",

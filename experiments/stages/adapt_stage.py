@@ -25,9 +25,9 @@ from ialp_jax import store
 from ialp_jax.agents.base import Agent, Params
 from ialp_jax.agents.numbered import numbered
 from ialp_jax.keys import stream
+from ialp_jax.labelling import imagine
 from ialp_jax.simulator.config import replaced
 from ialp_jax.simulator.world import World
-from ialp_jax.training import imagine
 from ialp_jax.training.adapt import adapt
 from ialp_jax.training.checkpoint import Checkpoints, load_params
 from ialp_jax.training.config import AdaptConfig

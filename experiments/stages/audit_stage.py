@@ -18,14 +18,14 @@ from experiments.stages.common import warn
 from experiments.stages.label_stage import alike_items
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
-from ialp_jax.evaluation import audit as auditor
-from ialp_jax.evaluation.audit import LLM, POPULARITY, SHUFFLED, TRUTH, Source
-from ialp_jax.evaluation.audit_questions import PROMPT_CANDIDATES, Questions, draw
-from ialp_jax.llm.labels import quality
+from ialp_jax.labelling import audit as auditor
+from ialp_jax.labelling import quality
+from ialp_jax.labelling.audit import LLM, POPULARITY, SHUFFLED, TRUTH, Source
+from ialp_jax.labelling.audit_questions import PROMPT_CANDIDATES, Questions, draw
+from ialp_jax.labelling.client import LabelWorker
 from ialp_jax.llm.prompting.lengths import NUM_SAMPLED, Demand
-from ialp_jax.llm.service.client import LabelWorker
-from ialp_jax.simulator.preference import like_logit
 from ialp_jax.types import Dataset, Labels
+from ialp_jax.users.preference import like_logit
 
 AT_ONCE = 256  # prompts of one request: what progress is shown of, and what is lost when the process dies
 LETTERLESS = ("likelihood",)  # modes in which a candidate's score does not depend on the others

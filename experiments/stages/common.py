@@ -10,13 +10,13 @@ import jax
 from tqdm import tqdm
 
 from experiments.run import Run, difference, settings
+from experiments.runtime.termination import TERMINATION
 from experiments.stages import recipes
-from experiments.termination import TERMINATION
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.data.invariants import fits_world
 from ialp_jax.errors import InputError
-from ialp_jax.simulator.twice import from_arrays
+from ialp_jax.simulator.test_model import from_arrays
 from ialp_jax.simulator.world import World, build
 from ialp_jax.training import checkpoint
 from ialp_jax.training.checkpoint import Checkpoints

@@ -19,14 +19,12 @@ from experiments.stages.common import read_worlds, root_key, say, warn, watching
 from ialp_jax import store
 from ialp_jax.claim import ADAPTER, LABELS
 from ialp_jax.keys import stream
+from ialp_jax.labelling import imagine, quality, tuner
+from ialp_jax.labelling.client import LabelWorker
+from ialp_jax.labelling.sources import label_source
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.labels import quality
 from ialp_jax.llm.prompting import alike, prompts
-from ialp_jax.llm.service import tuner
-from ialp_jax.llm.service.client import LabelWorker
-from ialp_jax.training import imagine
 from ialp_jax.training.config import PretrainConfig
-from ialp_jax.training.label_sources import label_source
 from ialp_jax.training.offline import offline_windows
 from ialp_jax.training.pretrain import Pretrainer, offline_loss
 from ialp_jax.types import Dataset, Key

@@ -23,9 +23,9 @@ from ialp_jax.agents.ialp import ialp
 from ialp_jax.agents.sasrec import sasrec
 from ialp_jax.errors import NotFiniteError
 from ialp_jax.keys import stream
-from ialp_jax.llm.labels.label_files import check_catalogue, check_labels
+from ialp_jax.labelling import imagine
+from ialp_jax.labelling.label_files import check_catalogue, check_labels
 from ialp_jax.simulator.world import World
-from ialp_jax.training import imagine
 from ialp_jax.training.adapt import evaluator
 from ialp_jax.training.checkpoint import Checkpoints, Rows, save_params
 from ialp_jax.training.offline import logged_transitions, offline_windows, training_sequences

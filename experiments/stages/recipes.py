@@ -15,7 +15,7 @@ from experiments.roster import AGENT_SETTINGS, PRETRAINED, REPLAYS_LABELS
 from experiments.run import KEY, Run, flat, llm_settings, settings
 from ialp_jax import store
 from ialp_jax.errors import InputError
-from ialp_jax.llm.service import tuner
+from ialp_jax.labelling import tuner
 
 MADE_FROM, SETTINGS, FILES = "made_from", "settings", "files"  # in a manifest
 REFERENCES = "references"  # in the simulator's manifest: what the returns of reference policies depend on

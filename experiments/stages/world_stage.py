@@ -18,7 +18,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.evaluation.references import reference_returns
 from ialp_jax.evaluation.sanity import world_checks
 from ialp_jax.keys import stream
-from ialp_jax.simulator.twice import fit_models, from_arrays, to_arrays
+from ialp_jax.simulator.test_model import fit_models, from_arrays, to_arrays
 from ialp_jax.simulator.world import build
 from ialp_jax.types import SPLITS, Dataset
 

@@ -9,10 +9,10 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.lock import locked
 from experiments.places import check_places
 from experiments.roster import PRETRAINED
 from experiments.run import Run
+from experiments.runtime.lock import locked
 from experiments.stages import run_stages
 from experiments.stages.adapt_stage import adapt_agent
 from experiments.stages.common import read_worlds, say

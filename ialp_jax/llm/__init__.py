@@ -1,6 +1,6 @@
 """Preference labels from a causal language model; torch lives in the worker process alone.
 
-- `ialp_jax.llm.service.client`: ``LabelWorker`` labels prompts, in a process of its own.
+- `ialp_jax.labelling.client`: ``LabelWorker`` labels prompts, in a process of its own.
 - `ialp_jax.llm.config`: the model, the way of asking, the tuning.
-- `ialp_jax.llm.inspect`: reads and verifies stored labels on the command line.
+- `ialp_jax.labelling.inspect`: reads and verifies stored labels on the command line.
 """

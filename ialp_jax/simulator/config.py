@@ -9,7 +9,7 @@ from typing import Any
 from ialp_jax.errors import InputError
 from ialp_jax.simulator.dynamics_config import DynamicsConfig
 from ialp_jax.simulator.presets import PRESETS, WORLDS
-from ialp_jax.simulator.user_model_config import FAMILIES, UserModelConfig
+from ialp_jax.users.config import FAMILIES, UserModelConfig
 
 
 @dataclasses.dataclass

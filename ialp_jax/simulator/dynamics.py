@@ -6,44 +6,14 @@ Each rule stands beside its source; whether it acts is decided when JAX traces (
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from ialp_jax.keys import stream
-from ialp_jax.simulator import preference
 from ialp_jax.simulator.dynamics_params import Boredom, Drift, Satiation
+from ialp_jax.simulator.types import Mood, SessionParams, SessionState, Visit
 from ialp_jax.types import Array, Key, UserModel
-
-if TYPE_CHECKING:
-    from ialp_jax.simulator.environment import SessionParams, SessionState
-
-
-class Visit(NamedTuple):
-    """Where users return: which visit this is (from 0), its steps and its likes; int32 []."""
-
-    number: Array
-    steps: Array
-    likes: Array
-
-
-@struct.dataclass
-class Mood:
-    """What a user carries from step to step besides patience; None where the part is off.
-
-    Attributes:
-      recent: int32 [W], the last recommendations of this visit, oldest first, left-padded with 0.
-      satiation: float32 [C], by category.
-      taste: float32 [F], the user's vector as it is now.
-      visit: see ``Visit``.
-    """
-
-    recent: Array | None = None
-    satiation: Array | None = None
-    taste: Array | None = None
-    visit: Visit | None = None
+from ialp_jax.users import preference
 
 
 def first_mood(user: Array, params: SessionParams) -> Mood:

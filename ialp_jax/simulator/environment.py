@@ -12,56 +12,11 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
-from flax import struct
 from gymnax.environments import environment, spaces
 
 from ialp_jax.simulator import actions, dynamics
-from ialp_jax.simulator.dynamics import Mood
-from ialp_jax.simulator.dynamics_params import Dynamics
-from ialp_jax.types import Array, Key, Observation, UserModel
-
-
-@struct.dataclass(kw_only=True)
-class SessionParams(environment.EnvParams):
-    """A world, restricted to the users that sessions are drawn from.
-
-    Attributes:
-      user_model: like probabilities of U users and N items.
-      start_histories: int32 [U, L], left-padded.
-      users: int32 [M], ids (rows of ``start_histories``) that sessions are drawn from.
-      patience, dislike_cost, recovery: float scalars, see ``SimulatorConfig``.
-      dynamics: what makes users hard; by default nothing.
-      max_steps_in_episode: H; static, for it is a shape.
-    """
-
-    user_model: UserModel
-    start_histories: Array
-    users: Array
-    patience: Array
-    dislike_cost: Array
-    recovery: Array
-    dynamics: Dynamics = Dynamics()
-    max_steps_in_episode: int = struct.field(pytree_node=False, default=50)
-
-
-@struct.dataclass
-class SessionState(environment.EnvState):
-    """One session.
-
-    Attributes:
-      time: int32 [], steps taken.
-      user: int32 [].
-      history: int32 [L], liked items, oldest first, left-padded.
-      shown: int32 [L + H], the starting history, then the recommended items.
-      patience: float32 []; the user leaves at 0.
-      mood: what the parts of ``params.dynamics`` remember; empty where they are off.
-    """
-
-    user: Array
-    history: Array
-    shown: Array
-    patience: Array
-    mood: Mood
+from ialp_jax.simulator.types import SessionParams, SessionState
+from ialp_jax.types import Array, Key, Observation
 
 
 class SessionEnvironment(environment.Environment[SessionState, SessionParams]):

@@ -14,11 +14,12 @@ from ialp_jax.data import DataConfig, load
 from ialp_jax.data.files import load_dataset, save_dataset
 from ialp_jax.errors import InputError, expanded
 from ialp_jax.simulator.config import SimulatorConfig, simulator_of
-from ialp_jax.simulator.environment import SessionEnvironment, SessionParams
+from ialp_jax.simulator.environment import SessionEnvironment
 from ialp_jax.simulator.presets import PRESETS
-from ialp_jax.simulator.user_model import fit
+from ialp_jax.simulator.types import SessionParams
 from ialp_jax.simulator.world import build
 from ialp_jax.types import SPLITS, Dataset, UserModel
+from ialp_jax.users.fit import fit
 
 
 def make(

@@ -12,7 +12,8 @@ from ialp_jax.data.splits import start_histories
 from ialp_jax.errors import InputError
 from ialp_jax.simulator.config import SimulatorConfig, resolved
 from ialp_jax.simulator.dynamics_params import build_dynamics
-from ialp_jax.simulator.environment import SessionEnvironment, SessionParams
+from ialp_jax.simulator.environment import SessionEnvironment
+from ialp_jax.simulator.types import SessionParams
 from ialp_jax.types import SPLITS, Dataset, UserModel
 
 

@@ -17,7 +17,8 @@ from ialp_jax.agents.base import Agent, AgentState, Metrics, Params
 from ialp_jax.errors import InputError, NotFiniteError
 from ialp_jax.keys import stream
 from ialp_jax.mesh import device_mesh
-from ialp_jax.simulator.environment import SessionEnvironment, SessionParams
+from ialp_jax.simulator.environment import SessionEnvironment
+from ialp_jax.simulator.types import SessionParams
 from ialp_jax.training.checkpoint import Checkpoints, Rows
 from ialp_jax.training.config import UNIT, AdaptConfig, DevicesConfig, EvaluationConfig
 from ialp_jax.training.processes import host

@@ -12,7 +12,8 @@ from ialp_jax.agents.base import Agent, AgentState
 from ialp_jax.keys import stream
 from ialp_jax.mesh import split_users
 from ialp_jax.simulator.dynamics_params import SEGMENTS
-from ialp_jax.simulator.environment import SessionEnvironment, SessionParams, SessionState
+from ialp_jax.simulator.environment import SessionEnvironment
+from ialp_jax.simulator.types import SessionParams, SessionState
 from ialp_jax.types import Array, Key, Observation, Transition
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import jax_environment
 from experiments.config import Config
 from experiments.run import settings
+from experiments.runtime import jax_environment
 from experiments.study.study_results import pair_key
 
 ROOT = Path(__file__).resolve().parents[2]

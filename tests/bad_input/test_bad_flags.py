@@ -234,7 +234,7 @@ COMMANDS = {  # as their own processes
         ("experiments.main", *START[:2], "--workdir=HERE"),
         "HERE: cannot be written (File exists)",
     ),
-    "inspect": (("ialp_jax.llm.inspect", "HERE"), "HERE: no such folder"),
+    "inspect": (("ialp_jax.labelling.inspect", "HERE"), "HERE: no such folder"),
     "benchmark": (
         ("experiments.benchmark", "--suite=moon", "--out=HERE"),
         "flag --suite=moon: value should be one of <simulator|labels|training|encoder>",

@@ -17,8 +17,8 @@ safetensors = pytest.importorskip("safetensors.torch")
 transformers = pytest.importorskip("transformers")
 
 from ialp_jax import store  # noqa: E402
-from ialp_jax.llm.service import client, dry_run  # noqa: E402
-from ialp_jax.llm.service.worker import Worker  # noqa: E402
+from ialp_jax.labelling import client, dry_run  # noqa: E402
+from ialp_jax.llm.worker.worker import Worker  # noqa: E402
 
 LLM = ("--config.llm.model=HERE/model", "--config.llm.threads=1")
 AUDIT = (*SETTINGS, "--config.audit.enabled=true", "--overwrite", "--workdir=HERE/run", "--stage=audit", *LLM)

@@ -16,7 +16,7 @@ from experiments.stages import audit_stage as auditing
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
-from ialp_jax.evaluation.audit_questions import PROMPT_CANDIDATES, Questions, draw
+from ialp_jax.labelling.audit_questions import PROMPT_CANDIDATES, Questions, draw
 from ialp_jax.types import Labels
 
 

@@ -83,7 +83,7 @@ def test_ctrl_c_is_one_line_and_130_and_the_same_command_goes_on(tmp_path):
     assert store.read_manifest(tmp_path / "run" / "data")
 
 
-@pytest.mark.parametrize("module", ["experiments.benchmark", "launch.collect", "ialp_jax.llm.inspect"])
+@pytest.mark.parametrize("module", ["experiments.benchmark", "launch.collect", "ialp_jax.labelling.inspect"])
 def test_ctrl_c_ends_every_other_command_in_one_line(tmp_path, module):
     args = ["--suite=encoder", "--out=o"] if "benchmark" in module else [str(tmp_path)]
     code = (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import cpu
+from experiments.runtime import cpu
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = "--config=experiments/configs/smoke.py"

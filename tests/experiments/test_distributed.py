@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from commands import call
 
-from experiments import distributed
+from experiments.runtime import distributed
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIG = REPOSITORY / "tests" / "experiments" / "shared_config.py"

@@ -8,7 +8,7 @@ from experiments import dry_run, stages
 from experiments.configs import smoke
 from experiments.run import Run
 from ialp_jax import store
-from ialp_jax.llm.service import dry_run as worker_side
+from ialp_jax.labelling import dry_run as worker_side
 
 TOLD = {
     "model": "mistralai/Mistral-7B-Instruct-v0.3",

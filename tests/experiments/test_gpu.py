@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import gpu
+from experiments.runtime import gpu
 
 ROOT = Path(__file__).resolve().parents[2]
 

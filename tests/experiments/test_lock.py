@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from commands import call
 
-from experiments import lock
+from experiments.runtime import lock
 from ialp_jax import store
 from ialp_jax.errors import InputError
 
@@ -25,7 +25,7 @@ SMOKE = ("--config=experiments/configs/smoke.py", "--stage=data")
 HOLDER = """
 import os, subprocess, sys, time
 from pathlib import Path
-from experiments.lock import locked
+from experiments.runtime.lock import locked
 with locked(Path(sys.argv[1])):
     if sys.argv[2] == "exec":
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], close_fds=False).pid

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import pytest
 
-from experiments import profiling
+from experiments.runtime import profiling
 from ialp_jax.errors import InputError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import termination
+from experiments.runtime import termination
 
 BEGIN = """
 import hashlib, os, signal

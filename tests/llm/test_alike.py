@@ -12,8 +12,8 @@ from small_world import dataset
 
 from ialp_jax import keys
 from ialp_jax.errors import InputError
-from ialp_jax.evaluation.audit_config import AuditConfig
-from ialp_jax.evaluation.audit_questions import draw
+from ialp_jax.labelling.audit_config import AuditConfig
+from ialp_jax.labelling.audit_questions import draw
 from ialp_jax.llm.lora.tuning_prompts import PromptSource
 from ialp_jax.llm.modes import none_rule
 from ialp_jax.llm.prompting import alike, prompts

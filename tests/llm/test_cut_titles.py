@@ -11,10 +11,10 @@ from small_world import dataset, recipe
 
 from ialp_jax import store
 from ialp_jax.data.files import save_dataset
+from ialp_jax.labelling.client import LabelWorker
+from ialp_jax.labelling.label_text import prompt_text, read_labels
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.labels.label_text import prompt_text, read_labels
 from ialp_jax.llm.prompting.prompts import TEMPLATES, shown
-from ialp_jax.llm.service.client import LabelWorker
 
 CUT = 12
 

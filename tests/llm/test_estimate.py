@@ -14,11 +14,12 @@ torch = pytest.importorskip("torch")
 import mistral_layout  # noqa: E402
 
 from ialp_jax.errors import InputError  # noqa: E402
+from ialp_jax.labelling import dry_run, process  # noqa: E402
 from ialp_jax.llm.config import LLMConfig, TuneConfig  # noqa: E402
 from ialp_jax.llm.model import loading, memory, models, speed  # noqa: E402
 from ialp_jax.llm.modes import none_rule  # noqa: E402
 from ialp_jax.llm.prompting import lengths, prompts  # noqa: E402
-from ialp_jax.llm.service import dry_run, estimate, process  # noqa: E402
+from ialp_jax.llm.worker import estimate  # noqa: E402
 
 SIZES = memory.Sizes(
     parameters=1000,

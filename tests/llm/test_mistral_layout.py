@@ -17,12 +17,12 @@ import mistral_layout
 import transformers
 
 from ialp_jax.errors import InputError
+from ialp_jax.labelling.client import LabelWorker
 from ialp_jax.llm import engines
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.model import model_files
 from ialp_jax.llm.modes.answers import CAUSES
 from ialp_jax.llm.prompting import prompts
-from ialp_jax.llm.service.client import LabelWorker
 
 MODES = ("likelihood", "choice", "generate")
 

@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 
-from ialp_jax.llm.service import protocol
+from ialp_jax.llm.worker import protocol
 
 
 def test_what_is_sent_is_received():

@@ -17,11 +17,11 @@ pytest.importorskip("torch")
 ray = pytest.importorskip("ray")
 
 from ialp_jax.errors import InputError  # noqa: E402
+from ialp_jax.labelling.client import LabelWorker  # noqa: E402
 from ialp_jax.llm import engines  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
 from ialp_jax.llm.engines import ray_data  # noqa: E402
 from ialp_jax.llm.prompting import prompts  # noqa: E402
-from ialp_jax.llm.service.client import LabelWorker  # noqa: E402
 
 
 def build(folder, **settings):

@@ -14,8 +14,8 @@ from small_world import prompts as draw
 from small_world import save
 
 from ialp_jax.errors import InputError
-from ialp_jax.llm.service import protocol
-from ialp_jax.llm.service.process import WorkerProcess
+from ialp_jax.labelling.process import WorkerProcess
+from ialp_jax.llm.worker import protocol
 
 IMPORTS = """
 import sys
@@ -50,7 +50,7 @@ def test_jax_cannot_enter_a_working_worker(model_folder, tmp_path):
     pytest.importorskip("torch")
     source = """
 import io, queue, sys, threading, types
-from ialp_jax.llm.service import worker
+from ialp_jax.llm.worker import worker
 
 class Serve(Exception): ...
 
@@ -101,7 +101,7 @@ worker.main()
 
 
 def test_unforeseen_failures_are_one_line_and_leave_a_traceback(tmp_path):
-    from ialp_jax.llm.service import worker
+    from ialp_jax.llm.worker import worker
 
     class Stop(Exception):
         pass
@@ -132,7 +132,7 @@ def test_every_mode_is_tried_on_the_longest_prompts_to_come(wide_folder, tmp_pat
     from ialp_jax import store
     from ialp_jax.llm.config import LLMConfig
     from ialp_jax.llm.model import self_check
-    from ialp_jax.llm.service import worker
+    from ialp_jax.llm.worker import worker
 
     tried = []
     monkeypatch.setattr(self_check, "is_exact", lambda scorer, shape: tried.append(shape) or exact)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ialp_jax.labelling.imagine import imagined_params
 from ialp_jax.simulator import dynamics
 from ialp_jax.simulator.actions import to_item
 from ialp_jax.simulator.dynamics_params import (
@@ -24,10 +25,10 @@ from ialp_jax.simulator.dynamics_params import (
     Segments,
     _recency_weights,
 )
-from ialp_jax.simulator.environment import SessionEnvironment, SessionParams, respond
-from ialp_jax.simulator.preference import like_probability
-from ialp_jax.training.imagine import imagined_params
+from ialp_jax.simulator.environment import SessionEnvironment, respond
+from ialp_jax.simulator.types import SessionParams
 from ialp_jax.types import Observation, UserModel
+from ialp_jax.users.preference import like_probability
 
 # Items 1..3 are of category 1, 4..6 of category 2, 7 and 8 of none; 7 and 8 have the same direction.
 CATEGORY = jnp.array([0, 1, 1, 1, 2, 2, 2, 0, 0])[:, None]

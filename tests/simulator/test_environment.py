@@ -12,7 +12,8 @@ from gymnax.environments import environment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ialp_jax.simulator.environment import SessionEnvironment, SessionParams, respond
+from ialp_jax.simulator.environment import SessionEnvironment, respond
+from ialp_jax.simulator.types import SessionParams
 from ialp_jax.types import UserModel
 
 ITEMS, LENGTH, HORIZON = 9, 3, 6

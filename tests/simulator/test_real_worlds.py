@@ -13,8 +13,8 @@ from ialp_jax.evaluation.references import reference_returns
 from ialp_jax.evaluation.sanity import world_checks
 from ialp_jax.simulator.config import simulator_of
 from ialp_jax.simulator.presets import PRESETS
-from ialp_jax.simulator.user_model import fit
 from ialp_jax.simulator.world import build
+from ialp_jax.users.fit import fit
 
 # What the choice among the usual grids came to (experiments/results/worlds.csv), to spare the search.
 CHOSEN = {

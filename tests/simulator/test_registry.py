@@ -13,8 +13,8 @@ from ialp_jax.data import DataConfig, DemoConfig
 from ialp_jax.errors import InputError
 from ialp_jax.simulator import registry
 from ialp_jax.simulator.config import SimulatorConfig
-from ialp_jax.simulator.user_model_config import UserModelConfig
 from ialp_jax.types import EVALUATION
+from ialp_jax.users.config import UserModelConfig
 
 SMALL = DataConfig(demo=DemoConfig(users=60, items=80))
 FITTED = SimulatorConfig(

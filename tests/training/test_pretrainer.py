@@ -6,10 +6,10 @@ from diagnostic_worlds import ACTOR_CRITIC, ENV, ITEMS, LENGTH, SMALL, start_of,
 
 from ialp_jax.agents.config import IALPConfig
 from ialp_jax.errors import InputError
+from ialp_jax.labelling.imagine import imagined_params, label_round, start_sessions, training_data
 from ialp_jax.networks.heads import Recommender, mask_shown
 from ialp_jax.training.checkpoint import load_params, save_params
 from ialp_jax.training.config import LabellingConfig, PretrainConfig
-from ialp_jax.training.imagine import imagined_params, label_round, start_sessions, training_data
 from ialp_jax.training.pretrain import Pretrainer, offline_loss, supervised_loss
 from ialp_jax.types import Labels
 

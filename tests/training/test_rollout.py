@@ -10,7 +10,6 @@ from ialp_jax.agents.base import Agent, frozen_state
 from ialp_jax.agents.reference import oracle, random
 from ialp_jax.networks.heads import mask_shown
 from ialp_jax.simulator.dynamics_params import Dynamics, Segments
-from ialp_jax.simulator.user_model import user_scores
 from ialp_jax.training.rollout import (
     Episodes,
     Groups,
@@ -22,6 +21,7 @@ from ialp_jax.training.rollout import (
     summarise_groups,
     summarise_segments,
 )
+from ialp_jax.users.fit import user_scores
 
 USERS, STEPS = 3, 40
 STATE = frozen_state({})

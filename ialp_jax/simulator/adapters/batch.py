@@ -10,7 +10,7 @@ from gymnax.environments import environment
 
 from ialp_jax.errors import InputError
 from ialp_jax.simulator.actions import check
-from ialp_jax.simulator.environment import SessionParams
+from ialp_jax.simulator.types import SessionParams
 
 NumpyObservation = np.ndarray | dict[str, np.ndarray]
 

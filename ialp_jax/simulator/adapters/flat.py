@@ -10,7 +10,8 @@ from gymnax.wrappers import LegacyStepAPIWrapper
 
 from ialp_jax.errors import InputError
 from ialp_jax.simulator import actions
-from ialp_jax.simulator.environment import SessionEnvironment, SessionParams, SessionState
+from ialp_jax.simulator.environment import SessionEnvironment
+from ialp_jax.simulator.types import SessionParams, SessionState
 from ialp_jax.types import Array, Key, Observation
 
 ENCODINGS = ("bag", "ids")

@@ -14,7 +14,7 @@ from gymnax.environments.spaces import gymnax_space_to_gym_space
 
 from ialp_jax.simulator.actions import check
 from ialp_jax.simulator.adapters.batch import NumpyObservation, SessionBatch, row, to_numpy
-from ialp_jax.simulator.environment import SessionParams
+from ialp_jax.simulator.types import SessionParams
 
 _SEEDS = 2**31 - 1
 

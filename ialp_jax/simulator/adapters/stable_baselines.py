@@ -14,7 +14,7 @@ from gymnax.environments.spaces import gymnax_space_to_gym_space
 
 from ialp_jax.errors import InputError
 from ialp_jax.simulator.adapters.batch import NumpyObservation, SessionBatch, row
-from ialp_jax.simulator.environment import SessionParams
+from ialp_jax.simulator.types import SessionParams
 
 try:
     from stable_baselines3.common.vec_env import VecEnv

@@ -1,0 +1,1 @@
+"""What a process sets up before the work begins: processors, devices, signals, locks, profiling."""

@@ -1,0 +1,279 @@
+"""How well scores find the items that users really took. numpy only.
+
+Sources of scores are compared on the same questions: ``llm``; ``shuffled``, the LLM after another user's
+history; ``popularity``, the logarithm of 1 + likes of offline users; ``truth``, the log-odds of the user
+model that generated the data, where it is known; ``chance``, the same score for all.
+
+Metrics, each a mean over users (ties count as their expectation over random orders of equal scores):
+
+- ``auc``: share of pairs of a taken item and another in which the taken one has the higher score;
+- ``auc_minus_popularity``, ``auc_minus_shuffled``: differences to these sources, user by user;
+- ``accuracy``: the highest score is a taken item's;
+- ``ndcg``: NDCG at 10 with binary relevance (K. Jarvelin, J. Kekalainen, 2002), expected over ties
+  (F. McSherry, M. Najork, 2008);
+- ``invalid_share``, ``none_share``: answers that are no label, or the label "none";
+- ``order_bias``: (middle place - place of the choice) / (K - 1), from -1/2 (always the last candidate) over
+  0 (no bias, as places are random) to 1/2 (always the first);
+- ``letter_bias``, where candidates bear letters: how far letters decide, half the sum over them of |share
+  of the letter - 1 / K|, over all prompts of the audit; chance alone makes it positive;
+- ``popularity_bias``: log(1 + likes of the chosen item) - log(1 + likes of the taken item), the mean of the
+  latter where several were taken: 0 where choices are as popular as what users take;
+- ``truth_agreement``: Spearman's rank correlation with ``truth`` among the candidates of a question;
+- ``calibration_error``: softmax over the scores of a question read as the probability that an item is the
+  taken one; of the highest one, C = max softmax, the expected calibration error (C. Guo and others, 2017)
+  in bins of equally many users: sum over bins |sum of C - sum of hits| / Q. Noise alone makes it positive.
+
+An invalid answer says nothing: it counts as equal scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special, stats
+
+from ialp_jax import keys
+from ialp_jax.evaluation import statistics
+from ialp_jax.labelling.audit_questions import Questions
+
+LLM, SHUFFLED, POPULARITY, TRUTH, CHANCE = "llm", "shuffled", "popularity", "truth", "chance"
+ASKED = (LLM, SHUFFLED)  # sources that are answers of a model
+RANKING = ("auc", "accuracy", "ndcg")
+_DISCOUNTS = np.cumsum(np.concatenate([[0.0], 1 / np.log2(np.arange(10) + 2)]))
+MOST_BINS, LEAST_IN_BIN = 10, 50
+
+
+class Source(NamedTuple):
+    """What one source says.
+
+    Attributes:
+      choice: int [Q]: -1 invalid, 0 none, 1..K.
+      scores: float [Q, K]; anything after the last candidate.
+    """
+
+    choice: np.ndarray
+    scores: np.ndarray
+
+    @classmethod
+    def of(cls, scores: np.ndarray, candidates: np.ndarray) -> Source:
+        """A source that chooses the highest of its scores float [Q, K]; candidates int [Q, K]."""
+        choice = np.where(candidates > 0, scores, -np.inf).argmax(axis=1) + 1
+        return cls(choice.astype(np.int32), scores)
+
+
+class Row(NamedTuple):
+    """A line of ``labels.csv``, less the world; the metric of a segment is ``<metric>/<segment>``."""
+
+    source: str
+    metric: str
+    value: float
+    ci_low: float
+    ci_high: float
+
+
+def popularity_source(likes: np.ndarray, candidates: np.ndarray) -> Source:
+    """More likes, higher score: softmax gives shares of 1 + likes; likes int [N + 1]."""
+    return Source.of(np.log1p(likes)[candidates], candidates)
+
+
+def chance_source(candidates: np.ndarray) -> Source:
+    """All candidates are equal."""
+    return Source.of(np.zeros(candidates.shape), candidates)
+
+
+def auc(scores: np.ndarray, relevant: np.ndarray) -> float:
+    """Share of pairs in the right order, ties half; float [K], bool [K] with both values."""
+    own, other = scores[relevant][:, None], scores[~relevant]
+    return float(np.mean((own > other) + 0.5 * (own == other)))
+
+
+def accuracy(scores: np.ndarray, relevant: np.ndarray) -> float:
+    """Probability that the best is relevant, one of equally good ones being drawn; float [K], bool [K]."""
+    return float(np.mean(relevant[scores == scores.max()]))
+
+
+def ndcg(scores: np.ndarray, relevant: np.ndarray) -> float:
+    """NDCG at 10, each relevant item earning the mean discount of the places that its ties share."""
+    own = scores[relevant][:, None]
+    above, equal = np.sum(scores > own, axis=1), np.sum(scores == own, axis=1)
+    first, last = np.minimum(above, 10), np.minimum(above + equal, 10)
+    gain = (_DISCOUNTS[last] - _DISCOUNTS[first]) / equal
+    return float(np.sum(gain) / _DISCOUNTS[min(10, len(own))])
+
+
+def agreement(scores: np.ndarray, other: np.ndarray) -> float:
+    """Spearman's rank correlation of float [K] and [K]; NaN where either is constant."""
+    if np.ptp(scores) == 0 or np.ptp(other) == 0:
+        return float("nan")
+    return float(np.corrcoef(stats.rankdata(scores), stats.rankdata(other))[0, 1])
+
+
+def heard(source: Source, sizes: np.ndarray) -> list[np.ndarray]:
+    """Scores of each question, float64 [K] each: equal ones where the answer is invalid."""
+    rows = [row[:size].astype(np.float64) for row, size in zip(source.scores, sizes, strict=True)]
+    return [
+        row if choice >= 0 and np.isfinite(row).all() else np.zeros_like(row)
+        for row, choice in zip(rows, source.choice, strict=True)
+    ]
+
+
+def per_user(
+    questions: Questions, source: Source, likes: np.ndarray, truth: Source | None = None
+) -> dict[str, np.ndarray]:
+    """Metrics of one source, float64 [Q] each; NaN where a user has no such value.
+
+    Args:
+      questions: Q of them.
+      source: whose metrics.
+      likes: int [N + 1], of offline users.
+      truth: for ``truth_agreement``, where it is known.
+    """
+    sizes, logs = questions.sizes, np.log1p(likes)
+    rows = heard(source, sizes)
+    found: dict[str, list[float]] = {name: [] for name in (*RANKING, "popularity_bias", "truth_agreement")}
+    for q, scores in enumerate(rows):
+        relevant, items = questions.relevant[q, : sizes[q]], questions.candidates[q, : sizes[q]]
+        for name, metric in (("auc", auc), ("accuracy", accuracy), ("ndcg", ndcg)):
+            found[name].append(metric(scores, relevant))
+        chosen = logs[items[source.choice[q] - 1]] if source.choice[q] > 0 else np.nan
+        found["popularity_bias"].append(chosen - logs[items[relevant]].mean())
+        if truth is not None:
+            found["truth_agreement"].append(agreement(scores, truth.scores[q, : sizes[q]]))
+    taken = np.where(source.choice > 0, source.choice, np.nan)
+    return {
+        **{name: np.array(values) for name, values in found.items() if values},
+        "order_bias": ((sizes + 1) / 2 - taken) / (sizes - 1),
+        "none_share": (source.choice == 0).astype(np.float64),
+        "invalid_share": (source.choice < 0).astype(np.float64),
+    }
+
+
+class Calibration(NamedTuple):
+    """Of the item with the highest score, one value per user.
+
+    Attributes:
+      confidence: float64 [Q], its softmax probability.
+      hit: float64 [Q], whether it is the taken item: a share where the highest score has several items, or
+        where several were taken, of which one is drawn.
+      bins: int [Q], 0.., ascending in confidence, equally many users each.
+    """
+
+    confidence: np.ndarray
+    hit: np.ndarray
+    bins: np.ndarray
+
+    def curve(self) -> dict[str, np.ndarray]:
+        """Mean ``confidence`` and share of ``hit`` by bin, float64 [bins]."""
+        count = np.bincount(self.bins)
+        return {
+            "confidence": np.bincount(self.bins, self.confidence) / count,
+            "hit": np.bincount(self.bins, self.hit) / count,
+        }
+
+    def error(self) -> statistics.Estimate:
+        """The expected calibration error, shape [1]; bins stay the same in all resamples."""
+        gaps = np.zeros((len(self.bins), self.bins.max() + 1))
+        gaps[np.arange(len(gaps)), self.bins] = self.confidence - self.hit
+        count = len(gaps)
+        return statistics.over_users(gaps, lambda sums: np.abs(sums).sum(-1, keepdims=True) / count)
+
+
+def calibration(questions: Questions, source: Source) -> Calibration:
+    """How far the softmax of the scores can be read as a probability."""
+    rows = heard(source, questions.sizes)
+    confidence = np.array([special.softmax(scores).max() for scores in rows])
+    own = [relevant[: len(scores)] for relevant, scores in zip(questions.relevant, rows, strict=True)]
+    hit = np.array([accuracy(s, r) / r.sum() for s, r in zip(rows, own, strict=True)])
+    number = max(1, min(MOST_BINS, len(rows) // LEAST_IN_BIN))
+    bins = np.empty(len(rows), np.int64)
+    bins[np.argsort(confidence, kind="stable")] = np.arange(len(rows)) * number // len(rows)
+    return Calibration(confidence, hit, bins)
+
+
+def segments(questions: Questions, likes: np.ndarray) -> dict[str, np.ndarray]:
+    """Users by taste and by how much is known of them, bool [Q] each, split at the median.
+
+    ``niche`` and ``mainstream``: by the mean of log(1 + likes) over the history; ``short`` and ``long``: by
+    the likes from which the history was taken. A pair of which one would be empty is left out.
+    """
+    shown = questions.histories > 0
+    taste = (np.log1p(likes)[questions.histories] * shown).sum(1) / shown.sum(1)
+    pairs = {("niche", "mainstream"): taste, ("short", "long"): questions.known}
+    found = {}
+    for (lower, upper), values in pairs.items():
+        above = values > np.median(values)
+        if above.any():
+            found |= {lower: ~above, upper: above}
+    return found
+
+
+def _columns(
+    sources: Mapping[str, Source],
+    values: Mapping[str, Mapping[str, np.ndarray]],
+    parts: Mapping[str, np.ndarray],
+) -> dict[tuple[str, str], np.ndarray]:
+    """Values per user, float64 [Q], of every mean in the table; NaN outside a segment."""
+    columns: dict[tuple[str, str], np.ndarray] = {}
+    for name, own in values.items():
+        ranked = {metric: own[metric] for metric in RANKING}
+        for other in (POPULARITY, SHUFFLED):
+            if name not in (POPULARITY, CHANCE, other):
+                ranked[f"auc_minus_{other}"] = own["auc"] - values[other]["auc"]
+        for part, inside in parts.items():
+            for metric, column in ranked.items():
+                columns[name, metric + part] = np.where(inside, column, np.nan)
+        rest = ["none_share", "invalid_share", "order_bias"] if name in ASKED else []
+        rest += ["popularity_bias"] if name != CHANCE else []
+        rest += ["truth_agreement"] if TRUTH in sources and name not in (TRUTH, CHANCE) else []
+        columns |= {(name, metric): own[metric] for metric in rest}
+    return columns
+
+
+def compare(questions: Questions, sources: Mapping[str, Source], likes: np.ndarray) -> list[Row]:
+    """All metrics of all sources with their intervals, over all users and by segment.
+
+    Args:
+      questions: Q of them.
+      sources: by name; ``llm``, ``shuffled`` and ``popularity`` are needed, ``chance`` is added.
+      likes: int [N + 1], of offline users.
+
+    Returns:
+      The table's rows. ``users`` counts them and has no interval.
+    """
+    sources = {**sources, CHANCE: chance_source(questions.candidates)}
+    values = {
+        name: per_user(questions, source, likes, sources.get(TRUTH)) for name, source in sources.items()
+    }
+    found = {f"/{name}": inside for name, inside in segments(questions, likes).items()}
+    parts = {"": np.ones(len(questions.user), bool), **found}
+    rows = [Row(LLM, f"users{part}", float(inside.sum()), np.nan, np.nan) for part, inside in parts.items()]
+    columns = _columns(sources, values, parts)
+    means = statistics.mean_over_users(np.stack(list(columns.values()), axis=1))
+    rows += [Row(*pair, *map(float, numbers)) for pair, *numbers in zip(columns, *means, strict=True)]
+    for name in sources:
+        if name != CHANCE:
+            error = calibration(questions, sources[name]).error()
+            rows.append(Row(name, "calibration_error", *(float(number[0]) for number in error)))
+    return rows
+
+
+def letter_bias(shares: np.ndarray, answers: int) -> Row:
+    """The row of ``letter_bias``.
+
+    Args:
+      shares: float [K], of each letter among the answers that name a candidate.
+      answers: how many these are.
+
+    Returns:
+      With the 95 % interval of a parametric bootstrap: answers drawn anew with these shares.
+    """
+    shares = np.asarray(shares, np.float64)
+
+    def distance(shares: np.ndarray) -> np.ndarray:
+        return np.abs(shares - 1 / shares.shape[-1]).sum(-1) / 2
+
+    generator = keys.generator(0, "letter bias")
+    drawn = distance(generator.multinomial(answers, shares / shares.sum(), 2000) / answers)
+    return Row(LLM, "letter_bias", float(distance(shares)), *map(float, np.quantile(drawn, (0.025, 0.975))))

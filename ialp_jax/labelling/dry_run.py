@@ -1,0 +1,56 @@
+"""Asks a worker process what labelling would cost; nothing is trained, loaded or labelled."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ialp_jax.labelling.process import WorkerProcess
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.model import model_files
+from ialp_jax.llm.prompting.lengths import Demand
+
+
+def estimate(
+    config: LLMConfig,
+    data_folder: Path,
+    log: Path,
+    seed: int,
+    demands: Sequence[Demand],
+    shape: tuple[int, int],
+) -> dict[str, Any]:
+    """What `ialp_jax.llm.worker.estimate.estimate` says.
+
+    Args:
+      config: checked here; of a hub id, configuration and tokenizer alone are downloaded.
+      data_folder: of the data stage.
+      log: gets the traceback of an unforeseen failure.
+      seed: of the run.
+      demands: the prompts of the stages.
+      shape: L and K of the label stage.
+
+    Raises:
+      InputError: no such model, no torch, ...
+    """
+    config.check()
+    folder = ""
+    if config.model:
+        folder = str(model_files.resolve(config.model, config.revision, weights=False))
+    order = {
+        "do": "estimate",
+        "config": dataclasses.asdict(config),
+        "seed": seed,
+        "data_folder": str(data_folder),
+        "model_folder": folder,
+        "demands": [(demand.name, demand.count) for demand in demands],
+        "shape": shape,
+    }
+    process = WorkerProcess(log)
+    try:
+        arrays = {f"histories{i}": demand.histories for i, demand in enumerate(demands)}
+        arrays |= {f"candidates{i}": demand.candidates for i, demand in enumerate(demands)}
+        return process.ask(order, **arrays)[0]
+    finally:
+        process.close()

@@ -1,0 +1,221 @@
+"""A run's labels in words: who labelled, each prompt with its answer, all of it as a table. numpy only."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ialp_jax import store
+from ialp_jax.claim import check_replaceable
+from ialp_jax.data.files import load_dataset
+from ialp_jax.errors import InputError, one_line
+from ialp_jax.labelling import label_files, quality
+from ialp_jax.labelling.label_store import LabelStore
+from ialp_jax.llm.modes.answers import CAUSES, Answers
+from ialp_jax.llm.prompting import chat, letters, orders, prompts
+from ialp_jax.llm.prompting.prompts import Template
+
+PLACE = ("round", "session")
+ANSWER = ("history", "answer", "cause", "replies", "label")
+CANDIDATE = ("candidate", "item", "title", "score", "chosen")
+
+
+class RunLabels(NamedTuple):
+    """What the label stage of a run wrote, and what is needed to read it.
+
+    Attributes:
+      folder: of the labels.
+      arrays: P rows, as the label stage stores them.
+      manifest: of the folder.
+      titles: N + 1, as they are shown.
+      template: around them.
+    """
+
+    folder: Path
+    arrays: dict[str, np.ndarray]
+    manifest: dict[str, Any]
+    titles: list[str]
+    template: Template
+
+
+def read_labels(folder: Path, data: Path) -> RunLabels:
+    """Reads and verifies labels and the titles of their catalogue.
+
+    Raises:
+      InputError: unfinished or altered; made for another catalogue; no data set where it should be.
+    """
+    if store.read_manifest(folder) is None:
+        raise InputError(
+            f"{folder}: these labels are not finished, they have no {store.MANIFEST}; "
+            "run --stage=label, or inspect the label store that they use"
+        )
+    arrays, manifest = store.load(folder)
+    try:
+        template = Template(**manifest["template"])
+        faults = [name for name, holds, _ in prompts.rules(template) if not holds]
+    except (KeyError, TypeError, AttributeError):
+        faults = ["template"]
+    if faults:
+        raise InputError(f"{folder / store.MANIFEST}: names no template; not of the label stage")
+    if fault := quality.broken(manifest):
+        raise InputError(
+            f"{folder / store.MANIFEST}: its {fault} is {one_line(repr(manifest[fault]))[:60]}; "
+            "not of the label stage"
+        )
+    if store.read_manifest(data) is None:
+        raise InputError(f"{data}: no data set there; name the one of these labels by --data=FOLDER")
+    label_files.check_labels(folder, arrays)
+    dataset = load_dataset(data)
+    label_files.check_catalogue(folder, arrays, manifest, data, dataset)
+    shown = prompts.shown(dataset, template).catalogue.titles
+    titles = [prompts.sanitise(title, template.max_title) for title in shown]
+    return RunLabels(folder, arrays, manifest, titles, template)
+
+
+def head(labels: RunLabels) -> Iterator[str]:
+    """Who labelled, how, and how much of it, line by line."""
+    facts = labels.manifest
+    yield f"labels      {labels.folder}"
+    for name in ("world", "items"):
+        if name in facts.get("catalogue", {}):
+            yield f"{name:<11} {_words(facts['catalogue'][name])}"
+    yield f"template    {labels.template.name}, version {labels.template.version}"
+    names = ("model", "revision", "adapter", "fingerprint", "mode", "normalise", "none_rule", "threshold")
+    for name in (*names, "dtype", "device", "store", "context", "asked", "taken", "tokens", "seconds"):
+        if facts.get(name) not in (None, ""):
+            yield f"{name:<11} {_words(facts[name])}"
+    yield f"prompts     {_counts(labels)}"
+    for name, value in quality.bias(facts):
+        yield f"{name}: {value}"
+    for caution in quality.cautions(facts):
+        yield f"warning: {caution}"
+
+
+def _counts(labels: RunLabels) -> str:
+    choice, invalid = labels.arrays["choice"], labels.manifest.get("counts", {}).get("invalid", {})
+    kinds = {"an item": choice > 0, "none": choice == 0, "invalid": choice < 0}
+    shares = [f"{name} {rows.sum():,} ({rows.mean():.1%})" for name, rows in kinds.items() if len(choice)]
+    causes = [f"{name} {count:,}" for name, count in invalid.items() if count]
+    return f"{len(choice):,}; " + ", ".join(shares) + (" by cause: " + ", ".join(causes) if causes else "")
+
+
+def _words(value: Any) -> str:
+    return {float: "{:,.6g}", int: "{:,}"}.get(type(value), "{}").format(value)
+
+
+def stored_answers(labels: RunLabels, rows: np.ndarray) -> list[tuple[Answers, int] | None]:
+    """What the model itself said, where the store still has it; labels differ from it by the rule of none."""
+    folder = Path(labels.manifest.get("store") or labels.folder / label_files.SHARDS).expanduser()
+    context = labels.manifest.get("context", "")
+    answers = LabelStore(
+        folder, labels.folder / label_files.PLANS, context, labels.titles, labels.template, shard_size=1
+    )
+    return answers.find(labels.arrays["histories"][rows], labels.arrays["candidates"][rows])
+
+
+def _said(choice: int, titles: Sequence[str]) -> str:
+    return {-1: "invalid", 0: "none"}.get(choice) or f"{choice}, {titles[choice - 1]}"
+
+
+def _answer(found: tuple[Answers, int] | None, titles: Sequence[str]) -> tuple[str, str, str]:
+    """The model's own answer, its cause and what it wrote; all empty if it is not stored."""
+    if found is None:
+        return "", "", ""
+    block, row = found
+    wrote = " | ".join(one_line(reply) for reply in block.replies[row].tolist() if reply)
+    return _said(int(block.choice[row]), titles), CAUSES[int(block.cause[row])], wrote
+
+
+def first_order(labels: RunLabels, row: int) -> np.ndarray:
+    """The order in which a prompt with letters was first asked: candidates 0..K-1 by line, int64 [K]."""
+    history, candidates = labels.arrays["histories"][row], labels.arrays["candidates"][row]
+    digests = orders.title_digests([labels.template.quoted(title) for title in labels.titles])
+    seeds = orders.seeds(digests, history[None], candidates[None])
+    return orders.draw(seeds, len(candidates), labels.manifest.get("permutations", 1))[0, 0]
+
+
+def written(answers: Answers) -> list[str]:
+    """Every reply to n prompts and how it was read, a line each; nothing for answers without letters."""
+    found = []
+    for line, reply in zip(answers.places.ravel().tolist(), answers.replies.ravel().tolist(), strict=True):
+        if line < 0 or reply:
+            wrote = repr(one_line(reply)) if reply else "'' (empty, or not kept by the version that asked)"
+            found.append(f"{wrote} -> {letters.LETTERS[line - 1] if line > 0 else CAUSES[-line]}")
+        elif line > 0:
+            found.append(f"'' (not kept by the version that asked) -> {letters.LETTERS[line - 1]}")
+    return found
+
+
+def _replies(labels: RunLabels, row: int, found: tuple[Answers, int]) -> Iterator[str]:
+    """What the model said by letter: the probabilities of the letters, or every reply as it was written."""
+    block, place = found
+    if labels.manifest.get("mode") == "choice":
+        scores = [*block.scores[place][first_order(labels, row)], block.none[place]]
+        shares = ", ".join(f"{letters.LETTERS[k]} {np.exp(score):.3f}" for k, score in enumerate(scores))
+        several = labels.manifest.get("permutations", 1) > 1
+        yield f"  letters: {shares}{' (means over all orders)' if several else ''}"
+        named = "".join(
+            letters.LETTERS[line - 1] if line > 0 else "-" for line in block.places[place].tolist()
+        )
+        if several:
+            yield f"  best letters, order by order: {named}"
+    if labels.manifest.get("mode") == "generate":
+        yield from (
+            f"  reply:   {reply}" for reply in written(Answers(*(part[place, None] for part in block)))
+        )
+
+
+def prompt_text(labels: RunLabels, row: int) -> str:
+    """The prompt as it was first asked; with letters, the candidates stand there in an order of its own."""
+    history, candidates = labels.arrays["histories"][row], labels.arrays["candidates"][row]
+    if labels.manifest.get("mode", "likelihood") == "likelihood":
+        return prompts.render(labels.template, labels.titles, history)
+    order = first_order(labels, row)
+    told = labels.manifest.get("wrapper")
+    wrapper = chat.Wrapper(*told) if told else None
+    return letters.render(labels.template, labels.titles, history, candidates[order], wrapper)
+
+
+def show(labels: RunLabels, row: int, found: tuple[Answers, int] | None) -> Iterator[str]:
+    """One prompt, its candidates with their scores, the answer and the label, line by line."""
+    arrays = labels.arrays
+    place = ", ".join(f"{name} {arrays[name][row]}" for name in PLACE if name in arrays)
+    yield f"prompt {row}{f' ({place})' if place else ''}"
+    yield from (f"  | {line}" for line in prompt_text(labels, row).splitlines() or ["(no history)"])
+    titles = [labels.titles[item] for item in arrays["candidates"][row]]
+    choice = int(arrays["choice"][row])
+    for k, (title, score) in enumerate(zip(titles, arrays["scores"][row], strict=True), start=1):
+        yield f"  {'*' if k == choice else ' '} {k:>3} {score:>10.4g}  {title}"
+    answer, cause, _ = _answer(found, titles)
+    if answer:
+        yield from _replies(labels, row, found)
+        yield f"  answer: {answer}{'' if cause == CAUSES[0] else f' ({cause})'}"
+    yield f"  label:  {_said(choice, titles)}"
+
+
+def export(labels: RunLabels, rows: np.ndarray, path: Path) -> None:
+    """Writes a CSV file with one line per prompt and candidate. Raises InputError where it cannot."""
+    arrays, columns = labels.arrays, ["prompt", *PLACE, *ANSWER, *CANDIDATE]
+    check_replaceable(path, ",".join(columns) + "\r\n", "--export")
+    file = io.StringIO(newline="")
+    table = csv.writer(file)
+    table.writerow(columns)
+    for row, found in zip(rows, stored_answers(labels, rows), strict=True):
+        titles = [labels.titles[item] for item in arrays["candidates"][row]]
+        history = " | ".join(labels.titles[item] for item in arrays["histories"][row] if item)
+        choice = int(arrays["choice"][row])
+        place = [arrays[name][row] if name in arrays else "" for name in PLACE]
+        common = [row, *place, history, *_answer(found, titles), _said(choice, titles)]
+        columns = zip(arrays["candidates"][row], titles, arrays["scores"][row], strict=True)
+        for k, (item, title, score) in enumerate(columns, start=1):
+            table.writerow([*common, k, item, title, score, int(k == choice)])
+    try:
+        path.parent.stat()  # a folder that is missing is an error, as of a mistyped name
+        store.write_text(path.resolve(), file.getvalue())  # a link stays a link
+    except OSError as error:
+        raise InputError(f"--export={path}: cannot be written ({error.strerror})") from None

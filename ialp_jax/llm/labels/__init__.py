@@ -1,1 +1,0 @@
-"""Labels on disk: addressed by content, verified by hash."""

@@ -1,0 +1,1 @@
+"""The process that loads torch and runs the model."""

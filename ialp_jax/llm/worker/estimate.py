@@ -1,0 +1,221 @@
+"""What labelling will cost, before any of it is done: tokens, operations, memory, hours. torch.
+
+Operations of a forward pass, after Chowdhery et al. 2022 (arXiv 2204.02311, appendix B, a third of what it
+gives for training): 2 per parameter and token, and for attention 4 * layers * (heads * width) per pair of
+tokens. The input embedding is no product, and the head runs on scored rows alone; both are counted so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.model import embedded, loading, memory, models, speed
+from ialp_jax.llm.model.memory import Sizes
+from ialp_jax.llm.modes import none_rule
+from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting.lengths import (
+    CHARACTERS_PER_TOKEN,
+    NUM_HELD_OUT,
+    Demand,
+    Guess,
+    Lengths,
+    Ruler,
+    sample_of,
+)
+from ialp_jax.types import Dataset
+
+UTILISATION = 0.5  # share of the matrix-product rate that forward passes are taken to reach
+TRAINING = 3  # forward and backward against forward alone, ibidem
+TUNING = 2  # the same where the weights are frozen: gradients of activations alone
+
+
+class Part(NamedTuple):
+    """A part of the work.
+
+    Attributes:
+      name: what it is.
+      prompts: how many.
+      tokens: that go through the model.
+      flops: floating-point operations.
+    """
+
+    name: str
+    prompts: int
+    tokens: int
+    flops: float
+
+
+def forward_flops(sizes: Sizes, tokens: float, pairs: float, scored: float) -> float:
+    """Operations of forward passes.
+
+    Args:
+      sizes: of the model.
+      tokens: in all rows together.
+      pairs: of tokens that attention compares, the sum of the squared lengths of the rows.
+      scored: rows of logits.
+    """
+    return 2 * sizes.body * tokens + 4 * sizes.layers * sizes.attention * pairs + 2 * sizes.head * scored
+
+
+def estimate(
+    folder: Path | None,
+    dataset: Dataset,
+    config: LLMConfig,
+    demands: Sequence[Demand],
+    shape: tuple[int, int],
+    seed: int,
+) -> dict[str, Any]:
+    """The costs of all that is asked of a model.
+
+    Args:
+      folder: of the model, of which configuration and tokenizer are read; None: the embedded one.
+      dataset: whose offline users are asked about.
+      config: model, mode, dtype, device and batch size as they will be.
+      demands: the prompts of the stages; what they need before (training, tuning, calibration) is added.
+      shape: L and K of the label stage.
+      seed: of the sampled prompts.
+
+    Returns:
+      Plain values for JSON: ``parts`` as `Part`, ``rate`` in operations per second, ``refusal`` (why the
+      model does not fit, or empty), bytes, hours.
+
+    Raises:
+      InputError: the configuration cannot be read, or there is no such device.
+    """
+    device, dtype = loading.place(config.device, config.dtype)
+    template = prompts.choose(config.template, embedded=folder is None)
+    tokenizer, sizes = _subject(folder, dataset, config, template)
+    guessed = isinstance(tokenizer, Guess)
+    titles = dataset.catalogue.titles
+    ruler = Ruler(tokenizer, folder or Path("embedded"), titles, template, config, sizes.context)
+    sample = sample_of(dataset, shape, seed)
+    measured = ruler.measure(*sample)
+    asked = [(demand, ruler.measure(demand.histories, demand.candidates)) for demand in demands]
+    parts = [] if folder else [_training(sizes, config)]
+    if config.tune.steps:
+        parts += _tuning(sizes, ruler, sample, config)
+    if demands:
+        parts += _calibration(sizes, ruler, sample, demands, config, dataset.catalogue.num_items)
+    parts += _asked(sizes, asked, config)
+    needs = [memory.need(sizes, one, config.batch_size, dtype) for one in (measured, *(m for _, m in asked))]
+    needed = max(needs, key=lambda need: need.batch)
+    free = memory.available(device)
+    rate = speed.matmul_rate(device, dtype)
+    return {
+        "model": config.model or "embedded",
+        "mode": config.mode,
+        "device": device,
+        "dtype": dtype,
+        "parameters": sizes.parameters,
+        "layers": sizes.layers,
+        "counted": f"a guess of {CHARACTERS_PER_TOKEN} characters each" if guessed else "its tokenizer",
+        "sampled": len(measured.prompt),
+        "mean_tokens": float(measured.prompt.mean()),
+        "most_tokens": int(measured.prompt.max()),
+        "parts": [part._asdict() for part in parts],
+        "weights_bytes": needed.weights,
+        "batch_bytes": needed.batch,
+        "free_bytes": free,
+        "refusal": memory.verdict(needed, free, device, dtype, config),
+        "rate": rate,
+        "utilisation": UTILISATION,
+        "hours": sum(part.flops for part in parts) / (rate * UTILISATION) / 3600,
+    }
+
+
+def _asked(sizes: Sizes, asked: Sequence[tuple[Demand, Lengths]], config: LLMConfig) -> list[Part]:
+    """The prompts of the stages, each under all its orders; and as many more as may be asked again."""
+    found: dict[str, Part] = {}
+    for demand, measured in asked:
+        part = _part(demand.name, demand.count * config.permutations, sizes, measured)
+        before = found.get(part.name, Part(part.name, 0, 0, 0.0))
+        found[part.name] = Part(part.name, *(a + b for a, b in zip(before[1:], part[1:], strict=True)))
+    parts = list(found.values())
+    if config.mode == "generate" and config.retries:
+        sums = (config.retries * sum(part[k] for part in parts) for k in (1, 2, 3))
+        parts.append(Part("asked again, at most", *sums))
+    return parts
+
+
+def _calibration(
+    sizes: Sizes,
+    ruler: Ruler,
+    sample: tuple[np.ndarray, np.ndarray],
+    demands: Sequence[Demand],
+    config: LLMConfig,
+    num_items: int,
+) -> list[Part]:
+    """What `ialp_jax.llm.worker.worker` asks before the first label of a stage; letters need a check only.
+
+    Stages whose first prompts have the same shape share it.
+    """
+    first = {demand.name: demand for demand in reversed(demands)}
+    times = len({(one.histories.shape[1], one.candidates.shape[1]) for one in first.values()})
+    parts = []
+    if config.engine != "vllm":  # two prompts, each in the fast way and in the plain one
+        parts.append(_part("check of the masks", 4 * times, sizes, ruler.measure(*sample)))
+    if config.mode == "likelihood":
+        pairs = ruler.measure(sample[0], sample[1][:, :2])
+        alone = _unconditional(sizes, ruler, num_items)
+        parts += [
+            _part("threshold of none", times * none_rule.NUM_PROMPTS, sizes, pairs),
+            Part(alone.name, *(times * number for number in alone[1:])),
+        ]
+    return parts
+
+
+def _subject(
+    folder: Path | None, dataset: Dataset, config: LLMConfig, template: prompts.Template
+) -> tuple[Any, Sizes]:
+    """Tokenizer, or a `Guess` where the folder has none, and sizes of the model."""
+    if folder is None:
+        tokenizer = embedded.train_tokenizer(dataset.catalogue, template, config.embedded.vocabulary)
+        return tokenizer, memory.sizes_of(embedded.build_model(config.embedded, tokenizer).config)
+    sizes = memory.read_sizes(folder)
+    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
+        return Guess(), sizes
+    return loading.load_tokenizer(folder, config.pad_token), sizes
+
+
+def _part(name: str, count: int, sizes: Sizes, measured: Lengths) -> Part:
+    """``count`` prompts like those measured."""
+    tokens = measured.prompt.astype(float) + measured.written
+    flops = forward_flops(sizes, tokens.mean(), (tokens**2).mean(), measured.scored.mean())
+    return Part(name, count, round(count * tokens.mean()), count * flops)
+
+
+def _unconditional(sizes: Sizes, ruler: Ruler, num_items: int) -> Part:
+    """All titles after an empty history."""
+    items = np.arange(1, num_items + 1, dtype=np.int32)
+    rows = np.resize(items, (-(-num_items // models.TOGETHER), models.TOGETHER))
+    measured = ruler.measure(np.zeros((len(rows), 1), np.int32), rows)
+    return _part("titles alone", len(rows), sizes, measured)
+
+
+def _training(sizes: Sizes, config: LLMConfig) -> Part:
+    """The embedded model's training: packed rows, all of whose tokens are predicted."""
+    rows = config.embedded.steps * config.embedded.batch_size
+    width = config.embedded.context
+    flops = TRAINING * forward_flops(sizes, width, width**2, width)
+    return Part("training of the embedded model", rows, rows * width, rows * flops)
+
+
+def _tuning(
+    sizes: Sizes, ruler: Ruler, sample: tuple[np.ndarray, np.ndarray], config: LLMConfig
+) -> list[Part]:
+    """LoRA's steps, less its own small matrices; and the held-out prompts, asked before and after.
+
+    Each of them costs one label and one loss, before the tuning and after it.
+    """
+    count = config.tune.negatives + 1 if config.tune.negatives else sample[1].shape[1]
+    candidates = np.resize(sample[1], (len(sample[1]), count))
+    measured = ruler.measure(sample[0], candidates)
+    passes = TUNING + config.tune.gradient_checkpointing
+    steps = _part("tuning by LoRA", config.tune.steps * config.tune.batch_size, sizes, measured)
+    held_out = _part("held-out prompts of the tuning", 4 * NUM_HELD_OUT, sizes, measured)
+    return [steps._replace(flops=passes * steps.flops), held_out]

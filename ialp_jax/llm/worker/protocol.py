@@ -1,0 +1,35 @@
+"""Messages between the client and the worker: a JSON header and plain arrays in one frame, no pickle."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+
+GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # a whole group of processes may get them; the client decides
+_LENGTH_BYTES = 8
+_HEADER = "header"
+
+
+def send(stream: BinaryIO, header: Mapping[str, Any], **arrays: np.ndarray) -> None:
+    """Writes one frame: its length in 8 bytes, then an ``.npz``."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **{_HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8)}, **arrays)
+    stream.write(len(buffer.getbuffer()).to_bytes(_LENGTH_BYTES, "little"))
+    stream.write(buffer.getbuffer())
+    stream.flush()
+
+
+def receive(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+    """Reads one frame, or None where the other side has gone, even in the middle of a frame."""
+    length = stream.read(_LENGTH_BYTES)
+    frame = stream.read(int.from_bytes(length, "little")) if len(length) == _LENGTH_BYTES else b""
+    if not frame or len(frame) < int.from_bytes(length, "little"):
+        return None
+    with np.load(io.BytesIO(frame), allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    return json.loads(arrays.pop(_HEADER).tobytes()), arrays

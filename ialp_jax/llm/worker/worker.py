@@ -1,0 +1,230 @@
+"""The process that alone loads torch: ``python -m ialp_jax.llm.worker.worker``, which the client starts.
+
+It reads frames (`ialp_jax.llm.worker.protocol`) from its standard input and answers on its standard output:
+
+- ``train``: trains the embedded model on the offline users and saves it;
+- ``tune``: tunes a model by LoRA on the offline users and saves the adapter;
+- ``load``: loads the model, and where asked to writes the calibration (scores after an empty history,
+  threshold of ``none``; the chat template of letters) beside the labels;
+- ``estimate``: what labelling would cost;
+- ``score``: histories [n, L] and candidates [n, K] to `ialp_jax.llm.modes.answers.Answers`.
+
+An answer with ``error`` is one line for the user. The process ends as soon as its input closes, so it
+never outlives its client, whatever it is busy with. JAX must not enter it: both would fight for the cores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from ialp_jax import store
+from ialp_jax.data.files import load_dataset
+from ialp_jax.errors import InputError
+from ialp_jax.llm import engines
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.engines import ray_data
+from ialp_jax.llm.model.corpus import split_offline
+from ialp_jax.llm.modes import none_rule
+from ialp_jax.llm.prompting import alike, prompts
+from ialp_jax.llm.prompting.lengths import Demand
+from ialp_jax.llm.worker import protocol
+from ialp_jax.llm.worker.protocol import GROUP_SIGNALS
+
+if TYPE_CHECKING:
+    from ialp_jax.types import Dataset
+
+Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
+
+
+class Worker:
+    """What the process knows between orders."""
+
+    def __init__(self) -> None:
+        self._scorer: engines.Engine | None = None
+
+    def answer(self, order: dict[str, Any], arrays: dict[str, np.ndarray]) -> Answer:
+        """Carries out one order. Raises InputError where the user can mend what is wrong."""
+        if order["do"] == "score":
+            return self._score(**arrays)
+        _import_torch()
+        config = LLMConfig.from_dict(order["config"])
+        if config.threads:
+            sys.modules["torch"].set_num_threads(config.threads)
+        template = prompts.choose(config.template, embedded=not config.model)
+        dataset = prompts.shown(load_dataset(Path(order["data_folder"])), template)
+        if order["do"] == "train":
+            _train(dataset, config, order)
+            return {"did": "train"}, {}
+        if order["do"] == "tune":
+            return {"did": "tune", "log": _tune(dataset, config, order)}, {}
+        if order["do"] == "estimate":
+            return _estimate(dataset, config, order, arrays), {}
+        return self._load(dataset, config, order), {}
+
+    def _load(self, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
+        template = prompts.choose(config.template, embedded=not config.model)
+        folder, titles = Path(order["model_folder"]), dataset.catalogue.titles
+        known = order.get("shape"), order.get("wrapper")
+        self._scorer = engines.build(folder, titles, template, config, *known)
+        if order["calibrate"]:
+            _calibrate(self._scorer, dataset, config, order)
+        else:
+            self._scorer.plain = order["plain"]
+        return {"did": "load"}
+
+    def _score(self, histories: np.ndarray, candidates: np.ndarray) -> Answer:
+        started = time.monotonic()
+        answers, tokens = self._scorer.answer(histories, candidates)
+        return {"tokens": tokens, "seconds": time.monotonic() - started}, answers._asdict()
+
+
+def _import_torch() -> None:
+    try:
+        import torch  # noqa: F401
+        import transformers
+    except ImportError as error:
+        missing = error.name or "torch"
+        raise InputError(
+            f"the label stage needs {missing}, which cannot be imported; "
+            "run python -m pip install -r requirements.txt"
+        ) from None
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def _train(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
+    """Trains the embedded model."""
+    from tqdm import tqdm
+
+    from ialp_jax.llm.model import embedded, torch_checkpoint
+
+    template = prompts.choose(config.template, embedded=True)
+    folder = Path(order["model_folder"])
+    with tqdm(total=config.embedded.steps, desc="train the embedded Mistral", unit="step") as bar:
+
+        def progress(step: int, loss: float) -> None:
+            if step % 20 == 0 or step == config.embedded.steps:
+                bar.set_postfix(loss=f"{loss:.2f}", refresh=False)
+                bar.update(step - bar.n)
+
+        recipe, seed = order["recipe"], order["seed"]
+        embedded.train(folder, dataset, template, config.embedded, seed, progress, recipe)
+    torch_checkpoint.remove(embedded.checkpoints_of(folder))
+
+
+def _tune(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
+    """Tunes the model, saves the adapter and returns the log."""
+    from tqdm import tqdm
+
+    from ialp_jax.llm.lora import tuning
+
+    with tqdm(total=config.tune.steps, desc="tune", unit="step") as bar:
+
+        def progress(step: int, loss: float) -> None:
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            bar.update(step - bar.n)
+
+        return tuning.tune(
+            Path(order["tune_folder"]),
+            Path(order["model_folder"]),
+            dataset,
+            config,
+            seed=order["seed"],
+            progress=progress,
+            **order["tuning"],
+        )
+
+
+def _estimate(
+    dataset: Dataset, config: LLMConfig, order: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """What labelling would cost, see `ialp_jax.llm.worker.estimate`."""
+    from ialp_jax.llm.worker import estimate
+
+    folder = Path(order["model_folder"]) if order["model_folder"] else None
+    demands = [
+        Demand(name, count, arrays[f"histories{number}"], arrays[f"candidates{number}"])
+        for number, (name, count) in enumerate(order["demands"])
+    ]
+    return estimate.estimate(folder, dataset, config, demands, tuple(order["shape"]), order["seed"])
+
+
+def _calibrate(scorer: engines.Engine, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
+    """Writes the calibration: ``unconditional`` float32 [N + 1], the threshold, and what it keeps.
+
+    Letters need none: the model itself says "none", and the manifest tells only how it is asked.
+    """
+    scorer.check(order["shape"])
+    manifest = {"key": order["calibrate"], **scorer.facts(), "plain": scorer.plain}
+    folder = Path(order["calibration_folder"])
+    if config.mode != "likelihood":
+        return store.save(folder, {}, manifest)
+    _, held_out = split_offline(dataset, config.embedded.holdout, order["seed"])
+    template = prompts.choose(config.template, embedded=not config.model)
+    same = alike.groups(dataset.catalogue.titles, template, lettered=False)
+    trial = none_rule.draw_trial(dataset, held_out, order["seed"], same)
+    unconditional = scorer.unconditional()
+    scores, _ = scorer.score(trial.histories, trial.candidates)
+    gains = scores - unconditional[trial.candidates]
+    limit = none_rule.threshold(gains[:, 0], gains[:, 1], config.none_rule, config.none_quantile)
+    kept = gains >= (-np.inf if limit is None else limit)
+    manifest |= {"threshold": limit, "calibration_prompts": len(gains)}
+    if len(kept):
+        manifest["own_kept"], manifest["random_kept"] = kept.mean(0).tolist()
+        manifest["own_above_random"] = float((scores[:, 0] > scores[:, 1]).mean())
+    store.save(folder, {"unconditional": unconditional}, manifest)
+
+
+def serve(orders: queue.Queue, reply: BinaryIO, log: Path) -> None:
+    """Answers orders for ever; an unforeseen failure leaves its traceback in ``log``."""
+    worker = Worker()
+    while True:
+        order, arrays = orders.get()
+        try:
+            header, results = worker.answer(order, arrays)
+        except InputError as error:
+            header, results = {"error": str(error)}, {}
+        except Exception as error:  # whatever it is, the client must hear of it in one line
+            with contextlib.suppress(OSError):  # the disk may be what failed
+                log.parent.mkdir(parents=True, exist_ok=True)
+                log.write_text(traceback.format_exc(), encoding="utf-8")
+            what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
+            header, results = {"error": f"the LLM worker failed: {what}; see {log}"}, {}
+        protocol.send(reply, header, **results)
+
+
+def _listen(stream: BinaryIO, orders: queue.Queue) -> None:
+    """Passes frames on; when the client goes, the process goes, even in the middle of its work."""
+    while (frame := protocol.receive(stream)) is not None:
+        orders.put(frame)
+    ray_data.shut_down()
+    os._exit(0)
+
+
+def main() -> None:
+    """Runs the worker on its standard streams; the one argument is the file for tracebacks."""
+    reply = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with frames
+    for number in GROUP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):  # the client held them back; processes of the worker need them
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
+    sys.modules["jax"] = None  # importing it raises
+    orders: queue.Queue = queue.Queue()
+    threading.Thread(target=_listen, args=(sys.stdin.buffer, orders), daemon=True).start()
+    serve(orders, reply, Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

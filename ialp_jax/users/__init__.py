@@ -1,0 +1,1 @@
+"""User models: how likely each user likes each item, fitted to interactions, calibrated and validated."""

@@ -1,0 +1,143 @@
+"""From scores to probabilities, and how far off these are.
+
+Held-out likes stand for all likes: each counts (all likes / held-out likes) times against the pairs
+without interaction, so that the mean probability equals the density of the logs. Probabilities fitted
+on training likes would be too sure of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+
+from ialp_jax.types import UserModel
+from ialp_jax.users.holdout import NEVER, score_blocks
+
+
+def _held_out_scores(model: UserModel, roles: np.ndarray, held_out: int) -> np.ndarray:
+    """Scores of all pairs with this role, float32."""
+    return np.concatenate([scores[part == held_out] for _, scores, part in score_blocks(model, roles)])
+
+
+def _bins(scores: np.ndarray, how_many: int) -> np.ndarray:
+    """Edges of at most ``how_many`` bins that hold equally many scores; the outer edges are infinite."""
+    inner = np.unique(np.quantile(scores, np.linspace(0, 1, how_many + 1)[1:-1]))
+    return np.concatenate([[-np.inf], inner, [np.inf]])
+
+
+def _tally(model: UserModel, roles: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number and score sum of pairs without interaction in each bin, float64."""
+    count, total = np.zeros(len(edges) - 1), np.zeros(len(edges) - 1)
+    for _, scores, part in score_blocks(model, roles):
+        never = scores[part == NEVER].astype(np.float64)
+        count += np.histogram(never, edges)[0]
+        total += np.histogram(never, edges, weights=never)[0]
+    return count, total
+
+
+def calibrate(model: UserModel, roles: np.ndarray, held_out: int, knots: int, weight: float) -> UserModel:
+    """Fits the strictly increasing map from score to log-odds.
+
+    Scores are cut into bins with equally many held-out likes; isotonic regression (R. E. Barlow and others,
+    1972) merges bins whose rates do not increase; each bin left is a knot. It is better calibrated
+    than a logistic curve (Platt), whose tails do not fit the scores of matrix factorisation.
+
+    Args:
+      model: its knots are ignored.
+      roles: int8 [U, N] of ``holdout.roles``.
+      held_out: whose likes to use, VALIDATION.
+      knots: number of bins before merging; fewer where a bin would hold under 10 likes.
+      weight: likes that each held-out like stands for.
+    """
+    liked = _held_out_scores(model, roles, held_out).astype(np.float64)
+    edges = _bins(liked, max(2, min(knots, len(liked) // 10)))
+    never, never_sum = _tally(model, roles, edges)
+    # Half a like and half a pair more in each bin: no rate is 0 or 1.
+    likes = weight * (np.histogram(liked, edges)[0] + 0.5)
+    pairs = likes + never + 0.5
+    scores = (weight * np.histogram(liked, edges, weights=liked)[0] + never_sum) / np.maximum(
+        weight * np.histogram(liked, edges)[0] + never, 1e-9
+    )
+    return _with_knots(model, likes, pairs, scores)
+
+
+def _with_knots(model: UserModel, likes: np.ndarray, pairs: np.ndarray, scores: np.ndarray) -> UserModel:
+    """One knot for each block of bins that isotonic regression leaves; sums and mean scores by bin."""
+    fit = isotonic_regression(likes / pairs, weights=pairs)
+    begin = fit.blocks[:-1]
+    rate = fit.x[begin]
+    centre = np.add.reduceat(scores * pairs, begin) / np.add.reduceat(pairs, begin)
+    return model._replace(
+        knot_scores=centre.astype(np.float32), knot_logits=np.log(rate / (1.0 - rate)).astype(np.float32)
+    )
+
+
+def calibrate_rated(
+    model: UserModel, scores: np.ndarray, like: np.ndarray, weight: np.ndarray, knots: int
+) -> UserModel:
+    """As ``calibrate``, from pairs that were rated.
+
+    Args:
+      model: its knots are ignored.
+      scores: float [T], its scores of the pairs.
+      like: bool [T].
+      weight: float [T], what each pair counts, mean about 1.
+      knots: number of bins before merging; fewer where a bin would hold under 10 likes.
+    """
+    scores = scores.astype(np.float64)
+    edges = _bins(scores[like], max(2, min(knots, like.sum() // 10)))
+    likes, pairs, total = (
+        np.histogram(scores, edges, weights=w)[0] for w in (weight * like, weight, weight * scores)
+    )
+    return _with_knots(model, likes + 0.5, pairs + 1.0, total / np.maximum(pairs, 1e-9))
+
+
+def reliability_rated(
+    scores: np.ndarray, probability: np.ndarray, like: np.ndarray, weight: np.ndarray, bins: int
+) -> dict[str, np.ndarray]:
+    """As ``reliability``, from pairs that were rated; all arguments float or bool [T]."""
+    edges = _bins(scores[like], bins)
+    sums = [np.histogram(scores, edges, weights=weight * part)[0] for part in (probability, like, 1.0)]
+    safe = np.maximum(sums[2], 1e-9)
+    return {"predicted": sums[0] / safe, "observed": sums[1] / safe, "count": sums[2]}
+
+
+def reliability(
+    model: UserModel, roles: np.ndarray, held_out: int, bins: int, pair_weight: float, like_weight: float
+) -> dict[str, np.ndarray]:
+    """Predicted against observed like rates, in bins that hold equally many held-out likes.
+
+    Equal numbers of likes, because equal widths or equal numbers of pairs would put nearly all pairs,
+    which nobody likes, into one bin and hide how good the high probabilities are.
+
+    Args:
+      model: calibrated.
+      roles: int8 [U, N] of ``holdout.roles``.
+      held_out: whose likes to use, TEST.
+      bins: at most this many.
+      pair_weight: pairs that each held-out like stands for.
+      like_weight: likes that it stands for; the same, unless logs are known to hold a part of the likes.
+
+    Returns:
+      ``predicted``, ``observed``, ``count`` (weighted pairs), float64 [bins].
+    """
+    edges = _bins(_held_out_scores(model, roles, held_out), bins)
+    likes, pairs, predicted = np.zeros((3, len(edges) - 1))
+    for _, scores, part in score_blocks(model, roles):
+        logits = np.interp(scores, model.knot_scores, model.knot_logits)
+        probability = 1.0 / (1.0 + np.exp(-logits))
+        for role, weight in ((NEVER, 1.0), (held_out, pair_weight)):
+            chosen = part == role
+            count = weight * np.histogram(scores[chosen], edges)[0]
+            pairs += count
+            predicted += weight * np.histogram(scores[chosen], edges, weights=probability[chosen])[0]
+            if role == held_out:
+                likes += count * like_weight / pair_weight
+    pairs_safe = np.maximum(pairs, 1e-9)
+    return {"predicted": predicted / pairs_safe, "observed": likes / pairs_safe, "count": pairs}
+
+
+def expected_calibration_error(bins: dict[str, np.ndarray]) -> float:
+    """Mean |predicted - observed| over pairs (M. P. Naeini and others, 2015) of ``reliability``'s bins."""
+    gap = np.abs(bins["predicted"] - bins["observed"])
+    return float(np.sum(bins["count"] * gap) / np.sum(bins["count"]))

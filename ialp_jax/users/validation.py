@@ -1,0 +1,71 @@
+"""How far a user model can be trusted: held-out likes, calibration, and real against simulated counts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ialp_jax.types import UserModel
+from ialp_jax.users.calibration import expected_calibration_error, reliability
+from ialp_jax.users.holdout import NEVER, TEST, TRAIN, score_blocks
+from ialp_jax.users.ranking import popularity_model, ranking_metrics
+
+RELIABILITY_BINS = 15
+
+
+def expected_likes(model: UserModel, roles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of the like probabilities by user, float64 [U], and by item, float64 [N]."""
+    by_user, by_item = np.zeros(roles.shape[0]), np.zeros(roles.shape[1])
+    for users, scores, _ in score_blocks(model, roles):
+        probability = 1.0 / (1.0 + np.exp(-np.interp(scores, model.knot_scores, model.knot_logits)))
+        by_user[users] = probability.sum(axis=1)
+        by_item += probability.sum(axis=0)
+    return by_user, by_item
+
+
+def validate(
+    model: UserModel, roles: np.ndarray, base_rate: float | None
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Judges a calibrated user model on test likes, which neither fitted nor chose it.
+
+    Args:
+      model: of U users and N items.
+      roles: int8 [U, N] of ``holdout.roles``.
+      base_rate: mean like probability that the calibration aimed at, as a multiple of the density of
+        the logs. None where the model is the truth and the logs hold an unknown, constant share of the
+        likes: then the level cannot be checked, and the error measures the shape.
+
+    Returns:
+      Metrics: ``users``, ``items``, ``interactions``, ``like_rate`` (logged likes per pair),
+      ``simulated_like_rate`` (mean probability), ``auc``, ``ndcg10``, ``popularity_auc``,
+      ``popularity_ndcg10`` (by training likes), ``ece``.
+      Arrays: ``reliability_predicted``, ``reliability_observed``, ``reliability_count`` [bins];
+      ``popularity_real``, ``popularity_simulated`` [N], each sorted, largest first; ``likes_real``,
+      ``likes_simulated`` [U].
+    """
+    interacted = roles > NEVER
+    total, tested = int(interacted.sum()), int(np.sum(roles == TEST))
+    by_user, by_item = expected_likes(model, roles)
+    if base_rate is None:
+        pair_weight, like_weight = total / tested, by_user.sum() / tested
+    else:
+        pair_weight = like_weight = base_rate * total / tested
+    bins = reliability(model, roles, TEST, RELIABILITY_BINS, pair_weight, like_weight)
+    baseline = ranking_metrics(popularity_model(roles, TRAIN), roles, TEST)
+    metrics = {
+        "users": float(roles.shape[0]),
+        "items": float(roles.shape[1]),
+        "interactions": float(total),
+        "like_rate": float(interacted.mean()),
+        "simulated_like_rate": float(by_user.sum() / roles.size),
+        **ranking_metrics(model, roles, TEST),
+        **{f"popularity_{name}": value for name, value in baseline.items()},
+        "ece": expected_calibration_error(bins),
+    }
+    arrays = {
+        **{f"reliability_{name}": value for name, value in bins.items()},
+        "popularity_real": np.sort(interacted.sum(axis=0))[::-1].astype(np.float64),
+        "popularity_simulated": np.sort(by_item)[::-1],
+        "likes_real": interacted.sum(axis=1).astype(np.float64),
+        "likes_simulated": by_user,
+    }
+    return metrics, arrays

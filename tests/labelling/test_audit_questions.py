@@ -1,0 +1,161 @@
+"""Questions of the audit: what was held out, what is shown, what is never shown."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from audit_world import generated, held_out
+
+from ialp_jax.errors import InputError
+from ialp_jax.labelling.audit_config import AuditConfig
+from ialp_jax.labelling.audit_questions import PROMPT_CANDIDATES, draw
+from ialp_jax.types import OFFLINE, Interactions
+
+LENGTH = 4
+
+
+def ask(dataset, users=0, negatives=10, lettered=False, seed=0):
+    return draw(dataset, AuditConfig(users=users, negatives=negatives), LENGTH, lettered, seed)
+
+
+def shown(row):
+    return row[row > 0].tolist()
+
+
+def test_the_last_like_is_held_out_and_the_likes_before_it_are_shown():
+    dataset = held_out()
+    found = ask(dataset)
+    able = [u for u in range(40) if dataset.split[u] != OFFLINE and len(dataset.histories.of(u)) > 1]
+    assert found.user.tolist() == able
+    for q, user in enumerate(found.user):
+        likes = dataset.histories.of(user)
+        met = dataset.interactions.item[dataset.interactions.user == user]
+        assert shown(found.histories[q]) == likes[:-1][-LENGTH:].tolist()
+        assert found.known[q] == len(likes) - 1
+        own = found.candidates[q][found.relevant[q]]
+        assert own.tolist() == [likes[-1]]
+        others = found.candidates[q][~found.relevant[q]]
+        assert len(set(others)) == 10
+        assert not set(others) & set(met)  # disliked items were met too
+
+
+def test_without_an_order_in_time_a_random_like_is_held_out():
+    dataset = held_out(num_users=400, ordered=False)
+    found = ask(dataset)
+    places = []
+    for q, user in enumerate(found.user):
+        likes = dataset.histories.of(user).tolist()
+        own = int(found.candidates[q][found.relevant[q]][0])
+        assert set(shown(found.histories[q])) <= set(likes) - {own}
+        assert len(shown(found.histories[q])) == min(LENGTH, len(likes) - 1)
+        places.append(likes.index(own) / (len(likes) - 1))
+    assert abs(np.mean(places) - 0.5) < 0.06
+
+
+def test_generated_users_are_asked_about_a_random_place_for_they_list_the_best_first():
+    dataset, likelihood = generated()
+    found = ask(dataset)
+    for q, user in enumerate(found.user):
+        likes = dataset.histories.of(user).tolist()
+        place = likes.index(int(found.candidates[q][found.relevant[q]][0]))
+        assert place == found.known[q] >= 1
+        assert shown(found.histories[q]) == likes[:place][-LENGTH:]
+    counts = np.diff(dataset.histories.offsets)[found.user]
+    share = ((found.known - 1) / np.maximum(counts - 2, 1))[counts > 4]
+    assert share.min() == 0
+    assert share.max() == 1
+    assert abs(share.mean() - 0.5) < 0.1
+    odds = likelihood(found)
+    assert odds[found.relevant].mean() > odds[~found.relevant].mean() + 0.5
+
+
+def rated():
+    dataset = held_out(num_users=40, num_items=60)
+    generator = np.random.default_rng(4)
+    items = np.concatenate([generator.choice(60, 12, replace=False) + 1 for _ in range(40)]).astype(np.int32)
+    like = generator.random(480) < 0.4
+    like[36:48] = True  # user 3 likes all of them
+    test = Interactions(np.repeat(np.arange(40, dtype=np.int32), 12), items, like, None, False)
+    return dataclasses.replace(dataset, random_test=test)
+
+
+def test_random_ratings_where_there_are_some():
+    dataset = rated()
+    found = ask(dataset, negatives=3)
+    assert 3 not in found.user
+    assert dataset.split[3] != OFFLINE
+    for q, user in enumerate(found.user):
+        met = set(dataset.interactions.item[dataset.interactions.user == user].tolist())
+        mine = dataset.random_test.user == user
+        told = dict(zip(dataset.random_test.item[mine], dataset.random_test.like[mine], strict=True))
+        size = found.sizes[q]
+        items = found.candidates[q, :size].tolist()
+        assert set(items) == set(told) - met
+        assert found.relevant[q, :size].tolist() == [told[item] for item in items]
+        assert not found.relevant[q, size:].any()
+        likes = dataset.histories.of(user)
+        assert set(shown(found.histories[q])) <= set(likes)
+        assert found.known[q] == len(likes) > 0
+    assert len(set(found.sizes)) > 1
+    lettered = ask(dataset, lettered=True)
+    np.testing.assert_array_equal(found.candidates, lettered.candidates)  # they fit anyway
+
+
+def test_the_exchanged_history_is_that_of_another_user_less_the_candidates():
+    dataset = held_out(num_users=60)
+    found = ask(dataset, negatives=30)
+    before = {u: dataset.histories.of(u)[:-1] for u in found.user}
+    donors = []
+    for q, user in enumerate(found.user):
+        fits = [
+            other
+            for other in found.user
+            if shown(found.exchanged[q])
+            == [item for item in before[other] if item not in found.candidates[q]][-LENGTH:]
+        ]
+        assert set(fits) - {user}
+        assert not set(shown(found.exchanged[q])) & set(found.candidates[q])
+        donors.append(fits)
+    assert sum(fits == [user] for fits, user in zip(donors, found.user, strict=True)) == 0
+    assert np.mean([len(fits) == 1 for fits in donors]) > 0.4  # mostly it is clear whose it is
+    two = ask(held_out(num_users=60), users=2)
+    swapped = [
+        [i for i in before[u] if i not in two.candidates[1 - q]][-LENGTH:] for q, u in enumerate(two.user)
+    ]
+    assert [shown(row) for row in two.exchanged] == swapped[::-1]
+
+
+def test_places_are_random_and_letters_limit_the_candidates():
+    found = ask(held_out(num_users=800), lettered=True, negatives=100)
+    assert found.candidates.shape[1] == PROMPT_CANDIDATES == 25
+    places = found.relevant.argmax(1)
+    assert len(np.unique(places)) == 25
+    assert abs(places.mean() - 12) < 1
+    assert ask(held_out(), negatives=100).candidates.shape[1] > 50  # all that a user never met
+
+
+def test_a_cap_draws_users_at_random_and_leaves_their_questions_alone():
+    dataset = held_out(num_users=200)
+    everyone, some = ask(dataset), ask(dataset, users=30)
+    assert len(some.user) == 30
+    assert set(np.unique(dataset.split[some.user])) == {1, 2, 3}
+    rows = np.searchsorted(everyone.user, some.user)
+    for field in ("user", "known", "histories", "candidates", "relevant"):
+        np.testing.assert_array_equal(getattr(some, field), getattr(everyone, field)[rows])
+    again, other = ask(dataset, users=30), ask(dataset, users=30, seed=1)
+    for one, two in zip(some, again, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert some.user.tolist() != other.user.tolist()
+
+
+def test_too_few_users_and_impossible_settings_are_refused():
+    dataset = held_out()
+    nobody = dataclasses.replace(dataset, split=np.full(40, OFFLINE, np.int8))
+    with pytest.raises(
+        InputError, match=r"small: the audit needs 2 users .* finds 0; --config\.audit\.enabled"
+    ):
+        ask(nobody)
+    for knob, value in (("users", 1), ("users", -1), ("negatives", 0)):
+        with pytest.raises(InputError, match=f"--config.audit.{knob}={value} must be"):
+            AuditConfig(**{knob: value}).check()
+    AuditConfig(users=2, negatives=1).check()

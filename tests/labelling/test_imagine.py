@@ -1,0 +1,264 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from diagnostic_worlds import ACTOR_CRITIC, ENV, HORIZON, ITEMS, LENGTH, start_of, world
+
+from ialp_jax.errors import InputError
+from ialp_jax.labelling.imagine import (
+    chosen_item,
+    imagined_params,
+    label_round,
+    labelled_transitions,
+    start_sessions,
+    training_data,
+)
+from ialp_jax.training.config import LabellingConfig
+from ialp_jax.types import Labels
+
+SESSIONS, STEPS, K = 5, 12, 3
+CONFIG = LabellingConfig(rounds=1, sessions=SESSIONS, steps=STEPS, candidates=K)
+# Items 1..6 alone, none in common; patience 2.
+WINDOWS = np.array([[0, 0, 0, 1], [0, 0, 2, 3], [0, 4, 5, 6]], np.int32)
+PARAMS = imagined_params(world("patience"), WINDOWS)
+NONE, INVALID = 0, -1
+
+
+def labels_of(histories, proposed, choice):
+    return Labels(histories, proposed, np.asarray(choice, np.int32), proposed.astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def actor():
+    return jax.jit(ACTOR_CRITIC.init)(jax.random.key(0), start_of(0).history)
+
+
+def round_of(actor, labeller, key=0, users=None, on_step=lambda: None):
+    users = start_sessions(ENV, PARAMS, jax.random.key(7), CONFIG) if users is None else users
+    return label_round(
+        ENV, PARAMS, ACTOR_CRITIC, actor, users, labeller, jax.random.key(key), CONFIG, on_step
+    )
+
+
+def mixed(seed):
+    """A labeller that says anything: invalid, none, any candidate."""
+    random = np.random.default_rng(seed)
+    return lambda histories, proposed, rows: labels_of(
+        histories, proposed, random.integers(-1, K + 1, SESSIONS)
+    )
+
+
+@pytest.fixture(scope="module")
+def labelled(actor):
+    """(sessions afterwards, arrays) of a round with all kinds of labels."""
+    return round_of(actor, mixed(0))
+
+
+def by_session(arrays):
+    """name -> [steps, sessions, ...]."""
+    return {name: rows.reshape(STEPS, SESSIONS, *rows.shape[1:]) for name, rows in arrays.items()}
+
+
+def test_a_label_decides_item_and_like():
+    proposed = np.array([[4, 5, 6], [7, 8, 9], [1, 2, 3]], np.int32)
+    item, liked = chosen_item(labels_of(np.zeros((3, 4), np.int32), proposed, [2, NONE, 1]))
+    assert item.tolist() == [5, 7, 1]  # none: the first candidate stands for what was recommended
+    assert liked.tolist() == [True, False, True]
+
+
+def test_arrays_of_a_round(labelled):
+    _, arrays = labelled
+    rows = STEPS * SESSIONS
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "histories": (rows, LENGTH),
+        "candidates": (rows, K),
+        "choice": (rows,),
+        "scores": (rows, K),
+        "shown": (rows, LENGTH + HORIZON),
+        "terminated": (rows,),
+        "truncated": (rows,),
+        "session": (rows,),
+    }
+    assert set(np.unique(arrays["choice"])) == {-1, 0, 1, 2, 3}
+    np.testing.assert_array_equal(arrays["session"], np.tile(np.arange(SESSIONS), STEPS))
+
+
+def test_what_was_shown_is_never_proposed(labelled):
+    _, arrays = labelled
+    assert ((arrays["candidates"] >= 1) & (arrays["candidates"] <= ITEMS)).all()
+    for proposed, shown in zip(arrays["candidates"], arrays["shown"], strict=True):
+        assert len(set(proposed)) == K
+        assert not set(proposed) & set(shown)
+
+
+def test_sessions_follow_the_labels_and_the_simulators_patience(labelled):
+    """Replays every session in plain Python."""
+    users, arrays = labelled
+    steps = by_session(arrays)
+    assert arrays["terminated"].any()
+    assert arrays["truncated"].any()
+    for s in range(SESSIONS):
+        patience, count = 2, 0
+        for t in range(STEPS):
+            history, shown = steps["histories"][t, s].tolist(), steps["shown"][t, s].tolist()
+            if count == 0:
+                patience = 2
+                assert history in WINDOWS.tolist()
+                assert shown == history + [0] * HORIZON
+            choice, proposed = steps["choice"][t, s], steps["candidates"][t, s].tolist()
+            ended = False
+            if choice != INVALID:
+                item = proposed[max(choice - 1, 0)]
+                shown[LENGTH + count] = item
+                count += 1
+                history = [*history[1:], item] if choice > 0 else history
+                patience = min(patience + 1, 2) if choice > 0 else patience - 1
+                ended = patience <= 0 or count >= HORIZON
+            assert steps["terminated"][t, s] == (choice != INVALID and patience <= 0)
+            assert steps["truncated"][t, s] == (ended and patience > 0)
+            if ended:
+                count = 0
+                continue
+            last = t == STEPS - 1
+            after = users.observation if last else None
+            assert (after.history[s] if last else steps["histories"][t + 1, s]).tolist() == history
+            assert (after.shown[s] if last else steps["shown"][t + 1, s]).tolist() == shown
+
+
+def test_invalid_labels_change_nothing_and_teach_nothing(actor):
+    before = start_sessions(ENV, PARAMS, jax.random.key(7), CONFIG)
+    after, arrays = round_of(actor, lambda h, c, r: labels_of(h, c, [INVALID] * SESSIONS), users=before)
+    for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert not (arrays["terminated"] | arrays["truncated"]).any()
+    assert len(labelled_transitions(arrays)[1]) == 0
+    # Every step asks anew, about other candidates.
+    assert len({tuple(row) for row in by_session(arrays)["candidates"][:, 0]}) > STEPS // 2
+
+
+def test_nobody_likes_anything_then_all_leave(actor):
+    _, arrays = round_of(actor, lambda h, c, r: labels_of(h, c, [NONE] * SESSIONS))
+    ends = by_session(arrays)["terminated"]
+    np.testing.assert_array_equal(ends, np.arange(STEPS)[:, None] % 2 == np.ones((1, SESSIONS)))
+
+
+def test_everybody_likes_everything_then_the_horizon_ends_it(actor):
+    steps = []
+    _, arrays = round_of(
+        actor, lambda h, c, r: labels_of(h, c, [K] * SESSIONS), on_step=lambda: steps.append(1)
+    )
+    assert len(steps) == STEPS
+    ends = by_session(arrays)["truncated"]
+    np.testing.assert_array_equal(
+        ends, np.isin(np.arange(STEPS), [5, 11])[:, None] & np.ones((1, SESSIONS), bool)
+    )
+    assert not arrays["terminated"].any()
+
+
+def test_transitions_are_the_valid_labels(labelled):
+    _, arrays = labelled
+    found, rows = labelled_transitions(arrays)
+    np.testing.assert_array_equal(rows, np.flatnonzero(arrays["choice"] != INVALID))
+    np.testing.assert_array_equal(found.reward, arrays["choice"][rows] > 0)
+    proposed = arrays["candidates"][rows]
+    column = np.maximum(arrays["choice"][rows] - 1, 0)
+    np.testing.assert_array_equal(found.action + 1, proposed[np.arange(len(rows)), column])
+    np.testing.assert_array_equal(found.terminated, arrays["terminated"][rows])
+    np.testing.assert_array_equal(found.truncated, arrays["truncated"][rows])
+    # The next observation is what the same session shows next, unless it ended.
+    place = {(t, s): t * SESSIONS + s for t in range(STEPS) for s in range(SESSIONS)}
+    checked = 0
+    for index, row in enumerate(rows):
+        t, s = divmod(row, SESSIONS)
+        after = jax.tree.map(lambda leaf, index=index: leaf[index], found.next_observation)
+        if found.terminated[index] or found.truncated[index]:
+            assert after.shown[LENGTH:].any()  # the true final observation, not the next session's first
+            assert found.action[index] + 1 in after.shown
+        elif t + 1 < STEPS:
+            following = place[t + 1, s]
+            np.testing.assert_array_equal(after.history, arrays["histories"][following])
+            np.testing.assert_array_equal(after.shown, arrays["shown"][following])
+            checked += 1
+    assert checked > 10
+    assert all(leaf.dtype == np.int32 for leaf in (*found.observation, *found.next_observation, found.action))
+
+
+def test_training_data_has_one_shape_whatever_is_filled(labelled):
+    _, arrays = labelled
+    half = {name: rows[: STEPS // 2 * SESSIONS] for name, rows in arrays.items()}
+    for part in (half, arrays):
+        data, size = training_data(part, STEPS * SESSIONS)
+        assert {len(leaf) for leaf in jax.tree.leaves(data)} == {STEPS * SESSIONS}
+        assert size == (part["choice"] >= 0).sum()
+        np.testing.assert_array_equal(data.reward[:size], labelled_transitions(part)[0].reward)
+        assert (data.action[size:] == 0).all()
+
+
+def test_same_key_same_round_other_key_other_round(actor, labelled):
+    _, again = round_of(actor, mixed(0))
+    for name, array in labelled[1].items():
+        np.testing.assert_array_equal(array, again[name])
+    _, other = round_of(actor, mixed(0), key=1)
+    assert (other["candidates"] != again["candidates"]).any()
+
+
+def test_candidates_come_from_the_actor(actor):
+    heads = actor["params"]
+    bias = jnp.zeros(ITEMS).at[jnp.array([9, 10, 11, 12, 13, 14, 15])].set(30.0)
+    keen = {"params": {**heads, "actor": {**heads["actor"], "bias": bias}}}
+    _, arrays = round_of(keen, lambda h, c, r: labels_of(h, c, [INVALID] * SESSIONS))
+    assert (arrays["candidates"] >= 10).all()
+
+
+def test_impossible_settings_are_refused():
+    for config in (LabellingConfig(candidates=1), LabellingConfig(rounds=0), LabellingConfig(steps=0)):
+        with pytest.raises(InputError, match=r"--config\.labelling\."):
+            config.check()
+
+
+TWINS = np.array(
+    [0, *range(1, 5), *range(1, 5), *range(5, 13)], np.int32
+)  # 1..4 and 5..8 have the same words
+
+
+def proposals(actor, alike, steps=STEPS):
+    """(histories, candidates) of a round in which nothing is liked, and sessions end early."""
+    seen = []
+
+    def labeller(histories, proposed, rows):
+        seen.append((histories, proposed))
+        return labels_of(histories, proposed, np.zeros(SESSIONS))
+
+    users = start_sessions(ENV, PARAMS, jax.random.key(7), CONFIG)
+    config = LabellingConfig(rounds=1, sessions=SESSIONS, steps=steps, candidates=K)
+    _, arrays = label_round(
+        ENV, PARAMS, ACTOR_CRITIC, actor, users, labeller, jax.random.key(0), config, alike=alike
+    )
+    return arrays["shown"], np.concatenate([proposed for _, proposed in seen])
+
+
+def test_no_prompt_offers_the_same_words_twice_nor_what_was_shown(actor):
+    shown, proposed = proposals(actor, TWINS)
+    twice = 0
+    for past, items in zip(shown, proposed, strict=True):
+        assert len(set(TWINS[items])) == K
+        assert not set(TWINS[items]) & set(TWINS[past[past > 0]])
+    shown, proposed = proposals(actor, None)
+    for past, items in zip(shown, proposed, strict=True):
+        twice += len(set(TWINS[items])) < K or bool(set(TWINS[items]) & set(TWINS[past[past > 0]]))
+    assert twice > 5, "chance alone would bring twins"
+
+
+def test_without_twins_the_same_items_are_proposed(actor):
+    apart = proposals(actor, np.arange(ITEMS + 1, dtype=np.int32))
+    for one, other in zip(apart, proposals(actor, None), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("alike", [None, np.r_[0, np.ones(10, np.int32), np.arange(2, 8)]])
+def test_a_session_that_has_seen_nearly_all_is_refused(actor, alike):
+    """Before, items of the history filled the prompt up."""
+    config = LabellingConfig(rounds=1, sessions=SESSIONS, steps=1, candidates=14 if alike is None else 7)
+    users = start_sessions(ENV, PARAMS, jax.random.key(7), config)
+    with pytest.raises(InputError, match=r"^--config\.labelling\.candidates=\d+: a session has seen so many"):
+        label_round(ENV, PARAMS, ACTOR_CRITIC, actor, users, mixed(0), jax.random.key(0), config, alike=alike)

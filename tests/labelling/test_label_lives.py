@@ -1,0 +1,77 @@
+"""Killed at random moments, and two at once."""
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import lives
+import numpy as np
+import pytest
+
+from ialp_jax import store
+from ialp_jax.labelling import shards
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+def run(what, folder):
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("lives.py"), what, folder],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=120,
+    )
+    return json.loads(done.stdout)
+
+
+def assert_equal(told, expected):
+    for name, array in expected._asdict().items():
+        np.testing.assert_array_equal(told[name], array)
+        assert told[name].dtype == array.dtype
+
+
+def assert_intact(folder):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for context in folder.iterdir():
+            assert list(shards.scan(context, context.name))
+
+
+def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path):
+    counts = run("kill", tmp_path)
+    assert counts["killed"] == lives.KILLS >= 20
+    # A kill loses at most the batch that was being computed.
+    assert lives.BATCHES <= counts["computed"] <= lives.BATCHES + lives.KILLS
+    assert_equal(store.read_arrays(tmp_path / "run" / "told.npz"), lives.label(tmp_path / "calm", None))
+    assert_intact(tmp_path / "run" / "shards")
+
+
+def test_so_it_does_where_other_runs_fill_the_store_meanwhile(tmp_path):
+    some = [tuple(part[10:25] for part in request) for request in lives.REQUESTS[2::2]]
+    for name in ("kill", "calm"):
+        lives.label(tmp_path / name / "before", tmp_path / name / "shared", some)
+    counts = run("kill_shared", tmp_path / "kill")
+    assert counts["killed"] == lives.KILLS
+    calm = lives.label(tmp_path / "calm" / "run", tmp_path / "calm" / "shared")
+    assert_equal(store.read_arrays(tmp_path / "kill" / "run" / "told.npz"), calm)
+    assert not np.array_equal(calm.scores, lives.label(tmp_path / "alone", None).scores)
+    assert_intact(tmp_path / "kill" / "shared")
+
+
+def test_two_runs_at_once_on_one_store(tmp_path):
+    counts = run("race", tmp_path)
+    assert counts["failed"] == 0
+    assert lives.BATCHES <= counts["computed"] < 2 * lives.BATCHES  # each spares the other some work
+    assert_intact(tmp_path / "shared")
+    one = store.read_arrays(tmp_path / "a" / "told.npz")["scores"]
+    other = store.read_arrays(tmp_path / "b" / "told.npz")["scores"].reshape(8, 40, 4)[::-1].reshape(-1, 4)
+    np.testing.assert_allclose(one, other, atol=1e-2)
+    ear, pipe = os.pipe()
+    third = lives.label(tmp_path / "c", tmp_path / "shared", pipe=pipe).scores
+    os.close(pipe)
+    assert os.read(ear, 1) == b""
+    assert ((third == one) | (third == other)).all()

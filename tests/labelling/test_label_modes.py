@@ -1,0 +1,95 @@
+"""Labels by letters, through the worker process."""
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+from small_world import prompts as draw
+from small_world import recipe, save
+
+from ialp_jax.errors import InputError
+from ialp_jax.labelling.client import LabelWorker
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.modes.answers import CAUSES
+
+REQUESTS = [draw(12, seed=1), draw(12, seed=2)]
+
+
+def ask(folder, **changes):
+    if not (folder / "data").exists():
+        save(folder)
+    config = LLMConfig(**{"threads": 1, "shard_size": 8, "embedded": recipe(context=512), **changes})
+    with LabelWorker(config, folder / "data", folder / "labels", seed=0) as worker:
+        labels = [worker.label(*request) for request in REQUESTS]
+        return labels, worker.manifest(), worker.places
+
+
+@pytest.mark.parametrize("mode", ["choice", "generate"])
+def test_labels_by_letters_and_again_without_torch(wide_folder, tmp_path, monkeypatch, mode):
+    settings = {"model": str(wide_folder), "mode": mode, "permutations": 2}
+    labels, manifest, places = ask(tmp_path, **settings)
+    choices = np.concatenate([label.choice for label in labels])
+    asked = 2 if mode == "choice" else 4
+    assert [p.shape for p in places] == [(12, asked), (12, asked)]
+    assert manifest["mode"] == mode
+    assert manifest["permutations"] == 2
+    assert manifest["wrapper"] is None
+    assert "threshold" not in manifest
+    assert manifest["counts"]["none"] == (choices == 0).sum()
+    told = np.concatenate(places)
+    assert manifest["answers_invalid"] == {name: (told == -i).sum() for i, name in enumerate(CAUSES) if i}
+    assert manifest["order_bias"]["answers"] == ((told > 0) & (told < 5)).sum()
+    if mode == "choice":
+        assert manifest["counts"]["valid"] == 24
+    else:
+        assert sum(manifest["answers_invalid"].values()) > 0
+    monkeypatch.setattr(subprocess, "Popen", None)
+    again, same, _ = ask(tmp_path, **settings)
+    assert same == manifest
+    for one, other in zip(labels, again, strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+            assert a.dtype == b.dtype
+
+
+def test_the_model_itself_says_none(tmp_path):
+    """The embedded model works with letters; the label is its own word, without any threshold."""
+    labels, manifest, _ = ask(tmp_path, mode="choice")
+    everything = [np.log(np.maximum(1 - np.exp(label.scores).sum(1), 1e-9)) for label in labels]
+    for label, none in zip(labels, everything, strict=True):
+        best = np.concatenate([none[:, None], label.scores], axis=1).argmax(axis=1)
+        np.testing.assert_array_equal(label.choice, best)
+    assert manifest["training"]["steps"] == 3
+
+
+def test_what_becomes_of_invalid_answers(wide_folder, tmp_path):
+    settings = {"model": str(wide_folder), "mode": "generate", "max_new_tokens": 1, "retries": 0}
+    dropped, manifest, _ = ask(tmp_path, **settings)
+    invalid = [label.choice == -1 for label in dropped]
+    assert np.sum(invalid) > 0
+    none, other, _ = ask(tmp_path, **settings, on_invalid="none")
+    for was, before, label in zip(invalid, dropped, none, strict=True):
+        np.testing.assert_array_equal(label.choice, np.where(was, 0, before.choice))
+    assert other["counts"]["invalid"] == manifest["counts"]["invalid"]
+    assert sum(other["counts"]["invalid"].values()) == np.sum(invalid)
+    assert other["counts"]["none"] == manifest["counts"]["none"] + np.sum(invalid)
+    assert other["asked"] == manifest["asked"]
+    assert other["on_invalid"] == "none"
+
+
+def test_another_template_is_another_question(wide_folder, tmp_path):
+    name, seen = tmp_path / "mine.json", []
+    for version, offered in enumerate(("Choose:\n", "Choose one:\n"), start=1):
+        name.write_text(json.dumps({"name": "mine", "version": version, "offered": offered}))
+        labels, manifest, _ = ask(tmp_path, model=str(wide_folder), mode="choice", template=str(name))
+        seen.append(labels[0].scores)
+        assert manifest["template"]["offered"] == offered
+    assert not np.allclose(*seen)
+
+
+def test_a_missing_chat_template_is_one_line(wide_folder, tmp_path):
+    with pytest.raises(
+        InputError, match=r"^--config\.llm\.chat=on: the tokenizer of [^\n]+ has no chat template"
+    ):
+        ask(tmp_path, model=str(wide_folder), mode="choice", chat="on")

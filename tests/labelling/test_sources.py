@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+
+from ialp_jax.data.splits import Windows, windows
+from ialp_jax.errors import InputError
+from ialp_jax.labelling.sources import FoldIn, Logged, Popularity, Random, Truth, label_source
+from ialp_jax.training.config import SOURCES, LabellingConfig
+from ialp_jax.types import Histories, UserModel
+from ialp_jax.users.preference import like_probability
+
+# User 0 liked 1, 2, 5, 9 in this order, user 1 liked 4, 3, 8.
+HISTORIES = Histories(np.array([1, 2, 5, 9, 4, 3, 8], np.int32), np.array([0, 4, 7]))
+STARTS = windows(HISTORIES, np.array([0, 1]), 3)  # targets 2, 5, 9, 3, 8
+PROMPTS = 2000
+# User 0 likes item 3, user 1 item 1; both are indifferent to item 2.
+MODEL = UserModel(
+    np.eye(2, dtype=np.float32),
+    np.array([[0, 0], [-1, 1], [0, 0], [1, -1]], np.float32),
+    np.zeros(4, np.float32),
+    np.array([-1.0, 1.0]),
+    np.array([-2.0, 2.0]),
+)
+
+
+def ask(source, candidates, rows, histories=None):
+    candidates = np.asarray(candidates, np.int32)
+    histories = np.zeros((len(candidates), 3), np.int32) if histories is None else np.asarray(histories)
+    labels = source.label(histories, candidates, np.asarray(rows))
+    np.testing.assert_array_equal(labels.candidates, candidates)
+    assert labels.scores.shape == candidates.shape
+    assert labels.choice.dtype == np.int32
+    return labels
+
+
+def test_popularity_chooses_the_most_liked_and_says_none_to_the_least():
+    popularity = np.array([0, 9, 2, 5, 1, 0, 7, 0, 0, 0, 3])
+    prompts = [[4, 2], [6, 1], [10, 3], [5, 7], [2, 10]]
+    assert ask(Popularity(0, popularity, 0.0), prompts, range(5)).choice.tolist() == [2, 2, 2, 1, 2]
+    assert ask(Popularity(0, popularity, 0.4), prompts, range(5)).choice.tolist() == [0, 2, 2, 0, 2]
+
+
+def test_ties_of_popularity_are_broken_by_chance():
+    source = Popularity(0, np.ones(9), 0.5)
+    none = [ask(source, [[1, 2]] * 10, range(10)).choice == 0 for _ in range(2)]
+    assert none[0].sum() == none[1].sum() == 5
+    assert (none[0] != none[1]).any()
+
+
+def test_random_labels_are_even_and_leave_the_share_of_none():
+    rows = np.zeros(PROMPTS, int)
+    choice = ask(Random(0, 0.3), [[1, 2, 3, 4]] * PROMPTS, rows).choice
+    share = np.bincount(choice, minlength=5) / PROMPTS
+    np.testing.assert_allclose(share, [0.3, 0.175, 0.175, 0.175, 0.175], atol=0.035)
+    np.testing.assert_array_equal(choice, ask(Random(0, 0.3), [[1, 2, 3, 4]] * PROMPTS, rows).choice)
+    assert (choice != ask(Random(1, 0.3), [[1, 2, 3, 4]] * PROMPTS, rows).choice).any()
+
+
+def test_logged_takes_what_came_next_for_this_user():
+    source = Logged(0, STARTS, HISTORIES, ordered=True)
+    prompts = [[9, 5, 3], [9, 5, 3], [9, 5, 3], [3, 9, 5], [1, 2, 3]]
+    # Row 0 starts before 2, row 1 before 5, row 2 before 9; row 3 is user 1's before 3; row 2 is past 1, 2.
+    assert ask(source, prompts, [0, 1, 2, 3, 2]).choice.tolist() == [2, 2, 1, 1, 0]
+    assert ask(source, [[7, 6]], [0]).choice.tolist() == [0]
+    unordered = Logged(0, STARTS, HISTORIES, ordered=False)
+    assert ask(unordered, [[2, 1, 3]], [2]).choice.tolist() == [2]
+
+
+def test_truth_answers_as_the_simulated_user_would():
+    source = Truth(0, STARTS, MODEL)
+    rows = np.repeat([0, 3], PROMPTS)  # of users 0 and 1
+    labels = ask(source, [[1, 2, 3]] * (2 * PROMPTS), rows)
+    best = float(like_probability(MODEL, 0, 3))
+    for user, column in ((0, 3), (1, 1)):
+        choice = labels.choice[rows == 3 * user]
+        assert set(choice.tolist()) == {0, column}
+        assert np.mean(choice == column) == pytest.approx(best, abs=0.03)
+
+
+def tastes(count, loyal=1.0):
+    """Windows of users 0 and 1, whose likes are of their own taste at the rate of ``loyal``."""
+    user = np.arange(count) % 2
+    own = np.random.default_rng(0).random((count, 3)) < loyal
+    likes = np.where(own == (user[:, None] == 0), 3, 1).astype(np.int32)
+    seen = np.arange(3) >= 3 - np.random.default_rng(1).integers(0, 4, (count, 1))
+    return Windows(likes * seen, likes[:, 0], user)
+
+
+def test_fold_in_knows_the_history_and_not_the_user():
+    source = FoldIn(0, tastes(60), MODEL, 0.0)
+    histories = [[0, 0, 3], [1, 1, 1], [0, 0, 3]]
+    for row in (0, 1):  # whoever it is
+        assert ask(source, [[1, 2, 3]] * 3, [row] * 3, histories).choice.tolist() == [3, 1, 3]
+
+
+def test_fold_in_says_none_where_the_best_is_scored_lowest():
+    source = FoldIn(0, tastes(60), MODEL, 1 / 3)
+    prompts = [[2, 3], [2, 1], [2, 1]]  # none of these, but item 3, is to the taste of who liked 3
+    assert ask(source, prompts[:1] * 3, [0] * 3, [[3, 3, 3]] * 3).choice.tolist().count(0) == 1
+    labels = ask(source, prompts, [0] * 3, [[3, 3, 3], [1, 1, 1], [3, 3, 3]])
+    assert labels.choice.tolist() == [2, 2, 0]
+
+
+def test_fold_in_trusts_a_long_history_more():
+    source = FoldIn(0, tastes(4000, loyal=0.75), MODEL, 0.0)
+    scores = ask(source, [[3, 1]] * 3, [0, 0, 0], [[0, 0, 0], [0, 0, 3], [3, 3, 3]]).scores
+    none, one, three = scores[:, 0] - scores[:, 1]
+    assert abs(none) < 0.2 * one
+    assert 1.2 * one < three < 2.3
+
+
+def test_the_manifest_counts():
+    source = Random(0, 0.5)
+    choices = [ask(source, [[1, 2]] * 10, np.zeros(10, int)).choice for _ in range(3)]
+    manifest = source.manifest()
+    none = int(sum((choice == 0).sum() for choice in choices))
+    assert manifest["counts"] == {"prompts": 30, "valid": 30, "none": none}
+    assert manifest["source"] == "random"
+    assert len({tuple(choice) for choice in choices}) == 3  # each request draws anew
+
+
+class OfOrder:
+    """The part of a data set that sources read."""
+
+    histories = HISTORIES
+    interactions = type("Interactions", (), {"ordered": True})
+
+    def popularity(self):
+        return np.arange(10)
+
+
+def test_every_source_can_be_named():
+    made = {
+        name: label_source(LabellingConfig(source=name), OfOrder(), tastes(4), MODEL, 0) for name in SOURCES
+    }
+    assert made.pop("llm") is None
+    named = {name.replace("_", ""): type(source).__name__.lower() for name, source in made.items()}
+    assert named == {name: name for name in named}
+    assert {source.manifest()["source"] for source in made.values()} == set(SOURCES) - {"llm"}
+
+
+def test_impossible_settings_are_refused():
+    for config in (LabellingConfig(source="oracle"), LabellingConfig(none_share=1.0)):
+        with pytest.raises(InputError, match=r"--config\.labelling\."):
+            config.check()
