@@ -1,15 +1,45 @@
-"""The nouns of the project. Dimension letters are the same in every docstring.
+"""Glossary, dimension letters and the data types that the rooms exchange.
 
-| U | users of a world   | B | simulated users that run in parallel | P | prompts           |
-| N | items (ids 1..N)   | T | time steps of a rollout              | K | candidates        |
-| L | history length     | S | random seeds                         | D | model width       |
+Dimension letters are the same in every docstring:
+
+| U | users of a world   | B | simulated users that run in parallel | P | prompts            |
+| N | items (ids 1..N)   | T | time steps of a rollout              | K | candidates         |
+| L | history length     | S | random seeds                         | D | model width        |
 | M | interactions       | H | horizon of a session                 | F | user model factors |
 
-Item 0 is padding: arrays indexed by item id have N + 1 rows. Action ``a`` in 0..N-1 recommends item
-``a + 1``. A history holds liked items, oldest first, padded on the left with 0.
+Glossary. One word has one meaning, and one thing has one name:
 
-Everything here is plain data without JAX behind it, so that the LLM worker, which must not load
-JAX, shares these words. Named tuples are JAX pytrees as they stand.
+| word                  | meaning                                                                       |
+| --------------------- | ----------------------------------------------------------------------------- |
+| item                  | id 1..N; 0 is padding, so arrays indexed by item have N + 1 rows              |
+| action                | 0..N-1; action ``a`` recommends item ``a + 1``                                |
+| candidates            | items (1..N) of one prompt; as actions they are ``candidate_actions``         |
+| history               | liked items, oldest first, padded on the left with 0                          |
+| window                | part of a logged history from which an imagined session starts                |
+| catalogue             | all items: titles, categories, popularity                                     |
+| world                 | a data set and the simulator fitted to it                                     |
+| user model            | probability that a user likes an item                                         |
+| session               | one visit of a user; it ends ``terminated`` (user left) or ``truncated``      |
+| return, length        | sum of the rewards of a session; number of its steps                          |
+| observation, state    | what the agent sees; what the simulator or the agent carries                  |
+| offline users         | their logs train models; online users: agents learn with them                 |
+| tuning users          | settings are chosen on them (a *search tunes* settings; an LLM is never tuned)|
+| evaluation users      | results are reported on them, in the evaluation world                         |
+| prompt                | a history and K candidates, as a question to the label source                 |
+| label                 | answer to a prompt: one candidate, "none", or invalid; and K scores           |
+| label source          | the LLM, or a rule in its place                                               |
+| labeller              | object that turns prompts into labels                                         |
+| mode                  | how the LLM is asked: ``likelihood``, ``choice`` or ``generate``              |
+| LoRA                  | fine-tuning of the LLM; its result is an adapter                              |
+| engine                | runs the LLM: ``transformers``, ``ray`` or ``vllm``                           |
+| worker                | process that loads torch and holds an engine                                  |
+| round                 | prompts labelled under one actor; the actor learns between rounds             |
+| stage, part           | step of a run; one folder that a stage writes                                 |
+| recipe                | settings and inputs that a part depends on                                    |
+| fingerprint           | sha256 that identifies content or a recipe                                    |
+| key                   | JAX random key, consumed once                                                 |
+
+This module needs no JAX, because the worker must not load it. Named tuples are JAX pytrees.
 """
 
 from __future__ import annotations
