@@ -12,7 +12,7 @@ from typing import Any
 from ialp_jax.agents.config import AgentsConfig
 from ialp_jax.data.config import DataConfig
 from ialp_jax.errors import InputError
-from ialp_jax.labelling.audit_config import AuditConfig
+from ialp_jax.labelling.config import AuditConfig, LabellingConfig
 from ialp_jax.llm.config import MOST_LETTERED, LLMConfig
 from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.simulator.config import SimulatorConfig
@@ -21,7 +21,6 @@ from ialp_jax.training.config import (
     CheckpointConfig,
     DevicesConfig,
     EvaluationConfig,
-    LabellingConfig,
     PretrainConfig,
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
 import re
 import runpy
 import sys
@@ -20,8 +21,9 @@ from experiments.study.settings import Study
 from ialp_jax import console
 from ialp_jax.errors import InputError, expanded, one_line
 
-STAGES = ("data", "simulate", "tune", "label", "audit", "pretrain", "adapt", "report")
+STAGES = ("data", "simulate", "lora", "label", "audit", "pretrain", "adapt", "report")
 FLAGS = ("config", "workdir", "stage", "start_from", "redo", "dry_run", "profile")
+RENAMED = {"--stage=tune": "--stage=lora", "--config.llm.tune.": "--config.llm.lora."}
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "quickstart.py")
 
 # No default here: the library would load it at once, and mistakes in overrides would escape `parse`.
@@ -144,6 +146,9 @@ def _explained(error: BaseException, argv: Sequence[str]) -> object:
         given = as_in_file(_named(argv))
     except InputError as wrong:
         return wrong
+    for arg, (old, new) in itertools.product(argv[1:], RENAMED.items()):
+        if f"--{arg.lstrip('-')}".startswith(old):
+            return f"{old.rstrip('.')} is now {new.rstrip('.')}"
     text = str(error.args[0] if error.args else error)
     if isinstance(error, flags.Error | InputError):
         return text

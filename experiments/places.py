@@ -12,7 +12,7 @@ from ialp_jax.errors import InputError
 
 # What a run writes to in its folder.
 PARTS = (
-    *("config.json", "data", "simulator", "tune", "labels", "audit", "pretrain", "adapt", "report"),
+    *("config.json", "data", "simulator", "lora", "labels", "audit", "pretrain", "adapt", "report"),
     *("checkpoints", "tensorboard", "profile", "tuning"),
 )
 

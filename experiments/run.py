@@ -13,8 +13,8 @@ from experiments.runtime.jax_environment import numerics
 from ialp_jax import store
 from ialp_jax.claim import RUN, claim, is_claimed
 from ialp_jax.errors import InputError
-from ialp_jax.labelling import tuner
-from ialp_jax.llm.prompting import prompts
+from ialp_jax.labelling import lora_client
+from ialp_jax.llm.prompting import templates
 from ialp_jax.simulator.config import resolved
 
 ELSEWHERE = ("store", "workers", "ray_address")  # where labels are kept and made is no part of them
@@ -35,9 +35,9 @@ def llm_settings(config: Config) -> dict[str, Any]:
     llm = dataclasses.asdict(config.llm)
     for name in ELSEWHERE:
         del llm[name]
-    tune = {name: value for name, value in llm["tune"].items() if name not in tuner.IRRELEVANT}
-    llm["tune"] = tune if config.llm.tune.steps else {"steps": 0}
-    template = prompts.choose(config.llm.template, embedded=not config.llm.model)
+    lora = {name: value for name, value in llm["lora"].items() if name not in lora_client.IRRELEVANT}
+    llm["lora"] = lora if config.llm.lora.steps else {"steps": 0}
+    template = templates.choose(config.llm.template, embedded=not config.llm.model)
     return llm | {"template": template.digest()}  # a file may change
 
 
@@ -146,7 +146,7 @@ def start_from(source: Path, folder: Path) -> None:
 FOLDER_STAGE = {
     "data": "data",
     "simulator": "simulate",
-    "tune": "tune",
+    "lora": "lora",
     "labels": "label",
     "pretrain/ialp": "pretrain",
     "pretrain/a2c_warm": "pretrain",

@@ -34,10 +34,10 @@ def wide_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _model(folder: Path, **changes: float) -> Path:
     torch = pytest.importorskip("torch")
     from ialp_jax.llm.model import embedded
-    from ialp_jax.llm.prompting import prompts
+    from ialp_jax.llm.prompting import templates
 
     torch.manual_seed(0)
-    tokenizer = embedded.train_tokenizer(dataset().catalogue, prompts.TEMPLATES["titles"], 320)
+    tokenizer = embedded.train_tokenizer(dataset().catalogue, templates.TEMPLATES["titles"], 320)
     model = embedded.build_model(recipe(layers=2, **changes), tokenizer)
     sharpen(model)
     model.save_pretrained(folder)

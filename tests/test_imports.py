@@ -71,7 +71,7 @@ def test_training_and_the_stages_load_neither_torch_nor_transformers():
 
 
 def test_the_llm_worker_loads_no_jax():
-    names = loaded("import ialp_jax.labelling.process, ialp_jax.llm.worker.worker")
+    names = loaded("import ialp_jax.labelling.worker_process, ialp_jax.llm.worker.worker")
     assert not names & {"jax", "flax", "gymnax"}
 
 

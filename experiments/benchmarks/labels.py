@@ -26,9 +26,9 @@ from ialp_jax import keys
 from ialp_jax.data import DataConfig, load
 from ialp_jax.llm.config import EmbeddedConfig, LLMConfig
 from ialp_jax.llm.model import embedded, memory, speed
-from ialp_jax.llm.model.models import Scorer
+from ialp_jax.llm.model.scorer import Scorer
 from ialp_jax.llm.modes.choice import letter_scores
-from ialp_jax.llm.prompting import letters, prompts
+from ialp_jax.llm.prompting import letters, templates
 from ialp_jax.llm.worker import estimate
 from ialp_jax.types import Dataset
 
@@ -69,7 +69,7 @@ def draw(data: Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
     return histories, candidates
 
 
-def save_small(folder: Path, data: Dataset, template: prompts.Template) -> None:
+def save_small(folder: Path, data: Dataset, template: templates.Template) -> None:
     """The model and its tokenizer, which knows the template's words as a large one would."""
     words = [template.introduction, template.liked, template.offered, template.none, template.question]
     lines = [" ".join(pair) for text in [*words, template.cue] for pair in itertools.pairwise(text.split())]
@@ -85,7 +85,7 @@ def prepare(mode: str, count: int, dtype: str = "fastest", **settings: Any) -> A
     """The small model, ready to be asked ``count`` prompts; in the faster dtype where none is given."""
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    data, template = dataset(), prompts.TEMPLATES["list"]
+    data, template = dataset(), templates.TEMPLATES["list"]
     with tempfile.TemporaryDirectory() as folder:
         save_small(Path(folder), data, template)
         config = LLMConfig(model=folder, mode=mode, dtype=dtype, **settings)

@@ -15,7 +15,7 @@ import pandas as pd
 from experiments.reporting import audit_page, plots
 from experiments.reporting.findings import findings
 from experiments.reporting.page_provenance import provenance_section
-from experiments.reporting.page_training import pretraining_figure, tuning_section
+from experiments.reporting.page_training import lora_section, pretraining_figure
 from experiments.reporting.page_world import world_section
 from experiments.reporting.run_results import Results
 from experiments.reporting.styles import GROUPS, REFERENCE, ordered, style
@@ -160,7 +160,7 @@ def _seconds(results: Results) -> list[tuple[str, str]]:
 
     Labels and the audit have those of their answers beside those of the stage, which trains and calibrates.
     """
-    manifests = {"fine-tuning": results.tune["tuning"]} if results.tune else {}
+    manifests = {"fine-tuning": results.lora["fine_tuning"]} if results.lora else {}
     manifests |= {"labels": results.labels[1]} if results.labels else {}
     manifests |= {f"pre-training of {style(n).name}": made[1] for n, made in results.pretrain.items()}
     manifests |= {"audit": results.audit.manifest} if results.audit else {}
@@ -203,7 +203,7 @@ def render(results: Results, summary: pd.DataFrame) -> str:
       HTML text, whole in itself. Every text from data is escaped.
     """
     facts = dict(zip(results.worlds["metric"], results.worlds["value"], strict=True))
-    about, tuned, pretrained = world_section(results), tuning_section(results), pretraining_figure(results)
+    about, lora, pretrained = world_section(results), lora_section(results), pretraining_figure(results)
     return template("report.html.j2").render(
         name=str(results.config.get("name") or results.world),
         world=results.world,
@@ -220,7 +220,7 @@ def render(results: Results, summary: pd.DataFrame) -> str:
         curves=_curve_figures(results),
         labels=_labels(results),
         audit=_audit(results),
-        tuning=tuned | {"figure": figure(*tuned["figure"])} if tuned else None,
+        lora=lora | {"figure": figure(*lora["figure"])} if lora else None,
         pretraining=figure(*pretrained) if pretrained else None,
         about=about | {"figures": [figure(*drawn) for drawn in about["figures"]]},
         seconds=_seconds(results),

@@ -37,11 +37,11 @@ def _measured(results: Results) -> str:
     return f"Each point: {next(iter(told))}." if told else ""
 
 
-def tuning_section(results: Results) -> dict[str, Any] | None:
+def lora_section(results: Results) -> dict[str, Any] | None:
     """Facts, and loss curve as SVG with what it shows; None if there was no fine-tuning."""
-    if not results.tune:
+    if not results.lora:
         return None
-    log = results.tune["tuning"]
+    log = results.lora["fine_tuning"]
     told = log["held_out"]
 
     def share(name: str) -> str:
@@ -57,5 +57,5 @@ def tuning_section(results: Results) -> dict[str, Any] | None:
         ("steps", f"{log['steps']:,}"),
         ("trained parameters", f"{log['parameters']:,}"),
     ]
-    svg = plots.tuning(*np.array(log["loss"], np.float64).T)
+    svg = plots.lora(*np.array(log["loss"], np.float64).T)
     return {"facts": facts, "figure": (svg, "Training loss over steps of the fine-tuning")}

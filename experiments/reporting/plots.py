@@ -208,7 +208,7 @@ def pretraining(curves: Mapping[str, tuple[np.ndarray, Estimate]]) -> str:
     return out[0]
 
 
-def tuning(steps: np.ndarray, loss: np.ndarray) -> str:
+def lora(steps: np.ndarray, loss: np.ndarray) -> str:
     """Mean training loss of the fine-tuning at each of E steps; SVG text."""
     with panel("Loss of the fine-tuning") as (axes, out):
         axes.plot(steps, loss, color="#0072b2", linewidth=1.7)

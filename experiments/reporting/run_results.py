@@ -27,7 +27,7 @@ VALIDATION = (
     "likes_real",
     "likes_simulated",
 )
-OPTIONAL = ("audit", "labels", "tune")  # parts that a report can do without
+OPTIONAL = ("audit", "labels", "lora")  # parts that a report can do without
 AUDIT_TABLE = "labels.csv"  # in the audit's folder and in the report's
 
 
@@ -75,7 +75,7 @@ class Results:
     pretrain: dict[str, tuple[dict[str, np.ndarray], dict[str, Any]]]
     titles: tuple[str, ...]
     audit: AuditResults | None = None
-    tune: dict[str, Any] | None = None
+    lora: dict[str, Any] | None = None
     provenance: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)  # by part of the folder
 
 
@@ -164,7 +164,7 @@ def read_run(run: Path, agents: Sequence[str] | None = None, fits: Collection[st
     def there(part: str) -> bool:
         return part in fits and store.read_manifest(run / part) is not None
 
-    tuned = config.get("llm", {}).get("tune", {}).get("steps")  # else a folder of before is not of this run
+    steps = config.get("llm", {}).get("lora", {}).get("steps")  # 0: a lora folder is of earlier settings
     labels = store.load(run / "labels") if there("labels") else None
     if labels:
         check_labels(run / "labels", labels[0])
@@ -178,7 +178,7 @@ def read_run(run: Path, agents: Sequence[str] | None = None, fits: Collection[st
         validation=validation,
         titles=load_dataset(run / "data").catalogue.titles if store.read_manifest(run / "data") else (),
         audit=_read_audit(run / "audit") if there("audit") else None,
-        tune=store.read_manifest(run / "tune") if tuned and there("tune") else None,
+        lora=store.read_manifest(run / "lora") if steps and there("lora") else None,
         labels=labels,
         provenance=_provenance(run, [*_FIRST, *filter(there, OPTIONAL), *_later(found, sources)]),
         pretrain={name: store.load(folder) for name, folder in made.items() if store.read_manifest(folder)},

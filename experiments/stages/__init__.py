@@ -12,7 +12,7 @@ from experiments.stages import fits, recipes
 from experiments.stages.adapt_stage import adaptation
 from experiments.stages.audit_stage import audit
 from experiments.stages.common import say
-from experiments.stages.label_stage import label, tune
+from experiments.stages.label_stage import label, lora
 from experiments.stages.pretrain_stage import pretrain
 from experiments.stages.redo import settle
 from experiments.stages.world_stage import data, simulate
@@ -51,7 +51,7 @@ def report(run: Run) -> None:
         store.verify(run.folder / part)
     store.verify(run.folder / "simulator")
     fits.require_references(run)
-    optional = {part for part in ("audit", "labels", "tune") if not fits.stale(run, part)}
+    optional = {part for part in ("audit", "labels", "lora") if not fits.stale(run, part)}
     if not run.config.audit.enabled:
         optional.discard("audit")
     folder = run.begin("report", REPORT)
@@ -68,7 +68,7 @@ SHARED = ("pretrain", "adapt")  # by all processes; the others are the first one
 STAGES: dict[str, Stage] = {
     "data": data,
     "simulate": simulate,
-    "tune": tune,
+    "lora": lora,
     "label": label,
     "audit": audit,
     "pretrain": pretrain,

@@ -25,7 +25,7 @@ from ialp_jax import store
 from ialp_jax.agents.base import Agent, Params
 from ialp_jax.agents.numbered import numbered
 from ialp_jax.keys import stream
-from ialp_jax.labelling import imagine
+from ialp_jax.labelling import transitions
 from ialp_jax.simulator.config import replaced
 from ialp_jax.simulator.world import World
 from ialp_jax.training.adapt import adapt
@@ -119,7 +119,7 @@ def labelled(run: Run, name: str) -> Transition | None:
     """The labelled transitions, for the agents that replay them."""
     if name not in REPLAYS_LABELS:
         return None
-    return imagine.labelled_transitions(store.load(run.folder / "labels")[0])[0]
+    return transitions.labelled_transitions(store.load(run.folder / "labels")[0])[0]
 
 
 def pretrained_params(run: Run, world: World, name: str, made: Path | None = None) -> Params | None:

@@ -23,7 +23,7 @@ from ialp_jax.agents.ialp import ialp
 from ialp_jax.agents.sasrec import sasrec
 from ialp_jax.errors import NotFiniteError
 from ialp_jax.keys import stream
-from ialp_jax.labelling import imagine
+from ialp_jax.labelling import transitions
 from ialp_jax.labelling.label_files import check_catalogue, check_labels
 from ialp_jax.simulator.world import World
 from ialp_jax.training.adapt import evaluator
@@ -99,8 +99,8 @@ def pretrained(
     if name == "ialp":
         labels = store.load(run.folder / "labels")[0]
         trainer = ialp_trainer(run, num_items, key, config.num_seeds, final=True)
-        sizes = [imagine.rounds_until(labels, number) for number in range(config.labelling.rounds)]
-        data = imagine.training_data(labels, len(labels["choice"]))[0]
+        sizes = [transitions.rounds_until(labels, number) for number in range(config.labelling.rounds)]
+        data = transitions.training_data(labels, len(labels["choice"]))[0]
     else:
         logged = offline_windows(world.dataset, config.simulator.history_length, config.seed)
         horizon, supervised = config.simulator.horizon, name == "sasrec"

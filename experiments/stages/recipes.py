@@ -15,7 +15,8 @@ from experiments.roster import AGENT_SETTINGS, PRETRAINED, REPLAYS_LABELS
 from experiments.run import KEY, Run, flat, llm_settings, settings
 from ialp_jax import store
 from ialp_jax.errors import InputError
-from ialp_jax.labelling import tuner
+from ialp_jax.labelling import lora_client
+from ialp_jax.labelling.config import LLM
 
 MADE_FROM, SETTINGS, FILES = "made_from", "settings", "files"  # in a manifest
 REFERENCES = "references"  # in the simulator's manifest: what the returns of reference policies depend on
@@ -60,7 +61,7 @@ def parts(config: Config, stage: str) -> list[str]:
     made = {
         "data": ["data"],
         "simulate": ["simulator"],
-        "tune": ["tune"] if config.llm.tune.steps else [],
+        "lora": ["lora"] if uses_adapter(config) else [],
         "label": ["labels"],
         "audit": ["audit"] if config.audit.enabled else [],
         "pretrain": [f"pretrain/{name}" for name in NEEDS if name in sources],
@@ -70,8 +71,13 @@ def parts(config: Config, stage: str) -> list[str]:
 
 
 def asks_llm(config: Config) -> bool:
-    """Whether labels come from the LLM and not from a source in its place."""
-    return config.labelling.source == "llm"
+    """Whether labels come from the LLM and not from a rule in its place."""
+    return config.labelling.source == LLM
+
+
+def uses_adapter(config: Config) -> bool:
+    """Whether LoRA is on and something asks the LLM: labels or the audit."""
+    return bool(config.llm.lora.steps) and (asks_llm(config) or config.audit.enabled)
 
 
 def _picked(tree: dict[str, Any], *paths: str) -> dict[str, Any]:
@@ -83,8 +89,8 @@ def _picked(tree: dict[str, Any], *paths: str) -> dict[str, Any]:
     }
 
 
-def _tuned(config: Config) -> tuple[str, ...]:
-    return ("tune",) if config.llm.tune.steps else ()
+def _adapter(config: Config) -> tuple[str, ...]:
+    return ("lora",) if config.llm.lora.steps else ()
 
 
 def _data(config: Config, tree: dict[str, Any], _: str) -> Recipe:
@@ -95,9 +101,9 @@ def _simulator(config: Config, tree: dict[str, Any], _: str) -> Recipe:
     return Recipe("simulate", _picked(tree, "simulator.user_model", "simulator.test_model"), ("data",))
 
 
-def _tune(config: Config, tree: dict[str, Any], _: str) -> Recipe:
-    told = _picked(tree, "seed", "simulator.history_length", "labelling.candidates")
-    return Recipe("tune", told | flat({"llm": tuner.settings(config.llm)}), ("data",))
+def _lora(config: Config, tree: dict[str, Any], _: str) -> Recipe:
+    picked = _picked(tree, "seed", "simulator.history_length", "labelling.candidates")
+    return Recipe("lora", picked | flat({"llm": lora_client.settings(config.llm)}), ("data",))
 
 
 def _labels(config: Config, tree: dict[str, Any], _: str) -> Recipe:
@@ -109,13 +115,13 @@ def _labels(config: Config, tree: dict[str, Any], _: str) -> Recipe:
         told |= {"llm.template": llm["template"], "llm.lettered": config.llm.mode != "likelihood"}
         return Recipe("label", told, ("data", "simulator"))
     del told["labelling.none_share"]  # of the other sources
-    return Recipe("label", told | flat({"llm": llm}), ("data", "simulator", *_tuned(config)))
+    return Recipe("label", told | flat({"llm": llm}), ("data", "simulator", *_adapter(config)))
 
 
 def _audit(config: Config, tree: dict[str, Any], _: str) -> Recipe:
     """No simulator, no policy."""
     told = _picked(tree, "audit", "seed", "simulator.history_length")
-    return Recipe("audit", told | flat({"llm": llm_settings(config)}), ("data", *_tuned(config)))
+    return Recipe("audit", told | flat({"llm": llm_settings(config)}), ("data", *_adapter(config)))
 
 
 def _pretrain(config: Config, tree: dict[str, Any], name: str) -> Recipe:
@@ -136,7 +142,7 @@ def _adapt(config: Config, tree: dict[str, Any], name: str) -> Recipe:
 _RECIPES = {
     "data": _data,
     "simulator": _simulator,
-    "tune": _tune,
+    "lora": _lora,
     "labels": _labels,
     "audit": _audit,
     "pretrain": _pretrain,

@@ -15,7 +15,7 @@ from ialp_jax.errors import InputError
 UNASKED_SECONDS = 60.0  # finished work that a run may replace without --redo
 MEASURING = ("evaluation",)  # settings that only measure: the same policies are trained again
 LOCATION = ("data.root", "data.download")  # settings that say where files are, not what is in them
-IN_PLACE = ("tune", "labels")  # not replaced whole: they hold checkpoints, or answers of an LLM
+IN_PLACE = ("lora", "labels")  # not replaced whole: they hold checkpoints, or answers of an LLM
 _SHOWN = 12  # parts named in a message
 
 
@@ -73,7 +73,7 @@ def _plain(why: str) -> str:
 def seconds(manifest: Mapping[str, Any]) -> float:
     """How long the making of a part took by its manifest; NaN if it does not say."""
     # Those of labels beside their provenance: what their answers cost, also in earlier processes.
-    places = [manifest, manifest.get("provenance"), manifest.get("tuning")]
+    places = [manifest, manifest.get("provenance"), manifest.get("fine_tuning")]
     told = [place.get("seconds") for place in places if isinstance(place, dict)]
     return max((float(value) for value in told if isinstance(value, int | float)), default=math.nan)
 

@@ -58,7 +58,7 @@ def pretrain_loss(
       network: actor and duelling critic.
       params: learned.
       target: of the target network, same structure.
-      batch: transitions [B]; ``extras["candidates"]`` int32 [B, K], actions, where labels made them. Logged
+      batch: transitions [B]; ``extras["candidate_actions"]`` int32 [B, K], where labels made them. Logged
         transitions have none: there the alternatives are the whole catalogue.
 
     Returns:
@@ -108,7 +108,7 @@ def _weight(config: IALPConfig, output: object, batch: Transition) -> Array:
 def _choice_log_prob(config: IALPConfig, logits: Array, batch: Transition) -> Array:
     """Log-probability of the actions among their alternatives, float32 [B]."""
     whole = log_prob(logits, batch.action)
-    if config.alternatives == "catalogue" or "candidates" not in batch.extras:
+    if config.alternatives == "catalogue" or "candidate_actions" not in batch.extras:
         return whole
-    proposed = jnp.take_along_axis(jax.nn.log_softmax(logits), batch.extras["candidates"], -1)
+    proposed = jnp.take_along_axis(jax.nn.log_softmax(logits), batch.extras["candidate_actions"], -1)
     return whole - jax.nn.logsumexp(proposed, -1)

@@ -1,10 +1,9 @@
-"""Settings of labelling rounds, pre-training, adaptation and evaluation."""
+"""Settings of pre-training, adaptation and evaluation."""
 
 import dataclasses
 
 from ialp_jax.errors import InputError
 
-SOURCES = ("llm", "popularity", "random", "logged", "truth", "fold_in")
 JUDGES = ("evaluation", "tuning")
 UNIT = 1000  # env steps between two looks at the host: the finest grid of evaluation points
 
@@ -13,39 +12,6 @@ def _check_positive(section: str, **values: float) -> None:
     for name, value in values.items():
         if value <= 0:
             raise InputError(f"--config.{section}.{name}={value} must be positive")
-
-
-@dataclasses.dataclass
-class LabellingConfig:
-    """Imagined sessions of offline users, labelled by the LLM round by round.
-
-    Attributes:
-      rounds: labelling rounds; the actor learns between them, so that candidates improve.
-      sessions: imagined sessions in parallel; each asks one prompt per step.
-      steps: steps of each session per round; a round asks sessions * steps prompts.
-      candidates: K, items in one prompt.
-      source: who labels: the ``llm``, or in its place offline ``popularity``, ``random`` choice, what users
-        ``logged`` next, the ``truth``, the user model of the world itself, or ``fold_in``, what that model
-        says of a user with such a history.
-      none_share: share of prompts that the sources popularity, random and fold_in answer with none.
-    """
-
-    rounds: int = 6
-    sessions: int = 200
-    steps: int = 10
-    candidates: int = 20
-    source: str = "llm"
-    none_share: float = 0.2
-
-    def check(self) -> None:
-        """Raises InputError for settings that cannot work."""
-        _check_positive("labelling", rounds=self.rounds, sessions=self.sessions, steps=self.steps)
-        if self.candidates < 2:
-            raise InputError(f"--config.labelling.candidates={self.candidates} must be at least 2")
-        if self.source not in SOURCES:
-            raise InputError(f"--config.labelling.source={self.source!r} must be one of {', '.join(SOURCES)}")
-        if not 0 <= self.none_share < 1:
-            raise InputError(f"--config.labelling.none_share={self.none_share} must be in [0, 1)")
 
 
 @dataclasses.dataclass

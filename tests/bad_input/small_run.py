@@ -23,7 +23,7 @@ from ialp_jax.claim import LABELS, RUN, claim
 from ialp_jax.data.files import load_dataset
 from ialp_jax.evaluation.metrics import CURVES
 from ialp_jax.labelling.label_files import catalogue_facts
-from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting import templates
 from ialp_jax.simulator.test_model import to_arrays
 from ialp_jax.training.checkpoint import save_params
 
@@ -90,7 +90,7 @@ def _labels(run, dataset, draw) -> None:
         "truncated": np.zeros(count, bool),
         "round": np.repeat(np.arange(2), count // 2),
     }
-    template = prompts.TEMPLATES["titles"]
+    template = templates.TEMPLATES["titles"]
     facts = {"catalogue": catalogue_facts(dataset), "template": vars(template)}
     claim(folder, LABELS)
     store.write_arrays(folder / "arrays.npz", arrays)

@@ -104,11 +104,11 @@ def model(folder, data, template="", broken=False):
     torch = pytest.importorskip("torch")
     from ialp_jax.llm.config import EmbeddedConfig
     from ialp_jax.llm.model import embedded
-    from ialp_jax.llm.prompting import prompts
+    from ialp_jax.llm.prompting import templates
 
     torch.manual_seed(0)
     recipe = EmbeddedConfig(hidden=32, layers=1, heads=2, vocabulary=320, context=1024)
-    tokenizer = embedded.train_tokenizer(load_dataset(data).catalogue, prompts.TEMPLATES["titles"], 320)
+    tokenizer = embedded.train_tokenizer(load_dataset(data).catalogue, templates.TEMPLATES["titles"], 320)
     made = embedded.build_model(recipe, tokenizer)
     if broken:
         made.get_output_embeddings().weight.data.fill_(float("nan"))

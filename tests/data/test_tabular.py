@@ -14,7 +14,7 @@ from ialp_jax.data import DataConfig, load
 from ialp_jax.data.config import TabularConfig
 from ialp_jax.data.files import load_dataset, save_dataset
 from ialp_jax.errors import InputError
-from ialp_jax.llm.prompting.prompts import TEMPLATES, render
+from ialp_jax.llm.prompting.templates import TEMPLATES, render
 
 ITEMS = [("b", "Bees", "insects"), ("a", "Ants", "insects"), ("c", "Cats", ""), ("d", "Dogs", "mammals")]
 ROWS = [

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ialp_jax.data import DataConfig, load
 from ialp_jax.data.titles import appearance, cut_apart, sanitise, tell_apart
-from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting import templates
 
 GLASSES = ["Safety glasses with clear lens, large", "Safety glasses with clear lens, small", "Gloves"]
 
@@ -77,7 +77,7 @@ def test_no_two_items_look_alike(titles, details, cut):
 def test_no_prompt_of_a_published_set_shows_a_title_twice(data_root, world, changed):
     dataset = load(DataConfig(name=world, root=str(data_root)))
     assert dataset.notes == ({"titles that items share, told apart": changed} if changed else {})
-    for template in prompts.TEMPLATES.values():
-        titles = prompts.shown(dataset, template).catalogue.titles
+    for template in templates.TEMPLATES.values():
+        titles = templates.shown(dataset, template).catalogue.titles
         for line in (template.line, template.quoted):
             assert len({line(title).casefold() for title in titles[1:]}) == len(titles) - 1

@@ -132,7 +132,7 @@ def run_audit(folder, monkeypatch, score, change=lambda config: None):
     change(config)
     run = Run.open(folder, config, overwrite=True)
     if score is not None:
-        monkeypatch.setattr(auditing, "LabelWorker", Fake(score))
+        monkeypatch.setattr(auditing, "LLMLabeller", Fake(score))
     stages.run_stages(run, ["audit"])
     table = pd.read_csv(folder / "audit" / "labels.csv")
     assert list(table.columns) == ["world", "source", "metric", "value", "ci_low", "ci_high"]

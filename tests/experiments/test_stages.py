@@ -247,7 +247,7 @@ def test_lost_labels_come_back_from_the_store_without_an_llm(copy, monkeypatch):
     def forbidden(*args, **kwargs):
         raise AssertionError("the LLM was started although every prompt is labelled")
 
-    monkeypatch.setattr("ialp_jax.labelling.process.subprocess.Popen", forbidden)
+    monkeypatch.setattr("ialp_jax.labelling.worker_process.subprocess.Popen", forbidden)
     again(copy, ("label",))
     after, _ = store.load(copy / "labels")
     for name in before:
@@ -356,7 +356,7 @@ def test_labels_of_another_source_need_no_llm(copy, monkeypatch):
     def forbidden(*args, **kwargs):
         raise AssertionError("the LLM was started")
 
-    monkeypatch.setattr("ialp_jax.labelling.process.subprocess.Popen", forbidden)
+    monkeypatch.setattr("ialp_jax.labelling.worker_process.subprocess.Popen", forbidden)
     before, _ = store.load(copy / "labels")
     for source in ("popularity", "logged", "truth"):
         again(copy, ("label",), lambda c, s=source: setattr(c.labelling, "source", s), overwrite=True)

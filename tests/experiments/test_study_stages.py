@@ -245,7 +245,7 @@ def test_a_world_without_offline_users_borrows_the_answers_of_the_other(copy, mo
     def forbidden(*args, **kwargs):
         raise AssertionError("the LLM was started although every prompt is labelled")
 
-    monkeypatch.setattr("ialp_jax.labelling.process.subprocess.Popen", forbidden)
+    monkeypatch.setattr("ialp_jax.labelling.worker_process.subprocess.Popen", forbidden)
     study = tiny(not_offline="smoke", methods="random,oracle,ialp")
     for stage in ("data", "simulate", "label"):
         study_stages.run_study(study, copy, stage, overwrite=False)

@@ -23,7 +23,7 @@ from ialp_jax import store
 from ialp_jax.labelling.label_store import LabelStore
 from ialp_jax.labelling.shards import Batch
 from ialp_jax.llm.modes.answers import Answers
-from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting import templates
 
 REQUESTS = [draw(40, seed=seed) for seed in range(8)]
 BATCHES = 80  # of 4 prompts, where nothing is taken from a store
@@ -52,7 +52,7 @@ def label(
             )
 
     answers = LabelStore(
-        shared or run / "shards", run / "plans", "model", titles(), prompts.TEMPLATES["titles"], size
+        shared or run / "shards", run / "plans", "model", titles(), templates.TEMPLATES["titles"], size
     )
     told = [answers.answers(*request, model)[0] for request in requests]
     return Answers(*(np.concatenate(column) for column in zip(*told, strict=True)))

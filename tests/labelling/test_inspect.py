@@ -14,9 +14,9 @@ from ialp_jax.labelling.label_files import catalogue_facts
 from ialp_jax.labelling.label_store import LabelStore
 from ialp_jax.labelling.shards import Batch
 from ialp_jax.llm.modes.answers import CAUSES, Answers
-from ialp_jax.llm.prompting import letters, prompts
+from ialp_jax.llm.prompting import letters, templates
 
-TEMPLATE = prompts.TEMPLATES["list"]
+TEMPLATE = templates.TEMPLATES["list"]
 INVALID, NONE = 3, 7  # prompts
 
 
@@ -93,7 +93,7 @@ def test_a_prompt_is_shown_as_it_was_asked(run, capsys):
     for row in (0, INVALID, NONE):
         lines = blocks[row].splitlines()
         assert lines[0] == f"{row} (round {row // 10}, session {row % 10})"
-        asked = prompts.render(TEMPLATE, titles(), arrays["histories"][row]).splitlines()
+        asked = templates.render(TEMPLATE, titles(), arrays["histories"][row]).splitlines()
         assert [line[4:] for line in lines if line.startswith("  | ")] == asked
         offered = [titles()[item] for item in arrays["candidates"][row]]
         marked = [line for line in lines if line[2:3] == "*"]
@@ -110,11 +110,11 @@ def test_a_prompt_is_shown_as_it_was_asked(run, capsys):
 def test_a_prompt_with_letters_is_shown_in_the_order_in_which_it_was_asked(run, model_folder):
     pytest.importorskip("torch")
     from ialp_jax.llm.config import LLMConfig
-    from ialp_jax.llm.model.models import Scorer
+    from ialp_jax.llm.model.scorer import Scorer
 
     arrays, manifest = store.load(run / "labels")
     config = LLMConfig(mode="choice", chat="off")
-    short = prompts.TEMPLATES["titles"]
+    short = templates.TEMPLATES["titles"]
     scorer = Scorer(model_folder, titles(), short, config)
     answers, _ = scorer.answer(arrays["histories"], arrays["candidates"])
     store.seal(run / "labels", {**manifest, **config.asking(), "template": dataclasses.asdict(short)})

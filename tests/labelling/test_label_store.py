@@ -5,9 +5,9 @@ from small_world import titles
 
 from ialp_jax.labelling.label_store import Batch, LabelStore
 from ialp_jax.llm.modes.answers import Answers
-from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting import templates
 
-TEMPLATE = prompts.TEMPLATES["titles"]
+TEMPLATE = templates.TEMPLATES["titles"]
 
 
 class Model:

@@ -12,14 +12,14 @@ from small_world import dataset
 
 from ialp_jax import keys
 from ialp_jax.errors import InputError
-from ialp_jax.labelling.audit_config import AuditConfig
 from ialp_jax.labelling.audit_questions import draw
-from ialp_jax.llm.lora.tuning_prompts import PromptSource
+from ialp_jax.labelling.config import AuditConfig
+from ialp_jax.llm.lora.training_prompts import PromptSource
 from ialp_jax.llm.modes import none_rule
-from ialp_jax.llm.prompting import alike, prompts
+from ialp_jax.llm.prompting import alike, templates
 from ialp_jax.types import EVALUATION, Interactions
 
-LIST = prompts.TEMPLATES["list"]
+LIST = templates.TEMPLATES["list"]
 SHORT = dataclasses.replace(LIST, max_title=5)  # "Amber Waltz" and "Amber Hymn" become "Amber"
 
 
@@ -48,7 +48,7 @@ def require_different(histories, candidates, same):
 @given(st.lists(st.text("aA[( ", min_size=1), min_size=1, max_size=8), st.booleans(), st.integers(1, 4))
 def test_items_are_alike_exactly_where_their_words_are(names, lettered, length):
     template = dataclasses.replace(LIST, max_title=length)
-    show = prompts.quote if lettered else prompts.sanitise
+    show = templates.quote if lettered else templates.sanitise
     words = ["", *(show(name, length) for name in names)]
     found = alike.groups(["", *names], template, lettered)
     if found is None:

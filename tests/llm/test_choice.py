@@ -11,12 +11,12 @@ transformers = pytest.importorskip("transformers")
 from ialp_jax.errors import InputError  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
 from ialp_jax.llm.model import embedded  # noqa: E402
-from ialp_jax.llm.model.models import Scorer  # noqa: E402
+from ialp_jax.llm.model.scorer import Scorer  # noqa: E402
 from ialp_jax.llm.modes import choice, prefix  # noqa: E402
 from ialp_jax.llm.modes.answers import CAUSES  # noqa: E402
-from ialp_jax.llm.prompting import letters, orders, prompts  # noqa: E402
+from ialp_jax.llm.prompting import letters, orders, templates  # noqa: E402
 
-TEMPLATE = prompts.TEMPLATES["titles"]
+TEMPLATE = templates.TEMPLATES["titles"]
 
 
 def plainly(model, tokenizer, text, names):
@@ -56,7 +56,7 @@ def test_equals_whole_sequences_for_any_tokens_of_the_letters(wide_folder, merge
 @pytest.mark.parametrize("merges", [(), [(" ", "B")]], ids=["one", "uneven"])
 def test_what_prompts_begin_with_is_read_once(wide_folder, merges):
     model = Scorer(wide_folder, titles(), TEMPLATE, LLMConfig()).model
-    words = prompts.TEMPLATES["list"]
+    words = templates.TEMPLATES["list"]
     blocks = letters.LetteredTokens(characters(ALPHABET, *merges), titles(), words, None, 4096)
     histories, candidates = draw(4)
     histories[0] = 0  # nothing stands between the beginning and the candidates

@@ -8,12 +8,12 @@ transformers = pytest.importorskip("transformers")
 from ialp_jax.errors import InputError  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
 from ialp_jax.llm.model import corpus, embedded, torch_checkpoint  # noqa: E402
-from ialp_jax.llm.model.models import Scorer  # noqa: E402
+from ialp_jax.llm.model.scorer import Scorer  # noqa: E402
 from ialp_jax.llm.modes.none_rule import draw_trial  # noqa: E402
-from ialp_jax.llm.prompting import prompts  # noqa: E402
+from ialp_jax.llm.prompting import templates  # noqa: E402
 from ialp_jax.types import EVALUATION  # noqa: E402
 
-TEMPLATE = prompts.TEMPLATES["titles"]
+TEMPLATE = templates.TEMPLATES["titles"]
 
 
 def test_tokenizer_spells_everything_and_ends_lines_alone():

@@ -18,7 +18,7 @@ from ialp_jax.labelling import dry_run, process  # noqa: E402
 from ialp_jax.llm.config import LLMConfig, TuneConfig  # noqa: E402
 from ialp_jax.llm.model import loading, memory, models, speed  # noqa: E402
 from ialp_jax.llm.modes import none_rule  # noqa: E402
-from ialp_jax.llm.prompting import lengths, prompts  # noqa: E402
+from ialp_jax.llm.prompting import lengths, templates  # noqa: E402
 from ialp_jax.llm.worker import estimate  # noqa: E402
 
 SIZES = memory.Sizes(
@@ -130,7 +130,7 @@ def test_measured_lengths_are_what_labelling_spends(model_folder):
     histories, candidates = lengths.sample_prompts(48, (5, 4))
     for mode in ("likelihood", "choice"):
         config = settings(model_folder, mode=mode, pad_token="", dtype="float32", template="titles")
-        template = prompts.TEMPLATES["titles"]
+        template = templates.TEMPLATES["titles"]
         scorer = models.Scorer(model_folder, dataset().catalogue.titles, template, config)
         tokenizer = loading.load_tokenizer(model_folder, "")
         try:

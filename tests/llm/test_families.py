@@ -17,12 +17,12 @@ import families  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
 from ialp_jax.llm.model import self_check  # noqa: E402
 from ialp_jax.llm.model.loading import load_tokenizer  # noqa: E402
-from ialp_jax.llm.model.models import Scorer  # noqa: E402
+from ialp_jax.llm.model.scorer import Scorer  # noqa: E402
 from ialp_jax.llm.modes import masks  # noqa: E402
-from ialp_jax.llm.prompting import prompts  # noqa: E402
+from ialp_jax.llm.prompting import templates  # noqa: E402
 from ialp_jax.llm.prompting.lengths import Ruler  # noqa: E402
 
-TEMPLATE = prompts.TEMPLATES["list"]
+TEMPLATE = templates.TEMPLATES["list"]
 LENGTH, CANDIDATES, WRITTEN = 14, 3, 4
 # Families whose positions or layers allow no candidates side by side: titles are scored one by one.
 ONE_BY_ONE = {"gpt_neo", "falcon with alibi", "bloom", "mpt", "mamba", "lfm2"}
@@ -138,7 +138,7 @@ def test_the_check_sees_a_mask_without_its_window(name, tmp_path, monkeypatch):
     """It is right within the window, so only prompts as long as those to come show it."""
     folder = families.write(name, tmp_path)
     monkeypatch.setattr(masks, "LIMITS", {masks.SLIDING: "none", masks.CHUNKED: "none"})
-    subject = Scorer(folder, titles(), prompts.TEMPLATES["titles"], LLMConfig(model=str(folder)))
+    subject = Scorer(folder, titles(), templates.TEMPLATES["titles"], LLMConfig(model=str(folder)))
     subject.check((0, 1))
     assert not subject.plain
     with pytest.warns(UserWarning, match="titles are scored one by one"):

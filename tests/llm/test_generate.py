@@ -7,10 +7,10 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
-from ialp_jax.llm.model.models import Scorer  # noqa: E402
+from ialp_jax.llm.model.scorer import Scorer  # noqa: E402
 from ialp_jax.llm.modes import generate  # noqa: E402
 from ialp_jax.llm.modes.answers import CAUSES, LONGEST_REPLY  # noqa: E402
-from ialp_jax.llm.prompting import prompts  # noqa: E402
+from ialp_jax.llm.prompting import templates  # noqa: E402
 
 CANDIDATES = np.array([[11, 12, 13], [21, 22, 23]])
 
@@ -120,7 +120,7 @@ def test_a_retry_does_not_depend_on_the_batch():
 
 def scorer(folder, **settings):
     config = LLMConfig(model=str(folder), mode="generate", **settings)
-    return Scorer(folder, titles(), prompts.TEMPLATES["titles"], config)
+    return Scorer(folder, titles(), templates.TEMPLATES["titles"], config)
 
 
 def test_written_text_is_the_greedy_continuation(wide_folder):

@@ -16,9 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
 from ialp_jax.llm.model import loading, memory, models  # noqa: E402
 from ialp_jax.llm.modes import head  # noqa: E402
-from ialp_jax.llm.prompting import lengths, prompts  # noqa: E402
+from ialp_jax.llm.prompting import lengths, templates  # noqa: E402
 
-TEMPLATE = prompts.TEMPLATES["titles"]
+TEMPLATE = templates.TEMPLATES["titles"]
 VOCABULARY = 20_000
 
 

@@ -7,12 +7,12 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
-from ialp_jax.llm.model.models import Scorer  # noqa: E402
-from ialp_jax.llm.prompting import prompts  # noqa: E402
+from ialp_jax.llm.model.scorer import Scorer  # noqa: E402
+from ialp_jax.llm.prompting import templates  # noqa: E402
 
 
 def scorer(folder, template="titles", **settings):
-    return Scorer(folder, titles(), prompts.TEMPLATES[template], LLMConfig(model=str(folder), **settings))
+    return Scorer(folder, titles(), templates.TEMPLATES[template], LLMConfig(model=str(folder), **settings))
 
 
 def gpt2(folder, model_folder):

@@ -14,9 +14,9 @@ from ialp_jax.errors import InputError  # noqa: E402
 from ialp_jax.llm import engines  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
 from ialp_jax.llm.model import loading, memory, models  # noqa: E402
-from ialp_jax.llm.prompting import lengths, prompts  # noqa: E402
+from ialp_jax.llm.prompting import lengths, templates  # noqa: E402
 
-TEMPLATE = prompts.TEMPLATES["list"]
+TEMPLATE = templates.TEMPLATES["list"]
 
 
 @pytest.fixture

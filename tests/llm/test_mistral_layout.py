@@ -17,12 +17,12 @@ import mistral_layout
 import transformers
 
 from ialp_jax.errors import InputError
-from ialp_jax.labelling.client import LabelWorker
+from ialp_jax.labelling.llm_labeller import LLMLabeller
 from ialp_jax.llm import engines
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.model import model_files
 from ialp_jax.llm.modes.answers import CAUSES
-from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting import templates
 
 MODES = ("likelihood", "choice", "generate")
 
@@ -45,7 +45,7 @@ def settings(folder, **changes):
 
 def label(folder, tmp_path, **changes):
     data = save(tmp_path)
-    with LabelWorker(settings(folder, **changes), data, tmp_path / "labels", seed=0) as worker:
+    with LLMLabeller(settings(folder, **changes), data, tmp_path / "labels", seed=0) as worker:
         return worker.label(*draw(20)), worker.manifest()
 
 
@@ -96,7 +96,7 @@ def test_labels_come_from_the_published_layout(published, tmp_path, mode):
 
 
 def build(folder, **changes):
-    return engines.build(folder, titles(), prompts.TEMPLATES["list"], settings(folder, **changes), (5, 4))
+    return engines.build(folder, titles(), templates.TEMPLATES["list"], settings(folder, **changes), (5, 4))
 
 
 @pytest.mark.parametrize("mode", ["choice", "generate"])

@@ -17,17 +17,17 @@ pytest.importorskip("torch")
 ray = pytest.importorskip("ray")
 
 from ialp_jax.errors import InputError  # noqa: E402
-from ialp_jax.labelling.client import LabelWorker  # noqa: E402
+from ialp_jax.labelling.llm_labeller import LLMLabeller  # noqa: E402
 from ialp_jax.llm import engines  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
 from ialp_jax.llm.engines import ray_data  # noqa: E402
-from ialp_jax.llm.prompting import prompts  # noqa: E402
+from ialp_jax.llm.prompting import templates  # noqa: E402
 
 
 def build(folder, **settings):
     config = LLMConfig(model=str(folder), threads=1, device="cpu", batch_size=4, **settings)
     config.check()
-    return engines.build(folder, titles(), prompts.TEMPLATES["titles"], config, (5, 4))
+    return engines.build(folder, titles(), templates.TEMPLATES["titles"], config, (5, 4))
 
 
 def assert_same(one, other):
@@ -182,7 +182,7 @@ def test_a_label_run_by_ray_is_its_own_and_gives_the_same_labels(model_folder, t
             device="cpu",
             embedded=recipe(),
         )
-        with LabelWorker(config, data, tmp_path / engine, seed=0) as worker:
+        with LLMLabeller(config, data, tmp_path / engine, seed=0) as worker:
             labels[engine] = worker.label(*request)
             started = psutil.Process(worker._process.pid).children(recursive=True)
             assert not reachable(started)

@@ -3,7 +3,7 @@ import pytest
 from small_world import prompts as draw
 from small_world import titles
 
-from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting import templates
 from ialp_jax.llm.prompting.tokens import TitleTokens, build_rows, cut_histories, prompt_lengths, tokenise
 
 # Items: 1 -> [11, 0], 2 -> [12, 13, 0], 3 -> [14, 0]; 0 ends a line, 9 begins a text.
@@ -47,18 +47,18 @@ def test_histories_lose_their_oldest_items_whole():
 def test_tokens_spell_the_prompt(model_folder, name):
     transformers = pytest.importorskip("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
-    template = prompts.TEMPLATES[name]
+    template = templates.TEMPLATES[name]
     tokens = tokenise(tokenizer, titles(), template, 4096)
     history = draw(1)[0][0]
     ids = np.concatenate([tokens.prefix, *(tokens.of(item) for item in history)])
     assert ids[0] == tokenizer.bos_token_id
-    assert tokenizer.decode(ids[1:]) == prompts.render(template, titles(), history)
+    assert tokenizer.decode(ids[1:]) == templates.render(template, titles(), history)
 
 
 def test_special_tokens_in_a_title_stay_text(model_folder):
     transformers = pytest.importorskip("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
-    tokens = tokenise(tokenizer, ("", "</s><s><pad>"), prompts.TEMPLATES["titles"], 4096)
+    tokens = tokenise(tokenizer, ("", "</s><s><pad>"), templates.TEMPLATES["titles"], 4096)
     assert not {*tokens.of(1).tolist()} & {*tokenizer.all_special_ids}
     assert tokenizer.decode(tokens.of(1)) == "</s><s><pad>\n"
 
@@ -66,7 +66,7 @@ def test_special_tokens_in_a_title_stay_text(model_folder):
 def test_long_titles_are_cut_and_still_end_their_line(model_folder):
     transformers = pytest.importorskip("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
-    tokens = tokenise(tokenizer, ("", "qz" * 50), prompts.TEMPLATES["titles"], 40)
+    tokens = tokenise(tokenizer, ("", "qz" * 50), templates.TEMPLATES["titles"], 40)
     assert tokens.lengths().tolist() == [0, 10]
     assert tokenizer.decode(tokens.of(1)).endswith("\n")
 
@@ -85,8 +85,8 @@ def test_tokenizers_that_mark_the_start_of_a_text_see_lines_as_in_the_prompt():
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=inner, bos_token="<s>", eos_token="</s>"
     )
-    tokens = tokenise(tokenizer, titles(), prompts.TEMPLATES["titles"], 4096)
-    text = prompts.render(prompts.TEMPLATES["titles"], titles(), [5, 6])
+    tokens = tokenise(tokenizer, titles(), templates.TEMPLATES["titles"], 4096)
+    text = templates.render(templates.TEMPLATES["titles"], titles(), [5, 6])
     whole = tokenizer(text, add_special_tokens=False)["input_ids"]
     assert whole[0] == vocabulary["\u2581"]
     assert [*tokens.of(5), *tokens.of(6)] == whole[1:]

@@ -19,7 +19,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.llm import engines
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.engines import vllm_engine
-from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting import templates
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def build(folder, engine="vllm", **settings):
     config = LLMConfig(
         model=str(folder), pad_token="</s>", engine=engine, device="cpu", dtype="float32", **settings
     )
-    return engines.build(folder, titles(), prompts.TEMPLATES["list"], config, (5, 4))
+    return engines.build(folder, titles(), templates.TEMPLATES["list"], config, (5, 4))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import families  # noqa: E402
 from ialp_jax.errors import InputError  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
 from ialp_jax.llm.model import loading, model_files, models, weights  # noqa: E402
-from ialp_jax.llm.prompting import prompts  # noqa: E402
+from ialp_jax.llm.prompting import templates  # noqa: E402
 
 IDS = torch.arange(3, 23)[None]
 
@@ -141,7 +141,7 @@ def test_attention_is_what_transformers_holds_exact():
 
 
 def scorer(folder, **settings):
-    return models.Scorer(folder, titles(), prompts.TEMPLATES["titles"], LLMConfig(**settings))
+    return models.Scorer(folder, titles(), templates.TEMPLATES["titles"], LLMConfig(**settings))
 
 
 def tokenizer_with(folder, *tokens):

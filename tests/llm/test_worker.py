@@ -14,7 +14,7 @@ from small_world import prompts as draw
 from small_world import save
 
 from ialp_jax.errors import InputError
-from ialp_jax.labelling.process import WorkerProcess
+from ialp_jax.labelling.worker_process import WorkerProcess
 from ialp_jax.llm.worker import protocol
 
 IMPORTS = """

@@ -33,7 +33,8 @@ from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.engines.replica import Replica
 from ialp_jax.llm.modes.answers import Answers, unwritten
-from ialp_jax.llm.prompting.prompts import Template
+from ialp_jax.llm.prompting.templates import Template
+from ialp_jax.types import Prompts
 
 OBJECT_STORE_BYTES = 256 * 2**20  # what a local Ray takes of the memory; our blocks are a few kilobytes
 RESTARTS = 3  # of an actor whose machine went away; its batch is asked again and gives the same bits
@@ -109,21 +110,22 @@ class RayEngine:
         """As `Scorer.unconditional`, by the first worker."""
         return self._get([self._replicas[0].unconditional.remote(self.plain)])[0]
 
-    def score(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, int]:
+    def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
         """The scores float32 [n, K] of `answer`, and the tokens spent."""
-        answers, tokens = self.answer(histories, candidates)
+        answers, tokens = self.answer(prompts)
         return answers.scores, tokens
 
-    def answer(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[Answers, int]:
+    def answer(self, prompts: Prompts) -> tuple[Answers, int]:
         """As `Scorer.answer`, in its batches, each by one of the workers. Raises InputError."""
-        if not len(histories):
-            return Answers.empty(candidates.shape[1]), 0
-        order = self._get([self._replicas[0].order.remote(histories, candidates)])[0]
-        size, length = self._batch_size, histories.shape[1]
-        prompts = np.concatenate([histories, candidates], axis=1)[order]
+        length, num_candidates = prompts.shape
+        if not prompts.num_prompts:
+            return Answers.empty(num_candidates), 0
+        order = self._get([self._replicas[0].order.remote(prompts)])[0]
+        size = self._batch_size
+        table = np.concatenate([prompts.histories, prompts.candidates], axis=1)[order]
         blocks = []
         for number, start in enumerate(range(0, len(order), size)):
-            part = prompts[start : start + size]
+            part = table[start : start + size]
             blocks.append(np.insert(part, 0, number, axis=1))
         results = self._run(blocks, {"replicas": self._replicas, "length": length, "plain": self.plain})
         back = np.argsort(order)
@@ -167,7 +169,8 @@ def _ask(
 
     rows = batch["data"].astype(np.int32)
     replica = replicas[rows[0, 0] % len(replicas)]
-    said, tokens = ray.get(replica.answer.remote(rows[:, 1 : 1 + length], rows[:, 1 + length :], plain))
+    prompts = Prompts(rows[:, 1 : 1 + length], rows[:, 1 + length :])
+    said, tokens = ray.get(replica.answer.remote(prompts, plain))
     if isinstance(said, str):
         return {"error": np.array([said])}
     columns = {name: column for name, column in said._asdict().items() if column.size}

@@ -11,7 +11,8 @@ import numpy as np
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.modes.answers import Answers
-from ialp_jax.llm.prompting.prompts import Template
+from ialp_jax.llm.prompting.templates import Template
+from ialp_jax.types import Prompts
 
 
 class Replica:
@@ -43,18 +44,16 @@ class Replica:
         """Of the scorer, or ``error``."""
         return {"error": self._error} if self._error else self._scorer.facts()
 
-    def order(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    def order(self, prompts: Prompts) -> np.ndarray:
         """In what order the prompts fill batches, int64 [n]."""
-        return self._scorer.order(histories, candidates)
+        return self._scorer.order(prompts)
 
-    def answer(
-        self, histories: np.ndarray, candidates: np.ndarray, plain: bool
-    ) -> tuple[Answers, int] | tuple[str, int]:
+    def answer(self, prompts: Prompts, plain: bool) -> tuple[Answers, int] | tuple[str, int]:
         """As `Scorer.answer`; the message of an InputError in place of the answers."""
         self._scorer.plain = plain
         self._asked += 1
         try:
-            return self._scorer.answer(histories, candidates)
+            return self._scorer.answer(prompts)
         except InputError as error:
             return str(error), 0
 

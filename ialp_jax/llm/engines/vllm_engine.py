@@ -26,8 +26,9 @@ from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.modes.asker import LetterAsker
 from ialp_jax.llm.prompting import thinking
 from ialp_jax.llm.prompting import tokens as rows_of
-from ialp_jax.llm.prompting.prompts import Template
+from ialp_jax.llm.prompting.templates import Template
 from ialp_jax.llm.prompting.tokens import Rows
+from ialp_jax.types import Prompts
 
 
 def _import_vllm() -> Any:
@@ -118,18 +119,18 @@ class VLLM:
 class _Asker(LetterAsker):
     """Asks for letters through vLLM."""
 
-    def _score(self, histories: np.ndarray, lists: np.ndarray) -> tuple[np.ndarray, int]:
-        histories, num_lines = self.letters.cut(histories, lists, reserve=1), lists.shape[1] + 1
-        scores, spent = self._model.scores(self.letters.rows(histories, lists), num_lines)
+    def _score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
+        rows = self.letters.rows(self.letters.cut(prompts, reserve=1))
+        scores, spent = self._model.scores(rows, prompts.candidates.shape[1] + 1)
         return scores - np.logaddexp.reduce(scores, axis=1, keepdims=True), spent
 
-    def _write(self, histories: np.ndarray, lists: np.ndarray) -> tuple[list[str], int]:
+    def _write(self, prompts: Prompts) -> tuple[list[str], int]:
         most = self._config.max_new_tokens
-        ids, mask = self.letters.prompts(self.letters.cut(histories, lists, reserve=most), lists)
-        prompts = [row[seen == 1].tolist() for row, seen in zip(ids, mask, strict=True)]
-        outputs = self._model.ask(prompts, [{"max_tokens": most, "detokenize": False}] * len(prompts))
+        ids, mask = self.letters.padded(self.letters.cut(prompts, reserve=most))
+        texts = [row[seen == 1].tolist() for row, seen in zip(ids, mask, strict=True)]
+        outputs = self._model.ask(texts, [{"max_tokens": most, "detokenize": False}] * len(texts))
         written = [output.outputs[0] for output in outputs]
-        spent = sum(map(len, prompts)) + sum(len(one.token_ids) for one in written)
+        spent = sum(map(len, texts)) + sum(len(one.token_ids) for one in written)
         return thinking.Decoder(self._tokenizer)(list(one.token_ids) for one in written), spent
 
 
@@ -164,29 +165,24 @@ class VLLMEngine:
     def check(self, shape: tuple[int, int]) -> None:
         """Nothing to check: vLLM gets whole sequences and no masks of ours."""
 
-    def score(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, int]:
-        """Scores float32 [n, K], summed or mean log-probabilities as configured, and the tokens spent.
-
-        Args:
-          histories: int32 [n, L], left-padded with 0.
-          candidates: int32 [n, K].
-        """
-        histories = rows_of.cut_histories(self.tokens, histories, candidates, self._limit)
-        rows = rows_of.build_rows(self.tokens, histories, candidates, self._padding)
-        scores, spent = self._model.scores(rows, candidates.shape[1])
+    def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
+        """Scores float32 [n, K], summed or mean log-probabilities as configured, and the tokens spent."""
+        prompts = rows_of.cut_histories(self.tokens, prompts, self._limit)
+        rows = rows_of.build_rows(self.tokens, prompts, self._padding)
+        scores, spent = self._model.scores(rows, prompts.candidates.shape[1])
         if self._normalise == "mean":
-            scores = (scores / self.tokens.lengths()[candidates]).astype(np.float32)
+            scores = (scores / self.tokens.lengths()[prompts.candidates]).astype(np.float32)
         return scores, spent
 
-    def answer(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[Answers, int]:
-        """Answers to n prompts, histories int32 [n, L] and candidates int32 [n, K], and the tokens spent."""
+    def answer(self, prompts: Prompts) -> tuple[Answers, int]:
+        """Answers to n prompts, and the tokens spent."""
         if self._asker is not None:
-            return self._asker.answer(histories, candidates)
-        scores, spent = self.score(histories, candidates)
+            return self._asker.answer(prompts)
+        scores, spent = self.score(prompts)
         return Answers.from_scores(scores), spent
 
     def unconditional(self) -> np.ndarray:
         """Scores of all titles after an empty history, float32 [N + 1]; 0 for padding."""
         items = np.arange(1, len(self.tokens.offsets) - 1, dtype=np.int32)
-        scores, _ = self.score(np.zeros((len(items), 1), np.int32), items[:, None])
+        scores, _ = self.score(Prompts(np.zeros((len(items), 1), np.int32), items[:, None]))
         return np.concatenate([[0.0], scores[:, 0]]).astype(np.float32)

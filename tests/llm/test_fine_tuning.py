@@ -11,12 +11,12 @@ peft = pytest.importorskip("peft")
 from ialp_jax.errors import InputError  # noqa: E402
 from ialp_jax.llm.config import LLMConfig, TuneConfig  # noqa: E402
 from ialp_jax.llm.lora import tuning  # noqa: E402
-from ialp_jax.llm.lora.tuning_prompts import TuningPrompts  # noqa: E402
+from ialp_jax.llm.lora.training_prompts import TuningPrompts  # noqa: E402
 from ialp_jax.llm.model import adapter_files, embedded  # noqa: E402
-from ialp_jax.llm.model.models import Scorer  # noqa: E402
-from ialp_jax.llm.prompting import prompts  # noqa: E402
+from ialp_jax.llm.model.scorer import Scorer  # noqa: E402
+from ialp_jax.llm.prompting import templates  # noqa: E402
 
-TEMPLATE = prompts.TEMPLATES["titles"]
+TEMPLATE = templates.TEMPLATES["titles"]
 SHAPE = {"history_length": 5, "num_candidates": 4, "key": "k", "seed": 0}
 ALL = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj"
 

@@ -6,7 +6,7 @@ from small_world import dataset, titles
 
 from ialp_jax import keys
 from ialp_jax.errors import InputError
-from ialp_jax.llm.lora.tuning_prompts import NONE, PromptSource
+from ialp_jax.llm.lora.training_prompts import NONE, PromptSource
 
 SHAPE = {"history_length": 3, "num_candidates": 4}
 

@@ -12,7 +12,7 @@ from small_world import prompts as draw
 from small_world import recipe, save, titles
 
 from ialp_jax.errors import InputError
-from ialp_jax.labelling.client import LabelWorker
+from ialp_jax.labelling.llm_labeller import LLMLabeller
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.modes.answers import CAUSES
 
@@ -27,7 +27,7 @@ def finished(tmp_path_factory):
     pytest.importorskip("torch")
     folder = tmp_path_factory.mktemp("run")
     data = save(folder)
-    with LabelWorker(settings(), data, folder / "labels", seed=0) as worker:
+    with LLMLabeller(settings(), data, folder / "labels", seed=0) as worker:
         labels = [worker.label(*draw(20, seed=1)), worker.label(*draw(20, seed=2))]
         manifest = worker.manifest()
         assert worker._process is not None
@@ -41,7 +41,7 @@ def again(finished, tmp_path):
 
 
 def ask(folder, config, *requests, seed=0):
-    with LabelWorker(config, folder / "data", folder / "labels", seed=seed) as worker:
+    with LLMLabeller(config, folder / "data", folder / "labels", seed=seed) as worker:
         labels = [worker.label(*request) for request in requests]
         return labels, worker.manifest(), worker._process is not None
 
@@ -123,7 +123,7 @@ def test_lost_shards_and_an_altered_calibration_are_made_again(finished, again):
     ],
 )
 def test_another_recipe_is_another_model(again, changes, seed, same):
-    with LabelWorker(settings(**changes), again / "data", again / "labels", seed=seed) as worker:
+    with LLMLabeller(settings(**changes), again / "data", again / "labels", seed=seed) as worker:
         assert worker._is_trained() == same
 
 
@@ -163,7 +163,7 @@ def test_a_store_that_cannot_be_a_folder_is_said_before_any_work(finished, again
 def test_a_given_model_is_used_as_it_is(model_folder, tmp_path):
     data = save(tmp_path)
     config = settings(model=str(model_folder), normalise="mean")
-    with LabelWorker(config, data, tmp_path / "labels", seed=0) as worker:
+    with LLMLabeller(config, data, tmp_path / "labels", seed=0) as worker:
         labels = worker.label(*REQUESTS[0])
         manifest = worker.manifest()
     assert manifest["template"]["name"] == "list"
@@ -228,7 +228,7 @@ def test_impossible_requests_are_refused(again, request_):
 
 
 def test_a_worker_killed_in_mid_work_is_one_line(again):
-    with LabelWorker(settings(), again / "data", again / "labels", seed=0) as worker:
+    with LLMLabeller(settings(), again / "data", again / "labels", seed=0) as worker:
         worker.label(*draw(5, seed=3))
         os.kill(worker._process.pid, signal.SIGKILL)
         with pytest.raises(InputError, match=r"^the LLM worker was killed, as happens when memory runs out$"):
@@ -242,8 +242,8 @@ data, labels = map(Path, sys.argv[1:])
 from small_world import prompts
 from test_client import settings
 from ialp_jax.llm.modes.answers import CAUSES
-from ialp_jax.labelling.client import LabelWorker
-with LabelWorker(settings(), data, labels, 0) as worker:
+from ialp_jax.labelling.llm_labeller import LLMLabeller
+with LLMLabeller(settings(), data, labels, 0) as worker:
     worker.label(*prompts(5, seed=9))
     print(worker._process.pid, flush=True)
     time.sleep(600)

@@ -1,7 +1,7 @@
 """Prompts whose right answer is known: what a user liked next, among items the user never liked. numpy only.
 
 They have the form of the label stage's prompts. Each call draws anew from its own generator, so the prompts
-of step s do not depend on the steps before it, and a resumed tuning sees what an undisturbed one sees.
+of step s do not depend on the steps before it: a resumed fine-tuning reads the same ones.
 """
 
 from __future__ import annotations
@@ -12,28 +12,30 @@ import numpy as np
 
 from ialp_jax.errors import InputError
 from ialp_jax.llm.prompting.alike import apart, different, largest
-from ialp_jax.types import Dataset
+from ialp_jax.types import Dataset, Prompts
 
 NONE = 0  # the answer where no candidate is the user's own, as in `Labels.choice`
 
 
-class TuningPrompts(NamedTuple):
+class TrainingPrompts(NamedTuple):
     """P prompts and their answers.
 
     Attributes:
-      histories: int32 [P, L], what the user liked before, left-padded with 0.
-      candidates: int32 [P, K], without repetition.
+      prompts: P of them, candidates without repetition.
       answer: int32 [P], 1..K the user's next like, 0 none.
       user: int32 [P].
     """
 
-    histories: np.ndarray
-    candidates: np.ndarray
+    prompts: Prompts
     answer: np.ndarray
     user: np.ndarray
 
+    def rows(self, index: slice) -> TrainingPrompts:
+        """Some of the prompts."""
+        return TrainingPrompts(self.prompts.rows(index), self.answer[index], self.user[index])
 
-class PromptSource:
+
+class PromptSampler:
     """Draws prompts about some users of a data set."""
 
     def __init__(
@@ -47,11 +49,11 @@ class PromptSource:
         none_share: float = 0.0,
         alike: np.ndarray | None = None,
     ) -> None:
-        """Finds the users who can be asked about: two likes at least, and enough items never liked.
+        """Selects the users who have two likes at least and enough items they never liked.
 
         Args:
           dataset: where the order of likes is not that of time, each prompt shuffles them.
-          users: int [U'], of whom nothing is asked beyond their own likes.
+          users: int [U'], whose likes are read.
           history_length: L.
           num_candidates: K.
           negative_sampling: ``uniform``, or ``popularity``: in proportion to offline likes plus 1.
@@ -72,7 +74,7 @@ class PromptSource:
         self.users = np.array([user for user in users if fits(dataset.histories.of(user))], np.int32)
         if not len(self.users):
             raise InputError(
-                f"--config.llm.tune.negatives: no user has two likes and {num_candidates} others of the "
+                f"--config.llm.lora.negatives: no user has two likes and {num_candidates} others of the "
                 f"{num_items} items; use fewer negatives"
             )
         self._weight = np.ones(num_items + 1)
@@ -80,11 +82,11 @@ class PromptSource:
             self._weight += dataset.popularity()
         self._none_share = none_share
 
-    def draw(self, generator: np.random.Generator, count: int) -> TuningPrompts:
+    def draw(self, generator: np.random.Generator, count: int) -> TrainingPrompts:
         """``count`` prompts about users drawn at random."""
         return self.about(generator, generator.choice(self.users, count))
 
-    def about(self, generator: np.random.Generator, users: np.ndarray) -> TuningPrompts:
+    def about(self, generator: np.random.Generator, users: np.ndarray) -> TrainingPrompts:
         """One prompt about each of some users int [P]."""
         shape = (len(users), self._length)
         histories = np.zeros(shape, np.int32)
@@ -103,7 +105,7 @@ class PromptSource:
             if generator.random() >= self._none_share:
                 candidates[p, slot] = likes[place]
                 answer[p] = slot + 1
-        return TuningPrompts(histories, candidates, answer, np.asarray(users, np.int32))
+        return TrainingPrompts(Prompts(histories, candidates), answer, np.asarray(users, np.int32))
 
     def _never_liked(self, generator: np.random.Generator, likes: np.ndarray) -> np.ndarray:
         weight, count = self._weight.copy(), self._num_candidates

@@ -18,7 +18,7 @@ pytest.importorskip("peft")
 from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.labelling import tuner
-from ialp_jax.labelling.client import LabelWorker
+from ialp_jax.labelling.llm_labeller import LLMLabeller
 from ialp_jax.llm.config import LLMConfig, TuneConfig
 from ialp_jax.llm.model import adapter_files
 
@@ -40,7 +40,7 @@ def run_tuner(folder, config):
 
 
 def label(folder, config):
-    with LabelWorker(config, folder / "data", folder / "labels", seed=0) as worker:
+    with LLMLabeller(config, folder / "data", folder / "labels", seed=0) as worker:
         return worker.label(*draw(12)), worker.manifest()
 
 
@@ -138,7 +138,7 @@ def test_a_broken_adapter_is_said_before_any_work(tmp_path):
     config = settings(steps=0, adapter=tmp_path / "none")
     with (
         pytest.raises(InputError, match="no such folder"),
-        LabelWorker(config, tmp_path / "data", tmp_path / "labels", 0),
+        LLMLabeller(config, tmp_path / "data", tmp_path / "labels", 0),
     ):
         pass
 

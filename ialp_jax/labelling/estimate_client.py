@@ -1,4 +1,4 @@
-"""Asks a worker process what labelling would cost; nothing is trained, loaded or labelled."""
+"""Has a worker process estimate the costs of labelling; nothing is trained, loaded or labelled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ialp_jax.labelling.process import WorkerProcess
+from ialp_jax.labelling.worker_process import WorkerProcess
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.model import model_files
 from ialp_jax.llm.prompting.lengths import Demand
@@ -21,10 +21,10 @@ def estimate(
     demands: Sequence[Demand],
     shape: tuple[int, int],
 ) -> dict[str, Any]:
-    """What `ialp_jax.llm.worker.estimate.estimate` says.
+    """Returns the result of `ialp_jax.llm.worker.estimate.estimate`.
 
     Args:
-      config: checked here; of a hub id, configuration and tokenizer alone are downloaded.
+      config: checked here; of a hub id, only configuration and tokenizer are downloaded.
       data_folder: of the data stage.
       log: gets the traceback of an unforeseen failure.
       seed: of the run.
@@ -49,8 +49,11 @@ def estimate(
     }
     process = WorkerProcess(log)
     try:
-        arrays = {f"histories{i}": demand.histories for i, demand in enumerate(demands)}
-        arrays |= {f"candidates{i}": demand.candidates for i, demand in enumerate(demands)}
+        arrays = {
+            f"{name}{number}": array
+            for number, demand in enumerate(demands)
+            for name, array in demand.sample.arrays().items()
+        }
         return process.ask(order, **arrays)[0]
     finally:
         process.close()

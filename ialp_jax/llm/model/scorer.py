@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,21 @@ import torch
 
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.model import adapters, self_check, weights
+from ialp_jax.llm.model import adapters, weights
 from ialp_jax.llm.model.loading import context_of, load_model, load_tokenizer
 from ialp_jax.llm.modes import likelihood, prefix
 from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.modes.asker import LetterAsker
-from ialp_jax.llm.prompting.prompts import Template
+from ialp_jax.llm.prompting.templates import Template
 from ialp_jax.llm.prompting.tokens import TitleTokens, build_rows, cut_histories, tokenise
+from ialp_jax.types import Prompts
 
 TOGETHER = 50  # titles per row where the history is empty
 
 
 @contextlib.contextmanager
-def _memory(batch_size: int) -> Iterator[None]:
-    """Says in one line that memory ran out."""
+def memory_in_one_line(batch_size: int) -> Iterator[None]:
+    """Within it, a lack of memory is an InputError."""
     try:
         yield
     except torch.OutOfMemoryError:
@@ -59,7 +59,7 @@ class Scorer:
             self.model = adapters.apply(self.model, Path(config.adapter), config.adapter_use)
         self.limit = context_of(self.model.config)
         self.padding = tokenizer.pad_token_id
-        self.mode, self._normalise, self._batch_size = config.mode, config.normalise, config.batch_size
+        self.mode, self._normalise, self.batch_size = config.mode, config.normalise, config.batch_size
         self.num_items = len(titles) - 1
         self.tokens: TitleTokens = tokenise(tokenizer, titles, template, self.limit)
         self.asker = None
@@ -73,7 +73,10 @@ class Scorer:
 
     @property
     def plain(self) -> bool:
-        """Whether each sequence goes through the model by itself, see `check`."""
+        """Whether each sequence goes through the model by itself.
+
+        `ialp_jax.llm.engines.transformers_engine` sets it if the fast way gives other scores.
+        """
         return self._plain
 
     @plain.setter
@@ -87,52 +90,31 @@ class Scorer:
         place = {"device": str(self.model.device), "dtype": str(self.model.dtype).removeprefix("torch.")}
         return place | (self.asker.facts() if self.asker else {})
 
-    def order(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        """In what order n prompts, int32 [n, L] and [n, K], fill batches, int64 [n]."""
+    def order(self, prompts: Prompts) -> np.ndarray:
+        """In what order n prompts fill batches, int64 [n]."""
         if self.asker is not None:
-            return self.asker.order(histories, candidates)
-        return likelihood.by_length(self.tokens, histories, candidates, self.limit)[0]
+            return self.asker.order(prompts)
+        return likelihood.by_length(self.tokens, prompts, self.limit)[0]
 
-    def check(self, shape: tuple[int, int]) -> None:
-        """Falls back to one sequence at a time, with a warning, if the fast way differs from the model's own.
-
-        Args:
-          shape: L and K of the prompts to come; prompts as long as these can be are compared.
-
-        Raises:
-          InputError: out of memory; or with letters, too many candidates, or they do not fit.
-        """
-        self.plain = False
-        with _memory(self._batch_size):
-            self.plain = not self_check.is_exact(self, shape)
-        if self.plain:
-            name, what = type(self.model).__name__, "prompts" if self.asker else "titles"
-            warnings.warn(f"{name} takes no mask per token; {what} are scored one by one", stacklevel=2)
-
-    def score(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, int]:
+    def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
         """Scores float32 [P, K], summed or mean log-probabilities as configured, and the tokens spent.
-
-        Args:
-          histories: int32 [P, L], left-padded with 0.
-          candidates: int32 [P, K].
 
         Raises:
           InputError: out of memory.
         """
-        with _memory(self._batch_size):
-            # Read each time: tuning changes the model.
-            begun = None if self.plain else prefix.read(self.model, self.tokens.prefix)
+        with memory_in_one_line(self.batch_size):
+            # Read each time: LoRA changes the model.
+            shared = None if self.plain else prefix.read(self.model, self.tokens.prefix)
             scores, spent = likelihood.score(
                 self.model,
                 self.tokens,
-                histories,
-                candidates,
+                prompts,
                 padding=self.padding,
                 limit=self.limit,
-                batch_size=self._batch_size,
-                prefix=begun,
+                batch_size=self.batch_size,
+                prefix=shared,
             )
-        return self.normalised(scores, candidates), spent
+        return self.normalised(scores, prompts.candidates), spent
 
     def normalised(self, scores: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         """Summed log-probabilities float32 [n, K] of candidates int32 [n, K], or means if so configured."""
@@ -140,41 +122,38 @@ class Scorer:
             scores = (scores / self.tokens.lengths()[candidates]).astype(np.float32)
         return scores
 
-    def alternatives(self, histories: np.ndarray, candidates: np.ndarray) -> torch.Tensor:
-        """What tuning compares, with its gradient, in one pass: scores of titles, or of letters.
+    def alternatives(self, prompts: Prompts) -> torch.Tensor:
+        """What LoRA compares, with its gradient, in one pass: scores of titles, or of letters.
 
-        Args:
-          histories: int32 [n, L], left-padded with 0.
-          candidates: int32 [n, K], listed in this order.
+        Letters name the candidates in their order in ``prompts``.
 
         Returns:
           float32 [n, K]; with letters, also where answers are free text, [n, K + 1], "none" last.
         """
         if self.asker is not None:
-            return self.asker.alternatives(histories, candidates)
-        histories = cut_histories(self.tokens, histories, candidates, self.limit)
-        rows = build_rows(self.tokens, histories, candidates, self.padding)
-        scores = likelihood.title_scores(self.model, rows, candidates.shape[1])
+            return self.asker.alternatives(prompts)
+        rows = build_rows(self.tokens, cut_histories(self.tokens, prompts, self.limit), self.padding)
+        scores = likelihood.title_scores(self.model, rows, prompts.candidates.shape[1])
         if self._normalise == "mean":
-            lengths = self.tokens.lengths()[candidates]
+            lengths = self.tokens.lengths()[prompts.candidates]
             scores = scores / torch.from_numpy(lengths).to(scores)
         return scores
 
-    def answer(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[Answers, int]:
-        """Answers to n prompts, histories int32 [n, L] and candidates int32 [n, K], and the tokens spent.
+    def answer(self, prompts: Prompts) -> tuple[Answers, int]:
+        """Answers to n prompts, and the tokens spent.
 
         Raises:
           InputError: out of memory; or with letters, too many candidates, or they do not fit.
         """
         if self.asker is not None:
-            with _memory(self._batch_size):
-                return self.asker.answer(histories, candidates)
-        scores, spent = self.score(histories, candidates)
+            with memory_in_one_line(self.batch_size):
+                return self.asker.answer(prompts)
+        scores, spent = self.score(prompts)
         return Answers.from_scores(scores), spent
 
     def unconditional(self) -> np.ndarray:
         """Scores of all titles after an empty history, float32 [N + 1]; 0 for padding."""
         items = np.arange(1, len(self.tokens.offsets) - 1, dtype=np.int32)
         rows = np.resize(items, (-(-len(items) // TOGETHER), TOGETHER))
-        scores, _ = self.score(np.zeros((len(rows), 1), np.int32), rows)
+        scores, _ = self.score(Prompts(np.zeros((len(rows), 1), np.int32), rows))
         return np.concatenate([[0.0], scores.ravel()[: len(items)]]).astype(np.float32)

@@ -1,4 +1,9 @@
-"""The worker's process as its client sees it: orders go in, answers come out, trouble is one line."""
+"""The worker process as its client sees it: orders go in, answers come out, an error is one line.
+
+A plain subprocess with frames of its own: ``multiprocessing`` would pickle the start of the worker, import
+the client's main module into it (and so JAX) and add a resource tracker process, and the worker's death with
+its client, its exit codes and held signals would still need the code below.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.llm.worker import protocol
 from ialp_jax.llm.worker.protocol import GROUP_SIGNALS
 
-IN_FLIGHT = 2  # orders at the worker, so that it need not wait while an answer is written to disk
+IN_FLIGHT = 2  # orders at the worker, so that it does not wait while an answer is written to disk
 PATIENCE_SECONDS = 5.0  # for the worker to end
 
 Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -26,7 +31,7 @@ Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """Within it a process is started that gets no `GROUP_SIGNALS` before it has imported what it needs."""
+    """A process that starts within it gets no `GROUP_SIGNALS` before it has finished its imports."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -38,7 +43,7 @@ def _signals_held() -> Iterator[None]:
 
 
 class WorkerProcess:
-    """A running worker. It ends with `close`, or when this process ends for whatever reason."""
+    """A running worker. It ends with `close`, or when this process ends for any reason."""
 
     def __init__(self, log: Path) -> None:
         """Starts the process; ``log`` gets the traceback of an unforeseen failure."""
@@ -63,7 +68,7 @@ class WorkerProcess:
         return next(self.ask_all([(order, arrays)]))
 
     def ask_all(self, orders: Sequence[Answer]) -> Iterator[Answer]:
-        """Answers to several orders, in their order, a few of them under way at a time."""
+        """Answers to several orders, in their order; `IN_FLIGHT` of them are at the worker at a time."""
         for number in range(len(orders) + IN_FLIGHT - 1):
             if number < len(orders):
                 header, arrays = orders[number]
@@ -84,7 +89,7 @@ class WorkerProcess:
         return answer
 
     def close(self) -> None:
-        """Ends the process: it ends itself when its input closes, and is killed where it does not."""
+        """Closes the worker's input, at which it ends itself; kills it if it does not."""
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         try:
