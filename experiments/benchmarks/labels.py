@@ -30,7 +30,7 @@ from ialp_jax.llm.model.scorer import Scorer
 from ialp_jax.llm.modes.choice import letter_scores
 from ialp_jax.llm.prompting import letters, templates
 from ialp_jax.llm.worker import estimate
-from ialp_jax.types import Dataset
+from ialp_jax.types import Dataset, Prompts
 
 K, LENGTH, NEW_TOKENS, BATCH = 10, 10, 8, 64
 SMALL = EmbeddedConfig(hidden=256, layers=4, heads=4, vocabulary=6_700, context=1024)
@@ -38,15 +38,14 @@ DTYPES = ("float32", "bfloat16")
 
 
 class Asked(NamedTuple):
-    """Prompts, and a model to ask: histories int32 [P, L], candidates int32 [P, K]."""
+    """P prompts, and a model to ask."""
 
     scorer: Scorer
-    histories: np.ndarray
-    candidates: np.ndarray
+    prompts: Prompts
 
-    def part(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def part(self, count: int) -> Prompts:
         """The first prompts."""
-        return self.histories[:count], self.candidates[:count]
+        return self.prompts.rows(slice(count))
 
 
 def dataset() -> Dataset:
@@ -55,8 +54,8 @@ def dataset() -> Dataset:
     return load(DataConfig(name="lfm", root=str(root)) if root.is_dir() else DataConfig(name="demo"))
 
 
-def draw(data: Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Prompts: histories int32 [count, L] of 1 to L likes, candidates int32 [count, K] without repetition."""
+def draw(data: Dataset, count: int) -> Prompts:
+    """Prompts with histories of 1 to L likes and K candidates without repetition."""
     generator = keys.generator(0, "benchmark labels")
     users = [u for u in range(data.num_users) if len(data.histories.of(u)) >= LENGTH]
     histories = np.zeros((count, LENGTH), np.int32)
@@ -66,7 +65,7 @@ def draw(data: Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
         histories[p, LENGTH - known :] = data.histories.of(int(generator.choice(users)))[:known]
         drawn = np.unique(generator.choice(data.histories.items, 10 * K))
         candidates[p] = generator.permutation(drawn)[:K]
-    return histories, candidates
+    return Prompts(histories, candidates)
 
 
 def save_small(folder: Path, data: Dataset, template: templates.Template) -> None:
@@ -90,7 +89,7 @@ def prepare(mode: str, count: int, dtype: str = "fastest", **settings: Any) -> A
         save_small(Path(folder), data, template)
         config = LLMConfig(model=folder, mode=mode, dtype=dtype, **settings)
         scorer = Scorer(Path(folder), data.catalogue.titles, template, config)
-    return Asked(scorer, *draw(data, count))
+    return Asked(scorer, draw(data, count))
 
 
 def race(*runs: Callable[[], object]) -> list[float]:
@@ -105,7 +104,7 @@ def race(*runs: Callable[[], object]) -> list[float]:
 
 def whole_prompts(asked: Asked, count: int) -> list[torch.Tensor]:
     """The prompts in order of arrival as token ids, each without padding."""
-    ids, mask = asked.scorer.asker.letters.prompts(*asked.part(count))
+    ids, mask = asked.scorer.asker.letters.padded(asked.part(count))
     return [torch.from_numpy(row[seen > 0]) for row, seen in zip(ids, mask, strict=True)]
 
 
@@ -116,7 +115,7 @@ def generating(asked: Asked, count: int, batch: int) -> Callable[[], None]:
         max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0, eos_token_id=2
     )
     parts = [slice(start, min(start + batch, count)) for start in range(0, count, batch)]
-    padded = [blocks.prompts(asked.histories[part], asked.candidates[part]) for part in parts]
+    padded = [blocks.padded(asked.prompts.rows(part)) for part in parts]
 
     @torch.inference_mode()
     def run() -> None:
@@ -151,7 +150,8 @@ def full_sequences(asked: Asked, count: int, batch: int) -> Callable[[], None]:
     """Title likelihoods from K whole sequences per prompt, padded on the right, in order of arrival."""
     tokens, model = asked.scorer.tokens, asked.scorer.model
     sequences, begins = [], []
-    for history, candidates in zip(*asked.part(count), strict=True):
+    prompts = asked.part(count)
+    for history, candidates in zip(prompts.histories, prompts.candidates, strict=True):
         before = np.concatenate([tokens.prefix, *(tokens.of(item) for item in history)])
         for item in candidates:
             sequences.append(torch.from_numpy(np.concatenate([before, tokens.of(item)])))
@@ -200,12 +200,12 @@ def choice(case: str, against: str, count: int, baseline_count: int) -> list[Row
         "simple": (best_simple, BATCH),
     }
     make, batch = rivals[against]
-    mine, other = race(lambda: asked.scorer.answer(*asked.part(count)), make(asked, baseline_count, batch))
-    tokens = asked.scorer.answer(*asked.part(count))[1]
+    mine, other = race(lambda: asked.scorer.answer(asked.part(count)), make(asked, baseline_count, batch))
+    tokens = asked.scorer.answer(asked.part(count))[1]
     found = report(case, asked, count, mine, tokens, against, other / baseline_count)
     if against == "simple":
         rate = speed.matmul_rate("cpu", str(asked.scorer.model.dtype).removeprefix("torch."))
-        work = operations(asked.scorer.model, asked.scorer.asker.letters.lengths(*asked.part(count)))
+        work = operations(asked.scorer.model, asked.scorer.asker.letters.lengths(asked.part(count)))
         found.append(Row(case, "share_of_matmul_rate", work / mine / rate, ""))
         found.append(Row(case, "parameters", sum(p.numel() for p in asked.scorer.model.parameters()), ""))
     return found
@@ -215,17 +215,17 @@ def likelihood(case: str, count: int, baseline_count: int) -> list[Row]:
     """``likelihood`` against K full sequences, batched."""
     asked = prepare("likelihood", count)
     mine, other = race(
-        lambda: asked.scorer.answer(*asked.part(count)), full_sequences(asked, baseline_count, BATCH)
+        lambda: asked.scorer.answer(asked.part(count)), full_sequences(asked, baseline_count, BATCH)
     )
-    tokens = asked.scorer.answer(*asked.part(count))[1]
+    tokens = asked.scorer.answer(asked.part(count))[1]
     return report(case, asked, count, mine, tokens, "full_sequences", other / baseline_count)
 
 
 def generate(case: str, count: int) -> list[Row]:
     """``generate`` as it is used, its grammar and no retries, against batches in order of arrival."""
     asked = prepare("generate", count, retries=0)
-    mine, other = race(lambda: asked.scorer.answer(*asked.part(count)), generating(asked, count, BATCH))
-    tokens = asked.scorer.answer(*asked.part(count))[1]
+    mine, other = race(lambda: asked.scorer.answer(asked.part(count)), generating(asked, count, BATCH))
+    tokens = asked.scorer.answer(asked.part(count))[1]
     return report(case, asked, count, mine, tokens, "generate_batch", other / count)
 
 
@@ -234,7 +234,7 @@ def dtypes(case: str, count: int) -> list[Row]:
     rates = {name: speed.matmul_rate("cpu", name) for name in DTYPES}
     found = [Row(case, f"matmul_{name}", rate / 1e9, "GFLOP/s") for name, rate in rates.items()]
     both = [prepare("choice", count, name) for name in rates]
-    full, half = race(*(lambda asked=asked: asked.scorer.answer(*asked.part(count)) for asked in both))
+    full, half = race(*(lambda asked=asked: asked.scorer.answer(asked.part(count)) for asked in both))
     found.append(Row(case, "choice_float32", count / full, "prompts/s"))
     found.append(Row(case, "choice_bfloat16", count / half, "prompts/s", "choice_float32", full / half))
     return found
@@ -257,7 +257,7 @@ def large(case: str, length: int, batch: int) -> list[Row]:
         np.array([0, *range(K + 2)], np.int64),
     )
     names = np.broadcast_to(np.arange(1, K + 2), (batch, K + 1))
-    rows = build_rows(tokens, np.zeros((batch, 1), np.int64), names, 0)
+    rows = build_rows(tokens, Prompts(np.zeros((batch, 1), np.int64), names), 0)
     began = time.perf_counter()
     (seconds,) = race(lambda: letter_scores(model, rows).cpu())
     share = operations(model, [length] * batch) / seconds / speed.matmul_rate("cuda", "bfloat16")

@@ -22,7 +22,7 @@ from ialp_jax.llm.worker.worker import Worker  # noqa: E402
 
 LLM = ("--config.llm.model=HERE/model", "--config.llm.threads=1")
 AUDIT = (*SETTINGS, "--config.audit.enabled=true", "--overwrite", "--workdir=HERE/run", "--stage=audit", *LLM)
-TUNE = (*SETTINGS, "--overwrite", "--workdir=HERE/run", "--stage=tune", *LLM, "--config.llm.tune.steps=1")
+TUNE = (*SETTINGS, "--overwrite", "--workdir=HERE/run", "--stage=tune", *LLM, "--config.llm.lora.steps=1")
 DRY = (*SETTINGS, "--overwrite", "--workdir=HERE/run", "--dry_run", "--config.labelling.source=llm", *LLM)
 CHOICE, ADAPTER = ("--config.llm.mode=choice",), ("--config.llm.adapter=HERE/adapter",)
 SIZES = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "vocab_size": 8}
@@ -213,7 +213,7 @@ CASES = {  # what is done to a sound model, the command, the line
     ),
     "a recurrence tuned by likelihood": (
         another("mamba", state_size=4),
-        (*TUNE, "--config.llm.tune.targets=in_proj"),
+        (*TUNE, "--config.llm.lora.targets=in_proj"),
         "--config.llm.model=HERE/model: MambaForCausalLM takes no mask per token, without which it cannot be "
         "tuned by likelihood",
     ),

@@ -120,14 +120,14 @@ def test_the_best_simple_way_gives_the_same_letters(monkeypatch):
     monkeypatch.setattr(labels, "SMALL", labels.EmbeddedConfig(16, 1, 2, 900, 1024))
     asked, kept = labels.prepare("choice", 6, "float32"), []
     assert {len(name) for name in asked.scorer.asker.letters.names} == {1}
-    scores, _ = score_lines(asked.scorer.model, asked.scorer.asker.letters, *asked.part(6), 4)
+    scores, _ = score_lines(asked.scorer.model, asked.scorer.asker.letters, asked.part(6), 4)
     real = torch.Tensor.log_softmax
     monkeypatch.setattr(
         torch.Tensor, "log_softmax", lambda self, dim: kept.append(real(self, dim)) or kept[-1]
     )
     labels.best_simple(asked, 6, 4)()
     np.testing.assert_allclose(torch.cat(kept).numpy(), scores, atol=1e-4)
-    lengths = asked.scorer.asker.letters.lengths(*asked.part(6))
+    lengths = asked.scorer.asker.letters.lengths(asked.part(6))
     assert labels.operations(asked.scorer.model, lengths) > 0
 
 

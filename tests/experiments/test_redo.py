@@ -14,8 +14,8 @@ from experiments.run import ELSEWHERE, UNSEEN, Run, settings
 from experiments.stages import fits, recipes, redo
 from ialp_jax import store
 from ialp_jax.errors import InputError
+from ialp_jax.labelling.config import SOURCES
 from ialp_jax.simulator.config import replaced
-from ialp_jax.training.config import SOURCES
 
 ADAPTED = {f"adapt/{name}" for name in AGENT_IDS}
 PRETRAINED = {f"pretrain/{name}" for name in recipes.NEEDS}
@@ -25,7 +25,7 @@ LABEL_TRAINED = {"labels", *PRETRAINED, *ADAPTED}
 def config_of(source="llm", tuned=True, **changes):
     config = Config()
     config.adapt.agents, config.labelling.source = ",".join(AGENT_IDS), source
-    config.audit.enabled, config.llm.tune.steps = True, 5 if tuned else 0
+    config.audit.enabled, config.llm.lora.steps = True, 5 if tuned else 0
     return replaced(config, changes)
 
 
@@ -76,13 +76,13 @@ CASES = [
     ("pretrain.ialp_updates", 5, {"pretrain/ialp"}),
     ("num_seeds", 9, PRETRAINED | ADAPTED),
     ("labelling.rounds", 9, {"labels"}),
-    ("llm.tune.save_every", 9, set()),
+    ("llm.lora.save_every", 9, set()),
     ("audit.users", 9, {"audit"}),
     ("network.width", 16, LABEL_TRAINED),
     ("seed", 5, LABEL_TRAINED | {"tune", "audit"}),
     ("simulator.patience", 9.0, LABEL_TRAINED),
     ("simulator.user_model.seed", 9, LABEL_TRAINED | {"simulator"}),
-    ("llm.tune.steps", 6, {"tune", "labels", "audit"}),
+    ("llm.lora.steps", 6, {"tune", "labels", "audit"}),
     ("data.demo.items", 99, {"data"}),
 ]
 
@@ -100,7 +100,7 @@ def test_every_setting_acts_on_some_part_or_is_known_to_act_on_none():
         config = config_of(source)
         read |= {path for part in parts(config) for path in recipes.recipe(config, part).settings}
         read |= recipes.reference_settings(config).keys()
-    idle = {"name", "adapt.agents", "adapt.seeds_by", "llm.tune.save_every"}
+    idle = {"name", "adapt.agents", "adapt.seeds_by", "llm.lora.save_every"}
     idle |= {f"llm.{name}" for name in ELSEWHERE}
     known = {path for path, _, _ in knobs(Config()) if path.partition(".")[0] not in UNSEEN}
     assert known - read == idle

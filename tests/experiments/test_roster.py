@@ -25,7 +25,7 @@ LABELLED = Transition(
     np.zeros(3, bool),
     np.zeros(3, bool),
     Observation(np.zeros((3, LENGTH), np.int32), np.zeros((3, LENGTH + 6), np.int32)),
-    {"candidates": np.zeros((3, 2), np.int32)},
+    {"candidate_actions": np.zeros((3, 2), np.int32)},
 )
 
 

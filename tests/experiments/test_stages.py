@@ -300,9 +300,9 @@ def few(config):
 
 def test_a_tuned_model_labels_with_its_own_adapter(copy, capsys):
     def change(config):
-        config.llm.tune.steps = 3
-        config.llm.tune.batch_size = 2
-        config.llm.tune.learning_rate = 0.05
+        config.llm.lora.steps = 3
+        config.llm.lora.batch_size = 2
+        config.llm.lora.learning_rate = 0.05
         few(config)
 
     before, plain = store.load(copy / "labels")
@@ -327,7 +327,7 @@ def test_a_tuned_model_labels_with_its_own_adapter(copy, capsys):
 
 def test_without_steps_nothing_is_tuned(finished, capsys):
     again(finished, ("tune",))
-    assert "tune: off, --config.llm.tune.steps is 0\n" in capsys.readouterr().out
+    assert "tune: off, --config.llm.lora.steps is 0\n" in capsys.readouterr().out
     assert not (finished / "tune").exists()
 
 

@@ -21,7 +21,7 @@ def ask(folder, **changes):
         save(folder)
     config = LLMConfig(**{"threads": 1, "shard_size": 8, "embedded": recipe(context=512), **changes})
     with LLMLabeller(config, folder / "data", folder / "labels", seed=0) as worker:
-        labels = [worker.label(*request) for request in REQUESTS]
+        labels = [worker.label(request) for request in REQUESTS]
         return labels, worker.manifest(), worker.places
 
 

@@ -15,6 +15,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.labelling.llm_labeller import LLMLabeller
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.modes.answers import CAUSES
+from ialp_jax.types import Prompts
 
 
 def settings(**changes):
@@ -28,7 +29,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     data = save(folder)
     with LLMLabeller(settings(), data, folder / "labels", seed=0) as worker:
-        labels = [worker.label(*draw(20, seed=1)), worker.label(*draw(20, seed=2))]
+        labels = [worker.label(draw(20, seed=1)), worker.label(draw(20, seed=2))]
         manifest = worker.manifest()
         assert worker._process is not None
     return folder, labels, manifest
@@ -42,7 +43,7 @@ def again(finished, tmp_path):
 
 def ask(folder, config, *requests, seed=0):
     with LLMLabeller(config, folder / "data", folder / "labels", seed=seed) as worker:
-        labels = [worker.label(*request) for request in requests]
+        labels = [worker.label(request) for request in requests]
         return labels, worker.manifest(), worker._process is not None
 
 
@@ -58,7 +59,7 @@ def assert_equal(one, other):
 
 def test_labels_are_what_they_say(finished):
     _, labels, manifest = finished
-    for (histories, candidates), label in zip(REQUESTS, labels, strict=True):
+    for (histories, candidates, _), label in zip(REQUESTS, labels, strict=True):
         np.testing.assert_array_equal(label.histories, histories)
         np.testing.assert_array_equal(label.candidates, candidates)
         assert label.scores.dtype == np.float32
@@ -164,7 +165,7 @@ def test_a_given_model_is_used_as_it_is(model_folder, tmp_path):
     data = save(tmp_path)
     config = settings(model=str(model_folder), normalise="mean")
     with LLMLabeller(config, data, tmp_path / "labels", seed=0) as worker:
-        labels = worker.label(*REQUESTS[0])
+        labels = worker.label(REQUESTS[0])
         manifest = worker.manifest()
     assert manifest["template"]["name"] == "list"
     assert manifest["training"] == {}
@@ -209,7 +210,7 @@ def test_missing_data_and_models_are_said_before_any_work(tmp_path):
         ask(tmp_path, settings(model="/no/such/model"))
 
 
-HISTORIES, CANDIDATES = draw(3)
+HISTORIES, CANDIDATES, _ = draw(3)
 
 
 @pytest.mark.parametrize(
@@ -224,15 +225,15 @@ HISTORIES, CANDIDATES = draw(3)
 )
 def test_impossible_requests_are_refused(again, request_):
     with pytest.raises(ValueError, match=r"not \[P, L\]|no candidates|item ids outside"):
-        ask(again, settings(), request_)
+        ask(again, settings(), Prompts(*request_))
 
 
 def test_a_worker_killed_in_mid_work_is_one_line(again):
     with LLMLabeller(settings(), again / "data", again / "labels", seed=0) as worker:
-        worker.label(*draw(5, seed=3))
+        worker.label(draw(5, seed=3))
         os.kill(worker._process.pid, signal.SIGKILL)
         with pytest.raises(InputError, match=r"^the LLM worker was killed, as happens when memory runs out$"):
-            worker.label(*draw(5, seed=4))
+            worker.label(draw(5, seed=4))
 
 
 PARENT = """
@@ -240,11 +241,11 @@ import sys, time
 from pathlib import Path
 data, labels = map(Path, sys.argv[1:])
 from small_world import prompts
-from test_client import settings
+from test_llm_labeller import settings
 from ialp_jax.llm.modes.answers import CAUSES
 from ialp_jax.labelling.llm_labeller import LLMLabeller
 with LLMLabeller(settings(), data, labels, 0) as worker:
-    worker.label(*prompts(5, seed=9))
+    worker.label(prompts(5, seed=9))
     print(worker._process.pid, flush=True)
     time.sleep(600)
 """

@@ -1,4 +1,4 @@
-"""The tuning and its adapter through the worker process, as the stages use them."""
+"""LoRA and its adapter through the worker process, as the stages use them."""
 
 import os
 import shutil
@@ -17,39 +17,39 @@ pytest.importorskip("peft")
 
 from ialp_jax import store
 from ialp_jax.errors import InputError
-from ialp_jax.labelling import tuner
+from ialp_jax.labelling import lora_client
 from ialp_jax.labelling.llm_labeller import LLMLabeller
-from ialp_jax.llm.config import LLMConfig, TuneConfig
+from ialp_jax.llm.config import LLMConfig, LoraConfig
 from ialp_jax.llm.model import adapter_files
 
 STEPS = 40
 
 
-def settings(model="", steps=STEPS, adapter="", **tune):
-    knobs = {"steps": steps, "batch_size": 4, "learning_rate": 0.02, "rank": 4, "save_every": 2, **tune}
+def settings(model="", steps=STEPS, adapter="", **lora):
+    knobs = {"steps": steps, "batch_size": 4, "learning_rate": 0.02, "rank": 4, "save_every": 2, **lora}
     return LLMConfig(
-        model=str(model), threads=1, embedded=recipe(), adapter=str(adapter), tune=TuneConfig(**knobs)
+        model=str(model), threads=1, embedded=recipe(), adapter=str(adapter), lora=LoraConfig(**knobs)
     )
 
 
-def run_tuner(folder, config):
-    with tuner.Tuner(config, folder / "data", folder / "labels", seed=0) as worker:
-        manifest = worker.tune(folder / "tune", history_length=5, num_candidates=4)
-    store.seal(folder / "tune", manifest)
+def run_lora(folder, config):
+    with lora_client.LoraClient(config, folder / "data", folder / "labels", seed=0) as worker:
+        manifest = worker.fine_tune(folder / "lora", history_length=5, num_candidates=4)
+    store.seal(folder / "lora", manifest)
     return manifest
 
 
 def label(folder, config):
     with LLMLabeller(config, folder / "data", folder / "labels", seed=0) as worker:
-        return worker.label(*draw(12)), worker.manifest()
+        return worker.label(draw(12)), worker.manifest()
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run whose embedded model is trained and tuned; not to be changed."""
+    """A run whose embedded model is trained and fine-tuned; not to be changed."""
     folder = tmp_path_factory.mktemp("run")
     save(folder)
-    return folder, run_tuner(folder, settings())
+    return folder, run_lora(folder, settings())
 
 
 @pytest.fixture
@@ -58,14 +58,14 @@ def again(finished, tmp_path):
 
 
 def weights(folder):
-    return (folder / "tune" / adapter_files.WEIGHTS).read_bytes()
+    return (folder / "lora" / adapter_files.WEIGHTS).read_bytes()
 
 
-def test_the_manifest_tells_of_the_tuning(finished):
+def test_the_manifest_tells_of_the_fine_tuning(finished):
     folder, manifest = finished
-    files = store.verify(folder / "tune")["files"]
+    files = store.verify(folder / "lora")["files"]
     assert sorted(files) == [adapter_files.CONFIG, adapter_files.WEIGHTS]
-    log = manifest["tuning"]
+    log = manifest["fine_tuning"]
     assert (log["steps"], log["history_length"], log["num_candidates"]) == (STEPS, 5, 4)
     assert len(log["loss"]) == STEPS
     assert log["held_out"]["chance"] == 0.25
@@ -76,15 +76,15 @@ def test_the_manifest_tells_of_the_tuning(finished):
 CHILD = """
 import sys
 from pathlib import Path
-from test_tuner import run_tuner, settings
-run_tuner(Path(sys.argv[1]), settings())
+from test_lora_client import run_lora, settings
+run_lora(Path(sys.argv[1]), settings())
 """
 
 
 def test_killed_and_begun_again_it_ends_with_the_same_bits(finished, again):
     """Killed with all its children by kill -9, twice, at whatever step it has come to."""
-    shutil.rmtree(again / "tune")
-    checkpoint, stood = again / "tune" / "checkpoint.safetensors", []
+    shutil.rmtree(again / "lora")
+    checkpoint, stood = again / "lora" / "checkpoint.safetensors", []
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
     for _ in range(2):
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
@@ -96,20 +96,20 @@ def test_killed_and_begun_again_it_ends_with_the_same_bits(finished, again):
         if checkpoint.exists():
             stood.append(checkpoint.stat().st_mtime_ns)
     assert len(set(stood)) == 2, "it must have been killed in the middle"
-    manifest = run_tuner(again, settings())
+    manifest = run_lora(again, settings())
     assert weights(again) == weights(finished[0])
-    assert manifest["tuning"]["loss"] == finished[1]["tuning"]["loss"]
-    assert manifest["tuning"]["held_out"] == finished[1]["tuning"]["held_out"]
+    assert manifest["fine_tuning"]["loss"] == finished[1]["fine_tuning"]["loss"]
+    assert manifest["fine_tuning"]["held_out"] == finished[1]["fine_tuning"]["held_out"]
 
 
 def test_labels_with_an_adapter_differ_from_those_without(again):
     plain, without = label(again, settings(steps=0))
     own, manifest = label(again, settings())
     assert without["adapter"] == without["adapter_use"] == ""
-    assert manifest["adapter"] == adapter_files.fingerprint(again / "tune")
+    assert manifest["adapter"] == adapter_files.fingerprint(again / "lora")
     assert manifest["fingerprint"] != without["fingerprint"]
     assert np.abs(own.scores - plain.scores).max() > 0.01
-    given, other = label(again, settings(steps=0, adapter=again / "tune"))
+    given, other = label(again, settings(steps=0, adapter=again / "lora"))
     np.testing.assert_array_equal(given.scores, own.scores)
     assert other["fingerprint"] == manifest["fingerprint"]
     attached = settings()
@@ -119,18 +119,18 @@ def test_labels_with_an_adapter_differ_from_those_without(again):
     assert third["fingerprint"] != manifest["fingerprint"]
 
 
-def test_labels_wait_for_the_tuning(again):
-    (again / "tune" / store.MANIFEST).unlink()
-    with pytest.raises(InputError, match=r"/tune: missing or not finished; run --stage=tune first"):
+def test_labels_wait_for_the_adapter(again):
+    (again / "lora" / store.MANIFEST).unlink()
+    with pytest.raises(InputError, match=r"/lora: missing or not finished; run --stage=lora first"):
         label(again, settings())
 
 
 def test_an_adapter_of_another_base_model_is_refused(again, model_folder, tmp_path):
     message = (
-        r"^[^\n]*tune: an adapter of another base model \(.*labels/model\) than [^\n]*; give its own model"
+        r"^[^\n]*lora: an adapter of another base model \(.*labels/model\) than [^\n]*; give its own model"
     )
     with pytest.raises(InputError, match=message):
-        label(again, settings(model=model_folder, steps=0, adapter=again / "tune"))
+        label(again, settings(model=model_folder, steps=0, adapter=again / "lora"))
 
 
 def test_a_broken_adapter_is_said_before_any_work(tmp_path):
@@ -153,7 +153,7 @@ def test_a_broken_adapter_is_said_before_any_work(tmp_path):
     ],
 )
 def test_what_an_adapter_depends_on(one, same):
-    assert (tuner.settings(settings(**one)) == tuner.settings(settings())) == same
+    assert (lora_client.settings(settings(**one)) == lora_client.settings(settings())) == same
     config = settings()
     config.batch_size, config.none_rule = 7, "never"
-    assert tuner.settings(config) == tuner.settings(settings())
+    assert lora_client.settings(config) == lora_client.settings(settings())

@@ -14,7 +14,7 @@ from ialp_jax import keys
 from ialp_jax.errors import InputError
 from ialp_jax.labelling.audit_questions import draw
 from ialp_jax.labelling.config import AuditConfig
-from ialp_jax.llm.lora.training_prompts import PromptSource
+from ialp_jax.llm.lora.training_prompts import PromptSampler
 from ialp_jax.llm.modes import none_rule
 from ialp_jax.llm.prompting import alike, templates
 from ialp_jax.types import EVALUATION, Interactions
@@ -67,19 +67,19 @@ def test_brackets_make_titles_alike_only_where_they_are_replaced():
     assert alike.groups(names, LIST, lettered=True).tolist() == [0, 1, 1]
 
 
-def test_tuning_prompts(world, same):
-    source = PromptSource(
+def test_training_prompts(world, same):
+    source = PromptSampler(
         world, np.arange(40), history_length=3, num_candidates=4, alike=same, none_share=0.2
     )
     drawn = source.draw(keys.generator(0, "test"), 300)
-    require_different(drawn.histories, drawn.candidates, same)
-    asked = drawn.candidates[np.arange(300), drawn.answer - 1][drawn.answer > 0]
+    require_different(*drawn.prompts[:2], same)
+    asked = drawn.prompts.candidates[np.arange(300), drawn.answer - 1][drawn.answer > 0]
     assert all(
         item in world.histories.of(user)
         for item, user in zip(asked, drawn.user[drawn.answer > 0], strict=True)
     )
     with pytest.raises(InputError, match="no user has two likes and 7 others"):
-        PromptSource(world, np.arange(40), history_length=3, num_candidates=7, alike=same)
+        PromptSampler(world, np.arange(40), history_length=3, num_candidates=7, alike=same)
 
 
 def test_prompts_of_the_threshold(world, same):
@@ -123,7 +123,7 @@ def test_questions_of_the_audit(world, same, change):
 def test_without_twins_no_draw_changes(world):
     apart = np.arange(49, dtype=np.int32)
     source = [
-        PromptSource(world, np.arange(40), history_length=3, num_candidates=4, alike=found).draw(
+        PromptSampler(world, np.arange(40), history_length=3, num_candidates=4, alike=found).draw(
             keys.generator(0, "test"), 50
         )
         for found in (None, apart)

@@ -15,6 +15,7 @@ from ialp_jax.labelling.label_text import prompt_text, read_labels
 from ialp_jax.labelling.llm_labeller import LLMLabeller
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.prompting.templates import TEMPLATES, shown
+from ialp_jax.types import Prompts
 
 CUT = 12
 
@@ -32,7 +33,7 @@ def cut_alike(tmp_path_factory):
     histories = np.array([[0, 1], [0, 2], [0, 3], [0, 4], [0, 5]], np.int32)
     candidates = np.array([[6, 7, 8]] * 4 + [[1, 2, 3]], np.int32)
     with LLMLabeller(config, folder / "data", folder / "labels", seed=0) as worker:
-        labels = worker.label(histories, candidates)
+        labels = worker.label(Prompts(histories, candidates))
         store.save(folder / "told", labels._asdict(), worker.manifest())
     return folder, labels
 

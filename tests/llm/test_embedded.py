@@ -94,9 +94,9 @@ def test_it_learns_the_users_taste(tmp_path):
     assert [step for step, _ in steps] == list(range(1, 201))
     assert log["held_out_loss"] < 0.5 * steps[0][1]
     trial = draw_trial(data, data.users(EVALUATION), seed=0)
-    trial = type(trial)(trial.histories[:150], trial.candidates[:150])
+    trial = trial.rows(slice(150))
     other = (trial.candidates[:, 1] - trial.candidates[:, 0]) % 2 == 1
-    scores = Scorer(tmp_path, data.catalogue.titles, TEMPLATE, LLMConfig()).score(*trial)[0][other]
+    scores = Scorer(tmp_path, data.catalogue.titles, TEMPLATE, LLMConfig()).score(trial)[0][other]
     assert (scores[:, 0] > scores[:, 1]).mean() > 0.85
 
 

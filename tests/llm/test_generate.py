@@ -124,13 +124,11 @@ def scorer(folder, **settings):
 
 
 def test_written_text_is_the_greedy_continuation(wide_folder):
-    subject, (histories, candidates) = scorer(wide_folder), draw(5)
+    subject, prompts = scorer(wide_folder), draw(5)
     blocks, model = subject.asker.letters, subject.model
     tokenizer = transformers.AutoTokenizer.from_pretrained(wide_folder)
-    texts, spent = generate.write(
-        model, tokenizer, blocks, histories, candidates, max_new_tokens=4, batch_size=2
-    )
-    ids, mask = blocks.prompts(histories, candidates)
+    texts, spent = generate.write(model, tokenizer, blocks, prompts, max_new_tokens=4, batch_size=2)
+    ids, mask = blocks.padded(prompts)
     for p in range(5):
         row = ids[p][mask[p] > 0].tolist()
         with torch.inference_mode():
@@ -143,14 +141,14 @@ def test_written_text_is_the_greedy_continuation(wide_folder):
 
 
 def test_knobs_act(wide_folder):
-    histories, candidates = draw(30)
-    short, tokens = scorer(wide_folder, retries=0, max_new_tokens=1).answer(histories, candidates)
+    prompts = draw(30)
+    short, tokens = scorer(wide_folder, retries=0, max_new_tokens=1).answer(prompts)
     assert short.places.shape == (30, 1)
-    again, more = scorer(wide_folder, retries=4, max_new_tokens=1).answer(histories, candidates)
+    again, more = scorer(wide_folder, retries=4, max_new_tokens=1).answer(prompts)
     assert again.places.shape == (30, 5)
     assert more > tokens
     np.testing.assert_array_equal(again.places[:, :1], short.places)
     asked = (again.places != 0).sum(1)
     np.testing.assert_array_equal(asked[short.cause == 0], 1)
-    long = scorer(wide_folder, retries=0, max_new_tokens=12).answer(histories, candidates)[1]
+    long = scorer(wide_folder, retries=0, max_new_tokens=12).answer(prompts)[1]
     assert tokens < long <= tokens + 11 * 30

@@ -13,7 +13,8 @@ import mistral_layout  # noqa: E402
 from ialp_jax.errors import InputError  # noqa: E402
 from ialp_jax.llm import engines  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
-from ialp_jax.llm.model import loading, memory, models  # noqa: E402
+from ialp_jax.llm.model import loading, memory  # noqa: E402
+from ialp_jax.llm.model.scorer import Scorer  # noqa: E402
 from ialp_jax.llm.prompting import lengths, templates  # noqa: E402
 
 TEMPLATE = templates.TEMPLATES["list"]
@@ -77,7 +78,7 @@ def test_everything_that_makes_a_batch_larger_counts(toy):
 def test_the_batch_is_near_what_it_takes(toy, mode):
     """What exists at once, by torch's own profiler, is under the estimate and not far under it."""
     config = LLMConfig(model=str(toy), pad_token="</s>", batch_size=16, mode=mode)
-    scorer = models.Scorer(toy, titles(), TEMPLATE, config)
+    scorer = Scorer(toy, titles(), TEMPLATE, config)
     prompts_ = tuple(part[:16] for part in lengths.sample_prompts(len(titles()) - 1, (10, 20)))
     with torch.profiler.profile(profile_memory=True) as profile:
         scorer.answer(*prompts_)

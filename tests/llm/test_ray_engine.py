@@ -44,12 +44,12 @@ def no_ray_is_left():
 
 
 def test_two_workers_give_the_bits_of_one_and_of_the_plain_engine(model_folder):
-    histories, candidates = draw(30)
+    prompts = draw(30)
     plain = build(model_folder)
-    expected, tokens = plain.answer(histories, candidates)
+    expected, tokens = plain.answer(prompts)
     for workers in (2, 1):
         engine = build(model_folder, engine="ray", workers=workers)
-        answers, spent = engine.answer(histories, candidates)
+        answers, spent = engine.answer(prompts)
         assert_same(answers, expected)
         assert spent == tokens
         asked = ray.get([replica.asked.remote() for replica in engine._replicas])
@@ -58,13 +58,11 @@ def test_two_workers_give_the_bits_of_one_and_of_the_plain_engine(model_folder):
             engine.close()
     np.testing.assert_array_equal(engine.unconditional(), plain.unconditional())
     assert engine.facts() == plain.facts() == {"device": "cpu", "dtype": "float32"}
-    engine.check((histories.shape[1], candidates.shape[1]))
+    engine.check(prompts.shape)
     assert not engine.plain
     engine.plain = plain.plain = True
-    assert_same(
-        engine.answer(histories[:5], candidates[:5])[0], plain.answer(histories[:5], candidates[:5])[0]
-    )
-    none = engine.answer(histories[:0], candidates[:0])
+    assert_same(engine.answer(prompts.rows(slice(5)))[0], plain.answer(prompts.rows(slice(5)))[0])
+    none = engine.answer(prompts.rows(slice(0)))
     assert (none[0].scores.shape, none[1]) == ((0, 4), 0)
     engine.close()
 
@@ -76,10 +74,10 @@ def test_what_a_worker_says_is_one_line(model_folder, tmp_path):
 
 def test_replies_in_free_text_come_back_whole(wide_folder):
     """Ray's tables know no arrays of texts."""
-    histories, candidates = draw(6)
+    prompts = draw(6)
     asked = {"mode": "generate", "max_new_tokens": 4, "retries": 1}
-    expected, tokens = build(wide_folder, **asked).answer(histories, candidates)
-    answers, spent = build(wide_folder, engine="ray", workers=1, **asked).answer(histories, candidates)
+    expected, tokens = build(wide_folder, **asked).answer(prompts)
+    answers, spent = build(wide_folder, engine="ray", workers=1, **asked).answer(prompts)
     assert answers.replies.shape == expected.replies.shape == (6, 2)
     assert any(expected.replies.ravel().tolist())
     for name in ("choice", "cause", "places", "replies"):
@@ -183,7 +181,7 @@ def test_a_label_run_by_ray_is_its_own_and_gives_the_same_labels(model_folder, t
             embedded=recipe(),
         )
         with LLMLabeller(config, data, tmp_path / engine, seed=0) as worker:
-            labels[engine] = worker.label(*request)
+            labels[engine] = worker.label(request)
             started = psutil.Process(worker._process.pid).children(recursive=True)
             assert not reachable(started)
             assert len(sockets(started)) >= 5 or engine != "ray"

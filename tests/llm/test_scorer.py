@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from ialp_jax.errors import InputError  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
-from ialp_jax.llm.model import models  # noqa: E402
+from ialp_jax.llm.model.scorer import Scorer  # noqa: E402
 from ialp_jax.llm.prompting import templates  # noqa: E402
 
 
@@ -18,7 +18,7 @@ def copy(model_folder, tmp_path):
 
 
 def load(folder, **settings):
-    return models.Scorer(folder, titles(), templates.TEMPLATES["titles"], LLMConfig(**settings))
+    return Scorer(folder, titles(), templates.TEMPLATES["titles"], LLMConfig(**settings))
 
 
 def without_pad(folder):

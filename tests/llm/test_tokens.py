@@ -5,6 +5,7 @@ from small_world import titles
 
 from ialp_jax.llm.prompting import templates
 from ialp_jax.llm.prompting.tokens import TitleTokens, build_rows, cut_histories, prompt_lengths, tokenise
+from ialp_jax.types import Prompts
 
 # Items: 1 -> [11, 0], 2 -> [12, 13, 0], 3 -> [14, 0]; 0 ends a line, 9 begins a text.
 TOKENS = TitleTokens(np.array([9]), np.array([11, 0, 12, 13, 0, 14, 0]), np.array([0, 0, 2, 5, 7], np.int64))
@@ -30,17 +31,17 @@ def test_rows_by_hand():
 
 
 def test_lengths_are_those_of_the_rows():
-    histories, candidates = np.array([[0, 1], [2, 3]]), np.array([[2, 3], [1, 3]])
-    rows = build_rows(TOKENS, histories, candidates, padding=7)
-    assert prompt_lengths(TOKENS, histories, candidates).tolist() == (rows.segment >= 0).sum(1).tolist()
+    prompts = Prompts(np.array([[0, 1], [2, 3]]), np.array([[2, 3], [1, 3]]))
+    rows = build_rows(TOKENS, prompts, padding=7)
+    assert prompt_lengths(TOKENS, prompts).tolist() == (rows.segment >= 0).sum(1).tolist()
 
 
 def test_histories_lose_their_oldest_items_whole():
-    histories, candidates = np.array([[1, 2, 3], [0, 0, 1]]), np.array([[2], [2]])
+    prompts = Prompts(np.array([[1, 2, 3], [0, 0, 1]]), np.array([[2], [2]]))
     # prefix 1 + candidate 3 + history 2 + 3 + 2 = 11
-    assert cut_histories(TOKENS, histories, candidates, 11).tolist() == histories.tolist()
-    assert cut_histories(TOKENS, histories, candidates, 10).tolist() == [[0, 2, 3], [0, 0, 1]]
-    assert cut_histories(TOKENS, histories, candidates, 5).tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert cut_histories(TOKENS, prompts, 11).histories.tolist() == prompts.histories.tolist()
+    assert cut_histories(TOKENS, prompts, 10).histories.tolist() == [[0, 2, 3], [0, 0, 1]]
+    assert cut_histories(TOKENS, prompts, 5).histories.tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
 @pytest.mark.parametrize("name", ["titles", "list"])

@@ -51,10 +51,13 @@ def fake(monkeypatch):
     ids=str,
 )
 def test_answers_are_those_of_the_plain_engine(fake, folder, settings):
-    histories, candidates = draw(5)
-    candidates = (candidates[:, :1] + np.arange(0, 44, 11, dtype=np.int32)) % 48 + 1  # no item twice: no ties
-    plain, _ = build(folder, "transformers", **settings).answer(histories, candidates)
-    answers, tokens = build(folder, **settings).answer(histories, candidates)
+    prompts = draw(5)
+    candidates = (
+        prompts.candidates[:, :1] + np.arange(0, 44, 11, dtype=np.int32)
+    ) % 48 + 1  # no item twice: no ties
+    prompts = prompts._replace(candidates=candidates)
+    plain, _ = build(folder, "transformers", **settings).answer(prompts)
+    answers, tokens = build(folder, **settings).answer(prompts)
     for name in ("choice", "cause", "places"):
         np.testing.assert_array_equal(getattr(answers, name), getattr(plain, name))
     for name in ("scores", "none"):
@@ -71,7 +74,7 @@ def test_titles_alone(fake, folder):
 
 def test_requests_of_likelihood(fake, folder):
     engine = build(folder)
-    engine.answer(*draw(3))
+    engine.answer(draw(3))
     (llm,) = fake.made
     assert llm.given["enable_prefix_caching"]
     assert llm.given["trust_remote_code"] is False
@@ -88,7 +91,7 @@ def test_requests_of_likelihood(fake, folder):
 
 def test_requests_of_choice_name_the_letters(fake, folder):
     engine = build(folder, mode="choice")
-    engine.answer(*draw(3))
+    engine.answer(draw(3))
     ((asked, parameters, _),) = fake.made[0].asked
     assert len(asked) == 3
     letters = engine._model._llm._tokenizer.convert_ids_to_tokens(parameters[0].logprob_token_ids)
@@ -99,7 +102,7 @@ def test_requests_of_choice_name_the_letters(fake, folder):
 
 
 def test_requests_of_generate(fake, folder):
-    build(folder, mode="generate", max_new_tokens=3, retries=0).answer(*draw(3))
+    build(folder, mode="generate", max_new_tokens=3, retries=0).answer(draw(3))
     ((asked, parameters, _),) = fake.made[0].asked
     assert len(asked) == 3
     assert {(s.max_tokens, s.logprob_token_ids, s.detokenize) for s in parameters} == {(3, None, False)}
@@ -107,7 +110,7 @@ def test_requests_of_generate(fake, folder):
 
 def test_an_adapter_is_a_lora_request(fake, folder, tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 16}))
-    build(folder, adapter=str(tmp_path)).answer(*draw(3))
+    build(folder, adapter=str(tmp_path)).answer(draw(3))
     assert (fake.made[0].given["enable_lora"], fake.made[0].given["max_lora_rank"]) == (True, 16)
     assert fake.made[0].asked[0][2].lora_path == str(tmp_path)
 

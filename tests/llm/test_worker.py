@@ -20,7 +20,7 @@ from ialp_jax.llm.worker import protocol
 IMPORTS = """
 import sys
 import warnings
-import ialp_jax.llm.{module}
+import ialp_jax.{module}
 print(*sorted({{"jax", "torch", "transformers"}} & set(sys.modules)))
 """
 
@@ -28,13 +28,14 @@ print(*sorted({{"jax", "torch", "transformers"}} & set(sys.modules)))
 @pytest.mark.parametrize(
     "module",
     [
-        "service.worker",
-        "service.client",
-        "config",
-        "labels.label_store",
-        "prompting.prompts",
-        "model.model_files",
-        "inspect",
+        "labelling.label_store",
+        "labelling.llm_labeller",
+        "labelling.lora_client",
+        "labelling.inspect",
+        "llm.config",
+        "llm.model.model_files",
+        "llm.prompting.templates",
+        "llm.worker.worker",
     ],
 )
 def test_light_modules_load_neither_jax_nor_torch(module):
@@ -75,19 +76,18 @@ worker.main()
 
     from ialp_jax.llm.config import LLMConfig
 
-    histories, candidates = draw(6)
     order = {
         "do": "load",
         "config": asdict(LLMConfig(model=str(model_folder), threads=1)),
         "seed": 0,
         "data_folder": str(save(tmp_path)),
         "model_folder": str(model_folder),
-        "calibrate": "key",
+        protocol.CALIBRATION: "fingerprint",
         "calibration_folder": str(tmp_path / "calibration"),
         "shape": (5, 4),
     }
     stream = io.BytesIO()
-    protocol.send(stream, order, histories=histories, candidates=candidates)
+    protocol.send(stream, order, **draw(6).arrays())
     process = subprocess.Popen(
         [sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -142,7 +142,7 @@ def test_every_mode_is_tried_on_the_longest_prompts_to_come(wide_folder, tmp_pat
         "seed": 0,
         "data_folder": str(save(tmp_path)),
         "model_folder": str(wide_folder),
-        "calibrate": "key",
+        protocol.CALIBRATION: "fingerprint",
         "calibration_folder": str(tmp_path / "calibration"),
         "shape": (7, 5),
     }

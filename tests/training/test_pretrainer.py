@@ -3,20 +3,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from diagnostic_worlds import ACTOR_CRITIC, ENV, ITEMS, LENGTH, SMALL, start_of, world
+from function_labeller import FunctionLabeller
 
 from ialp_jax.agents.config import IALPConfig
 from ialp_jax.errors import InputError
-from ialp_jax.labelling.imagine import imagined_params, label_round, start_sessions, training_data
+from ialp_jax.labelling.config import LabellingConfig
+from ialp_jax.labelling.imagine import imagined_params, start_sessions
+from ialp_jax.labelling.rounds import Setting, label_round
+from ialp_jax.labelling.transitions import training_data
 from ialp_jax.networks.heads import Recommender, mask_shown
 from ialp_jax.training.checkpoint import load_params, save_params
-from ialp_jax.training.config import LabellingConfig, PretrainConfig
+from ialp_jax.training.config import PretrainConfig
 from ialp_jax.training.pretrain import Pretrainer, offline_loss, supervised_loss
-from ialp_jax.types import Labels
 
 ROUNDS, SESSIONS, STEPS = 3, 6, 5
 LABELLING = LabellingConfig(rounds=ROUNDS, sessions=SESSIONS, steps=STEPS, candidates=4)
 CONFIG = PretrainConfig(batch_size=16, learning_rate=1e-2)
 PARAMS = imagined_params(world("patience"), np.array([[0, 0, 0, 1], [0, 0, 0, 2]], np.int32))
+SETTING = Setting(ENV, PARAMS, ACTOR_CRITIC, LABELLING)
 KEY = jax.random.key(0)
 
 
@@ -37,11 +41,12 @@ def trainer(loss, seeds=2):
     )
 
 
-def likes_low_items(histories, proposed, rows):
-    """A labeller of taste: the smallest id if it is under 10, else none; every seventh answer is invalid."""
+def low_items(prompts):
+    """The choices of who likes the smallest id if it is under 10, else none; every seventh is invalid."""
+    proposed = prompts.candidates
     choice = np.where(proposed.min(1) < 10, proposed.argmin(1) + 1, 0)
     choice[(proposed.sum(1) % 7) == 0] = -1
-    return Labels(histories, proposed, choice.astype(np.int32), -proposed.astype(np.float32))
+    return choice
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +54,12 @@ def labelling_run():
     """Rounds of labelling with learning between them: (trainer, traces, all arrays, metrics)."""
     loss = Counted(offline_loss(IALPConfig(), ACTOR_CRITIC))
     run = trainer(loss)
-    users = start_sessions(ENV, PARAMS, KEY, LABELLING)
+    users = start_sessions(ENV, PARAMS, KEY, SESSIONS)
     kept, metrics = [], []
     for number in range(ROUNDS):
         actor = jax.tree.map(lambda leaf: leaf[0], run.params)
         key = jax.random.fold_in(KEY, number)
-        users, arrays = label_round(ENV, PARAMS, ACTOR_CRITIC, actor, users, likes_low_items, key, LABELLING)
+        users, arrays = label_round(SETTING, actor, users, FunctionLabeller(low_items), key)
         kept.append(arrays)
         joined = {name: np.concatenate([rows[name] for rows in kept]) for name in arrays}
         metrics.append(run.advance(*training_data(joined, ROUNDS * SESSIONS * STEPS)))

@@ -52,7 +52,7 @@ def labelled():
     )
     flags = np.zeros(20, bool)
     action = generator.integers(0, ITEMS, 20).astype(np.int32)
-    candidates = {"candidates": np.tile(np.arange(2, dtype=np.int32), (20, 1))}
+    candidates = {"candidate_actions": np.tile(np.arange(2, dtype=np.int32), (20, 1))}
     return Transition(seen, action, np.ones(20, np.float32), flags, flags, seen, candidates)
 
 
