@@ -54,6 +54,8 @@ def report(run: Run) -> None:
     optional = {part for part in ("audit", "labels", "lora") if not fits.stale(run, part)}
     if not run.config.audit.enabled:
         optional.discard("audit")
+    if not recipes.uses_adapter(run.config):
+        optional.discard("lora")
     folder = run.begin("report", REPORT)
     (folder / store.MANIFEST).unlink(missing_ok=True)
     summary = write_report(run.folder, names, optional)

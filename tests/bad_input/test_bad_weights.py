@@ -17,12 +17,13 @@ safetensors = pytest.importorskip("safetensors.torch")
 transformers = pytest.importorskip("transformers")
 
 from ialp_jax import store  # noqa: E402
-from ialp_jax.labelling import client, dry_run  # noqa: E402
+from ialp_jax.labelling import estimate_client, llm_client  # noqa: E402
 from ialp_jax.llm.worker.worker import Worker  # noqa: E402
 
 LLM = ("--config.llm.model=HERE/model", "--config.llm.threads=1")
 AUDIT = (*SETTINGS, "--config.audit.enabled=true", "--overwrite", "--workdir=HERE/run", "--stage=audit", *LLM)
-TUNE = (*SETTINGS, "--overwrite", "--workdir=HERE/run", "--stage=tune", *LLM, "--config.llm.lora.steps=1")
+LORA = (*SETTINGS, "--overwrite", "--workdir=HERE/run", "--stage=lora", "--config.labelling.source=llm", *LLM)
+LORA = (*LORA, "--config.llm.lora.steps=1")
 DRY = (*SETTINGS, "--overwrite", "--workdir=HERE/run", "--dry_run", "--config.labelling.source=llm", *LLM)
 CHOICE, ADAPTER = ("--config.llm.mode=choice",), ("--config.llm.adapter=HERE/adapter",)
 SIZES = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "vocab_size": 8}
@@ -46,7 +47,7 @@ class Here:
 
 @pytest.fixture
 def here(monkeypatch):
-    for module in (client, dry_run):
+    for module in (llm_client, estimate_client):
         monkeypatch.setattr(module, "WorkerProcess", Here)
     threads = torch.get_num_threads()
     yield
@@ -99,10 +100,10 @@ def adapter(target: str = "q_proj", at: str = "adapter", **changes: Any) -> Any:
 
     def make(folder: Path) -> None:
         model = transformers.AutoModelForCausalLM.from_pretrained(folder / "model")
-        tuned = peft.get_peft_model(
+        adapted = peft.get_peft_model(
             model, peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=[target])
         )
-        tuned.save_pretrained(folder / at)
+        adapted.save_pretrained(folder / at)
         (folder / at / "README.md").unlink(missing_ok=True)
         stored(folder / at / "adapter_model.safetensors", **changes)
 
@@ -144,9 +145,9 @@ CASES = {  # what is done to a sound model, the command, the line
         (*AUDIT, *CHOICE),
         UNUSED + "model.layers.1.input_layernorm.weight among 9; give ...",
     ),
-    "half of the layers, tuned": (
+    "half of the layers, fine-tuned": (
         settings(num_hidden_layers=1),
-        TUNE,
+        LORA,
         UNUSED + "model.layers.1.input_layernorm.weight among 9; give ...",
     ),
     "more layers than weights": (
@@ -211,11 +212,11 @@ CASES = {  # what is done to a sound model, the command, the line
         (*AUDIT, *ADAPTER),
         OTHER + "...",
     ),
-    "a recurrence tuned by likelihood": (
+    "a recurrence fine-tuned by likelihood": (
         another("mamba", state_size=4),
-        (*TUNE, "--config.llm.lora.targets=in_proj"),
-        "--config.llm.model=HERE/model: MambaForCausalLM takes no mask per token, without which it cannot be "
-        "tuned by likelihood",
+        (*LORA, "--config.llm.lora.targets=in_proj"),
+        "--config.llm.model=HERE/model: MambaForCausalLM takes no mask per token, without which LoRA "
+        "cannot train it for likelihood",
     ),
 }
 

@@ -124,7 +124,7 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
             ("data.root", "data/raw", "data"),
             ("data.root", "report/../simulator", "simulator"),
             ("llm.model", "labels/model", "labels"),
-            ("llm.adapter", "tune", "tune"),
+            ("llm.adapter", "lora", "lora"),
             ("llm.store", "labels", "labels"),
             ("llm.store", "adapt/a2c/answers", "adapt"),
         )
@@ -284,7 +284,7 @@ def test_a_run_of_an_older_version_is_recognised_and_marked(capfd, finished, tmp
 PLACES = [
     *("config.json", "notes.txt", ".lock", "manifest.json", "data/interactions.csv", "data/manifest.json"),
     *("data/arrays.npz", "simulator/worlds.csv", "labels/arrays.npz", "labels/model/config.json"),
-    *("labels/shards/mine", "tune/adapter_config.json", "report/index.html", "report/summary.csv"),
+    *("labels/shards/mine", "lora/adapter_config.json", "report/index.html", "report/summary.csv"),
     *("audit/labels.csv", "adapt/a2c/arrays.npz", "adapt/mine.txt", "pretrain/ialp/params/mine"),
     *("checkpoints/adapt/a2c/1000/mine", "checkpoints/adapt/a2c/mine", "tensorboard/adapt/a2c/mean/mine"),
     *("tuning/mine", "profile/mine", ".data.mine.partial/mine", "store/mine.csv", "dry_run.txt"),

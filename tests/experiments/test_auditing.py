@@ -26,7 +26,7 @@ class Fake:
     def __init__(self, score, refused=()):
         self.score, self.refused, self.requests = score, refused, []
 
-    def __call__(self, config, data_folder, folder, seed):
+    def __call__(self, config, data_folder, folder, seed, on_caution):
         self.folder = folder
         return self
 
@@ -36,7 +36,8 @@ class Fake:
     def __exit__(self, *error):
         pass
 
-    def label(self, histories, candidates):
+    def label(self, prompts):
+        histories, candidates, _ = prompts
         self.requests.append(candidates)
         assert (candidates > 0).all()
         scores = self.score(histories, candidates).astype(np.float32)
@@ -283,7 +284,7 @@ def test_the_page_shows_the_audit_and_the_report_its_table(tmp_path):
     assert "not audited" not in page
     assert HOSTILE not in page
     assert "nan" not in page.split("Do the labels prefer")[1].split("<h2>")[0].replace("finance", "")
-    report.write_report(tmp_path, fits=("labels", "tune"))
+    report.write_report(tmp_path, fits=("labels", "lora"))
     assert "not audited" in (tmp_path / "report" / "index.html").read_text()
     assert not (tmp_path / "report" / "labels.csv").exists()
 

@@ -8,7 +8,7 @@ from experiments import dry_run, stages
 from experiments.configs import smoke
 from experiments.run import Run
 from ialp_jax import store
-from ialp_jax.labelling import dry_run as worker_side
+from ialp_jax.labelling import estimate_client
 
 TOLD = {
     "model": "mistralai/Mistral-7B-Instruct-v0.3",
@@ -67,7 +67,7 @@ def test_what_is_only_said_at_times(changes, engine, workers, said):
 
 def test_the_data_stage_runs_and_nothing_else(tmp_path, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(worker_side, "estimate", lambda *given: asked.append(given) or TOLD)
+    monkeypatch.setattr(estimate_client, "estimate", lambda *given: asked.append(given) or TOLD)
     config = smoke.get_config()
     dry_run.dry_run_labels(Run.open(tmp_path / "run", config, overwrite=False))
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json", "data"}
@@ -83,12 +83,12 @@ def test_the_data_stage_runs_and_nothing_else(tmp_path, monkeypatch, capsys):
 
 def test_where_no_llm_labels_only_the_audit_is_counted(tmp_path, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(worker_side, "estimate", lambda *given: asked.append(given[4]) or TOLD)
+    monkeypatch.setattr(estimate_client, "estimate", lambda *given: asked.append(given[4]) or TOLD)
     config = smoke.get_config()
     config.labelling.source = "popularity"
     dry_run.dry_run_labels(Run.open(tmp_path / "audit", config, overwrite=False))
     assert {demand.name for demand in asked[0]} == {"audit"}
-    config.audit.enabled = False
+    config.audit.enabled, config.llm.lora.steps = False, 5
     dry_run.dry_run_labels(Run.open(tmp_path / "none", config, overwrite=False))
     assert len(asked) == 1
     assert "no prompt is put to an LLM" in capsys.readouterr().out
@@ -102,8 +102,8 @@ def test_what_is_counted_is_what_is_asked(tmp_path, monkeypatch):
     config.audit.users, config.audit.negatives = 6, 30  # 31 candidates: two prompts
     config.llm.threads = 1
     run = Run.open(tmp_path / "run", config, overwrite=False)
-    estimate = worker_side.estimate
-    monkeypatch.setattr(worker_side, "estimate", lambda *given: told.append(estimate(*given)) or told[0])
+    estimate = estimate_client.estimate
+    monkeypatch.setattr(estimate_client, "estimate", lambda *given: told.append(estimate(*given)) or told[0])
     dry_run.dry_run_labels(run)
     parts = {part["name"]: part for part in told[0]["parts"]}
     stages.run_stages(run, ["simulate", "label", "audit"])

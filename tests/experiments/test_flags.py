@@ -65,6 +65,11 @@ SMOKE = "--config=experiments/configs/smoke.py"
 BAD = {
     "unknown flag": (["--workdri=x"], "workdri"),
     "unknown stage": (["--stage=train"], "train"),
+    "a stage by its name of before": (["--stage=tune"], "--stage=tune is now --stage=lora"),
+    "a setting by its name of before": (
+        ["--config.llm.tune.steps=3"],
+        "--config.llm.tune is now --config.llm.lora",
+    ),
     "missing config file": (["--config=no/such.py"], "no/such.py"),
     "unknown key": ([SMOKE, "--config.data.nme=demo"], "did you mean --config.data.name"),
     "unknown section": ([SMOKE, "--config.dta.name=demo"], "config.dta.name"),

@@ -22,10 +22,10 @@ PRETRAINED = {f"pretrain/{name}" for name in recipes.NEEDS}
 LABEL_TRAINED = {"labels", *PRETRAINED, *ADAPTED}
 
 
-def config_of(source="llm", tuned=True, **changes):
+def config_of(source="llm", lora=True, **changes):
     config = Config()
     config.adapt.agents, config.labelling.source = ",".join(AGENT_IDS), source
-    config.audit.enabled, config.llm.lora.steps = True, 5 if tuned else 0
+    config.audit.enabled, config.llm.lora.steps = True, 5 if lora else 0
     return replaced(config, changes)
 
 
@@ -79,10 +79,10 @@ CASES = [
     ("llm.lora.save_every", 9, set()),
     ("audit.users", 9, {"audit"}),
     ("network.width", 16, LABEL_TRAINED),
-    ("seed", 5, LABEL_TRAINED | {"tune", "audit"}),
+    ("seed", 5, LABEL_TRAINED | {"lora", "audit"}),
     ("simulator.patience", 9.0, LABEL_TRAINED),
     ("simulator.user_model.seed", 9, LABEL_TRAINED | {"simulator"}),
-    ("llm.lora.steps", 6, {"tune", "labels", "audit"}),
+    ("llm.lora.steps", 6, {"lora", "labels", "audit"}),
     ("data.demo.items", 99, {"data"}),
 ]
 
@@ -109,13 +109,22 @@ def test_every_setting_acts_on_some_part_or_is_known_to_act_on_none():
 
 @pytest.mark.parametrize("source", [name for name in SOURCES if name != "llm"])
 def test_labels_of_another_source_do_not_depend_on_the_llm(tmp_path, source):
-    make(tmp_path, config_of(source, tuned=False))
-    changed = config_of(source, tuned=False, **{"llm.batch_size": 3, "llm.embedded.steps": 7})
+    make(tmp_path, config_of(source, lora=False))
+    changed = config_of(source, lora=False, **{"llm.batch_size": 3, "llm.embedded.steps": 7})
     assert stale(tmp_path, changed) == {"audit"}
-    assert stale(tmp_path, config_of(source, tuned=False, **{"labelling.none_share": 0.5})) == {"labels"}
-    lettered = config_of(source, tuned=False, **{"llm.mode": "choice"})  # which items look alike may change
+    assert stale(tmp_path, config_of(source, lora=False, **{"labelling.none_share": 0.5})) == {"labels"}
+    lettered = config_of(source, lora=False, **{"llm.mode": "choice"})  # which items look alike may change
     assert stale(tmp_path, lettered) == {"labels", "audit"}
-    assert "tune" not in recipes.recipe(config_of(source), "labels").reads
+    assert "lora" not in recipes.recipe(config_of(source), "labels").reads
+    assert "lora" in recipes.recipe(config_of(source), "audit").reads
+
+
+def test_the_adapter_is_made_only_if_labels_or_the_audit_ask_the_llm():
+    def made(source, audit):
+        return recipes.parts(config_of(source, **{"audit.enabled": audit}), "lora")
+
+    assert made("llm", False) == made("llm", True) == made("popularity", True) == ["lora"]
+    assert made("popularity", False) == []
 
 
 @pytest.mark.parametrize(

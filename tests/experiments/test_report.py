@@ -220,7 +220,7 @@ def test_text_from_data_is_escaped(run: Path):
         assert f"<dd>{fact}</dd>" in page
 
 
-def test_tuning_is_shown_where_the_run_tuned(tmp_path: Path):
+def test_fine_tuning_is_shown_if_the_run_fine_tuned(tmp_path: Path):
     run = write_run(tmp_path, ("random", "a2c"), seeds=1)
     held_out = {"users": 9, "prompts": 500, "chance": 0.05, "loss_before": 3.0, "loss_after": 2.5}
     for name, mean in (("accuracy_before", 0.101), ("accuracy_after", 0.222), ("gain", 0.121)):
@@ -232,10 +232,10 @@ def test_tuning_is_shown_where_the_run_tuned(tmp_path: Path):
         "held_out": held_out,
         "seconds": 7,
     }
-    store.seal(run / "tune", {"tuning": log})
+    store.seal(run / "lora", {"fine_tuning": log})
     report.write_report(run)
     assert "Fine-tuning" not in (run / "report" / "index.html").read_text()
-    store.write_json(run / "config.json", {"llm": {"tune": {"steps": 40}}})
+    store.write_json(run / "config.json", {"llm": {"lora": {"steps": 40}}})
     report.write_report(run)
     page = (run / "report" / "index.html").read_text()
     assert "22.2% [21.2%, 23.2%]" in page

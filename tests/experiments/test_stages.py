@@ -298,7 +298,7 @@ def few(config):
     config.adapt.agents = "random,ialp"
 
 
-def test_a_tuned_model_labels_with_its_own_adapter(copy, capsys):
+def test_a_fine_tuned_model_labels_with_its_own_adapter(copy, capsys):
     def change(config):
         config.llm.lora.steps = 3
         config.llm.lora.batch_size = 2
@@ -306,29 +306,41 @@ def test_a_tuned_model_labels_with_its_own_adapter(copy, capsys):
         few(config)
 
     before, plain = store.load(copy / "labels")
-    with pytest.raises(InputError, match=r"/tune is missing; run --stage=tune first"):
+    with pytest.raises(InputError, match=r"/lora is missing; run --stage=lora first"):
         again(copy, ("label",), change, overwrite=True)
-    again(copy, ("tune", "label", "pretrain", "adapt", "report"), change, overwrite=True)
-    manifest = store.verify(copy / "tune")
-    assert manifest["tuning"]["num_candidates"] == tiny().labelling.candidates
-    assert manifest["tuning"]["history_length"] == tiny().simulator.history_length
-    after, tuned = store.load(copy / "labels")
+    again(copy, ("lora", "label", "pretrain", "adapt", "report"), change, overwrite=True)
+    manifest = store.verify(copy / "lora")
+    assert manifest["fine_tuning"]["num_candidates"] == tiny().labelling.candidates
+    assert manifest["fine_tuning"]["history_length"] == tiny().simulator.history_length
+    after, adapted = store.load(copy / "labels")
     assert not np.array_equal(before["scores"], after["scores"])
-    assert plain["adapter"] == "" != tuned["adapter"]
+    assert plain["adapter"] == "" != adapted["adapter"]
     page = (copy / "report" / "index.html").read_text()
     assert "Fine-tuning of the model" in page
     assert "held-out accuracy after" in page
     capsys.readouterr()
-    again(copy, ("tune", "label"), change)
+    again(copy, ("lora", "label"), change)
     assert capsys.readouterr().out.count("done before, kept") == 2
     again(copy, ("label", "pretrain", "adapt", "report"), few, overwrite=True)
     assert "Fine-tuning of the model" not in (copy / "report" / "index.html").read_text()
 
 
-def test_without_steps_nothing_is_tuned(finished, capsys):
-    again(finished, ("tune",))
-    assert "tune: off, --config.llm.lora.steps is 0\n" in capsys.readouterr().out
-    assert not (finished / "tune").exists()
+def test_without_steps_lora_does_nothing(finished, capsys):
+    again(finished, ("lora",))
+    assert "lora: off, --config.llm.lora.steps is 0\n" in capsys.readouterr().out
+    assert not (finished / "lora").exists()
+
+
+def test_labels_by_a_rule_need_no_adapter(copy, capsys):
+    def change(config):
+        config.llm.lora.steps, config.audit.enabled, config.labelling.source = 3, False, "popularity"
+        few(config)
+
+    again(copy, ("lora", "label", "pretrain", "adapt", "report"), change, overwrite=True)
+    said = capsys.readouterr().out
+    assert "lora: not needed, --config.labelling.source=popularity and no audit\n" in said
+    assert not (copy / "lora").exists()
+    assert store.read_manifest(copy / "labels")["source"] == "popularity"
 
 
 def test_an_agent_that_replays_labels_is_run_again_with_other_labels(copy):
