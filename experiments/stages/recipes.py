@@ -107,36 +107,36 @@ def _lora(config: Config, tree: dict[str, Any], _: str) -> Recipe:
 
 
 def _labels(config: Config, tree: dict[str, Any], _: str) -> Recipe:
-    told = _picked(tree, "seed", "simulator", "network", "labelling", "agents.ialp")
-    told |= _picked(tree, *(f"pretrain.{name}" for name in LEARNING))
+    picked = _picked(tree, "seed", "simulator", "network", "labelling", "agents.ialp")
+    picked |= _picked(tree, *(f"pretrain.{name}" for name in LEARNING))
     llm = llm_settings(config)
     if not asks_llm(config):
         # The template and the kind of mode decide which items look alike; no prompt has two of them.
-        told |= {"llm.template": llm["template"], "llm.lettered": config.llm.mode != "likelihood"}
-        return Recipe("label", told, ("data", "simulator"))
-    del told["labelling.none_share"]  # of the other sources
-    return Recipe("label", told | flat({"llm": llm}), ("data", "simulator", *_adapter(config)))
+        picked |= {"llm.template": llm["template"], "llm.lettered": config.llm.mode != "likelihood"}
+        return Recipe("label", picked, ("data", "simulator"))
+    del picked["labelling.none_share"]  # of the other sources
+    return Recipe("label", picked | flat({"llm": llm}), ("data", "simulator", *_adapter(config)))
 
 
 def _audit(config: Config, tree: dict[str, Any], _: str) -> Recipe:
     """No simulator, no policy."""
-    told = _picked(tree, "audit", "seed", "simulator.history_length")
-    return Recipe("audit", told | flat({"llm": llm_settings(config)}), ("data", *_adapter(config)))
+    picked = _picked(tree, "audit", "seed", "simulator.history_length")
+    return Recipe("audit", picked | flat({"llm": llm_settings(config)}), ("data", *_adapter(config)))
 
 
 def _pretrain(config: Config, tree: dict[str, Any], name: str) -> Recipe:
     """Without ``evaluation``: it fixes the curve of a pre-training, not its policy."""
-    told = _picked(tree, "seed", "num_seeds", "simulator", "network", "pretrain", "agents.ialp")
+    picked = _picked(tree, "seed", "num_seeds", "simulator", "network", "pretrain", "agents.ialp")
     others = tuple(f"pretrain.{prefix}" for source, prefix in OWN.items() if source != name)
-    return Recipe("pretrain", {p: v for p, v in told.items() if not p.startswith(others)}, NEEDS[name])
+    return Recipe("pretrain", {p: v for p, v in picked.items() if not p.startswith(others)}, NEEDS[name])
 
 
 def _adapt(config: Config, tree: dict[str, Any], name: str) -> Recipe:
     own = f"agents.{AGENT_SETTINGS[name]}" if name in AGENT_SETTINGS else "seed"
-    told = _picked(tree, "seed", "num_seeds", "simulator", "network", "evaluation", "adapt.env_steps", own)
+    picked = _picked(tree, "seed", "num_seeds", "simulator", "network", "evaluation", "adapt.env_steps", own)
     start = (f"pretrain/{PRETRAINED[name]}",) if name in PRETRAINED else ()
     replayed = ("labels",) if name in REPLAYS_LABELS else ()
-    return Recipe("adapt", told, ("data", "simulator", *start, *replayed))
+    return Recipe("adapt", picked, ("data", "simulator", *start, *replayed))
 
 
 _RECIPES = {
@@ -192,7 +192,7 @@ def key(run: Run, part: str) -> str:
 def stamp(run: Run, part: str, began: float) -> dict[str, Any]:
     """The record of how a part was made, for its manifest; ``began`` by ``time.perf_counter()``."""
     made = made_from(run, part)
-    told = {KEY: store.digest(made), MADE_FROM: made}
+    record = {KEY: store.digest(made), MADE_FROM: made}
     if part == "simulator":
-        told[REFERENCES] = reference_settings(run.config)
-    return told | {"provenance": provenance.record(time.perf_counter() - began)}
+        record[REFERENCES] = reference_settings(run.config)
+    return record | {"provenance": provenance.record(time.perf_counter() - began)}

@@ -79,12 +79,12 @@ def _untie(adapted: peft.PeftModel) -> None:
     """
     layers = [module for module in adapted.modules() if isinstance(module, BaseTunerLayer)]
     updated = {id(getattr(layer.get_base_layer(), "weight", None)) for layer in layers}
-    seen = set()
+    visited = set()
     for module in adapted.modules():
         for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            if id(parameter) in seen & updated:
+            if id(parameter) in visited & updated:
                 setattr(module, name, torch.nn.Parameter(parameter.detach().clone(), requires_grad=False))
-            seen.add(id(parameter))
+            visited.add(id(parameter))
 
 
 def _does_not_fit(folder: Path, reason: str) -> InputError:

@@ -110,11 +110,11 @@ def _texts_are_same(scorer: Scorer, prompts: Prompts) -> bool:
             return_dict_in_generate=True,
         ),
     )
-    said = torch.stack(written.logits, dim=1).float().log_softmax(-1)  # [2, WRITTEN, V]
+    log_probs = torch.stack(written.logits, dim=1).float().log_softmax(-1)  # [2, WRITTEN, V]
     answers = written.sequences[:, ids.shape[1] :].cpu().numpy()
     return all(
         same(
-            said[p],
+            log_probs[p],
             plain.predictions(model, np.concatenate([ids[p][mask[p] == 1], answers[p][:-1]]), WRITTEN),
             model.dtype,
         )

@@ -88,9 +88,9 @@ def combine(by_line: np.ndarray, orders: np.ndarray) -> Answers:
       orders: int [P, R, K], see `ialp_jax.llm.prompting.orders.draw`.
     """
     last = np.full((*orders.shape[:2], 1), orders.shape[2])
-    own = np.empty_like(by_line)
-    np.put_along_axis(own, np.concatenate([orders, last], axis=2), by_line, axis=2)
-    mean = own.mean(axis=1, dtype=np.float64)
+    by_candidate = np.empty_like(by_line)
+    np.put_along_axis(by_candidate, np.concatenate([orders, last], axis=2), by_line, axis=2)
+    mean = by_candidate.mean(axis=1, dtype=np.float64)
     with np.errstate(invalid="ignore"):
         scores = (mean - np.logaddexp.reduce(mean, axis=1, keepdims=True)).astype(np.float32)
     finite = np.isfinite(scores).all(axis=1)

@@ -57,14 +57,14 @@ def _view(model: Any, rows: Rows, prefix: Prefix) -> dict[str, Any]:
     Nothing where padding at the end is all there is, which no token before it sees: the model's own masks
     are right, with all that they know of windows and positions.
     """
-    told: dict[str, Any] = {"use_cache": False}
+    arguments: dict[str, Any] = {"use_cache": False}
     if prefix.length:
-        told = {prefix.argument: prefix.of(len(rows.ids)), "use_cache": True}
+        arguments = {prefix.argument: prefix.of(len(rows.ids)), "use_cache": True}
     if (rows.segment <= 0).all():
-        return told
+        return arguments
     position, segment = (torch.from_numpy(array).to(model.device) for array in (rows.position, rows.segment))
-    told["attention_mask"] = masks.of_layers(model.config, position, segment, model.dtype, prefix.length)
-    return told | {"position_ids": position[:, prefix.length :]}
+    arguments["attention_mask"] = masks.of_layers(model.config, position, segment, model.dtype, prefix.length)
+    return arguments | {"position_ids": position[:, prefix.length :]}
 
 
 @torch.inference_mode()

@@ -45,22 +45,22 @@ def draw_trial(dataset: Dataset, users: np.ndarray, seed: int, alike: np.ndarray
     return Prompts(histories, candidates)
 
 
-def threshold(own: np.ndarray, other: np.ndarray, rule: str, quantile: float) -> float | None:
+def threshold(taken: np.ndarray, other: np.ndarray, rule: str, quantile: float) -> float | None:
     """The gain under which the label is ``none``; None: never.
 
     Args:
-      own: float [P], gains of the users' own items; non-finite ones are left out.
+      taken: float [P], gains of the users' own items; non-finite ones are left out.
       other: float [P], gains of random items, likewise.
       rule: ``youden``, ``quantile`` (that quantile of ``other``) or ``never``.
       quantile: for ``quantile``.
     """
-    own, other = np.sort(own[np.isfinite(own)]), np.sort(other[np.isfinite(other)])
-    if rule == "never" or not len(own) or not len(other):
+    taken, other = np.sort(taken[np.isfinite(taken)]), np.sort(other[np.isfinite(other)])
+    if rule == "never" or not len(taken) or not len(other):
         return None
     if rule == "quantile":
         return float(np.quantile(other, quantile))
-    values = np.unique(np.concatenate([own, other]))
-    missed = np.searchsorted(own, values) / len(own)
+    values = np.unique(np.concatenate([taken, other]))
+    missed = np.searchsorted(taken, values) / len(taken)
     rejected = np.searchsorted(other, values) / len(other)
     return float(values[np.argmax(rejected - missed)])
 

@@ -99,31 +99,31 @@ class LetteredTokens:
         """
         self._limit, self._padding = limit, tokenizer.pad_token_id
 
-        def own(texts: list[str]) -> list[list[int]]:
+        def encode_own(texts: list[str]) -> list[list[int]]:
             return tokenizer(texts, add_special_tokens=False)["input_ids"]
 
-        def foreign(texts: list[str]) -> list[list[int]]:
+        def encode_title(texts: list[str]) -> list[list[int]]:
             return tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
         around = wrap(template, wrapper)
         begin = [] if wrapper or tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-        prefix = begin + (own([around.before])[0] if around.before else [])
+        prefix = begin + (encode_own([around.before])[0] if around.before else [])
         marks = [_BULLET, *(letter + _MARK for letter in LETTERS)]
         quoted = [template.quoted(title) for title in titles[1:]]
         closing = after(
-            own, LINE_END, [around.after + end for end in ("", *(around.lead + x for x in LETTERS))]
+            encode_own, LINE_END, [around.after + end for end in ("", *(around.lead + x for x in LETTERS))]
         )
         columns = zip(*closing[1:], strict=False)
         shared = sum(1 for _ in itertools.takewhile(lambda column: len({*column}) == 1, columns))
         self.names = [ids[shared:] for ids in closing[1:]]
         blocks = [
             [],
-            *after(foreign, LINE_END + _BULLET, quoted),
-            *after(own, LINE_END, [template.offered]),
-            *after(own, LINE_END + LETTERS[0] + _MARK, [_LEAD + template.none + LINE_END]),
+            *after(encode_title, LINE_END + _BULLET, quoted),
+            *after(encode_own, LINE_END, [template.offered]),
+            *after(encode_own, LINE_END + LETTERS[0] + _MARK, [_LEAD + template.none + LINE_END]),
             closing[0],
             closing[1][:shared],
-            *after(own, LINE_END, marks),
+            *after(encode_own, LINE_END, marks),
             *self.names,
         ]
         number = len(titles)
@@ -132,7 +132,7 @@ class LetteredTokens:
         self._tails = self._marks + len(LETTERS)
         lengths = [len(block) for block in blocks]
         self.tokens = TitleTokens(
-            np.array(prefix or own([LINE_END])[0], np.int64),  # something must predict the first token
+            np.array(prefix or encode_own([LINE_END])[0], np.int64),  # something must predict the first token
             np.fromiter((token for block in blocks for token in block), np.int64, sum(lengths)),
             np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         )

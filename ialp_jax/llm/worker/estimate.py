@@ -130,12 +130,12 @@ def estimate(
 
 def _asked(sizes: Sizes, asked: Sequence[tuple[Demand, Lengths]], config: LLMConfig) -> list[Part]:
     """The prompts of the stages, each under all its orders; and as many more as may be asked again."""
-    found: dict[str, Part] = {}
+    by_name: dict[str, Part] = {}
     for demand, measured in asked:
         part = _part(demand.name, demand.count * config.permutations, sizes, measured)
-        before = found.get(part.name, Part(part.name, 0, 0, 0.0))
-        found[part.name] = Part(part.name, *(a + b for a, b in zip(before[1:], part[1:], strict=True)))
-    parts = list(found.values())
+        before = by_name.get(part.name, Part(part.name, 0, 0, 0.0))
+        by_name[part.name] = Part(part.name, *(a + b for a, b in zip(before[1:], part[1:], strict=True)))
+    parts = list(by_name.values())
     if config.mode == "generate" and config.retries:
         sums = (config.retries * sum(part[k] for part in parts) for k in (1, 2, 3))
         parts.append(Part("asked again, at most", *sums))

@@ -181,10 +181,10 @@ def _calibrate(engine: engines.Engine, dataset: Dataset, config: LLMConfig, orde
     scores, _ = engine.score(trial)
     gains = scores - unconditional[trial.candidates]
     limit = none_rule.threshold(gains[:, 0], gains[:, 1], config.none_rule, config.none_quantile)
-    kept = gains >= (-np.inf if limit is None else limit)
+    is_kept = gains >= (-np.inf if limit is None else limit)
     manifest |= {"threshold": limit, "calibration_prompts": len(gains)}
-    if len(kept):
-        manifest["own_kept"], manifest["random_kept"] = kept.mean(0).tolist()
+    if len(is_kept):
+        manifest["own_kept"], manifest["random_kept"] = is_kept.mean(0).tolist()
         manifest["own_above_random"] = float((scores[:, 0] > scores[:, 1]).mean())
     store.save(folder, {"unconditional": unconditional}, manifest)
 
