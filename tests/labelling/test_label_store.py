@@ -160,6 +160,14 @@ def test_order_and_place_of_items_matter(tmp_path):
     assert len({*addresses, *moved}) == 6
 
 
+def test_addresses_are_those_of_stores_written_before(tmp_path):
+    """The bytes that are hashed stay the same, or every stored answer would be lost."""
+    assert [address.hex() for address in open_store(tmp_path).addresses(draw(2))] == [
+        "e940534dbc08e5551b60771b4df65b2be8f4847d0fa2dc3e96b8e8a0122e4e92",
+        "3368b7e8e8d9d25f107f5104d98d151f6361e454b07424246422681e6ea80514",
+    ]
+
+
 def test_no_prompts_no_answers(tmp_path):
     empty = Prompts(np.zeros((0, 5), np.int32), np.zeros((0, 4), np.int32))
     answers, batches = open_store(tmp_path).answers(empty, Model(fail_after=0))

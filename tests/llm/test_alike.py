@@ -122,13 +122,14 @@ def test_questions_of_the_audit(world, same, change):
 
 def test_without_twins_no_draw_changes(world):
     apart = np.arange(49, dtype=np.int32)
-    source = [
+    batches = [
         PromptSampler(world, np.arange(40), history_length=3, num_candidates=4, alike=found).draw(
             keys.generator(0, "test"), 50
         )
         for found in (None, apart)
     ]
-    for one, other in zip(*source, strict=True):
+    flat = [[*batch.prompts[:2], batch.answer, batch.user] for batch in batches]
+    for one, other in zip(*flat, strict=True):
         np.testing.assert_array_equal(one, other)
     trials = [none_rule.draw_trial(world, world.users(EVALUATION), 0, found) for found in (None, apart)]
     for one, other in zip(*trials, strict=True):

@@ -11,8 +11,11 @@ from ialp_jax.llm.model.scorer import Scorer  # noqa: E402
 from ialp_jax.llm.modes import generate  # noqa: E402
 from ialp_jax.llm.modes.answers import CAUSES, LONGEST_REPLY  # noqa: E402
 from ialp_jax.llm.prompting import templates  # noqa: E402
+from ialp_jax.types import Prompts  # noqa: E402
 
-CANDIDATES = np.array([[11, 12, 13], [21, 22, 23]])
+# A prompt's history is its number.
+PROMPTS = Prompts(np.array([[0], [1]]), np.array([[11, 12, 13], [21, 22, 23]]))
+CANDIDATES = PROMPTS.candidates
 
 
 class Reader:
@@ -21,9 +24,9 @@ class Reader:
     def __init__(self, reply):
         self.reply, self.shown = reply, []
 
-    def __call__(self, rows, lists):
+    def __call__(self, prompts):
         texts = []
-        for row, items in zip(rows, lists, strict=True):
+        for row, items in zip(prompts.histories[:, 0], prompts.candidates, strict=True):
             before = sum(r == row for r, _ in self.shown)
             self.shown.append((row, tuple(items)))
             texts.append(self.reply(row, items.tolist(), before))
@@ -32,7 +35,7 @@ class Reader:
 
 def ask(reply, permutations=1, retries=0):
     reader = Reader(reply)
-    answers, tokens = generate.ask(reader, [5, 6], CANDIDATES, permutations, retries, "none of these")
+    answers, tokens = generate.ask(reader, PROMPTS, [5, 6], permutations, retries, "none of these")
     assert tokens == len(reader.shown)
     return answers, reader
 
@@ -113,8 +116,8 @@ def test_only_what_is_invalid_is_asked_again():
 
 def test_a_retry_does_not_depend_on_the_batch():
     both, one = Reader(lambda *_: ""), Reader(lambda *_: "")
-    generate.ask(both, [5, 6], CANDIDATES, 1, 3, "none")
-    generate.ask(one, [6], CANDIDATES[1:], 1, 3, "none")
+    generate.ask(both, PROMPTS, [5, 6], 1, 3, "none")
+    generate.ask(one, PROMPTS.rows(slice(1, 2)), [6], 1, 3, "none")
     assert [items for row, items in both.shown if row == 1] == [items for _, items in one.shown]
 
 

@@ -101,7 +101,7 @@ def test_the_estimate_is_near_what_a_batch_takes(wordy, monkeypatch, mode):
     subject = scorer(wordy, mode=mode, batch_size=16)
     asked = tuple(part[:16] for part in lengths.sample_prompts(len(titles()) - 1, (10, 20)))
     with torch.profiler.profile(profile_memory=True) as profile:
-        subject.answer(*asked)
+        subject.answer(asked)
     events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
     held = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]).max()
     config = LLMConfig(model=str(wordy), mode=mode, batch_size=16)

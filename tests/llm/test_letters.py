@@ -147,7 +147,7 @@ def test_candidates_that_do_not_fit_are_refused(tokenizer):
     with pytest.raises(
         InputError, match=r"^--config\.labelling\.candidates=26: letters name at most 25[^\n]+$"
     ):
-        blocks.cut(many, many)
+        blocks.cut(Prompts(many, many))
 
 
 def characters(vocabulary, *merges, **special):
@@ -193,14 +193,14 @@ def test_letters_joined_with_the_end_of_the_prompt_are_several_tokens():
     """ " B" is one token, the others are two: nothing is shared, and names differ in length."""
     names, blocks = names_of(characters(ALPHABET, (" ", "B")))
     assert names == [[" ", "A"], [" B"], [" ", "C"], [" ", "D"], [" ", "E"]]
-    rows = blocks.rows(np.array([[1]]), np.array([[1, 1, 1]]))
+    rows = blocks.rows(Prompts(np.array([[1]]), np.array([[1, 1, 1]])))
     assert (rows.segment > 0).sum() == 3
 
 
 def test_letters_that_the_tokenizer_does_not_know_are_refused():
     _, blocks = names_of(characters([c for c in ALPHABET if c not in "BC"]))
-    blocks.rows(*ONE)
+    blocks.rows(ONE)
     with pytest.raises(
         InputError, match=r"^--config\.llm\.mode=choice: [^\n]* does not tell B from C; use[^\n]+$"
     ):
-        blocks.rows(np.array([[1]]), np.array([[1, 1]]))
+        blocks.rows(Prompts(np.array([[1]]), np.array([[1, 1]])))

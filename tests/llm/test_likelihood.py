@@ -86,7 +86,7 @@ def test_unconditional_scores_are_those_after_an_empty_history(model_folder):
     alone = subject.unconditional()
     items = np.arange(1, len(titles()), dtype=np.int32)
     subject.plain = True
-    expected = subject.score(np.zeros((len(items), 1), np.int32), items[:, None])[0][:, 0]
+    expected = subject.score(Prompts(np.zeros((len(items), 1), np.int32), items[:, None]))[0][:, 0]
     np.testing.assert_allclose(alone, [0.0, *expected], atol=1e-4)
 
 
@@ -97,7 +97,7 @@ def test_probabilities_of_all_continuations_sum_to_one(model_folder):
     subject.tokens = subject.tokens._replace(  # a catalogue in which each item is one token
         values=np.arange(size), offsets=np.concatenate([[0], np.arange(size + 1)])
     )
-    scores = subject.score(np.zeros((1, 1), np.int32), np.arange(1, size + 1)[None])[0]
+    scores = subject.score(Prompts(np.zeros((1, 1), np.int32), np.arange(1, size + 1)[None]))[0]
     np.testing.assert_allclose(np.exp(scores).sum(), 1, rtol=1e-4)
 
 

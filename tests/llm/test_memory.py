@@ -81,7 +81,7 @@ def test_the_batch_is_near_what_it_takes(toy, mode):
     scorer = Scorer(toy, titles(), TEMPLATE, config)
     prompts_ = tuple(part[:16] for part in lengths.sample_prompts(len(titles()) - 1, (10, 20)))
     with torch.profiler.profile(profile_memory=True) as profile:
-        scorer.answer(*prompts_)
+        scorer.answer(prompts_)
     events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
     held = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())])
     estimated = needed(toy, (10, 20), mode=mode, batch_size=16)

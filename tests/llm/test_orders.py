@@ -11,7 +11,7 @@ def test_seeds_are_of_the_titles_alone():
     prompts = Prompts(np.array([[1, 2], [2, 1], [0, 1]]), np.array([[3, 4], [3, 4], [4, 3]]))
     seeds = orders.seeds(DIGESTS, prompts)
     assert len(set(seeds)) == 3
-    assert orders.seeds(DIGESTS, np.array([[0, 0, 1]]), np.array([[4, 3]])) == seeds[2:]
+    assert orders.seeds(DIGESTS, Prompts(np.array([[0, 0, 1]]), np.array([[4, 3]]))) == seeds[2:]
     moved = np.array([0, 5, 4, 3, 2, 1])  # the same titles under other ids
     assert orders.seeds(DIGESTS[moved], Prompts(moved[prompts.histories], moved[prompts.candidates])) == seeds
 

@@ -12,7 +12,7 @@ TOKENS = TitleTokens(np.array([9]), np.array([11, 0, 12, 13, 0, 14, 0]), np.arra
 
 
 def test_rows_by_hand():
-    rows = build_rows(TOKENS, np.array([[0, 1], [2, 3]]), np.array([[2, 3], [1, 3]]), padding=7)
+    rows = build_rows(TOKENS, Prompts(np.array([[0, 1], [2, 3]]), np.array([[2, 3], [1, 3]])), padding=7)
     assert rows.ids.tolist() == [[9, 11, 0, 12, 13, 14, 7, 7], [9, 12, 13, 0, 14, 0, 11, 14]]
     assert rows.position.tolist() == [[0, 1, 2, 3, 4, 3, 0, 0], [0, 1, 2, 3, 4, 5, 6, 6]]
     assert rows.segment.tolist() == [[0, 0, 0, 1, 1, 2, -1, -1], [0, 0, 0, 0, 0, 0, 1, 2]]
