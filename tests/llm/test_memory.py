@@ -79,7 +79,7 @@ def test_the_batch_is_near_what_it_takes(toy, mode):
     """What exists at once, by torch's own profiler, is under the estimate and not far under it."""
     config = LLMConfig(model=str(toy), pad_token="</s>", batch_size=16, mode=mode)
     scorer = Scorer(toy, titles(), TEMPLATE, config)
-    prompts_ = tuple(part[:16] for part in lengths.sample_prompts(len(titles()) - 1, (10, 20)))
+    prompts_ = lengths.sample_prompts(len(titles()) - 1, (10, 20)).rows(slice(16))
     with torch.profiler.profile(profile_memory=True) as profile:
         scorer.answer(prompts_)
     events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
