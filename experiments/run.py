@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ialp_jax.simulator.config import resolved
 ELSEWHERE = ("store", "workers", "ray_address")  # where labels are kept and made is no part of them
 UNSEEN = ("devices", "checkpoint", "tensorboard")  # settings that no result shows
 MOST_TOLD = 1000  # characters of what differs
-KEY = "key"  # in a stage's manifest: digest of the settings and inputs it was made from
+FINGERPRINT = "fingerprint"  # in a manifest: of the settings and inputs from which a part was made
 
 
 def settings(config: Config) -> dict[str, Any]:
@@ -41,9 +41,14 @@ def llm_settings(config: Config) -> dict[str, Any]:
     return llm | {"template": template.digest()}  # a file may change
 
 
-def report_key(config: Config) -> str:
-    """Digest of all settings that a whole run depends on; its report's manifest has it."""
+def report_fingerprint(config: Config) -> str:
+    """Fingerprint of all settings on which a run depends; it is in the manifest of the report."""
     return store.digest(settings(config) | {"llm": llm_settings(config)})
+
+
+def fingerprint_in(manifest: Mapping[str, Any]) -> str | None:
+    """The fingerprint in a manifest; None if a user has put the part there."""
+    return manifest.get(FINGERPRINT, manifest.get("key"))  # its name in earlier versions
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -98,11 +103,11 @@ class Run:
             raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
         return cls(folder, config, overwrite, frozenset(free))
 
-    def is_done(self, folder: str, key: str) -> bool:
+    def is_done(self, folder: str, fingerprint: str) -> bool:
         """Whether a stage's folder is complete and was made from the same inputs and settings."""
         path = self.folder / folder
         manifest = store.read_manifest(path)
-        if manifest is None or manifest.get(KEY) != key:
+        if manifest is None or fingerprint_in(manifest) != fingerprint:
             return False
         if not all((path / name).exists() for name in manifest["files"]):
             return False  # a file was lost, or deleted because it was damaged
@@ -127,7 +132,7 @@ class Run:
 def start_from(source: Path, folder: Path) -> None:
     """Copies what another run's stages made, up to pre-training, into a run folder that lacks it.
 
-    Each stage decides by its own key whether it may be kept.
+    Each stage decides by its fingerprint whether its part is kept.
 
     Raises:
       InputError: ``source`` is no run.

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import Config
-from experiments.run import KEY, report_key
+from experiments.run import fingerprint_in, report_fingerprint
 from experiments.study.overrides import kind, overridden, value_at
 from ialp_jax import keys, store
 from ialp_jax.errors import InputError
@@ -72,7 +72,7 @@ class Job:
     def is_done(self) -> bool:
         """Whether the run folder holds a report made with these settings. Raises InputError."""
         manifest = store.read_manifest(self.folder / "report")
-        return manifest is not None and manifest.get(KEY) == report_key(self.config)
+        return manifest is not None and fingerprint_in(manifest) == report_fingerprint(self.config)
 
 
 def read_sweep(path: Path) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from experiments.run import KEY, MOST_TOLD, Run, difference
+from experiments.run import MOST_TOLD, Run, difference, fingerprint_in
 from experiments.stages.recipes import (
     FILES,
     MADE_FROM,
@@ -23,7 +23,7 @@ from ialp_jax.errors import InputError
 def references_fit(run: Run) -> bool:
     """Whether the returns of the reference policies in the simulator's folder are those of these settings."""
     manifest = store.read_manifest(run.folder / "simulator") or {}
-    return KEY not in manifest or manifest.get(REFERENCES) == reference_settings(run.config)
+    return fingerprint_in(manifest) is None or manifest.get(REFERENCES) == reference_settings(run.config)
 
 
 def reference_changes(run: Run) -> str:
@@ -51,7 +51,7 @@ def stale(run: Run, part: str) -> str:
     by hand and fits.
     """
     manifest = store.read_manifest(run.folder / part)
-    if manifest is None or KEY not in manifest:
+    if manifest is None or fingerprint_in(manifest) is None:
         return ""
     made = _made(manifest)
     if made is None:

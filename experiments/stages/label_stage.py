@@ -59,9 +59,9 @@ def tune(run: Run) -> None:
     config = run.config
     if not config.llm.tune.steps:
         return say("tune: off, --config.llm.tune.steps is 0")
-    key, began = recipes.key(run, "tune"), time.perf_counter()
+    fingerprint, began = recipes.fingerprint(run, "tune"), time.perf_counter()
     fits.require(run, "tune")
-    if run.is_done("tune", key):
+    if run.is_done("tune", fingerprint):
         return say("tune: done before, kept")
     folder = run.begin("tune", ADAPTER)
     with tuner.Tuner(config.llm, run.folder / "data", run.folder / "labels", config.seed) as worker:
@@ -88,7 +88,7 @@ def label(run: Run) -> None:
     """Imagined sessions, labelled round by round by the LLM or what stands in for it, to ``labels/``."""
     config, began = run.config, time.perf_counter()
     fits.require(run, "labels")
-    if run.is_done("labels", recipes.key(run, "labels")):
+    if run.is_done("labels", recipes.fingerprint(run, "labels")):
         return say("label: done before, kept")
     folder = run.begin("labels", LABELS)
     (world, _), stage_key = read_worlds(run), stream(root_key(run), "label")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from experiments import provenance
 from experiments.config import Config
 from experiments.roster import AGENT_SETTINGS, PRETRAINED, REPLAYS_LABELS
-from experiments.run import KEY, Run, flat, llm_settings, settings
+from experiments.run import FINGERPRINT, Run, flat, llm_settings, settings
 from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.labelling import tuner
@@ -178,15 +178,15 @@ def require_there(run: Run, *parts: str) -> None:
             raise InputError(f"{run.folder / part} is missing; run --stage={stage} first")
 
 
-def key(run: Run, part: str) -> str:
-    """Digest of `made_from`; raises as it does."""
+def fingerprint(run: Run, part: str) -> str:
+    """Fingerprint of `made_from`; raises as it does."""
     return store.digest(made_from(run, part))
 
 
 def stamp(run: Run, part: str, began: float) -> dict[str, Any]:
     """The record of how a part was made, for its manifest; ``began`` by ``time.perf_counter()``."""
     made = made_from(run, part)
-    told = {KEY: store.digest(made), MADE_FROM: made}
+    entries = {FINGERPRINT: store.digest(made), MADE_FROM: made}
     if part == "simulator":
-        told[REFERENCES] = reference_settings(run.config)
-    return told | {"provenance": provenance.record(time.perf_counter() - began)}
+        entries[REFERENCES] = reference_settings(run.config)
+    return entries | {"provenance": provenance.record(time.perf_counter() - began)}

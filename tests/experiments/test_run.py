@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from experiments.config import Config
-from experiments.run import KEY, Run, difference, settings
+from experiments.run import FINGERPRINT, Run, difference, settings
 from experiments.stages.recipes import key
 from experiments.study.settings import Study
 from experiments.study.study_results import identity, pair_key
@@ -53,7 +53,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
 
 def test_a_done_stage_whose_files_were_altered_is_an_error(tmp_path):
     run = Run.open(tmp_path, Config(), overwrite=False)
-    store.save(tmp_path / "labels", {"y": np.ones(2)}, {KEY: "k"})
+    store.save(tmp_path / "labels", {"y": np.ones(2)}, {FINGERPRINT: "k"})
     (tmp_path / "labels" / "arrays.npz").write_bytes(b"x")
     with pytest.raises(InputError, match=r"arrays\.npz"):
         run.is_done("labels", "k")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import run_lives
 
-from ialp_jax.training.checkpoint import load_params
+from ialp_jax.training.params import load_params
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

@@ -18,7 +18,7 @@ from experiments.flags import STAGES
 from experiments.roster import AGENT_SETTINGS
 from experiments.run import Run, start_from
 from experiments.stages import common
-from experiments.stages.recipes import NEEDS, key, recipe
+from experiments.stages.recipes import NEEDS, fingerprint, recipe
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
@@ -348,8 +348,8 @@ def test_an_agent_that_replays_labels_is_run_again_with_other_labels(copy):
     config = tiny()
     only(config)
     run = Run.open(copy, config, overwrite=True)
-    assert not run.is_done("adapt/rlpd", key(run, "adapt/rlpd"))
-    assert run.is_done("adapt/ialp", key(run, "adapt/ialp"))
+    assert not run.is_done("adapt/rlpd", fingerprint(run, "adapt/rlpd"))
+    assert run.is_done("adapt/ialp", fingerprint(run, "adapt/ialp"))
 
 
 def test_labels_of_another_source_need_no_llm(copy, monkeypatch):
@@ -406,9 +406,9 @@ def test_what_no_agent_starts_from_is_not_pretrained(finished, tmp_path, capsys)
     ],
 )
 def test_a_setting_redoes_the_pretraining_it_acts_on_alone(finished, copy, setting, changed):
-    def keys(config):
+    def fingerprints(config):
         run = Run(copy, config)
-        return {name: key(run, f"pretrain/{name}") for name in NEEDS}
+        return {name: fingerprint(run, f"pretrain/{name}") for name in NEEDS}
 
     config = replaced(tiny(), {setting: 8})
     if setting == "labelling.rounds":  # other labels
@@ -416,7 +416,8 @@ def test_a_setting_redoes_the_pretraining_it_acts_on_alone(finished, copy, setti
         arrays["choice"] = np.zeros_like(arrays["choice"])
         store.write_arrays(copy / "labels" / "arrays.npz", arrays)
         store.seal(copy / "labels", {k: v for k, v in manifest.items() if k != "files"})
-    before, after = {n: store.read_manifest(finished / "pretrain" / n)["key"] for n in NEEDS}, keys(config)
+    before = {n: store.read_manifest(finished / "pretrain" / n)["fingerprint"] for n in NEEDS}
+    after = fingerprints(config)
     assert {name for name in NEEDS if before[name] != after[name]} == changed
 
 
@@ -447,7 +448,7 @@ def test_the_report_is_of_the_agents_asked_for_and_of_nothing_stale(copy):
         again(copy, ("report",), other, overwrite=True)
 
 
-def test_agents_can_be_judged_in_a_world_of_another_user_model(tmp_path):
+def test_agents_can_be_evaluated_in_a_world_with_another_user_model(tmp_path):
     def change(config):
         config.simulator.test_model = "implicit_mf"
         config.simulator.user_model.factors = "4"
@@ -458,8 +459,9 @@ def test_agents_can_be_judged_in_a_world_of_another_user_model(tmp_path):
     again(tmp_path, ("data", "simulate", "adapt"), change)
     config = tiny()
     change(config)
-    world, judge = common.read_worlds(Run(tmp_path, config))
-    assert not np.array_equal(world.params.user_model.item_factors, judge.params.user_model.item_factors)
+    training, evaluation = common.read_worlds(Run(tmp_path, config))
+    factors = [world.params.user_model.item_factors for world in (training, evaluation)]
+    assert not np.array_equal(*factors)
     metrics = pd.read_csv(tmp_path / "simulator" / "worlds.csv").metric
     assert {"auc", "test_model_auc", "test_model_ece"} <= set(metrics)
     best = store.load(tmp_path / "adapt" / "oracle")[0]["return"].mean()
@@ -484,7 +486,7 @@ def test_more_candidates_than_items_are_refused(tmp_path, knob, value):
 
 def test_evaluation_meets_evaluation_users_alone(finished):
     run = Run(finished, tiny())
-    world, judge = common.read_worlds(run)
-    assert judge is world
+    world, evaluation = common.read_worlds(run)
+    assert evaluation is world
     assert set(np.asarray(world.of(EVALUATION).users)) == set(world.dataset.users(EVALUATION))
     assert dataclasses.is_dataclass(world)

@@ -25,7 +25,7 @@ from ialp_jax.agents.pg import pg
 from ialp_jax.errors import InputError
 from ialp_jax.mesh import USER, device_mesh, split_users
 from ialp_jax.networks.heads import Recommender
-from ialp_jax.training.adapt import adapt
+from ialp_jax.training.adapt import OnlineTask, adapt
 from ialp_jax.training.config import AdaptConfig, DevicesConfig, EvaluationConfig, PretrainConfig
 from ialp_jax.training.pretrain import Pretrainer, supervised_loss
 from ialp_jax.training.rollout import collect, start_users
@@ -61,10 +61,9 @@ def same(tree: object, other: object) -> bool:
 def curves(seeds: int, devices: DevicesConfig | None) -> dict[str, np.ndarray]:
     """An adaptation, rollouts and evaluations included."""
     config = AdaptConfig(env_steps=2000)
-    judged = EvaluationConfig(episodes=16, points=2)
-    met = world("two_tastes")
-    found = adapt(ENV, met, met, bandit(), KEY, seeds, config, judged, devices=devices)
-    return {metric: values for metric, values in found.items() if not metric.startswith("seconds")}
+    evaluation, params = EvaluationConfig(episodes=16, points=2), world("two_tastes")
+    task = OnlineTask(ENV, params, params, KEY, seeds, config, evaluation, devices=devices)
+    return adapt(task, bandit())
 
 
 def training_rows() -> np.ndarray:

@@ -12,7 +12,7 @@ from ialp_jax.agents.sampling import sample
 from ialp_jax.errors import InputError
 from ialp_jax.networks.heads import mask_shown
 from ialp_jax.simulator.dynamics_params import Dynamics, Segments
-from ialp_jax.training.adapt import adapt, evaluation_points
+from ialp_jax.training.adapt import OnlineTask, adapt, evaluation_points
 from ialp_jax.training.config import UNIT, AdaptConfig, EvaluationConfig
 
 EPISODES = EvaluationConfig(episodes=32, points=4)
@@ -41,9 +41,11 @@ def bandit(rate=3.0, poison=None):
 
 
 def run(agent, seeds=2, by="map", steps=3000, key=0, where="two_tastes", **more):
-    met = world("two_tastes"), world(where).replace(users=jnp.array([0, 1]))
+    evaluation = world(where).replace(users=jnp.array([0, 1]))
     config = AdaptConfig(env_steps=steps, seeds_by=by)
-    return adapt(ENV, *met, agent, jax.random.key(key), seeds, config, EPISODES, **more)
+    key = jax.random.key(key)
+    task = OnlineTask(ENV, world("two_tastes"), evaluation, key, seeds, config, EPISODES)
+    return adapt(task, agent, **more)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +121,9 @@ def test_what_is_not_finite_is_named():
     # The first logit is the first seed's alone if nothing is learned.
     first = jnp.float32(0.25)
     start = jnp.stack([jnp.full(ITEMS, 0.25), jnp.full(ITEMS, 0.5)])
-    with pytest.raises(InputError, match=r"^toy: like_rate is nan at 2000 env steps, seed 1;.*learning_rate"):
+    with pytest.raises(
+        InputError, match=r"^adapt toy: like_rate is nan in env steps 1001 to 2000, seed 1;.*learning_rate"
+    ):
         run(bandit(0.0, poison), pretrained=start, name="toy")
 
 
@@ -143,10 +147,10 @@ def test_impossible_settings_are_refused():
 
 def test_users_in_segments_have_curves_of_their_own():
     segments = Segments(jnp.array([0, 1, 0, 0]), jnp.float32(0.5), jnp.float32(0), jnp.zeros(ITEMS + 1))
-    met = world("patience").replace(dynamics=Dynamics(segments=segments), users=jnp.array([0, 1]))
+    params = world("patience").replace(dynamics=Dynamics(segments=segments), users=jnp.array([0, 1]))
     config = AdaptConfig(env_steps=UNIT, seeds_by="map")
     agent = popular(np.arange(ITEMS + 1))  # of no use: nobody likes the last items
-    found = adapt(ENV, met, met, agent, jax.random.key(0), 2, config, EPISODES)
+    found = adapt(OnlineTask(ENV, params, params, jax.random.key(0), 2, config, EPISODES), agent)
     assert found["length/patient_mainstream"].shape == found["return"].shape
     np.testing.assert_array_equal(found["length/patient_mainstream"], 2.0)
     np.testing.assert_array_equal(found["length/impatient_mainstream"], 1.0)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from test_adapt import bandit, run
 
-from ialp_jax import store
 from ialp_jax.errors import InputError, NotFiniteError, Terminated
-from ialp_jax.training import checkpoint
+from ialp_jax.training import checkpoint, packing, params
 from ialp_jax.training.checkpoint import Checkpoints
 from ialp_jax.training.config import CheckpointConfig
+from ialp_jax.training.loop import Hooks
 
 EAGER = CheckpointConfig(every=1000, seconds=0, keep=2)
 TREE = {
@@ -42,11 +42,11 @@ class Deadly(Checkpoints):
             raise Killed
 
 
-def checkpoints(folder, config=EAGER, key="k", settings=None, at=None, **more):
+def checkpoints(folder, config=EAGER, fingerprint="f", settings=None, at=None, **more):
     def differences(old, new):
         return ", ".join(f"{n}: {old[n]} -> {new[n]}" for n in new if old[n] != new[n])
 
-    return Deadly(folder, config, key, settings or {"rate": 1}, differences, at=at, **more)
+    return Deadly(folder, config, fingerprint, settings or {"rate": 1}, differences, at=at, **more)
 
 
 def saved(folder, steps=(1000, 2000), tree=TREE, **more):
@@ -57,7 +57,7 @@ def saved(folder, steps=(1000, 2000), tree=TREE, **more):
 
 
 def bits(tree):
-    leaves = [jax.random.key_data(x) if checkpoint._is_key(x) else x for x in jax.tree.leaves(tree)]
+    leaves = [jax.random.key_data(x) if packing.is_key(x) else x for x in jax.tree.leaves(tree)]
     return [(str(x.dtype), np.asarray(x).tobytes()) for x in leaves]
 
 
@@ -87,9 +87,9 @@ def test_what_was_saved_comes_back(tmp_path):
 def test_an_interrupted_adaptation_ends_with_the_same_bits(calm, tmp_path, stops):
     for stop in stops:
         with pytest.raises(Killed), checkpoints(tmp_path, at=stop) as kept:
-            run(bandit(), steps=5000, checkpoints=kept)
+            run(bandit(), steps=5000, hooks=Hooks(kept))
     with checkpoints(tmp_path) as kept:
-        same(run(bandit(), steps=5000, checkpoints=kept), calm)
+        same(run(bandit(), steps=5000, hooks=Hooks(kept)), calm)
         assert kept.seen == list(range(stops[-1] + 1000, 5001, 1000))
         kept.remove()
     assert not tmp_path.exists()
@@ -106,50 +106,58 @@ def test_so_it_does_where_the_process_is_asked_to_end(calm, tmp_path):
         pytest.raises(Terminated, match=r"saved at step 2,000; the same command goes on"),
         checkpoints(tmp_path, never, stopping=stopping) as kept,
     ):
-        run(bandit(), steps=5000, checkpoints=kept)
+        run(bandit(), steps=5000, hooks=Hooks(kept))
     with checkpoints(tmp_path) as kept:
-        same(run(bandit(), steps=5000, checkpoints=kept), calm)
+        same(run(bandit(), steps=5000, hooks=Hooks(kept)), calm)
         assert kept.seen[0] == 3000
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "manifest", "table"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, damage):
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "recipe", "metadata", "all"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(tmp_path, damage):
     newest = saved(tmp_path) / "2000"
-    path = max((newest / "state").rglob("*"), key=lambda p: p.stat().st_size * p.is_file())
-    path = {"manifest": newest / store.MANIFEST, "table": newest / "arrays.npz"}.get(damage, path)
+    largest = max((newest / "arrays").rglob("*"), key=lambda p: p.stat().st_size * p.is_file())
+    places = {"recipe": newest / "recipe" / "metadata", "metadata": newest / "arrays" / "_METADATA"}
+    path = places.get(damage, largest)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    path.write_bytes(content[: len(content) // 2] if damage in ("truncate", "manifest") else content)
+    path.write_bytes(content[: len(content) // 2] if damage in ("truncate", "metadata") else content)
     if damage == "remove":
         path.unlink()
+    if damage == "all":
+        shutil.rmtree(newest / "arrays")
     with checkpoints(tmp_path) as kept:
-        with pytest.warns(UserWarning, match=rf"2000.*{path.name}.*damaged"):
+        with pytest.warns(
+            UserWarning, match=r"^\S+2000: .*this checkpoint is damaged; an earlier one is used$"
+        ):
             assert kept.restore(TREE).step == 1000
+        kept.save(1500, TREE, {})
         kept.save(2000, TREE, {})
         assert kept.restore(TREE).step == 2000
-    shutil.rmtree(tmp_path / "1000")
-    path = tmp_path / "2000" / "state" / "_METADATA"
+
+
+def test_without_an_intact_checkpoint_a_training_starts_anew(tmp_path):
+    path = saved(tmp_path, [1000]) / "1000" / "recipe" / "metadata"
     path.write_bytes(b"")
     with checkpoints(tmp_path) as kept, pytest.warns(UserWarning, match="damaged"):
         assert kept.restore(TREE) is None
 
 
-def test_one_that_was_not_finished_counts_for_nothing(tmp_path):
-    (saved(tmp_path) / "2000" / store.MANIFEST).unlink()
+def test_an_unfinished_checkpoint_does_not_count_and_is_removed(tmp_path):
+    (saved(tmp_path) / "2000").rename(tmp_path / "2000.orbax-checkpoint-tmp")
     with checkpoints(tmp_path) as kept:
         assert kept.restore(TREE).step == 1000
-        kept.save(2000, TREE, {})
-        assert kept.restore(TREE).step == 2000
+        kept.save(1500, TREE, {})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1000", "1500"]
 
 
 def test_one_of_other_settings_is_refused_with_the_difference(tmp_path):
     saved(tmp_path)
     with (
-        checkpoints(tmp_path, key="other", settings={"rate": 2}) as kept,
+        checkpoints(tmp_path, fingerprint="other", settings={"rate": 2}) as kept,
         pytest.raises(InputError, match=r"^\S+2000: .*other settings \(rate: 1 -> 2\).*--redo$"),
     ):
         kept.restore(TREE)
-    with checkpoints(tmp_path, key="other", settings={"rate": 2}, replace=True) as kept:
+    with checkpoints(tmp_path, fingerprint="other", settings={"rate": 2}, replace=True) as kept:
         assert kept.restore(TREE) is None
     assert not tmp_path.exists()
 
@@ -181,9 +189,11 @@ def test_the_state_before_what_is_not_finite_is_kept(tmp_path):
     for _ in range(2):
         with (
             checkpoints(tmp_path, never) as kept,
-            pytest.raises(NotFiniteError, match=r"toy: like_rate is nan at 2000 env steps, seed 0.*/1000$"),
+            pytest.raises(
+                NotFiniteError, match=r"toy: like_rate is nan in env steps 1001 to 2000, seed 0.*/1000$"
+            ),
         ):
-            run(bandit(0.0, poison), name="toy", checkpoints=kept)
+            run(bandit(0.0, poison), name="toy", hooks=Hooks(kept))
         assert [p.name for p in tmp_path.iterdir()] == ["1000"]
 
 
@@ -191,18 +201,21 @@ def no_space(*args, **more):
     raise OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("where", ["room", "orbax", "table"])
+@pytest.mark.parametrize("where", ["room", "orbax", "background"])
 def test_a_disk_that_is_full_is_one_line_and_the_checkpoint_before_is_intact(tmp_path, monkeypatch, where):
     saved(tmp_path, [1000])
     place, name = {
-        "room": (checkpoint.os, "posix_fallocate"),
-        "orbax": (checkpoint.ocp.StandardCheckpointer, "save"),
-        "table": (np, "savez"),
+        "room": (params.os, "posix_fallocate"),
+        "orbax": (checkpoint.ocp.CheckpointManager, "save"),
+        "background": (checkpoint.ocp.CheckpointManager, "wait_until_finished"),
     }[where]
-    monkeypatch.setattr(place, name, no_space)
     with checkpoints(tmp_path) as kept:
         assert kept.restore(TREE).step == 1000
-        with pytest.raises(InputError, match=r"^\S+2000: .*cannot be written.*No space left on device.*$"):
+        refused = pytest.raises(
+            InputError, match=r"^\S+2000: .*cannot be written.*No space left on device.*$"
+        )
+        with monkeypatch.context() as patch, refused:
+            patch.setattr(place, name, no_space)
             kept.save(2000, TREE, {"rows": [{"a": np.zeros(2)}]})
         assert kept.restore(TREE).step == 1000
     assert [p.name for p in tmp_path.iterdir()] == ["1000"]
@@ -216,7 +229,7 @@ def test_impossible_settings_are_refused():
 
 def test_files_of_others_among_checkpoints_stay(tmp_path):
     folder = saved(tmp_path / "c")
-    mine = [folder / "notes.txt", folder / "1000" / "mine.txt", folder / "2000" / "state.mine" / "mine.txt"]
+    mine = [folder / "notes.txt", folder / "1000" / "mine.txt", folder / "2000" / "arrays.mine" / "mine.txt"]
     for path in mine:
         path.parent.mkdir(exist_ok=True)
         path.write_text("mine")

@@ -8,8 +8,8 @@ from ialp_jax.agents.config import IALPConfig
 from ialp_jax.errors import InputError
 from ialp_jax.labelling.imagine import imagined_params, label_round, start_sessions, training_data
 from ialp_jax.networks.heads import Recommender, mask_shown
-from ialp_jax.training.checkpoint import load_params, save_params
 from ialp_jax.training.config import LabellingConfig, PretrainConfig
+from ialp_jax.training.params import load_params, save_params
 from ialp_jax.training.pretrain import Pretrainer, offline_loss, supervised_loss
 from ialp_jax.types import Labels
 
@@ -117,7 +117,8 @@ def test_only_filled_rows_are_learned_from():
     with pytest.raises(InputError, match="toy: there is nothing to learn from"):
         run.advance(data, 0)
     with pytest.raises(
-        InputError, match=r"toy: \w+ is nan in phase 2, gradient steps 4 to 6, seed 0; .*--config\.pretrain"
+        InputError,
+        match=r"toy: \w+ is nan in gradient steps 4 to 6 \(phase 2\), seed 0; .*--config\.pretrain",
     ):
         run.advance(data, 4)
 

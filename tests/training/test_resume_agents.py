@@ -13,6 +13,7 @@ from experiments.config import Config
 from experiments.roster import AGENT_SETTINGS, PRETRAINED, actor_critic, make_agent
 from ialp_jax.training import adapt as adaptation
 from ialp_jax.training.config import AdaptConfig, EvaluationConfig
+from ialp_jax.training.loop import Hooks
 from ialp_jax.types import Observation, Transition
 
 SEEDS = 2
@@ -22,7 +23,7 @@ SEEDS = 2
 def compiled_once(monkeypatch):
     """Every run uses the same compiled unit; evaluations, which change nothing, are left out."""
     monkeypatch.setattr(adaptation, "evaluator", lambda *args: nothing)
-    for name in ("_chunk", "over_seeds"):
+    for name in ("_unit", "over_seeds"):
         monkeypatch.setattr(adaptation, name, functools.cache(getattr(adaptation, name)))
 
 
@@ -66,15 +67,13 @@ def test_an_agent_that_was_interrupted_ends_with_the_same_bits(name, tmp_path):
         pretrained = jax.vmap(lambda key: network.init(key, jnp.zeros(LENGTH, jnp.int32)))(keys)
 
     def run(kept=None):
-        how, shown = AdaptConfig(env_steps=3000, seeds_by="map"), EvaluationConfig(points=2)
-        key = jax.random.key(0)
-        return adaptation.adapt(
-            ENV, params, params, agent, key, SEEDS, how, shown, pretrained, name, checkpoints=kept
-        )
+        config, evaluation = AdaptConfig(env_steps=3000, seeds_by="map"), EvaluationConfig(points=2)
+        task = adaptation.OnlineTask(ENV, params, params, jax.random.key(0), SEEDS, config, evaluation)
+        return adaptation.adapt(task, agent, pretrained, name, Hooks(kept))
 
     calm = run()
     assert sum(metric.startswith("learn/") for metric in calm) >= 3
-    compiled = adaptation.over_seeds(adaptation._chunk(ENV, agent), "map", shared=1)
+    compiled = adaptation.over_seeds(adaptation._unit(ENV, agent), "map", shared=1)
     before = compiled._cache_size()
     for stop in (1000, 2000):
         with pytest.raises(Killed), checkpoints(tmp_path, at=stop) as kept:
