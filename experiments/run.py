@@ -1,4 +1,4 @@
-"""A run folder: its settings, and which stages are done with which inputs."""
+"""A run folder: its settings, and which parts are done with which inputs."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from ialp_jax.labelling import tuner
 from ialp_jax.llm.prompting import prompts
 from ialp_jax.simulator.config import resolved
 
-ELSEWHERE = ("store", "workers", "ray_address")  # where labels are kept and made is no part of them
-UNSEEN = ("devices", "checkpoint", "tensorboard")  # settings that no result shows
-MOST_TOLD = 1000  # characters of what differs
+ELSEWHERE = ("store", "workers", "ray_address")  # settings of the LLM that change no label
+UNSEEN = ("devices", "checkpoint", "tensorboard")  # sections that change no result
+MAX_DIFFERENCE = 1000  # characters of a difference in a message
 FINGERPRINT = "fingerprint"  # in a manifest: of the settings and inputs from which a part was made
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """What decides results, as plain data, with the values that the simulator's preset gives."""
+    """The settings that decide results, as plain data, with the values of the simulator's preset."""
     tree = dataclasses.asdict(dataclasses.replace(config, simulator=resolved(config.simulator)))
     tree = {name: value for name, value in tree.items() if name not in UNSEEN}
     return tree | ({"environment": rounding} if (rounding := numerics()) else {})
 
 
 def llm_settings(config: Config) -> dict[str, Any]:
-    """What of the LLM's configuration decides an answer."""
+    """The settings of the LLM that decide an answer."""
     llm = dataclasses.asdict(config.llm)
     for name in ELSEWHERE:
         del llm[name]
     tune = {name: value for name, value in llm["tune"].items() if name not in tuner.IRRELEVANT}
     llm["tune"] = tune if config.llm.tune.steps else {"steps": 0}
     template = prompts.choose(config.llm.template, embedded=not config.llm.model)
-    return llm | {"template": template.digest()}  # a file may change
+    return llm | {"template": template.digest()}  # the file of a template may change
 
 
 def report_fingerprint(config: Config) -> str:
@@ -53,14 +53,14 @@ def fingerprint_in(manifest: Mapping[str, Any]) -> str | None:
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Settings by their paths ``a.b``."""
-    found = {}
+    values: dict[str, Any] = {}
     for name, value in tree.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return found
+        values |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return values
 
 
 def difference(old: dict[str, Any], new: dict[str, Any], free: Collection[str] = ()) -> str:
-    """What differs between two settings, ``free`` paths apart, as ``a.b: old -> new``, comma-separated."""
+    """The differences of two settings as ``a.b: old -> new``, comma-separated, without the ``free`` paths."""
     before, after = flat(old), flat(new)
     names = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n) and n not in free)
     return ", ".join(f"{n}: {before.get(n)!r} -> {after.get(n)!r}" for n in names)
@@ -71,10 +71,10 @@ class Run:
     """One run.
 
     Attributes:
-      folder: everything the run writes is in it.
+      folder: contains everything that the run writes.
       config: its settings.
-      overwrite: whether finished work of other settings may be replaced, however long it took.
-      free: paths of settings that may change without that.
+      overwrite: whether finished work of other settings may be replaced, even if it took long.
+      free: paths of settings that may change without ``overwrite``.
     """
 
     folder: Path
@@ -86,8 +86,8 @@ class Run:
     def open(cls, folder: Path, config: Config, overwrite: bool, free: Collection[str] = ()) -> Run:
         """Opens or makes a run folder.
 
-        Settings of a folder in which something was made are replaced later, by `experiments.stages.redo`,
-        once it is known that nothing is lost.
+        If the folder contains a part, `experiments.stages.redo` replaces the settings later, when it has
+        checked that no work is lost.
 
         Raises:
           InputError: it cannot be written, or its settings cannot be read.
@@ -95,16 +95,16 @@ class Run:
         path = folder / "config.json"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # A first command that failed, as for want of a data file, has left nothing to protect.
-            written = any(part.is_dir() and any(part.iterdir()) for part in folder.glob("*"))
-            if store.read_json(path) is None or not written:
+            # After a first command that failed, as without a data file, there is no work to protect.
+            has_parts = any(part.is_dir() and any(part.iterdir()) for part in folder.glob("*"))
+            if store.read_json(path) is None or not has_parts:
                 store.write_json(path, settings(config))
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
         return cls(folder, config, overwrite, frozenset(free))
 
     def is_done(self, folder: str, fingerprint: str) -> bool:
-        """Whether a stage's folder is complete and was made from the same inputs and settings."""
+        """Whether a part is complete and was made from the same inputs and settings."""
         path = self.folder / folder
         manifest = store.read_manifest(path)
         if manifest is None or fingerprint_in(manifest) != fingerprint:
@@ -115,14 +115,14 @@ class Run:
         return True
 
     def begin(self, folder: str, kind: str = "") -> Path:
-        """The folder of a stage that is about to be made, after checking that nobody else's files are in it.
+        """The folder of a part that will be made, after a check that it contains no files of others.
 
         Args:
           folder: within the run folder.
           kind: of a folder that is written in place, see `ialp_jax.claim`; other folders are replaced whole.
 
         Raises:
-          InputError: it holds files that this project did not write, before anything is computed.
+          InputError: it contains files that this project did not write.
         """
         path = self.folder / folder
         claim(path, kind, "--workdir") if kind else store.require_ours(path.resolve())
@@ -130,12 +130,12 @@ class Run:
 
 
 def start_from(source: Path, folder: Path) -> None:
-    """Copies what another run's stages made, up to pre-training, into a run folder that lacks it.
+    """Copies the parts of another run, up to pre-training, into a run folder that lacks them.
 
     Each stage decides by its fingerprint whether its part is kept.
 
     Raises:
-      InputError: ``source`` is no run.
+      InputError: ``source`` is not a run folder.
     """
     if not (source / "config.json").is_file():
         raise InputError(f"--start_from={source}: not a run folder, it has no config.json")
@@ -147,7 +147,7 @@ def start_from(source: Path, folder: Path) -> None:
                 shutil.copytree(source / name, partial, dirs_exist_ok=True)
 
 
-# What a stage makes, up to pre-training -> that stage.
+# Part, up to pre-training -> the stage that makes it.
 FOLDER_STAGE = {
     "data": "data",
     "simulator": "simulate",

@@ -19,8 +19,8 @@ from ialp_jax.data.invariants import fits_world
 from ialp_jax.errors import InputError
 from ialp_jax.simulator.test_model import from_arrays
 from ialp_jax.simulator.world import World, build
-from ialp_jax.training import checkpoint
 from ialp_jax.training.checkpoint import Checkpoints
+from ialp_jax.training.checkpoint_files import remove_all
 from ialp_jax.training.loop import Hooks
 from ialp_jax.training.processes import is_first
 from ialp_jax.training.watch import Watch
@@ -115,7 +115,7 @@ def saving(run: Run, name: str, fingerprint: str, every: int | None = None) -> I
 def forget(run: Run, *names: str) -> None:
     """Removes the checkpoints of trainings whose results are complete: a process may have died in between."""
     for name in names:
-        checkpoint.remove(run.folder / "checkpoints" / name)
+        remove_all(run.folder / "checkpoints" / name)
 
 
 @contextlib.contextmanager

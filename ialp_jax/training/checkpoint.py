@@ -15,8 +15,6 @@ complete ones and removes what a killed process left unfinished. `Checkpoints` a
 from __future__ import annotations
 
 import contextlib
-import re
-import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -28,16 +26,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from ialp_jax.errors import InputError, Terminated
+from ialp_jax.training.checkpoint_files import remove_all, remove_step
 from ialp_jax.training.config import CheckpointConfig
 from ialp_jax.training.packing import Rows, pack, sha256, unpack
 from ialp_jax.training.params import explained, one_process, require_room
 from ialp_jax.training.processes import any_of, by_first, is_first
-
-ARRAYS, RECIPE = "arrays", "recipe"  # folders within a checkpoint
-_TEMPORARY = r"\.orbax-checkpoint-tmp"
-# The files of a checkpoint; the last two kinds are those of earlier versions.
-_OURS = rf"({ARRAYS}|{RECIPE}|state)({_TEMPORARY}.*)?|_CHECKPOINT_METADATA|commit_success\.txt"
-_OURS += r"|arrays\.npz|manifest\.json|\.(arrays\.npz|manifest\.json)\.[0-9a-f]{32}"
 
 
 class Saved(NamedTuple):
@@ -172,16 +165,16 @@ class Checkpoints:
         arrays = pack(state, tables)
         if is_first():
             recipe = {"fingerprint": self._fingerprint, "settings": self._settings}
+            items = ocp.args.Composite(
+                arrays=ocp.args.PyTreeSave(arrays),
+                recipe=ocp.args.JsonSave({**recipe, "sha256": sha256(arrays, recipe)}),
+            )
             with self._written(step):
-                _drop(self._folder / str(step))  # a damaged one
+                remove_step(self._folder, step)  # a damaged one
                 self._folder.mkdir(parents=True, exist_ok=True)
                 require_room(self._folder, arrays)
-                items = ocp.args.Composite(
-                    **{
-                        ARRAYS: ocp.args.PyTreeSave(arrays),
-                        RECIPE: ocp.args.JsonSave({**recipe, "sha256": sha256(arrays, recipe)}),
-                    }
-                )
+                if (self._folder / str(step)).exists():
+                    raise FileExistsError("it contains files that this project did not write; move them away")
                 self._manager().reload()
                 self._manager().save(step, args=items, force=True)  # also if a damaged one is newer
             self._writing = True
@@ -194,7 +187,7 @@ class Checkpoints:
             with self._written(self._last):
                 self._manager().wait_until_finished()
             for old in self._steps()[: -self._config.keep]:
-                _drop(self._folder / str(old))
+                remove_step(self._folder, old)
             self._clock = time.monotonic()
 
     def remove(self) -> None:
@@ -202,13 +195,12 @@ class Checkpoints:
         self.finish()
         self._last = None
         if is_first():
-            remove(self._folder)
+            remove_all(self._folder)
 
     def _manager(self) -> ocp.CheckpointManager:
         if self._orbax is None:
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=None,
-                create=False,
+                create=False,  # it refuses to do so in one of several processes
                 cleanup_tmp_directories=is_first(),
                 save_root_metadata=False,
                 multiprocessing_options=one_process(),
@@ -221,15 +213,16 @@ class Checkpoints:
         if not self._folder.is_dir():
             return []
         self._manager().reload()
-        return sorted(self._manager().all_steps())
+        steps = sorted(self._manager().all_steps())  # also folders that contain only files of others
+        return [step for step in steps if (self._folder / str(step) / "recipe").is_dir()]
 
     def _read(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays and recipe of a checkpoint. Raises InputError if it is damaged."""
         folder = self._folder / str(step)
-        items = {ARRAYS: ocp.args.PyTreeRestore(), RECIPE: ocp.args.JsonRestore()}
+        items = ocp.args.Composite(arrays=ocp.args.PyTreeRestore(), recipe=ocp.args.JsonRestore())
         with explained(folder, "cannot be read"):
-            content = self._manager().restore(step, args=ocp.args.Composite(**items))
-            arrays, recipe = content[ARRAYS], dict(content[RECIPE])
+            content = self._manager().restore(step, args=items)
+            arrays, recipe = content["arrays"], dict(content["recipe"])
             if recipe.pop("sha256") != sha256(arrays, recipe):
                 raise ValueError("its sha256 differs")
         return arrays, recipe
@@ -237,30 +230,10 @@ class Checkpoints:
     @contextlib.contextmanager
     def _written(self, step: int) -> Iterator[None]:
         """If a checkpoint cannot be written, says so in one line and leaves nothing of it."""
-        folder = self._folder / str(step)
         try:
-            with explained(folder, "the checkpoint cannot be written"):
+            with explained(self._folder / str(step), "the checkpoint cannot be written"):
                 yield
         except InputError:
             self._orbax = None
-            for path in (folder, *self._folder.glob(f"{step}.orbax-checkpoint-tmp*")):
-                _drop(path)
+            remove_step(self._folder, step)
             raise
-
-
-def remove(folder: Path) -> None:
-    """Removes all checkpoints of a training, complete or not. Files of others stay."""
-    for path in folder.glob("*"):
-        if re.fullmatch(rf"\d+({_TEMPORARY}.*)?", path.name):
-            _drop(path)
-    with contextlib.suppress(OSError):  # it is missing, or holds files of others
-        folder.rmdir()
-
-
-def _drop(folder: Path) -> None:
-    """Removes all that `Checkpoints` and orbax write for a checkpoint, and nothing else."""
-    for path in folder.glob("*"):
-        if re.fullmatch(_OURS, path.name):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        folder.rmdir()

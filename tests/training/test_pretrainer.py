@@ -3,12 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from diagnostic_worlds import ACTOR_CRITIC, ENV, ITEMS, LENGTH, SMALL, start_of, world
+from test_checkpoint import Killed, checkpoints
 
 from ialp_jax.agents.config import IALPConfig
 from ialp_jax.errors import InputError
 from ialp_jax.labelling.imagine import imagined_params, label_round, start_sessions, training_data
 from ialp_jax.networks.heads import Recommender, mask_shown
-from ialp_jax.training.config import LabellingConfig, PretrainConfig
+from ialp_jax.training.config import CheckpointConfig, LabellingConfig, PretrainConfig
+from ialp_jax.training.loop import Hooks
 from ialp_jax.training.params import load_params, save_params
 from ialp_jax.training.pretrain import Pretrainer, offline_loss, supervised_loss
 from ialp_jax.types import Labels
@@ -105,7 +107,7 @@ def test_it_learns_the_labels(labelling_run):
 
 
 def test_only_filled_rows_are_learned_from():
-    """Rows behind ``size`` would be NaN; and nothing filled, or what is not finite, is said."""
+    """Rows after ``size`` are NaN. No filled row, or a metric that is not finite, is an error."""
 
     def loss(params, target, batch, key):
         value = jnp.mean(params["params"]["critic"]["Dense_0"]["bias"] ** 2) + batch.mean()
@@ -121,6 +123,39 @@ def test_only_filled_rows_are_learned_from():
         match=r"toy: \w+ is nan in gradient steps 4 to 6 \(phase 2\), seed 0; .*--config\.pretrain",
     ):
         run.advance(data, 4)
+
+
+@pytest.mark.parametrize("stop", [20, 40], ids=["within a phase", "after a phase"])
+def test_an_interrupted_pretraining_ends_with_the_same_bits(tmp_path, stop):
+    network = Recommender(ITEMS, LENGTH, SMALL)
+    sequences = np.random.default_rng(0).integers(1, ITEMS + 1, (64, LENGTH + 1)).astype(np.int32)
+    loss = supervised_loss(network)
+    again = Pretrainer(loss, network, CONFIG, 40, KEY, 2, LENGTH, seeds_by="map")
+    start = again.learner
+
+    def train(saving=None):
+        again.learner = start
+        rows = again.run(sequences, [32, 64], first_bias, Hooks(saving))
+        return rows, again.learner
+
+    rows, learner = train()
+    with (
+        pytest.raises(Killed),
+        checkpoints(tmp_path, at=stop, config=CheckpointConfig(every=1, seconds=0)) as saving,
+    ):
+        train(saving)
+    with checkpoints(tmp_path) as saving:
+        same_rows, same_learner = train(saving)
+        assert saving.offered == list(range(stop + 10, 81, 10))
+    assert [row["bias"].tolist() for row in same_rows] == [row["bias"].tolist() for row in rows]
+    assert len(rows) == 3
+    for one, other in zip(jax.tree.leaves(learner), jax.tree.leaves(same_learner), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def first_bias(params):
+    """An evaluation: one number of each seed's parameters."""
+    return {"bias": np.asarray(jax.tree.leaves(params)[0]).reshape(2, -1)[:, 0]}
 
 
 def test_supervised_training_learns_what_follows():
