@@ -43,7 +43,7 @@ def llm_settings(config: Config) -> dict[str, Any]:
 
 def report_fingerprint(config: Config) -> str:
     """Fingerprint of all settings on which a run depends; it is in the manifest of the report."""
-    return store.digest(settings(config) | {"llm": llm_settings(config)})
+    return store.fingerprint(settings(config) | {"llm": llm_settings(config)})
 
 
 def fingerprint_in(manifest: Mapping[str, Any]) -> str | None:

@@ -166,7 +166,7 @@ def job_name(values: Values) -> str:
     """A folder's name for some values: readable, and another one for other values."""
     text = ",".join(f"{path}={values[path]}" for path in sorted(values)) or "default"
     name = re.sub(r"[^\w.,=+-]", "-", text)[:LONGEST_NAME]
-    return name if name == text else f"{name}-{store.digest(text)[:8]}"
+    return name if name == text else f"{name}-{store.fingerprint(text)[:8]}"
 
 
 def jobs_of(

@@ -77,7 +77,7 @@ def _pretrain(run: Run, name: str, read: Callable[[], Worlds]) -> None:
 
 def checkpoint_fingerprint(run: Run, fingerprint: str) -> str:
     """Fingerprint of the checkpoints of a pre-training: unlike its result, they contain its curve."""
-    return store.digest([fingerprint, dataclasses.asdict(run.config.evaluation)])
+    return store.fingerprint([fingerprint, dataclasses.asdict(run.config.evaluation)])
 
 
 Curve = tuple[np.ndarray, np.ndarray]  # gradient steps [E], returns [S, E]

@@ -180,13 +180,13 @@ def require_there(run: Run, *parts: str) -> None:
 
 def fingerprint(run: Run, part: str) -> str:
     """Fingerprint of `made_from`; raises as it does."""
-    return store.digest(made_from(run, part))
+    return store.fingerprint(made_from(run, part))
 
 
 def stamp(run: Run, part: str, began: float) -> dict[str, Any]:
     """The record of how a part was made, for its manifest; ``began`` by ``time.perf_counter()``."""
     made = made_from(run, part)
-    entries = {FINGERPRINT: store.digest(made), MADE_FROM: made}
+    entries = {FINGERPRINT: store.fingerprint(made), MADE_FROM: made}
     if part == "simulator":
         entries[REFERENCES] = reference_settings(run.config)
     return entries | {"provenance": provenance.record(time.perf_counter() - began)}

@@ -215,7 +215,7 @@ def trial(
 ) -> float:
     """The score of one configuration after ``env_steps``, from the log where it stands there."""
     run = Run(bench.run.folder, overridden(start, values, "experiments/search_spaces.py"))
-    key = store.digest([pair_key(settings(run.config), method), env_steps])[:16]
+    key = store.fingerprint([pair_key(settings(run.config), method), env_steps])[:16]
     bench.log.asked.add((key, number))
     logged = bench.log.of(key, number)
     if logged.empty:

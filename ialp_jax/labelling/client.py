@@ -219,7 +219,7 @@ class LabelWorker:
         facts = self._facts()
         rule = [config.none_rule, config.none_quantile, config.embedded.holdout, self._seed, self._data_files]
         # The shape too: the longest prompts to come are tried.
-        self._calibrate(store.digest([facts, self._titles, rule, self._shape]))
+        self._calibrate(store.fingerprint([facts, self._titles, rule, self._shape]))
         # What "auto" became; and a chat template may tell the date.
         names = ("device", "dtype", "plain", "wrapper_sha256")
         found = {name: self._calibration[name] for name in names if name in self._calibration}
@@ -263,12 +263,12 @@ class LabelWorker:
             return base
         adapter_files.check(self._adapter)
         adapter_files.check_base(self._adapter, self._config.model, base)
-        return store.digest([base, adapter_files.fingerprint(self._adapter), self._config.adapter_use])
+        return store.fingerprint([base, adapter_files.fingerprint(self._adapter), self._config.adapter_use])
 
     def _recipe(self) -> str:
         """Digest of all that fixes the embedded model."""
         parts = [dataclasses.asdict(self._config.embedded), self._template.digest(), self._seed]
-        return store.digest([parts, self._data_files])
+        return store.fingerprint([parts, self._data_files])
 
     def _is_trained(self) -> bool:
         """Whether the embedded model is there, unaltered and of the configured recipe."""

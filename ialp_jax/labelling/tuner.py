@@ -36,7 +36,7 @@ class Tuner(LabelWorker):
         base, config = self.model(), self._config
         shape = {"history_length": history_length, "num_candidates": num_candidates}
         facts = [base, self._data_files, self._seed, shape, settings(config)]
-        self._worker(do="tune", tune_folder=str(folder), tuning={**shape, "key": store.digest(facts)})
+        self._worker(do="tune", tune_folder=str(folder), tuning={**shape, "key": store.fingerprint(facts)})
         return {
             "model": config.model or "embedded",
             "revision": config.revision,

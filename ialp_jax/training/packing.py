@@ -61,7 +61,7 @@ def unpack(arrays: Mapping[str, np.ndarray], like: Any, folder: Path) -> tuple[A
 
 def sha256(arrays: Mapping[str, np.ndarray], recipe: Mapping[str, Any]) -> str:
     """sha256 of arrays and of JSON-like data."""
-    whole = hashlib.sha256(store.digest(recipe).encode())
+    whole = hashlib.sha256(store.fingerprint(recipe).encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         whole.update(f"{name} {array.dtype} {array.shape}\n".encode())
