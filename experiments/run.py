@@ -51,7 +51,7 @@ def fingerprint_in(manifest: Mapping[str, Any]) -> str | None:
     return manifest.get(FINGERPRINT, manifest.get("key"))  # its name in earlier versions
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Settings by their paths ``a.b``."""
     values: dict[str, Any] = {}
     for name, value in tree.items():
@@ -59,7 +59,7 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return values
 
 
-def difference(old: dict[str, Any], new: dict[str, Any], free: Collection[str] = ()) -> str:
+def difference(old: Mapping[str, Any], new: Mapping[str, Any], free: Collection[str] = ()) -> str:
     """The differences of two settings as ``a.b: old -> new``, comma-separated, without the ``free`` paths."""
     before, after = flat(old), flat(new)
     names = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n) and n not in free)

@@ -39,7 +39,7 @@ EARLY_POINTS = (0, 1, 2, 3, 5, 7, 10, 15, 20)  # thousands of env steps
 
 @dataclasses.dataclass(frozen=True)
 class OnlineTask:
-    """All that agents have in common when they are compared.
+    """Settings and inputs that all agents share when they are compared.
 
     Attributes:
       env: the environment of the world.
@@ -180,7 +180,8 @@ def _initial_states(task: OnlineTask, agent: Agent, keys: Key, pretrained: Param
 
 def _unit(env: SessionEnvironment, agent: Agent) -> Callable[..., Any]:
     """`UNIT` env steps of one seed: (params, state, users, key) -> (state, users, mean metrics)."""
-    assert agent.update is not None
+    learn = agent.update
+    assert learn is not None
     steps_per_update = agent.num_users * agent.rollout_length
     if UNIT % steps_per_update:
         raise InputError(
@@ -193,7 +194,7 @@ def _unit(env: SessionEnvironment, agent: Agent) -> Callable[..., Any]:
         def update(carry: tuple[AgentState, Users], key: Key) -> tuple[tuple[AgentState, Users], Metrics]:
             state, users = carry
             users, transitions = collect(env, params, agent, state, users, stream(key, "collect"))
-            state, metrics = agent.update(state, transitions, stream(key, "update"))
+            state, metrics = learn(state, transitions, stream(key, "update"))
             return (state, users), metrics
 
         keys = jax.random.split(key, UNIT // steps_per_update)

@@ -1,8 +1,7 @@
 """The loop of every training: units of steps with evaluations, checkpoints, TensorBoard and a progress bar.
 
-A `Training` is the part that differs between online adaptation and pre-training. `train` runs it. All that is
-done for users between two units is here: the check that metrics are finite, the evaluation at given points,
-the offer of a checkpoint, the points in TensorBoard.
+A `Training` is the part that differs between online adaptation and pre-training. `train` runs it. After each
+unit it checks that metrics are finite, evaluates at given points, and serves TensorBoard and checkpoints.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from ialp_jax.training.watch import Watch
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """A training of S seeds in units of equally many steps.
+    """A training of S seeds in units of equal size.
 
     Attributes:
-      name: of the training, for messages and the progress bar.
+      name: for messages and the progress bar.
       units: number of units.
-      size: steps of a unit.
-      counted: what is counted as a step, as ``env steps``.
+      size: number of steps of a unit.
+      counted: the kind of step, as ``env steps``.
       step: (number of the unit from 0, state) -> (state, mean metrics of learning, [S] each).
       evaluate: state -> metrics, [S] each, in this process's memory.
-      points: an evaluation takes place when so many units are done.
-      remedy: what the user can do about a metric that is not finite.
-      place: number of the unit -> words added to its steps in a message.
+      points: numbers of finished units after which the state is evaluated.
+      remedy: advice for a metric that is not finite.
+      place: number of the unit -> text for a message, besides its steps.
     """
 
     name: str
@@ -52,7 +51,7 @@ class Training:
 
 @dataclasses.dataclass(frozen=True)
 class Hooks:
-    """Who is served between two units.
+    """Services that run between two units.
 
     Attributes:
       checkpoints: saves the training, and restores it at the start; on a CPU it goes on to the same bits.
@@ -70,7 +69,7 @@ ONLY_BAR, NO_HOOKS = Hooks(), Hooks(bar=False)
 
 @dataclasses.dataclass
 class Progress:
-    """How far a training has come, with all it has measured.
+    """The present state of a training, and all its measurements.
 
     Attributes:
       unit: number of units done.
@@ -92,10 +91,10 @@ class Progress:
 
 
 def train(training: Training, state: Any, hooks: Hooks = ONLY_BAR, done: int = 0) -> Progress:
-    """Runs a training to its end, from its last checkpoint if there is one.
+    """Runs a training to its end; if it has a checkpoint, from there.
 
     Args:
-      training: what to do.
+      training: the training.
       state: at the start, [S, ...].
       hooks: checkpoints, TensorBoard and progress bar.
       done: number of units that are done at the start.
@@ -176,7 +175,7 @@ def _require_finite(
 
 
 def _show_past(training: Training, progress: Progress, watch: Watch | None) -> None:
-    """Writes what was measured before the last checkpoint: event files are written anew."""
+    """Writes the points before the last checkpoint to TensorBoard, because event files are written anew."""
     for point, row in zip(sorted(training.points), progress.evaluations, strict=False):
         show_evaluation(watch, point * training.size, row)
     for number, row in enumerate(progress.learning):

@@ -65,7 +65,7 @@ def sha256(arrays: Mapping[str, np.ndarray], recipe: Mapping[str, Any]) -> str:
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         whole.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        whole.update(array.reshape(-1).view(np.uint8))
+        whole.update(array.reshape(-1).view(np.uint8).data)
     return whole.hexdigest()
 
 

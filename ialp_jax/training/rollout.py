@@ -50,7 +50,7 @@ def collect(
     """
 
     def step(users: Users, step_key: Key) -> tuple[Users, Transition]:
-        count = users.state.time.shape[0]
+        count = users.observation.history.shape[0]
         action, extras = agent.act(agent_state, users.observation, stream(step_key, "act"))
         user_keys = jax.random.split(stream(step_key, "user"), count)
         observation, state, reward, terminated, truncated, info = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
@@ -188,9 +188,8 @@ def summarise_groups(episodes: Episodes, groups: Groups) -> dict[str, Array]:
     group = jnp.asarray(groups.user)[episodes.user]
     sessions = jnp.bincount(group, length=len(groups.names))
     means = jnp.bincount(group, episodes.total, length=len(groups.names)) / sessions
-    return {"category_entropy": entropy} | {
-        f"return/{name}": means[number] for number, name in enumerate(groups.names)
-    }
+    metrics: dict[str, Array] = {"category_entropy": entropy}
+    return metrics | {f"return/{name}": means[number] for number, name in enumerate(groups.names)}
 
 
 def summarise_segments(episodes: Episodes, params: SessionParams) -> dict[str, Array]:

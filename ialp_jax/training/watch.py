@@ -46,8 +46,9 @@ class Watch:
           step: env steps, or gradient steps.
           values: tag -> [S]; NaN is left out.
         """
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        # Protocol buffers make these classes at run time, so a type checker does not find them.
+        from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+        from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
         for number, writer in enumerate(self._writers):
             shown = {t: v[number - 1] if number else np.mean(v) for t, v in values.items()}

@@ -1,4 +1,4 @@
-"""The whole pipeline on a tiny world: what is written, what is kept, what repeats."""
+"""The whole pipeline on a tiny world: its files, finished parts, and repeatability."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_iALP_ft_and_ap_start_at_the_same_policy(finished):
     np.testing.assert_array_equal(first["ialp"], first["a_ialp_ap"])
 
 
-def test_labels_are_of_offline_users_alone_and_legal(finished):
+def test_labels_are_valid_and_only_of_offline_users(finished):
     arrays, manifest = store.load(finished / "labels")
     dataset = load_dataset(finished / "data")
     total = 2 * 2 * 8
@@ -154,7 +154,7 @@ def test_labels_are_of_offline_users_alone_and_legal(finished):
     assert json.dumps(manifest)
 
 
-def test_a_second_run_writes_nothing_but_the_report(finished, capsys):
+def test_a_second_run_writes_only_the_report(finished, capsys):
     before = written(finished)
     again(finished)
     after = written(finished)
@@ -163,7 +163,7 @@ def test_a_second_run_writes_nothing_but_the_report(finished, capsys):
     assert capsys.readouterr().out.count("done before, kept") == 4 + 3 + len(tiny().agent_ids())
 
 
-def test_one_agents_setting_redoes_that_agent_alone(copy):
+def test_a_setting_of_one_agent_redoes_only_that_agent(copy):
     before = written(copy)
 
     def change(config):
@@ -181,7 +181,7 @@ def folders(names):
     return {name.rsplit("/", 1)[0] for name in names}
 
 
-def test_other_sessions_redo_what_is_measured_in_them_alone(copy, tmp_path):
+def test_other_evaluation_sessions_redo_only_measurements(copy, tmp_path):
     def change(config):
         config.evaluation.episodes = 6
         config.adapt.agents = "random,a2c,ialp"
@@ -203,7 +203,7 @@ def test_other_sessions_redo_what_is_measured_in_them_alone(copy, tmp_path):
     assert set(pd.read_csv(copy / "report" / "summary.csv").agent) == {"random", "a2c", "ialp"}
 
 
-def test_fewer_agents_redo_the_report_alone(copy):
+def test_fewer_agents_redo_only_the_report(copy):
     before = written(copy)
     again(copy, change=few)
     changed = {name for name, time in written(copy).items() if time != before.get(name)}
@@ -284,7 +284,7 @@ def test_a_run_that_starts_from_another_keeps_what_fits(finished, tmp_path, caps
         start_from(tmp_path, folder)
 
 
-def test_where_labels_are_kept_is_no_part_of_them():
+def test_labels_do_not_depend_on_the_place_of_the_store():
     def depends_on(**changes):
         config = tiny()
         config.llm = dataclasses.replace(config.llm, **changes)
@@ -377,7 +377,7 @@ def test_labels_of_another_source_need_no_llm(copy, monkeypatch):
         assert any(item in likes.of(owner) for owner in owners)
 
 
-def test_what_no_agent_starts_from_is_not_pretrained(finished, tmp_path, capsys):
+def test_a_source_from_which_no_agent_starts_is_not_pretrained(finished, tmp_path, capsys):
     start_from(finished, tmp_path)
     shutil.rmtree(tmp_path / "pretrain")
     run = Run.open(tmp_path, tiny(), overwrite=True)
@@ -405,7 +405,7 @@ def test_what_no_agent_starts_from_is_not_pretrained(finished, tmp_path, capsys)
         ("network.width", set(NEEDS)),
     ],
 )
-def test_a_setting_redoes_the_pretraining_it_acts_on_alone(finished, copy, setting, changed):
+def test_a_setting_redoes_only_the_pretraining_that_reads_it(finished, copy, setting, changed):
     def fingerprints(config):
         run = Run(copy, config)
         return {name: fingerprint(run, f"pretrain/{name}") for name in NEEDS}
@@ -434,7 +434,7 @@ def test_agents_that_need_no_labels_run_without_them(copy):
     assert sorted(path.name for path in (copy / "adapt").iterdir()) == ["oracle", "random"]
 
 
-def test_the_report_is_of_the_agents_asked_for_and_of_nothing_stale(copy):
+def test_the_report_contains_the_agents_of_the_run_and_nothing_stale(copy):
     def fewer(config):
         config.adapt.agents = "random,a2c"
 
@@ -468,7 +468,7 @@ def test_agents_can_be_evaluated_in_a_world_with_another_user_model(tmp_path):
     assert best > store.load(tmp_path / "adapt" / "random")[0]["return"].mean()
 
 
-def test_a_world_that_fails_a_check_is_doubted_aloud(tmp_path, capsys):
+def test_a_world_that_fails_a_check_gives_a_warning(tmp_path, capsys):
     again(tmp_path, ("data", "simulate"), lambda config: setattr(config.simulator, "horizon", 1))
     table = pd.read_csv(tmp_path / "simulator" / "worlds.csv")
     checks = world_checks(dict(zip(table.metric, table.value, strict=True)))
@@ -484,7 +484,7 @@ def test_more_candidates_than_items_are_refused(tmp_path, knob, value):
         again(tmp_path, ("data",), lambda config: setattr(config.labelling, knob, value))
 
 
-def test_evaluation_meets_evaluation_users_alone(finished):
+def test_only_evaluation_users_take_part_in_evaluation(finished):
     run = Run(finished, tiny())
     world, evaluation = common.read_worlds(run)
     assert evaluation is world

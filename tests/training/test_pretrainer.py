@@ -52,24 +52,24 @@ def labelling_run():
     loss = Counted(offline_loss(IALPConfig(), ACTOR_CRITIC))
     run = trainer(loss)
     users = start_sessions(ENV, PARAMS, KEY, LABELLING)
-    kept, metrics = [], []
+    rounds, metrics = [], []
     for number in range(ROUNDS):
         actor = jax.tree.map(lambda leaf: leaf[0], run.params)
         key = jax.random.fold_in(KEY, number)
         users, arrays = label_round(ENV, PARAMS, ACTOR_CRITIC, actor, users, likes_low_items, key, LABELLING)
-        kept.append(arrays)
-        joined = {name: np.concatenate([rows[name] for rows in kept]) for name in arrays}
+        rounds.append(arrays)
+        joined = {name: np.concatenate([rows[name] for rows in rounds]) for name in arrays}
         metrics.append(run.advance(*training_data(joined, ROUNDS * SESSIONS * STEPS)))
-    return run, loss.traced, kept, metrics
+    return run, loss.traced, rounds, metrics
 
 
 def test_pretraining_from_stored_labels_repeats_the_labelling_run(labelling_run):
-    run, _, kept, metrics = labelling_run
+    run, _, rounds, metrics = labelling_run
     again = trainer(offline_loss(IALPConfig(), ACTOR_CRITIC))
     for number in range(ROUNDS):
-        joined = {name: np.concatenate([rows[name] for rows in kept[: number + 1]]) for name in kept[0]}
-        found = again.advance(*training_data(joined, ROUNDS * SESSIONS * STEPS))
-        for name, values in found.items():
+        joined = {name: np.concatenate([rows[name] for rows in rounds[: number + 1]]) for name in rounds[0]}
+        result = again.advance(*training_data(joined, ROUNDS * SESSIONS * STEPS))
+        for name, values in result.items():
             np.testing.assert_array_equal(values, metrics[number][name])
     for first, second in zip(jax.tree.leaves(run.learner), jax.tree.leaves(again.learner), strict=True):
         np.testing.assert_array_equal(first, second)
@@ -170,8 +170,8 @@ def test_supervised_training_learns_what_follows():
 def test_checkpoints_keep_every_bit_and_refuse_another_network(tmp_path, labelling_run):
     params = labelling_run[0].params
     save_params(tmp_path / "ialp", params)
-    found = load_params(tmp_path / "ialp", params)
-    for old, new in zip(jax.tree.leaves(params), jax.tree.leaves(found), strict=True):
+    result = load_params(tmp_path / "ialp", params)
+    for old, new in zip(jax.tree.leaves(params), jax.tree.leaves(result), strict=True):
         np.testing.assert_array_equal(old, new)
     other = jax.jit(Recommender(ITEMS, LENGTH, SMALL).init)(KEY, start_of(0).history)
     wider = jax.tree.map(lambda leaf: np.zeros((3, *leaf.shape[1:]), leaf.dtype), params)
