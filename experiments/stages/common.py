@@ -125,7 +125,7 @@ def watching(run: Run, name: str, num_seeds: int = 0) -> Iterator[Watch | None]:
     Args:
       run: its settings and folder.
       name: of the training.
-      num_seeds: S; 0 stands for ``num_seeds`` of the run.
+      num_seeds: S; 0: ``num_seeds`` of the run.
     """
     if not (run.config.tensorboard and is_first()):
         yield None

@@ -52,7 +52,7 @@ def load_params(folder: Path, like: Params) -> Params:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such checkpoint; run --stage=pretrain")
-    here = SingleDeviceSharding(jax.local_devices()[0])  # on whatever devices it was written
+    here = SingleDeviceSharding(jax.local_devices()[0])  # it may have been written on others
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), like)
     with (
         explained(folder, "not a checkpoint of this network"),

@@ -102,7 +102,7 @@ def whole(name, agent, user_key=1, act_key=2):
 
 
 def test_play_by_hand():
-    """Items 3 to 9 are liked, patience is 2. A user with history 1 sees 2, 3, 4, ...; one with 2 sees 1, 3, 4."""
+    """Items 3 to 9 are liked, patience is 2. A user with history 1 sees 2, 3, 4; one with 2 sees 1, 3, 4."""
     episodes = whole("patience", in_order())
     assert set(episodes.items[0]) == {1, 2}
     assert (episodes.items[1:].T == [3, 4, 5, 6, 7]).all()
