@@ -68,12 +68,12 @@ def quick():
 def finished(tmp_path_factory):
     """A study that was killed in the middle of its third method, then between a pair and its results."""
     folder = tmp_path_factory.mktemp("study") / "tiny"
-    whole, collect = adapt_stage.adapt, study_results.collect
+    adapt, collect = adapt_stage.adapt, study_results.collect
 
-    def killed(*args, **kwargs):
-        if args[9] == "a2c":
+    def killed(task, agent, pretrained, name, hooks):
+        if name == "a2c":
             raise KeyboardInterrupt
-        return whole(*args, **kwargs)
+        return adapt(task, agent, pretrained, name, hooks)
 
     def not_collected(study, folder, run, agent, tuned):
         if agent == "a2c":
