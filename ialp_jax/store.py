@@ -32,12 +32,12 @@ _CLUTTER = (MARKER, ".DS_Store", "Thumbs.db")  # files beside those of a manifes
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
-def digest(value: Any) -> str:
+def fingerprint(value: Any) -> str:
     """sha256 of a JSON-like value, independent of key order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def file_digest(path: Path) -> str:
+def file_fingerprint(path: Path) -> str:
     """sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -113,7 +113,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Declares a folder complete: writes its manifest with the sha256 of every file in it."""
     files = {
-        str(path.relative_to(folder)): file_digest(path)
+        str(path.relative_to(folder)): file_fingerprint(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST and not path.name.startswith(".")
     }
@@ -194,7 +194,7 @@ def verify(folder: Path) -> dict[str, Any]:
         path = folder / name
         if not path.is_file():
             raise InputError(f"{path}: missing, though {MANIFEST} lists it; run its stage again")
-        if file_digest(path) != expected:
+        if file_fingerprint(path) != expected:
             raise InputError(
                 f"{path}: altered or truncated (sha256 differs); delete this file and run its stage again"
             )

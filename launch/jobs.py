@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import Config
-from experiments.run import KEY, report_key
+from experiments.run import fingerprint_in, report_fingerprint
 from experiments.study.overrides import kind, overridden, value_at
 from ialp_jax import keys, store
 from ialp_jax.errors import InputError
@@ -72,7 +72,7 @@ class Job:
     def is_done(self) -> bool:
         """Whether the run folder holds a report made with these settings. Raises InputError."""
         manifest = store.read_manifest(self.folder / "report")
-        return manifest is not None and manifest.get(KEY) == report_key(self.config)
+        return manifest is not None and fingerprint_in(manifest) == report_fingerprint(self.config)
 
 
 def read_sweep(path: Path) -> Mapping[str, Any]:
@@ -166,7 +166,7 @@ def job_name(values: Values) -> str:
     """A folder's name for some values: readable, and another one for other values."""
     text = ",".join(f"{path}={values[path]}" for path in sorted(values)) or "default"
     name = re.sub(r"[^\w.,=+-]", "-", text)[:LONGEST_NAME]
-    return name if name == text else f"{name}-{store.digest(text)[:8]}"
+    return name if name == text else f"{name}-{store.fingerprint(text)[:8]}"
 
 
 def jobs_of(

@@ -131,8 +131,8 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 def test_digest_ignores_the_order_of_keys_and_nothing_else():
-    assert store.digest({"a": 1, "b": [2]}) == store.digest({"b": [2], "a": 1})
-    assert store.digest({"a": 1}) != store.digest({"a": 1.5})
+    assert store.fingerprint({"a": 1, "b": [2]}) == store.fingerprint({"b": [2], "a": 1})
+    assert store.fingerprint({"a": 1}) != store.fingerprint({"a": 1.5})
 
 
 @pytest.mark.parametrize("where", ["fsync", "replace"])

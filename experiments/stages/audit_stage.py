@@ -128,7 +128,7 @@ def audit(run: Run) -> None:
         return tqdm.write("audit: off (--config.audit.enabled)")
     fits.require(run, "audit")
     began = time.perf_counter()
-    if run.is_done("audit", recipes.key(run, "audit")):
+    if run.is_done("audit", recipes.fingerprint(run, "audit")):
         return tqdm.write("audit: done before, kept")
     run.begin("audit")
     dataset = load_dataset(run.folder / "data")

@@ -62,9 +62,9 @@ def lora(run: Run) -> None:
         return say("lora: off, --config.llm.lora.steps is 0")
     if not recipes.uses_adapter(config):
         return say(f"lora: not needed, --config.labelling.source={config.labelling.source} and no audit")
-    key, began = recipes.key(run, "lora"), time.perf_counter()
+    fingerprint, began = recipes.fingerprint(run, "lora"), time.perf_counter()
     fits.require(run, "lora")
-    if run.is_done("lora", key):
+    if run.is_done("lora", fingerprint):
         return say("lora: done before, kept")
     folder = run.begin("lora", ADAPTER)
     with LoraClient(config.llm, run.folder / "data", run.folder / "labels", config.seed) as client:
@@ -91,7 +91,7 @@ def label(run: Run) -> None:
     """Labels imagined sessions round by round, to ``labels/``."""
     config, began = run.config, time.perf_counter()
     fits.require(run, "labels")
-    if run.is_done("labels", recipes.key(run, "labels")):
+    if run.is_done("labels", recipes.fingerprint(run, "labels")):
         return say("label: done before, kept")
     folder = run.begin("labels", LABELS)
     (world, _), key = read_worlds(run), stream(root_key(run), "label")

@@ -25,7 +25,7 @@ from ialp_jax.types import SPLITS, Dataset
 
 def data(run: Run) -> None:
     """Raw files, or a generator, to ``data/``."""
-    if run.is_done("data", recipes.key(run, "data")):
+    if run.is_done("data", recipes.fingerprint(run, "data")):
         return say("data: done before, kept")
     began, folder = time.perf_counter(), run.begin("data")
     dataset = load(run.config.data)
@@ -62,7 +62,7 @@ def simulate(run: Run) -> None:
     If only settings of the policies' sessions have changed, the user model is kept.
     """
     fits.require(run, "simulator")
-    fitted = run.is_done("simulator", recipes.key(run, "simulator"))
+    fitted = run.is_done("simulator", recipes.fingerprint(run, "simulator"))
     if fitted and fits.references_fit(run):
         return say("simulate: done before, kept")
     began, home = time.perf_counter(), run.begin("simulator")

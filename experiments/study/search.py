@@ -31,11 +31,11 @@ from scipy.stats import qmc
 
 from experiments.config import Config
 from experiments.roster import PRETRAINED
-from experiments.run import Run, settings
+from experiments.run import FINGERPRINT, Run, settings
 from experiments.stages import recipes
-from experiments.stages.adapt_stage import adapted, pretrained_params
-from experiments.stages.common import forget, saving, say
-from experiments.stages.pretrain_stage import pretrained, saving_key
+from experiments.stages.adapt_stage import agent_of, online_task, pretrained_params
+from experiments.stages.common import Worlds, forget, saving, say
+from experiments.stages.pretrain_stage import checkpoint_fingerprint, pretrained
 from experiments.study.overrides import overridden, value_at
 from experiments.study.search_spaces import SHAPES, SPACES
 from experiments.study.settings import Study
@@ -46,14 +46,16 @@ from ialp_jax.claim import RESULTS, claim
 from ialp_jax.errors import InputError, NotFiniteError
 from ialp_jax.evaluation.metrics import auc_return
 from ialp_jax.simulator.world import World
-from ialp_jax.training.checkpoint import save_params
+from ialp_jax.training.adapt import adapt
+from ialp_jax.training.loop import Hooks
+from ialp_jax.training.params import save_params
 
 LOG_COLUMNS = [
     *("world", "method", "round", "env_steps", "configuration", "values", "seed"),
     *("initial_return", "final_return", "auc_return", "score", "seconds", "key"),
 ]
 Values = dict[str, Any]
-Worlds = Callable[[], tuple[World, World]]
+ReadWorlds = Callable[[], Worlds]
 
 
 def draw(space: Mapping[str, Sequence[Any]], default: Config, count: int, seed: int) -> list[Values]:
@@ -129,18 +131,18 @@ class Bench(NamedTuple):
       study: its settings.
       world: id.
       run: of the world: its data, simulator and labels are read, nothing is written but ``tuning/``.
-      worlds: gives the world and the one that judges.
+      worlds: returns the training world and the evaluation world.
       log: of the trials.
     """
 
     study: Study
     world: str
     run: Run
-    worlds: Worlds
+    worlds: ReadWorlds
     log: Log
 
 
-def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool, worlds: Worlds) -> None:
+def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool, worlds: ReadWorlds) -> None:
     """Chooses the settings of every method of a study in one world.
 
     Writes the log ``<results>/tuning/<world>.csv`` trial by trial, and the chosen values
@@ -213,7 +215,7 @@ def trial(
 ) -> float:
     """The score of one configuration after ``env_steps``, from the log where it stands there."""
     run = Run(bench.run.folder, overridden(start, values, "experiments/search_spaces.py"))
-    key = store.digest([pair_key(settings(run.config), method), env_steps])[:16]
+    key = store.fingerprint([pair_key(settings(run.config), method), env_steps])[:16]
     bench.log.asked.add((key, number))
     logged = bench.log.of(key, number)
     if logged.empty:
@@ -239,16 +241,17 @@ def numbers_of(values: Values) -> dict[str, float]:
 
 
 def measured(
-    run: Run, method: str, worlds: Worlds, env_steps: int, key: str, numbers: Mapping[str, float]
+    run: Run, method: str, worlds: ReadWorlds, env_steps: int, key: str, numbers: Mapping[str, float]
 ) -> list[dict[str, float]]:
     """Trains and judges one configuration, known by ``key``; returns what the log says of each seed."""
-    (world, judge), began = worlds(), time.perf_counter()
-    how = dataclasses.replace(run.config.adapt, env_steps=env_steps)
+    both, began = worlds(), time.perf_counter()
+    adapt_config = dataclasses.replace(run.config.adapt, env_steps=env_steps)
     seeds = range(run.config.num_seeds)
     with saving(run, f"search/{method}-{key}", key) as checkpoints:
         try:
-            start = tuning_params(run, world, method)
-            curves = adapted(run, method, world, judge, how, start, checkpoints, numbers=numbers)
+            start = tuning_params(run, both.training, method)
+            task, agent = online_task(run, both, adapt_config), agent_of(run, method, both, numbers)
+            curves = adapt(task, agent, start, method, Hooks(checkpoints))
             columns = scores(curves["env_steps"], np.asarray(curves["return"], np.float64))
         except NotFiniteError as error:
             say(f"search {method}: {error}")
@@ -278,15 +281,17 @@ def tuning_params(run: Run, world: World, method: str) -> Params | None:
     if method not in PRETRAINED:
         return None
     source = PRETRAINED[method]
-    key = recipes.key(run, f"pretrain/{source}")
-    folder = run.folder / "tuning" / f"{source}-{key[:16]}"
+    fingerprint = recipes.fingerprint(run, f"pretrain/{source}")
+    folder = run.folder / "tuning" / f"{source}-{fingerprint[:16]}"
     if store.read_manifest(folder) is None:
         with (
-            saving(run, f"search/{folder.name}", saving_key(run, key), every=1) as checkpoints,
+            saving(
+                run, f"search/{folder.name}", checkpoint_fingerprint(run, fingerprint), every=1
+            ) as checkpoints,
             store.replacing(folder) as partial,
         ):
-            save_params(partial / "params", pretrained(run, world, source, checkpoints)[0])
-            store.seal(partial, {"key": key})
+            save_params(partial / "params", pretrained(run, world, source, Hooks(checkpoints))[0])
+            store.seal(partial, {FINGERPRINT: fingerprint})
             if checkpoints:
                 checkpoints.remove()
     forget(run, f"search/{folder.name}")

@@ -62,7 +62,7 @@ def pair_key(tree: dict[str, Any], agent: str) -> str:
     if agent in PRETRAINED:
         parts += [tree["pretrain"], tree["labelling"], tree["llm"], tree["agents"]["ialp"]]
     parts += [tree["environment"]] if "environment" in tree else []
-    return store.digest(parts)
+    return store.fingerprint(parts)
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:

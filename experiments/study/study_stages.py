@@ -15,7 +15,7 @@ from experiments.run import Run
 from experiments.runtime.lock import locked
 from experiments.stages import run_stages
 from experiments.stages.adapt_stage import adapt_agent
-from experiments.stages.common import read_worlds, say
+from experiments.stages.common import Worlds, read_worlds, say
 from experiments.stages.redo import check, settle
 from experiments.study import study_results
 from experiments.study.search import search
@@ -25,7 +25,6 @@ from experiments.study.study_report import write_report
 from ialp_jax import store
 from ialp_jax.claim import RESULTS, RUN, STUDY, claim
 from ialp_jax.simulator.config import replaced
-from ialp_jax.simulator.world import World
 
 TUNABLE = frozenset(path for space in SPACES.values() for path in space)
 
@@ -66,7 +65,7 @@ def run_world(study: Study, world: str, folder: Path, stage: str, overwrite: boo
     run = open_run(study, world, folder, overwrite)
     if stage == "search":
 
-        def worlds() -> tuple[World, World]:
+        def worlds() -> Worlds:
             prepare(run, study.methods_of(world), pretrained=False)
             return read_worlds(run)
 

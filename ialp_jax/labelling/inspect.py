@@ -68,7 +68,7 @@ def _context_facts(context: Path) -> list[tuple[str, Any]]:
         facts = dict(content.pop("facts"))
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return [(shards.CONTEXT, "not readable")]
-    if store.digest(facts) != context.name:
+    if store.fingerprint(facts) != context.name:
         return [(shards.CONTEXT, "altered")]
     facts["template"] = facts.get("template", {}).get("name")
     return [*content.items(), *facts.items()]

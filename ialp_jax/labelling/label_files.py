@@ -20,7 +20,7 @@ SHARDS, PLANS = "shards", "plans"  # in the folder of a run's labels: its own st
 def catalogue_facts(dataset: Dataset) -> dict[str, Any]:
     """The facts that identify a catalogue: the world's name, N, sha256 of the titles."""
     titles = dataset.catalogue.titles
-    return {"world": dataset.name, "items": len(titles) - 1, "sha256": store.digest(list(titles))}
+    return {"world": dataset.name, "items": len(titles) - 1, "sha256": store.fingerprint(list(titles))}
 
 
 def check_labels(labels: Path, arrays: Mapping[str, np.ndarray], others: Sequence[str] = ()) -> None:

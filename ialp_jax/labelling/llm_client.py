@@ -94,7 +94,7 @@ class LLMClient:
     def _recipe(self) -> str:
         """Fingerprint of all that fixes the embedded model."""
         parts = [dataclasses.asdict(self._config.embedded), self._template.digest(), self._seed]
-        return store.digest([parts, self._data_files])
+        return store.fingerprint([parts, self._data_files])
 
     def _is_trained(self) -> bool:
         """Whether the embedded model is there, unaltered and of the configured recipe."""

@@ -188,7 +188,7 @@ class LLMLabeller(LLMClient):
         facts = self._facts()
         rule = [config.none_rule, config.none_quantile, config.embedded.holdout, self._seed, self._data_files]
         # The shape too, because a calibration tries the longest prompts to come.
-        self._calibrate(store.digest([facts, self._titles, rule, self._shape]))
+        self._calibrate(store.fingerprint([facts, self._titles, rule, self._shape]))
         # The values of "auto"; and the text of a chat template, which may contain the date.
         names = ("device", "dtype", "plain", "wrapper_sha256")
         resolved = {name: self._calibration[name] for name in names if name in self._calibration}
@@ -232,7 +232,7 @@ class LLMLabeller(LLMClient):
             return base
         adapter_files.check(self._adapter)
         adapter_files.check_base(self._adapter, self._config.model, base)
-        return store.digest([base, adapter_files.fingerprint(self._adapter), self._config.adapter_use])
+        return store.fingerprint([base, adapter_files.fingerprint(self._adapter), self._config.adapter_use])
 
     def _calibrate(self, fingerprint: str) -> None:
         """Reads the calibration with this fingerprint; has the worker make it if it is missing.

@@ -36,7 +36,7 @@ class LoraClient(LLMClient):
         base, config = self.model_fingerprint(), self._config
         shape = {"history_length": history_length, "num_candidates": num_candidates}
         facts = [base, self._data_files, self._seed, shape, settings(config)]
-        details = {**shape, "fingerprint": store.digest(facts)}
+        details = {**shape, "fingerprint": store.fingerprint(facts)}
         reply = self._order("lora", adapter_folder=str(folder), lora=details)
         return {
             "model": config.model or "embedded",

@@ -67,7 +67,7 @@ def describe(folder: Path, facts: Mapping[str, Any], **names: str) -> str:
     Raises:
       InputError: the folder cannot be written.
     """
-    context = store.digest(facts)
+    context = store.fingerprint(facts)
     path = folder / context / CONTEXT
     if not path.exists():
         try:

@@ -80,7 +80,7 @@ def _fitted(data: DataConfig, simulator: SimulatorConfig, cache: Path | None) ->
         dataset = load(data)
         return dataset, fit(dataset, simulator.user_model)[0]
     made_from = [dataclasses.asdict(data), dataclasses.asdict(simulator.user_model), ialp_jax.__version__]
-    folder = cache / f"{data.name}-{store.digest(made_from)[:16]}"
+    folder = cache / f"{data.name}-{store.fingerprint(made_from)[:16]}"
     if store.read_manifest(folder / "user_model") is None:
         dataset = load(data)
         model = fit(dataset, simulator.user_model)[0]

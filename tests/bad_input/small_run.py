@@ -25,7 +25,7 @@ from ialp_jax.evaluation.metrics import CURVES
 from ialp_jax.labelling.label_files import catalogue_facts
 from ialp_jax.llm.prompting import templates
 from ialp_jax.simulator.test_model import to_arrays
-from ialp_jax.training.checkpoint import save_params
+from ialp_jax.training.params import save_params
 
 SETTINGS = (
     "--config=experiments/configs/smoke.py",

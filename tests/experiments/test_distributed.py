@@ -144,7 +144,7 @@ def test_when_one_dies_the_rest_end_and_the_same_commands_go_on(runs, tmp_path):
     shared = tmp_path / "shared"
     join = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2"]
     first, second = (start(shared, *longer, *join, f"--process_id={number}") for number in range(2))
-    while not any((shared / "checkpoints" / "adapt").glob("*/*/manifest.json")):
+    while not any((shared / "checkpoints" / "adapt").glob("*/*000/recipe")):
         assert first.poll() is None, first.stderr.read()
         time.sleep(0.05)
     second.kill()
@@ -152,7 +152,7 @@ def test_when_one_dies_the_rest_end_and_the_same_commands_go_on(runs, tmp_path):
     _, error = first.communicate(timeout=300)
     assert first.returncode == 1
     assert error.endswith("error: if another process has ended, the same commands go on\n")
-    assert any((shared / "checkpoints" / "adapt").glob("*/*/manifest.json"))
+    assert any((shared / "checkpoints" / "adapt").glob("*/*000/recipe"))
     assert [code for code, _, _ in both(shared, *longer)] == [0, 0]
     expected, found = arrays(tmp_path / "alone", "adapt/a_ialp_ap"), arrays(shared, "adapt/a_ialp_ap")
     for name, values in expected.items():

@@ -1,4 +1,4 @@
-"""What the parts of a run folder depend on, and which of them a run would make anew."""
+"""The settings and files on which parts depend, and the parts that a run would make again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def parts(config):
 
 
 def make(folder, config, seconds=20.0):
-    """A finished run whose files say only which part they are of."""
+    """A finished run; each file contains only the name of its part."""
     run = Run(folder, config)
     store.write_json(folder / "config.json", settings(config))
     for number, part in enumerate(parts(config)):
@@ -52,7 +52,7 @@ def stale(folder, config):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A finished run; not to be changed."""
+    """A finished run that tests must not change."""
     folder = tmp_path_factory.mktemp("made") / "run"
     make(folder, config_of())
     return folder
@@ -88,7 +88,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("path", "value", "changed"), CASES)
-def test_a_setting_redoes_the_parts_that_read_it_alone(folder, path, value, changed):
+def test_a_setting_redoes_only_the_parts_that_read_it(folder, path, value, changed):
     config = config_of(**{path: value})
     assert stale(folder, config) == changed & set(parts(config))
     assert all(path in fits.stale(Run(folder, config), part) for part in changed)
@@ -140,7 +140,7 @@ def test_the_adapter_is_made_only_if_labels_or_the_audit_ask_the_llm():
         ("adapt/a2c", "arrays.npz", set()),
     ],
 )
-def test_a_file_redoes_the_parts_that_read_it_alone(tmp_path, part, file, changed):
+def test_a_file_redoes_only_the_parts_that_read_it(tmp_path, part, file, changed):
     make(tmp_path, config_of())
     manifest = store.read_manifest(tmp_path / part)
     (tmp_path / part / file).parent.mkdir(exist_ok=True)
@@ -151,7 +151,7 @@ def test_a_file_redoes_the_parts_that_read_it_alone(tmp_path, part, file, change
     assert all(fits.stale(Run(tmp_path, config_of()), one) == why for one in changed)
 
 
-def test_what_is_gone_does_not_make_later_parts_unfit_and_what_was_put_there_fits(tmp_path):
+def test_a_missing_part_does_not_make_later_parts_unfit_and_a_part_without_fingerprint_fits(tmp_path):
     run = make(tmp_path, config_of())
     (tmp_path / "labels" / store.MANIFEST).unlink()
     assert stale(tmp_path, config_of()) == set()
@@ -163,7 +163,16 @@ def test_what_is_gone_does_not_make_later_parts_unfit_and_what_was_put_there_fit
     fits.require(run, "pretrain/ialp")
 
 
-def test_a_part_that_was_made_from_what_has_changed_since_is_not_read(tmp_path):
+def test_a_part_of_an_earlier_version_that_does_not_fit_is_not_taken_for_a_users(tmp_path):
+    make(tmp_path, config_of())
+    manifest = store.read_manifest(tmp_path / "labels")
+    manifest["key"] = manifest.pop("fingerprint")  # its name in earlier versions
+    store.write_json(tmp_path / "labels" / store.MANIFEST, manifest)
+    assert stale(tmp_path, config_of()) == set()
+    assert "labels" in stale(tmp_path, config_of(**{"labelling.rounds": 9}))
+
+
+def test_a_part_made_from_a_part_that_no_longer_fits_is_not_read(tmp_path):
     make(tmp_path, config_of())
     run = Run(tmp_path, config_of(**{"labelling.rounds": 9}))
     for part in ("adapt/a_ialp_ft", "adapt/rlpd", "pretrain/ialp"):
@@ -177,11 +186,11 @@ def names(parts):
     return [one.part for one in parts]
 
 
-def test_a_run_of_the_same_settings_makes_nothing_anew(folder):
+def test_a_run_with_the_same_settings_makes_nothing_again(folder):
     assert redo.redone(Run(folder, config_of()), STAGES) == []
 
 
-def test_what_is_measured_otherwise_is_made_anew_unasked_whatever_it_cost(tmp_path):
+def test_measuring_settings_redo_parts_without_request_even_if_they_took_long(tmp_path):
     make(tmp_path, config_of(), seconds=1e6)
     run = Run(tmp_path, config_of(**{"evaluation.episodes": 5}))
     assert names(redo.check(run, STAGES)) == ["simulator", *(f"adapt/{name}" for name in AGENT_IDS)]
@@ -189,14 +198,14 @@ def test_what_is_measured_otherwise_is_made_anew_unasked_whatever_it_cost(tmp_pa
     assert store.read_json(tmp_path / "config.json")["evaluation"]["episodes"] == 5
 
 
-def test_what_later_stages_read_anew_counts_too(folder):
+def test_later_parts_that_read_a_redone_part_are_redone(folder):
     run = Run(folder, config_of(**{"labelling.rounds": 9}))
-    told = {one.part: one.why for one in redo.redone(run, STAGES)}
-    assert told["labels"] == "labelling.rounds: 6 -> 9"
-    assert told["pretrain/ialp"] == "made from labels"
-    assert told["adapt/rlpd"] == "made from pretrain/ialp, labels"
+    reasons = {one.part: one.why for one in redo.redone(run, STAGES)}
+    assert reasons["labels"] == "labelling.rounds: 6 -> 9"
+    assert reasons["pretrain/ialp"] == "made from labels"
+    assert reasons["adapt/rlpd"] == "made from pretrain/ialp, labels"
     fed = [name for name in AGENT_IDS if recipes.PRETRAINED.get(name) == "ialp"]
-    assert set(told) == {"labels", "pretrain/ialp", *(f"adapt/{name}" for name in fed)}
+    assert set(reasons) == {"labels", "pretrain/ialp", *(f"adapt/{name}" for name in fed)}
     assert names(redo.redone(run, ["label"])) == ["labels"]
 
 
@@ -218,14 +227,14 @@ def test_more_than_a_minute_of_work_is_replaced_only_on_request(tmp_path, second
         assert names(redo.check(one, ["label"])) == ["labels"]
 
 
-def test_the_references_alone_cost_nothing_and_feed_nothing(folder):
-    found = redo.redone(
+def test_redoing_only_the_references_costs_nothing_and_redoes_no_later_part(folder):
+    parts_again = redo.redone(
         Run(folder, config_of(**{"evaluation.episodes": 5})), ["simulate", "label", "pretrain"]
     )
-    assert names(found) == ["simulator"]
-    assert (found[0].seconds, found[0].asked) == (0.0, True)
+    assert names(parts_again) == ["simulator"]
+    assert (parts_again[0].seconds, parts_again[0].asked) == (0.0, True)
 
 
-def test_data_at_another_place_are_read_again_and_later_parts_are_judged_by_their_files(folder):
-    found = redo.redone(Run(folder, config_of(**{"data.root": "elsewhere"})), STAGES)
-    assert names(found) == ["data"]
+def test_data_at_another_place_are_read_again_and_later_parts_depend_on_their_files(folder):
+    parts_again = redo.redone(Run(folder, config_of(**{"data.root": "elsewhere"})), STAGES)
+    assert names(parts_again) == ["data"]

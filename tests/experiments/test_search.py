@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from experiments.run import Run
+from experiments.stages.common import Worlds
 from experiments.study import search
 from experiments.study.search_spaces import SPACES
 from experiments.study.settings import Study
@@ -72,7 +73,7 @@ def tried(monkeypatch):
 
 def run_search(study, folder, overwrite=False):
     run = Run(folder / "smoke", study.run_config("smoke"))
-    search.search(study, "smoke", run, folder, overwrite, lambda: (None, None))
+    search.search(study, "smoke", run, folder, overwrite, lambda: Worlds(None, None))
     return json.loads((folder / "tuned" / "smoke.json").read_text())
 
 
@@ -159,14 +160,25 @@ def test_a_first_round_as_long_as_the_last_is_not_repeated(tried, tmp_path):
     assert log["round"].value_counts().to_dict() == {1: 8, 2: 4}
 
 
-def test_numbers_that_are_not_finite_lose(monkeypatch, tmp_path):
-    def adapted(run, method, world, judge, how, start, checkpoints, numbers):
-        if run.config.agents.a2c.learning_rate > 2e-3:
-            raise NotFiniteError("a2c: loss is nan at 1000 env steps")
-        returns = np.tile(np.arange(2.0) + 1, (2, 1))
-        return {"env_steps": np.array([0, how.env_steps]), "return": returns}
+@pytest.fixture
+def fake_adapt(monkeypatch):
+    """Replaces adaptations by those of a function of the learning rate and the env steps."""
 
-    monkeypatch.setattr(search, "adapted", adapted)
+    def replace(adapt):
+        monkeypatch.setattr(search, "agent_of", lambda run, *args: run.config.agents.a2c.learning_rate)
+        monkeypatch.setattr(search, "online_task", lambda run, worlds, adapt_config: adapt_config.env_steps)
+        monkeypatch.setattr(search, "adapt", lambda env_steps, rate, *args: adapt(rate, env_steps))
+
+    return replace
+
+
+def test_a_configuration_that_does_not_stay_finite_loses(fake_adapt, tmp_path):
+    def adapt(rate, env_steps):
+        if rate > 2e-3:
+            raise NotFiniteError("a2c: loss is nan in env steps 1 to 1000")
+        return {"env_steps": np.array([0, env_steps]), "return": np.tile(np.arange(2.0) + 1, (2, 1))}
+
+    fake_adapt(adapt)
     chosen = run_search(small_study(), tmp_path)["a2c"]
     assert chosen["agents.a2c.learning_rate"] < 2e-3
     log = pd.read_csv(tmp_path / "results" / "tuning" / "smoke.csv")
@@ -174,11 +186,11 @@ def test_numbers_that_are_not_finite_lose(monkeypatch, tmp_path):
     assert search._best([math.nan, 1.0, 2.0, 2.0]) == [2, 3, 1, 0]
 
 
-def test_a_search_in_which_nothing_stays_finite_says_so(monkeypatch, tmp_path):
-    def adapted(*args, **numbers):
-        raise NotFiniteError("a2c: loss is nan at 1000 env steps")
+def test_a_search_in_which_nothing_stays_finite_says_so(fake_adapt, tmp_path):
+    def adapt(rate, env_steps):
+        raise NotFiniteError("a2c: loss is nan in env steps 1 to 1000")
 
-    monkeypatch.setattr(search, "adapted", adapted)
+    fake_adapt(adapt)
     with pytest.raises(InputError, match="no configuration stays finite"):
         run_search(small_study(), tmp_path)
 

@@ -68,12 +68,12 @@ def quick():
 def finished(tmp_path_factory):
     """A study that was killed in the middle of its third method, then between a pair and its results."""
     folder = tmp_path_factory.mktemp("study") / "tiny"
-    whole, collect = adapt_stage.adapt, study_results.collect
+    adapt, collect = adapt_stage.adapt, study_results.collect
 
-    def killed(*args, **kwargs):
-        if args[9] == "a2c":
+    def killed(task, agent, pretrained, name, hooks):
+        if name == "a2c":
             raise KeyboardInterrupt
-        return whole(*args, **kwargs)
+        return adapt(task, agent, pretrained, name, hooks)
 
     def not_collected(study, folder, run, agent, tuned):
         if agent == "a2c":
@@ -212,21 +212,21 @@ def test_pairs_made_with_other_settings_are_no_results(copy):
 
 
 def test_tuning_meets_tuning_users_with_seeds_and_pretraining_of_its_own(copy, monkeypatch):
-    met = []
-    whole = adapt_stage.adapt
+    users_of_calls = []
+    adapt = search.adapt
 
-    def spied(*args, **kwargs):
-        met.append((set(np.asarray(args[2].users)), args[8]))
-        return whole(*args, **kwargs)
+    def spied(task, *args):
+        users_of_calls.append(set(np.asarray(task.evaluation.users)))
+        return adapt(task, *args)
 
-    monkeypatch.setattr(adapt_stage, "adapt", spied)
+    monkeypatch.setattr(search, "adapt", spied)
     study = tiny(methods="ialp,a_ialp_ft")
     monkeypatch.setitem(search.SPACES, "ialp", {"pretrain.ialp_updates": (2, 3)})
     reported = store.read_manifest(copy / "smoke" / "pretrain" / "ialp")
     study_stages.run_study(study, copy, "search", overwrite=False)
     dataset = load_dataset(copy / "smoke" / "data")
-    assert met
-    for users, _ in met:
+    assert users_of_calls
+    for users in users_of_calls:
         assert users == set(dataset.users(TUNING))
         assert not users & set(dataset.users(EVALUATION))
     chosen = json.loads((copy / "tuned" / "smoke.json").read_text())
@@ -236,9 +236,9 @@ def test_tuning_meets_tuning_users_with_seeds_and_pretraining_of_its_own(copy, m
     assert store.read_manifest(copy / "smoke" / "pretrain" / "ialp") == reported
     log = pd.read_csv(copy / "results" / "tuning" / "smoke.csv")
     assert list(log.columns) == search.LOG_COLUMNS
-    met.clear()
+    users_of_calls.clear()
     study_stages.run_study(study, copy, "search", overwrite=False)
-    assert not met
+    assert not users_of_calls
 
 
 def test_a_world_without_offline_users_borrows_the_answers_of_the_other(copy, monkeypatch):

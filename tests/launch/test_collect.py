@@ -11,7 +11,7 @@ import pytest
 from experiments.config import Config
 from experiments.reporting.page import COLUMNS
 from experiments.reporting.report import CURVE_COLUMNS, SUMMARY_COLUMNS
-from experiments.run import KEY, settings
+from experiments.run import FINGERPRINT, settings
 from experiments.study.overrides import overridden
 from ialp_jax import store
 from ialp_jax.errors import InputError
@@ -42,7 +42,7 @@ def finish(folder, level, num_seeds=2, **changes):
         text = pd.DataFrame(rows, columns=columns).to_csv(index=False)
         store.write_text(folder / "report" / f"{name}.csv", text)
     store.write_json(folder / "config.json", settings(config))
-    store.seal(folder / "report", {KEY: "", "config": settings(config)})
+    store.seal(folder / "report", {FINGERPRINT: "", "config": settings(config)})
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from experiments import flags
 from experiments.config import Config
 from experiments.configs import ablations
-from experiments.run import KEY, report_key
+from experiments.run import FINGERPRINT, report_fingerprint
 from experiments.study.overrides import value_at
 from ialp_jax import store
 from ialp_jax.errors import InputError
@@ -113,7 +113,7 @@ def test_labels_are_shared_unless_the_command_says_otherwise(plan):
 def test_a_job_is_done_with_a_report_of_its_own_settings(plan):
     job, other = plan({"grid": {"seed": [0, 1]}})
     assert not job.is_done()
-    store.save(job.folder / "report", {}, {KEY: report_key(job.config)})
+    store.save(job.folder / "report", {}, {FINGERPRINT: report_fingerprint(job.config)})
     assert job.is_done()
     job.config.llm.store = "elsewhere"  # where labels are kept is no part of a result
     assert job.is_done()

@@ -125,7 +125,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("damage", [None, "truncated", "altered"])
+@pytest.mark.parametrize("damage", [None, "altered"])
 def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path, monkeypatch, damage):
     monkeypatch.setattr(embedded, "SAVE_SECONDS", 0)
     config, steps = recipe(steps=5), []
@@ -145,7 +145,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path, monkeypat
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     if damage:
-        newest.write_bytes(content if damage == "altered" else content[:-9])
+        newest.write_bytes(content)
         with pytest.warns(UserWarning, match=rf"{torch_checkpoint.NAME}: not a readable checkpoint"):
             log = embedded.train(tmp_path / "model", dataset(), TEMPLATE, config, 0, until(9), "k")
     else:

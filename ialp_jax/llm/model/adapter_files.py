@@ -87,4 +87,4 @@ def fingerprint(folder: Path) -> str:
     settings = {name: value for name, value in read_config(folder).items() if name not in _ELSEWHERE}
     if isinstance(settings.get("target_modules"), list):
         settings["target_modules"] = sorted(settings["target_modules"])  # a set, written in any order
-    return store.digest([settings, store.file_digest(folder / WEIGHTS)])
+    return store.fingerprint([settings, store.file_fingerprint(folder / WEIGHTS)])

@@ -34,7 +34,7 @@ class Wrapper(NamedTuple):
 
     def digest(self) -> str:
         """sha256 of all three."""
-        return store.digest(list(self))
+        return store.fingerprint(list(self))
 
 
 def find(tokenizer: Any, wanted: str, folder: Path) -> Wrapper | None:

@@ -65,7 +65,7 @@ class Template:
 
     def digest(self) -> str:
         """sha256 of everything that shapes the text."""
-        return store.digest(dataclasses.asdict(self))
+        return store.fingerprint(dataclasses.asdict(self))
 
 
 TEMPLATES = {
