@@ -11,17 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.roster import (
-    PRETRAINED,
-    REPLAYS_LABELS,
-    actor_critic,
-    make_agent,
-    recommender,
-)
+from experiments.make_agent import actor_critic, make_agent, recommender
 from experiments.run import Run
 from experiments.stages import fits, recipes
 from experiments.stages.common import forget, read_worlds, root_key, saving, say, watching
 from ialp_jax import store
+from ialp_jax.agents import registry
 from ialp_jax.agents.base import Agent, Params
 from ialp_jax.agents.numbered import numbered
 from ialp_jax.keys import stream
@@ -117,16 +112,16 @@ def adapted(
 
 def labelled(run: Run, name: str) -> Transition | None:
     """The labelled transitions, for the agents that replay them."""
-    if name not in REPLAYS_LABELS:
+    if not registry.record(name).replays_labels:
         return None
     return imagine.labelled_transitions(store.load(run.folder / "labels")[0])[0]
 
 
 def pretrained_params(run: Run, world: World, name: str, made: Path | None = None) -> Params | None:
     """The parameters [S, ...] an agent starts from, of the pretrain stage or in ``made``; or None."""
-    if name not in PRETRAINED:
+    source, num_items = registry.starts_from(name), world.dataset.catalogue.num_items
+    if not source:
         return None
-    source, num_items = PRETRAINED[name], world.dataset.catalogue.num_items
     make = recommender if source == "sasrec" else actor_critic
     history = np.zeros(run.config.simulator.history_length, np.int32)
     one = jax.eval_shape(make(run.config, num_items).init, jax.random.key(0), history)

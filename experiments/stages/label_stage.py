@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from experiments.roster import (
+from experiments.make_agent import (
     actor_critic,
 )
 from experiments.run import Run

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from experiments.roster import actor_critic, recommender
+from experiments.make_agent import actor_critic, recommender
 from experiments.run import Run
 from experiments.stages import fits, recipes
 from experiments.stages.common import forget, read_worlds, root_key, saving, say, watching

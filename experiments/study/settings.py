@@ -8,9 +8,10 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from experiments.config import AGENT_IDS, Config, check_fields, check_name, check_names, names_in
+from experiments.config import Config, check_fields, check_name, check_names, names_in
 from experiments.study.overrides import overridden, parsed
 from ialp_jax import store
+from ialp_jax.agents import registry
 from ialp_jax.errors import InputError
 from ialp_jax.training.config import UNIT, CheckpointConfig, DevicesConfig, EvaluationConfig
 
@@ -87,7 +88,7 @@ class Study:
     name: str = "study"
     worlds: str = "lfm,industry,coat"
     not_offline: str = ""
-    methods: str = ",".join(AGENT_IDS)
+    methods: str = dataclasses.field(default_factory=lambda: ",".join(registry.ids()))
     data_root: str = ""
     seed: int = 0
     num_seeds: int = 10
@@ -110,7 +111,7 @@ class Study:
         for flag, choice, least in (
             ("worlds", known, 1),
             ("not_offline", known, 0),
-            ("methods", AGENT_IDS, 1),
+            ("methods", registry.ids(), 1),
         ):
             check_names(f"--config.{flag}", getattr(self, flag), choice, least)
         if self.num_seeds < 1 or self.seed < 0:
@@ -153,9 +154,7 @@ class Study:
             config.data.root = self.data_root
         config.seed, config.num_seeds = self.seed, self.num_seeds
         config.adapt.env_steps = self.env_steps
-        config.adapt.agents = ",".join(
-            AGENT_IDS
-        )  # which of them are run is the study's choice, not the run's
+        config.adapt.agents = ",".join(registry.ids())  # the study chooses which of them are run
         config.evaluation = dataclasses.replace(self.evaluation)
         config.devices = dataclasses.replace(self.devices)
         config.checkpoint = dataclasses.replace(self.checkpoint)
@@ -187,7 +186,7 @@ class Study:
         values = store.read_json(path)
         if values is None:
             return {}
-        if not all(isinstance(own, dict) for own in values.values()) or values.keys() - set(AGENT_IDS):
+        if not all(isinstance(own, dict) for own in values.values()) or values.keys() - set(registry.ids()):
             raise InputError(f"{path}: must map agent ids to settings; run --stage=search")
         return values
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from ialp_jax.agents.a2c import act_on_logits, estimate, starting_params, with_critic_and_entropy
-from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state, linear
+from ialp_jax.agents.actor_critic import initialiser, on_policy_update, sampler, with_critic_and_entropy
+from ialp_jax.agents.base import Agent, AgentState, Params, adam, linear
 from ialp_jax.agents.config import KLConfig
 from ialp_jax.agents.losses import divergence, log_prob
 from ialp_jax.networks.heads import ActorCritic, mask_shown
-from ialp_jax.types import Array, Key, Observation, Transition
+from ialp_jax.types import Array, Transition
 
 
 def a2c_kl(config: KLConfig, network: ActorCritic, total_env_steps: int) -> Agent:
@@ -30,39 +30,26 @@ def a2c_kl(config: KLConfig, network: ActorCritic, total_env_steps: int) -> Agen
     """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
-    def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        fresh = network.init(key, observation.history)
-        theta = fresh if pretrained is None else pretrained
-        return fresh_state(starting_params(config, fresh, pretrained), optimiser, memory=theta)
-
-    def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False
-    ) -> tuple[Array, dict[str, Array]]:
-        return act_on_logits(network, state.params, observation, key, greedy)
-
-    def loss(params: Params, theta: Params, cost: Array, batch: Transition, targets: tuple) -> tuple:
-        advantages, returns = targets
+    def loss(
+        params: Params, state: AgentState, batch: Transition, advantages: Array, returns: Array
+    ) -> tuple:
         shown = batch.observation.shown
         output = network.apply(params, batch.observation.history)
         logits = mask_shown(output.logits, shown)
-        frozen = mask_shown(network.apply(theta, batch.observation.history).logits, shown)
+        frozen = mask_shown(network.apply(state.memory, batch.observation.history).logits, shown)
         pair = (logits, frozen) if config.kl_direction == "reverse" else (frozen, logits)
-        apart = jnp.mean(divergence(*pair))
+        kl, cost = jnp.mean(divergence(*pair)), kl_cost(config, state.env_steps, total_env_steps)
         actor = -jnp.mean(advantages * log_prob(logits, batch.action))
         value, metrics = with_critic_and_entropy(config, actor, output.value, returns, logits)
-        return value + cost * apart, {**metrics, "kl": apart, "kl_cost": cost}
+        return value + cost * kl, {**metrics, "kl": kl, "kl_cost": cost}
 
-    def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
-        del key
-        targets = estimate(network, state.params, batch, config)
-        cost = kl_cost(config, state.env_steps, total_env_steps)
-        params, opt_state, metrics = descend(
-            optimiser, lambda p: loss(p, state.memory, cost, batch, targets), state.params, state.opt_state
-        )
-        steps = state.env_steps + batch.reward.size
-        return AgentState(params, opt_state, steps, state.memory), metrics
-
-    return Agent(init, act, update, config.num_users, config.rollout_length)
+    return Agent(
+        initialiser(config, network, optimiser, keeps_frozen=True),
+        sampler(network),
+        on_policy_update(config, network, optimiser, loss),
+        config.num_users,
+        config.rollout_length,
+    )
 
 
 def kl_cost(config: KLConfig, env_steps: Array, total_env_steps: int) -> Array:

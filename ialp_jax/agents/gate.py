@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ialp_jax.agents.a2c import estimate, starting_params, with_critic_and_entropy
+from ialp_jax.agents.actor_critic import estimate, starting_params, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
 from ialp_jax.agents.config import GateConfig
 from ialp_jax.agents.losses import log_prob

@@ -14,8 +14,13 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from ialp_jax.agents.a2c import estimate, starting_params, weighted_mean, with_critic_and_entropy
-from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state, linear
+from ialp_jax.agents.actor_critic import (
+    initialiser,
+    on_policy_update,
+    weighted_mean,
+    with_critic_and_entropy,
+)
+from ialp_jax.agents.base import Agent, AgentState, Params, adam, linear
 from ialp_jax.agents.config import JSRLConfig
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.agents.sampling import sample
@@ -33,12 +38,6 @@ def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agen
     """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
-    def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        fresh = network.init(key, observation.history)
-        theta = fresh if pretrained is None else pretrained
-        beta = starting_params(config, fresh, pretrained) if config.start == "pretrained" else fresh
-        return fresh_state(beta, optimiser, memory=theta)
-
     def act(
         state: AgentState, observation: Observation, key: Key, greedy: bool = False
     ) -> tuple[Array, dict[str, Array]]:
@@ -49,24 +48,24 @@ def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agen
         action = jnp.argmax(logits, -1).astype(jnp.int32) if greedy else sample(key, logits)
         return action, {"guided": guided, "value": beta.value}
 
-    def loss(params: Params, batch: Transition, advantages: Array, returns: Array) -> tuple:
-        own = 1.0 - batch.extras["guided"]
+    def loss(
+        params: Params, state: AgentState, batch: Transition, advantages: Array, returns: Array
+    ) -> tuple:
+        del state
+        learners = 1.0 - batch.extras["guided"]
         output = network.apply(params, batch.observation.history)
         logits = mask_shown(output.logits, batch.observation.shown)
-        actor = -weighted_mean(advantages * log_prob(logits, batch.action), own)
-        value, metrics = with_critic_and_entropy(config, actor, output.value, returns, logits, own)
-        return value, {**metrics, "guided": 1.0 - jnp.mean(own)}
+        actor = -weighted_mean(advantages * log_prob(logits, batch.action), learners)
+        value, metrics = with_critic_and_entropy(config, actor, output.value, returns, logits, learners)
+        return value, {**metrics, "guided": 1.0 - jnp.mean(learners)}
 
-    def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
-        del key
-        advantages, returns = estimate(network, state.params, batch, config)
-        params, opt_state, metrics = descend(
-            optimiser, lambda p: loss(p, batch, advantages, returns), state.params, state.opt_state
-        )
-        steps = state.env_steps + batch.reward.size
-        return AgentState(params, opt_state, steps, state.memory), metrics
-
-    return Agent(init, act, update, config.num_users, config.rollout_length)
+    return Agent(
+        initialiser(config, network, optimiser, keeps_frozen=True),
+        act,
+        on_policy_update(config, network, optimiser, loss),
+        config.num_users,
+        config.rollout_length,
+    )
 
 
 def guide_share(config: JSRLConfig, env_steps: Array, total_env_steps: int) -> Array:

@@ -16,8 +16,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.agents.a2c import estimate, starting_params, with_critic_and_entropy
-from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
+from ialp_jax.agents.actor_critic import initialiser, on_policy_update, with_critic_and_entropy
+from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam
 from ialp_jax.agents.config import MixtureConfig
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.agents.sampling import sample_mixture
@@ -34,12 +34,6 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
       total_env_steps: what the schedule spans where ``alpha_steps`` is 0.
     """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
-
-    def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        fresh = network.init(key, observation.history)
-        theta = fresh if pretrained is None else pretrained
-        beta = starting_params(config, fresh, pretrained) if config.start == "pretrained" else fresh
-        return fresh_state(beta, optimiser, memory=theta)
 
     def act(
         state: AgentState, observation: Observation, key: Key, greedy: bool = False
@@ -59,19 +53,19 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
             "value": output.value,
         }
 
-    def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
-        del key
-        advantages, returns = estimate(network, state.params, batch, config)
-        params, opt_state, metrics = descend(
-            optimiser,
-            lambda p: mixture_loss(config, network, p, batch, advantages, returns),
-            state.params,
-            state.opt_state,
-        )
-        steps = state.env_steps + batch.reward.size
-        return AgentState(params, opt_state, steps, state.memory), metrics
+    def loss(
+        params: Params, state: AgentState, batch: Transition, advantages: Array, returns: Array
+    ) -> tuple:
+        del state
+        return mixture_loss(config, network, params, batch, advantages, returns)
 
-    return Agent(init, act, update, config.num_users, config.rollout_length)
+    return Agent(
+        initialiser(config, network, optimiser, keeps_frozen=True),
+        act,
+        on_policy_update(config, network, optimiser, loss),
+        config.num_users,
+        config.rollout_length,
+    )
 
 
 def mixture_loss(

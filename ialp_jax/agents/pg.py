@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.agents.a2c import act_on_logits, with_critic_and_entropy
+from ialp_jax.agents.actor_critic import sampler, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
 from ialp_jax.agents.config import PGConfig
 from ialp_jax.agents.losses import log_prob, reward_to_go
@@ -31,11 +31,6 @@ def pg(config: PGConfig, network: ActorCritic) -> Agent:
         horizon = observation.shown.shape[-1] - observation.history.shape[-1]
         window = _empty_window(observation, horizon, config)
         return fresh_state(params, optimiser, window)
-
-    def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False
-    ) -> tuple[Array, dict[str, Array]]:
-        return act_on_logits(network, state.params, observation, key, greedy)
 
     def loss(params: Params, window: Transition, weight: Array, returns: Array) -> tuple:
         output = network.apply(params, window.observation.history)
@@ -59,7 +54,7 @@ def pg(config: PGConfig, network: ActorCritic) -> Agent:
         metrics["complete"] = weight.mean()
         return AgentState(params, opt_state, state.env_steps + batch.reward.size, window), metrics
 
-    return Agent(init, act, update, config.num_users, config.rollout_length)
+    return Agent(init, sampler(network), update, config.num_users, config.rollout_length)
 
 
 def _empty_window(observation: Observation, horizon: int, config: PGConfig) -> Transition:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from ialp_jax.agents import replay as replay_lib
-from ialp_jax.agents.a2c import act_on_logits, starting_params
+from ialp_jax.agents.actor_critic import sampler, starting_params
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, fresh_state
 from ialp_jax.agents.config import RLPDConfig
 from ialp_jax.agents.offpolicy import actor_critic_loss, fresh_memory, learn_from_replay
@@ -39,11 +39,6 @@ def rlpd(config: RLPDConfig, network: ActorCritic, labelled: Transition) -> Agen
         held = jax.tree.map(jnp.asarray, labelled._replace(extras={}))
         return fresh_state(params, optimiser, fresh_memory(config, params, observation, held))
 
-    def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False
-    ) -> tuple[Array, dict[str, Array]]:
-        return act_on_logits(network, state.params, observation, key, greedy)
-
     def loss(params: Params, target: Params, batch: Transition, key: Key) -> tuple[Array, Metrics]:
         del key
         return actor_critic_loss(config, network, params, target, batch)
@@ -54,7 +49,7 @@ def rlpd(config: RLPDConfig, network: ActorCritic, labelled: Transition) -> Agen
 
         return learn_from_replay(config, optimiser, loss, state, batch, key, draw)
 
-    return Agent(init, act, update, config.num_users, config.rollout_length)
+    return Agent(init, sampler(network), update, config.num_users, config.rollout_length)
 
 
 def draw_both(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.agents.a2c import act_on_logits, starting_params
+from ialp_jax.agents.actor_critic import sampler, starting_params
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, fresh_state
 from ialp_jax.agents.config import WSRLConfig
 from ialp_jax.agents.offpolicy import actor_critic_loss, fresh_memory, learn_from_replay
@@ -34,11 +34,6 @@ def wsrl(config: WSRLConfig, network: ActorCritic) -> Agent:
         params = starting_params(config, network.init(key, observation.history), pretrained)
         return fresh_state(params, optimiser, fresh_memory(config, params, observation))
 
-    def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False
-    ) -> tuple[Array, dict[str, Array]]:
-        return act_on_logits(network, state.params, observation, key, greedy)
-
     def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
         warm = state.env_steps >= config.warmup_steps
 
@@ -49,7 +44,7 @@ def wsrl(config: WSRLConfig, network: ActorCritic) -> Agent:
         after, metrics = learn_from_replay(config, optimiser, loss, state, batch, key)
         return after, {**metrics, "warm": warm.astype(jnp.float32)}
 
-    return Agent(init, act, update, config.num_users, config.rollout_length)
+    return Agent(init, sampler(network), update, config.num_users, config.rollout_length)
 
 
 def held_until(free: Array, params: Params) -> Params:

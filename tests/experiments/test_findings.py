@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.agents import AGENTS
 from experiments.reporting.findings import findings
 from experiments.reporting.report import SUMMARY_COLUMNS
-from experiments.reporting.styles import AGENTS
 
 # Agent -> return at the first and at the last evaluation point, and the largest drop.
 GOOD = {

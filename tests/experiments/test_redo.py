@@ -8,23 +8,24 @@ import time
 import numpy as np
 import pytest
 
-from experiments.config import AGENT_IDS, Config
+from experiments.config import Config
 from experiments.flags import STAGES, knobs
 from experiments.run import ELSEWHERE, UNSEEN, Run, settings
 from experiments.stages import fits, recipes, redo
 from ialp_jax import store
+from ialp_jax.agents import registry
 from ialp_jax.errors import InputError
 from ialp_jax.simulator.config import replaced
 from ialp_jax.training.config import SOURCES
 
-ADAPTED = {f"adapt/{name}" for name in AGENT_IDS}
+ADAPTED = {f"adapt/{name}" for name in registry.ids()}
 PRETRAINED = {f"pretrain/{name}" for name in recipes.NEEDS}
 LABEL_TRAINED = {"labels", *PRETRAINED, *ADAPTED}
 
 
 def config_of(source="llm", tuned=True, **changes):
     config = Config()
-    config.adapt.agents, config.labelling.source = ",".join(AGENT_IDS), source
+    config.adapt.agents, config.labelling.source = ",".join(registry.ids()), source
     config.audit.enabled, config.llm.tune.steps = True, 5 if tuned else 0
     return replaced(config, changes)
 
@@ -71,7 +72,7 @@ CASES = [
     ("evaluation.greedy", True, ADAPTED),
     ("adapt.env_steps", 7000, ADAPTED),
     ("agents.a2c.learning_rate", 0.5, {"adapt/a2c"}),
-    ("agents.ft.learning_rate", 0.5, {"adapt/a_ialp_ft"}),
+    ("agents.a_ialp_ft.learning_rate", 0.5, {"adapt/a_ialp_ft"}),
     ("pretrain.sasrec_updates", 5, {"pretrain/sasrec"}),
     ("pretrain.ialp_updates", 5, {"pretrain/ialp"}),
     ("num_seeds", 9, PRETRAINED | ADAPTED),
@@ -175,7 +176,7 @@ def test_a_run_of_the_same_settings_makes_nothing_anew(folder):
 def test_what_is_measured_otherwise_is_made_anew_unasked_whatever_it_cost(tmp_path):
     make(tmp_path, config_of(), seconds=1e6)
     run = Run(tmp_path, config_of(**{"evaluation.episodes": 5}))
-    assert names(redo.check(run, STAGES)) == ["simulator", *(f"adapt/{name}" for name in AGENT_IDS)]
+    assert names(redo.check(run, STAGES)) == ["simulator", *(f"adapt/{name}" for name in registry.ids())]
     assert redo.settle(run, STAGES)[0] == "simulator: evaluation.episodes: 256 -> 5; made anew"
     assert store.read_json(tmp_path / "config.json")["evaluation"]["episodes"] == 5
 
@@ -186,7 +187,7 @@ def test_what_later_stages_read_anew_counts_too(folder):
     assert told["labels"] == "labelling.rounds: 6 -> 9"
     assert told["pretrain/ialp"] == "made from labels"
     assert told["adapt/rlpd"] == "made from pretrain/ialp, labels"
-    fed = [name for name in AGENT_IDS if recipes.PRETRAINED.get(name) == "ialp"]
+    fed = [name for name in registry.ids() if registry.starts_from(name) == "ialp"]
     assert set(told) == {"labels", "pretrain/ialp", *(f"adapt/{name}" for name in fed)}
     assert names(redo.redone(run, ["label"])) == ["labels"]
 

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from experiments.reporting import plots, report, styles
-from experiments.roster import PRETRAINED
 from ialp_jax import store
+from ialp_jax.agents import registry
 from ialp_jax.data.files import save_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.metrics import CURVES, METRICS
@@ -150,7 +150,7 @@ def write_run(
         write_labels(run)
         write_data(run)
         returns = np.linspace(0.9, 1.1, seeds)[:, None] * np.linspace(0.2, 3.7, 6)
-        for name in {PRETRAINED[agent] for agent in agents if agent in PRETRAINED}:
+        for name in set(filter(None, map(registry.starts_from, agents))):
             arrays = {"updates": np.arange(6) * 500, "return": returns}
             store.save(run / "pretrain" / name, arrays, {"seconds": 33.0})
     return run

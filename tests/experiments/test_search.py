@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -10,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.agents import AGENTS, space_of
 from experiments.run import Run
 from experiments.study import search
-from experiments.study.search_spaces import SPACES
 from experiments.study.settings import Study
 from ialp_jax.errors import InputError, NotFiniteError
 
@@ -25,17 +26,17 @@ def small_study(**changes):
 
 def test_draws_are_different_spread_and_begin_with_the_default():
     config = Study(worlds="smoke").run_config("smoke")
-    drawn = search.draw(SPACES["a2c"], config, 8, seed=5)
+    drawn = search.draw(space_of("a2c"), config, 8, seed=5)
     assert drawn[0] == {
         "agents.a2c.learning_rate": 3e-3,
         "agents.a2c.entropy_cost": 1e-3,
         "agents.a2c.discount": 0.9,
     }
     assert len({tuple(values.values()) for values in drawn}) == 8
-    assert drawn == search.draw(SPACES["a2c"], config, 8, seed=5)
-    assert drawn != search.draw(SPACES["a2c"], config, 8, seed=6)
-    assert drawn[:5] == search.draw(SPACES["a2c"], config, 5, seed=5)
-    for path, values in SPACES["a2c"].items():
+    assert drawn == search.draw(space_of("a2c"), config, 8, seed=5)
+    assert drawn != search.draw(space_of("a2c"), config, 8, seed=6)
+    assert drawn[:5] == search.draw(space_of("a2c"), config, 5, seed=5)
+    for path, values in space_of("a2c").items():
         assert {own[path] for own in drawn} == set(values)
 
 
@@ -141,7 +142,8 @@ def test_the_log_holds_the_trials_of_the_present_space_alone(tried, tmp_path, mo
     other = pd.read_csv(log).assign(method="dqn")
     pd.concat([pd.read_csv(log), other]).to_csv(log, index=False)
     rates = (0.5, 0.25)
-    monkeypatch.setitem(search.SPACES, "a2c", {"agents.a2c.learning_rate": rates})
+    narrow = dataclasses.replace(AGENTS["a2c"], space={"learning_rate": rates})
+    monkeypatch.setitem(AGENTS, "a2c", narrow)
     run_search(small_study(), tmp_path)
     found = pd.read_csv(log)
     values = {json.loads(text)["agents.a2c.learning_rate"] for text in found[found.method == "a2c"]["values"]}
