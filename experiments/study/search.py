@@ -61,6 +61,7 @@ def draw(space: Mapping[str, Sequence[Any]], default: Config, count: int, seed: 
     """Configurations of a space, all different, the default first.
 
     The others are points of a scrambled Sobol sequence over the lists, so that few of them spread well.
+    Combinations that the agents' settings refuse are left out.
 
     Args:
       space: path -> values.
@@ -70,14 +71,25 @@ def draw(space: Mapping[str, Sequence[Any]], default: Config, count: int, seed: 
     """
     chosen = [{path: value_at(default, path) for path in space}]
     sobol = qmc.Sobol(len(space), rng=keys.generator(seed, "search"))
-    wanted = min(count, len({*itertools.product(*space.values()), tuple(chosen[0].values())}))
+    combinations = (dict(zip(space, values, strict=True)) for values in itertools.product(*space.values()))
+    usable = [values for values in combinations if _is_usable(default, values)]
+    wanted = min(count, len(usable) + (chosen[0] not in usable))
     while len(chosen) < wanted:
         for point in sobol.random(8):
             places = [int(part * len(values)) for part, values in zip(point, space.values(), strict=True)]
             drawn = {p: values[i] for i, (p, values) in zip(places, space.items(), strict=True)}
-            if drawn not in chosen and len(chosen) < wanted:
+            if drawn in usable and drawn not in chosen and len(chosen) < wanted:
                 chosen.append(drawn)
     return chosen
+
+
+def _is_usable(default: Config, values: Values) -> bool:
+    """Whether the agents' settings are possible with these values in place of the default's."""
+    try:
+        overridden(default, values, SPACES).agents.check()
+    except InputError:
+        return False
+    return True
 
 
 class Log:

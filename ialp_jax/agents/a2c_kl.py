@@ -1,11 +1,13 @@
-"""A2C held near the frozen pre-trained policy by a Kullback-Leibler divergence.
+"""A2C held near the frozen pre-trained policy pi_theta by a Kullback-Leibler divergence.
 
-``kl_direction="reverse"``: KL(pi || pi_theta) as a cost on the learner, KL-control (Jaques et al., "Sequence
-Tutor", ICML 2017, arXiv 1611.02796), here differentiated exactly instead of put into the reward.
-``kl_direction="forward"``: KL(pi_theta || pi), up to a constant the cross-entropy with the teacher of
-"Kickstarting" (Schmitt et al. 2018, arXiv 1803.03835). Kickstarting anneals its weight by population-based
+    loss = loss of A2C + kl_cost KL(pi || pi_theta)        (``kl_direction="reverse"``)
+    loss = loss of A2C + kl_cost KL(pi_theta || pi)        (``kl_direction="forward"``)
+
+``reverse`` is KL-control (Jaques et al., "Sequence Tutor", ICML 2017, arXiv 1611.02796), here differentiated
+exactly instead of added to the reward. ``forward`` is, up to a constant, the cross-entropy with the teacher
+of "Kickstarting" (Schmitt et al. 2018, arXiv 1803.03835). Kickstarting anneals its weight by population-based
 training; here it falls linearly from ``kl_cost`` to ``kl_cost_end``. The learner starts from the frozen
-policy, so that the divergence starts at 0.
+policy, so the divergence starts at 0.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ def a2c_kl(config: KLConfig, network: ActorCritic, total_env_steps: int) -> Agen
     Args:
       config: A2C's settings, and the weight of the divergence.
       network: actor and critic.
-      total_env_steps: what the decay spans where ``kl_steps`` is 0.
+      total_env_steps: length of the decay if ``kl_steps`` is 0.
     """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 

@@ -1,6 +1,9 @@
-"""iALP: an actor-critic pre-trained offline, on the LLM's labels; online it stays as it is.
+"""iALP (arXiv 2501.13816, section 3): an actor-critic pre-trained offline on the LLM's labels, then frozen.
 
-The same pre-training on logged next items, without any LLM, is the control ``a2c_warm``.
+    loss = critic_cost Huber(Q(s, a) - (r + gamma V_target(s'))) - w log pi(a | s) - entropy_cost H(pi)
+
+See `pretrain_loss` for the weight w and the choices. The same pre-training on logged next items, without any
+LLM, is the control ``a2c_warm``.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
-"""Jump-start reinforcement learning (Uchendu et al., ICML 2023, arXiv 2204.02372).
+"""Jump-start reinforcement learning (JSRL; Uchendu et al., ICML 2023, arXiv 2204.02372).
 
-In every session the frozen pre-trained policy, the guide, acts for the first h steps and the learner after
-it, in evaluation too; h shrinks. The paper lowers h whenever the return keeps within a tolerance of its best
-(section 4); here h falls linearly with the env steps, for a rule that watches the return would need
-evaluations of its own. The learner starts from the guide, or at random (``start``).
+    pi(a | s, t) = pi_theta(a | s) if t < h(env steps), else pi_beta(a | s)
 
-The learner is A2C, on-policy, and the guide's steps are not its own: they are left out of the policy
-gradient, the entropy and the critic's loss. They lie before the learner's steps of a session, so that the
-learner's returns contain none of them, and its critic values what the learner itself will earn.
+In every session the frozen pre-trained policy pi_theta, the guide, acts for the first h steps. The learner
+pi_beta acts after it, in evaluation too, and h shrinks. The paper lowers h when the return stays within a
+tolerance of its best (section 4). Here h falls linearly with the env steps, because a rule that watches the
+return would need evaluations of its own. The learner starts from the guide, or at random (``start``).
+
+The learner is A2C, on-policy. The guide's steps are left out of its policy gradient, its entropy and its
+critic's loss. They come before the learner's steps of a session, so the learner's returns contain none of
+them, and its critic values what the learner itself will earn.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agen
     Args:
       config: A2C's settings, and how far the guide leads.
       network: of guide and learner.
-      total_env_steps: what the curriculum spans where ``guide_steps`` is 0.
+      total_env_steps: length of the curriculum if ``guide_steps`` is 0.
     """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 

@@ -1,14 +1,15 @@
 """A-iALP_ap: acts with the mixture (1 - alpha) pi_theta + alpha pi_beta (iALP, section 3.3).
 
-pi_theta is the pre-trained policy, frozen. pi_beta learns online while alpha grows, and starts from
-pi_theta's parameters or at random (``start``). Advantages are those of the mixture, which is what acted:
-the critic, part of pi_beta's network, is trained on-policy for it. pi_beta is moved by
+    loss = -rho A log pi_beta(a | s) + value_cost (G - V(s))^2 / 2 - entropy_cost H(pi_beta)
+
+pi_theta is the pre-trained policy, frozen. pi_beta learns online while alpha grows. It starts from pi_theta's
+parameters or at random (``start``). The advantages A are those of the mixture, which acted: the critic, part
+of pi_beta's network, is trained on-policy for it. The gradient of pi_beta is
 
 - ``gradient="importance"``: -rho A grad log pi_beta(a | s), with rho = min(pi_beta / mixture, max_ratio):
-  the policy gradient of pi_beta itself on data that the mixture made. It learns at full pace while alpha
-  is still small.
+  the policy gradient of pi_beta itself on data of the mixture. It learns at full pace while alpha is small.
 - ``gradient="mixture"``: -A grad log mixture(a | s), exact on-policy for the mixture. Its weight on
-  log pi_beta is alpha pi_beta / mixture, so that nothing is learned while alpha is 0.
+  log pi_beta is alpha pi_beta / mixture, so nothing is learned while alpha is 0.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
     Args:
       config: A2C's settings, the schedule of alpha, pi_beta's start and gradient.
       network: of both policies.
-      total_env_steps: what the schedule spans where ``alpha_steps`` is 0.
+      total_env_steps: length of the schedule if ``alpha_steps`` is 0.
     """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 

@@ -1,7 +1,9 @@
 """REINFORCE with a learned baseline (Williams 1992; Sutton and Barto 2018, section 13.4).
 
-Monte Carlo returns need complete sessions, and sessions straddle rollouts. So the agent keeps the last
-rollouts of every user and learns from each step once, in the update in which its session ends.
+    loss = -(G - V(s)) log pi(a | s) + value_cost (G - V(s))^2 / 2 - entropy_cost H(pi)
+
+Monte Carlo returns G need complete sessions, and a session may span several rollouts. So the agent stores the
+last rollouts of every user. It learns from each step once, in the update in which its session ends.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def learns(name: str) -> bool:
 
 def shapes_arrays(path: str) -> bool:
     """Whether array shapes depend on the setting at ``agents.<id>.<name>``."""
-    _, agent, name = path.split(".")
+    _, agent, name = path.split(".", 2)
     fields = dataclasses.fields(record(agent).config()) if learns(agent) else ()
     return any(
         field.name == name and LIMITS in field.metadata and field.metadata[LIMITS].shapes for field in fields

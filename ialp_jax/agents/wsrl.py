@@ -1,11 +1,13 @@
 """Warm-start reinforcement learning (WSRL; Zhou et al., ICLR 2025, arXiv 2412.07762).
 
-For the first ``warmup_steps`` the pre-trained policy, standing still, collects experience; afterwards the
-off-policy actor-critic (`offpolicy.actor_critic_loss`; the paper's is SAC) goes on from the pre-trained
-policy and critic, with the warm-up experience in its replay and no offline data. The paper makes no update
-at all during the warm-up and recalibrates its critic on that experience afterwards, by many gradient steps
-per env step; here the critic's heads learn during the warm-up already, for the budget allows few gradient
-steps. The encoder, which policy and critic share, stands still with the policy. One critic instead of ten.
+    loss = `offpolicy.actor_critic_loss` on online replay; for ``warmup_steps`` only the critic's heads learn
+
+During the warm-up the pre-trained policy, unchanged, collects experience. Afterwards the off-policy
+actor-critic (the paper's is SAC) goes on from the pre-trained policy and critic, with that experience in its
+replay and no offline data. The paper makes no update during the warm-up and recalibrates its critic
+afterwards, by many gradient steps per env step. Here the critic's heads learn during the warm-up already,
+because the budget allows few gradient steps. The encoder, which policy and critic share, does not change
+then. One critic instead of ten.
 """
 
 from __future__ import annotations

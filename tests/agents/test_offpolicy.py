@@ -184,7 +184,7 @@ def test_where_pex_starts(networks):
             for head, expected in (("actor", policy), ("critic", critic), ("advantage", critic)):
                 mine, theirs = (p["params"][head]["Dense_0"]["kernel"] for p in (state.params, theta))
                 assert bool((mine == theirs).all()) == same[expected]
-            kept = zip(jax.tree.leaves(state.memory.kept), jax.tree.leaves(theta), strict=True)
+            kept = zip(jax.tree.leaves(state.memory.fixed), jax.tree.leaves(theta), strict=True)
             assert all((a == b).all() for a, b in kept)
 
 

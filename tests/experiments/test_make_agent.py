@@ -48,4 +48,4 @@ def test_every_agent_is_made_and_named(config, name):
     assert agent.privileged == record.privileged
     assert name in AGENTS
     if record.replays_labels:
-        assert state.memory.kept.reward.shape == (3,)
+        assert state.memory.fixed.reward.shape == (3,)
