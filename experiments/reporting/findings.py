@@ -188,7 +188,7 @@ def _world(table: _Table, facts: Mapping[str, float]) -> list[Finding]:
 def _audit(table: pd.DataFrame | None) -> list[Finding]:
     """Whether the labels' model knows more than popularity, and whether it uses the history."""
     rows = {} if table is None else {(row.source, row.metric): row for row in table.itertuples()}
-    found = []
+    comparisons = []
     for other, what, bad in (
         (POPULARITY, "popularity", "The labels are not shown to beat popularity"),
         (SHUFFLED, "itself after another user's history", "The labels are not shown to use the history"),
@@ -200,8 +200,8 @@ def _audit(table: pd.DataFrame | None) -> list[Finding]:
         interval = "" if math.isnan(gain.ci_low) else f" [{gain.ci_low:+.3f}, {gain.ci_high:+.3f}]"
         text = f"AUC of the LLM {mine.value:.3f}, of {what} {theirs.value:.3f}: {gain.value:+.3f}{interval}."
         better = gain.ci_low > 0
-        found.append(Finding("Audit of the labels" if better else bad, text, not better))
-    return found
+        comparisons.append(Finding("Audit of the labels" if better else bad, text, not better))
+    return comparisons
 
 
 def _invalid(counts: Mapping[str, Any]) -> list[Finding]:
@@ -220,20 +220,22 @@ def _invalid(counts: Mapping[str, Any]) -> list[Finding]:
 
 def _not_known(table: _Table) -> list[Finding]:
     """Questions that this run leaves open."""
-    found = []
+    doubts = []
     lost = [style(agent).name for agent in table.agents if not math.isfinite(table.mean(agent, "auc_return"))]
     if lost:
-        found.append(Finding("Not a number", f"The return of {', '.join(lost)} is not finite.", warning=True))
+        doubts.append(
+            Finding("Not a number", f"The return of {', '.join(lost)} is not finite.", warning=True)
+        )
     absent = [style(name).name for name in _SIMPLE if name not in table.agents]
     if not table.group(SCRATCH):
         absent.append("any baseline from scratch")
     if table.group(LABELS) and absent:
         text = f"This run did not include {', '.join(absent)}: whether the labels help is not known."
-        found.append(Finding("Not compared", text, warning=True))
+        doubts.append(Finding("Not compared", text, warning=True))
     if table.fewest_seeds == 1 and any(group_of(agent) != REFERENCE for agent in table.agents):
         text = "Some agents ran with one random seed: no interval, and any difference may be chance."
-        found.append(Finding("One seed", text, warning=True))
-    return found
+        doubts.append(Finding("One seed", text, warning=True))
+    return doubts
 
 
 def findings(
@@ -255,7 +257,7 @@ def findings(
       named only if a comparison with them is missing.
     """
     table = _Table(summary)
-    found = [
+    all_findings = [
         *_head_start(table),
         *_final(table),
         *_audit(audit),
@@ -264,4 +266,4 @@ def findings(
         *_worst_drop(table),
         *_not_known(table),
     ]
-    return sorted(found, key=lambda finding: not finding.warning)
+    return sorted(all_findings, key=lambda finding: not finding.warning)

@@ -10,9 +10,10 @@ from typing import Any
 
 from experiments.config import Config, check_fields, check_name, check_names, names_in
 from experiments.study.overrides import overridden, parsed
-from ialp_jax import store
+from ialp_jax import settings, store
 from ialp_jax.agents import registry
 from ialp_jax.errors import InputError
+from ialp_jax.settings import setting
 from ialp_jax.training.config import UNIT, CheckpointConfig, DevicesConfig, EvaluationConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -37,27 +38,21 @@ class SearchConfig:
       finalists: so many of them, by score, are tried again for longer; the best wins.
     """
 
-    seed: int = 1000
-    num_seeds: int = 2
-    configurations: int = 8
-    env_steps: int = 20_000
-    final_env_steps: int = 60_000
-    points: int = 12
-    episodes: int = 128
-    finalists: int = 2
+    seed: int = setting(1000, at_least=0)
+    num_seeds: int = setting(2, at_least=1)
+    configurations: int = setting(8, at_least=1)
+    env_steps: int = setting(20_000, at_least=UNIT)
+    final_env_steps: int = setting(60_000, at_least=UNIT)
+    points: int = setting(12, at_least=2)
+    episodes: int = setting(128, at_least=1)
+    finalists: int = setting(2, at_least=1)
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
-        for name in ("num_seeds", "configurations", "finalists", "episodes"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--config.search.{name}={getattr(self, name)} must be at least 1")
+        settings.check(self, "search")
         for name in ("env_steps", "final_env_steps"):
-            if getattr(self, name) < UNIT or getattr(self, name) % UNIT:
+            if getattr(self, name) % UNIT:
                 raise InputError(f"--config.search.{name}={getattr(self, name)} must be a multiple of {UNIT}")
-        if self.points < 2:
-            raise InputError(f"--config.search.points={self.points} must be at least 2")
-        if self.seed < 0:
-            raise InputError(f"--config.search.seed={self.seed} must be at least 0")
 
 
 @dataclasses.dataclass
@@ -197,11 +192,11 @@ class Study:
 
 def _spelled_out(config: Config) -> Config:
     """The configuration with the values that stand for others' filled in: they are defaults of a search."""
-    settings = config.pretrain
+    pretrain = config.pretrain
     for name in ("ialp_learning_rate", "warm_learning_rate", "sasrec_learning_rate"):
-        if getattr(settings, name) is None:
-            setattr(settings, name, settings.learning_rate)
-    settings.ialp_updates = settings.ialp_updates or settings.updates_per_round
+        if getattr(pretrain, name) is None:
+            setattr(pretrain, name, pretrain.learning_rate)
+    pretrain.ialp_updates = pretrain.ialp_updates or pretrain.updates_per_round
     return config
 
 
@@ -213,10 +208,10 @@ def base(world: str) -> str:
 def check_updates(config: Config) -> None:
     """Raises InputError where an agent learns less often than once in 1,000 env steps."""
     for field in dataclasses.fields(config.agents):
-        settings = getattr(config.agents, field.name)
-        if not hasattr(settings, "rollout_length"):
+        agent = getattr(config.agents, field.name)
+        if not hasattr(agent, "rollout_length"):
             continue
-        steps = settings.num_users * settings.rollout_length
+        steps = agent.num_users * agent.rollout_length
         if UNIT % steps:
             raise InputError(
                 f"--config.overrides: agents.{field.name}: num_users * rollout_length = {steps} must divide "

@@ -59,7 +59,7 @@ def pair_key(tree: dict[str, Any], agent: str) -> str:
     parts = [agent, [tree[name] for name in shared], tree["adapt"]["env_steps"]]
     parts += [{name: value for name, value in tree["data"].items() if name not in ("root", "download")}]
     parts += [tree["agents"].get(agent, {}) if registry.learns(agent) else {}]
-    if registry.starts_from(agent):
+    if registry.starts_from(agent) or registry.needs_labels(agent):
         parts += [tree["pretrain"], tree["labelling"], tree["llm"], tree["agents"]["ialp"]]
     parts += [tree["environment"]] if "environment" in tree else []
     return store.digest(parts)
@@ -140,7 +140,7 @@ def collect(study: Study, folder: Path, run: Run, agent: str, tuned: dict[str, d
         "tuned": tuned.get(agent),
         "environment": environment(),
     }
-    if registry.starts_from(agent) == "ialp":
+    if registry.needs_labels(agent):
         record["labels"] = store.read_manifest(run.folder / "labels")["files"]["arrays.npz"]
     known = config["pairs"].get(world, {})
     kept = {name: old for name, old in known.items() if old["key"] == pair_key(tree, name)}

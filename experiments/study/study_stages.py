@@ -102,8 +102,8 @@ def prepare(run: Run, methods: Sequence[str], pretrained: bool = True) -> None:
 
 
 def _labelled(methods: Sequence[str]) -> bool:
-    """Whether any of the methods starts from labels."""
-    return any(registry.starts_from(name) == "ialp" for name in methods)
+    """Whether any of the methods needs labels."""
+    return any(map(registry.needs_labels, methods))
 
 
 def with_agents(run: Run, methods: Sequence[str]) -> Run:

@@ -115,6 +115,11 @@ def starts_from(name: str) -> str:
     return known.starts_from if (known := record(name)) else ""
 
 
+def needs_labels(name: str) -> bool:
+    """Whether an agent starts from labels or replays them."""
+    return starts_from(name) == "ialp" or bool((known := record(name)) and known.replays_labels)
+
+
 def learns(name: str) -> bool:
     """Whether an agent learns online, and so has a section of settings."""
     return bool((known := record(name)) and known.config)

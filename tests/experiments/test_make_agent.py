@@ -9,6 +9,7 @@ from diagnostic_worlds import ITEMS, LENGTH, start_of, world
 from experiments.agents import AGENTS
 from experiments.config import Config
 from experiments.make_agent import actor_critic, make_agent, recommender
+from experiments.stages import recipes
 from ialp_jax.agents import registry
 from ialp_jax.types import Observation, Transition
 
@@ -29,6 +30,11 @@ def config():
     config.network.width, config.network.blocks, config.network.heads = 8, 1, 1
     config.simulator.history_length = LENGTH
     return config
+
+
+def test_every_pretraining_that_an_agent_can_start_from_is_made():
+    assert set(recipes.NEEDS) == set(registry.PRETRAININGS)
+    assert {registry.starts_from(name) for name in registry.ids()} == {"", *registry.PRETRAININGS}
 
 
 @pytest.mark.parametrize("name", registry.ids())

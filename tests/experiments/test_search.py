@@ -40,6 +40,15 @@ def test_draws_are_different_spread_and_begin_with_the_default():
         assert {own[path] for own in drawn} == set(values)
 
 
+def test_combinations_that_cannot_act_are_not_drawn():
+    config = Study(worlds="smoke").run_config("smoke")
+    config.agents.jsrl.critic_start = "pretrained"
+    space = {"agents.jsrl.start": ("pretrained", "random"), "agents.jsrl.discount": (0.5, 0.9)}
+    drawn = search.draw(space, config, 8, seed=0)
+    assert sorted(values["agents.jsrl.discount"] for values in drawn) == [0.5, 0.9]
+    assert {values["agents.jsrl.start"] for values in drawn} == {"pretrained"}
+
+
 def test_a_small_space_is_tried_whole_also_with_a_default_beside_it():
     config = Study(worlds="smoke").run_config("smoke")
     space = {"num_seeds": (5, 6), "seed": (0, 1)}
