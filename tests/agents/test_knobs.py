@@ -28,6 +28,7 @@ SIZE = {
     "gradient_steps": 1,
     "capacity": 64,
     "epsilon_steps": 40,
+    "warmup_steps": 20,
 }
 # Settings that act late or never near their default -> a value that acts at once.
 OTHER = {
@@ -63,7 +64,7 @@ def pretrained():
 
 def default_config(name):
     config = Config()
-    config.simulator.history_length, config.network, config.adapt.env_steps = LENGTH, SMALL, 100
+    config.simulator.history_length, config.network, config.adapt.env_steps = LENGTH, SMALL, 40
     settings = getattr(config.agents, name)
     for size in SIZE.keys() & vars(settings).keys():
         setattr(settings, size, SIZE[size])
