@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import keyword
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -80,10 +81,10 @@ def register(new: AgentRecord) -> None:
       InputError: the id is taken or no identifier, or a part of the record cannot work.
     """
     where = f"agent {new.id!r}"
-    if not new.id.isidentifier():
+    if not new.id.isidentifier() or keyword.iskeyword(new.id):
         raise InputError(f"{where}: its id must be an identifier, because its settings are agents.<id>")
-    if any(new.id == other.id for other in BUILT_IN):
-        raise InputError(f"{where}: the package has an agent of this id; give another")
+    if any(new.id == other.id for other in BUILT_IN) or hasattr(configs.AgentsConfig(), new.id):
+        raise InputError(f"{where}: the package uses this id; give another")
     if new.starts_from and new.starts_from not in PRETRAININGS:
         raise InputError(
             f"{where}: starts_from={new.starts_from!r} must be one of {', '.join(PRETRAININGS)}, or empty"

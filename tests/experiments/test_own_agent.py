@@ -80,7 +80,9 @@ def test_a_wrong_setting_of_an_own_agent_is_one_line(tmp_path, capsys, records):
     ("record", "message"),
     [
         (registry.AgentRecord("my-agent", make), "must be an identifier"),
-        (registry.AgentRecord("a2c", make), "the package has an agent of this id"),
+        (registry.AgentRecord("class", make), "must be an identifier"),
+        (registry.AgentRecord("a2c", make), "the package uses this id"),
+        (registry.AgentRecord("check", make), "the package uses this id"),
         (registry.AgentRecord("mine", make, starts_from="bert"), "must be one of ialp, a2c_warm, sasrec"),
         (registry.AgentRecord("mine", make, dict), "its config must be a dataclass, not dict"),
         (registry.AgentRecord("mine", make, Postponed), "remove 'from __future__ import annotations'"),
