@@ -9,6 +9,7 @@ import typing
 from collections.abc import Collection
 from typing import Any
 
+from ialp_jax.agents import registry
 from ialp_jax.agents.config import AgentsConfig
 from ialp_jax.data.config import DataConfig
 from ialp_jax.errors import InputError
@@ -23,27 +24,6 @@ from ialp_jax.training.config import (
     EvaluationConfig,
     PretrainConfig,
 )
-
-AGENT_IDS = (
-    "random",
-    "popular",
-    "oracle",
-    "sasrec",
-    "dqn",
-    "pg",
-    "a2c",
-    "a2c_warm",
-    "ialp",
-    "a_ialp_ft",
-    "a_ialp_ap",
-    "a_ialp_gate",
-    "a2c_kl",
-    "jsrl",
-    "pex",
-    "rlpd",
-    "wsrl",
-)
-
 
 MOST = 2**31 - 1  # of whole numbers: JAX counts in 32 bits
 
@@ -99,7 +79,7 @@ class Config:
       labelling: how many labels, of what.
       audit: whether labels prefer what users really took.
       pretrain: offline training.
-      agents: each method's own settings.
+      agents: settings of each agent, in a section named by its id; ialp is the loss of the pre-training.
       adapt: online training.
       evaluation: how policies are measured.
       devices: how training shares several devices.
@@ -117,7 +97,7 @@ class Config:
     labelling: LabellingConfig = dataclasses.field(default_factory=LabellingConfig)
     audit: AuditConfig = dataclasses.field(default_factory=AuditConfig)
     pretrain: PretrainConfig = dataclasses.field(default_factory=PretrainConfig)
-    agents: AgentsConfig = dataclasses.field(default_factory=AgentsConfig)
+    agents: AgentsConfig = dataclasses.field(default_factory=registry.agents_config)
     adapt: AdaptConfig = dataclasses.field(default_factory=AdaptConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     devices: DevicesConfig = dataclasses.field(default_factory=DevicesConfig)
@@ -139,7 +119,7 @@ class Config:
                 f"--config.labelling.candidates={self.labelling.candidates}: with --config.llm.mode="
                 f"{self.llm.mode} letters name at most {MOST_LETTERED} candidates and none"
             )
-        check_names("--config.adapt.agents", self.adapt.agents, AGENT_IDS)
+        check_names("--config.adapt.agents", self.adapt.agents, registry.ids())
 
     def agent_ids(self) -> list[str]:
         """The agents to run, in the order in which they were named."""

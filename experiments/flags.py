@@ -19,6 +19,7 @@ from ml_collections import config_flags
 from experiments.config import Config
 from experiments.study.settings import Study
 from ialp_jax import console
+from ialp_jax.agents.config import renamed_hint
 from ialp_jax.errors import InputError, expanded, one_line
 
 STAGES = ("data", "simulate", "lora", "label", "audit", "pretrain", "adapt", "report")
@@ -158,6 +159,8 @@ def _explained(error: BaseException, argv: Sequence[str]) -> object:
         if match and match[1] not in known:
             import difflib
 
+            if renamed := renamed_hint(match[1]):
+                return f"--config.{match[1]}: no such setting{renamed}"
             close = difflib.get_close_matches(match[1], known, 1, 0.5)
             hint = f"; did you mean --config.{close[0]}?" if close else "; --help lists what there is"
             return f"--config.{match[1]}: no such setting{hint}"

@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.agents import OTHER
 from experiments.flags import fail
 from experiments.reporting import page, plots
 from experiments.reporting.report import CURVE_COLUMNS, SUMMARY_COLUMNS
-from experiments.reporting.styles import OTHER, Style, ordered, style
+from experiments.reporting.styles import Style, ordered, style
 from experiments.run import flat
 from experiments.study.study_figures import svg
 from ialp_jax import console, store

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from experiments.agents import REFERENCE
 from experiments.reporting.plots import SETTINGS
-from experiments.reporting.styles import REFERENCE, ordered, style
+from experiments.reporting.styles import ordered, style
 from experiments.run import ELSEWHERE
 from experiments.study.verdicts import ratio
 from ialp_jax.errors import InputError

@@ -3,10 +3,10 @@
 A sweep file is Python with ``SWEEP = {...}``, or ``get_sweep()`` that returns such plain data:
 
     SWEEP = {
-        "grid": {"seed": [0, 1], "agents.ft.learning_rate": [1e-3, 3e-3]},  # all combinations
+        "grid": {"seed": [0, 1], "agents.a_ialp_ft.learning_rate": [1e-3, 3e-3]},  # all combinations
         "random": {  # each trial draws one value per path; it is run at every point of the grid
-            "agents.ft.discount": [0.5, 0.9, 0.99],
-            "agents.ft.entropy_cost": {"log_uniform": [1e-4, 1e-1]},  # or "uniform"
+            "agents.a_ialp_ft.discount": [0.5, 0.9, 0.99],
+            "agents.a_ialp_ft.entropy_cost": {"log_uniform": [1e-4, 1e-1]},  # or "uniform"
         },
         "trials": 20,  # with "random" only; "seed" too, 0 where it is not given
         "seed": 0,

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (  # each may import those before it and itself
     ("types", "errors"),
+    ("settings",),
     ("keys", "mesh", "store"),
     ("claim",),
     ("data",),

@@ -12,13 +12,14 @@ import jinja2
 import numpy as np
 import pandas as pd
 
+from experiments.agents import GROUPS, REFERENCE
 from experiments.reporting import audit_page, plots
 from experiments.reporting.findings import findings
 from experiments.reporting.page_provenance import provenance_section
 from experiments.reporting.page_training import lora_section, pretraining_figure
 from experiments.reporting.page_world import world_section
 from experiments.reporting.run_results import Results
-from experiments.reporting.styles import GROUPS, REFERENCE, ordered, style
+from experiments.reporting.styles import ordered, style
 from ialp_jax.evaluation import statistics
 from ialp_jax.labelling import quality
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from experiments.reporting.styles import ordered
-from experiments.roster import PRETRAINED
 from ialp_jax import store
+from ialp_jax.agents import registry
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.metrics import CURVES, SEGMENT_CURVES, curve_metrics
@@ -168,7 +168,7 @@ def read_run(run: Path, agents: Sequence[str] | None = None, fits: Collection[st
     labels = store.load(run / "labels") if there("labels") else None
     if labels:
         check_labels(run / "labels", labels[0])
-    sources = dict.fromkeys(PRETRAINED[name] for name in found if name in PRETRAINED)
+    sources = dict.fromkeys(filter(None, map(registry.starts_from, found)))
     made = {name: run / "pretrain" / name for name in sources}
     return Results(
         config=config,

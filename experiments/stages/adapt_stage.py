@@ -11,17 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.roster import (
-    PRETRAINED,
-    REPLAYS_LABELS,
-    actor_critic,
-    make_agent,
-    recommender,
-)
+from experiments.make_agent import actor_critic, make_agent, recommender
 from experiments.run import Run
 from experiments.stages import fits, recipes
 from experiments.stages.common import Worlds, forget, hooked, read_worlds, root_key, say
 from ialp_jax import store
+from ialp_jax.agents import registry
 from ialp_jax.agents.base import Agent, Params
 from ialp_jax.agents.numbered import numbered
 from ialp_jax.keys import stream
@@ -110,7 +105,7 @@ def agent_of(run: Run, name: str, worlds: Worlds, numbers: Mapping[str, float] |
 
 def labelled(run: Run, name: str) -> Transition | None:
     """The labelled transitions, for an agent that replays them; else None."""
-    if name not in REPLAYS_LABELS:
+    if not registry.record(name).replays_labels:
         return None
     return transitions.labelled_transitions(store.load(run.folder / "labels")[0])[0]
 
@@ -124,9 +119,9 @@ def pretrained_params(run: Run, world: World, name: str, folder: Path | None = N
       name: id of the agent.
       folder: of the pre-training, by default that of the run's pretrain stage.
     """
-    if name not in PRETRAINED:
+    source, num_items = registry.starts_from(name), world.dataset.catalogue.num_items
+    if not source:
         return None
-    source, num_items = PRETRAINED[name], world.dataset.catalogue.num_items
     make = recommender if source == "sasrec" else actor_critic
     history = np.zeros(run.config.simulator.history_length, np.int32)
     one = jax.eval_shape(make(run.config, num_items).init, jax.random.key(0), history)

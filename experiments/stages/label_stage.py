@@ -8,7 +8,7 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from experiments.roster import actor_critic
+from experiments.make_agent import actor_critic
 from experiments.run import Run
 from experiments.stages import fits, recipes
 from experiments.stages.common import read_worlds, root_key, say, warn, watching

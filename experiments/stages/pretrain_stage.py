@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.roster import actor_critic, recommender
+from experiments.make_agent import actor_critic, recommender
 from experiments.run import Run
 from experiments.stages import fits, recipes
 from experiments.stages.common import Worlds, forget, hooked, read_worlds, root_key, say

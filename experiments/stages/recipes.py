@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from experiments import provenance
 from experiments.config import Config
-from experiments.roster import AGENT_SETTINGS, PRETRAINED, REPLAYS_LABELS
 from experiments.run import FINGERPRINT, Run, flat, llm_settings, settings
 from ialp_jax import store
+from ialp_jax.agents import registry
 from ialp_jax.errors import InputError
 from ialp_jax.labelling import lora_client
 from ialp_jax.labelling.config import LLM
@@ -57,7 +57,7 @@ def recipe(config: Config, part: str) -> Recipe:
 def parts(config: Config, stage: str) -> list[str]:
     """The parts that a stage makes with these settings."""
     agents = config.agent_ids()
-    sources = {PRETRAINED[name] for name in agents if name in PRETRAINED}
+    sources = {registry.starts_from(name) for name in agents}
     parts_of = {
         "data": ["data"],
         "simulate": ["simulator"],
@@ -132,11 +132,12 @@ def _pretrain(config: Config, tree: dict[str, Any], name: str) -> Recipe:
 
 
 def _adapt(config: Config, tree: dict[str, Any], name: str) -> Recipe:
-    own = f"agents.{AGENT_SETTINGS[name]}" if name in AGENT_SETTINGS else "seed"
-    read = _picked(tree, "seed", "num_seeds", "simulator", "network", "evaluation", "adapt.env_steps", own)
-    start = (f"pretrain/{PRETRAINED[name]}",) if name in PRETRAINED else ()
-    replayed = ("labels",) if name in REPLAYS_LABELS else ()
-    return Recipe("adapt", read, ("data", "simulator", *start, *replayed))
+    record = registry.record(name)
+    section = f"agents.{name}" if record.config else "seed"
+    shared = ("seed", "num_seeds", "simulator", "network", "evaluation", "adapt.env_steps")
+    start = (f"pretrain/{record.starts_from}",) if record.starts_from else ()
+    replayed = ("labels",) if record.replays_labels else ()
+    return Recipe("adapt", _picked(tree, *shared, section), ("data", "simulator", *start, *replayed))
 
 
 _RECIPES = {

@@ -7,11 +7,12 @@ import time
 import numpy as np
 import pandas as pd
 
-from experiments.roster import REFERENCES, reference_agents
+from experiments.make_agent import reference_agents
 from experiments.run import Run
 from experiments.stages import fits, recipes
 from experiments.stages.common import root_key, say
 from ialp_jax import store
+from ialp_jax.agents.registry import REFERENCES
 from ialp_jax.data import load
 from ialp_jax.data.files import load_dataset, save_dataset
 from ialp_jax.errors import InputError

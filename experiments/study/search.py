@@ -29,18 +29,18 @@ import numpy as np
 import pandas as pd
 from scipy.stats import qmc
 
+from experiments.agents import space_of
 from experiments.config import Config
-from experiments.roster import PRETRAINED
 from experiments.run import FINGERPRINT, Run, settings
 from experiments.stages import recipes
 from experiments.stages.adapt_stage import agent_of, online_task, pretrained_params
 from experiments.stages.common import Worlds, forget, saving, say
 from experiments.stages.pretrain_stage import checkpoint_fingerprint, pretrained
 from experiments.study.overrides import overridden, value_at
-from experiments.study.search_spaces import SHAPES, SPACES
 from experiments.study.settings import Study
 from experiments.study.study_results import pair_key
 from ialp_jax import keys, store
+from ialp_jax.agents import registry
 from ialp_jax.agents.base import Params
 from ialp_jax.claim import RESULTS, claim
 from ialp_jax.errors import InputError, NotFiniteError
@@ -50,6 +50,7 @@ from ialp_jax.training.adapt import adapt
 from ialp_jax.training.loop import Hooks
 from ialp_jax.training.params import save_params
 
+SPACES = "experiments/agents.py"  # file of the search spaces, for messages
 LOG_COLUMNS = [
     *("world", "method", "round", "env_steps", "configuration", "values", "seed"),
     *("initial_return", "final_return", "auc_return", "score", "seconds", "key"),
@@ -62,6 +63,7 @@ def draw(space: Mapping[str, Sequence[Any]], default: Config, count: int, seed: 
     """Configurations of a space, all different, the default first.
 
     The others are points of a scrambled Sobol sequence over the lists, so that few of them spread well.
+    Combinations that the agents' settings refuse are left out.
 
     Args:
       space: path -> values.
@@ -71,14 +73,25 @@ def draw(space: Mapping[str, Sequence[Any]], default: Config, count: int, seed: 
     """
     chosen = [{path: value_at(default, path) for path in space}]
     sobol = qmc.Sobol(len(space), rng=keys.generator(seed, "search"))
-    wanted = min(count, len({*itertools.product(*space.values()), tuple(chosen[0].values())}))
+    combinations = (dict(zip(space, values, strict=True)) for values in itertools.product(*space.values()))
+    usable = [values for values in combinations if _is_usable(default, values)]
+    wanted = min(count, len(usable) + (chosen[0] not in usable))
     while len(chosen) < wanted:
         for point in sobol.random(8):
             places = [int(part * len(values)) for part, values in zip(point, space.values(), strict=True)]
             drawn = {p: values[i] for i, (p, values) in zip(places, space.items(), strict=True)}
-            if drawn not in chosen and len(chosen) < wanted:
+            if drawn in usable and drawn not in chosen and len(chosen) < wanted:
                 chosen.append(drawn)
     return chosen
+
+
+def _is_usable(default: Config, values: Values) -> bool:
+    """Whether the agents' settings are possible with these values in place of the default's."""
+    try:
+        overridden(default, values, SPACES).agents.check()
+    except InputError:
+        return False
+    return True
 
 
 class Log:
@@ -156,9 +169,9 @@ def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool, wo
       overwrite: whether all trials of these methods are made anew.
       worlds: called before the first trial that the log does not have; does the stages before adaptation.
     """
-    methods = [name for name in study.methods_of(world) if name in SPACES]
+    methods = [name for name in study.methods_of(world) if space_of(name)]
     # What others start from comes first: they start from what was chosen.
-    methods.sort(key=lambda name: name not in PRETRAINED.values())
+    methods.sort(key=lambda name: name not in registry.PRETRAININGS)
     results = study.results_folder(folder)
     claim(results, RESULTS, "--config.results")
     log = Log(results / "tuning" / f"{world}.csv")
@@ -176,7 +189,7 @@ def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool, wo
 def halving(bench: Bench, method: str, folder: Path) -> tuple[Values, float]:
     """Tries the configurations of one method; returns the best one and its score."""
     budget, start = bench.study.search, tuning_config(bench.study, bench.world, method, folder)
-    tried = draw(SPACES[method], start, budget.configurations, budget.seed)
+    tried = draw(space_of(method), start, budget.configurations, budget.seed)
     short, long = (min(n, bench.study.env_steps) for n in (budget.env_steps, budget.final_env_steps))
     first = [trial(bench, method, start, 1, n, values, short) for n, values in enumerate(tried)]
     if math.isnan(first[0]):
@@ -185,8 +198,8 @@ def halving(bench: Bench, method: str, folder: Path) -> tuple[Values, float]:
     last = [trial(bench, method, start, 2, n, tried[n], long) for n in finalists]
     if all(map(math.isnan, last)):
         raise InputError(
-            f"search {bench.world} {method}: no configuration stays finite; lower the learning rates of "
-            "experiments/search_spaces.py"
+            f"search {bench.world} {method}: no configuration stays finite; lower the learning rates in "
+            f"its space in {SPACES}"
         )
     best = _best(last)[0]
     bench.log.keep_asked(method)
@@ -200,7 +213,7 @@ def _best(scores: Sequence[float]) -> list[int]:
 
 def tuning_config(study: Study, world: str, method: str, folder: Path) -> Config:
     """The configuration of a method's trials before its own values: tuning seeds, tuning users."""
-    config, source = study.run_config(world), PRETRAINED.get(method, "")
+    config, source = study.run_config(world), registry.starts_from(method)
     if source != method:
         values = study.tuned_values(world, folder).get(source, {})
         config = overridden(config, values, str(study.tuned_path(world, folder)))
@@ -214,7 +227,7 @@ def trial(
     bench: Bench, method: str, start: Config, number: int, place: int, values: Values, env_steps: int
 ) -> float:
     """The score of one configuration after ``env_steps``, from the log where it stands there."""
-    run = Run(bench.run.folder, overridden(start, values, "experiments/search_spaces.py"))
+    run = Run(bench.run.folder, overridden(start, values, SPACES))
     key = store.fingerprint([pair_key(settings(run.config), method), env_steps])[:16]
     bench.log.asked.add((key, number))
     logged = bench.log.of(key, number)
@@ -236,7 +249,7 @@ def numbers_of(values: Values) -> dict[str, float]:
     return {
         path: value
         for path, value in values.items()
-        if path.startswith("agents.") and type(value) is float and path not in SHAPES
+        if path.startswith("agents.") and type(value) is float and not registry.shapes_arrays(path)
     }
 
 
@@ -278,9 +291,9 @@ def scores(env_steps: np.ndarray, returns: np.ndarray) -> dict[str, np.ndarray]:
 
 def tuning_params(run: Run, world: World, method: str) -> Params | None:
     """What a method starts from, pre-trained with tuning seeds; kept in ``tuning/<source>-<digest>/``."""
-    if method not in PRETRAINED:
+    source = registry.starts_from(method)
+    if not source:
         return None
-    source = PRETRAINED[method]
     fingerprint = recipes.fingerprint(run, f"pretrain/{source}")
     folder = run.folder / "tuning" / f"{source}-{fingerprint[:16]}"
     if store.read_manifest(folder) is None:

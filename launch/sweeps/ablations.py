@@ -10,14 +10,14 @@ SWEEP = {
     "variants": [
         {},
         # The mixture: schedule, start, gradient, the critic that pre-training left.
-        *({**AP, "agents.mixture.schedule": "constant", "agents.mixture.alpha_start": share}
+        *({**AP, "agents.a_ialp_ap.schedule": "constant", "agents.a_ialp_ap.alpha_start": share}
           for share in (0.0, 0.25, 0.5, 1.0)),
-        {**AP, "agents.mixture.schedule": "cosine"},
-        {**AP, "agents.mixture.alpha_steps": 10_000},
-        {**AP, "agents.mixture.alpha_steps": 400_000},
-        {**AP, "agents.mixture.start": "random"},
-        {**AP, "agents.mixture.gradient": "mixture"},
-        {**AP, "agents.mixture.critic_start": "pretrained"},
+        {**AP, "agents.a_ialp_ap.schedule": "cosine"},
+        {**AP, "agents.a_ialp_ap.alpha_steps": 10_000},
+        {**AP, "agents.a_ialp_ap.alpha_steps": 400_000},
+        {**AP, "agents.a_ialp_ap.start": "random"},
+        {**AP, "agents.a_ialp_ap.gradient": "mixture"},
+        {**AP, "agents.a_ialp_ap.critic_start": "pretrained"},
         # Labels: who labels, rounds, prompts, candidates.
         *({**START, "labelling.source": source}
           for source in ("popularity", "random", "logged", "truth", "fold_in")),

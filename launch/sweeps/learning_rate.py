@@ -5,7 +5,7 @@ python -m launch.sweep --config=experiments/configs/quickstart.py --sweep=launch
 
 SWEEP = {
     "grid": {
-        "agents.ft.learning_rate": [3e-4, 1e-3, 3e-3],
-        "agents.mixture.learning_rate": [1e-3, 3e-3],
+        "agents.a_ialp_ft.learning_rate": [3e-4, 1e-3, 3e-3],
+        "agents.a_ialp_ap.learning_rate": [1e-3, 3e-3],
     },
 }

@@ -13,8 +13,8 @@ import pytest
 from absl.testing import flagsaver
 
 from experiments import flags
+from experiments.make_agent import actor_critic
 from experiments.reporting.run_results import VALIDATION
-from experiments.roster import actor_critic
 from experiments.run import Run
 from experiments.stages import recipes
 from experiments.stages.world_stage import data

@@ -12,7 +12,7 @@ def get_config() -> Config:
     config.labelling.sessions, config.labelling.steps = 8, 2
     config.evaluation.episodes = 8
     config.adapt.agents, config.adapt.env_steps = "random,a_ialp_ap", 2000
-    config.agents.mixture.num_users, config.agents.mixture.rollout_length = 50, 10
+    config.agents.a_ialp_ap.num_users, config.agents.a_ialp_ap.rollout_length = 50, 10
     config.checkpoint.every, config.checkpoint.seconds = 1000, 0.0
     config.tensorboard = False
     return config

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from experiments import flags
-from experiments.config import AGENT_IDS, Config
+from experiments.config import Config
+from ialp_jax.agents import registry
 from ialp_jax.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,7 +85,7 @@ BAD = {
     "unknown agent": ([SMOKE, "--config.adapt.agents=a2c,sac"], "sac"),
     "negative learning rate": ([SMOKE, "--config.agents.a2c.learning_rate=-1.0"], "learning_rate"),
     "discount over one": ([SMOKE, "--config.agents.dqn.discount=1.5"], "discount"),
-    "unknown schedule": ([SMOKE, "--config.agents.mixture.schedule=steps"], "schedule"),
+    "unknown schedule": ([SMOKE, "--config.agents.a_ialp_ap.schedule=steps"], "schedule"),
     "heads": ([SMOKE, "--config.network.heads=3"], "heads"),
     "start beyond history": ([SMOKE, "--config.simulator.start_length=99"], "start_length"),
     "unknown user model": ([SMOKE, "--config.simulator.user_model.family=knn"], "family"),
@@ -135,7 +136,7 @@ def test_good_lines_pass_and_no_flags_mean_the_quickstart():
     lines = [
         [],
         [SMOKE],
-        [SMOKE, "--config.num_seeds=4", "--config.agents.ft.learning_rate=1e-4", "--stage=label"],
+        [SMOKE, "--config.num_seeds=4", "--config.agents.a_ialp_ft.learning_rate=1e-4", "--stage=label"],
     ]
     assert parse_in_child(lines) == [(0, "")] * 3
     assert Path(flags.DEFAULT_CONFIG).name == "quickstart.py"
@@ -155,7 +156,7 @@ def test_help_names_every_flag_and_explains_every_knob():
 
 def test_defaults_pass_and_list_every_agent():
     Config().check()
-    assert set(Config().agent_ids()) < set(AGENT_IDS)
+    assert set(Config().agent_ids()) < set(registry.ids())
 
 
 @pytest.mark.parametrize(

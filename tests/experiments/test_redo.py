@@ -8,23 +8,24 @@ import time
 import numpy as np
 import pytest
 
-from experiments.config import AGENT_IDS, Config
+from experiments.config import Config
 from experiments.flags import STAGES, knobs
 from experiments.run import ELSEWHERE, UNSEEN, Run, settings
 from experiments.stages import fits, recipes, redo
 from ialp_jax import store
+from ialp_jax.agents import registry
 from ialp_jax.errors import InputError
 from ialp_jax.labelling.config import SOURCES
 from ialp_jax.simulator.config import replaced
 
-ADAPTED = {f"adapt/{name}" for name in AGENT_IDS}
+ADAPTED = {f"adapt/{name}" for name in registry.ids()}
 PRETRAINED = {f"pretrain/{name}" for name in recipes.NEEDS}
 LABEL_TRAINED = {"labels", *PRETRAINED, *ADAPTED}
 
 
 def config_of(source="llm", lora=True, **changes):
     config = Config()
-    config.adapt.agents, config.labelling.source = ",".join(AGENT_IDS), source
+    config.adapt.agents, config.labelling.source = ",".join(registry.ids()), source
     config.audit.enabled, config.llm.lora.steps = True, 5 if lora else 0
     return replaced(config, changes)
 
@@ -71,7 +72,7 @@ CASES = [
     ("evaluation.greedy", True, ADAPTED),
     ("adapt.env_steps", 7000, ADAPTED),
     ("agents.a2c.learning_rate", 0.5, {"adapt/a2c"}),
-    ("agents.ft.learning_rate", 0.5, {"adapt/a_ialp_ft"}),
+    ("agents.a_ialp_ft.learning_rate", 0.5, {"adapt/a_ialp_ft"}),
     ("pretrain.sasrec_updates", 5, {"pretrain/sasrec"}),
     ("pretrain.ialp_updates", 5, {"pretrain/ialp"}),
     ("num_seeds", 9, PRETRAINED | ADAPTED),
@@ -193,7 +194,7 @@ def test_a_run_with_the_same_settings_makes_nothing_again(folder):
 def test_measuring_settings_redo_parts_without_request_even_if_they_took_long(tmp_path):
     make(tmp_path, config_of(), seconds=1e6)
     run = Run(tmp_path, config_of(**{"evaluation.episodes": 5}))
-    assert names(redo.check(run, STAGES)) == ["simulator", *(f"adapt/{name}" for name in AGENT_IDS)]
+    assert names(redo.check(run, STAGES)) == ["simulator", *(f"adapt/{name}" for name in registry.ids())]
     assert redo.settle(run, STAGES)[0] == "simulator: evaluation.episodes: 256 -> 5; made anew"
     assert store.read_json(tmp_path / "config.json")["evaluation"]["episodes"] == 5
 
@@ -204,7 +205,7 @@ def test_later_parts_that_read_a_redone_part_are_redone(folder):
     assert reasons["labels"] == "labelling.rounds: 6 -> 9"
     assert reasons["pretrain/ialp"] == "made from labels"
     assert reasons["adapt/rlpd"] == "made from pretrain/ialp, labels"
-    fed = [name for name in AGENT_IDS if recipes.PRETRAINED.get(name) == "ialp"]
+    fed = [name for name in registry.ids() if registry.starts_from(name) == "ialp"]
     assert set(reasons) == {"labels", "pretrain/ialp", *(f"adapt/{name}" for name in fed)}
     assert names(redo.redone(run, ["label"])) == ["labels"]
 

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.agents import AGENTS, REFERENCE
 from experiments.reporting import plots, report, styles
-from experiments.roster import PRETRAINED
 from ialp_jax import store
+from ialp_jax.agents import registry
 from ialp_jax.data.files import save_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.metrics import CURVES, METRICS
@@ -150,7 +151,7 @@ def write_run(
         write_labels(run)
         write_data(run)
         returns = np.linspace(0.9, 1.1, seeds)[:, None] * np.linspace(0.2, 3.7, 6)
-        for name in {PRETRAINED[agent] for agent in agents if agent in PRETRAINED}:
+        for name in set(filter(None, map(registry.starts_from, agents))):
             arrays = {"updates": np.arange(6) * 500, "return": returns}
             store.save(run / "pretrain" / name, arrays, {"seconds": 33.0})
     return run
@@ -322,10 +323,6 @@ def test_early_limit():
 
 
 def test_every_line_has_its_own_look():
-    drawn = [
-        entry
-        for agent, entry in styles.AGENTS.items()
-        if entry.group != styles.REFERENCE and agent != "sasrec"
-    ]
-    assert len({entry.colour for entry in drawn}) == len(drawn)
+    colours = [record.colour for record in AGENTS.values() if record.group != REFERENCE]
+    assert len(set(colours)) == len(colours)
     assert styles.ordered({"zeta", "a_ialp_ap", "random"}) == ["random", "a_ialp_ap", "zeta"]

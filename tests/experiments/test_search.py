@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -10,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.agents import AGENTS, space_of
 from experiments.run import Run
 from experiments.stages.common import Worlds
 from experiments.study import search
-from experiments.study.search_spaces import SPACES
 from experiments.study.settings import Study
 from ialp_jax.errors import InputError, NotFiniteError
 
@@ -26,18 +27,27 @@ def small_study(**changes):
 
 def test_draws_are_different_spread_and_begin_with_the_default():
     config = Study(worlds="smoke").run_config("smoke")
-    drawn = search.draw(SPACES["a2c"], config, 8, seed=5)
+    drawn = search.draw(space_of("a2c"), config, 8, seed=5)
     assert drawn[0] == {
         "agents.a2c.learning_rate": 3e-3,
         "agents.a2c.entropy_cost": 1e-3,
         "agents.a2c.discount": 0.9,
     }
     assert len({tuple(values.values()) for values in drawn}) == 8
-    assert drawn == search.draw(SPACES["a2c"], config, 8, seed=5)
-    assert drawn != search.draw(SPACES["a2c"], config, 8, seed=6)
-    assert drawn[:5] == search.draw(SPACES["a2c"], config, 5, seed=5)
-    for path, values in SPACES["a2c"].items():
+    assert drawn == search.draw(space_of("a2c"), config, 8, seed=5)
+    assert drawn != search.draw(space_of("a2c"), config, 8, seed=6)
+    assert drawn[:5] == search.draw(space_of("a2c"), config, 5, seed=5)
+    for path, values in space_of("a2c").items():
         assert {own[path] for own in drawn} == set(values)
+
+
+def test_combinations_that_cannot_act_are_not_drawn():
+    config = Study(worlds="smoke").run_config("smoke")
+    config.agents.jsrl.critic_start = "pretrained"
+    space = {"agents.jsrl.start": ("pretrained", "random"), "agents.jsrl.discount": (0.5, 0.9)}
+    drawn = search.draw(space, config, 8, seed=0)
+    assert sorted(values["agents.jsrl.discount"] for values in drawn) == [0.5, 0.9]
+    assert {values["agents.jsrl.start"] for values in drawn} == {"pretrained"}
 
 
 def test_a_small_space_is_tried_whole_also_with_a_default_beside_it():
@@ -142,7 +152,8 @@ def test_the_log_holds_the_trials_of_the_present_space_alone(tried, tmp_path, mo
     other = pd.read_csv(log).assign(method="dqn")
     pd.concat([pd.read_csv(log), other]).to_csv(log, index=False)
     rates = (0.5, 0.25)
-    monkeypatch.setitem(search.SPACES, "a2c", {"agents.a2c.learning_rate": rates})
+    narrow = dataclasses.replace(AGENTS["a2c"], space={"learning_rate": rates})
+    monkeypatch.setitem(AGENTS, "a2c", narrow)
     run_search(small_study(), tmp_path)
     found = pd.read_csv(log)
     values = {json.loads(text)["agents.a2c.learning_rate"] for text in found[found.method == "a2c"]["values"]}

@@ -15,11 +15,11 @@ from experiments import stages
 from experiments.config import Config
 from experiments.configs import smoke
 from experiments.flags import STAGES
-from experiments.roster import AGENT_SETTINGS
 from experiments.run import Run, start_from
 from experiments.stages import common
 from experiments.stages.recipes import NEEDS, fingerprint, recipe
 from ialp_jax import store
+from ialp_jax.agents import registry
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.sanity import world_checks
@@ -51,7 +51,7 @@ def tiny() -> Config:
     config.llm.threads = 1
     config.evaluation.episodes = 8
     config.adapt.env_steps = 1000
-    for agent in set(AGENT_SETTINGS.values()):
+    for agent in filter(registry.learns, registry.ids()):
         getattr(config.agents, agent).num_users = 100
         getattr(config.agents, agent).rollout_length = 5
     return config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.agents import AGENTS
 from experiments.run import Run
 from experiments.runtime.lock import LOCK, locked
 from experiments.stages import adapt_stage
@@ -34,7 +36,7 @@ TINY = {
     "pretrain.warm_updates": 3,
     "pretrain.sasrec_updates": 3,
     "agents.a2c.num_users": 100,
-    "agents.ft.num_users": 100,
+    "agents.a_ialp_ft.num_users": 100,
     "simulator.user_model.family": "implicit_mf",
     "simulator.user_model.factors": "4",
     "simulator.user_model.regularisation": "10",
@@ -204,7 +206,7 @@ def test_tuned_values_redo_what_they_change(copy):
 def test_pairs_made_with_other_settings_are_no_results(copy):
     """Once one pair of a world is made anew with other settings, the others that they change are dropped."""
     tree = tiny().run_config("smoke")
-    tree.agents.ft.learning_rate = 0.5
+    tree.agents.a_ialp_ft.learning_rate = 0.5
     run = Run(copy / "smoke", tree)
     study_results.collect(tiny(), copy, run, "random", {})
     left = study_results.read_results(copy / "results").pairs["smoke"]
@@ -221,7 +223,8 @@ def test_tuning_meets_tuning_users_with_seeds_and_pretraining_of_its_own(copy, m
 
     monkeypatch.setattr(search, "adapt", spied)
     study = tiny(methods="ialp,a_ialp_ft")
-    monkeypatch.setitem(search.SPACES, "ialp", {"pretrain.ialp_updates": (2, 3)})
+    narrow = dataclasses.replace(AGENTS["ialp"], space={"pretrain.ialp_updates": (2, 3)})
+    monkeypatch.setitem(AGENTS, "ialp", narrow)
     reported = store.read_manifest(copy / "smoke" / "pretrain" / "ialp")
     study_stages.run_study(study, copy, "search", overwrite=False)
     dataset = load_dataset(copy / "smoke" / "data")

@@ -116,7 +116,7 @@ def test_of_many_settings_the_best_are_drawn(tmp_path):
 
 
 def test_short_labels_stay_apart(tmp_path):
-    changes = {"agents.a2c.learning_rate": 0.1, "agents.ft.learning_rate": 0.2, "seed": 4}
+    changes = {"agents.a2c.learning_rate": 0.1, "agents.a_ialp_ft.learning_rate": 0.2, "seed": 4}
     finish(tmp_path / "a", 1.0, **changes)
     finish(tmp_path / "b", 1.0)
     runs, _ = collect.read(tmp_path)

@@ -119,7 +119,7 @@ def test_the_table_has_a_row_per_change_and_blanks_for_what_did_not_run():
 
 
 def test_the_figure_names_every_change_once_and_repeats():
-    rows = found(**{"agents.mixture.alpha": 1.0, "labelling.source": "a.b"})
+    rows = found(**{"agents.a_ialp_ap.alpha": 1.0, "labelling.source": "a.b"})
     drawn = svg(effects.figure(rows, ["a_ialp_ap"]))
     assert drawn.count(">alpha=1.0, source=a.b<") == 1
     assert ">Area return / base<" in drawn

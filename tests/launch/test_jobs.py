@@ -37,19 +37,19 @@ def plan(tmp_path):
 
 
 def test_a_grid_is_all_combinations_each_a_command_of_its_own(plan, tmp_path):
-    jobs = plan({"grid": {"seed": [0, 1], "agents.ft.learning_rate": [1e-3, 3]}}, {"num_seeds": 2})
+    jobs = plan({"grid": {"seed": [0, 1], "agents.a_ialp_ft.learning_rate": [1e-3, 3]}}, {"num_seeds": 2})
     assert [job.name for job in jobs] == [
-        "agents.ft.learning_rate=0.001,seed=0",
-        "agents.ft.learning_rate=3.0,seed=0",
-        "agents.ft.learning_rate=0.001,seed=1",
-        "agents.ft.learning_rate=3.0,seed=1",
+        "agents.a_ialp_ft.learning_rate=0.001,seed=0",
+        "agents.a_ialp_ft.learning_rate=3.0,seed=0",
+        "agents.a_ialp_ft.learning_rate=0.001,seed=1",
+        "agents.a_ialp_ft.learning_rate=3.0,seed=1",
     ]
     assert jobs[2].arguments == (
         *("-m", "experiments.main", "--config=c.py", f"--config.llm.store={tmp_path / 'out' / 'store'}"),
-        *("--config.num_seeds=2", "--config.seed=1", "--config.agents.ft.learning_rate=0.001"),
+        *("--config.num_seeds=2", "--config.seed=1", "--config.agents.a_ialp_ft.learning_rate=0.001"),
         *(f"--workdir={jobs[2].folder}", "--stage=adapt"),
     )
-    assert (jobs[2].config.seed, jobs[2].config.num_seeds, jobs[2].config.agents.ft.learning_rate) == (
+    assert (jobs[2].config.seed, jobs[2].config.num_seeds, jobs[2].config.agents.a_ialp_ft.learning_rate) == (
         1,
         2,
         0.001,
@@ -123,8 +123,8 @@ def test_a_job_is_done_with_a_report_of_its_own_settings(plan):
 
 
 BAD = {
-    "no such setting": ({"grid": {"agents.ft.rate": [1]}}, "no such setting: agents.ft.rate"),
-    "a group": ({"grid": {"agents.ft": [1]}}, "group of settings"),
+    "no such setting": ({"grid": {"agents.a_ialp_ft.rate": [1]}}, "no such setting: agents.a_ialp_ft.rate"),
+    "a group": ({"grid": {"agents.a_ialp_ft": [1]}}, "group of settings"),
     "wrong type": ({"grid": {"num_seeds": [1, "two"]}}, "num_seeds='two' must be of type int"),
     "no list": ({"grid": {"num_seeds": 3}}, "num_seeds needs a list"),
     "empty list": ({"grid": {"num_seeds": []}}, "num_seeds needs a list"),
@@ -135,7 +135,10 @@ BAD = {
     "unknown part": ({"grid": {"seed": [0]}, "gird": {}}, "unknown part 'gird'"),
     "empty": ({}, "must be a dict with 'grid', 'random' or 'variants'"),
     "no list of variants": ({"variants": {"seed": 1}}, "'variants' must be a list of dicts"),
-    "a variant's setting": ({"variants": [{"agents.ft.rate": 1}]}, "no such setting: agents.ft.rate"),
+    "a variant's setting": (
+        {"variants": [{"agents.a_ialp_ft.rate": 1}]},
+        "no such setting: agents.a_ialp_ft.rate",
+    ),
     "variant and grid": ({"grid": {"seed": [0]}, "variants": [{"seed": 1}]}, "seed stands in"),
     "no dict": ({"grid": [1]}, "'grid' must map"),
     "no trials": ({"random": {"seed": [0]}}, "'random' and 'trials' go together"),
@@ -169,7 +172,7 @@ def test_a_setting_is_swept_or_given_not_both(plan):
         jobs_of(Path("no/file"), Config(), {}, Path("out"), "c.py")
 
 
-BESIDE = ("adapt.agents", "agents.mixture.alpha_start", "simulator.start_length")
+BESIDE = ("adapt.agents", "agents.a_ialp_ap.alpha_start", "simulator.start_length")
 
 
 def test_the_ablations_change_one_thing_each():

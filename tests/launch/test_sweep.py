@@ -45,7 +45,7 @@ def said(tmp_path_factory):
         "a study": ["--config=experiments/configs/paper.py", SWEEP],
         "a dry run": [TINY, SWEEP, "--dry_run"],
         "unknown executor": [TINY, SWEEP, "--executor=cloud"],
-        "swept and given": [TINY, SWEEP, "--config.agents.ft.learning_rate=0.1"],
+        "swept and given": [TINY, SWEEP, "--config.agents.a_ialp_ft.learning_rate=0.1"],
     }
     started = {
         name: start("--executor=print", f"--workdir={folder / 'out'}", *args) for name, args in lines.items()
@@ -81,7 +81,7 @@ def test_help_names_the_flags_of_its_own(said):
         ("a study", "a sweep varies the settings of a run"),
         ("a dry run", "--dry_run: a sweep has none"),
         ("unknown executor", "cloud"),
-        ("swept and given", "agents.ft.learning_rate is swept"),
+        ("swept and given", "agents.a_ialp_ft.learning_rate is swept"),
     ],
 )
 def test_a_mistake_is_one_line(said, case, part):

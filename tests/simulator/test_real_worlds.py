@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import pytest
 
-from experiments.roster import reference_agents
+from experiments.make_agent import reference_agents
 from ialp_jax.data import DataConfig, load
 from ialp_jax.evaluation.references import reference_returns
 from ialp_jax.evaluation.sanity import world_checks

@@ -10,13 +10,15 @@ from diagnostic_worlds import ENV, ITEMS, LENGTH, world
 from test_checkpoint import Killed, checkpoints, same
 
 from experiments.config import Config
-from experiments.roster import AGENT_SETTINGS, PRETRAINED, actor_critic, make_agent
+from experiments.make_agent import actor_critic, make_agent
+from ialp_jax.agents import registry
 from ialp_jax.training import adapt as adaptation
 from ialp_jax.training.config import AdaptConfig, EvaluationConfig
 from ialp_jax.training.loop import Hooks
 from ialp_jax.types import Observation, Transition
 
 SEEDS = 2
+LEARNERS = list(filter(registry.learns, registry.ids()))
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +38,7 @@ def config():
     settings.network.width, settings.network.blocks, settings.network.heads = 8, 1, 1
     settings.simulator.history_length = LENGTH
     settings.adapt.env_steps = 2000
-    for name in set(AGENT_SETTINGS.values()):
+    for name in LEARNERS:
         agent = getattr(settings.agents, name)
         agent.num_users, agent.rollout_length = 50, 10
         for size, value in {"capacity": 600, "batch_size": 8}.items():
@@ -57,11 +59,11 @@ def labelled():
     return Transition(observation, action, np.ones(20, np.float32), flags, flags, observation, candidates)
 
 
-@pytest.mark.parametrize("name", AGENT_SETTINGS)
+@pytest.mark.parametrize("name", LEARNERS)
 def test_an_agent_that_was_interrupted_ends_with_the_same_bits(name, tmp_path):
     settings, params, pretrained = config(), world("two_tastes"), None
     agent = make_agent(name, settings, params, np.arange(ITEMS + 1), labelled())
-    if name in PRETRAINED:
+    if registry.starts_from(name):
         keys = jax.random.split(jax.random.key(1), SEEDS)
         network = actor_critic(settings, ITEMS)
         pretrained = jax.vmap(lambda key: network.init(key, jnp.zeros(LENGTH, jnp.int32)))(keys)

@@ -6,16 +6,11 @@ import numpy as np
 import pytest
 from diagnostic_worlds import ITEMS, LENGTH, start_of, world
 
-from experiments.config import AGENT_IDS, Config
-from experiments.reporting.styles import AGENTS
-from experiments.roster import (
-    AGENT_SETTINGS,
-    PRETRAINED,
-    REPLAYS_LABELS,
-    actor_critic,
-    make_agent,
-    recommender,
-)
+from experiments.agents import AGENTS
+from experiments.config import Config
+from experiments.make_agent import actor_critic, make_agent, recommender
+from experiments.stages import recipes
+from ialp_jax.agents import registry
 from ialp_jax.types import Observation, Transition
 
 LABELLED = Transition(
@@ -37,20 +32,26 @@ def config():
     return config
 
 
-@pytest.mark.parametrize("name", AGENT_IDS)
+def test_every_pretraining_that_an_agent_can_start_from_is_made():
+    assert set(recipes.NEEDS) == set(registry.PRETRAININGS)
+    assert {registry.starts_from(name) for name in registry.ids()} == {"", *registry.PRETRAININGS}
+
+
+@pytest.mark.parametrize("name", registry.ids())
 def test_every_agent_is_made_and_named(config, name):
     agent = make_agent(name, config, world("one_item"), np.arange(ITEMS + 1), LABELLED)
     pretrained = None
-    if name in PRETRAINED:
+    record = registry.record(name)
+    if record.starts_from:
         network = (recommender if name == "sasrec" else actor_critic)(config, ITEMS)
         pretrained = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(LENGTH, jnp.int32))
     start = jax.eval_shape(lambda: start_of(0))
     state = jax.eval_shape(agent.init, jax.random.key(0), start, pretrained)
-    if name in PRETRAINED:
+    if record.starts_from:
         learned = state.params.network if name == "a_ialp_gate" else state.params
         assert jax.tree.structure(learned) == jax.tree.structure(pretrained)
-    assert (agent.update is not None) == (name in AGENT_SETTINGS)
-    assert hasattr(config.agents, AGENT_SETTINGS.get(name, "ialp"))
+    assert (agent.update is not None) == registry.learns(name)
+    assert agent.privileged == record.privileged
     assert name in AGENTS
-    if name in REPLAYS_LABELS:
-        assert state.memory.kept.reward.shape == (3,)
+    if record.replays_labels:
+        assert state.memory.fixed.reward.shape == (3,)
