@@ -28,41 +28,43 @@ DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "quickstart.py")
 CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
-    "A Python file with get_config(); --config.a.b=v overrides one value of it. Default: the quickstart.",
+    "Python file with get_config(). --config.a.b=value overrides one setting. Default: the quickstart.",
 )
-WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; runs/<config.name> where empty.")
+WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run. Default: runs/<config.name>.")
 STAGE = flags.DEFINE_enum(
     "stage",
     "all",
     ("all", *STAGES, "search"),
-    "Which stage to run; all runs them in order. A study has search beside them: it chooses settings.",
+    f"Stage to run: {', '.join((*STAGES, 'search'))}, or all of them. search, for a study only, tunes settings.",
 )
 START_FROM = flags.DEFINE_string(
     "start_from",
     "",
-    "Another run's folder: what its stages up to pretrain made is copied into a run that lacks it, and kept "
-    "as far as it fits the settings.",
+    "Folder of another run whose parts are reused. Parts of its stages up to pretrain are copied if this "
+    "run lacks them and they fit its settings.",
 )
 REDO = flags.DEFINE_bool(
     "redo",
     False,
-    "Let changed settings replace finished work that took more than a minute; what still fits is kept.",
+    "Let changed settings replace finished work of more than a minute. Parts that still fit are kept.",
 )
 flags.DEFINE_alias("overwrite", "redo")  # its name in earlier versions
 DRY_RUN = flags.DEFINE_bool(
     "dry_run",
     False,
-    "Print what the label stage would cost (prompts, tokens, FLOPs, memory, hours), after --stage=data.",
+    "Print the cost of the label stage (prompts, FLOPs, memory, hours). The data stage must have run.",
 )
-PROFILE = flags.DEFINE_bool("profile", False, "Write a JAX trace of the stages run, to <workdir>/profile/.")
-COORDINATOR = flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, where several run together.")
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many run together, each with these flags.")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+PROFILE = flags.DEFINE_bool("profile", False, "Write a JAX trace of the stages to <workdir>/profile/.")
+COORDINATOR = flags.DEFINE_string(
+    "coordinator", "", "HOST:PORT of process 0, if several processes share a run."
+)
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes that share a run.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 DISTRIBUTED = flags.DEFINE_enum(
     "distributed",
     "off",
     ("off", "auto"),
-    "auto: of the cluster (SLURM, Open MPI, Kubernetes, TPU) jax learns which processes run together.",
+    "auto: JAX asks the cluster (SLURM, Open MPI, Kubernetes, TPU) for the processes of the run.",
 )
 
 
@@ -74,8 +76,8 @@ def fail(message: object) -> NoReturn:
 
 def parse(argv: Sequence[str]) -> list[str]:
     """Flags parser for `absl.app.run` that also loads and checks the config, before anything else runs."""
-    if any(re.fullmatch(r"--?(h|help|helpfull|helpshort)", arg) for arg in argv[1:]):
-        console.show_lines([help_text()])
+    if any(re.fullmatch(r"--?(h|help|helpshort|helpfull)", arg) for arg in argv[1:]):
+        console.show_lines([help_text(full=any(arg.endswith("helpfull") for arg in argv[1:]))])
         raise SystemExit(0)
     if not any(re.match(r"--?config(=|$)", arg) for arg in argv[1:]):
         argv = [argv[0], f"--config={DEFAULT_CONFIG}", *argv[1:]]
@@ -154,7 +156,7 @@ def _explained(error: BaseException, argv: Sequence[str]) -> object:
             import difflib
 
             close = difflib.get_close_matches(match[1], known, 1, 0.5)
-            hint = f"; did you mean --config.{close[0]}?" if close else "; --help lists what there is"
+            hint = f"; did you mean --config.{close[0]}?" if close else "; --helpfull lists all settings"
             return f"--config.{match[1]}: no such setting{hint}"
     return f"--config: {text}"
 
@@ -215,24 +217,48 @@ def _meanings(config_type: type) -> dict[str, str]:
     return found
 
 
-def help_text() -> str:
-    """What --help prints: usage, flags, and every setting with its default and meaning."""
+def help_text(full: bool = False) -> str:
+    """The text of ``--help``: usage, flags, sections of settings; if ``full``, every setting instead."""
     lines = [
         "iALP in JAX: from raw interactions to a report that compares policies.",
         "",
-        "usage: python -m experiments.main [--config=FILE.py] [--config.a.b=value ...]",
-        "         [--workdir=FOLDER] [--stage=all|" + "|".join((*STAGES, "search")) + "]",
-        "         [--start_from=FOLDER] [--redo] [--dry_run] [--profile]",
-        "         [--distributed=auto | --coordinator=HOST:PORT --num_processes=N --process_id=I]",
+        "usage: python -m experiments.main [--config=FILE.py] [--config.SECTION.NAME=value ...] [flags]",
+        "",
+        "  --config=experiments/configs/quickstart.py        5 minutes, needs no data (the default)",
+        "  --config=experiments/configs/lfm.py --config.data.root=FOLDER       a published data set",
+        "  --config=FILE.py --workdir=runs/mine --stage=label                 one stage of your run",
         "",
         "flags:",
     ]
     for name in (*FLAGS, *(flag.name for flag in (COORDINATOR, NUM_PROCESSES, PROCESS_ID, DISTRIBUTED))):
-        lines.append(f"  --{name}: {flags.FLAGS[name].help}")
+        text = flags.FLAGS[name].help
+        lines.append(f"  --{name}: {text}" if full else f"  --{name:<15}{_first_sentence(text)}")
+    return "\n".join([*lines, *(_all_settings() if full else _sections())])
+
+
+def _first_sentence(text: str) -> str:
+    """Without the choices that absl puts before the help of an enum."""
+    return re.sub(r"^<.*?>: ", "", text).partition(". ")[0].partition("; ")[0].removesuffix(".")
+
+
+def _sections() -> list[str]:
+    """Lines of the sections of settings, without the settings."""
+    config, meanings = Config(), _meanings(Config)
+    lines = ["", f"settings ({len(list(knobs(config)))}; --helpfull lists each with its default):"]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        name = f"{field.name}.*" if dataclasses.is_dataclass(value) else f"{field.name}={value}"
+        lines.append(f"  --config.{name:<18}{_first_sentence(meanings[field.name])}")
+    return [*lines, "A study (experiments/configs/paper.py) has settings of its own, see --helpfull."]
+
+
+def _all_settings() -> list[str]:
+    """Lines of every setting with its default and meaning."""
+    lines = []
     for whose, config in (("", Config()), (" of a study, as experiments/configs/paper.py", Study())):
         lines += ["", f"settings{whose} (defaults; a config file may state others):"]
         for path, value, meaning in knobs(config):
             lines.append(
                 f"  --config.{path}={value!r}".replace("'", "") + (f"\n      {meaning}" if meaning else "")
             )
-    return "\n".join(lines)
+    return lines

@@ -18,7 +18,7 @@ def kind(config: Config, path: str, source: str) -> type:
         holder = functools.reduce(getattr, parents, config)
         field = {field.name: field for field in dataclasses.fields(holder)}[name]
     except (AttributeError, KeyError, TypeError):
-        raise InputError(f"{source}: no such setting: {path}; --help lists what there is") from None
+        raise InputError(f"{source}: no such setting: {path}; --helpfull lists all settings") from None
     options = [part for part in typing.get_args(field.type) or (field.type,) if part is not type(None)]
     if dataclasses.is_dataclass(options[0]):
         raise InputError(f"{source}: {path} is a group of settings; name one of them")
