@@ -35,7 +35,7 @@ STAGE = flags.DEFINE_enum(
     "stage",
     "all",
     ("all", *STAGES, "search"),
-    f"Stage to run: {', '.join((*STAGES, 'search'))}, or all of them. search, for a study only, tunes settings.",
+    f"Stage to run: {', '.join((*STAGES, 'search'))}, or all. search, for a study only, tunes settings.",
 )
 START_FROM = flags.DEFINE_string(
     "start_from",

@@ -89,7 +89,7 @@ def test_ctrl_c_ends_every_other_command_in_one_line(tmp_path, module):
     code = (
         "import runpy, sys, os, signal\n"
         "from ialp_jax import console, store\n"
-        "from ialp_jax.llm import inspect\n"
+        "from ialp_jax.labelling import inspect\n"
         "from experiments.benchmarks import suites\n"
         "def busy(*_): os.kill(os.getpid(), signal.SIGINT)\n"
         "store.read_manifest = console.show_lines = suites.SUITES['encoder'] = busy\n"
