@@ -1,4 +1,4 @@
-"""Command line flags: everything wrong with them is one line on stderr and exit code 2."""
+"""Command line flags. Every mistake in them is one line on stderr and exit code 2."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STAGES = ("data", "simulate", "tune", "label", "audit", "pretrain", "adapt", "re
 FLAGS = ("config", "workdir", "stage", "start_from", "redo", "dry_run", "profile")
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "quickstart.py")
 
-# No default here: the library would load it at once, and mistakes in overrides would escape `parse`.
+# No default here: the library would load it at once, and `parse` could not explain mistakes in overrides.
 CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
@@ -48,7 +48,7 @@ REDO = flags.DEFINE_bool(
     False,
     "Let changed settings replace finished work of more than a minute. Parts that still fit are kept.",
 )
-flags.DEFINE_alias("overwrite", "redo")  # its name in earlier versions
+flags.DEFINE_alias("overwrite", "redo")  # the name in earlier versions
 DRY_RUN = flags.DEFINE_bool(
     "dry_run",
     False,
@@ -69,24 +69,24 @@ DISTRIBUTED = flags.DEFINE_enum(
 
 
 def fail(message: object) -> NoReturn:
-    """Says what is wrong in one line and ends the process with exit code 2."""
+    """Prints one line on stderr and ends the process with exit code 2."""
     print(f"error: {one_line(str(message))}", file=sys.stderr)
     raise SystemExit(2)
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-    """Flags parser for `absl.app.run` that also loads and checks the config, before anything else runs."""
+    """Flags parser for `absl.app.run`. It also loads and checks the config before anything else runs."""
     if any(re.fullmatch(r"--?(h|help|helpshort|helpfull)", arg) for arg in argv[1:]):
         console.show_lines([help_text(full=any(arg.endswith("helpfull") for arg in argv[1:]))])
         raise SystemExit(0)
     if not any(re.match(r"--?config(=|$)", arg) for arg in argv[1:]):
         argv = [argv[0], f"--config={DEFAULT_CONFIG}", *argv[1:]]
     try:
-        argv = [_with_home(arg) for arg in argv]
+        argv = [_expand_argument(arg) for arg in argv]
         rest = flags.FLAGS(argv)
         config = CONFIG.value
-        if not isinstance(config, Config | Study):  # as where a file cannot be read
-            config = as_in_file(_named(argv))
+        if not isinstance(config, Config | Study):  # for example, the file cannot be read
+            config = load_config(_config_path(argv))
     except (Exception, SystemExit) as error:  # a config file may raise anything
         fail(_explained(error, argv))
     try:
@@ -94,46 +94,48 @@ def parse(argv: Sequence[str]) -> list[str]:
             raise InputError(f"{rest[1]!r} is not a flag; all arguments are given as --name=value")
         if STAGE.value == "search" and not isinstance(config, Study):
             raise InputError(
-                "--stage=search: only a study is tuned; give --config=experiments/configs/paper.py"
+                "--stage=search: only a study has a search; give --config=experiments/configs/paper.py"
             )
         _check_processes()
-        _in_home(config)
+        _expand_home(config)
         config.check()
     except InputError as error:
         fail(error)
     return rest
 
 
-def _with_home(arg: str) -> str:
-    """An argument whose value begins with ``~``, as a path does, with the home folder; else as it is.
+def _expand_argument(arg: str) -> str:
+    """Replaces ``~`` at the beginning of an argument's value by the home folder.
 
-    Shells do this only for arguments that begin with it, and not in ``--name=~/folder``.
+    Shells do this for ``~/folder``, but not for ``--name=~/folder``.
     """
-    if arg.startswith("~"):  # the value of --name ~/folder that no shell has seen
+    if arg.startswith("~"):  # the value of --name ~/folder if no shell was involved
         return expanded(arg, "flags")
     name, is_given, value = arg.partition("=")
     return f"{name}={expanded(value, name)}" if is_given and name.startswith("-") else arg
 
 
-def _in_home(config: object, prefix: str = "--config") -> None:
-    """Replaces ``~`` in the settings of a config file."""
+def _expand_home(config: object, prefix: str = "--config") -> None:
+    """Replaces ``~`` by the home folder in the settings of a config file."""
     for field in dataclasses.fields(config):
         value, flag = getattr(config, field.name), f"{prefix}.{field.name}"
         if dataclasses.is_dataclass(value):
-            _in_home(value, flag)
+            _expand_home(value, flag)
         elif isinstance(value, str):
             setattr(config, field.name, expanded(value, flag))
 
 
 def _check_processes() -> None:
-    """Raises InputError for flags of several processes that cannot work."""
+    """Raises InputError if the flags of several processes contradict each other."""
     given = [flag.value for flag in (COORDINATOR, NUM_PROCESSES, PROCESS_ID)]
     if given == ["", None, None]:
         return
     if DISTRIBUTED.value == "auto":
-        raise InputError("--distributed=auto finds out --coordinator, --num_processes and --process_id")
+        raise InputError("--distributed=auto finds --coordinator, --num_processes and --process_id itself")
     if "" in given or None in given:
-        raise InputError("--coordinator, --num_processes and --process_id are given together or not at all")
+        raise InputError(
+            "--coordinator, --num_processes and --process_id must be given together or not at all"
+        )
     if not re.fullmatch(r"\S+:\d{1,5}", given[0]) or not 0 < int(given[0].rpartition(":")[2]) < 65536:
         raise InputError(f"--coordinator={given[0]} must be HOST:PORT")
     if not 0 <= given[2] < given[1]:
@@ -141,9 +143,9 @@ def _check_processes() -> None:
 
 
 def _explained(error: BaseException, argv: Sequence[str]) -> object:
-    """One line for what absl or ml_collections raise over a config file or an override."""
+    """One line for an error of absl or ml_collections about a config file or an override."""
     try:
-        given = as_in_file(_named(argv))
+        given = load_config(_config_path(argv))
     except InputError as wrong:
         return wrong
     text = str(error.args[0] if error.args else error)
@@ -161,8 +163,8 @@ def _explained(error: BaseException, argv: Sequence[str]) -> object:
     return f"--config: {text}"
 
 
-def _named(argv: Sequence[str]) -> str:
-    """The file that --config names, as ``--config=FILE`` or ``--config FILE``."""
+def _config_path(argv: Sequence[str]) -> str:
+    """The path given as ``--config=FILE`` or ``--config FILE``."""
     path = ""
     for arg, following in zip(argv, [*argv[1:], ""], strict=True):
         if match := re.fullmatch(r"--?config(?:=(.*))?", arg, re.DOTALL):
@@ -170,11 +172,11 @@ def _named(argv: Sequence[str]) -> str:
     return path
 
 
-def as_in_file(path: str) -> Config | Study:
-    """What ``get_config()`` of a file gives, before any override.
+def load_config(path: str) -> Config | Study:
+    """Returns the result of a file's ``get_config()``, before any override.
 
     Raises:
-      InputError: there is no such file, it raises, or it gives something else.
+      InputError: the file is missing or raises, or its result is neither a Config nor a Study.
     """
     if not Path(path).is_file():
         raise InputError(f"--config: no such file: {path}")
@@ -185,18 +187,18 @@ def as_in_file(path: str) -> Config | Study:
             frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path
         ]
         place = f"{path}:{lines[-1]}" if lines else path
-        what = (
+        reason = (
             f"no {error}" if isinstance(error, KeyError) and not lines else f"{type(error).__name__}: {error}"
         )
-        raise InputError(f"--config: the file cannot be loaded: {place}: {what}") from None
+        raise InputError(f"--config: the file cannot be loaded: {place}: {reason}") from None
     if not isinstance(config, Config | Study):
-        found = type(config).__name__
-        raise InputError(f"--config: get_config() must return a Config or a Study, not {found}")
+        name = type(config).__name__
+        raise InputError(f"--config: get_config() must return a Config or a Study, not {name}")
     return config
 
 
 def knobs(config: object, prefix: str = "") -> Iterator[tuple[str, object, str]]:
-    """All settings of a config dataclass: dotted path, value, what it means."""
+    """All settings of a config dataclass: dotted path, value, meaning."""
     meanings = _meanings(type(config))
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -207,14 +209,14 @@ def knobs(config: object, prefix: str = "") -> Iterator[tuple[str, object, str]]
 
 
 def _meanings(config_type: type) -> dict[str, str]:
-    """Field name -> its line in the docstring's list of attributes, base classes included."""
-    found: dict[str, str] = {}
+    """Field name -> its line under "Attributes" in the docstring of the class or of a base class."""
+    meanings: dict[str, str] = {}
     for base in reversed(config_type.__mro__):
         doc = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2]
         for match in re.finditer(r"^  ([\w, ]+): (.*(?:\n {4,}.*)*)", doc, re.MULTILINE):
             for name in match[1].split(", "):
-                found[name] = " ".join(match[2].split())
-    return found
+                meanings[name] = " ".join(match[2].split())
+    return meanings
 
 
 def help_text(full: bool = False) -> str:

@@ -18,7 +18,7 @@ FLAGS = {
     "two stages": ("--stage=data,adapt", "flag --stage=data,adapt: value should be one of <...>"),
     "search of a run": (
         "--stage=search",
-        "--stage=search: only a study is tuned; give --config=experiments/configs/paper.py",
+        "--stage=search: only a study has a search; give --config=experiments/configs/paper.py",
     ),
     "half a flag": (
         "--redo=maybe",

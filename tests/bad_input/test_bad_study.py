@@ -153,9 +153,9 @@ SETTINGS = {
     ),
     "another run": (
         "--start_from=HERE",
-        "--start_from: a study has none; give the config file of one of its worlds",
+        "--start_from: not for a study; give the config file of one of its worlds",
     ),
-    "dry run": ("--dry_run", "--dry_run: a study has none; give the config file of one of its worlds"),
+    "dry run": ("--dry_run", "--dry_run: not for a study; give the config file of one of its worlds"),
 }
 
 
