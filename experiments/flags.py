@@ -131,7 +131,9 @@ def _check_processes() -> None:
     if given == ["", None, None]:
         return
     if DISTRIBUTED.value == "auto":
-        raise InputError("--distributed=auto finds --coordinator, --num_processes and --process_id itself")
+        raise InputError(
+            "--distributed=auto finds out --coordinator, --num_processes and --process_id itself"
+        )
     if "" in given or None in given:
         raise InputError(
             "--coordinator, --num_processes and --process_id must be given together or not at all"

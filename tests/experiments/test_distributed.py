@@ -109,7 +109,7 @@ def test_what_the_first_finds_wrong_ends_all(runs):
             ["--coordinator=x:1", "--num_processes=2", "--process_id=2"],
             "must be in 0 .. num_processes - 1",
         ),
-        (["--distributed=auto", "--process_id=0"], "--distributed=auto finds --coordinator"),
+        (["--distributed=auto", "--process_id=0"], "--distributed=auto finds out --coordinator"),
     ],
 )
 def test_flags_that_cannot_work(capfd, args, message):
@@ -122,7 +122,7 @@ def test_flags_that_cannot_work(capfd, args, message):
 def test_processes_that_do_not_come_are_one_line(tmp_path, number):
     port = free_port()
     impatient = (
-        "import sys\nfrom experiments import flags, main\nfrom experiments.runtime import distributed\n"
+        "import sys\nfrom experiments import distributed, flags, main\n"
         "distributed.JOIN_SECONDS = 2\nmain.main(flags.parse(sys.argv))"
     )
     join = [f"--coordinator=127.0.0.1:{port}", "--num_processes=2", f"--process_id={number}"]
@@ -193,7 +193,7 @@ def test_a_host_without_a_name_is_one_line():
 def test_no_other_machine_reaches_processes_on_loopback(tmp_path):
     """A process that joins and then shows on what it listens."""
     code = (
-        "import sys, psutil, jax\nfrom absl import app\nfrom experiments import flags\nfrom experiments.runtime import distributed\n"
+        "import sys, psutil, jax\nfrom absl import app\nfrom experiments import distributed, flags\n"
         "from listening import reachable, sockets\nflags.parse(sys.argv)\ndistributed.start()\n"
         "jax.devices()\nown = [psutil.Process()]\nprint(len(sockets(own)), reachable(own))"
     )
