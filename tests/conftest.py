@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from left_out import LeftOut
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -33,6 +34,11 @@ for name, examples in (("quick", 25), ("all", 200)):
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
 settings.load_profile("quick")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the plugin that counts slow tests."""
+    config.pluginmanager.register(LeftOut(config))
 
 
 @pytest.fixture
