@@ -40,7 +40,7 @@ def check_fields(config: Any, flag: str = "--config") -> None:
     for name, value in vars(config).items():
         where, types = f"{flag}.{name}", wanted.get(name)
         if types is None:
-            raise InputError(f"{where}: no such setting; --help lists what there is")
+            raise InputError(f"{where}: no such setting; --helpfull lists all settings")
         fits = isinstance(value, (*types, *((int,) if float in types else ())))
         if not fits or (isinstance(value, bool) and bool not in types):
             raise InputError(f"{where}={value!r}: must be of type {types[0].__name__}")

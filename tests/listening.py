@@ -1,4 +1,4 @@
-"""Which sockets of some processes other machines could reach."""
+"""Finds sockets that other machines could reach."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import psutil
 
 def sockets(processes: Iterable[psutil.Process]) -> list[tuple[str, str, int]]:
     """(process, address, port) of every TCP socket that listens."""
-    found = []
+    listening = []
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             for socket in process.net_connections("tcp"):
                 if socket.status == psutil.CONN_LISTEN:
-                    found.append((process.name(), socket.laddr.ip, socket.laddr.port))
-    return found
+                    listening.append((process.name(), socket.laddr.ip, socket.laddr.port))
+    return listening
 
 
 def reachable(processes: Iterable[psutil.Process]) -> list[tuple[str, str, int]]:
     """Those of `sockets` that are not on the loopback interface."""
 
     def loopback(address: str) -> bool:
-        place = ipaddress.ip_address(address)
-        return (getattr(place, "ipv4_mapped", None) or place).is_loopback
+        parsed = ipaddress.ip_address(address)
+        return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
 
-    return [found for found in sockets(processes) if not loopback(found[1])]
+    return [socket for socket in sockets(processes) if not loopback(socket[1])]

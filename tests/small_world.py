@@ -1,4 +1,4 @@
-"""A tiny catalogue with two tastes, and a tiny random Mistral, for the tests of the LLM side."""
+"""A tiny catalogue with two tastes, and a tiny random Mistral, for tests of labels and of the LLM."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def save(folder: Path) -> Path:
 
 
 def recipe(**changes: float) -> EmbeddedConfig:
-    """The smallest model worth the name."""
+    """Settings of the smallest model that still has every part."""
     sizes = {
         "hidden": 32,
         "layers": 1,
@@ -74,7 +74,7 @@ def prompts(count: int, seed: int = 1, length: int = 5, candidates: int = 4) -> 
 
 
 def sharpen(model: Any) -> None:
-    """Makes a random model heed its context: as initialised, hardly anything depends on what it has read."""
+    """Scales the weights of a random model until its output depends on its input."""
     for parameter in model.parameters():
         if parameter.dim() > 1:
             parameter.data.mul_(0.25 / parameter.data.std())

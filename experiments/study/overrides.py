@@ -19,7 +19,7 @@ def kind(config: Config, path: str, source: str) -> type:
         holder = functools.reduce(getattr, parents, config)
         field = {field.name: field for field in dataclasses.fields(holder)}[name]
     except (AttributeError, KeyError, TypeError):
-        hint = renamed_hint(path) or "; --help lists what there is"
+        hint = renamed_hint(path) or "; --helpfull lists all settings"
         raise InputError(f"{source}: no such setting: {path}{hint}") from None
     options = [part for part in typing.get_args(field.type) or (field.type,) if part is not type(None)]
     if dataclasses.is_dataclass(options[0]):

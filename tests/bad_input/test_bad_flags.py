@@ -18,7 +18,7 @@ FLAGS = {
     "two stages": ("--stage=data,adapt", "flag --stage=data,adapt: value should be one of <...>"),
     "search of a run": (
         "--stage=search",
-        "--stage=search: only a study is tuned; give --config=experiments/configs/paper.py",
+        "--stage=search: only a study has a search; give --config=experiments/configs/paper.py",
     ),
     "half a flag": (
         "--redo=maybe",
@@ -34,7 +34,7 @@ FLAGS = {
         "--config.data.nme=x",
         "--config.data.nme: no such setting; did you mean --config.data.name?",
     ),
-    "unknown group": ("--config.xyz.q=1", "--config.xyz.q: no such setting; --help lists what there is"),
+    "unknown group": ("--config.xyz.q=1", "--config.xyz.q: no such setting; --helpfull lists all settings"),
     "a group is no value": ("--config.agents=5", "flag --config.agents=5: Unable to parse value ..."),
     # types
     "text for a number": (
@@ -184,7 +184,7 @@ FILES = {
     "misspelt argument": (f"{CONFIG}return Config(num_seed=3)", f"{LOADED}:3: TypeError: ...num_seed..."),
     "misspelt field": (
         f"{CONFIG}c = Config(); c.agents.a2c.lerning_rate = 1.0; return c",
-        "--config.agents.a2c.lerning_rate: no such setting; --help lists what there is",
+        "--config.agents.a2c.lerning_rate: no such setting; --helpfull lists all settings",
     ),
     "text for a number": (
         f"{CONFIG}return Config(num_seeds='3')",

@@ -59,7 +59,7 @@ FLAGS = {
     ),
     "a port of nothing": (
         "--coordinator=127.0.0.1:0",
-        "--coordinator, --num_processes and --process_id are given together or not at all",
+        "--coordinator, --num_processes and --process_id must be given together or not at all",
     ),
 }
 

@@ -97,7 +97,7 @@ TUNED = {
     "numbers": ('{"a2c": 1}', "HERE/tuned/smoke.json: must map agent ids to settings; run --stage=search"),
     "unknown setting": (
         '{"a2c": {"agents.a2c.speed": 1}}',
-        "HERE/tuned/smoke.json: no such setting: agents.a2c.speed; --help lists what there is",
+        "HERE/tuned/smoke.json: no such setting: agents.a2c.speed; --helpfull lists all settings",
     ),
     "a group": (
         '{"a2c": {"agents.a2c": 1}}',
@@ -137,7 +137,7 @@ SETTINGS = {
     ),
     "override": (
         "--config.overrides=agents.a2c.speed=1",
-        "--config.overrides: no such setting: agents.a2c.speed; --help lists what there is",
+        "--config.overrides: no such setting: agents.a2c.speed; --helpfull lists all settings",
     ),
     "value": (
         "--config.overrides=agents.a2c.learning_rate=fast",
@@ -153,9 +153,9 @@ SETTINGS = {
     ),
     "another run": (
         "--start_from=HERE",
-        "--start_from: a study has none; give the config file of one of its worlds",
+        "--start_from: not for a study; give the config file of one of its worlds",
     ),
-    "dry run": ("--dry_run", "--dry_run: a study has none; give the config file of one of its worlds"),
+    "dry run": ("--dry_run", "--dry_run: not for a study; give the config file of one of its worlds"),
 }
 
 

@@ -142,16 +142,30 @@ def test_good_lines_pass_and_no_flags_mean_the_quickstart():
     assert Path(flags.DEFAULT_CONFIG).name == "quickstart.py"
 
 
-def test_help_names_every_flag_and_explains_every_knob():
-    text = flags.help_text()
-    for name in ("--config", "--workdir", "--stage", "--redo", "--dry_run"):
-        assert f"{name}: " in text
-    for path, _, meaning in flags.knobs(Config()):
-        assert f"--config.{path}=" in text
-        assert len(meaning) > 5, f"--config.{path} is not explained"
+NAMES = ("--config", "--workdir", "--stage", "--redo", "--dry_run", "--distributed")
+
+
+def test_help_fits_on_a_screen_and_names_every_flag_and_section():
     done = run("--help")
     assert done.returncode == 0
-    assert done.stdout.strip() == text.strip()
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 45
+    assert max(map(len, lines)) <= 110
+    for name in (*NAMES, *(f"--config.{field.name}" for field in dataclasses.fields(Config))):
+        assert sum(line.lstrip().startswith((f"{name} ", f"{name}.", f"{name}=")) for line in lines) >= 1, (
+            name
+        )
+
+
+def test_helpfull_explains_every_setting():
+    done = run("--helpfull")
+    assert done.returncode == 0
+    assert done.stdout.strip() == flags.help_text(full=True).strip()
+    for name in NAMES:
+        assert f"{name}: " in done.stdout
+    for path, _, meaning in flags.knobs(Config()):
+        assert f"--config.{path}=" in done.stdout
+        assert len(meaning) > 5, f"--config.{path} is not explained"
 
 
 def test_defaults_pass_and_list_every_agent():
