@@ -56,7 +56,7 @@ def settings(folder="", **changes):
 
 
 def told(folder=None, count=12000, shape=(10, 20), more=(), **changes):
-    asked = [lengths.Demand("labels", count, *lengths.sample_of(dataset(), shape, 0)), *more]
+    asked = [lengths.Demand("labels", count, lengths.sample_of(dataset(), shape, 0)), *more]
     return estimate.estimate(folder, dataset(), settings(folder or "", **changes), asked, shape, 0)
 
 
@@ -170,8 +170,8 @@ def test_lora_costs_two_passes_and_a_third_where_activations_are_computed_twice(
 def test_demands_of_one_name_are_one_part_and_the_largest_decides_the_memory(true_size, quick):
     wide = lengths.sample_of(dataset(), (10, 40), 0)
     more = [
-        lengths.Demand("audit", 30, *wide),
-        lengths.Demand("audit", 12, *lengths.sample_of(dataset(), (10, 4), 0)),
+        lengths.Demand("audit", 30, wide),
+        lengths.Demand("audit", 12, lengths.sample_of(dataset(), (10, 4), 0)),
     ]
     alone, both = told(true_size), told(true_size, more=more)
     audit = by_name(both)["audit"]

@@ -166,11 +166,11 @@ def test_the_longest_prompt_is_as_long_as_any(tmp_path):
         generator = np.random.default_rng(0)
         some = generator.integers(1, len(titles()), (200, LENGTH + CANDIDATES)).astype(np.int32)
         hard = self_check.hardest(subject, (LENGTH, CANDIDATES))
-        assert hard[0].shape == (2, LENGTH)
-        assert hard[1].shape == (2, CANDIDATES)
+        assert hard.histories.shape == (2, LENGTH)
+        assert hard.candidates.shape == (2, CANDIDATES)
         ruler = Ruler(load_tokenizer(folder, ""), folder, titles(), TEMPLATE, config, subject.limit)
-        longest, short = ruler.measure(*hard).prompt
-        others = ruler.measure(some[:, :LENGTH], some[:, LENGTH:]).prompt
+        longest, short = ruler.measure(hard).prompt
+        others = ruler.measure(Prompts(some[:, :LENGTH], some[:, LENGTH:])).prompt
         assert longest >= others.max() > others.min() >= short
 
 

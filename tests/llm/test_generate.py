@@ -97,11 +97,11 @@ def test_replies_are_kept_as_they_were_written():
 
 
 def test_inside_a_block_of_thinking_letters_are_no_answers():
-    prompts_ = [5, 6], CANDIDATES, 1, 0, "none"
+    prompts_ = PROMPTS, [5, 6], 1, 0, "none"
     said = ["A, no B", "A</think>B"]
-    answers, _ = generate.ask(lambda rows, lists: (said, 2), *prompts_, opened=True)
+    answers, _ = generate.ask(lambda prompts: (said, 2), *prompts_, opened=True)
     assert [CAUSES[c] for c in answers.cause] == ["thinking", "valid"]
-    answers, _ = generate.ask(lambda rows, lists: (said[:1] * 2, 2), *prompts_)
+    answers, _ = generate.ask(lambda prompts: (said[:1] * 2, 2), *prompts_)
     assert [CAUSES[c] for c in answers.cause] == ["several", "several"]
 
 

@@ -107,7 +107,7 @@ def test_the_estimate_is_near_what_a_batch_takes(wordy, monkeypatch, mode):
     config = LLMConfig(model=str(wordy), mode=mode, batch_size=16)
     sizes = memory.read_sizes(wordy)
     ruler = lengths.Ruler(loading.load_tokenizer(wordy, ""), wordy, titles(), TEMPLATE, config, sizes.context)
-    measured = ruler.measure(*asked)
+    measured = ruler.measure(asked)
     estimated = memory.need(sizes, measured, 16, "float32").batch
     assert 0.3 * estimated < held < 1.1 * estimated
     if mode == "likelihood":

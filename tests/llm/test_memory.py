@@ -54,7 +54,7 @@ def needed(folder, shape, dtype="float32", **settings):
     sizes = memory.read_sizes(folder)
     tokenizer = loading.load_tokenizer(folder, config.pad_token)
     ruler = lengths.Ruler(tokenizer, folder, titles(), TEMPLATE, config, sizes.context)
-    measured = ruler.measure(*lengths.sample_prompts(len(titles()) - 1, shape))
+    measured = ruler.measure(lengths.sample_prompts(len(titles()) - 1, shape))
     return memory.need(sizes, measured, config.batch_size, dtype).batch
 
 

@@ -153,11 +153,11 @@ def test_every_mode_is_tried_on_the_longest_prompts_to_come(wide_folder, tmp_pat
     assert tried == [(7, 5)]
     assert store.read_manifest(tmp_path / "calibration")["plain"] is not exact
     assert any("scored one by one" in str(one.message) for one in told) is not exact
-    loaded = order | {"calibrate": None, "plain": not exact, "wrapper": None}
+    loaded = order | {protocol.CALIBRATION: None, "plain": not exact, "wrapper": None}
     subject.answer(loaded, {})  # as a later process does
-    assert subject._scorer.plain is not exact
+    assert subject._engine.plain is not exact
     if mode != "likelihood":
-        assert subject._scorer.asker.plain is not exact
+        assert subject._engine.asker.plain is not exact
 
 
 def test_ctrl_c_while_it_starts_is_left_to_the_client(tmp_path, capfd):

@@ -113,7 +113,8 @@ def test_a_process_that_is_asked_to_end_saves_a_checkpoint(calm, tmp_path):
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "recipe", "metadata", "all"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(tmp_path, damage):
-    newest = saved(tmp_path) / "2000"
+    tree = TREE | {"large": jnp.asarray(np.random.default_rng(0).normal(size=100_000), jnp.float32)}
+    newest = saved(tmp_path, tree=tree) / "2000"
     largest = max((newest / "arrays").rglob("*"), key=lambda p: p.stat().st_size * p.is_file())
     places = {"recipe": newest / "recipe" / "metadata", "metadata": newest / "arrays" / "_METADATA"}
     path = places.get(damage, largest)
@@ -128,10 +129,10 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(tmp_path, d
         with pytest.warns(
             UserWarning, match=r"^\S+2000: .*this checkpoint is damaged; an earlier one is used$"
         ):
-            assert saving.restore(TREE).step == 1000
-        saving.save(1500, TREE, {})
-        saving.save(2000, TREE, {})
-        assert saving.restore(TREE).step == 2000
+            assert saving.restore(tree).step == 1000
+        saving.save(1500, tree, {})
+        saving.save(2000, tree, {})
+        assert saving.restore(tree).step == 2000
 
 
 def test_without_an_intact_checkpoint_a_training_starts_anew(tmp_path):
