@@ -25,7 +25,7 @@ from ialp_jax.labelling.audit_questions import PROMPT_CANDIDATES, Questions, dra
 from ialp_jax.labelling.client import LabelWorker
 from ialp_jax.llm.prompting.lengths import NUM_SAMPLED, Demand
 from ialp_jax.types import Dataset, Labels
-from ialp_jax.users.preference import like_logit
+from ialp_jax.users.predict import like_logit
 
 AT_ONCE = 256  # prompts of one request: what progress is shown of, and what is lost when the process dies
 LETTERLESS = ("likelihood",)  # modes in which a candidate's score does not depend on the others

@@ -28,7 +28,7 @@ from ialp_jax import keys
 from ialp_jax.data.splits import Windows
 from ialp_jax.training.config import LabellingConfig
 from ialp_jax.types import Dataset, Histories, Labels, UserModel
-from ialp_jax.users.preference import like_probability
+from ialp_jax.users.predict import like_probability
 
 
 class LabelSource:

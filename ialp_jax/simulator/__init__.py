@@ -14,7 +14,7 @@ __all__ = ["make"]
 def __getattr__(name: str) -> Any:
     """``make``, once somebody asks for it."""
     if name == "make":
-        from ialp_jax.simulator.registry import make
+        from ialp_jax.simulator.make_world import make
 
         return make
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

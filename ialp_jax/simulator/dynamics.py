@@ -13,7 +13,7 @@ from ialp_jax.keys import stream
 from ialp_jax.simulator.dynamics_params import Boredom, Drift, Satiation
 from ialp_jax.simulator.types import Mood, SessionParams, SessionState, Visit
 from ialp_jax.types import Array, Key, UserModel
-from ialp_jax.users import preference
+from ialp_jax.users import predict
 
 
 def first_mood(user: Array, params: SessionParams) -> Mood:
@@ -46,10 +46,10 @@ def like_logit(state: SessionState, item: Array, params: SessionParams) -> Array
     """
     model, parts = params.user_model, params.dynamics
     if parts.drift is None:
-        logit = preference.like_logit(model, state.user, item)
+        logit = predict.like_logit(model, state.user, item)
     else:
         score = model.item_factors[item] @ state.mood.taste + model.item_bias[item]
-        logit = preference.calibrated(model, score)
+        logit = predict.calibrated(model, score)
     if parts.boredom is not None:
         logit -= parts.boredom.logit * recency(parts.boredom, state.mood.recent, item)
     if parts.satiation is not None:
@@ -83,7 +83,7 @@ def item_scores(state: SessionState, params: SessionParams) -> Array:
       Raw scores of the user model where no part moves them, else log-odds. Column a is item a + 1.
     """
     if not params.dynamics.moves_scores:
-        return preference.user_scores(params.user_model, state.user)
+        return predict.user_scores(params.user_model, state.user)
     items = jnp.arange(1, params.user_model.item_bias.shape[0])
 
     def of_one(state: SessionState) -> Array:

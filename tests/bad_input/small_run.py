@@ -24,8 +24,8 @@ from ialp_jax.data.files import load_dataset
 from ialp_jax.evaluation.metrics import CURVES
 from ialp_jax.labelling.label_files import catalogue_facts
 from ialp_jax.llm.prompting import prompts
-from ialp_jax.simulator.test_model import to_arrays
 from ialp_jax.training.checkpoint import save_params
+from ialp_jax.users.evaluation_model import to_arrays
 
 SETTINGS = (
     "--config=experiments/configs/smoke.py",

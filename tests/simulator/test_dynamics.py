@@ -28,7 +28,7 @@ from ialp_jax.simulator.dynamics_params import (
 from ialp_jax.simulator.environment import SessionEnvironment, respond
 from ialp_jax.simulator.types import SessionParams
 from ialp_jax.types import Observation, UserModel
-from ialp_jax.users.preference import like_probability
+from ialp_jax.users.predict import like_probability
 
 # Items 1..3 are of category 1, 4..6 of category 2, 7 and 8 of none; 7 and 8 have the same direction.
 CATEGORY = jnp.array([0, 1, 1, 1, 2, 2, 2, 0, 0])[:, None]

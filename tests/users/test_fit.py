@@ -12,10 +12,11 @@ import pytest
 from ialp_jax.data import DataConfig, DemoConfig, load
 from ialp_jax.errors import InputError
 from ialp_jax.types import EVALUATION, OFFLINE, UserModel
-from ialp_jax.users import als, holdout
 from ialp_jax.users import fit as user_model
+from ialp_jax.users import holdout, implicit_mf
 from ialp_jax.users.config import UserModelConfig, grid
-from ialp_jax.users.fit import calibrated, fit, like_logit, like_probability, user_scores
+from ialp_jax.users.fit import fit
+from ialp_jax.users.predict import calibrated, like_logit, like_probability, user_scores
 
 QUICK = {"factors": "8", "regularisation": "30", "confidence": "20", "iterations": 5}
 
@@ -72,7 +73,7 @@ def test_chunks_hold_every_like_once():
     owner, neighbour = draw.integers(0, 9, 300), draw.integers(0, 50, 300)
     owner = owner[owner != 4]
     neighbour = neighbour[: len(owner)]
-    cut = als.chunks(owner, neighbour, 9, width=7)
+    cut = implicit_mf.chunks(owner, neighbour, 9, width=7)
     found = [(one, item) for one, row, mask in zip(*cut, strict=True) for item in row[mask > 0]]
     assert sorted(found) == sorted(zip(owner, neighbour, strict=True))
     assert np.all(np.diff(cut.owner) >= 0)
@@ -85,7 +86,9 @@ def test_solve_is_equation_4_of_the_paper():
     likes = draw.random((5, 12)) < 0.4
     likes[2] = False
     alpha, penalty = 7.0, 0.3
-    found = als.solve(jnp.asarray(items), als.chunks(*np.nonzero(likes), 5, width=2), 5, alpha, penalty)
+    found = implicit_mf.solve(
+        jnp.asarray(items), implicit_mf.chunks(*np.nonzero(likes), 5, width=2), 5, alpha, penalty
+    )
     for user in range(5):
         confidence = np.diag(1 + alpha * likes[user])
         left = items.T @ confidence @ items + penalty * np.eye(3)
@@ -97,10 +100,13 @@ def test_sweeps_lower_the_objective():
     draw = np.random.default_rng(2)
     likes = draw.random((30, 20)) < 0.3
     alpha, penalty = 5.0, 1.0
-    by_user, by_item = als.chunks(*np.nonzero(likes), 30), als.chunks(*np.nonzero(likes.T), 20)
+    by_user, by_item = (
+        implicit_mf.chunks(*np.nonzero(likes), 30),
+        implicit_mf.chunks(*np.nonzero(likes.T), 20),
+    )
 
     def objective(iterations):
-        users, items = als.factorise(
+        users, items = implicit_mf.factorise(
             jax.random.key(0),
             by_user,
             by_item,

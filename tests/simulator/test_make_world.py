@@ -11,7 +11,7 @@ import pytest
 import ialp_jax.simulator
 from ialp_jax.data import DataConfig, DemoConfig
 from ialp_jax.errors import InputError
-from ialp_jax.simulator import registry
+from ialp_jax.simulator import make_world
 from ialp_jax.simulator.config import SimulatorConfig
 from ialp_jax.types import EVALUATION
 from ialp_jax.users.config import UserModelConfig
@@ -37,7 +37,7 @@ def test_one_line_gives_a_world_to_step_in():
 
 
 def test_a_split_s_users_alone_come():
-    dataset = registry.load(SMALL)
+    dataset = make_world.load(SMALL)
     everyone = ialp_jax.simulator.make("demo", data=SMALL)[1]
     some = ialp_jax.simulator.make("demo", data=SMALL, split="evaluation")[1]
     assert len(everyone.users) == dataset.num_users
@@ -48,7 +48,7 @@ def test_the_cache_spares_the_fit_and_changes_nothing(tmp_path, monkeypatch):
     arguments = {"data": SMALL, "simulator": FITTED, "cache": tmp_path}
     first = ialp_jax.simulator.make("demo", **arguments)[1]
     same(first, ialp_jax.simulator.make("demo", data=SMALL, simulator=FITTED)[1])
-    monkeypatch.setattr(registry, "fit", None)  # any further fit would fail
+    monkeypatch.setattr(make_world, "fit", None)  # any further fit would fail
     same(first, ialp_jax.simulator.make("demo", **arguments)[1])
     ialp_jax.simulator.make("demo", preset="hard", **arguments)
     with pytest.raises(TypeError):

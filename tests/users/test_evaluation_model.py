@@ -11,8 +11,8 @@ import rated_world
 from ialp_jax.data import DataConfig, DemoConfig, load
 from ialp_jax.errors import InputError
 from ialp_jax.simulator.config import SimulatorConfig
-from ialp_jax.simulator.test_model import fit_models, from_arrays, halves, to_arrays
 from ialp_jax.users.config import UserModelConfig
+from ialp_jax.users.evaluation_model import fit_models, from_arrays, halves, to_arrays
 from ialp_jax.users.fit import fit
 from ialp_jax.users.graph_filter import low_pass
 
@@ -25,6 +25,10 @@ def small():
 def simulator(test_model="", **changes):
     quick = {"factors": "8", "regularisation": "30", "confidence": "20", "iterations": 4}
     return SimulatorConfig(user_model=UserModelConfig(**(quick | changes)), test_model=test_model)
+
+
+def fit_both(dataset, config):
+    return fit_models(dataset, config.user_model, config.test_model)
 
 
 def test_low_pass_is_the_paper_s_filter():
@@ -75,7 +79,7 @@ def test_halves_are_disjoint_and_even(small, which):
 
 
 def test_one_model_where_no_other_is_asked_for(small):
-    first, second = fit_models(small, simulator())
+    first, second = fit_both(small, simulator())
     assert second is None
     for one, two in zip(first.model, fit(small, simulator().user_model)[0], strict=True):
         np.testing.assert_array_equal(one, two)
@@ -83,7 +87,7 @@ def test_one_model_where_no_other_is_asked_for(small):
 
 def test_halves_give_two_models_of_the_same_users_with_the_level_of_the_whole(small):
     settings = {"base_rate": 1.5, "regularisation": "30,60"}
-    both = fit_models(small, simulator("halves", **settings))
+    both = fit_both(small, simulator("halves", **settings))
     whole = fit(small, simulator(**settings).user_model)[1]
     rates = [part.metrics["simulated_like_rate"] for part in both]
     np.testing.assert_allclose(rates, whole["simulated_like_rate"], rtol=0.1)
@@ -103,15 +107,15 @@ def test_likes_of_the_other_half_are_neither_likes_nor_dislikes(small):
 
 
 def test_another_family_judges(small):
-    first, second = fit_models(small, simulator("truth"))
+    first, second = fit_both(small, simulator("truth"))
     assert second.model is small.truth
     assert first.metrics["factors"] == 8
-    _, second = fit_models(small, simulator("graph_filter"))
+    _, second = fit_both(small, simulator("graph_filter"))
     assert "confidence" not in second.metrics
 
 
 def test_both_models_survive_the_store(small):
-    first, second = fit_models(small, simulator("truth"))
+    first, second = fit_both(small, simulator("truth"))
     for model, other in ((first.model, second.model), (first.model, None)):
         back = from_arrays(to_arrays(model, other))
         for before, after in zip((model, other), back, strict=True):
@@ -140,6 +144,6 @@ def test_halves_of_ratings_keep_their_level():
     config = simulator("halves", family="explicit_mf")
     few = {"factors": "3", "regularisation": "2", "bias_regularisation": "2", "folds": 3}
     config.user_model.explicit = dataclasses.replace(config.user_model.explicit, **few)
-    first, second = (part.metrics for part in fit_models(world, config))
+    first, second = (part.metrics for part in fit_both(world, config))
     assert first["simulated_like_rate"] == pytest.approx(second["simulated_like_rate"], abs=0.06)
     assert first["interactions"] + second["interactions"] == len(world.interactions.item)

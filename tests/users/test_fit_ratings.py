@@ -12,13 +12,13 @@ import rated_world
 
 from ialp_jax.errors import InputError
 from ialp_jax.types import Catalogue, Dataset, Histories, Interactions
-from ialp_jax.users import ratings
-from ialp_jax.users.als import chunks
+from ialp_jax.users import explicit_mf
 from ialp_jax.users.calibration import calibrate_rated, reliability_rated
 from ialp_jax.users.config import ExplicitConfig, UserModelConfig
-from ialp_jax.users.explicit import fit_explicit, scores
 from ialp_jax.users.fit import fit
-from ialp_jax.users.preference import like_probability
+from ialp_jax.users.fit_ratings import fit_ratings, scores
+from ialp_jax.users.implicit_mf import chunks
+from ialp_jax.users.predict import like_probability
 from ialp_jax.users.ranking import item_model, rated_metrics
 
 
@@ -44,7 +44,7 @@ def test_solve_is_a_weighted_ridge_regression_with_a_bias():
     target, weight = draw.normal(size=len(user)), draw.random(len(user))
     penalty = np.array([0.5, 0.5, 0.5, 2.0])
     edges = chunks(user, np.arange(len(user)), 6, width=4)
-    found = ratings.solve(*(jnp.asarray(a) for a in (other, item, target, weight)), edges, 6, penalty)
+    found = explicit_mf.solve(*(jnp.asarray(a) for a in (other, item, target, weight)), edges, 6, penalty)
     for row in range(6):
         own = user == row
         design = np.c_[other[item[own], :3], np.ones(own.sum())]
@@ -55,24 +55,24 @@ def test_solve_is_a_weighted_ridge_regression_with_a_bias():
 
 def test_scores_are_mean_bias_and_product():
     users, items = np.array([[2.0, 0.5]]), np.array([[3.0, 0.25], [1.0, -1.0]])
-    model = ratings.as_model(users, items, 3.0)
+    model = explicit_mf.as_model(users, items, 3.0)
     np.testing.assert_allclose(scores(model, np.array([0, 0]), np.array([1, 2])), [9.75, 4.5])
 
 
 def test_weights_are_inverse_propensities_of_mean_1(world):
     rows = world[0].interactions
-    weight = ratings.weights(rows, "published", 0.01, 0.5)
+    weight = explicit_mf.weights(rows, "published", 0.01, 0.5)
     assert weight.mean() == pytest.approx(1)
     assert weight[~rows.like].min() == pytest.approx(5 * weight[rows.like].max())
-    clipped = ratings.weights(rows, "published", 0.25, 0.5)
+    clipped = explicit_mf.weights(rows, "published", 0.25, 0.5)
     assert clipped.max() == pytest.approx(2 * clipped.min())
     counts = np.bincount(rows.item)[rows.item]
     for power in (0.5, 1.0):
-        popular = ratings.weights(rows, "popularity", 0.01, power)
+        popular = explicit_mf.weights(rows, "popularity", 0.01, power)
         assert np.ptp(popular * counts**power) < 1e-9
-    np.testing.assert_array_equal(ratings.weights(rows, "none", 0.01, 0.5), 1)
+    np.testing.assert_array_equal(explicit_mf.weights(rows, "none", 0.01, 0.5), 1)
     bare = rated_world.dataset(published=False)[0].interactions
-    np.testing.assert_array_equal(ratings.weights(bare, "published", 0.01, 1.0), popular)
+    np.testing.assert_array_equal(explicit_mf.weights(bare, "published", 0.01, 1.0), popular)
 
 
 def test_it_ranks_better_than_item_means_and_its_probabilities_are_those_of_all_pairs(world, fitted):
@@ -127,7 +127,7 @@ def test_tests_never_reach_the_fit(world, fitted):
     turned = dataclasses.replace(world[0])
     flipped = dataclasses.replace(rows, like=~rows.like, rating=6 - rows.rating)
     object.__setattr__(turned, "random_test", flipped)
-    model, metrics, _ = fit_explicit(turned, config())
+    model, metrics, _ = fit_ratings(turned, config())
     for one, two in zip(fitted[0], model, strict=True):
         np.testing.assert_array_equal(one, two)
     assert metrics["auc"] == pytest.approx(1 - fitted[1]["auc"], abs=0.02)
