@@ -194,7 +194,7 @@ CASES: dict[str, tuple[Damage, str, str]] = {  # what happens, the stage that is
     "an empty split": (
         arrays("data", "simulator", split=lambda a: a // 4),
         "simulate",
-        "demo: no user is evaluation; run the data stage again",
+        "demo: no evaluation users; run the data stage again",
     ),
     "no split": (
         arrays("data", "simulator", split=None),
