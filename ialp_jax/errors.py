@@ -38,7 +38,7 @@ class Terminated(BaseException):
 
 
 def expanded(path: str, flag: str) -> str:
-    """Replaces ``~`` or ``~user`` in a path by the home folder. Raises InputError if there is no such user."""
+    """Replaces ``~`` or ``~user`` in a path by the home folder. Raises InputError for an unknown user."""
     if not path.startswith("~"):
         return path
     try:

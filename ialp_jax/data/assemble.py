@@ -143,8 +143,8 @@ def assemble(
       rows: users are renumbered 0..U-1 and items 1..N, both in ascending order of their ids here.
       items: of the file.
       ordered: whether the rows of a user are in the order of time.
-      dropped: counts of what the loader dropped, by reason.
-      notes: counts of what the reader of the log should know, by kind.
+      dropped: counts of rows or items that the loader dropped, by reason.
+      notes: further counts for the log, by kind.
       usual_min_users: value for ``config.min_users == 0``.
       usual_min_likes: value for ``config.min_likes == 0``.
       truth: user model that generated the data, of all users and items of the file.

@@ -50,7 +50,7 @@ def split_users(num_users: int, fractions: Sequence[float], seed: int) -> np.nda
                     "interactions, --config.data.min_likes and .like_at"
                 )
             raise InputError(
-                f"--config.data.{name}: this split of the {num_users} users has no user; {remedy}"
+                f"--config.data.{name}: this split is empty (users in all: {num_users}); {remedy}"
             )
     split = np.empty(num_users, np.int8)
     split[keys.generator(seed, "split").permutation(num_users)] = np.repeat(

@@ -75,7 +75,7 @@ def rows(
     Raises:
       InputError: other header, wrong number of fields, bytes that are not ``encoding``.
     """
-    with path.open("rb") as file:  # bytes: only LF ends a line, whatever Unicode separators a title holds
+    with path.open("rb") as file:  # bytes, because only LF ends a line; titles may hold Unicode separators
         for place, line in _decoded(lines_of(file, str(path)), str(path), encoding):
             fields = line.rstrip("\r\n").split(separator)
             if headed:

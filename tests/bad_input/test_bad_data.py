@@ -42,18 +42,18 @@ def parquet(**columns):
 CASES = {  # what is written over the good files, the line that is said, further flags
     "file missing": (
         {ROWS: None},
-        "interactions.csv: not found in HERE; put it there, or name another file by "
+        "interactions.csv: not found in HERE; put it there, or set another file by "
         "--config.data.tabular.interactions or another folder by --config.data.root",
     ),
     "root missing": (
         {},
-        "items.csv: not found in HERE/none; put it there, or name another file by "
+        "items.csv: not found in HERE/none; put it there, or set another file by "
         "--config.data.tabular.items or another folder by --config.data.root",
         "--config.data.root=HERE/none",
     ),
     "root not set": (
         {},
-        "--config.data.root: not set; name the folder that holds interactions.csv and items.csv",
+        "--config.data.root: not set; set the folder that holds interactions.csv and items.csv",
         "--config.data.root=",
     ),
     "root a file": ({}, "items.csv: not found in HERE/items.csv; ...", "--config.data.root=HERE/items.csv"),
@@ -65,7 +65,7 @@ CASES = {  # what is written over the good files, the line that is said, further
     "nobody likes": (
         {},
         "tabular: no interaction is left after filtering (dropped: 30 users with no like left, ...); look at "
-        "--config.data.like_at (ratings lie in 5..5)",
+        "--config.data.like_at (ratings are 5..5)",
         "--config.data.like_at=6",
     ),
     "everything filtered": (
@@ -76,7 +76,7 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "few users": (
         {ROWS: "\n".join(INTERACTIONS.split("\n")[:28])},
-        "--config.data.online: no user is left for it among 3 users; 4 splits need 4 users or more: look "
+        "--config.data.online: this split is empty (users in all: 3); 4 splits need at least 4 users: look "
         "at the users of the interactions, --config.data.min_likes and .like_at",
     ),
     "small catalogue": (
@@ -87,7 +87,7 @@ CASES = {  # what is written over the good files, the line that is said, further
     "no item column": (
         line(ROWS, 1, "user_id,thing,rating,timestamp"),
         "HERE/interactions.csv:1: no column 'item_id' among ['user_id', 'thing', 'rating', 'timestamp']; "
-        "name it by --config.data.tabular.item",
+        "set its name by --config.data.tabular.item",
     ),
     "no title column": (
         line(COLUMNS, 1, "item_id,name,category"),
@@ -95,7 +95,7 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "column that was asked for": (
         {},
-        "HERE/interactions.csv:1: no column 'stars' among ...; name it by --config.data.tabular.rating",
+        "HERE/interactions.csv:1: no column 'stars' among ...; set its name by --config.data.tabular.rating",
         "--config.data.tabular.rating=stars",
     ),
     "column twice": (
@@ -116,7 +116,7 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "latin-1": (
         {COLUMNS: CATALOGUE.replace("Title 4\n", "x").replace("Title 4,", "Café,").encode("latin-1")},
-        "HERE/items.csv:6: not utf-8 text; name its encoding by --config.data.tabular.encoding",
+        "HERE/items.csv:6: not utf-8 text; set its encoding by --config.data.tabular.encoding",
     ),
     "open quote": (
         line(COLUMNS, 4, 'i2,"Title 2,c1'),
@@ -132,10 +132,10 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "NUL in an id": (
         line(ROWS, 3, "u\0,i1,5,2020-01-02"),
-        "HERE/interactions.csv:3: user_id is no text: it has NUL bytes",
+        "HERE/interactions.csv:3: user_id is not text: it has NUL bytes",
     ),
     "no user": (line(ROWS, 3, " ,i1,5,2020-01-02"), "HERE/interactions.csv:3: user_id is empty"),
-    "item twice": (line(COLUMNS, 4, "i1,Title,c"), "HERE/items.csv:4: item_id 'i1' stands there twice"),
+    "item twice": (line(COLUMNS, 4, "i1,Title,c"), "HERE/items.csv:4: item_id 'i1' is listed twice"),
     "rating of words": (
         line(ROWS, 3, "u0,i1,good,2020-01-02"),
         "HERE/interactions.csv:3: rating is 'good', expected a finite number in -3.40282e+38..3.40282e+38",
@@ -243,7 +243,7 @@ PUBLISHED = {  # world, its files, what one of them holds, the line
         "industry",
         unisrec.UNISREC.files,
         {"Scientific.item2index": "B1\t7\n"},
-        "HERE/Scientific.item2index:1: index is 7, expected 0: they count up from 0",
+        "HERE/Scientific.item2index:1: index is 7, expected 0: indices count up from 0",
     ),
     "industry: no JSON": (
         "industry",

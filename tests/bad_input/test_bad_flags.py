@@ -105,12 +105,12 @@ FLAGS = {
         "--config.labelling.candidates=1",
         "--config.labelling.candidates=1 must be at least 2",
     ),
-    "share": ("--config.data.online=0", "--config.data.online=0.0: the share must be over 0 and under 1"),
+    "share": ("--config.data.online=0", "--config.data.online=0.0: the share must be above 0 and below 1"),
     "shares": (
         "--config.data.offline=0.9",
-        "--config.data.offline, ...: shares must sum to 1, they sum to 1.4",
+        "--config.data.offline, ...: the shares must sum to 1, but sum to 1.4",
     ),
-    "few users": ("--config.data.demo.users=5", "--config.data.demo.users=5: must lie in 10..1000000"),
+    "few users": ("--config.data.demo.users=5", "--config.data.demo.users=5: must be in 10..1000000"),
     "horizon beyond the items": (
         "--config.simulator.horizon=500",
         "--config.simulator.horizon=500: a session could show all 115 items; horizon + history_length + ...",

@@ -108,8 +108,8 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "missing users in a CSV of numbers": (
         {ROWS: INTERACTIONS.replace("u7,", "nan,").replace("\nu", "\n")},
-        f"HERE/{ROWS}: user_id is 'nan' in some rows and a number in all others, so it is missing there; "
-        "remove these rows",
+        f"HERE/{ROWS}: user_id is 'nan' in some rows and a number in all others, so these rows lack it; "
+        "remove them",
     ),
     "a missing item in a list of numbers": (
         {COLUMNS: CATALOGUE.replace("i7,", "NULL,").replace("\ni", "\n")},
@@ -126,11 +126,11 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "dates after numbers": (
         line(ROWS, 2, "u0,i0,5,20200101"),
-        f"HERE/{ROWS}:3: its time is a date, after rows with numbers; write all alike",
+        f"HERE/{ROWS}:3: its time is a date, after rows with numbers; use one form for all",
     ),
     "a number after dates": (
         line(ROWS, 3, "u0,i1,5,20200102"),
-        f"HERE/{ROWS}:3: its time is a number, after rows with dates; write all alike",
+        f"HERE/{ROWS}:3: its time is a number, after rows with dates; use one form for all",
     ),
     "an American date": (
         line(ROWS, 2, "u0,i0,5,01/31/2020"),
@@ -141,15 +141,15 @@ CASES = {  # what is written over the good files, the line that is said, further
             ROWS: renamed(",5,", ".0,5,").replace(",i", ",").replace(",tem", ",item"),
             COLUMNS: CATALOGUE.replace("\ni", "\n"),
         },
-        f"HERE/{ROWS}:2: item_id is '0.0', {COLUMNS} lists '0'; write the ids of both files alike",
+        f"HERE/{ROWS}:2: item_id is '0.0', {COLUMNS} lists '0'; write the ids in both files in the same way",
     ),
     "ids with zeros in one file": (
         {ROWS: renamed(",i", ",0"), COLUMNS: CATALOGUE.replace("\ni", "\n")},
-        f"HERE/{ROWS}:2: item_id is '00', {COLUMNS} lists '0'; write the ids of both files alike",
+        f"HERE/{ROWS}:2: item_id is '00', {COLUMNS} lists '0'; write the ids in both files in the same way",
     ),
     "ids in capitals in one file": (
         {ROWS: renamed(",i", ",I")},
-        f"HERE/{ROWS}:2: item_id is 'I0', {COLUMNS} lists 'i0'; write the ids of both files alike",
+        f"HERE/{ROWS}:2: item_id is 'I0', {COLUMNS} lists 'i0'; write the ids in both files in the same way",
     ),
     "ids of something else": (
         {ROWS: renamed(",i", ",x")},

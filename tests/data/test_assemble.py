@@ -79,7 +79,7 @@ def test_min_likes_acts_and_takes_items_of_nobody_else_along():
     assert data.dropped["users with fewer than 2 likes"] == 1
     assert data.dropped["users with no like left"] == 1
     assert data.dropped["rows of users with fewer than 2 likes"] == 3
-    assert data.dropped["items of none but these users"] == 1
+    assert data.dropped["items whose users are all dropped"] == 1
     assert make(rows, min_likes=1).num_users == USERS + 1
 
 
@@ -127,7 +127,7 @@ def test_random_test_ratings_follow_the_numbers_of_the_log():
 @pytest.mark.parametrize(
     ("rows", "changes", "said", "remedy"),
     [
-        (table(), {"like_at": 6.0}, "10 users with no like left", ".like_at (ratings lie in 2..5)"),
+        (table(), {"like_at": 6.0}, "10 users with no like left", ".like_at (ratings are 2..5)"),
         (table(), {"min_users": 11, "like_at": 1}, "fewer than 11 users", "at --config.data.min_users"),
         (table(), {"min_likes": 3}, "fewer than 3 likes", "--config.data.min_likes"),
         (table().at(np.zeros(0, int)), {}, "6 items with no user", "it has no row"),

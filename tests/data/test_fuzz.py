@@ -57,7 +57,7 @@ NASTY += [
     "i1",
 ]
 ACCIDENTS = ["cell", "cell", "column", "repeat", "lose", "move", "cut", "bytes", "letter", "encode"]
-ABOUT_SETTINGS = ("no interaction is left after filtering", "no user is left for it")
+ABOUT_SETTINGS = ("no interaction is left after filtering", "this split is empty")
 
 
 def _cells(draw: st.DrawFn, line: bytes, separator: bytes) -> bytes:

@@ -95,7 +95,7 @@ BROKEN = {
     "same history": ("Scientific.test.inter", 2, "0\t0\t2", "the same history twice"),
     "no target": ("Scientific.test.inter", 2, "0\t0 1", "expected 3 tab-separated fields"),
     "index jumps": ("Scientific.item2index", 3, "B0002\t5", "expected 2"),
-    "product twice": ("Scientific.text", 3, "B0073\tNut. . Acme. ", "item B0073 stands there twice"),
+    "product twice": ("Scientific.text", 3, "B0073\tNut. . Acme. ", "item B0073 is listed twice"),
 }
 
 

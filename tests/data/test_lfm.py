@@ -86,7 +86,7 @@ def test_what_is_dropped_is_counted(folder):
         "users with no like left": 1,
         "users with fewer than 2 likes": 1,
         "rows of users with fewer than 2 likes": 1,
-        "items of none but these users": 0,
+        "items whose users are all dropped": 0,
         "tag rows of unlisted artists": 1,
     }
 

@@ -84,8 +84,8 @@ BROKEN = {
     "out of range": ("ratings.csv", 3, "1,5,5.5,20", "0.5..5"),
     "no time": ("ratings.csv", 3, "1,5,4.0,-1", "timestamp is '-1'"),
     "unknown movie": ("ratings.csv", 3, "1,6,4.0,20", "movieId 6 is not in movies.csv"),
-    "twice": ("ratings.csv", 3, "1,1,4.0,20", "stand there twice"),
-    "movie twice": ("movies.csv", 3, "1,Sabrina (1995),Comedy", "movieId 1 stands there twice"),
+    "twice": ("ratings.csv", 3, "1,1,4.0,20", "are listed twice"),
+    "movie twice": ("movies.csv", 3, "1,Sabrina (1995),Comedy", "movieId 1 is listed twice"),
     "open quote": ("movies.csv", 2, '1,"Misérables,Drama', "not a CSV record"),
 }
 

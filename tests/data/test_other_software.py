@@ -237,7 +237,7 @@ def test_a_file_of_2_gb_and_a_zip_of_300_mb_are_refused_in_little_memory(folder)
             file.write(bytes(2**20))
     for name, said in (
         ("tabular", f"interactions.csv:32: a line of more than {LONGEST:,} bytes of NUL bytes"),
-        ("movielens", "movies.csv: unpacks to 314,572,800 bytes, at most 268,435,456 are read"),
+        ("movielens", "movies.csv: unpacks to 314,572,800 bytes; the maximum is 268,435,456"),
     ):
         tracemalloc.start()
         with pytest.raises(InputError, match=said):

@@ -84,7 +84,7 @@ def test_json_lines_plain_and_gz(tmp_path):
     [
         ("f.json", b'{"a": 1}\n{"a": \n', "f.json:2: not JSON"),
         ("f.json", b"{'a': 1}\n", "f.json:1: not JSON"),
-        ("f.json", b'{"a": NaN}\n', "NaN is no number"),
+        ("f.json", b'{"a": NaN}\n', "NaN is not a number"),
         ("f.json", b"[1]\n", "f.json:1: expected a JSON object"),
         ("f.json", b'{"a": "\xff"}\n', "f.json:1: not utf-8"),
         ("f.json.gz", b'{"a": 1}\n', "not gzip"),

@@ -158,7 +158,7 @@ BROKEN = {
     "no time": ("interactions.csv", 3, "u0,c,4,2020-13-01", "timestamp is '2020-13-01'"),
     "encoding": ("interactions.csv", 3, "u\udce9,c,4,98", "--config.data.tabular.encoding"),
     "quote": ("items.csv", 3, 'a,"Ants,insects', "not a CSV record"),
-    "item twice": ("items.csv", 3, "b,Ants,insects", "item_id 'b' stands there twice"),
+    "item twice": ("items.csv", 3, "b,Ants,insects", "item_id 'b' is listed twice"),
     "column missing": ("items.csv", 1, "item_id,name,category", "--config.data.tabular.title"),
     "column twice": ("items.csv", 1, "item_id,title,title", "two columns are called 'title'"),
 }
