@@ -184,7 +184,7 @@ CASES = {  # what is written over the good files, the line that is said, further
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_own_tables(refused, tmp_path, case):
+def test_bad_own_tables_end_with_one_line(refused, tmp_path, case):
     changes, said, *flags = CASES[case]
     for name, content in {ROWS: INTERACTIONS, COLUMNS: CATALOGUE, **changes}.items():
         if content is not None:
@@ -267,7 +267,7 @@ PUBLISHED = {  # world, its files, what one of them holds, the line
 
 
 @pytest.mark.parametrize("case", PUBLISHED)
-def test_published_sets(refused, tmp_path, case):
+def test_bad_published_sets_end_with_one_line(refused, tmp_path, case):
     world, files, changes, said = PUBLISHED[case]
     for name, content in {**dict.fromkeys(files, ""), **changes}.items():
         if content is not None:

@@ -182,13 +182,13 @@ def limits(monkeypatch):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_files_of_other_software(refused, tmp_path, monkeypatch, case):
+def test_bad_files_of_other_software_end_with_one_line(refused, tmp_path, monkeypatch, case):
     changes, said, *flags = CASES[case]
     monkeypatch.setattr(tabular, "LARGEST_TEXT", LIMITS.get(case, tabular.LARGEST_TEXT))
     refuse(refused, tmp_path, changes, said, flags)
 
 
-def test_a_zip_that_unpacks_to_more_than_it_should(refused, tmp_path, monkeypatch):
+def test_zip_that_unpacks_to_too_much_ends_with_one_line(refused, tmp_path, monkeypatch):
     monkeypatch.setattr(movielens, "LARGEST_MEMBER", 1000)
     with zipfile.ZipFile(tmp_path / "ml-latest-small.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("ml-latest-small/movies.csv", "movieId,title,genres\n" + "1,A,Drama\n" * 200)
@@ -201,7 +201,7 @@ def test_a_zip_that_unpacks_to_more_than_it_should(refused, tmp_path, monkeypatc
     )
 
 
-def test_more_reviews_than_can_be(refused, tmp_path, monkeypatch):
+def test_too_many_reviews_end_with_one_line(refused, tmp_path, monkeypatch):
     monkeypatch.setattr(amazon, "MOST_REVIEWS", 3)
     review = '{"reviewerID": "a", "asin": "b", "overall": 5.0, "unixReviewTime": 1}\n'
     (tmp_path / f"{amazon.NAMES[0]}.gz").write_bytes(gzip.compress(review.encode() * 4))

@@ -221,7 +221,7 @@ def test_config_files(refused, tmp_path, case):
 
 
 @pytest.mark.parametrize("name", ["", "HERE", "HERE/none.py", "experiments/configs/smoke.py:big"])
-def test_config_files_that_are_none(refused, name):
+def test_files_that_are_not_config_files(refused, name):
     refused(f"--config: no such file: {name}".strip(), "main", f"--config={name}", "--config.num_seeds=2")
 
 

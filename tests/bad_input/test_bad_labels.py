@@ -168,11 +168,11 @@ def test_labels(refused, simulated, tmp_path, case):
     ("count", "said"),
     [(50, "a session has seen so many of the items ..."), (99, "the world has 53 items; ask fewer")],
 )
-def test_more_candidates_than_are_left(refused, simulated, count, said):
+def test_more_candidates_than_items_end_with_one_line(refused, simulated, count, said):
     """Of 53 items a history has seen up to 10."""
     flags = ("--config.labelling.source=popularity", f"--config.labelling.candidates={count}")
     refused(f"--config.labelling.candidates={count}: {said}", "main", *LABEL, *flags)
 
 
-def test_a_dry_run_of_no_model(refused, simulated):
+def test_dry_run_without_a_model(refused, simulated):
     refused("--config.llm.model=HERE/model: no such folder", "main", *LABEL, "--dry_run")

@@ -256,7 +256,7 @@ def test_labels(refused, run, case):
     refused(said, "inspect", *args)
 
 
-def test_a_damaged_shard_of_a_store_is_told(refused, tmp_path, capfd):
+def test_damaged_shard_of_a_store_is_reported(refused, tmp_path, capfd):
     folder = tmp_path / "store" / "context"
     store.write_json(folder / "context.json", {"facts": {}})
     np.savez(folder / "a.npz", addresses=np.array([{}], object))

@@ -151,7 +151,7 @@ CASES: dict[str, tuple[Change, tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_does_not_fit_is_named_and_kept(refused, run, case):
+def test_stale_parts_are_named_and_not_deleted(refused, run, case):
     change, arguments, said = CASES[case]
     change(run)
     refused(said, "main", *SETTINGS, "--workdir=HERE/run", *arguments)

@@ -260,7 +260,7 @@ CASES: dict[str, tuple[Damage, str, str]] = {  # what happens, the stage that is
 }
 
 
-def test_the_run_is_a_finished_one(run, capfd):
+def test_run_used_by_these_tests_is_finished(run, capfd):
     ended = call(capfd, "main", *SETTINGS, f"--workdir={run}")
     assert ended.code == 0
     kept = [line for line in ended.out.splitlines() if line.endswith("done before, kept")]

@@ -160,6 +160,6 @@ CASES = {  # what is written over the good files, the line that is said, further
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_columns_of_other_software(refused, tmp_path, case):
+def test_bad_columns_of_other_software_end_with_one_line(refused, tmp_path, case):
     changes, said, *flags = CASES[case]
     refuse(refused, tmp_path, changes, said, flags)

@@ -232,7 +232,7 @@ def sound(finished, tmp_path_factory):
 
 @pytest.mark.filterwarnings("ignore:.*takes no mask per token")
 @pytest.mark.parametrize("case", CASES)
-def test_a_model_whose_scores_would_not_be_its_own(refused, here, sound, tmp_path, case):
+def test_models_whose_scores_would_be_wrong_are_refused(refused, here, sound, tmp_path, case):
     damage, command, said = CASES[case]
     for part in sound.iterdir():
         shutil.copytree(part, tmp_path / part.name)

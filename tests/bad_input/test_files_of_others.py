@@ -260,12 +260,12 @@ def test_files_of_others(refused, run, tmp_path, capfd, case):
     refused(said, command, *args)
 
 
-def test_a_link_into_the_run_is_seen_through(refused, run, tmp_path):
+def test_links_into_the_run_are_resolved(refused, run, tmp_path):
     (tmp_path / "link").symlink_to(run / "data")
     refused(IN_PART.format("--config.data.root=HERE/link", "data"), *main("--config.data.root=HERE/link"))
 
 
-def test_an_empty_folder_and_folders_of_the_kind_are_taken(capfd, tmp_path):
+def test_empty_folders_and_own_folders_are_accepted(capfd, tmp_path):
     (tmp_path / "empty").mkdir()
     for _ in range(2):
         assert call(capfd, *main("--stage=data", workdir=str(tmp_path / "empty"))).code == 0
@@ -312,9 +312,7 @@ ACTIONS = st.sampled_from(
     in_a_run=st.booleans(),
     actions=st.lists(ACTIONS, min_size=1, max_size=2),
 )
-def test_whatever_the_user_has_no_command_changes_it(
-    tmp_path_factory, capfd, finished, files, in_a_run, actions
-):
+def test_no_command_changes_files_of_others(tmp_path_factory, capfd, finished, files, in_a_run, actions):
     home, source = tmp_path_factory.mktemp("home"), contents(finished)
     where = home / "where"
     where.mkdir()

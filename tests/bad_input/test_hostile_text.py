@@ -94,7 +94,7 @@ def pages(run, tmp_path, monkeypatch):
     return made
 
 
-def test_nothing_hostile_is_live(pages):
+def test_hostile_text_is_escaped_everywhere(pages):
     harmless, hostile = map(Page, pages)
     assert hostile.elements == harmless.elements, "no element more, no attribute more"
     assert not any(tag in ("script", "iframe", "a", "svg", "comment") for tag, *_ in hostile.elements)
@@ -107,7 +107,7 @@ def test_nothing_hostile_is_live(pages):
         assert text in shown, "as it stands in the data"
 
 
-def test_pictures_hold_no_code_either(pages):
+def test_pictures_contain_no_hostile_code(pages):
     pictures = re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", pages[1])
     assert len(pictures) > 3
     for picture in pictures:
@@ -125,7 +125,7 @@ def test_pictures_hold_no_code_either(pages):
                 assert name.rpartition("}")[2] != "href" or value.startswith("#")
 
 
-def test_the_page_forbids_itself_to_run_or_load_anything(pages):
+def test_page_policy_forbids_scripts_and_loading(pages):
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     for page in pages:
         assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in page
