@@ -1,4 +1,4 @@
-"""Data files as people have them: the data stage says which file, which line, and what to do."""
+"""Typical faults of data files: the error of the data stage names file, line and remedy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SMALL = ("--config.simulator.horizon=10", "--config.labelling.candidates=5")
 
 
 def line(file, number, text, content=None):
-    """The file with another line of this number."""
+    """Returns the file with another line at this number."""
     lines = (content or {ROWS: INTERACTIONS, COLUMNS: CATALOGUE}[file]).split("\n")
     lines[number - 1] = text
     return {file: "\n".join(lines)}
@@ -39,7 +39,7 @@ def parquet(**columns):
     return out.getvalue()
 
 
-CASES = {  # what is written over the good files, the line that is said, further flags
+CASES = {  # files that replace good ones, the expected message, further flags
     "file missing": (
         {ROWS: None},
         "interactions.csv: not found in HERE; put it there, or set another file by "
@@ -185,11 +185,11 @@ CASES = {  # what is written over the good files, the line that is said, further
 
 @pytest.mark.parametrize("case", CASES)
 def test_bad_own_tables_end_with_one_line(refused, tmp_path, case):
-    changes, said, *flags = CASES[case]
+    changes, message, *flags = CASES[case]
     for name, content in {ROWS: INTERACTIONS, COLUMNS: CATALOGUE, **changes}.items():
         if content is not None:
             (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    refused(said, "main", *START, *SMALL, *flags)
+    refused(message, "main", *START, *SMALL, *flags)
     assert not (tmp_path / "run" / "data").exists()
 
 
@@ -202,7 +202,7 @@ def zipped(**members):
 
 
 MOVIES = "movieId,title,genres\n1,A,Drama\n"
-PUBLISHED = {  # world, its files, what one of them holds, the line
+PUBLISHED = {  # world, its files, replaced content, the expected message
     "lfm: one file": (
         "lfm",
         lfm.LASTFM.files,
@@ -268,9 +268,9 @@ PUBLISHED = {  # world, its files, what one of them holds, the line
 
 @pytest.mark.parametrize("case", PUBLISHED)
 def test_bad_published_sets_end_with_one_line(refused, tmp_path, case):
-    world, files, changes, said = PUBLISHED[case]
+    world, files, changes, message = PUBLISHED[case]
     for name, content in {**dict.fromkeys(files, ""), **changes}.items():
         if content is not None:
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    refused(said, "main", f"--config=experiments/configs/{world}.py", *START[1:])
+    refused(message, "main", f"--config=experiments/configs/{world}.py", *START[1:])

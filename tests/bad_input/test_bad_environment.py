@@ -1,4 +1,4 @@
-"""Variables of the environment that jax reads: refused in one line, or part of what a stage was made from."""
+"""Environment variables of jax: bad ones end with one line; those that change results are recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files from other software: headers, packing, folders of parts, and files that would fill the memory."""
+"""Faults of tables from other software: headers, compression, folders of parts, files that are too large."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pack_zip():
     return out.getvalue()
 
 
-CASES = {  # what is written over the good files, the line that is said, further flags
+CASES = {  # files that replace good ones, the expected message, further flags
     "no items": (
         {COLUMNS: CATALOGUE[:22]},
         f"HERE/{COLUMNS}: no row below its header; it must list the items",
@@ -176,16 +176,16 @@ LIMITS = {"too much text in all": 500}
 
 @pytest.fixture(autouse=True)
 def limits(monkeypatch):
-    """Small files stand in for large ones."""
+    """Lowers the limits, so that small files count as too large."""
     monkeypatch.setattr(tables, "LONGEST", 4096)
     monkeypatch.setattr(parquet_files, "LARGEST_CHUNK", 4096)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_bad_files_of_other_software_end_with_one_line(refused, tmp_path, monkeypatch, case):
-    changes, said, *flags = CASES[case]
+    changes, message, *flags = CASES[case]
     monkeypatch.setattr(tabular, "LARGEST_TEXT", LIMITS.get(case, tabular.LARGEST_TEXT))
-    refuse(refused, tmp_path, changes, said, flags)
+    refuse(refused, tmp_path, changes, message, flags)
 
 
 def test_zip_that_unpacks_to_too_much_ends_with_one_line(refused, tmp_path, monkeypatch):

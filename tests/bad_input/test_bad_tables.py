@@ -1,4 +1,4 @@
-"""Tables from other software: columns of the wrong type, missing values, ids written in two ways."""
+"""Faults of tables from other software: wrong column types, missing values, ids written in two ways."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from test_bad_data import CATALOGUE, COLUMNS, INTERACTIONS, ROWS, line
 
 
 def renamed(old, new):
-    """The interactions, with ids of items written in another way."""
+    """Returns the interactions with item ids that are written in another way."""
     header, *rows = INTERACTIONS.split("\n")
     return "\n".join([header, *(row.replace(old, new) for row in rows)])
 
 
-CASES = {  # what is written over the good files, the line that is said, further flags
+CASES = {  # files that replace good ones, the expected message, further flags
     "lists as titles": (
         listed(title=[["a", "b"]] * 30),
         f"HERE/{LIST}: the column 'title' holds list<...>, expected text; convert it",
@@ -161,5 +161,5 @@ CASES = {  # what is written over the good files, the line that is said, further
 
 @pytest.mark.parametrize("case", CASES)
 def test_bad_columns_of_other_software_end_with_one_line(refused, tmp_path, case):
-    changes, said, *flags = CASES[case]
-    refuse(refused, tmp_path, changes, said, flags)
+    changes, message, *flags = CASES[case]
+    refuse(refused, tmp_path, changes, message, flags)
