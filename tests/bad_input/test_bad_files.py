@@ -97,7 +97,7 @@ CASES = {  # files that replace good ones, the expected message, further flags
     "parts with other columns": (
         {"log/part-0.csv": INTERACTIONS, "log/part-1.csv": INTERACTIONS.replace("rating", "stars")},
         "HERE/log/part-1.csv: its columns are [...'stars'...], those of part-0.csv are [...]; write all "
-        "parts alike",
+        "parts with the same columns",
         "--config.data.tabular.interactions=log",
     ),
     "a damaged part": (
