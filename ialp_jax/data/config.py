@@ -148,7 +148,7 @@ class DataConfig:
         (drops only items without users).
       min_likes: users with fewer likes are dropped. 0: the default of the world, which is 1 for coat, else 2.
       categories: number of most used tags that lfm uses as categories.
-      offline: share of offline users; their logs train all models before adaptation.
+      offline: share of offline users; their logs train SASRec, the LLM and the pre-trained policies.
       online: share of online users; agents adapt with them.
       tuning: share of tuning users; settings are chosen on them.
       evaluation: share of evaluation users; results are reported on them.
