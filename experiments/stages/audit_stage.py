@@ -25,7 +25,7 @@ from ialp_jax.labelling.labeller import Labeller
 from ialp_jax.labelling.llm_labeller import LLMLabeller
 from ialp_jax.llm.prompting.lengths import NUM_SAMPLED, Demand
 from ialp_jax.types import Dataset, Prompts
-from ialp_jax.users.preference import like_logit
+from ialp_jax.users.predict import like_logit
 
 AT_ONCE = 256  # prompts of one request: progress is shown after each, and a killed process loses one
 LETTERLESS = ("likelihood",)  # modes in which a candidate's score does not depend on the others

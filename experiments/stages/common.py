@@ -17,7 +17,6 @@ from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.data.invariants import fits_world
 from ialp_jax.errors import InputError
-from ialp_jax.simulator.test_model import from_arrays
 from ialp_jax.simulator.world import World, build
 from ialp_jax.training.checkpoint import Checkpoints
 from ialp_jax.training.checkpoint_files import remove_all
@@ -25,6 +24,7 @@ from ialp_jax.training.loop import Hooks
 from ialp_jax.training.processes import is_first
 from ialp_jax.training.watch import Watch
 from ialp_jax.types import Key
+from ialp_jax.users.evaluation_model import from_arrays
 
 
 def say(message: str) -> None:

@@ -19,9 +19,9 @@ from ialp_jax.errors import InputError
 from ialp_jax.evaluation.references import reference_returns
 from ialp_jax.evaluation.sanity import world_checks
 from ialp_jax.keys import stream
-from ialp_jax.simulator.test_model import fit_models, from_arrays, to_arrays
 from ialp_jax.simulator.world import build
 from ialp_jax.types import SPLITS, Dataset
+from ialp_jax.users.evaluation_model import fit_models, from_arrays, to_arrays
 
 
 def data(run: Run) -> None:
@@ -93,7 +93,7 @@ Fit = tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, float]]  # m
 
 def _fit(run: Run, dataset: Dataset) -> Fit:
     """Fits the user models."""
-    fitted, second = fit_models(dataset, run.config.simulator)
+    fitted, second = fit_models(dataset, run.config.simulator.user_model, run.config.simulator.test_model)
     facts = dict(fitted.metrics)
     if second is not None:
         facts |= {f"test_model_{name}": second.metrics[name] for name in ("auc", "ece")}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ialp_jax import store
-from ialp_jax.data.invariants import whole
+from ialp_jax.data.invariants import integers
 from ialp_jax.errors import InputError
 from ialp_jax.types import Dataset, Labels
 
@@ -41,7 +41,7 @@ def check_labels(labels: Path, arrays: Mapping[str, np.ndarray], others: Sequenc
         wrong = [
             name for name in names if arrays[name].shape != shape.get(name, (count, *arrays[name].shape[1:]))
         ]
-        wrong += [name for name, bound in bounds.items() if not whole(arrays[name], shape[name], *bound)]
+        wrong += [name for name, bound in bounds.items() if not integers(arrays[name], shape[name], *bound)]
     if wrong:
         raise InputError(f"{labels}: not labels, for want of proper {wrong[0]}; run --stage=label again")
 

@@ -31,7 +31,7 @@ from ialp_jax import keys
 from ialp_jax.data.splits import Windows
 from ialp_jax.labelling.config import LabellingConfig
 from ialp_jax.types import Dataset, Histories, Labels, Prompts, UserModel
-from ialp_jax.users.preference import like_probability
+from ialp_jax.users.predict import like_probability
 
 
 class RuleLabeller:

@@ -1,4 +1,4 @@
-"""Model folders whose files can be read, and whose scores would not be the model's own."""
+"""Model folders that can be loaded, but would give wrong scores."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OTHER = "--config.llm.adapter=HERE/adapter: an adapter of another base model (..
 
 
 class Here:
-    """Carries out a worker's orders in this process: torch is loaded once for all cases."""
+    """Runs the worker's requests in this process, so that torch is loaded only once for all cases."""
 
     def __init__(self, log: Path) -> None:
         self._worker = Worker()
@@ -55,7 +55,7 @@ def here(monkeypatch):
 
 
 def save(folder: Path, kind: str = "mistral", pad: str = "<pad>", unknown: int = 3, **changes: Any) -> None:
-    """A random model of a few thousand parameters, and a tokenizer of words that knows hardly any."""
+    """A random model of a few thousand parameters, and a word tokenizer with a small vocabulary."""
     config = transformers.AutoConfig.for_model(kind, **{**SIZES, **changes})
     torch.manual_seed(0)
     model = transformers.AutoModel if config.is_encoder_decoder else transformers.AutoModelForCausalLM
@@ -91,12 +91,12 @@ def settings(**changes: Any) -> Any:
 
 
 def another(kind: str = "mistral", **changes: Any) -> Any:
-    """Another model in place of the sound one."""
+    """Replaces the good model by another one."""
     return lambda folder: save(folder / "model", kind, **changes)
 
 
 def adapter(target: str = "q_proj", at: str = "adapter", **changes: Any) -> Any:
-    """An adapter of the sound model, with other tensors beside its own."""
+    """Makes an adapter of the good model, with additional tensors."""
 
     def make(folder: Path) -> None:
         model = transformers.AutoModelForCausalLM.from_pretrained(folder / "model")
@@ -120,7 +120,7 @@ BESIDE = (
     "HERE/model: holds an adapter beside the model, adapter_config.json; move the adapter's files to a "
     "folder of their own, and give that to --config.llm.adapter if it is wanted"
 )
-CASES = {  # what is done to a sound model, the command, the line
+CASES = {  # damage to a good model, command, the expected message
     "an adapter beside the model": (adapter(at="model"), AUDIT, BESIDE),
     "an adapter beside the model, dry": (adapter(at="model"), DRY, BESIDE),
     "an adapter as the model": (
@@ -223,7 +223,7 @@ CASES = {  # what is done to a sound model, the command, the line
 
 @pytest.fixture(scope="module")
 def sound(finished, tmp_path_factory):
-    """A run of which only the data is there, beside a sound model."""
+    """A run whose data stage is done, and a good model beside it."""
     folder = tmp_path_factory.mktemp("sound")
     shutil.copytree(finished / "data", folder / "run/data")
     shutil.copy(finished / store.MARKER, folder / "run")
@@ -233,10 +233,10 @@ def sound(finished, tmp_path_factory):
 
 @pytest.mark.filterwarnings("ignore:.*takes no mask per token")
 @pytest.mark.parametrize("case", CASES)
-def test_a_model_whose_scores_would_not_be_its_own(refused, here, sound, tmp_path, case):
-    damage, command, said = CASES[case]
+def test_models_whose_scores_would_be_wrong_are_refused(refused, here, sound, tmp_path, case):
+    damage, command, message = CASES[case]
     for part in sound.iterdir():
         shutil.copytree(part, tmp_path / part.name)
     damage(tmp_path)
-    refused(said, "main", *command)
+    refused(message, "main", *command)
     assert not (tmp_path / "run/audit").exists()

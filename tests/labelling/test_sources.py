@@ -6,7 +6,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.labelling.config import LLM, SOURCES, LabellingConfig
 from ialp_jax.labelling.sources import FoldIn, Logged, Popularity, Random, Truth, rule_labeller
 from ialp_jax.types import Histories, Prompts, UserModel
-from ialp_jax.users.preference import like_probability
+from ialp_jax.users.predict import like_probability
 
 # User 0 liked 1, 2, 5, 9 in this order, user 1 liked 4, 3, 8.
 HISTORIES = Histories(np.array([1, 2, 5, 9, 4, 3, 8], np.int32), np.array([0, 4, 7]))

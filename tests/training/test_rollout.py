@@ -21,7 +21,7 @@ from ialp_jax.training.rollout import (
     summarise_groups,
     summarise_segments,
 )
-from ialp_jax.users.fit import user_scores
+from ialp_jax.users.predict import user_scores
 
 USERS, STEPS = 3, 40
 STATE = frozen_state({})

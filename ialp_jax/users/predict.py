@@ -1,4 +1,4 @@
-"""Reading a ``UserModel``: scores, log-odds and probabilities as pure functions."""
+"""Predictions of a ``UserModel``: scores, log-odds and probabilities as pure functions."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ialp_jax.types import Array, UserModel
 
 
 def calibrated(model: UserModel, score: Array) -> Array:
-    """Log-odds of a like for raw scores of any shape; float32, strictly increasing between the end knots."""
+    """Turns raw scores of any shape into log-odds of a like, float32; increasing between the end knots."""
     return jnp.interp(score, model.knot_scores, model.knot_logits)
 
 
 def like_logit(model: UserModel, user: Array, item: Array) -> Array:
-    """Log-odds that the user likes the item.
+    """Computes the log-odds that the user likes the item.
 
     Args:
       model: of U users and N items.
@@ -22,21 +22,21 @@ def like_logit(model: UserModel, user: Array, item: Array) -> Array:
       item: int, any shape that broadcasts with ``user``; 1..N.
 
     Returns:
-      float32, of the common shape.
+      float32, the broadcast shape.
     """
     factors = jnp.asarray(model.user_factors)[user] * jnp.asarray(model.item_factors)[item]
     return calibrated(model, jnp.sum(factors, axis=-1) + jnp.asarray(model.item_bias)[item])
 
 
 def like_probability(model: UserModel, user: Array, item: Array) -> Array:
-    """Probability that the user likes the item; arguments and shape as ``like_logit``."""
+    """Computes the probability that the user likes the item; arguments and shape as in ``like_logit``."""
     return jax.nn.sigmoid(like_logit(model, user, item))
 
 
 def user_scores(model: UserModel, user: Array) -> Array:
-    """Raw scores of all items for users of any shape: float32 [..., N], column a is item a + 1.
+    """Computes the raw scores of all items for users of any shape: float32 [..., N], column a is item a + 1.
 
-    They rank items as the probabilities do; ``calibrated`` turns them into log-odds.
+    Scores rank the items in the same order as the probabilities. ``calibrated`` turns them into log-odds.
     """
     factors = jnp.asarray(model.user_factors)[user]
     return factors @ jnp.asarray(model.item_factors)[1:].T + jnp.asarray(model.item_bias)[1:]

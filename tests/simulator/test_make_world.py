@@ -1,4 +1,4 @@
-"""A world in one line, fitted once."""
+"""Tests of ialp_jax.simulator.make and its cache."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import ialp_jax.simulator
 from ialp_jax.data import DataConfig, DemoConfig
 from ialp_jax.errors import InputError
-from ialp_jax.simulator import registry
+from ialp_jax.simulator import make_world
 from ialp_jax.simulator.config import SimulatorConfig
 from ialp_jax.types import EVALUATION
 from ialp_jax.users.config import UserModelConfig
@@ -27,7 +27,7 @@ def same(one, other):
         np.testing.assert_array_equal(a, b)
 
 
-def test_one_line_gives_a_world_to_step_in():
+def test_make_returns_a_working_environment():
     env, params = ialp_jax.simulator.make("demo", data=SMALL)
     _, state = env.reset(jax.random.key(0), params)
     *_, info = env.step(jax.random.key(1), state, 0, params)
@@ -36,19 +36,19 @@ def test_one_line_gives_a_world_to_step_in():
     assert hard.dynamics.satiation is not None
 
 
-def test_a_split_s_users_alone_come():
-    dataset = registry.load(SMALL)
+def test_split_restricts_the_users():
+    dataset = make_world.load(SMALL)
     everyone = ialp_jax.simulator.make("demo", data=SMALL)[1]
     some = ialp_jax.simulator.make("demo", data=SMALL, split="evaluation")[1]
     assert len(everyone.users) == dataset.num_users
     np.testing.assert_array_equal(some.users, dataset.users(EVALUATION))
 
 
-def test_the_cache_spares_the_fit_and_changes_nothing(tmp_path, monkeypatch):
+def test_cache_skips_the_fit_and_gives_the_same_world(tmp_path, monkeypatch):
     arguments = {"data": SMALL, "simulator": FITTED, "cache": tmp_path}
     first = ialp_jax.simulator.make("demo", **arguments)[1]
     same(first, ialp_jax.simulator.make("demo", data=SMALL, simulator=FITTED)[1])
-    monkeypatch.setattr(registry, "fit", None)  # any further fit would fail
+    monkeypatch.setattr(make_world, "fit", None)  # any further fit would fail
     same(first, ialp_jax.simulator.make("demo", **arguments)[1])
     ialp_jax.simulator.make("demo", preset="hard", **arguments)
     with pytest.raises(TypeError):
@@ -61,7 +61,7 @@ def test_the_cache_spares_the_fit_and_changes_nothing(tmp_path, monkeypatch):
         ialp_jax.simulator.make("demo", **arguments)
 
 
-def test_the_seed_moves_the_split_and_the_settings_given_stay_as_they_were():
+def test_seed_changes_the_split_and_leaves_the_given_settings_unchanged():
     one, other = (ialp_jax.simulator.make("demo", seed=s, data=SMALL, split="online")[1] for s in (0, 1))
     assert set(np.asarray(one.users).tolist()) != set(np.asarray(other.users).tolist())
     ialp_jax.simulator.make("demo", preset="hard", seed=3, data=SMALL, simulator=FITTED)
@@ -76,12 +76,12 @@ def test_the_seed_moves_the_split_and_the_settings_given_stay_as_they_were():
         ({"name": "demo", "split": "test"}, "split 'test'"),
     ],
 )
-def test_wrong_names_are_refused(wrong, message):
+def test_unknown_names_raise(wrong, message):
     with pytest.raises(InputError, match=message):
         ialp_jax.simulator.make(**wrong)
 
 
-def test_a_cache_is_found_again_by_a_path_with_dots(tmp_path):
+def test_cache_path_may_contain_dots(tmp_path):
     for _ in range(2):
         ialp_jax.simulator.make("demo", data=SMALL, simulator=FITTED, cache=tmp_path / "no" / ".." / "cache")
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]

@@ -1,4 +1,4 @@
-"""Matrix factorisation of implicit feedback by alternating least squares.
+"""The family ``implicit_mf``: matrix factorisation of likes by alternating least squares.
 
 Y. Hu, Y. Koren, C. Volinsky: Collaborative filtering for implicit feedback datasets. ICDM 2008.
 Minimises, over users x_u and items y_i, with preference p_ui = 1 for a like and 0 otherwise and
@@ -18,14 +18,16 @@ import numpy as np
 
 from ialp_jax.types import Array, Key
 
-_WIDTH = 32  # likes per chunk: long enough for a matrix product, short enough to waste little padding
+_WIDTH = 32  # likes per chunk: long enough for a fast matrix product, short enough to limit padding
 
 
 class Chunks(NamedTuple):
-    """Ragged lists of neighbours, cut into C chunks of equal width, so that one shape serves all.
+    """Lists of neighbours of different lengths, cut into C chunks of equal width: one array shape for all.
+
+    A neighbour of a user is a liked item; a neighbour of an item is a user who likes it.
 
     Attributes:
-      owner: int32 [C], whose list a chunk belongs to.
+      owner: int32 [C], the user or item to whose list a chunk belongs.
       neighbour: int32 [C, width].
       present: float32 [C, width], 1 for a neighbour, 0 for padding.
     """
@@ -36,7 +38,14 @@ class Chunks(NamedTuple):
 
 
 def chunks(owner: np.ndarray, neighbour: np.ndarray, num_owners: int, width: int = _WIDTH) -> Chunks:
-    """Cuts the neighbours of each owner into chunks; both arguments are int [M]."""
+    """Cuts the neighbours of each owner into chunks.
+
+    Args:
+      owner: int [M], 0..num_owners-1, in any order.
+      neighbour: int [M], the neighbour of each owner.
+      num_owners: number of lists.
+      width: neighbours per chunk.
+    """
     order = np.argsort(owner, kind="stable")
     owner, neighbour = owner[order], neighbour[order]
     counts = np.bincount(owner, minlength=num_owners)
@@ -51,14 +60,16 @@ def chunks(owner: np.ndarray, neighbour: np.ndarray, num_owners: int, width: int
 
 
 def solve(other: Array, liked: Chunks, num_owners: int, confidence: Array, regularisation: Array) -> Array:
-    """Best factors of one side given the other's: equation 4 of the paper, for all rows at once.
+    """Solves for the factors of one side (users or items) with those of the other side fixed.
+
+    Equation 4 of the paper, for all rows at once:
 
     x_u = (Y'Y + alpha sum_{i liked} y_i y_i' + lambda I)^-1 (1 + alpha) sum_{i liked} y_i
 
     Args:
       other: float32 [V, F], factors of the other side.
-      liked: neighbours of each row.
-      num_owners: W.
+      liked: neighbours of each row to solve for, as row numbers of ``other``.
+      num_owners: W, the number of rows to solve for.
       confidence: alpha.
       regularisation: lambda.
 
@@ -87,10 +98,10 @@ def factorise(
     factors: int,
     iterations: int,
 ) -> tuple[Array, Array]:
-    """Alternates between users and items from random item factors.
+    """Factorises the likes: solves for users and items in turn, starting from random item factors.
 
     Args:
-      key: of the first item factors.
+      key: draws the first item factors.
       by_user: item indices 0..N-1 of each user.
       by_item: user indices of each item.
       confidence: alpha.

@@ -1,4 +1,4 @@
-"""A world in one line, for agents of others: data, user model and session dynamics by name."""
+"""``ialp_jax.simulator.make``: a world in one line, for use in your own code."""
 
 from __future__ import annotations
 
@@ -33,31 +33,32 @@ def make(
     data: DataConfig | None = None,
     simulator: SimulatorConfig | None = None,
 ) -> tuple[SessionEnvironment, SessionParams]:
-    """A world's environment and parameters.
+    """Returns the environment and the parameters of a world.
 
         env, params = ialp_jax.simulator.make("lfm", preset="hard", root="data", cache="worlds")
         observation, state = env.reset(key, params)
         observation, state, reward, terminated, truncated, info = env.step(key, state, action, params)
 
     Args:
-      name: of the data set, one of ``ialp_jax.data.config.LOADERS``.
+      name: name of the data set, a key of ``ialp_jax.data.config.LOADERS``.
       preset: easy, paper or hard, see ``presets.py``.
-      root: folder of the data sets; generated worlds need none.
-      seed: of the split of users, of the fit of the user model and of the lots of segments. The generated
-        data stay the same; they have a seed of their own, ``data.demo.seed``.
-      cache: folder in which the data set and the fitted user model are kept, one subfolder for each
-        combination of settings, whatever the preset; without it they are made anew at each call. Raw files
-        that change are not noticed: give another folder.
-      split: whose sessions the parameters hold: offline, online, tuning or evaluation; None: all users'.
-      data: other settings of the data than the defaults; its name, root and seed are replaced.
-      simulator: other settings of the simulator than ``presets.WORLDS`` names for this world; its preset
-        and seeds are replaced.
+      root: folder with the files of the data set; generated worlds need none.
+      seed: seed of the split of users, of the fit of the user model and of the user segments. It does not
+        change the generated data, which depends on ``data.demo.seed``.
+      cache: folder that stores the data set and the fitted user model, in one subfolder per combination of
+        settings; all presets share it. Without it, each call reads and fits again. The cache does not notice
+        changes of raw files: then use another folder.
+      split: users whose sessions are simulated: offline, online, tuning or evaluation. None: all users.
+      data: settings of the data, instead of the defaults; its name, root and seed are replaced.
+      simulator: settings of the simulator, instead of those in ``presets.WORLDS``; its preset and seeds are
+        replaced.
 
     Returns:
-      The environment (the same for all worlds) and the parameters.
+      The environment (the same object type for all worlds) and the parameters.
 
     Raises:
-      InputError: unknown name, preset or split; what the data loader and the fit raise.
+      InputError: the name, the preset or the split is unknown; the data set cannot be read or the user model
+        cannot be fitted.
     """
     if preset not in PRESETS:
         raise InputError(f"preset {preset!r}: unknown; known: {', '.join(sorted(PRESETS))}")
@@ -75,7 +76,7 @@ def make(
 
 
 def _fitted(data: DataConfig, simulator: SimulatorConfig, cache: Path | None) -> tuple[Dataset, UserModel]:
-    """Data set and user model, from the cache where they are there, whole and made with these settings."""
+    """Returns data set and user model from the cache; if they are not there, makes and caches them."""
     if cache is None:
         dataset = load(data)
         return dataset, fit(dataset, simulator.user_model)[0]
@@ -86,5 +87,6 @@ def _fitted(data: DataConfig, simulator: SimulatorConfig, cache: Path | None) ->
         model = fit(dataset, simulator.user_model)[0]
         save_dataset(folder / "data", dataset, {"made_from": made_from})
         arrays = {field: np.asarray(value) for field, value in model._asdict().items()}
-        store.save(folder / "user_model", arrays, {"made_from": made_from})  # last: it says all is there
+        # The user model comes last, because its manifest marks the cache as complete.
+        store.save(folder / "user_model", arrays, {"made_from": made_from})
     return load_dataset(folder / "data"), UserModel(**store.load(folder / "user_model")[0])

@@ -1,8 +1,9 @@
-"""Matrix factorisation of explicit ratings that users chose to give, by alternating least squares.
+"""The family ``explicit_mf``: matrix factorisation of ratings by alternating least squares.
 
 T. Schnabel, A. Swaminathan, A. Singh, N. Chandak, T. Joachims: Recommendations as Treatments: Debiasing
-Learning and Evaluation. ICML 2016. Users rate what they expect to like; an observed rating therefore counts
-1 / (probability that it is observed). Their equation 15, with biases and self-normalised weights w:
+Learning and Evaluation. ICML 2016. Users choose which items they rate, and they tend to choose items that
+they expect to like. To correct this, each rating has the weight 1 / (probability that it is observed). This
+is equation 15 of the paper, with biases and self-normalised weights w:
 
     sum_(u,i) w_ui (r_ui - b - b_u - b_i - x_u . y_i)^2 + lambda (sum_u |x_u|^2 + sum_i |y_i|^2)
         + mu (sum_u b_u^2 + sum_i b_i^2)
@@ -18,11 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ialp_jax.types import Array, Interactions, Key, UserModel
-from ialp_jax.users.als import Chunks
+from ialp_jax.users.implicit_mf import Chunks
 
 
 class Ratings(NamedTuple):
-    """M ratings to be fitted.
+    """M ratings that the factors are fitted to.
 
     Attributes:
       user: int32 [M].
@@ -38,14 +39,14 @@ class Ratings(NamedTuple):
 
 
 def weights(interactions: Interactions, propensity: str, clip: float, power: float) -> np.ndarray:
-    """Inverse propensities of all ratings, float64 [M], mean 1.
+    """Computes the inverse propensities of all ratings, float64 [M], mean 1.
 
     Args:
-      interactions: explicit.
-      propensity: ``published`` (with the data; by ``popularity`` where there is none), ``popularity``: the
-        share of users who rated the item, to this power, or ``none``: all weigh the same.
-      clip: least propensity; a lower one counts as this.
-      power: of the popularity.
+      interactions: M rows with ratings.
+      propensity: ``published``: comes with the data; without it, as ``popularity``. ``popularity``: share of
+        users who rated the item, to the power ``power``. ``none``: all ratings weigh the same.
+      clip: smallest propensity; lower ones are raised to it.
+      power: exponent of the popularity.
     """
     if propensity == "none":
         return np.ones(len(interactions.item))
@@ -62,16 +63,16 @@ def weights(interactions: Interactions, propensity: str, clip: float, power: flo
 def solve(
     other: Array, place: Array, target: Array, weight: Array, edges: Chunks, owners: int, penalty: Array
 ) -> Array:
-    """Best factors and biases of one side given the other's: a ridge regression for each row.
+    """Solves for factors and biases of one side with the other side fixed: a ridge regression for each row.
 
     Args:
-      other: float32 [V, F + 1], factors and, last, bias of the other side.
+      other: float32 [V, F + 1], factors and, in the last column, bias of the other side.
       place: int32 [M], row of ``other`` of each rating.
-      target: float32 [M], ratings less their mean.
+      target: float32 [M], ratings minus their mean.
       weight: float32 [M].
-      edges: numbers 0..M-1 of the ratings of each row.
-      owners: W.
-      penalty: float32 [F + 1], lambda F times, then mu.
+      edges: indices 0..M-1 of the ratings of each row.
+      owners: W, the number of rows to solve for.
+      penalty: float32 [F + 1], F times lambda, then mu.
 
     Returns:
       float32 [W, F + 1].
@@ -102,12 +103,12 @@ def factorise(
     factors: int,
     iterations: int,
 ) -> tuple[Array, Array, Array]:
-    """Alternates between users and items from random item factors.
+    """Factorises the ratings: solves for users and items in turn, starting from random item factors.
 
     Args:
-      key: of the first item factors.
-      ratings: M of them.
-      by_user, by_item: numbers 0..M-1 of the ratings of each user, of each item.
+      key: draws the first item factors.
+      ratings: M ratings.
+      by_user, by_item: indices 0..M-1 of the ratings of each user, of each item.
       regularisation: lambda.
       bias_regularisation: mu.
       num_users: U.
@@ -116,7 +117,7 @@ def factorise(
       iterations: sweeps over both sides.
 
     Returns:
-      float32 [U, F + 1] and [N, F + 1], the bias last, and the mean rating [].
+      float32 [U, F + 1] and [N, F + 1] with the bias in the last column, and the mean rating [].
     """
     mean = jnp.average(ratings.rating, weights=ratings.weight)
     target = ratings.rating - mean
@@ -133,7 +134,7 @@ def factorise(
 
 
 def as_model(users: np.ndarray, items: np.ndarray, mean: float) -> UserModel:
-    """The uncalibrated model whose scores are predicted ratings; arguments of ``factorise``."""
+    """Returns the uncalibrated model whose scores are predicted ratings; arguments as from ``factorise``."""
     knots = np.array([0.0], np.float32)
     factors = np.concatenate([items[:, :-1], np.ones((len(items), 1), np.float32)], axis=1)
     return UserModel(
