@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.stats
 
 from ialp_jax.evaluation import statistics
+
+
+RLIABLE = json.loads(Path(__file__).with_name("rliable_outputs.json").read_text())
+OPTIONS = {
+    "mean": statistics.mean,
+    "iqm": statistics.iqm,
+    "difference": lambda x, y: x.mean() - y.mean(),
+    "ratio": lambda x, *others: x.mean() / max(other.mean() for other in others),
+}
+
+
+@pytest.mark.parametrize("case", RLIABLE["cases"], ids=lambda case: f"{case['function']}-{case['statistic']}")
+def test_same_as_rliable(case):
+    """Estimates and intervals that rliable 1.2 with arch 7.2 gave for the same seed and number of resamples."""
+    assert (statistics.SEED, statistics.RESAMPLES, statistics.LEVEL) == (0, 2000, 0.95)
+    inputs = [np.array(values) for values in case["inputs"]]
+    function = getattr(statistics, case["function"])
+    if case["function"] == "compared":
+        estimate = function(OPTIONS[case["statistic"]], *inputs)
+    elif case["function"] == "estimate":
+        estimate = function(*inputs, OPTIONS[case["statistic"]])
+    elif case["function"] == "over_worlds":
+        estimate = function(*inputs, case["statistic"])
+    else:
+        estimate = function(*inputs)
+    for part in ("point", "low", "high"):
+        np.testing.assert_allclose(getattr(estimate, part), case[part], rtol=1e-12)
 
 
 def test_mean_and_iqm_by_hand():
