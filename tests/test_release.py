@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from email.parser import HeaderParser
 from pathlib import Path
@@ -27,7 +28,7 @@ def wheel(tmp_path_factory):
     for name in ("experiments", "launch"):  # they must not be found
         (source / name).mkdir()
         (source / name / "__init__.py").touch()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "requirements.txt"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index"]
     done = subprocess.run(
@@ -51,9 +52,11 @@ def test_its_metadata_say_what_it_needs(wheel):
     assert metadata["Name"] == "ialp_jax"
     assert metadata["Version"] == ialp_jax.__version__
     assert metadata["License-Expression"] == "Apache-2.0"
-    wanted = re.findall(r"^[\w.-]+", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
-    required = [re.match(r"[\w.-]+", line)[0] for line in metadata.get_all("Requires-Dist")]
-    assert sorted(required) == sorted(wanted)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = metadata.get_all("Requires-Dist")
+    core = [re.match(r"[\w.-]+", line)[0] for line in required if "extra ==" not in line]
+    assert sorted(core) == sorted(re.match(r"[\w.-]+", line)[0] for line in project["dependencies"])
+    assert sorted(metadata.get_all("Provides-Extra")) == sorted(project["optional-dependencies"])
 
 
 def test_installed_elsewhere_it_makes_a_world(wheel, tmp_path):

@@ -11,7 +11,6 @@ import scipy.stats
 
 from ialp_jax.evaluation import statistics
 
-
 RLIABLE = json.loads(Path(__file__).with_name("rliable_outputs.json").read_text())
 OPTIONS = {
     "mean": statistics.mean,
@@ -21,9 +20,9 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("case", RLIABLE["cases"], ids=lambda case: f"{case['function']}-{case['statistic']}")
+@pytest.mark.parametrize("case", RLIABLE["cases"], ids=lambda case: f"{case['function']} {case['statistic']}")
 def test_same_as_rliable(case):
-    """Estimates and intervals that rliable 1.2 with arch 7.2 gave for the same seed and number of resamples."""
+    """The file holds outputs of rliable 1.2 with arch 7.2, for the same seed and number of resamples."""
     assert (statistics.SEED, statistics.RESAMPLES, statistics.LEVEL) == (0, 2000, 0.95)
     inputs = [np.array(values) for values in case["inputs"]]
     function = getattr(statistics, case["function"])

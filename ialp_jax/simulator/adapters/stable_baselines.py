@@ -1,6 +1,6 @@
 """Our worlds for stable-baselines3, which trains on its own kind of vector environment.
 
-stable-baselines3 is optional: importing this module without it raises one clear line.
+stable-baselines3 is optional: without it, importing this module raises one line that says how to install it.
 """
 
 from __future__ import annotations
@@ -12,16 +12,14 @@ import numpy as np
 from gymnax.environments import environment
 from gymnax.environments.spaces import gymnax_space_to_gym_space
 
-from ialp_jax.errors import InputError
+from ialp_jax.errors import missing_package
 from ialp_jax.simulator.adapters.batch import NumpyObservation, SessionBatch, row
 from ialp_jax.simulator.types import SessionParams
 
 try:
     from stable_baselines3.common.vec_env import VecEnv
 except ImportError:
-    raise InputError(
-        "stable-baselines3 is not installed; python -m pip install 'stable-baselines3>=2.7,<3'"
-    ) from None
+    raise missing_package("SessionVecEnv", "stable_baselines3", "gym") from None
 
 
 class SessionVecEnv(VecEnv):
