@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from ialp_jax.errors import InputError
+from ialp_jax.types import Array
 
 SEED, USER = "seed", "user"  # axes
 
@@ -71,7 +72,7 @@ def split_users(tree: Any, axis: int = 0) -> Any:
     return tree if size == 1 else jax.tree.map(split, tree)
 
 
-def merge_users(x: jax.Array) -> jax.Array:
+def merge_users(x: Array) -> Array:
     """[..., users, L] as [any, L] among devices that share a seed, so that none needs another's rows.
 
     Of axes that a product merges the first alone can stay split: that of the users becomes the first.
@@ -82,7 +83,7 @@ def merge_users(x: jax.Array) -> jax.Array:
     return split_users(jnp.moveaxis(x, -2, 0).reshape(-1, x.shape[-1]))
 
 
-def part_users(x: jax.Array, leading: tuple[int, ...]) -> jax.Array:
+def part_users(x: Array, leading: tuple[int, ...]) -> Array:
     """Undoes `merge_users` where it did anything: [any, ...] as [*leading, ...]."""
     if _shares() == 1 or len(leading) <= 1:
         return x

@@ -100,8 +100,9 @@ def over_worlds(scores: np.ndarray, statistic: str = "iqm") -> Estimate:
     Returns:
       Estimate of shape []; the bounds are NaN if S = 1.
     """
-    pooled = {"mean": np.mean, "iqm": lambda table: iqm(table.reshape(-1))}[statistic]
-    return _scalar(_stratified(lambda table: np.array([pooled(table)]), np.asarray(scores, np.float64)))
+    pooled = {"mean": mean, "iqm": iqm}[statistic]
+    runs = np.asarray(scores, np.float64)
+    return _scalar(_stratified(lambda table: np.array([pooled(table.ravel())]), runs))
 
 
 def _scalar(single: Estimate) -> Estimate:
