@@ -1,4 +1,4 @@
-"""Streams by purpose are independent, stable, and need no JAX on the numpy side."""
+"""Key streams differ by purpose and index, and are the same in every process."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def test_a_stream_is_the_same_in_every_process():
         "import jax; from ialp_jax.keys import stream; "
         "print(jax.random.key_data(stream(jax.random.key(3), 'act', 2)))"
     )
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert there.strip() == str(jax.random.key_data(stream(jax.random.key(3), "act", 2)))
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == str(jax.random.key_data(stream(jax.random.key(3), "act", 2)))
 
 
 def test_index_may_be_traced():

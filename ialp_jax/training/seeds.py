@@ -45,7 +45,7 @@ def over_seeds(
     rows = [Mesh(row, (USER,)) for row in mesh.devices if any(d in mesh.local_devices for d in row)]
     programs = [jax.jit(mapped, out_shardings=NamedSharding(row, WHOLE)) for row in rows]
 
-    def run(row: Mesh, program: Callable[..., Any], args: tuple) -> Any:
+    def run(row: Mesh, program: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         with jax.set_mesh(row):
             return program(*args)
 

@@ -36,7 +36,7 @@ class SessionGym(gymnasium.Env):
         self.action_space = gymnax_space_to_gym_space(env.action_space(params))
         self.observation_space = gymnax_space_to_gym_space(env.observation_space(params))
 
-        def step(key: jax.Array, state: Any, action: int, params: SessionParams) -> tuple:
+        def step(key: jax.Array, state: Any, action: int, params: SessionParams) -> tuple[Any, ...]:
             key, now = jax.random.split(key)
             observation, state, reward, terminated, info = env.step_env(now, state, action, params)
             return key, observation, state, reward, terminated, env.is_truncated(state, params), info
