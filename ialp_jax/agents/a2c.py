@@ -37,7 +37,7 @@ def a2c(config: A2CConfig, network: ActorCritic) -> Agent:
     ) -> tuple[Array, dict[str, Array]]:
         return act_on_logits(network, state.params, observation, key, greedy)
 
-    def loss(params: Params, batch: Transition, advantages: Array, returns: Array) -> tuple:
+    def loss(params: Params, batch: Transition, advantages: Array, returns: Array) -> tuple[Array, Metrics]:
         output = network.apply(params, batch.observation.history)
         logits = mask_shown(output.logits, batch.observation.shown)
         actor = -jnp.mean(advantages * log_prob(logits, batch.action))

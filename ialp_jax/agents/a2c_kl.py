@@ -40,7 +40,9 @@ def a2c_kl(config: KLConfig, network: ActorCritic, total_env_steps: int) -> Agen
     ) -> tuple[Array, dict[str, Array]]:
         return act_on_logits(network, state.params, observation, key, greedy)
 
-    def loss(params: Params, theta: Params, cost: Array, batch: Transition, targets: tuple) -> tuple:
+    def loss(
+        params: Params, theta: Params, cost: Array, batch: Transition, targets: tuple[Array, Array]
+    ) -> tuple[Array, Metrics]:
         advantages, returns = targets
         shown = batch.observation.shown
         output = network.apply(params, batch.observation.history)

@@ -49,7 +49,7 @@ def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agen
         action = jnp.argmax(logits, -1).astype(jnp.int32) if greedy else sample(key, logits)
         return action, {"guided": guided, "value": beta.value}
 
-    def loss(params: Params, batch: Transition, advantages: Array, returns: Array) -> tuple:
+    def loss(params: Params, batch: Transition, advantages: Array, returns: Array) -> tuple[Array, Metrics]:
         own = 1.0 - batch.extras["guided"]
         output = network.apply(params, batch.observation.history)
         logits = mask_shown(output.logits, batch.observation.shown)

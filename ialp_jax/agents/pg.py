@@ -37,7 +37,7 @@ def pg(config: PGConfig, network: ActorCritic) -> Agent:
     ) -> tuple[Array, dict[str, Array]]:
         return act_on_logits(network, state.params, observation, key, greedy)
 
-    def loss(params: Params, window: Transition, weight: Array, returns: Array) -> tuple:
+    def loss(params: Params, window: Transition, weight: Array, returns: Array) -> tuple[Array, Metrics]:
         output = network.apply(params, window.observation.history)
         logits = mask_shown(output.logits, window.observation.shown)
         count = jnp.maximum(weight.sum(), 1.0)

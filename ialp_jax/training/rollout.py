@@ -103,7 +103,9 @@ def play(
     """
     users = split_users(start_users(env, params, stream(user_key, "start"), count))
 
-    def step(carry: tuple, number: Array) -> tuple[tuple, tuple]:
+    def step(
+        carry: tuple[Users, Array], number: Array
+    ) -> tuple[tuple[Users, Array], tuple[Array, Array, Array]]:
         users, alive = carry
         seen = (users.observation, users.state) if agent.privileged else users.observation
         action, _ = agent.act(agent_state, seen, jax.random.fold_in(act_key, number), greedy=greedy)
