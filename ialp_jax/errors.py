@@ -1,6 +1,7 @@
 """Exceptions that end a command with one line."""
 
 import errno
+import importlib.util
 from pathlib import Path
 
 # Error numbers of the system for a folder or disk that cannot be written.
@@ -35,6 +36,21 @@ class NotFiniteError(InputError):
 
 class Terminated(BaseException):
     """The process got SIGTERM or Ctrl-C; the message says what was saved."""
+
+
+def missing_package(user: str, package: str, extra: str) -> InputError:
+    """The error for a package of an extra that cannot be imported; ``user`` is the option or module."""
+    return InputError(
+        f"{user} needs {package}, which cannot be imported; "
+        f"run python -m pip install 'ialp_jax[{extra}]' (in a clone: '.[{extra}]')"
+    )
+
+
+def require(user: str, extra: str, *packages: str) -> None:
+    """Raises InputError that names the extra if one of its packages is not installed. Imports nothing."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise missing_package(user, package, extra)
 
 
 def expanded(path: str, flag: str) -> str:

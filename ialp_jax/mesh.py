@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from ialp_jax.errors import InputError
+from ialp_jax.types import Array
 
 SEED, USER = "seed", "user"  # axes
 
@@ -71,7 +72,7 @@ def split_users(tree: Any, axis: int = 0) -> Any:
     return tree if size == 1 else jax.tree.map(split, tree)
 
 
-def merge_users(x: jax.Array) -> jax.Array:
+def merge_users(x: Array) -> Array:
     """Reshapes [..., users, L] to [any, L], so that no device needs rows of another device.
 
     If a matrix product merges axes, only the first of them can stay split; so the axis of users becomes the
@@ -82,7 +83,7 @@ def merge_users(x: jax.Array) -> jax.Array:
     return split_users(jnp.moveaxis(x, -2, 0).reshape(-1, x.shape[-1]))
 
 
-def part_users(x: jax.Array, leading: tuple[int, ...]) -> jax.Array:
+def part_users(x: Array, leading: tuple[int, ...]) -> Array:
     """Undoes `merge_users`, if it changed anything: reshapes [any, ...] to [*leading, ...]."""
     if _shares() == 1 or len(leading) <= 1:
         return x

@@ -91,7 +91,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         if np.asarray(array).dtype.hasobject:
             raise TypeError(f"array {name!r} holds Python objects; only plain arrays are stored")
     with _replacing_file(path) as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type] # its types know no array names
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Tests of key streams: independent by purpose and index, and the same in every process."""
+"""Key streams differ by purpose and index, and are the same in every process."""
 
 from __future__ import annotations
 

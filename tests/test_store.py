@@ -1,4 +1,4 @@
-"""Stores are whole or absent, and tell when they were altered."""
+"""A store is whole or absent; loading names altered files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def saved(tmp_path):
     return tmp_path / "s"
 
 
-def test_what_was_saved_is_loaded(saved):
+def test_saved_arrays_are_loaded(saved):
     arrays, manifest = store.load(saved)
     np.testing.assert_array_equal(arrays["a"], np.arange(5))
     assert arrays["b"].dtype == np.float32
@@ -23,7 +23,7 @@ def test_what_was_saved_is_loaded(saved):
     assert list(manifest["files"]) == ["arrays.npz"]
 
 
-def test_saving_again_leaves_nothing_of_the_old_store(saved):
+def test_saving_again_removes_the_old_store(saved):
     (saved / "more.txt").write_text("old")
     store.seal(saved, {})
     store.save(saved, {"c": np.zeros(1)}, {})
@@ -43,7 +43,7 @@ def test_a_folder_with_a_file_that_its_manifest_does_not_list_stays(saved, name,
     assert [path.name for path in saved.parent.iterdir()] == ["s"]
 
 
-def test_a_file_that_comes_while_the_store_is_written_stays(saved):
+def test_a_file_created_while_the_store_is_written_stays(saved):
     def write():
         with store.replacing(saved) as partial:
             store.seal(partial, {})
@@ -57,7 +57,7 @@ def test_a_file_that_comes_while_the_store_is_written_stays(saved):
 
 def test_a_folder_without_manifest_is_not_replaced(tmp_path):
     (tmp_path / "s").mkdir()
-    store.save(tmp_path / "s", {"a": np.zeros(1)}, {})  # empty: nothing is lost
+    store.save(tmp_path / "s", {"a": np.zeros(1)}, {})  # the folder is empty, so nothing is lost
     (tmp_path / "s" / "manifest.json").unlink()
     with pytest.raises(InputError, match=r"holds 'arrays\.npz'"):
         store.save(tmp_path / "s", {"a": np.ones(1)}, {})
@@ -130,13 +130,13 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     assert "old" in path.read_text()
 
 
-def test_digest_ignores_the_order_of_keys_and_nothing_else():
+def test_a_fingerprint_ignores_only_the_order_of_keys():
     assert store.fingerprint({"a": 1, "b": [2]}) == store.fingerprint({"b": [2], "a": 1})
     assert store.fingerprint({"a": 1}) != store.fingerprint({"a": 1.5})
 
 
 @pytest.mark.parametrize("where", ["fsync", "replace"])
-def test_a_store_that_cannot_be_written_leaves_the_old_one_and_nothing_else(saved, monkeypatch, where):
+def test_a_failed_write_leaves_only_the_old_store(saved, monkeypatch, where):
     def fail(*args):
         raise OSError(28, "No space left on device")
 
@@ -148,7 +148,7 @@ def test_a_store_that_cannot_be_written_leaves_the_old_one_and_nothing_else(save
     assert [path.name for path in saved.parent.iterdir()] == ["s"]
 
 
-def test_what_a_killed_writer_left_is_removed_at_the_next_writing(saved):
+def test_the_next_write_removes_the_files_of_a_killed_writer(saved):
     left = saved.with_name(f".s.{'0a' * 16}{store.PARTIAL}")
     mine = saved.with_name(f".s.old{store.PARTIAL}")
     for folder in (left, mine):

@@ -66,8 +66,8 @@ def world(items: int) -> World:
 def program(env: Environment, env_params: Any, act: Act, params: Any, users: int) -> Program:
     """B users who act and are answered; rewards are summed up, so that no answer is left out."""
 
-    def loop(steps: Array, env_params: Any, params: Any, start: tuple, key: Key) -> tuple:
-        def step(number: Array, carry: tuple) -> tuple:
+    def loop(steps: Array, env_params: Any, params: Any, start: tuple[Any, ...], key: Key) -> Any:
+        def step(number: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
             observation, state, total = carry
             act_key, user_key = jax.random.split(jax.random.fold_in(key, number))
             action = act(params, observation, act_key)

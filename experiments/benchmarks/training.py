@@ -72,7 +72,7 @@ def begin(world: World, agent: Agent, key: Key) -> tuple[AgentState, Users]:
 def learning(world: World, agent: Agent) -> Callable[..., tuple[AgentState, Users]]:
     """(updates, params, (state, users), key) -> (state, users) after so many rollouts and updates."""
 
-    def loop(updates: Array, params: Any, start: tuple[AgentState, Users], key: Key) -> tuple:
+    def loop(updates: Array, params: Any, start: tuple[AgentState, Users], key: Key) -> Any:
         def update(number: Array, carry: tuple[AgentState, Users]) -> tuple[AgentState, Users]:
             state, users = carry
             now = jax.random.fold_in(key, number)

@@ -108,7 +108,7 @@ def listening_address(place: str) -> str | None:
     return None
 
 
-def _bind(family: int, address: tuple) -> None:
+def _bind(family: int, address: tuple[str | int, ...]) -> None:
     """Tries an address out. Raises OSError where it cannot be listened on."""
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

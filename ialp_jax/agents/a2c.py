@@ -12,7 +12,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from ialp_jax.agents.actor_critic import initialiser, on_policy_update, sampler, with_critic_and_entropy
-from ialp_jax.agents.base import Agent, AgentState, Params, adam
+from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam
 from ialp_jax.agents.config import A2CConfig
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.networks.heads import ActorCritic, mask_shown
@@ -30,7 +30,7 @@ def a2c(config: A2CConfig, network: ActorCritic) -> Agent:
 
     def loss(
         params: Params, state: AgentState, batch: Transition, advantages: Array, returns: Array
-    ) -> tuple:
+    ) -> tuple[Array, Metrics]:
         del state
         output = network.apply(params, batch.observation.history)
         logits = mask_shown(output.logits, batch.observation.shown)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from ialp_jax.agents.actor_critic import initialiser, on_policy_update, sampler, with_critic_and_entropy
-from ialp_jax.agents.base import Agent, AgentState, Params, adam, linear
+from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, linear
 from ialp_jax.agents.config import KLConfig
 from ialp_jax.agents.losses import divergence, log_prob
 from ialp_jax.networks.heads import ActorCritic, mask_shown
@@ -34,7 +34,7 @@ def a2c_kl(config: KLConfig, network: ActorCritic, total_env_steps: int) -> Agen
 
     def loss(
         params: Params, state: AgentState, batch: Transition, advantages: Array, returns: Array
-    ) -> tuple:
+    ) -> tuple[Array, Metrics]:
         shown = batch.observation.shown
         output = network.apply(params, batch.observation.history)
         logits = mask_shown(output.logits, shown)

@@ -22,7 +22,7 @@ from ialp_jax.agents.actor_critic import (
     weighted_mean,
     with_critic_and_entropy,
 )
-from ialp_jax.agents.base import Agent, AgentState, Params, adam, linear
+from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, linear
 from ialp_jax.agents.config import JSRLConfig
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.agents.sampling import sample
@@ -52,7 +52,7 @@ def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agen
 
     def loss(
         params: Params, state: AgentState, batch: Transition, advantages: Array, returns: Array
-    ) -> tuple:
+    ) -> tuple[Array, Metrics]:
         del state
         learners = 1.0 - batch.extras["guided"]
         output = network.apply(params, batch.observation.history)

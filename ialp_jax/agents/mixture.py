@@ -56,7 +56,7 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
 
     def loss(
         params: Params, state: AgentState, batch: Transition, advantages: Array, returns: Array
-    ) -> tuple:
+    ) -> tuple[Array, Metrics]:
         del state
         return mixture_loss(config, network, params, batch, advantages, returns)
 

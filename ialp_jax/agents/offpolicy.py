@@ -21,6 +21,8 @@ from ialp_jax.types import Array, Key, Observation, Transition
 ReplayLoss = Callable[[Params, Params, Transition, Key], tuple[Array, Metrics]]
 Draw = Callable[[replay_lib.Replay, Key], Transition]
 
+Carry = tuple[Params, optax.OptState, Params]  # parameters, optimiser, target network
+
 
 class Memory(NamedTuple):
     """Memory of an agent that learns from replay.
@@ -69,7 +71,7 @@ def learn_from_replay(
     replay = replay_lib.add(state.memory.replay, batch)
     draw = draw or (lambda buffer, draw_key: replay_lib.draw(buffer, draw_key, config.batch_size))
 
-    def step(carry: tuple, step_key: Key) -> tuple[tuple, Metrics]:
+    def step(carry: Carry, step_key: Key) -> tuple[Carry, Metrics]:
         params, opt_state, target = carry
         sampled, loss_key = draw(replay, step_key), stream(step_key, "loss")
         params, opt_state, metrics = descend(

@@ -58,7 +58,9 @@ def pex(config: PEXConfig, network: ActorCritic) -> Agent:
         action, _, learner = choose(frozen, output, observation.shown, key, temperature)
         return action, {"learner": learner}
 
-    def loss(params: Params, target: Params, theta: Params, batch: Transition, key: Key) -> tuple:
+    def loss(
+        params: Params, target: Params, theta: Params, batch: Transition, key: Key
+    ) -> tuple[Array, Metrics]:
         now, later = batch.observation, batch.next_observation
 
         def taken(observation: Observation, purpose: str) -> tuple[Array, Array, Array]:

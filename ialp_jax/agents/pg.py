@@ -34,7 +34,7 @@ def pg(config: PGConfig, network: ActorCritic) -> Agent:
         window = _empty_window(observation, horizon, config)
         return fresh_state(params, optimiser, window)
 
-    def loss(params: Params, window: Transition, weight: Array, returns: Array) -> tuple:
+    def loss(params: Params, window: Transition, weight: Array, returns: Array) -> tuple[Array, Metrics]:
         output = network.apply(params, window.observation.history)
         logits = mask_shown(output.logits, window.observation.shown)
         count = jnp.maximum(weight.sum(), 1.0)

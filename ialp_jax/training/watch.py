@@ -10,6 +10,8 @@ from types import TracebackType
 
 import numpy as np
 
+from ialp_jax.errors import missing_package
+
 
 class Watch:
     """Event files of a training: a folder ``seed<k>`` for each of S seeds, and ``mean`` for their mean.
@@ -21,7 +23,10 @@ class Watch:
     def __init__(self, folder: Path, num_seeds: int) -> None:
         """Replaces the event files of an earlier training in ``folder``; other files stay."""
         # Imported here, because it takes a while. This writer needs neither TensorFlow nor torch.
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        try:
+            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        except ImportError as error:
+            raise missing_package("Watch", error.name or "tensorboard", "report") from None
 
         for old in folder.glob("*/events.out.tfevents.*"):
             if re.fullmatch(r"mean|seed\d+", old.parent.name):

@@ -21,7 +21,6 @@ import optax  # noqa: F401
 import orbax.checkpoint  # noqa: F401
 import pandas  # noqa: F401
 import psutil
-import rliable.library  # noqa: F401
 import scipy.stats  # noqa: F401
 from tensorboard.summary.writer import event_file_writer  # noqa: F401
 

@@ -198,7 +198,7 @@ def test_torch_missing_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     save(tmp_path)
-    with pytest.raises(InputError, match=r"^the label stage needs torch, .*pip install -r requirements"):
+    with pytest.raises(InputError, match=r"^the label stage needs torch, .*pip install 'ialp_jax\[llm\]'"):
         ask(tmp_path, settings(), REQUESTS[0])
 
 

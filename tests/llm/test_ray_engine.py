@@ -153,7 +153,8 @@ def test_without_an_address_ray_is_started_here_whatever_the_environment_says(mo
 
 def test_ray_missing_is_one_line(model_folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray.data", None)
-    with pytest.raises(InputError, match=r"^--config\.llm\.engine=ray needs ray\.data, [^\n]*pip install"):
+    line = r"^--config\.llm\.engine=ray needs ray\.data, [^\n]*pip install 'ialp_jax\[ray\]'"
+    with pytest.raises(InputError, match=line):
         build(model_folder, engine="ray")
 
 

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from ialp_jax.errors import InputError
+from ialp_jax.errors import InputError, missing_package
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.engines.replica import Replica
 from ialp_jax.llm.modes.answers import Answers, unwritten
@@ -49,10 +49,7 @@ def _import_ray() -> Any:
         import ray
         import ray.data
     except ImportError as error:
-        raise InputError(
-            f"--config.llm.engine=ray needs {error.name or 'ray'}, which cannot be imported; "
-            'run python -m pip install "ray[data]"'
-        ) from None
+        raise missing_package("--config.llm.engine=ray", error.name or "ray", "ray") from None
     return ray
 
 

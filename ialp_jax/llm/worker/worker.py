@@ -32,7 +32,7 @@ import numpy as np
 
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
-from ialp_jax.errors import InputError
+from ialp_jax.errors import InputError, missing_package
 from ialp_jax.llm import engines
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.engines import ray_data
@@ -97,11 +97,7 @@ def _import_torch() -> None:
         import torch  # noqa: F401
         import transformers
     except ImportError as error:
-        missing = error.name or "torch"
-        raise InputError(
-            f"the label stage needs {missing}, which cannot be imported; "
-            "run python -m pip install -r requirements.txt"
-        ) from None
+        raise missing_package("the label stage", error.name or "torch", "llm") from None
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
 

@@ -12,16 +12,14 @@ import numpy as np
 from gymnax.environments import environment
 from gymnax.environments.spaces import gymnax_space_to_gym_space
 
-from ialp_jax.errors import InputError
+from ialp_jax.errors import missing_package
 from ialp_jax.simulator.adapters.batch import NumpyObservation, SessionBatch, row
 from ialp_jax.simulator.types import SessionParams
 
 try:
     from stable_baselines3.common.vec_env import VecEnv
 except ImportError:
-    raise InputError(
-        "stable-baselines3 is not installed; run python -m pip install 'stable-baselines3>=2.7,<3'"
-    ) from None
+    raise missing_package("SessionVecEnv", "stable_baselines3", "gym") from None
 
 
 class SessionVecEnv(VecEnv):

@@ -17,7 +17,8 @@ NAME = "ialp_jax.simulator.adapters.stable_baselines"
 def test_missing_stable_baselines3_raises_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "stable_baselines3.common.vec_env", None)
     monkeypatch.delitem(sys.modules, NAME, raising=False)
-    with pytest.raises(InputError, match="pip install 'stable-baselines3"):
+    line = r"^SessionVecEnv needs stable_baselines3, [^\n]*pip install 'ialp_jax\[gym\]'"
+    with pytest.raises(InputError, match=line):
         importlib.import_module(NAME)
 
 
