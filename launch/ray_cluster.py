@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from ialp_jax.llm.engines import ray_data
+from ialp_jax.llm.engines import ray_connection
 from launch.child import command_of
 from launch.jobs import Job
 from launch.local import ENVIRONMENT, GRACE_SECONDS, cores_here, opened
@@ -49,7 +49,7 @@ class RayExecutor:
 
     def __init__(self, address: str, cores: int) -> None:
         """Joins the cluster at ``address``, or starts one here where that is empty. Raises InputError."""
-        self._ray = ray_data.connect(address, max(cores, len(cores_here())), "--ray_address")
+        self._ray = ray_connection.connect(address, max(cores, len(cores_here())), "--ray_address")
         gpus = 1 if self._ray.cluster_resources().get("GPU", 0) else 0
         self._task = self._ray.remote(run_task).options(num_cpus=cores, num_gpus=gpus, max_retries=RETRIES)
         self._running: dict[object, Job] = {}  # by what Ray will answer
@@ -79,4 +79,4 @@ class RayExecutor:
             self._ray.cancel(answer)
         if known:
             self._ray.wait(known, num_returns=len(known), timeout=GRACE_SECONDS)
-        ray_data.shut_down()
+        ray_connection.shut_down()

@@ -60,7 +60,7 @@ def build(
       InputError: a package is missing, the model does not fit, or as the loaders say.
     """
     if config.engine == "ray":
-        from ialp_jax.llm.engines.ray_data import RayEngine
+        from ialp_jax.llm.engines.ray_engine import RayEngine
 
         return RayEngine(folder, titles, template, config, shape, wrapper)
     if config.engine == "vllm":
