@@ -121,7 +121,7 @@ def test_generate(family):
     subject = scorer(family, "generate")
     assert not subject.plain
     histories, candidates = draw()
-    texts, _ = subject.asker._write(histories, candidates)
+    texts, _ = subject.asker.write(histories, candidates)
     ids, mask = subject.asker.letters.prompts(histories, candidates)
     for p, text in enumerate(texts):
         written = ids[p][mask[p] == 1].tolist()
