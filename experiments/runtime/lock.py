@@ -17,7 +17,7 @@ from ialp_jax.claim import RUN, claim
 from ialp_jax.errors import InputError
 
 LOCK = ".lock"
-# What the operating system reports if a file system has no locks.
+# The operating system reports one of these if a file system has no locks.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 

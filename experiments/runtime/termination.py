@@ -34,7 +34,7 @@ class Termination:
     def install(self) -> None:
         """Installs the handlers; call it in the main thread.
 
-        Python runs a handler only between two of its own instructions. A thread that reads the signals from
+        Python runs a handler only between two Python instructions. A thread that reads the signals from
         a pipe therefore ends a process that is busy in compiled code.
         """
         read_end, write_end = os.pipe()
