@@ -57,10 +57,8 @@ def effects(
                 means = (float(part.mean()) for part in pair)
                 interval = (float(part) for part in effect)
                 rows.append((run, changes, agent, metric, *means, *interval, len(of_run)))
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    return table.drop_duplicates(
-        ["change", "agent", "metric"], ignore_index=True
-    )  # keeps the base, the first
+    frame = pd.DataFrame(rows, columns=COLUMNS)  # the base comes first, so it stays among duplicates
+    return frame.drop_duplicates(["change", "agent", "metric"], ignore_index=True)
 
 
 def change(base: Mapping[str, Any], run: Mapping[str, Any]) -> str:

@@ -116,9 +116,7 @@ def render(
         headings=[heading for heading, _, _ in page.COLUMNS.values()],
         groups=table_groups(groups, agents),
         interval=f"Mean over {units}; below it the 95 % interval (percentile bootstrap).",
-        effects=page.figure(effects_svg, "What each change multiplies the return by")
-        if effects_svg
-        else None,
+        effects=page.figure(effects_svg, EFFECTS_TITLE) if effects_svg else None,
         curves=curve_figures(groups, agents),
         cut=len(COLOURS) if len(groups) > len(COLOURS) else 0,
     )

@@ -110,9 +110,7 @@ def test_of_many_settings_only_the_best_are_drawn(tmp_path):
     assert list(groups)[:2] == ["width=8", "width=10"]  # as numbers
     drawn = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            sweep_page.plots, "learning_curves", lambda curves, *_, **__: drawn.extend(curves) or ""
-        )
+        patch.setattr(plots, "learning_curves", lambda curves, *_, **__: drawn.extend(curves) or "")
         sweep_page.curve_figures(groups, ["a2c"])
     assert drawn == list(groups)[2:]
     assert "of more than 8 settings" in sweep_page.render("x", runs, [], finished_runs.swept_paths(runs))
@@ -130,9 +128,7 @@ def test_short_labels_are_unique(tmp_path):
     assert next(iter(groups)) == "1: a2c.learning_rate=0.003, ft.learning_rate=0.001"
     looks = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            sweep_page.plots, "learning_curves", lambda c, *_, look: looks.extend(map(look, c)) or ""
-        )
+        patch.setattr(plots, "learning_curves", lambda c, *_, look: looks.extend(map(look, c)) or "")
         sweep_page.curve_figures(groups, ["a2c"])
     assert [look.name for look in looks] == ["1", "2"]  # whole labels would leave no room for the lines
 

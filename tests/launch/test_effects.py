@@ -58,9 +58,8 @@ def test_a_ratio_divides_means_over_seeds():
 
 def test_seeds_are_paired():
     """Every seed has twice the return of the base, so every resample has the ratio 2."""
-    rows = effects_of(
-        curves({"a": (1, 1, 1)}), curves({"a": (2, 2, 2)}).assign(value=lambda t: t.seed * 2.0 + 2)
-    )
+    double = curves({"a": (2, 2, 2)}).assign(value=lambda t: t.seed * 2.0 + 2)
+    rows = effects_of(curves({"a": (1, 1, 1)}), double)
     final = row_of(rows, "final_return", "a")
     assert (final.ratio, final.ci_low, final.ci_high) == (2, 2, 2)
     pd.testing.assert_frame_equal(effects_of(curves({"a": (1, 1, 1)}), double.iloc[::-1]), rows)

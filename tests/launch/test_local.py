@@ -124,9 +124,7 @@ def test_a_child_ends_with_its_parent(tmp_path):
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         pid = int(parent.stdout.readline())
-        wait_for(
-            lambda: (command := _command(pid)) and "launch.child" not in command
-        )  # the child runs its command
+        wait_for(lambda: (command := _command(pid)) and "launch.child" not in command)
         parent.kill()
     wait_for(lambda: not _command(pid))
 
