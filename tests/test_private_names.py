@@ -1,4 +1,4 @@
-"""A name with a leading underscore is used only in the module that defines it."""
+"""A name with a leading underscore is used only in its module, or by subclasses in the same folder."""
 
 from __future__ import annotations
 
@@ -38,9 +38,13 @@ def defined_names(tree: ast.Module) -> set[str]:
     return names
 
 
-def foreign_private_names(source: str) -> Iterator[tuple[int, str]]:
-    """Line and name of each private name that a module uses and does not define."""
-    tree = ast.parse(source)
+def foreign_private_names(tree: ast.Module, inherited: set[str]) -> Iterator[tuple[int, str]]:
+    """Line and name of each private name that a module uses and does not define.
+
+    Args:
+      tree: of the module.
+      inherited: names that are allowed as attributes of ``self``.
+    """
     own = defined_names(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -48,7 +52,19 @@ def foreign_private_names(source: str) -> Iterator[tuple[int, str]]:
             parts += (node.module or "").split(".") if isinstance(node, ast.ImportFrom) else []
             yield from ((node.lineno, part) for part in parts if is_private(part))
         elif isinstance(node, ast.Attribute) and is_private(node.attr) and node.attr not in own:
-            yield node.lineno, node.attr
+            if not (isinstance(node.value, ast.Name) and node.value.id == "self" and node.attr in inherited):
+                yield node.lineno, node.attr
+
+
+def inherited_names(path: Path, trees: dict[Path, ast.Module]) -> set[str]:
+    """Names that modules define which lie in the same folder and hold a base class of a class in ``path``."""
+    classes = [node for node in ast.walk(trees[path]) if isinstance(node, ast.ClassDef)]
+    bases = {ast.unparse(base).split(".")[-1] for node in classes for base in node.bases}
+    names = set()
+    for other, tree in trees.items():
+        if other.parent == path.parent and bases & {n.name for n in tree.body if isinstance(n, ast.ClassDef)}:
+            names |= defined_names(tree)
+    return names
 
 
 def overridden_private_methods(trees: dict[Path, ast.Module]) -> Iterator[tuple[Path, str]]:
@@ -66,10 +82,10 @@ def overridden_private_methods(trees: dict[Path, ast.Module]) -> Iterator[tuple[
 
 
 def test_no_module_uses_a_private_name_of_another_module():
-    uses = []
-    for path in MODULES:
+    trees, uses = {path: ast.parse(path.read_text(encoding="utf-8")) for path in MODULES}, []
+    for path, tree in trees.items():
         module = path.relative_to(ROOT).as_posix()
-        for line, name in foreign_private_names(path.read_text(encoding="utf-8")):
+        for line, name in foreign_private_names(tree, inherited_names(path, trees)):
             if not {("*", name), (module, name)} & ALLOWED:
                 uses.append(f"{module}:{line}: {name}")
     assert not uses, "make the name public, or use a public one"
@@ -93,7 +109,14 @@ def test_no_class_overrides_a_private_method_of_another_module():
     ],
 )
 def test_the_check_sees_private_names_of_others(source, names):
-    assert [name for _, name in foreign_private_names(source)] == names
+    assert [name for _, name in foreign_private_names(ast.parse(source), set())] == names
+
+
+@pytest.mark.parametrize(("folder", "names"), [("room", {"_b"}), ("other", set())])
+def test_a_subclass_may_use_private_names_of_its_base_class_in_the_same_folder(folder, names):
+    base, derived = "class A:\n    def _b(self): ...", "from room.a import A\nclass C(A): ..."
+    trees = {Path("room/a.py"): ast.parse(base), Path(folder, "c.py"): ast.parse(derived)}
+    assert inherited_names(Path(folder, "c.py"), trees) & {"_b"} == names
 
 
 def test_the_check_sees_overridden_private_methods():
