@@ -51,8 +51,9 @@ def foreign_private_names(tree: ast.Module, inherited: set[str]) -> Iterator[tup
             parts = [part for alias in node.names for part in alias.name.split(".")]
             parts += (node.module or "").split(".") if isinstance(node, ast.ImportFrom) else []
             yield from ((node.lineno, part) for part in parts if is_private(part))
-        elif isinstance(node, ast.Attribute) and is_private(node.attr) and node.attr not in own:
-            if not (isinstance(node.value, ast.Name) and node.value.id == "self" and node.attr in inherited):
+        elif isinstance(node, ast.Attribute) and is_private(node.attr):
+            of_self = isinstance(node.value, ast.Name) and node.value.id == "self"
+            if node.attr not in (own | inherited if of_self else own):
                 yield node.lineno, node.attr
 
 
