@@ -1,4 +1,4 @@
-"""Finds sockets that other machines could reach."""
+"""The listening sockets of processes, and those that other machines can reach."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import psutil
 
 
 def sockets(processes: Iterable[psutil.Process]) -> list[tuple[str, str, int]]:
-    """(process, address, port) of every TCP socket that listens."""
+    """(process, address, port) of every listening TCP socket."""
     listening = []
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -21,10 +21,10 @@ def sockets(processes: Iterable[psutil.Process]) -> list[tuple[str, str, int]]:
 
 
 def reachable(processes: Iterable[psutil.Process]) -> list[tuple[str, str, int]]:
-    """Those of `sockets` that are not on the loopback interface."""
+    """The `sockets` that are not on the loopback interface."""
 
     def loopback(address: str) -> bool:
-        parsed = ipaddress.ip_address(address)
-        return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
+        ip = ipaddress.ip_address(address)
+        return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
 
     return [socket for socket in sockets(processes) if not loopback(socket[1])]

@@ -223,12 +223,12 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
     "a table over a README": (
         {"README.md": "mine"},
         ("benchmark", "--suite=simulator", "--out=HERE/README.md"),
-        "--out=HERE/README.md: exists and is no table of this command; name another file",
+        "--out=HERE/README.md: exists and is not a table of this command; name another file",
     ),
     "labels over a table": (
         {"items.csv": "item_id,title\n"},
         ("inspect", "HERE/run", "--export=HERE/items.csv"),
-        "--export=HERE/items.csv: exists and is no table of this command; name another file",
+        "--export=HERE/items.csv: exists and is not a table of this command; name another file",
     ),
 }
 

@@ -121,7 +121,7 @@ def test_generate(family):
     subject = scorer(family, "generate")
     assert not subject.plain
     prompts = draw()
-    texts, _ = subject.asker._write(prompts)
+    texts, _ = subject.asker.write(prompts)
     ids, mask = subject.asker.letters.padded(prompts)
     for p, text in enumerate(texts):
         written = ids[p][mask[p] == 1].tolist()

@@ -181,10 +181,10 @@ def test_tokens_that_no_prompt_holds_are_fine(copy):
 
 def test_what_samples_or_punishes_does_not_act_on_answers(wide_folder, tmp_path):
     folder = shutil.copytree(wide_folder, tmp_path / "copy")
-    expected, _ = scorer(folder, mode="generate").asker._write(draw(6))
+    expected, _ = scorer(folder, mode="generate").asker.write(draw(6))
     acts = {"do_sample": True, "temperature": 9.0, "repetition_penalty": 50.0, "suppress_tokens": [5, 6, 7]}
     configured(folder, "generation_config.json", no_repeat_ngram_size=1, **acts)
-    found, _ = scorer(folder, mode="generate").asker._write(draw(6))
+    found, _ = scorer(folder, mode="generate").asker.write(draw(6))
     assert found == expected
     assert scorer(folder, mode="generate").model.generation_config.eos_token_id == 2
 

@@ -1,7 +1,7 @@
 """Engines: each runs a loaded model; `Engine` is what the worker needs of them.
 
 - ``transformers``: `ialp_jax.llm.engines.transformers_engine`, on one device;
-- ``ray``: `ialp_jax.llm.engines.ray_data`, several of them on several devices and machines;
+- ``ray``: `ialp_jax.llm.engines.ray_engine`, several models on several devices or machines;
 - ``vllm``: `ialp_jax.llm.engines.vllm_engine`, if vLLM is installed.
 """
 
@@ -58,15 +58,15 @@ def build(
       folder: of the model, in the Hugging Face format.
       titles: N + 1 titles; ``titles[0]`` is padding.
       template: the text around titles.
-      config: ``engine`` says which.
-      shape: L and K of the prompts to come, for the memory they will need; None: not known.
-      wrapper: what the chat template gave before, where prompts must remain the same.
+      config: ``config.engine`` names the engine.
+      shape: L and K of the prompts to come, to estimate the memory they need; None: unknown.
+      wrapper: chat wrapper of an earlier run, if the prompts must stay the same.
 
     Raises:
-      InputError: a package is missing, the model does not fit, or as the loaders say.
+      InputError: a package is missing, the model does not fit into memory, or it cannot be loaded.
     """
     if config.engine == "ray":
-        from ialp_jax.llm.engines.ray_data import RayEngine
+        from ialp_jax.llm.engines.ray_engine import RayEngine
 
         return RayEngine(folder, titles, template, config, shape, wrapper)
     if config.engine == "vllm":

@@ -19,7 +19,16 @@ from ialp_jax.types import Prompts
 
 
 class LetterAsker:
-    """A model that is asked for letters about one catalogue."""
+    """Asks a model for letters about one catalogue.
+
+    Another engine overrides `score` and `write`, the two methods that run the model.
+
+    Attributes:
+      model, tokenizer, config: as given.
+      letters: titles and template as tokens.
+      wrapper: text that the chat template puts around a prompt, or None.
+      plain: whether each sequence goes through the model by itself.
+    """
 
     def __init__(
         self,
@@ -46,7 +55,7 @@ class LetterAsker:
         Raises:
           InputError: the chat template is missing though wanted, or cannot be used.
         """
-        self._model, self._tokenizer, self._config, self._template = model, tokenizer, config, template
+        self.model, self.tokenizer, self.config, self._template = model, tokenizer, config, template
         self.plain = False  # each sequence goes through the model by itself
         self.wrapper = chat.Wrapper(*wrapper) if wrapper else chat.find(tokenizer, config.chat, folder)
         self.letters = letters.LetteredTokens(tokenizer, titles, template, self.wrapper, limit)
@@ -61,7 +70,7 @@ class LetterAsker:
         """Answers to n prompts, and the tokens spent."""
         num_candidates = prompts.candidates.shape[1]
         letters.check_count(num_candidates)
-        seeds, config = orders.seeds(self._digests, prompts), self._config
+        seeds, config = orders.seeds(self._digests, prompts), self.config
         if config.mode == "generate":
             return generate.ask(
                 self._write,
@@ -75,7 +84,7 @@ class LetterAsker:
         drawn = orders.draw(seeds, num_candidates, config.permutations)
         shape = drawn.shape
         lists = np.take_along_axis(prompts.candidates[:, None], drawn, axis=2).reshape(-1, shape[2])
-        scores, spent = self._score(Prompts(np.repeat(prompts.histories, shape[1], axis=0), lists))
+        scores, spent = self.score(Prompts(np.repeat(prompts.histories, shape[1], axis=0), lists))
         return choice.combine(scores.reshape(*shape[:2], -1), drawn), spent
 
     def alternatives(self, prompts: Prompts) -> torch.Tensor:
@@ -86,36 +95,36 @@ class LetterAsker:
         Raises:
           InputError: too many candidates, or they do not fit.
         """
-        return choice.letter_scores(self._model, self.letters.rows(self.letters.cut(prompts)))
+        return choice.letter_scores(self.model, self.letters.rows(self.letters.cut(prompts)))
 
     def cut(self, prompts: Prompts) -> Prompts:
         """The prompts without what would not fit; see `letters.LetteredTokens.cut`."""
-        reserve = self._config.max_new_tokens if self._config.mode == "generate" else 0
+        reserve = self.config.max_new_tokens if self.config.mode == "generate" else 0
         return self.letters.cut(prompts, reserve)
 
     def lines(self, prompts: Prompts) -> torch.Tensor:
         """Log-probabilities of the lines, float32 [n, K + 1], as labelling by ``choice`` computes them."""
-        return torch.from_numpy(self._score(prompts)[0])
+        return torch.from_numpy(self.score(prompts)[0])
 
     def order(self, prompts: Prompts) -> np.ndarray:
         """In what order n prompts fill batches, int64 [n]: longest first."""
         return np.argsort(-self.letters.lengths(self.letters.cut(prompts)), kind="stable")
 
-    def _score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
-        """See `choice.score_lines`."""
+    def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
+        """Log-probabilities of the lines float32 [n, K + 1], "none" last, and the tokens spent."""
         # Read each time: LoRA changes the model.
-        shared = None if self.plain else prefix.read(self._model, self.letters.tokens.prefix)
-        return choice.score_lines(self._model, self.letters, prompts, self._config.batch_size, shared)
+        shared = None if self.plain else prefix.read(self.model, self.letters.tokens.prefix)
+        return choice.score_lines(self.model, self.letters, prompts, self.config.batch_size, shared)
 
-    def _write(self, prompts: Prompts) -> tuple[list[str], int]:
-        """See `generate.write`."""
+    def write(self, prompts: Prompts) -> tuple[list[str], int]:
+        """The texts that the model writes for n prompts, and the tokens spent."""
         return generate.write(
-            self._model,
-            self._tokenizer,
+            self.model,
+            self.tokenizer,
             self.letters,
             prompts,
-            max_new_tokens=self._config.max_new_tokens,
-            batch_size=1 if self.plain else self._config.batch_size,  # alone, nothing is padded
+            max_new_tokens=self.config.max_new_tokens,
+            batch_size=1 if self.plain else self.config.batch_size,  # alone, nothing is padded
         )
 
     def facts(self) -> dict[str, Any]:
@@ -133,6 +142,6 @@ class LetterAsker:
         if not plain:
             return True
         text = letters.render(self._template, titles, plain, plain, self.wrapper)
-        begin = [] if self.wrapper or self._tokenizer.bos_token_id is None else [self._tokenizer.bos_token_id]
-        whole = begin + self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        begin = [] if self.wrapper or self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
+        whole = begin + self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return self.letters.padded(Prompts(np.array([plain]), np.array([plain])))[0][0].tolist() == whole

@@ -35,7 +35,7 @@ from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError, missing_package
 from ialp_jax.llm import engines
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.engines import ray_data
+from ialp_jax.llm.engines import ray_connection
 from ialp_jax.llm.model.corpus import split_offline
 from ialp_jax.llm.modes import none_rule
 from ialp_jax.llm.prompting import alike, templates
@@ -207,7 +207,7 @@ def _listen(stream: BinaryIO, orders: queue.Queue) -> None:
     """Passes frames on; when the client goes, the process goes, even in the middle of its work."""
     while (frame := protocol.receive(stream)) is not None:
         orders.put(frame)
-    ray_data.shut_down()
+    ray_connection.shut_down()
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""The smallest run of two seeds, its labels from popularity; saved at every turn."""
+"""The smallest run of two seeds, with labels from popularity; it saves a checkpoint whenever it can."""
 
 from experiments.config import Config
 from tests.launch import tiny_run

@@ -1,4 +1,4 @@
-"""The cores of a CPU are devices, unless the user said how many there are to be."""
+"""CPU cores are devices, unless the user set the number of devices."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pytest
 
 from experiments.runtime import cpu
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SMOKE = "--config=experiments/configs/smoke.py"
 
 
-def test_there_is_a_device_for_each_core_that_the_process_may_use(monkeypatch):
+def test_each_core_that_the_process_may_use_is_a_device(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1, 4, 5}, raising=False)
     environment = {"XLA_FLAGS": "--xla_cpu_enable_fast_math=false"}
     cpu.cores_as_devices(environment)
     assert environment["JAX_NUM_CPU_DEVICES"] == "3"
 
 
-def test_where_the_system_knows_of_no_affinity_all_cores_count(monkeypatch):
+def test_without_affinity_all_cores_count(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
     assert cpu.usable_cores() == 7
@@ -33,7 +33,7 @@ def test_where_the_system_knows_of_no_affinity_all_cores_count(monkeypatch):
 @pytest.mark.parametrize(
     "chosen", [{"JAX_NUM_CPU_DEVICES": "5"}, {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}]
 )
-def test_what_the_user_chose_stays(chosen):
+def test_the_setting_of_the_user_stays(chosen):
     environment = dict(chosen)
     cpu.cores_as_devices(environment)
     assert environment == chosen
@@ -47,18 +47,19 @@ def test_what_the_user_chose_stays(chosen):
         ("benchmark", ["--suite=encoder"], str(cpu.usable_cores())),
     ],
 )
-def test_the_commands_ask_for_them_before_jax_is_imported(tmp_path, module, flags, expected):
-    told = {"main": f"--workdir={tmp_path / 'run'}", "benchmark": f"--out={tmp_path / 'rows.csv'}"}[module]
+def test_commands_set_the_devices_before_jax_is_imported(tmp_path, module, flags, expected):
+    output = {"main": f"--workdir={tmp_path / 'run'}", "benchmark": f"--out={tmp_path / 'rows.csv'}"}[module]
     code = (
         "import os, sys, runpy\n"
-        "from experiments import cpu, distributed, flags\n"
+        "from experiments import flags\n"
+        "from experiments.runtime import cpu, distributed\n"
         "from experiments.benchmarks import suites\n"
         "assert 'jax' not in sys.modules\n"
         "def stop(*_):\n"
         "    print(os.environ.get('JAX_NUM_CPU_DEVICES', 'none'))\n"
         "    sys.exit(0)\n"
         "distributed.start = suites.SUITES['encoder'] = stop\n"
-        f"sys.argv = {[module, *flags, told]}\n"
+        f"sys.argv = {[module, *flags, output]}\n"
         f"runpy.run_module('experiments.{module}', run_name='__main__')"
     )
     environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end a process with exit code 143 or 130: at once, when it is ready, or by force."""
+"""SIGTERM and Ctrl-C end a process with exit code 143 or 130: at once, later, or by force."""
 
 import subprocess
 import sys
@@ -8,9 +8,9 @@ import pytest
 
 from experiments.runtime import termination
 
-BEGIN = """
+SCRIPT = """
 import hashlib, os, signal
-from experiments import termination
+from experiments.runtime import termination
 from ialp_jax.errors import Terminated
 termination.PATIENCE_SECONDS = {patience}
 termination.TERMINATION.install()
@@ -30,22 +30,22 @@ CODES = {KILL: 143, CTRL_C: 130}
 
 @pytest.mark.parametrize("kill", [KILL, CTRL_C])
 @pytest.mark.parametrize(
-    ("within", "after", "said"),
+    ("within", "after", "output"),
     [
-        ("pass", "KILL", "what is finished is kept"),
-        ("KILL; print(asked())", "print('late')", "True\nwhat is finished is kept"),
+        ("pass", "KILL", "finished work is saved"),
+        ("KILL; print(asked())", "print('late')", "True\nfinished work is saved"),
         ("print(asked())", "pass", "False\nunharmed"),
     ],
     ids=["at once", "deferred", "never asked"],
 )
-def test_when_it_takes_effect(kill, within, after, said):
+def test_a_signal_takes_effect_at_once_or_at_the_end_of_deferred(kill, within, after, output):
     done = run(within.replace("KILL", kill), after.replace("KILL", kill))
-    assert done.stdout.startswith(said)
-    assert done.returncode == (0 if said.endswith("unharmed") else CODES[kill])
+    assert done.stdout.startswith(output)
+    assert done.returncode == (0 if output.endswith("unharmed") else CODES[kill])
     assert "Traceback" not in done.stderr
 
 
-BUSY = "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"  # no handler can interrupt it, as a compilation
+BUSY = "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"  # like a compilation, no handler interrupts it
 
 
 @pytest.mark.parametrize("kill", [KILL, CTRL_C])
@@ -62,8 +62,8 @@ def test_a_second_ctrl_c_ends_a_busy_process_at_once():
 
 
 def run(within, after, patience=60):
-    script = BEGIN.format(within=within, after=after, patience=patience)
-    root = Path(termination.__file__).parents[1]
+    script = SCRIPT.format(within=within, after=after, patience=patience)
+    root = Path(termination.__file__).parents[2]
     return subprocess.run(
         [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""A GPU that JAX does not see is told of once, and torch finds room beside JAX."""
+"""A GPU that JAX does not see gives one note; JAX leaves GPU memory for torch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 
 from experiments.runtime import gpu
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
-    """A machine whose driver lists some GPUs (None: has no folder) and what its nvidia-smi says."""
+    """Simulates a machine: the GPUs of its driver (None: no folder) and the output of its nvidia-smi."""
 
     def make(driver=None, smi=None, code=0, **environment):
         for name in ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS"):
@@ -39,7 +39,7 @@ TWO = "GPU 0: Tesla T4 (UUID: GPU-1)\nGPU 1: Tesla T4 (UUID: GPU-2)"
 
 
 @pytest.mark.parametrize(
-    ("what", "ids"),
+    ("hardware", "ids"),
     [
         ({}, []),
         ({"driver": 2}, ["0", "1"]),
@@ -50,15 +50,15 @@ TWO = "GPU 0: Tesla T4 (UUID: GPU-1)\nGPU 1: Tesla T4 (UUID: GPU-2)"
         ({"driver": 2, "CUDA_VISIBLE_DEVICES": "-1"}, []),
     ],
 )
-def test_gpus_are_those_of_the_driver_unless_the_user_chose(machine, what, ids):
-    machine(**what)
+def test_gpus_are_those_of_the_driver_unless_the_user_chose(machine, hardware, ids):
+    machine(**hardware)
     assert gpu.visible_gpus() == ids
     hint = gpu.unseen_gpu("cpu")
     assert bool(hint) == bool(ids)
     assert gpu.unseen_gpu("gpu") == ""
 
 
-def test_the_hint_says_what_to_install_and_how_to_silence_it(machine, monkeypatch):
+def test_the_note_names_the_command_to_install_and_the_variable_that_silences_it(machine, monkeypatch):
     machine(driver=1)
     hint = gpu.unseen_gpu("cpu")
     assert "-r requirements-cuda.txt" in hint
@@ -69,30 +69,30 @@ def test_the_hint_says_what_to_install_and_how_to_silence_it(machine, monkeypatc
     assert gpu.unseen_gpu("cpu") == ""
 
 
-def test_jax_takes_memory_as_it_needs_it_unless_the_user_chose():
+def test_jax_does_not_preallocate_memory_unless_the_user_chose():
     environment = {}
     gpu.share_memory(environment)
     assert environment == {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     for chosen in ({"XLA_PYTHON_CLIENT_PREALLOCATE": "true"}, {"XLA_PYTHON_CLIENT_MEM_FRACTION": ".3"}):
-        kept = dict(chosen)
-        gpu.share_memory(kept)
-        assert kept == chosen
+        environment = dict(chosen)
+        gpu.share_memory(environment)
+        assert environment == chosen
 
 
-def test_a_run_does_both_before_anything_else(tmp_path):
+def test_a_run_prints_the_note_and_shares_memory_first(tmp_path):
     code = (
-        "import os, sys\nfrom experiments import gpu\n"
+        "import os, sys\nfrom experiments.runtime import gpu\n"
         "gpu.visible_gpus = lambda: ['0']\n"
         "import runpy; sys.argv = ['main', '--config=experiments/configs/smoke.py', '--stage=label',\n"
         f"  '--workdir={tmp_path / 'r'}']\n"
         "import atexit; atexit.register(lambda: print(os.environ['XLA_PYTHON_CLIENT_PREALLOCATE']))\n"
         "runpy.run_module('experiments.main', run_name='__main__')"
     )
-    silenced = {"JAX_PLATFORMS", "XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_MEM_FRACTION"}
+    removed = {"JAX_PLATFORMS", "XLA_PYTHON_CLIENT_PREALLOCATE", "XLA_PYTHON_CLIENT_MEM_FRACTION"}
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name not in silenced},
+        env={name: value for name, value in os.environ.items() if name not in removed},
         capture_output=True,
         text=True,
         check=False,

@@ -1,4 +1,4 @@
-"""A trace goes to a folder of the run, or the command ends in one line."""
+"""A trace is saved in a folder of the run, or the command ends with one line."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from experiments.runtime import profiling
 from ialp_jax.errors import InputError
 
 
-def test_a_file_in_place_of_the_trace_is_refused_before_anything_runs(tmp_path):
+def test_a_file_named_profile_is_refused_before_anything_runs(tmp_path):
     (tmp_path / "profile").write_text("mine")
     with (
-        pytest.raises(InputError, match=r"profile: is no folder; move it away"),
+        pytest.raises(InputError, match=r"profile: is not a folder; move it away"),
         profiling.profiled(tmp_path),
     ):
         raise AssertionError("ran")
