@@ -122,10 +122,10 @@ def test_short_labels_are_unique(tmp_path):
     finish(tmp_path / "b", 1.0)
     runs, _ = finished_runs.read(tmp_path)
     names = finished_runs.label(runs[0], finished_runs.swept_paths(runs))
-    assert names == "a2c.learning_rate=0.1, ft.learning_rate=0.2, seed=4"
+    assert names == "a2c.learning_rate=0.1, a_ialp_ft.learning_rate=0.2, seed=4"
     assert finished_runs.label(runs[0], []) == "all runs"
     groups = finished_runs.settings_of(runs, finished_runs.swept_paths(runs))
-    assert next(iter(groups)) == "1: a2c.learning_rate=0.003, ft.learning_rate=0.001"
+    assert next(iter(groups)) == "1: a2c.learning_rate=0.003, a_ialp_ft.learning_rate=0.001"
     looks = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "learning_curves", lambda c, *_, look: looks.extend(map(look, c)) or "")
