@@ -73,7 +73,7 @@ class LetterAsker:
         seeds, config = orders.seeds(self._digests, prompts), self.config
         if config.mode == "generate":
             return generate.ask(
-                self._write,
+                self.write,
                 prompts,
                 seeds,
                 config.permutations,
