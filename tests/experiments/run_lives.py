@@ -137,7 +137,7 @@ def orphans(folder: Path) -> list[str]:
     """Workers of runs in a folder that still run after a moment."""
     for _ in range(50):
         lines = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
-        left = [line for line in lines if "service.worker" in line and str(folder) in line]
+        left = [line for line in lines if "llm.worker.worker" in line and str(folder) in line]
         if not left:
             return []
         time.sleep(0.1)

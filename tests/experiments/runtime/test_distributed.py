@@ -92,7 +92,7 @@ def test_two_processes_keep_finished_parts(runs):
 def test_an_error_in_the_first_process_ends_all(runs):
     user_file = next((runs[1] / "adapt").iterdir()) / "mine.txt"
     user_file.write_text("in the way of other settings")
-    ended = both(runs[1], "--stage=adapt", "--config.adapt.env_steps=3000")
+    ended = both(runs[1], "--stage=adapt", "--config.adapt.env_steps=3000", "--redo")
     user_file.unlink()
     assert [code for code, _, _ in ended] == [2, 2]
     assert f"{user_file.parent}: holds 'mine.txt'" in ended[0][2]
