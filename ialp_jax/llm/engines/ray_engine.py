@@ -52,7 +52,7 @@ class Replica:
         if config.threads:
             torch.set_num_threads(config.threads)
         try:
-            self._engine = engines.build(folder, titles, template, config, shape, wrapper)
+            self._engine: Any = engines.build(folder, titles, template, config, shape, wrapper)
         except InputError as error:
             self._error = error
 
