@@ -26,7 +26,7 @@ CURVES = COLUMNS + "".join(
 )
 CONFIG = {"study": {}, "worlds": {}, "pairs": {"smoke": {"a2c": {"key": "k", "tuned": None}}}}
 GOOD = {"results/config.json": json.dumps(CONFIG), "results/curves.csv": CURVES, "README.md": "no markers\n"}
-NO_CURVES = "HERE/results/curves.csv: not a table of world,agent,seed,env_steps,metric,value (...)"
+NO_CURVES = "HERE/results/curves.csv: not a table with the columns world,agent,seed,env_steps,... (...)"
 RESULTS = {
     "none": (
         {"results/config.json": None},
@@ -39,11 +39,11 @@ RESULTS = {
     ),
     "pairs a list": (
         {"results/config.json": json.dumps(CONFIG | {"pairs": {"smoke": [5]}})},
-        "HERE/results/config.json: its pairs of smoke are not those of a study; give ...",
+        "HERE/results/config.json: the entries of smoke are not pairs of a study; give ...",
     ),
     "pairs of numbers": (
         {"results/config.json": json.dumps(CONFIG | {"pairs": {"smoke": {"a2c": 5}}})},
-        "HERE/results/config.json: its pairs of smoke are not those of a study; give ...",
+        "HERE/results/config.json: the entries of smoke are not pairs of a study; give ...",
     ),
     "no column": ({"results/curves.csv": CURVES.replace(",metric", ",measure")}, NO_CURVES),
     "empty": ({"results/curves.csv": ""}, NO_CURVES),
@@ -59,7 +59,7 @@ RESULTS = {
     ),
     "no rows": (
         {"results/curves.csv": COLUMNS},
-        "HERE/results/curves.csv: holds no curves of smoke, a2c; run the study again",
+        "HERE/results/curves.csv: has no curves of smoke, a2c; run the study again",
     ),
     "rows twice": (
         {"results/curves.csv": CURVES + CURVES.split("\n", 1)[1]},
@@ -67,7 +67,8 @@ RESULTS = {
     ),
     "no markers": (
         {},
-        "HERE/README.md: needs the lines <!-- study:overview --> and <!-- /study:overview -->, once each",
+        "--config.readme=HERE/README.md: has no markers of tables; add one of <!-- study:overview -->, "
+        "<!-- study:table -->, <!-- study:verdicts --> and its <!-- /study:... -->",
     ),
     "no file for the tables": (
         {"README.md": None},
@@ -97,7 +98,7 @@ TUNED = {
     "numbers": ('{"a2c": 1}', "HERE/tuned/smoke.json: must map agent ids to settings; run --stage=search"),
     "unknown setting": (
         '{"a2c": {"agents.a2c.speed": 1}}',
-        "HERE/tuned/smoke.json: no such setting: agents.a2c.speed; --help lists what there is",
+        "HERE/tuned/smoke.json: no such setting: agents.a2c.speed; --helpfull lists all settings",
     ),
     "a group": (
         '{"a2c": {"agents.a2c": 1}}',
@@ -133,11 +134,11 @@ SETTINGS = {
     "method": ("--config.methods=sac", "--config.methods: unknown 'sac'; known: random, ..."),
     "seed of the search": (
         "--config.search.seed=0",
-        "--config.search.seed=0: tuning must not share the seed of the study",
+        "--config.search.seed=0: the search needs another seed than the study",
     ),
     "override": (
         "--config.overrides=agents.a2c.speed=1",
-        "--config.overrides: no such setting: agents.a2c.speed; --help lists what there is",
+        "--config.overrides: no such setting: agents.a2c.speed; --helpfull lists all settings",
     ),
     "value": (
         "--config.overrides=agents.a2c.learning_rate=fast",
@@ -149,7 +150,7 @@ SETTINGS = {
     ),
     "no pair": (
         "--config.overrides=fast",
-        "--config.overrides: 'fast' must be path=value; several are parted by ';'",
+        "--config.overrides: 'fast' must be path=value; put ';' between several settings",
     ),
     "another run": (
         "--start_from=HERE",
@@ -169,9 +170,10 @@ def test_settings(refused, tmp_path, case):
 def test_results_of_another_study(refused, tmp_path):
     write(tmp_path, {"results/config.json": json.dumps(CONFIG | {"study": {"seed": 7}})})
     line = (
-        "HERE/results holds a study with other settings (...seed: 7 -> 0...); give another --config.results, "
+        "HERE/results contains a study with other settings (...seed: 7 -> 0...); "
+        "give another --config.results, or --redo to replace it"
     )
-    refused(f"{line}or --redo to replace it", "main", *STUDY, "--stage=adapt")
+    refused(line, "main", *STUDY, "--stage=adapt")
 
 
 BENCHMARKS = {

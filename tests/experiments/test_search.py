@@ -1,4 +1,4 @@
-"""Halving on made-up scores: who is tried, who wins, what is logged and never tried twice."""
+"""Successive halving on made-up scores: configurations, winner, log and repeated searches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def small_study(**changes):
     return study
 
 
-def test_draws_are_different_spread_and_begin_with_the_default():
+def test_drawn_configurations_differ_cover_the_space_and_begin_with_the_default():
     config = Study(worlds="smoke").run_config("smoke")
     drawn = search.draw(SPACES["a2c"], config, 8, seed=5)
     assert drawn[0] == {
@@ -36,27 +36,27 @@ def test_draws_are_different_spread_and_begin_with_the_default():
     assert drawn != search.draw(SPACES["a2c"], config, 8, seed=6)
     assert drawn[:5] == search.draw(SPACES["a2c"], config, 5, seed=5)
     for path, values in SPACES["a2c"].items():
-        assert {own[path] for own in drawn} == set(values)
+        assert {configuration[path] for configuration in drawn} == set(values)
 
 
-def test_a_small_space_is_tried_whole_also_with_a_default_beside_it():
+def test_all_configurations_of_a_small_space_are_tried_and_the_default_too():
     config = Study(worlds="smoke").run_config("smoke")
     space = {"num_seeds": (5, 6), "seed": (0, 1)}
     drawn = {tuple(values.values()) for values in search.draw(space, config, 9, seed=0)}
     assert drawn == {(config.num_seeds, config.seed), *itertools.product((5, 6), (0, 1))}
 
 
-def test_the_score_is_that_of_the_docstring():
-    found = search.scores(np.array([0, 1000, 4000]), np.array([[1.0, 3.0, 5.0]]))
+def test_the_score_follows_its_formula():
+    columns = search.scores(np.array([0, 1000, 4000]), np.array([[1.0, 3.0, 5.0]]))
     area = (1000 * 2 + 3000 * 4) / 4000
-    assert found["auc_return"] == [area]
-    assert found["score"] == [(area + 5) / 2]
-    assert (found["initial_return"], found["final_return"]) == ([1], [5])
+    assert columns["auc_return"] == [area]
+    assert columns["score"] == [(area + 5) / 2]
+    assert (columns["initial_return"], columns["final_return"]) == ([1], [5])
 
 
 @pytest.fixture
 def tried(monkeypatch):
-    """Trials that remember what they were asked for; low learning rates score early, high ones late."""
+    """Replaces trials by a recorder; low learning rates score high in round 1, high ones in round 2."""
     calls = []
 
     def measured(run, method, worlds, env_steps, key, numbers):
@@ -76,7 +76,7 @@ def run_search(study, folder, overwrite=False):
     return json.loads((folder / "tuned" / "smoke.json").read_text())
 
 
-def test_the_best_of_the_finalists_wins_and_nothing_is_tried_twice(tried, tmp_path):
+def test_the_best_finalist_wins_and_no_trial_runs_twice(tried, tmp_path):
     study = small_study()
     chosen = run_search(study, tmp_path)["a2c"]
     first = [rate for rate, steps, _ in tried if steps == 2000]
@@ -87,7 +87,7 @@ def test_the_best_of_the_finalists_wins_and_nothing_is_tried_twice(tried, tmp_pa
     for _, _, config in tried:
         assert (config.seed, config.num_seeds, config.evaluation.users) == (1000, 2, "tuning")
         assert config.evaluation.episodes == study.search.episodes
-        assert config.adapt.env_steps == 4000  # schedules are as long as the study's
+        assert config.adapt.env_steps == 4000  # schedules keep the study's length
     log = pd.read_csv(tmp_path / "results" / "tuning" / "smoke.csv")
     assert list(log.columns) == search.LOG_COLUMNS
     assert len(log) == 2 * (4 + 2)
@@ -97,7 +97,7 @@ def test_the_best_of_the_finalists_wins_and_nothing_is_tried_twice(tried, tmp_pa
     assert len(tried) == 12
 
 
-def test_finalists_run_for_as_long_as_asked(tried, tmp_path):
+def test_finalists_run_for_final_env_steps(tried, tmp_path):
     study = small_study()
     study.search.final_env_steps = 3000
     run_search(study, tmp_path)
@@ -107,7 +107,7 @@ def test_finalists_run_for_as_long_as_asked(tried, tmp_path):
         study.check()
 
 
-def test_a_search_that_was_killed_goes_on_after_the_last_finished_trial(tried, tmp_path, monkeypatch):
+def test_a_killed_search_continues_after_the_last_finished_trial(tried, tmp_path, monkeypatch):
     whole = run_search(small_study(), tmp_path / "whole")
     tried.clear()
     measured = search.measured
@@ -127,15 +127,15 @@ def test_a_search_that_was_killed_goes_on_after_the_last_finished_trial(tried, t
     pd.testing.assert_frame_equal(*logs)
 
 
-def test_other_settings_make_trials_anew(tried, tmp_path):
+def test_trials_are_repeated_when_their_settings_change(tried, tmp_path):
     run_search(small_study(), tmp_path)
     run_search(small_study(overrides="agents.a2c.trace=0.5"), tmp_path)
     assert len(tried) == 12
     run_search(small_study(overrides="agents.a2c.trace=0.5;agents.dqn.batch_size=5"), tmp_path)
-    assert len(tried) == 12  # what another method does is nothing to it
+    assert len(tried) == 12  # settings of another method do not matter
 
 
-def test_the_log_holds_the_trials_of_the_present_space_alone(tried, tmp_path, monkeypatch):
+def test_the_log_keeps_only_trials_of_the_present_search_space(tried, tmp_path, monkeypatch):
     log = tmp_path / "results" / "tuning" / "smoke.csv"
     run_search(small_study(), tmp_path)
     other = pd.read_csv(log).assign(method="dqn")
@@ -143,13 +143,14 @@ def test_the_log_holds_the_trials_of_the_present_space_alone(tried, tmp_path, mo
     rates = (0.5, 0.25)
     monkeypatch.setitem(search.SPACES, "a2c", {"agents.a2c.learning_rate": rates})
     run_search(small_study(), tmp_path)
-    found = pd.read_csv(log)
-    values = {json.loads(text)["agents.a2c.learning_rate"] for text in found[found.method == "a2c"]["values"]}
+    trials = pd.read_csv(log)
+    texts = trials[trials.method == "a2c"]["values"]
+    values = {json.loads(text)["agents.a2c.learning_rate"] for text in texts}
     assert values == {*rates, small_study().run_config("smoke").agents.a2c.learning_rate}
-    assert (found.method == "dqn").sum() == len(other)
+    assert (trials.method == "dqn").sum() == len(other)
 
 
-def test_a_first_round_as_long_as_the_last_is_not_repeated(tried, tmp_path):
+def test_the_second_round_is_not_run_if_it_equals_the_first(tried, tmp_path):
     study = small_study()
     study.search.env_steps = 50_000
     run_search(study, tmp_path)
@@ -159,12 +160,12 @@ def test_a_first_round_as_long_as_the_last_is_not_repeated(tried, tmp_path):
     assert log["round"].value_counts().to_dict() == {1: 8, 2: 4}
 
 
-def test_numbers_that_are_not_finite_lose(monkeypatch, tmp_path):
-    def adapted(run, method, world, judge, how, start, checkpoints, numbers):
+def test_a_trial_that_is_not_finite_loses(monkeypatch, tmp_path):
+    def adapted(run, method, world, evaluation_world, config, start, checkpoints, numbers):
         if run.config.agents.a2c.learning_rate > 2e-3:
             raise NotFiniteError("a2c: loss is nan at 1000 env steps")
         returns = np.tile(np.arange(2.0) + 1, (2, 1))
-        return {"env_steps": np.array([0, how.env_steps]), "return": returns}
+        return {"env_steps": np.array([0, config.env_steps]), "return": returns}
 
     monkeypatch.setattr(search, "adapted", adapted)
     chosen = run_search(small_study(), tmp_path)["a2c"]
@@ -174,7 +175,7 @@ def test_numbers_that_are_not_finite_lose(monkeypatch, tmp_path):
     assert search._best([math.nan, 1.0, 2.0, 2.0]) == [2, 3, 1, 0]
 
 
-def test_a_search_in_which_nothing_stays_finite_says_so(monkeypatch, tmp_path):
+def test_a_search_without_a_finite_trial_is_an_error(monkeypatch, tmp_path):
     def adapted(*args, **numbers):
         raise NotFiniteError("a2c: loss is nan at 1000 env steps")
 
@@ -183,7 +184,7 @@ def test_a_search_in_which_nothing_stays_finite_says_so(monkeypatch, tmp_path):
         run_search(small_study(), tmp_path)
 
 
-def test_a_log_that_is_no_log_is_named(tmp_path):
+def test_a_file_that_is_not_a_log_is_named(tmp_path):
     (tmp_path / "log.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"log\.csv"):
         search.Log(tmp_path / "log.csv")
