@@ -46,7 +46,7 @@ class SearchConfig:
     finalists: int = 2
 
     def check(self) -> None:
-        """Raises InputError for settings that cannot work."""
+        """Raises InputError if settings are invalid."""
         for name in ("num_seeds", "configurations", "finalists", "episodes"):
             if getattr(self, name) < 1:
                 raise InputError(f"--config.search.{name}={getattr(self, name)} must be at least 1")
@@ -103,7 +103,7 @@ class Study:
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
     def check(self) -> None:
-        """Raises InputError for settings that cannot work."""
+        """Raises InputError if settings are invalid."""
         check_fields(self)
         check_name(self.name)
         known = sorted(path.stem for path in CONFIGS.glob("[a-z]*.py") if path.stem != "paper")
