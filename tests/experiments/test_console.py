@@ -1,4 +1,4 @@
-"""Commands end in order on any console: other encodings, closed pipes, Ctrl-C; and they know home folders."""
+"""Commands end cleanly with other encodings, closed pipes and Ctrl-C, and they expand home folders."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def start(*args: str, **environment: str) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize("module", ["experiments.main", "launch.sweep"])
-def test_help_may_be_cut_by_its_reader(module):
+def test_help_ends_cleanly_if_its_reader_closes_the_pipe(module):
     process = start(module, "--help")
     process.stdout.read(10)
     process.stdout.close()
@@ -43,7 +43,7 @@ def test_help_may_be_cut_by_its_reader(module):
     assert process.wait(60) == 0
 
 
-def test_a_run_whose_reader_goes_away_ends_without_a_traceback(tmp_path):
+def test_a_run_ends_without_a_traceback_if_its_reader_closes_the_pipe(tmp_path):
     process = start("experiments.main", *SMOKE, "--stage=data", f"--workdir={tmp_path / 'run'}")
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read()
@@ -68,7 +68,7 @@ def test_a_name_that_the_console_cannot_show_is_escaped(tmp_path):
     assert out.startswith(b"data ...")
 
 
-def test_ctrl_c_is_one_line_and_130_and_the_same_command_goes_on(tmp_path):
+def test_ctrl_c_prints_one_line_and_ends_with_code_130(tmp_path):
     command = ("experiments.main", *SMOKE, "--stage=simulate", f"--workdir={tmp_path / 'run'}")
     assert start(*command[:4], "--stage=data", command[-1]).wait(120) == 0
     process = start(*command)
@@ -99,7 +99,7 @@ def test_ctrl_c_ends_every_other_command_in_one_line(tmp_path, module):
     claim(tmp_path / "r", RUN)
     (tmp_path / "r" / "config.json").write_text("{}")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
         capture_output=True,
@@ -107,11 +107,11 @@ def test_ctrl_c_ends_every_other_command_in_one_line(tmp_path, module):
         env=environment,
         check=False,
     )
-    assert (done.returncode, done.stderr.splitlines()[-1:]) == (130, ["interrupted"]), done.stderr
-    assert "Traceback" not in done.stderr
+    assert (process.returncode, process.stderr.splitlines()[-1:]) == (130, ["interrupted"]), process.stderr
+    assert "Traceback" not in process.stderr
 
 
-def test_home_folders_are_known_in_flags_settings_and_files(tmp_path, monkeypatch, capsys):
+def test_home_folders_are_expanded_in_flags_settings_and_config_files(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "c.py").write_text(
         "from experiments.configs.tabular import get_config as tabular\n\n\n"
@@ -132,7 +132,7 @@ def test_home_folders_are_known_in_flags_settings_and_files(tmp_path, monkeypatc
     assert not (ROOT / "~").exists()
 
 
-def test_a_home_that_is_not_known_is_named():
+def test_an_unknown_home_folder_is_named():
     with pytest.raises(InputError, match=r"--config\.data\.root=~nobody-here/d: no such home folder"):
         expanded("~nobody-here/d", "--config.data.root")
     assert expanded("d/~", "x") == "d/~"

@@ -159,10 +159,10 @@ def test_a_base_adds_what_each_change_does(sweep, capsys):
     assert "| base |" in (report / "effects.md").read_text()
     assert (report / "effects.svg").read_text().count("learning_rate=0.003") == 3
     page = (report / "index.html").read_text()
-    assert "Against the base" in page
+    assert "Ratios to the base run" in page
     assert page.count("data:image/svg+xml") == 2
     collect.main(["collect", str(sweep)])
-    assert "Against the base" not in (report / "index.html").read_text()
+    assert "Ratios to the base run" not in (report / "index.html").read_text()
     finish(sweep / "one" / "alone", 4.0)
     collect.main(["collect", str(sweep / "one"), "--base=alone"])
     assert not (sweep / "one" / "report" / "effects.svg").exists()  # nothing to draw
