@@ -126,8 +126,9 @@ def until_learned(case: str, world: World, agent: Agent, keys: Key, mesh: Mesh |
 def online(case: str, agent: str) -> list[Row]:
     """Measures interactions per second of one seed and the cost of ten seeds.
 
-    One seed runs on one device, and with its users divided among all devices; the faster way counts. Ten
-    seeds run one after another in this way, together on one device, and divided among all devices.
+    One seed runs twice: on one device, and with its users divided among all devices. The faster way counts.
+    Ten seeds run three times: one after another in this way, together on one device, and divided among all
+    devices.
     """
     world = coat()
     gradient_steps = REPLAYED if agent == "dqn" else 1

@@ -11,7 +11,8 @@ it. Other file names: --config.data.tabular.interactions=NAME, --config.data.tab
 Columns are found by name; case and punctuation do not matter (userId, "User ID"). Other names, separators and
 encodings: --config.data.tabular.*. The data stage lists the columns that it ignores.
 - Ids are any text; both files must write them in the same way.
-- A rating is a finite number; --config.data.like_at (4) or more is a like. Without ratings, every row is one.
+- A rating is a finite number; --config.data.like_at (4) or more is a like.
+- Without ratings, every row is a like.
 - Timestamps are numbers or ISO 8601 dates. Without them, rows are in order of time.
 - An item may have several categories: "Action|Drama", or a list in Parquet.
 - Items with the same title get their categories or their id added to the title;

@@ -106,10 +106,10 @@ class Study:
         """Raises InputError if settings are invalid."""
         check_fields(self)
         check_name(self.name)
-        known = sorted(path.stem for path in CONFIGS.glob("[a-z]*.py") if path.stem != "paper")
+        world_names = sorted(path.stem for path in CONFIGS.glob("[a-z]*.py") if path.stem != "paper")
         for flag, choice, least in (
-            ("worlds", known, 1),
-            ("not_offline", known, 0),
+            ("worlds", world_names, 1),
+            ("not_offline", world_names, 0),
             ("methods", AGENT_IDS, 1),
         ):
             check_names(f"--config.{flag}", getattr(self, flag), choice, least)

@@ -250,7 +250,7 @@ def write_report(folder: Path, readmes: Sequence[Path] = ()) -> str:
 
 
 def _update_readme(readme: Path, blocks: Mapping[str, str]) -> None:
-    """Replaces the blocks of a Markdown file; keeps its line ends, its mode and, if it is one, the link."""
+    """Replaces the blocks of a Markdown file; keeps its line ends and mode, and keeps a symbolic link."""
     try:
         text, mode = readme.read_bytes().decode("utf-8"), readme.stat().st_mode
     except OSError as error:

@@ -44,11 +44,11 @@ def pair(
 
 def world(**changed: Pair) -> dict[str, Pair]:
     """All methods of `ENDS`; ft dips by 2, ap does not."""
-    made = {}
+    pairs = {}
     for agent, ends in ENDS.items():
         points = STEPS[[0, -1]] if agent in FROZEN else STEPS
-        made[agent] = pair(*ends, dip=2.0 * (agent == "a_ialp_ft"), points=points)
-    return made | changed
+        pairs[agent] = pair(*ends, dip=2.0 * (agent == "a_ialp_ft"), points=points)
+    return pairs | changed
 
 
 def write_results(folder: Path, worlds: dict[str, dict[str, Pair]], tuned: tuple[str, ...] = ()) -> None:

@@ -1,4 +1,4 @@
-"""The report stage, on fake run folders."""
+"""The report stage, on made-up run folders."""
 
 from __future__ import annotations
 

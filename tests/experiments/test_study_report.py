@@ -60,11 +60,11 @@ def test_every_file_of_the_report_is_written(reported):
 
 def test_results_are_read_as_they_were_written(reported):
     read = read_results(reported[0] / "results" / "paper").pairs["lfm"]["dqn"]
-    made = world()["dqn"]
-    np.testing.assert_array_equal(read.env_steps, made.env_steps)
-    for name, curve in made.curves.items():
+    expected = world()["dqn"]
+    np.testing.assert_array_equal(read.env_steps, expected.env_steps)
+    for name, curve in expected.curves.items():
         np.testing.assert_allclose(read.curves[name], curve)
-    assert read.metrics.keys() >= made.metrics.keys() | {"final_return/mainstream"}
+    assert read.metrics.keys() >= expected.metrics.keys() | {"final_return/mainstream"}
 
 
 def test_labels_from_different_machines_are_named(tmp_path):

@@ -128,9 +128,9 @@ def test_the_results_contain_every_pair_with_the_curves_of_its_run(finished):
 def test_a_finished_study_repeats_only_the_report(copy):
     before = written(copy)
     study_stages.run_study(tiny(), copy, "all", overwrite=False)
-    made = {"results/summary.csv", "results/across.csv", "results/verdicts.csv", "results/table.md"}
-    made |= {"results/verdicts.md", "results/smoke.svg", "results/across.svg", "smoke/config.json"}
-    assert changed(copy, before) <= made
+    report_files = {"results/summary.csv", "results/across.csv", "results/verdicts.csv", "results/table.md"}
+    report_files |= {"results/verdicts.md", "results/smoke.svg", "results/across.svg", "smoke/config.json"}
+    assert changed(copy, before) <= report_files
 
 
 def test_committed_results_are_not_made_again(copy, monkeypatch):
