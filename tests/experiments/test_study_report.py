@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from study_fakes import ENDS, pair, world, write_results
 
+from experiments.config import names_in
+from experiments.configs import paper
 from experiments.study import study_report
 from experiments.study.settings import NOT_OFFLINE_METHODS
 from experiments.study.study_results import read_results
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation import statistics
 
+ROOT = Path(__file__).resolve().parents[2]
 README = """# x
 <!-- study:overview -->
 <!-- /study:overview -->
@@ -146,6 +150,15 @@ def test_a_missing_or_repeated_marker_is_refused(text):
 def test_a_file_without_any_marker_is_refused():
     with pytest.raises(InputError, match=r"^X: has no markers of tables; add one of <!-- study:table -->"):
         study_report.replace_blocks("# x\n", {"table": "new\n"}, "X")
+
+
+def test_the_readmes_of_the_paper_config_have_markers_for_every_table():
+    blocks, used = dict.fromkeys(("overview", "table", "verdicts"), "new\n"), set()
+    for name in names_in(paper.get_config().readme):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        study_report.replace_blocks(text, blocks, name)
+        used |= set(re.findall(r"<!-- study:(\w+) -->", text))
+    assert used == blocks.keys()
 
 
 def test_each_readme_gets_the_blocks_that_it_has_markers_for(reported, tmp_path):
