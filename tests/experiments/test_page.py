@@ -136,7 +136,7 @@ def test_every_cell_has_its_heading_for_narrow_screens(run):
 
 
 def test_the_page_shows_how_the_results_were_made(run):
-    assert "because an earlier version made it" in page_of(run)
+    assert "because an earlier version made the run" in page_of(run)
     for part, changes in (("adapt/a2c", {}), ("labels", {"git": None, "command": "other"})):
         manifest = store.read_manifest(run / part)
         store.write_json(run / part / store.MANIFEST, manifest | {"provenance": RECORD | changes})

@@ -112,7 +112,7 @@ def test_of_many_settings_the_best_are_drawn(tmp_path):
         patch.setattr(collect.plots, "learning_curves", lambda curves, *_, **__: drawn.extend(curves) or "")
         collect.curve_figures(groups, ["a2c"])
     assert drawn == list(groups)[2:]
-    assert "of more than 8 settings" in collect.render("x", runs, [], collect.swept_paths(runs))
+    assert "shows the 8 settings with the highest" in collect.render("x", runs, [], collect.swept_paths(runs))
 
 
 def test_short_labels_stay_apart(tmp_path):
