@@ -14,6 +14,7 @@ from experiments.run import Run
 from experiments.study import search
 from experiments.study.search_spaces import SPACES
 from experiments.study.settings import Study
+from experiments.study.trial_log import LOG_COLUMNS, TrialLog
 from ialp_jax.errors import InputError, NotFiniteError
 
 
@@ -89,7 +90,7 @@ def test_the_best_finalist_wins_and_no_trial_runs_twice(tried, tmp_path):
         assert config.evaluation.episodes == study.search.episodes
         assert config.adapt.env_steps == 4000  # schedules keep the study's length
     log = pd.read_csv(tmp_path / "results" / "tuning" / "smoke.csv")
-    assert list(log.columns) == search.LOG_COLUMNS
+    assert list(log.columns) == LOG_COLUMNS
     assert len(log) == 2 * (4 + 2)
     assert run_search(study, tmp_path)["a2c"] == chosen
     assert len(tried) == 6
@@ -187,4 +188,4 @@ def test_a_search_without_a_finite_trial_is_an_error(monkeypatch, tmp_path):
 def test_a_file_that_is_not_a_log_is_named(tmp_path):
     (tmp_path / "log.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"log\.csv"):
-        search.Log(tmp_path / "log.csv")
+        TrialLog(tmp_path / "log.csv")

@@ -15,6 +15,7 @@ from experiments.runtime.lock import LOCK, locked
 from experiments.stages import adapt_stage
 from experiments.study import search, study_results, study_stages
 from experiments.study.settings import Study
+from experiments.study.trial_log import LOG_COLUMNS
 from ialp_jax import store
 from ialp_jax.claim import RESULTS
 from ialp_jax.data.files import load_dataset
@@ -235,7 +236,7 @@ def test_the_search_uses_tuning_users_and_separate_pretraining(copy, monkeypatch
     assert len(folders) == 2  # two configurations of ialp; ft starts from the better one
     assert store.read_manifest(copy / "smoke" / "pretrain" / "ialp") == reported
     log = pd.read_csv(copy / "results" / "tuning" / "smoke.csv")
-    assert list(log.columns) == search.LOG_COLUMNS
+    assert list(log.columns) == LOG_COLUMNS
     evaluated.clear()
     study_stages.run_study(study, copy, "search", overwrite=False)
     assert not evaluated
