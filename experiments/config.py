@@ -9,10 +9,11 @@ import typing
 from collections.abc import Collection
 from typing import Any
 
+from ialp_jax.agents import registry
 from ialp_jax.agents.config import AgentsConfig
 from ialp_jax.data.config import DataConfig
 from ialp_jax.errors import InputError
-from ialp_jax.labelling.audit_config import AuditConfig
+from ialp_jax.labelling.config import AuditConfig, LabellingConfig
 from ialp_jax.llm.config import MOST_LETTERED, LLMConfig
 from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.simulator.config import SimulatorConfig
@@ -21,30 +22,8 @@ from ialp_jax.training.config import (
     CheckpointConfig,
     DevicesConfig,
     EvaluationConfig,
-    LabellingConfig,
     PretrainConfig,
 )
-
-AGENT_IDS = (
-    "random",
-    "popular",
-    "oracle",
-    "sasrec",
-    "dqn",
-    "pg",
-    "a2c",
-    "a2c_warm",
-    "ialp",
-    "a_ialp_ft",
-    "a_ialp_ap",
-    "a_ialp_gate",
-    "a2c_kl",
-    "jsrl",
-    "pex",
-    "rlpd",
-    "wsrl",
-)
-
 
 MOST = 2**31 - 1  # largest whole number, because JAX counts in 32 bits
 
@@ -65,7 +44,7 @@ def check_fields(config: Any, flag: str = "--config") -> None:
     for name, value in vars(config).items():
         where, types = f"{flag}.{name}", wanted.get(name)
         if types is None:
-            raise InputError(f"{where}: no such setting; --help lists what there is")
+            raise InputError(f"{where}: no such setting; --helpfull lists all settings")
         fits = isinstance(value, (*types, *((int,) if float in types else ())))
         if not fits or (isinstance(value, bool) and bool not in types):
             raise InputError(f"{where}={value!r}: must be of type {types[0].__name__}")
@@ -104,7 +83,7 @@ class Config:
       labelling: source and number of the labels.
       audit: test of the labels on held-out interactions.
       pretrain: offline training.
-      agents: settings of each method.
+      agents: settings of each agent, in a section named by its id; ialp is the loss of the pre-training.
       adapt: online training.
       evaluation: how policies are measured.
       devices: how training is divided among several devices.
@@ -122,7 +101,7 @@ class Config:
     labelling: LabellingConfig = dataclasses.field(default_factory=LabellingConfig)
     audit: AuditConfig = dataclasses.field(default_factory=AuditConfig)
     pretrain: PretrainConfig = dataclasses.field(default_factory=PretrainConfig)
-    agents: AgentsConfig = dataclasses.field(default_factory=AgentsConfig)
+    agents: AgentsConfig = dataclasses.field(default_factory=registry.agents_config)
     adapt: AdaptConfig = dataclasses.field(default_factory=AdaptConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     devices: DevicesConfig = dataclasses.field(default_factory=DevicesConfig)
@@ -144,7 +123,7 @@ class Config:
                 f"--config.labelling.candidates={self.labelling.candidates}: with --config.llm.mode="
                 f"{self.llm.mode} letters name at most {MOST_LETTERED} candidates and none"
             )
-        check_names("--config.adapt.agents", self.adapt.agents, AGENT_IDS)
+        check_names("--config.adapt.agents", self.adapt.agents, registry.ids())
 
     def agent_ids(self) -> list[str]:
         """Ids of the agents to run, in the order of the setting."""

@@ -1,9 +1,10 @@
-"""Command line flags: everything wrong with them is one line on stderr and exit code 2."""
+"""Command line flags. Every mistake in them is one line on stderr and exit code 2."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import itertools
 import re
 import runpy
 import sys
@@ -18,73 +19,77 @@ from ml_collections import config_flags
 from experiments.config import Config
 from experiments.study.settings import Study
 from ialp_jax import console
+from ialp_jax.agents.config import renamed_hint
 from ialp_jax.errors import InputError, expanded, one_line
 
-STAGES = ("data", "simulate", "tune", "label", "audit", "pretrain", "adapt", "report")
+STAGES = ("data", "simulate", "lora", "label", "audit", "pretrain", "adapt", "report")
 FLAGS = ("config", "workdir", "stage", "start_from", "redo", "dry_run", "profile")
+RENAMED = {"--stage=tune": "--stage=lora", "--config.llm.tune.": "--config.llm.lora."}
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "quickstart.py")
 
-# No default here: the library would load it at once, and mistakes in overrides would escape `parse`.
+# No default here: the library would load it at once, and `parse` could not explain mistakes in overrides.
 CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
-    "A Python file with get_config(); --config.a.b=v overrides one value of it. Default: the quickstart.",
+    "Python file with get_config(). --config.a.b=value overrides one setting. Default: the quickstart.",
 )
-WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; runs/<config.name> where empty.")
+WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run. Default: runs/<config.name>.")
 STAGE = flags.DEFINE_enum(
     "stage",
     "all",
     ("all", *STAGES, "search"),
-    "Which stage to run; all runs them in order. A study has search beside them: it chooses settings.",
+    f"Stage to run: {', '.join((*STAGES, 'search'))}, or all. search, for a study only, tunes settings.",
 )
 START_FROM = flags.DEFINE_string(
     "start_from",
     "",
-    "Another run's folder: what its stages up to pretrain made is copied into a run that lacks it, and kept "
-    "as far as it fits the settings.",
+    "Folder of another run whose parts are reused. Parts of its stages up to pretrain are copied if this "
+    "run lacks them and they fit its settings.",
 )
 REDO = flags.DEFINE_bool(
     "redo",
     False,
-    "Let changed settings replace finished work that took more than a minute; what still fits is kept.",
+    "Let changed settings replace finished work of more than a minute. Parts that still fit are kept.",
 )
-flags.DEFINE_alias("overwrite", "redo")  # its name in earlier versions
+flags.DEFINE_alias("overwrite", "redo")  # the name in earlier versions
 DRY_RUN = flags.DEFINE_bool(
     "dry_run",
     False,
-    "Print what the label stage would cost (prompts, tokens, FLOPs, memory, hours), after --stage=data.",
+    "Print the cost of the label stage (prompts, FLOPs, memory, hours). The data stage must have run.",
 )
-PROFILE = flags.DEFINE_bool("profile", False, "Write a JAX trace of the stages run, to <workdir>/profile/.")
-COORDINATOR = flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, where several run together.")
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many run together, each with these flags.")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+PROFILE = flags.DEFINE_bool("profile", False, "Write a JAX trace of the stages to <workdir>/profile/.")
+COORDINATOR = flags.DEFINE_string(
+    "coordinator", "", "HOST:PORT of process 0, if several processes share a run."
+)
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes that share a run.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 DISTRIBUTED = flags.DEFINE_enum(
     "distributed",
     "off",
     ("off", "auto"),
-    "auto: of the cluster (SLURM, Open MPI, Kubernetes, TPU) jax learns which processes run together.",
+    "auto: JAX asks the cluster (SLURM, Open MPI, Kubernetes, TPU) for the processes of the run.",
 )
 
 
 def fail(message: object) -> NoReturn:
-    """Says what is wrong in one line and ends the process with exit code 2."""
+    """Prints one line on stderr and ends the process with exit code 2."""
     print(f"error: {one_line(str(message))}", file=sys.stderr)
     raise SystemExit(2)
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-    """Flags parser for `absl.app.run` that also loads and checks the config, before anything else runs."""
-    if any(re.fullmatch(r"--?(h|help|helpfull|helpshort)", arg) for arg in argv[1:]):
-        console.show_lines([help_text()])
+    """Flags parser for `absl.app.run`. It also loads and checks the config before anything else runs."""
+    if any(re.fullmatch(r"--?(h|help|helpshort|helpfull)", arg) for arg in argv[1:]):
+        console.show_lines([help_text(full=any(arg.endswith("helpfull") for arg in argv[1:]))])
         raise SystemExit(0)
     if not any(re.match(r"--?config(=|$)", arg) for arg in argv[1:]):
         argv = [argv[0], f"--config={DEFAULT_CONFIG}", *argv[1:]]
     try:
-        argv = [_with_home(arg) for arg in argv]
+        argv = [_expand_argument(arg) for arg in argv]
         rest = flags.FLAGS(argv)
         config = CONFIG.value
-        if not isinstance(config, Config | Study):  # as where a file cannot be read
-            config = as_in_file(_named(argv))
+        if not isinstance(config, Config | Study):  # for example, the file cannot be read
+            config = load_config(_config_path(argv))
     except (Exception, SystemExit) as error:  # a config file may raise anything
         fail(_explained(error, argv))
     try:
@@ -92,46 +97,50 @@ def parse(argv: Sequence[str]) -> list[str]:
             raise InputError(f"{rest[1]!r} is not a flag; all arguments are given as --name=value")
         if STAGE.value == "search" and not isinstance(config, Study):
             raise InputError(
-                "--stage=search: only a study is tuned; give --config=experiments/configs/paper.py"
+                "--stage=search: only a study has a search; give --config=experiments/configs/paper.py"
             )
         _check_processes()
-        _in_home(config)
+        _expand_home(config)
         config.check()
     except InputError as error:
         fail(error)
     return rest
 
 
-def _with_home(arg: str) -> str:
-    """An argument whose value begins with ``~``, as a path does, with the home folder; else as it is.
+def _expand_argument(arg: str) -> str:
+    """Replaces ``~`` at the beginning of an argument's value by the home folder.
 
-    Shells do this only for arguments that begin with it, and not in ``--name=~/folder``.
+    Shells do this for ``~/folder``, but not for ``--name=~/folder``.
     """
-    if arg.startswith("~"):  # the value of --name ~/folder that no shell has seen
+    if arg.startswith("~"):  # the value of --name ~/folder if no shell was involved
         return expanded(arg, "flags")
     name, is_given, value = arg.partition("=")
     return f"{name}={expanded(value, name)}" if is_given and name.startswith("-") else arg
 
 
-def _in_home(config: object, prefix: str = "--config") -> None:
-    """Replaces ``~`` in the settings of a config file."""
+def _expand_home(config: object, prefix: str = "--config") -> None:
+    """Replaces ``~`` by the home folder in the settings of a config file."""
     for field in dataclasses.fields(config):
         value, flag = getattr(config, field.name), f"{prefix}.{field.name}"
         if dataclasses.is_dataclass(value):
-            _in_home(value, flag)
+            _expand_home(value, flag)
         elif isinstance(value, str):
             setattr(config, field.name, expanded(value, flag))
 
 
 def _check_processes() -> None:
-    """Raises InputError for flags of several processes that cannot work."""
+    """Raises InputError if the flags of several processes contradict each other."""
     given = [flag.value for flag in (COORDINATOR, NUM_PROCESSES, PROCESS_ID)]
     if given == ["", None, None]:
         return
     if DISTRIBUTED.value == "auto":
-        raise InputError("--distributed=auto finds out --coordinator, --num_processes and --process_id")
+        raise InputError(
+            "--distributed=auto finds out --coordinator, --num_processes and --process_id itself"
+        )
     if "" in given or None in given:
-        raise InputError("--coordinator, --num_processes and --process_id are given together or not at all")
+        raise InputError(
+            "--coordinator, --num_processes and --process_id must be given together or not at all"
+        )
     if not re.fullmatch(r"\S+:\d{1,5}", given[0]) or not 0 < int(given[0].rpartition(":")[2]) < 65536:
         raise InputError(f"--coordinator={given[0]} must be HOST:PORT")
     if not 0 <= given[2] < given[1]:
@@ -139,11 +148,14 @@ def _check_processes() -> None:
 
 
 def _explained(error: BaseException, argv: Sequence[str]) -> object:
-    """One line for what absl or ml_collections raise over a config file or an override."""
+    """One line for an error of absl or ml_collections about a config file or an override."""
     try:
-        given = as_in_file(_named(argv))
+        given = load_config(_config_path(argv))
     except InputError as wrong:
         return wrong
+    for arg, (old, new) in itertools.product(argv[1:], RENAMED.items()):
+        if f"--{arg.lstrip('-')}".startswith(old):
+            return f"{old.rstrip('.')} is now {new.rstrip('.')}"
     text = str(error.args[0] if error.args else error)
     if isinstance(error, flags.Error | InputError):
         return text
@@ -153,14 +165,16 @@ def _explained(error: BaseException, argv: Sequence[str]) -> object:
         if match and match[1] not in known:
             import difflib
 
+            if renamed := renamed_hint(match[1]):
+                return f"--config.{match[1]}: no such setting{renamed}"
             close = difflib.get_close_matches(match[1], known, 1, 0.5)
-            hint = f"; did you mean --config.{close[0]}?" if close else "; --help lists what there is"
+            hint = f"; did you mean --config.{close[0]}?" if close else "; --helpfull lists all settings"
             return f"--config.{match[1]}: no such setting{hint}"
     return f"--config: {text}"
 
 
-def _named(argv: Sequence[str]) -> str:
-    """The file that --config names, as ``--config=FILE`` or ``--config FILE``."""
+def _config_path(argv: Sequence[str]) -> str:
+    """The path given as ``--config=FILE`` or ``--config FILE``."""
     path = ""
     for arg, following in zip(argv, [*argv[1:], ""], strict=True):
         if match := re.fullmatch(r"--?config(?:=(.*))?", arg, re.DOTALL):
@@ -168,11 +182,11 @@ def _named(argv: Sequence[str]) -> str:
     return path
 
 
-def as_in_file(path: str) -> Config | Study:
-    """What ``get_config()`` of a file gives, before any override.
+def load_config(path: str) -> Config | Study:
+    """Returns the result of a file's ``get_config()``, before any override.
 
     Raises:
-      InputError: there is no such file, it raises, or it gives something else.
+      InputError: the file is missing or raises, or its result is neither a Config nor a Study.
     """
     if not Path(path).is_file():
         raise InputError(f"--config: no such file: {path}")
@@ -183,18 +197,18 @@ def as_in_file(path: str) -> Config | Study:
             frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path
         ]
         place = f"{path}:{lines[-1]}" if lines else path
-        what = (
+        reason = (
             f"no {error}" if isinstance(error, KeyError) and not lines else f"{type(error).__name__}: {error}"
         )
-        raise InputError(f"--config: the file cannot be loaded: {place}: {what}") from None
+        raise InputError(f"--config: the file cannot be loaded: {place}: {reason}") from None
     if not isinstance(config, Config | Study):
-        found = type(config).__name__
-        raise InputError(f"--config: get_config() must return a Config or a Study, not {found}")
+        name = type(config).__name__
+        raise InputError(f"--config: get_config() must return a Config or a Study, not {name}")
     return config
 
 
 def knobs(config: object, prefix: str = "") -> Iterator[tuple[str, object, str]]:
-    """All settings of a config dataclass: dotted path, value, what it means."""
+    """All settings of a config dataclass: dotted path, value, meaning."""
     meanings = _meanings(type(config))
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -205,34 +219,58 @@ def knobs(config: object, prefix: str = "") -> Iterator[tuple[str, object, str]]
 
 
 def _meanings(config_type: type) -> dict[str, str]:
-    """Field name -> its line in the docstring's list of attributes, base classes included."""
-    found: dict[str, str] = {}
+    """Field name -> its line under "Attributes" in the docstring of the class or of a base class."""
+    meanings: dict[str, str] = {}
     for base in reversed(config_type.__mro__):
         doc = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2]
         for match in re.finditer(r"^  ([\w, ]+): (.*(?:\n {4,}.*)*)", doc, re.MULTILINE):
             for name in match[1].split(", "):
-                found[name] = " ".join(match[2].split())
-    return found
+                meanings[name] = " ".join(match[2].split())
+    return meanings
 
 
-def help_text() -> str:
-    """What --help prints: usage, flags, and every setting with its default and meaning."""
+def help_text(full: bool = False) -> str:
+    """The text of ``--help``: usage, flags, sections of settings; if ``full``, every setting instead."""
     lines = [
         "iALP in JAX: from raw interactions to a report that compares policies.",
         "",
-        "usage: python -m experiments.main [--config=FILE.py] [--config.a.b=value ...]",
-        "         [--workdir=FOLDER] [--stage=all|" + "|".join((*STAGES, "search")) + "]",
-        "         [--start_from=FOLDER] [--redo] [--dry_run] [--profile]",
-        "         [--distributed=auto | --coordinator=HOST:PORT --num_processes=N --process_id=I]",
+        "usage: python -m experiments.main [--config=FILE.py] [--config.SECTION.NAME=value ...] [flags]",
+        "",
+        "  --config=experiments/configs/quickstart.py        5 minutes, needs no data (the default)",
+        "  --config=experiments/configs/lfm.py --config.data.root=FOLDER       a published data set",
+        "  --config=FILE.py --workdir=runs/mine --stage=label                 one stage of your run",
         "",
         "flags:",
     ]
     for name in (*FLAGS, *(flag.name for flag in (COORDINATOR, NUM_PROCESSES, PROCESS_ID, DISTRIBUTED))):
-        lines.append(f"  --{name}: {flags.FLAGS[name].help}")
+        text = flags.FLAGS[name].help
+        lines.append(f"  --{name}: {text}" if full else f"  --{name:<15}{_first_sentence(text)}")
+    return "\n".join([*lines, *(_all_settings() if full else _sections())])
+
+
+def _first_sentence(text: str) -> str:
+    """Without the choices that absl puts before the help of an enum."""
+    return re.sub(r"^<.*?>: ", "", text).partition(". ")[0].partition("; ")[0].removesuffix(".")
+
+
+def _sections() -> list[str]:
+    """Lines of the sections of settings, without the settings."""
+    config, meanings = Config(), _meanings(Config)
+    lines = ["", f"settings ({len(list(knobs(config)))}; --helpfull lists each with its default):"]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        name = f"{field.name}.*" if dataclasses.is_dataclass(value) else f"{field.name}={value}"
+        lines.append(f"  --config.{name:<18}{_first_sentence(meanings[field.name])}")
+    return [*lines, "A study (experiments/configs/paper.py) has settings of its own, see --helpfull."]
+
+
+def _all_settings() -> list[str]:
+    """Lines of every setting with its default and meaning."""
+    lines = []
     for whose, config in (("", Config()), (" of a study, as experiments/configs/paper.py", Study())):
         lines += ["", f"settings{whose} (defaults; a config file may state others):"]
         for path, value, meaning in knobs(config):
             lines.append(
                 f"  --config.{path}={value!r}".replace("'", "") + (f"\n      {meaning}" if meaning else "")
             )
-    return "\n".join(lines)
+    return lines

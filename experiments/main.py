@@ -20,16 +20,16 @@ from ialp_jax.errors import UNWRITABLE, InputError, Terminated
 
 
 def main(argv: list[str]) -> None:
-    """Runs what the flags ask for; whatever ends it early is one line on stderr and an exit code."""
+    """Runs the command that the flags describe. An expected failure is one line and an exit code."""
     del argv
     TERMINATION.install()
     folder = Path(flags.WORKDIR.value or Path("runs") / flags.CONFIG.value.name)
     with distributed.ended_with_all():
-        explained(folder)
+        run_or_explain(folder)
 
 
-def explained(folder: Path) -> None:
-    """Runs `command`, and makes one line and an exit code of what ends it early."""
+def run_or_explain(folder: Path) -> None:
+    """Runs `command` and reports an expected failure as one line and an exit code."""
     try:
         command(folder)
     except InputError as error:
@@ -44,10 +44,10 @@ def explained(folder: Path) -> None:
 
 
 def command(folder: Path) -> None:
-    """Runs the stages that --stage names, of a run or of a study, in a folder."""
-    logging.set_verbosity(logging.WARNING)  # orbax tells of every file it reads
+    """Runs the stages that --stage names, for a run or a study in ``folder``."""
+    logging.set_verbosity(logging.WARNING)  # orbax logs every file that it reads
     gpu.share_memory()
-    if not distributed.asked():  # several processes have a device each
+    if not distributed.asked():  # each of several processes has one device
         cpu.cores_as_devices()
     jax_environment.check()
     distributed.start()
@@ -64,7 +64,7 @@ def command(folder: Path) -> None:
 
     if jax.process_count() > 1 and (isinstance(flags.CONFIG.value, Study) or flags.DRY_RUN.value):
         raise InputError(
-            "a study and --dry_run are for one process; several may each take some of its --config.worlds"
+            "a study and --dry_run need a single process; give each process its own --config.worlds"
         )
     config, overwrite = flags.CONFIG.value, flags.REDO.value
     stages = flags.STAGES if flags.STAGE.value == "all" else (flags.STAGE.value,)
@@ -73,17 +73,15 @@ def command(folder: Path) -> None:
     if isinstance(config, Study):
         for flag in (flags.DRY_RUN, flags.START_FROM):
             if flag.value:
-                raise InputError(
-                    f"--{flag.name}: a study has none; give the config file of one of its worlds"
-                )
+                raise InputError(f"--{flag.name}: not for a study; give the config file of one of its worlds")
         if flags.PROFILE.value:
             claim(folder, STUDY, "--workdir")  # --profile writes there, also with --stage=report
     with profiled(folder if flags.PROFILE.value else None):
         if isinstance(config, Study):
             return run_study(config, folder, flags.STAGE.value, overwrite)
-        with contextlib.ExitStack() as held:
-            # Of several processes the first alone makes the folder and holds it; the others then read it.
-            by_first(lambda: hold(folder, held))
+        with contextlib.ExitStack() as exit_stack:
+            # Of several processes, only the first makes and locks the folder. The others read it afterwards.
+            by_first(lambda: lock_folder(folder, exit_stack))
             run = Run(folder, config, overwrite)
             if flags.DRY_RUN.value:
                 dry_run_labels(run)
@@ -91,14 +89,14 @@ def command(folder: Path) -> None:
                 run_stages(run, stages)
 
 
-def hold(folder: Path, held: contextlib.ExitStack) -> None:
-    """Locks the folder of a run until ``held`` ends, and makes it where it is missing."""
+def lock_folder(folder: Path, exit_stack: contextlib.ExitStack) -> None:
+    """Makes the folder of a run if it is missing, and locks it until ``exit_stack`` closes."""
     from experiments.places import check_places
     from experiments.run import Run, start_from
     from experiments.runtime.lock import locked
 
     check_places(folder, flags.CONFIG.value, flags.START_FROM.value)
-    held.enter_context(locked(folder))
+    exit_stack.enter_context(locked(folder))
     if flags.START_FROM.value:
         start_from(Path(flags.START_FROM.value), folder)
     Run.open(folder, flags.CONFIG.value, flags.REDO.value)

@@ -1,4 +1,4 @@
-"""Where the files of a run may be: nothing that a user names may lie where a run replaces its own files."""
+"""Checks that no path of the user lies in a place where a run replaces its own files."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from experiments.study.settings import Study
 from ialp_jax import claim
 from ialp_jax.errors import InputError
 
-# What a run writes to in its folder.
+# Files and folders that a run writes in its folder.
 PARTS = (
-    *("config.json", "data", "simulator", "tune", "labels", "audit", "pretrain", "adapt", "report"),
+    *("config.json", "data", "simulator", "lora", "labels", "audit", "pretrain", "adapt", "report"),
     *("checkpoints", "tensorboard", "profile", "tuning"),
 )
 
 
 def check_places(folder: Path, config: Config | Study, start_from: str = "") -> None:
-    """Checks that no path that the user names is a run folder, or lies in a part that the run replaces.
+    """Checks that no path of the user is a run folder, or lies in a part that the run replaces.
 
-    A label store must be one, or a new or empty folder.
+    A label store must be a label store already, or a new or empty folder.
 
     Args:
-      folder: of the run, or of the study.
-      config: its settings.
-      start_from: the run to copy from, if any.
+      folder: of the run or study.
+      config: settings of the run or study.
+      start_from: folder of the run to copy from; "" for none.
 
     Raises:
-      InputError: with the flag and both paths. Nothing was written.
+      InputError: with the flag and both paths. Nothing is written.
     """
     if isinstance(config, Study):
         runs = [folder / world for world in config.world_ids()]
@@ -58,12 +58,12 @@ def _of_study(study: Study) -> Iterator[tuple[str, str]]:
 
 def _check_apart(flag: str, path: str, run: Path) -> None:
     """Raises InputError if a path is a run's folder or lies in one of its `PARTS`."""
-    place, home = Path(path).expanduser().resolve(), run.resolve()
-    if place == home:
+    resolved, run_folder = Path(path).expanduser().resolve(), run.resolve()
+    if resolved == run_folder:
         raise InputError(f"{flag}={path}: is the folder of the run, which replaces its files; name another")
     for part in PARTS:
-        target = (home / part).resolve()
-        if place == target or target in place.parents:
+        part_folder = (run_folder / part).resolve()
+        if resolved == part_folder or part_folder in resolved.parents:
             raise InputError(
                 f"{flag}={path}: lies in {run / part}, which the run replaces; name another place"
             )

@@ -17,7 +17,7 @@ import jax
 
 import ialp_jax
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "rliable", "arch", "torch", "transformers")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "torch", "transformers")
 ROOT = Path(__file__).resolve().parents[1]
 _GIT_SECONDS = 10.0  # time limit, so that a slow file system does not delay a run
 

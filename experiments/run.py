@@ -1,10 +1,10 @@
-"""A run folder: its settings, and which stages are done with which inputs."""
+"""A run folder: its settings, and which parts are done with which inputs."""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,49 +13,54 @@ from experiments.runtime.jax_environment import numerics
 from ialp_jax import store
 from ialp_jax.claim import RUN, claim, is_claimed
 from ialp_jax.errors import InputError
-from ialp_jax.labelling import tuner
-from ialp_jax.llm.prompting import prompts
+from ialp_jax.labelling import lora_client
+from ialp_jax.llm.prompting import templates
 from ialp_jax.simulator.config import resolved
 
-ELSEWHERE = ("store", "workers", "ray_address")  # where labels are kept and made is no part of them
-UNSEEN = ("devices", "checkpoint", "tensorboard")  # settings that no result shows
-MOST_TOLD = 1000  # characters of what differs
-KEY = "key"  # in a stage's manifest: digest of the settings and inputs it was made from
+ELSEWHERE = ("store", "workers", "ray_address")  # settings of the LLM that change no label
+UNSEEN = ("devices", "checkpoint", "tensorboard")  # sections that change no result
+MAX_DIFFERENCE = 1000  # characters of a difference in a message
+FINGERPRINT = "fingerprint"  # in a manifest: of the settings and inputs from which a part was made
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """What decides results, as plain data, with the values that the simulator's preset gives."""
+    """The settings that decide results, as plain data, with the values of the simulator's preset."""
     tree = dataclasses.asdict(dataclasses.replace(config, simulator=resolved(config.simulator)))
     tree = {name: value for name, value in tree.items() if name not in UNSEEN}
     return tree | ({"environment": rounding} if (rounding := numerics()) else {})
 
 
 def llm_settings(config: Config) -> dict[str, Any]:
-    """What of the LLM's configuration decides an answer."""
+    """The settings of the LLM that decide an answer."""
     llm = dataclasses.asdict(config.llm)
     for name in ELSEWHERE:
         del llm[name]
-    tune = {name: value for name, value in llm["tune"].items() if name not in tuner.IRRELEVANT}
-    llm["tune"] = tune if config.llm.tune.steps else {"steps": 0}
-    template = prompts.choose(config.llm.template, embedded=not config.llm.model)
-    return llm | {"template": template.digest()}  # a file may change
+    lora = {name: value for name, value in llm["lora"].items() if name not in lora_client.IRRELEVANT}
+    llm["lora"] = lora if config.llm.lora.steps else {"steps": 0}
+    template = templates.choose(config.llm.template, embedded=not config.llm.model)
+    return llm | {"template": template.digest()}  # the file of a template may change
 
 
-def report_key(config: Config) -> str:
-    """Digest of all settings that a whole run depends on; its report's manifest has it."""
-    return store.digest(settings(config) | {"llm": llm_settings(config)})
+def report_fingerprint(config: Config) -> str:
+    """Fingerprint of all settings on which a run depends; it is in the manifest of the report."""
+    return store.fingerprint(settings(config) | {"llm": llm_settings(config)})
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def fingerprint_in(manifest: Mapping[str, Any]) -> str | None:
+    """The fingerprint in a manifest; None if a user has put the part there."""
+    return manifest.get(FINGERPRINT, manifest.get("key"))  # its name in earlier versions
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Settings by their paths ``a.b``."""
-    found = {}
+    values: dict[str, Any] = {}
     for name, value in tree.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return found
+        values |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return values
 
 
-def difference(old: dict[str, Any], new: dict[str, Any], free: Collection[str] = ()) -> str:
-    """What differs between two settings, ``free`` paths apart, as ``a.b: old -> new``, comma-separated."""
+def difference(old: Mapping[str, Any], new: Mapping[str, Any], free: Collection[str] = ()) -> str:
+    """The differences of two settings as ``a.b: old -> new``, comma-separated, without the ``free`` paths."""
     before, after = flat(old), flat(new)
     names = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n) and n not in free)
     return ", ".join(f"{n}: {before.get(n)!r} -> {after.get(n)!r}" for n in names)
@@ -66,10 +71,10 @@ class Run:
     """One run.
 
     Attributes:
-      folder: everything the run writes is in it.
+      folder: contains everything that the run writes.
       config: its settings.
-      overwrite: whether finished work of other settings may be replaced, however long it took.
-      free: paths of settings that may change without that.
+      overwrite: whether finished work of other settings may be replaced, even if it took long.
+      free: paths of settings that may change without ``overwrite``.
     """
 
     folder: Path
@@ -81,8 +86,8 @@ class Run:
     def open(cls, folder: Path, config: Config, overwrite: bool, free: Collection[str] = ()) -> Run:
         """Opens or makes a run folder.
 
-        Settings of a folder in which something was made are replaced later, by `experiments.stages.redo`,
-        once it is known that nothing is lost.
+        If the folder contains a part, `experiments.stages.redo` replaces the settings later, when it has
+        checked that no work is lost.
 
         Raises:
           InputError: it cannot be written, or its settings cannot be read.
@@ -90,19 +95,19 @@ class Run:
         path = folder / "config.json"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # A first command that failed, as for want of a data file, has left nothing to protect.
-            written = any(part.is_dir() and any(part.iterdir()) for part in folder.glob("*"))
-            if store.read_json(path) is None or not written:
+            # After a first command that failed, as without a data file, there is no work to protect.
+            has_parts = any(part.is_dir() and any(part.iterdir()) for part in folder.glob("*"))
+            if store.read_json(path) is None or not has_parts:
                 store.write_json(path, settings(config))
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
         return cls(folder, config, overwrite, frozenset(free))
 
-    def is_done(self, folder: str, key: str) -> bool:
-        """Whether a stage's folder is complete and was made from the same inputs and settings."""
+    def is_done(self, folder: str, fingerprint: str) -> bool:
+        """Whether a part is complete and was made from the same inputs and settings."""
         path = self.folder / folder
         manifest = store.read_manifest(path)
-        if manifest is None or manifest.get(KEY) != key:
+        if manifest is None or fingerprint_in(manifest) != fingerprint:
             return False
         if not all((path / name).exists() for name in manifest["files"]):
             return False  # a file was lost, or deleted because it was damaged
@@ -110,14 +115,14 @@ class Run:
         return True
 
     def begin(self, folder: str, kind: str = "") -> Path:
-        """The folder of a stage that is about to be made, after checking that nobody else's files are in it.
+        """The folder of a part that will be made, after a check that it contains no files of others.
 
         Args:
           folder: within the run folder.
           kind: of a folder that is written in place, see `ialp_jax.claim`; other folders are replaced whole.
 
         Raises:
-          InputError: it holds files that this project did not write, before anything is computed.
+          InputError: it contains files that this project did not write.
         """
         path = self.folder / folder
         claim(path, kind, "--workdir") if kind else store.require_ours(path.resolve())
@@ -125,12 +130,12 @@ class Run:
 
 
 def start_from(source: Path, folder: Path) -> None:
-    """Copies what another run's stages made, up to pre-training, into a run folder that lacks it.
+    """Copies the parts of another run, up to pre-training, into a run folder that lacks them.
 
-    Each stage decides by its own key whether it may be kept.
+    Each stage decides by its fingerprint whether its part is kept.
 
     Raises:
-      InputError: ``source`` is no run.
+      InputError: ``source`` is not a run folder.
     """
     if not (source / "config.json").is_file():
         raise InputError(f"--start_from={source}: not a run folder, it has no config.json")
@@ -142,11 +147,11 @@ def start_from(source: Path, folder: Path) -> None:
                 shutil.copytree(source / name, partial, dirs_exist_ok=True)
 
 
-# What a stage makes, up to pre-training -> that stage.
+# Part, up to pre-training -> the stage that makes it.
 FOLDER_STAGE = {
     "data": "data",
     "simulator": "simulate",
-    "tune": "tune",
+    "lora": "lora",
     "labels": "label",
     "pretrain/ialp": "pretrain",
     "pretrain/a2c_warm": "pretrain",

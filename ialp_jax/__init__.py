@@ -10,11 +10,12 @@
 
 - `ialp_jax.data`: published data sets, one's own tables, a generated world -> interactions and catalogue.
 - `ialp_jax.simulator`: simulated users, fitted and validated; sessions as a gymnax environment; adapters.
-- `ialp_jax.llm`: preference labels by a causal language model; the only part that uses torch.
+- `ialp_jax.llm`: a causal language model that answers prompts; the only part that uses torch.
 - `ialp_jax.networks`: SASRec and the heads of actor and critic.
 - `ialp_jax.agents`: the methods, each three pure functions, see `ialp_jax.agents.base`.
-- `ialp_jax.training`: imagined sessions, offline and online training.
-- `ialp_jax.evaluation`: metrics of learning curves, their intervals, the audit of labels.
+- `ialp_jax.training`: offline and online training.
+- `ialp_jax.labelling`: imagined sessions, labellers, the label loop, the store and the audit of labels.
+- `ialp_jax.evaluation`: metrics of learning curves, their intervals.
 - `ialp_jax.types`: the arrays that go from one to the other, and the letters of their dimensions.
 
 Importing this package imports none of them. What a user can mend is raised as `ialp_jax.errors.InputError`.

@@ -1,8 +1,8 @@
-"""Folders that the project may write to: new ones, empty ones, and those it has marked as its own.
+"""Marks folders that the project may write to, so that no command replaces files of somebody else.
 
-Everything that a command writes goes to a folder that was claimed first, so that no command can replace or
-delete files that somebody else made. The marker is a small file that names the kind of folder. Folders that
-older versions made without a marker are recognised by their content, and marked.
+A command claims a folder before it writes there. A folder can be claimed if it is new, empty or already
+marked. The marker is a small file that names the kind of folder. Older versions made folders without a
+marker; their content identifies them, and `claim` marks them.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _FIRST_LINE = "Made by ialp_jax, which may replace all files of its own here. Ki
 
 
 def claim(folder: Path, kind: str, flag: str = "") -> None:
-    """Takes a folder for the project: makes it if it is missing, and marks it.
+    """Makes a folder if it is missing, and marks it as the project's.
 
     Args:
-      folder: an existing one must be empty, marked as of this kind, or made by an older version.
+      folder: if it exists, it must be empty, marked with this kind, or made by an older version.
       kind: RUN, STUDY, RESULTS, SWEEP, REPORT, LABELS, ADAPTER or STORE.
       flag: the flag that names the folder, for the error message.
 
     Raises:
-      InputError: the folder holds something else, or cannot be written. Nothing was changed.
+      InputError: the folder holds other files, or cannot be written. Nothing is changed.
     """
     if check(folder, kind, flag):
         return
@@ -40,47 +40,47 @@ def claim(folder: Path, kind: str, flag: str = "") -> None:
 
 
 def check(folder: Path, kind: str, flag: str = "") -> bool:
-    """Whether a folder is marked as of a kind; raises InputError if `claim` would, and writes nothing."""
+    """Whether a folder is marked with a kind. Raises InputError if `claim` would; writes nothing."""
     marker = folder / store.MARKER
     try:
-        found = _kind(marker)
-        foreign = _foreign(folder) if not found and folder.is_dir() and not _MADE[kind](folder) else ""
-        found = found or _kind(marker)  # another process may have claimed it in the meantime
+        marked = _kind(marker)
+        foreign = _foreign(folder) if not marked and folder.is_dir() and not _MADE[kind](folder) else ""
+        marked = marked or _kind(marker)  # another process may have claimed the folder in the meantime
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
-    if found != kind and (found or foreign):
-        holds = f"is a folder of the kind {found!r}" if found else f"is not empty, it holds {foreign!r}"
+    if marked != kind and (marked or foreign):
+        problem = f"is a folder of the kind {marked!r}" if marked else f"is not empty, it holds {foreign!r}"
         remedy = f"give a new or empty folder{f' by {flag}' if flag else ''}"
-        raise InputError(f"{folder}: {holds}; {remedy}, since a {kind} folder replaces its own files")
-    return found == kind
+        raise InputError(f"{folder}: {problem}; {remedy}, since a {kind} folder replaces its own files")
+    return marked == kind
 
 
 def is_claimed(folder: Path, kind: str) -> bool:
-    """Whether a folder is marked as of a kind, or recognised as made by an older version."""
-    found = _kind(folder / store.MARKER)
-    return found == kind or (not found and folder.is_dir() and _MADE[kind](folder))
+    """Whether a folder is marked with a kind, or was made by an older version."""
+    marked = _kind(folder / store.MARKER)
+    return marked == kind or (not marked and folder.is_dir() and _MADE[kind](folder))
 
 
 def check_replaceable(path: Path, first_line: str, flag: str) -> None:
-    """Lets a command write a file that the user names only if it is new or was written by the same command.
+    """Checks that a file that the user names is new, or was written by the same command.
 
     Args:
       path: of the file.
-      first_line: how a file of this command begins.
-      flag: that names it.
+      first_line: the beginning of every file of this command.
+      flag: the flag that names the file.
 
     Raises:
-      InputError: there is another file. Nothing was changed.
+      InputError: the file has another beginning, or cannot be read. Nothing is changed.
     """
     try:
         with path.open("rb") as file:
-            begins = file.read(len(first_line.encode()))
+            beginning = file.read(len(first_line.encode()))
     except FileNotFoundError:
         return
     except OSError as error:
         raise InputError(f"{flag}={path}: cannot be written ({error.strerror})") from None
-    if begins != first_line.encode():
-        raise InputError(f"{flag}={path}: exists and is no table of this command; name another file")
+    if beginning != first_line.encode():
+        raise InputError(f"{flag}={path}: exists and is not a table of this command; name another file")
 
 
 def _kind(marker: Path) -> str:
@@ -93,22 +93,22 @@ def _kind(marker: Path) -> str:
 
 
 def _foreign(folder: Path) -> str:
-    """The name of something in a folder, or "". A marker that is being written does not count."""
+    """The name of one entry of a folder, or "". A marker that another process is writing does not count."""
     names = sorted(path.name for path in folder.iterdir())
     return next((name for name in names if not name.startswith(f".{store.MARKER}.")), "")
 
 
 def _has(*names: str) -> Callable[[Path], bool]:
-    """Tells whether a folder's config.json is an object with these keys."""
+    """A function that checks whether a folder's config.json is an object with these keys."""
 
-    def made(folder: Path) -> bool:
+    def has_keys(folder: Path) -> bool:
         try:
             config = store.read_json(folder / "config.json") or {}
         except InputError:
             return False
         return all(isinstance(config.get(name), dict) for name in names)
 
-    return made
+    return has_keys
 
 
 _made_study_results = _has("study", "worlds", "pairs")
@@ -146,7 +146,7 @@ def _made_report(folder: Path) -> bool:
             header = file.readline(2**16)
     except OSError:
         return False
-    # The report of a sweep has no manifest; between the run and the rest of its table are settings.
+    # The report of a sweep has no manifest; its table has columns of settings after the first column, run.
     return _is_sealed(folder) or re.match(rb"run,(.*,)?world,agent,metric,", header) is not None
 
 

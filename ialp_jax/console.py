@@ -1,4 +1,4 @@
-"""The console of every command: any encoding, closed pipes and Ctrl-C end in order."""
+"""Console output of commands: any encoding, closed pipes and Ctrl-C without tracebacks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ CLOSED_PIPE, INTERRUPTED = 141, 130  # exit codes, as shells report SIGPIPE and 
 
 @contextlib.contextmanager
 def command() -> Iterator[None]:
-    """Wraps the whole of a command.
+    """Context for a whole command.
 
-    Characters that the console cannot show are printed as escapes. A command whose reader goes away, as
-    ``| head`` does, and one that Ctrl-C interrupts, end without a traceback and with the exit code of shells.
+    Characters that the console cannot show are printed as escapes. If the reader of the output ends, as
+    ``| head`` does, or at Ctrl-C, the command ends without a traceback and with the exit code of shells.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -34,7 +34,7 @@ def command() -> Iterator[None]:
 
 
 def show_lines(lines: Iterable[str]) -> None:
-    """Prints lines that may be cut anywhere, such as help: a reader that takes only the first is no error."""
+    """Prints lines such as help. If the reader stops early, as ``| head`` does, that is no error."""
     try:
         for line in lines:
             print(line)
@@ -44,5 +44,5 @@ def show_lines(lines: Iterable[str]) -> None:
 
 
 def _drop_output() -> None:
-    """Sends what is still buffered nowhere, so that the interpreter can end."""
+    """Drops buffered output, so that the interpreter can end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

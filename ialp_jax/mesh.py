@@ -1,4 +1,4 @@
-"""Several devices as a grid: seeds along one side, users and minibatches along the other."""
+"""Several devices as a grid: seeds along one axis, users and minibatches along the other."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from ialp_jax.errors import InputError
+from ialp_jax.types import Array
 
 SEED, USER = "seed", "user"  # axes
 
 
 def device_mesh(seeds: int, users: int, num_seeds: int, rows: int) -> Mesh | None:
-    """A grid of devices, or None for one device alone.
+    """A grid of devices, or None for one device.
 
     Args:
-      seeds: so many shares of the seeds, each on a device of its own; 0: as many as divide ``num_seeds``.
-      users: so many shares of every batch; 0: as many as there are devices left for and divide ``rows``.
+      seeds: number of shares of the seeds; 0: as many as divide ``num_seeds``.
+      users: number of shares of every batch; 0: as many as the remaining devices allow and divide ``rows``.
       num_seeds: S.
-      rows: of a batch: users that run in parallel, or the size of a minibatch.
+      rows: size of a batch: users that run in parallel, or the size of a minibatch.
 
     Raises:
-      InputError: there are not so many devices, or the shares are not equal; of several processes every
-        device must have its share.
+      InputError: there are fewer devices, or the shares are not equal, or several processes run and some
+        device has no share.
     """
     count, several = jax.device_count(), jax.process_count() > 1
     seeds = seeds or _largest(num_seeds, count, divides_count=several)
@@ -52,14 +53,14 @@ def _largest(total: int, most: int, divides_count: bool) -> int:
 
 
 def _shares() -> int:
-    """Among how many devices the users of a seed are split, within `training.seeds.over_seeds`; else 1."""
+    """Number of devices that share the users of a seed, within `training.seeds.over_seeds`; elsewhere 1."""
     return dict(jax.sharding.get_abstract_mesh().shape).get(USER, 1)
 
 
 def split_users(tree: Any, axis: int = 0) -> Any:
-    """Has the devices that share one seed each keep a part of ``axis``, where it has equal parts.
+    """Splits ``axis`` of each array among the devices that share a seed, if it divides into equal parts.
 
-    It acts within `training.seeds.over_seeds`, on arrays of one seed; elsewhere nothing happens.
+    It acts on arrays of one seed within `training.seeds.over_seeds`; elsewhere nothing happens.
     """
     size = _shares()
     spec = PartitionSpec(*itertools.repeat(None, axis), USER)
@@ -71,19 +72,19 @@ def split_users(tree: Any, axis: int = 0) -> Any:
     return tree if size == 1 else jax.tree.map(split, tree)
 
 
-def merge_users(x: jax.Array) -> jax.Array:
-    """[..., users, L] as [any, L] among devices that share a seed, so that none needs another's rows.
+def merge_users(x: Array) -> Array:
+    """Reshapes [..., users, L] to [any, L], so that no device needs rows of another device.
 
-    Of axes that a product merges the first alone can stay split: that of the users becomes the first.
-    On one device, and with nothing but users, ``x`` stays as it is.
+    If a matrix product merges axes, only the first of them can stay split; so the axis of users becomes the
+    first. On one device, and if users are the only leading axis, ``x`` is returned unchanged.
     """
     if _shares() == 1 or x.ndim <= 2:
         return x
     return split_users(jnp.moveaxis(x, -2, 0).reshape(-1, x.shape[-1]))
 
 
-def part_users(x: jax.Array, leading: tuple[int, ...]) -> jax.Array:
-    """Undoes `merge_users` where it did anything: [any, ...] as [*leading, ...]."""
+def part_users(x: Array, leading: tuple[int, ...]) -> Array:
+    """Undoes `merge_users`, if it changed anything: reshapes [any, ...] to [*leading, ...]."""
     if _shares() == 1 or len(leading) <= 1:
         return x
     return jnp.moveaxis(x.reshape(leading[-1], *leading[:-1], *x.shape[1:]), 0, len(leading) - 1)

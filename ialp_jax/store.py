@@ -1,8 +1,8 @@
-"""Folders of arrays with a manifest: written whole or not at all, verified when read.
+"""Folders of arrays with a manifest: written completely or not at all, verified when read.
 
-A store is a folder with ``arrays.npz`` (no pickle), optionally further files, and ``manifest.json``,
-which is written last and holds the sha256 of every file beside it. A folder without a manifest is
-incomplete and counts as absent.
+A store is a folder with ``arrays.npz`` (no pickle), ``manifest.json`` and optionally further files. The
+manifest is written last and holds the sha256 of every other file. A folder without a manifest is incomplete
+and counts as missing.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from ialp_jax.errors import InputError, one_line
 MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
 MARKER = ".ialp_jax"  # marks a folder as the project's, see `ialp_jax.claim`
 PARTIAL = ".partial"  # ends the name of a folder that is being written
-_CLUTTER = (MARKER, ".DS_Store", "Thumbs.db")  # files beside those of a manifest that may go with them
-# What zipfile and numpy raise for damaged archives; a changed bit can look like encryption or compression.
+_CLUTTER = (MARKER, ".DS_Store", "Thumbs.db")  # no manifest lists these files, but they may be deleted
+# zipfile and numpy raise these for damaged archives; a changed bit can look like encryption or compression.
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
-def digest(value: Any) -> str:
+def fingerprint(value: Any) -> str:
     """sha256 of a JSON-like value, independent of key order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def file_digest(path: Path) -> str:
+def file_fingerprint(path: Path) -> str:
     """sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -45,7 +45,7 @@ def file_digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def _replacing_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write beside ``path``, which takes its place when all is on disk; else it is removed."""
+    """Opens a new file that replaces ``path`` once it is on disk; after an error it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
@@ -60,18 +60,18 @@ def _replacing_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file atomically: readers see the old one or the new one, whole."""
+    """Writes a text file atomically: readers see the old or the new text, never a part."""
     with _replacing_file(path) as file:
         file.write(text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON atomically, keys sorted."""
+    """Writes JSON atomically, with sorted keys."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None where there is no such file. Raises InputError where it is something else."""
+    """Reads a JSON object; None if the file is missing. Raises InputError if it is not a JSON object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -91,13 +91,13 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         if np.asarray(array).dtype.hasobject:
             raise TypeError(f"array {name!r} holds Python objects; only plain arrays are stored")
     with _replacing_file(path) as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type] # its types know no array names
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Reads an ``.npz`` without pickle. Raises InputError if it is missing or broken.
 
-    Compressed ones are refused: `write_arrays` makes none, and a small one can fill the memory.
+    Compressed files are refused: `write_arrays` makes none, and a small one can fill the memory.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -111,9 +111,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Declares a folder complete: writes its manifest with the sha256 of every file in it."""
+    """Completes a folder: writes its manifest with the sha256 of every file in it."""
     files = {
-        str(path.relative_to(folder)): file_digest(path)
+        str(path.relative_to(folder)): file_fingerprint(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST and not path.name.startswith(".")
     }
@@ -124,18 +124,18 @@ def require_ours(folder: Path) -> None:
     """Checks that a folder may be replaced: it is missing, empty, or holds only files of its manifest.
 
     Raises:
-      InputError: with the name of a file that somebody else put there.
+      InputError: the folder holds another file, which the message names.
     """
     manifest = read_manifest(folder) or {"files": {}}
-    known = {*manifest["files"], MANIFEST, *_CLUTTER}
+    ours = {*manifest["files"], MANIFEST, *_CLUTTER}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if not path.is_dir() and name not in known and path.name not in _CLUTTER:
+        if not path.is_dir() and name not in ours and path.name not in _CLUTTER:
             raise InputError(f"{folder}: holds {name!r}, which was not written by this project; move it away")
 
 
 def discard(folder: Path) -> None:
-    """Deletes a folder that `seal` completed, if it is there. Raises InputError as `require_ours`."""
+    """Deletes a folder that `seal` completed, if it exists. Raises InputError as `require_ours`."""
     require_ours(folder)
     if folder.exists():
         shutil.rmtree(folder)
@@ -143,10 +143,10 @@ def discard(folder: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """An empty folder beside ``folder`` that takes its place at the end; after an error all is as before.
+    """Yields an empty folder that replaces ``folder`` at the end; after an error nothing is changed.
 
-    The next call removes what a killed process left behind. A link is followed: the folder that it leads to
-    is replaced.
+    The next call removes the partial folders of killed processes. If ``folder`` is a link, its target is
+    replaced.
 
     Raises:
       InputError: the folder holds files that its manifest does not list, see `require_ours`.
@@ -154,9 +154,9 @@ def replacing(folder: Path) -> Iterator[Path]:
     folder = folder.resolve()
     require_ours(folder)
     pattern = rf"\.{re.escape(folder.name)}\.[0-9a-f]{{32}}{re.escape(PARTIAL)}"
-    for left in folder.parent.glob(f".*{PARTIAL}"):
-        if re.fullmatch(pattern, left.name):
-            shutil.rmtree(left, ignore_errors=True)
+    for leftover in folder.parent.glob(f".*{PARTIAL}"):
+        if re.fullmatch(pattern, leftover.name):
+            shutil.rmtree(leftover, ignore_errors=True)
     partial, old = (folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{PARTIAL}") for _ in range(2))
     try:
         partial.mkdir(parents=True)
@@ -166,19 +166,19 @@ def replacing(folder: Path) -> Iterator[Path]:
             folder.replace(old)
         partial.replace(folder)
     finally:
-        for left in (partial, old):
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in (partial, old):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def save(folder: Path, arrays: Mapping[str, np.ndarray], manifest: Mapping[str, Any]) -> None:
-    """Replaces ``folder`` by a store with these arrays and this manifest."""
+    """Replaces ``folder`` with a store of these arrays and this manifest."""
     with replacing(folder) as partial:
         write_arrays(partial / ARRAYS, arrays)
         seal(partial, manifest)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a complete store, or None. Raises InputError where it is not JSON."""
+    """The manifest of a complete store, or None. Raises InputError if it is not a manifest."""
     manifest = read_json(folder / MANIFEST)
     if manifest is not None and not isinstance(manifest.get("files"), dict):
         raise InputError(f"{folder / MANIFEST}: not a manifest (no list of files)")
@@ -186,7 +186,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def verify(folder: Path) -> dict[str, Any]:
-    """The manifest, after checking every file against its hash. Raises InputError with the bad file."""
+    """Checks every file against its hash and returns the manifest. Raises InputError with the bad file."""
     manifest = read_manifest(folder)
     if manifest is None:
         raise InputError(f"{folder}: incomplete, it has no {MANIFEST}; run its stage again")
@@ -194,7 +194,7 @@ def verify(folder: Path) -> dict[str, Any]:
         path = folder / name
         if not path.is_file():
             raise InputError(f"{path}: missing, though {MANIFEST} lists it; run its stage again")
-        if file_digest(path) != expected:
+        if file_fingerprint(path) != expected:
             raise InputError(
                 f"{path}: altered or truncated (sha256 differs); delete this file and run its stage again"
             )
@@ -202,10 +202,10 @@ def verify(folder: Path) -> dict[str, Any]:
 
 
 def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays and manifest of a store, verified."""
+    """Verifies a store and returns its arrays and its manifest. Raises InputError with the bad file."""
     manifest = verify(folder)
     if ARRAYS not in manifest["files"]:
-        # A folder with a marker holds more than its manifest lists, such as the answers of an LLM.
+        # A folder with a marker also holds files that its manifest does not list, such as LLM answers.
         cheapest = folder / MANIFEST if (folder / MARKER).exists() else folder
         raise InputError(
             f"{folder / MANIFEST}: does not list {ARRAYS}; delete {cheapest} and run its stage again"

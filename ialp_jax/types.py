@@ -233,14 +233,47 @@ class Transition(NamedTuple):
     extras: dict[str, Array]
 
 
-class Labels(NamedTuple):
-    """What the LLM said for P prompts.
+class Prompts(NamedTuple):
+    """P questions to a label source: which of these candidates, after this history?
 
     Attributes:
-      histories: int32 [P, L], the state in the prompt.
-      candidates: int32 [P, K], item ids.
+      histories: int32 [P, L], liked items, oldest first, left-padded with 0.
+      candidates: int32 [P, K], ids 1..N.
+      windows: int32 [P], number of the start window from which each prompt's imagined session began; None if
+        the prompts are not from imagined sessions. The LLM does not see it.
+    """
+
+    histories: np.ndarray
+    candidates: np.ndarray
+    windows: np.ndarray | None = None
+
+    @property
+    def num_prompts(self) -> int:
+        """P."""
+        return len(self.histories)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """L and K."""
+        return self.histories.shape[1], self.candidates.shape[1]
+
+    def rows(self, index: Any) -> Prompts:
+        """Some of the prompts: a slice, int [n] or bool [P]."""
+        return Prompts(*(array if array is None else array[index] for array in self))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """``histories`` and ``candidates`` by name, as a message to the worker holds them."""
+        return {"histories": self.histories, "candidates": self.candidates}
+
+
+class Labels(NamedTuple):
+    """What a label source answered to P prompts.
+
+    Attributes:
+      histories: int32 [P, L], as in `Prompts`.
+      candidates: int32 [P, K], ids 1..N, as in `Prompts`.
       choice: int32 [P]: -1 invalid, 0 none, k the k-th candidate (1..K).
-      scores: float32 [P, K], the LLM's score of each candidate (log-likelihood of its title, ...).
+      scores: float32 [P, K], the source's score of each candidate (log-likelihood of its title, ...).
     """
 
     histories: np.ndarray

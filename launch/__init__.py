@@ -1,1 +1,1 @@
-"""Many runs: sweeps on one machine, a Ray cluster or any scheduler, and their results in one report."""
+"""Many runs: sweeps on one machine, on a Ray cluster or by any scheduler, and one report of their results."""

@@ -1,9 +1,9 @@
-"""Runs a command that dies with the process that started it, whatever that died of.
+"""Runs a command that ends when its parent process ends, even by SIGKILL.
 
     python -m launch.child PARENT CORES COMMAND ...
 
-PARENT is the process id of the starter, CORES the cores to stay on, as 0,1, or nothing. A run folder belongs
-to one process at a time: were the child of a killed Ray worker to live on, its retry could not have it.
+PARENT is the process id of the parent. CORES are the cores to use, for example 0,1; empty: all. Only one
+process at a time may use a run folder. If the child of a killed Ray worker lived on, its retry would fail.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import os
 import signal
 import sys
 
-_PR_SET_PDEATHSIG = 1  # of Linux; elsewhere a child outlives a starter that is killed
+_PR_SET_PDEATHSIG = 1  # Linux only; on other systems a child outlives a killed parent
 
 
 def main(argv: list[str]) -> None:
-    """Becomes the command."""
+    """Replaces this process with the command."""
     parent, cores, *command = argv
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != int(parent):  # it died before the line above
+        if os.getppid() != int(parent):  # the parent ended before the line above
             raise SystemExit(1)
         if cores:
             os.sched_setaffinity(0, map(int, cores.split(",")))
@@ -29,9 +29,9 @@ def main(argv: list[str]) -> None:
 
 
 def command_of(arguments: tuple[str, ...], cores: tuple[int, ...] = ()) -> list[str]:
-    """The command line of a child of this process: Python with these arguments, on these cores."""
-    python, chosen = sys.executable, ",".join(map(str, cores))
-    return [python, "-m", "launch.child", str(os.getpid()), chosen, python, *arguments]
+    """The command line of a child of this process: Python with ``arguments``, on ``cores``."""
+    python, core_list = sys.executable, ",".join(map(str, cores))
+    return [python, "-m", "launch.child", str(os.getpid()), core_list, python, *arguments]
 
 
 if __name__ == "__main__":

@@ -1,21 +1,21 @@
-"""A sweep file as a list of jobs, each a run of `experiments.main` with a folder of its own.
+"""Turns a sweep file into jobs; each job is a run of `experiments.main` in its own folder.
 
 A sweep file is Python with ``SWEEP = {...}``, or ``get_sweep()`` that returns such plain data:
 
     SWEEP = {
-        "grid": {"seed": [0, 1], "agents.ft.learning_rate": [1e-3, 3e-3]},  # all combinations
-        "random": {  # each trial draws one value per path; it is run at every point of the grid
-            "agents.ft.discount": [0.5, 0.9, 0.99],
-            "agents.ft.entropy_cost": {"log_uniform": [1e-4, 1e-1]},  # or "uniform"
+        "grid": {"seed": [0, 1], "agents.a_ialp_ft.learning_rate": [1e-3, 3e-3]},  # all combinations
+        "random": {  # each trial draws one value per path, and runs at every point of the grid
+            "agents.a_ialp_ft.discount": [0.5, 0.9, 0.99],
+            "agents.a_ialp_ft.entropy_cost": {"log_uniform": [1e-4, 1e-1]},  # or "uniform"
         },
-        "trials": 20,  # with "random" only; "seed" too, 0 where it is not given
-        "seed": 0,
-        "variants": [{}, {"simulator.patience": 3.0}],  # sets of values, run at every point of the rest
+        "trials": 20,  # required with "random"
+        "seed": 0,  # of "random"
+        "variants": [{}, {"simulator.patience": 3.0}],  # sets of values, each run at every point of the rest
     }
 
-One of grid, random and variants is enough. A job is named by its values, in the order of their paths, and
-draw i of a path depends on seed, path and i alone. So a sweep may be reordered, extended or cut: the jobs
-that stay keep their folders.
+A sweep needs at least one of grid, random and variants. A job is named by its values, in the order of their
+paths. Draw i of a path depends only on seed, path and i. If a sweep is reordered, extended or shortened, the
+remaining jobs therefore keep their folders.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import Config
-from experiments.run import KEY, report_key
+from experiments.run import fingerprint_in, report_fingerprint
 from experiments.study.overrides import overridden, setting_type, value_at
 from ialp_jax import keys, store
 from ialp_jax.errors import InputError
 
 PARTS = ("grid", "random", "trials", "seed", "variants")
 RANGES = ("uniform", "log_uniform")
-DIGITS = 4  # significant ones of what is drawn from a range: names of folders stay readable
-LONGEST_NAME = 160  # of a folder; file systems take 255
+DIGITS = 4  # significant digits of a value drawn from a range, so that folder names stay readable
+LONGEST_NAME = 160  # of a folder; file systems allow 255
 
 Values = dict[str, Any]
 
@@ -48,7 +48,7 @@ class Job:
     """One run of a sweep.
 
     Attributes:
-      values: path -> value of what this sweep varies.
+      values: path -> value, for the settings that the sweep varies.
       config: the whole configuration.
       folder: of the run, named by the values.
       arguments: of the Python interpreter.
@@ -61,22 +61,22 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Of the job and its folder."""
+        """Name of the job and its folder."""
         return self.folder.name
 
     @property
     def log(self) -> Path:
-        """What the run said, that of earlier attempts included."""
+        """File with the output of the run, including earlier attempts."""
         return self.folder / "log.txt"
 
     def is_done(self) -> bool:
-        """Whether the run folder holds a report made with these settings. Raises InputError."""
+        """Whether the run folder has a report that was made with these settings. Raises InputError."""
         manifest = store.read_manifest(self.folder / "report")
-        return manifest is not None and manifest.get(KEY) == report_key(self.config)
+        return manifest is not None and fingerprint_in(manifest) == report_fingerprint(self.config)
 
 
 def read_sweep(path: Path) -> Mapping[str, Any]:
-    """The plain data of a sweep file, of known parts. Raises InputError."""
+    """Reads the plain data of a sweep file and checks its parts. Raises InputError."""
     if not path.is_file():
         raise InputError(f"--sweep: no such file: {path}")
     try:
@@ -84,8 +84,14 @@ def read_sweep(path: Path) -> Mapping[str, Any]:
         sweep = names["get_sweep"]() if "get_sweep" in names else names["SWEEP"]
     except KeyError:
         raise InputError(f"{path}: has neither SWEEP nor get_sweep()") from None
-    except Exception as error:  # it is the user's code: whatever it raises, one line tells it
+    except Exception as error:  # code of the user may raise anything
         raise InputError(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from None
+    _check_parts(sweep, path)
+    return sweep
+
+
+def _check_parts(sweep: Any, path: Path) -> None:
+    """Checks the parts of a sweep, but not the paths and values of settings. Raises InputError."""
     if not isinstance(sweep, Mapping) or not any(sweep.get(name) for name in ("grid", "random", "variants")):
         raise InputError(f"{path}: the sweep must be a dict with 'grid', 'random' or 'variants'")
     for name in sweep:
@@ -104,19 +110,18 @@ def read_sweep(path: Path) -> Mapping[str, Any]:
         raise InputError(
             f"{path}: 'variants' must be a list of dicts from paths of settings to one value each"
         )
-    places = {
+    paths_of = {
         "grid": sweep.get("grid", ()),
         "random": sweep.get("random", ()),
         "variants": set().union(*variants),
     }
-    for one, other in itertools.combinations(places, 2):
-        if both := set(places[one]) & set(places[other]):
-            raise InputError(f"{path}: {min(both)} stands in {one!r} and in {other!r}")
-    return sweep
+    for one, other in itertools.combinations(paths_of, 2):
+        if both := set(paths_of[one]) & set(paths_of[other]):
+            raise InputError(f"{path}: {min(both)} is in {one!r} and in {other!r}; keep one")
 
 
 def points(sweep: Mapping[str, Any], config: Config, source: str) -> Iterator[Values]:
-    """The values of every job, grid by trial, each of the type of its setting. Raises InputError."""
+    """Yields the values of every job, trial by trial, with the types of the settings. Raises InputError."""
     grid, random = sweep.get("grid", {}), sweep.get("random", {})
     for path, values in (*grid.items(), *random.items()):
         wanted = setting_type(config, path, source)
@@ -145,13 +150,13 @@ def _check_range(path: str, values: Mapping[str, Any], wanted: type, source: str
     if len(values) != 1 or name not in RANGES or not numbers or len(ends) != 2 or not ends[0] < ends[1]:
         raise InputError(f"{source}: {path}={values!r} must be a list or {{'log_uniform': [low, high]}}")
     if wanted not in (int, float):
-        raise InputError(f"{source}: {path} is no number; give a list of values")
+        raise InputError(f"{source}: {path} is not a number; give a list of values")
     if name == "log_uniform" and ends[0] <= 0:
         raise InputError(f"{source}: {path}: log_uniform needs ends above 0")
 
 
 def _draw(values: Any, wanted: type, seed: int, path: str, trial: int) -> Any:
-    """What a trial takes of a list or a range, both ends of which may come up."""
+    """Draws the value of a trial from a list or a range; both ends of a range are possible."""
     generator = keys.generator(seed, f"sweep {path}", trial)
     if not isinstance(values, Mapping):
         return values[int(generator.integers(len(values)))]
@@ -163,44 +168,44 @@ def _draw(values: Any, wanted: type, seed: int, path: str, trial: int) -> Any:
 
 
 def job_name(values: Values) -> str:
-    """A folder's name for some values: readable, and another one for other values."""
+    """The readable name of a folder, different for different values."""
     text = ",".join(f"{path}={values[path]}" for path in sorted(values)) or "default"
     name = re.sub(r"[^\w.,=+-]", "-", text)[:LONGEST_NAME]
-    return name if name == text else f"{name}-{store.digest(text)[:8]}"
+    return name if name == text else f"{name}-{store.fingerprint(text)[:8]}"
 
 
 def jobs_of(
     path: Path, config: Config, given: Values, folder: Path, file: str, rest: Sequence[str] = ()
 ) -> list[Job]:
-    """The jobs of a sweep, different ones; all settings are checked.
+    """The jobs of a sweep without duplicates; checks all settings.
 
-    Labels are shared by a store in the sweep's folder unless ``given`` names another (or, empty, none):
-    an answer is kept under its prompt, its model and the way of asking, so any two jobs may share it.
+    All jobs share a label store in the folder of the sweep, unless ``given`` names another store or "". The
+    store finds an answer by its prompt, model and mode, so any two jobs can share it.
 
     Args:
       path: of the sweep file.
-      config: what all jobs have in common.
-      given: the part of it that was given on the command line, by path.
+      config: settings of all jobs.
+      given: the settings from the command line, by path.
       folder: of the sweep.
       file: the configuration file, as on the command line.
       rest: further arguments of every job.
 
     Raises:
-      InputError: the file, a path, a value or a combination of them cannot work.
+      InputError: the file, a path, a value or a combination of values is wrong.
     """
     source, jobs = str(path), {}
     common = {"llm.store": str(folder / "store")} | given
     for values in points(read_sweep(path), config, source):
-        if twice := values.keys() & common.keys():
-            raise InputError(f"{source}: {min(twice)} is swept; do not give it on the command line")
-        own = overridden(config, common | values, source)
-        values = {path: value_at(own, path) for path in values}  # 1 where a float is meant is 1.0
+        if both := values.keys() & common.keys():
+            raise InputError(f"{source}: {min(both)} is swept; do not give it on the command line")
+        job_config = overridden(config, common | values, source)
+        values = {path: value_at(job_config, path) for path in values}  # an int for a float becomes a float
         try:
-            own.check()
+            job_config.check()
         except InputError as error:
             raise InputError(f"{source}: {job_name(values)}: {error}") from None
-        home = folder / job_name(values)
+        job_folder = folder / job_name(values)
         flags = [f"--config.{path}={value}" for path, value in (common | values).items()]
-        arguments = ("-m", "experiments.main", f"--config={file}", *flags, f"--workdir={home}", *rest)
-        jobs[home] = Job(values, own, home, arguments)  # trials may draw the same
+        arguments = ("-m", "experiments.main", f"--config={file}", *flags, f"--workdir={job_folder}", *rest)
+        jobs[job_folder] = Job(values, job_config, job_folder, arguments)  # trials may draw the same values
     return list(jobs.values())

@@ -1,4 +1,4 @@
-"""Jobs as processes of this machine, so many at a time, each on its own GPU or its own cores."""
+"""Runs jobs as processes of this machine, several at a time, each on its own GPU or its own cores."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ialp_jax.claim import RUN, claim
 from launch.child import command_of
 from launch.jobs import Job
 
-GRACE_SECONDS = 60.0  # for a run to save its state when it is told to end
-# Progress bars go to a log: a line every few seconds is enough.
+GRACE_SECONDS = 60.0  # time for a run to save its state after SIGTERM
+# Progress bars go to a log, so one line every few seconds is enough.
 ENVIRONMENT = {"TQDM_MININTERVAL": "5", "PYTHONUNBUFFERED": "1"}
 
 
@@ -28,14 +28,14 @@ def cores_here() -> list[int]:
 
 
 class LocalExecutor:
-    """Packs jobs onto GPUs, or onto cores where there is no GPU."""
+    """Runs one job per GPU; without GPUs, one per group of cores."""
 
     def __init__(self, jobs: int, cores: int) -> None:
-        """Counts what there is.
+        """Counts GPUs and cores.
 
         Args:
-          jobs: at a time; 0: one per GPU, or as many as there are ``cores`` for.
-          cores: of each job where there is no GPU.
+          jobs: number of jobs at a time; 0: one per GPU, or one per ``cores`` cores.
+          cores: number of cores per job if there is no GPU.
         """
         self._gpus, self._cores, self._per_job = visible_gpus(), cores_here(), cores
         self.slots = jobs or len(self._gpus) or max(1, len(self._cores) // cores)
@@ -46,7 +46,7 @@ class LocalExecutor:
         return len(self._running) < self.slots
 
     def start(self, job: Job) -> None:
-        """Starts a job; its process group is its own, so that Ctrl-C is ours to pass on."""
+        """Starts a job in a process group of its own, so that only `stop` passes Ctrl-C on to it."""
         slot = min(set(range(self.slots)) - self._running.keys())
         environment, cores = {**os.environ, **ENVIRONMENT}, ()
         if self._gpus:
@@ -55,7 +55,7 @@ class LocalExecutor:
             count = len(self._cores)
             first = slot * self._per_job
             cores = tuple(self._cores[(first + i) % count] for i in range(min(self._per_job, count)))
-        with opened(job.log) as log:
+        with open_log(job.log) as log:
             process = subprocess.Popen(
                 command_of(job.arguments, cores),
                 stdin=subprocess.DEVNULL,
@@ -67,14 +67,14 @@ class LocalExecutor:
         self._running[slot] = (job, process)
 
     def finished(self) -> Iterator[tuple[Job, int]]:
-        """The jobs that have ended since the last call, with their exit codes."""
+        """Yields the jobs that ended since the last call, with their exit codes."""
         for slot, (job, process) in list(self._running.items()):
             if (code := process.poll()) is not None:
                 del self._running[slot]
                 yield job, code
 
     def stop(self) -> None:
-        """Ends all jobs: asks them first, so that they can save their state."""
+        """Ends all jobs: SIGTERM first, so that they can save their state, then SIGKILL."""
         processes = [process for _, process in self._running.values()]
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
@@ -89,7 +89,7 @@ class LocalExecutor:
                 process.wait()
 
 
-def opened(log: Path) -> contextlib.AbstractContextManager:
-    """A log for one more attempt, after those before. Raises InputError if its folder is not a run's."""
+def open_log(log: Path) -> contextlib.AbstractContextManager:
+    """Opens a job's log to append to it. Raises InputError if its folder is not a run folder."""
     claim(log.parent, RUN, "--workdir")
     return log.open("ab")

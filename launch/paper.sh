@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Tuning and study of experiments/configs/paper.py. Run it again after an interruption: it does what is missing.
+# Search and study of experiments/configs/paper.py. After an interruption, run it again: it continues.
 #   launch/paper.sh DATA_ROOT [--workdir=FOLDER] [--config.a=b ...]
-# A process shares the seeds among all cores. Worlds can be spread too, over hosts, or with cores of their own:
+# One process divides the seeds among all cores. Or run each world on its own host or its own cores:
 #   taskset -c 0 launch/paper.sh DATA_ROOT --config.worlds=lfm & taskset -c 1 launch/paper.sh DATA_ROOT --config.worlds=coat
 set -euo pipefail
 root=$(realpath "${1:?usage: launch/paper.sh DATA_ROOT [--workdir=FOLDER] [--config.a=b ...]}")
 cd "$(dirname "$0")/.."
-# Trials differ in numbers more than in programs: what is compiled once need not be again.
+# Most trials share their compiled programs, so keep these on disk.
 export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$PWD/runs/compiled}"
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="${JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS:-0}"
 for stage in search all; do

@@ -1,8 +1,8 @@
-"""Jobs as tasks of a Ray cluster, or of a Ray that is started here and ended again.
+"""Runs jobs as tasks of a Ray cluster, or of a Ray that is started on this machine.
 
-A task runs its job in a process that dies with the task's worker (`launch.child`). Ray runs a task whose
-worker or machine went away again, elsewhere if need be, and the run goes on where its folder says it was. The
-project and the folder of the sweep must be at the same path on every machine.
+A task runs its job in a child process that ends with the task's worker (`launch.child`). If the worker or its
+machine is lost, Ray runs the task again, on another machine if necessary, and the run continues from its
+folder. The project and the folder of the sweep must have the same path on every machine.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from ialp_jax.llm.engines import ray_data
+from ialp_jax.llm.engines import ray_connection
 from launch.child import command_of
 from launch.jobs import Job
-from launch.local import ENVIRONMENT, GRACE_SECONDS, cores_here, opened
+from launch.local import ENVIRONMENT, GRACE_SECONDS, cores_here, open_log
 
-RETRIES = 3  # of a job whose worker went away
-LOST = -9  # exit code of a job whose workers went away again and again
+RETRIES = 3  # of a job whose worker is lost
+LOST = -9  # exit code of a job after the last retry
 
 
 def run_task(arguments: tuple[str, ...], folder: str, log: str) -> int:
-    """In a Ray worker: the exit code of a job that runs in ``folder`` and writes to ``log``."""
-    with opened(Path(log)) as out:
+    """Runs a job in a Ray worker, in ``folder``, with output to ``log``; returns its exit code."""
+    with open_log(Path(log)) as out:
         process = subprocess.Popen(
             command_of(arguments),
             stdin=subprocess.DEVNULL,
@@ -35,7 +35,7 @@ def run_task(arguments: tuple[str, ...], folder: str, log: str) -> int:
         )
         try:
             return process.wait()
-        except BaseException:  # the sweep was interrupted; Ray raises it here
+        except BaseException:  # Ray raises this if the sweep was interrupted
             process.terminate()
             try:
                 process.wait(GRACE_SECONDS)
@@ -45,38 +45,38 @@ def run_task(arguments: tuple[str, ...], folder: str, log: str) -> int:
 
 
 class RayExecutor:
-    """Hands all jobs to Ray, which runs as many at a time as it has cores or GPUs for."""
+    """Submits all jobs to Ray, which runs as many at a time as its cores or GPUs allow."""
 
     def __init__(self, address: str, cores: int) -> None:
-        """Joins the cluster at ``address``, or starts one here where that is empty. Raises InputError."""
-        self._ray = ray_data.connect(address, max(cores, len(cores_here())), "--ray_address")
+        """Joins the cluster at ``address``; if it is empty, starts Ray on this machine. Raises InputError."""
+        self._ray = ray_connection.connect(address, max(cores, len(cores_here())), "--ray_address")
         gpus = 1 if self._ray.cluster_resources().get("GPU", 0) else 0
         self._task = self._ray.remote(run_task).options(num_cpus=cores, num_gpus=gpus, max_retries=RETRIES)
-        self._running: dict[object, Job] = {}  # by what Ray will answer
+        self._running: dict[object, Job] = {}  # by the reference to the task's result
 
     def has_room(self) -> bool:
-        """Ray keeps the queue."""
+        """Always true, because Ray has a queue."""
         return True
 
     def start(self, job: Job) -> None:
-        """Hands a job over."""
+        """Submits a job."""
         self._running[self._task.remote(job.arguments, os.getcwd(), str(job.log))] = job
 
     def finished(self) -> Iterator[tuple[Job, int]]:
-        """The jobs that have ended since the last call, with their exit codes."""
-        known = list(self._running)
-        for answer in self._ray.wait(known, num_returns=len(known), timeout=0)[0] if known else ():
+        """Yields the jobs that ended since the last call, with their exit codes."""
+        results = list(self._running)
+        for result in self._ray.wait(results, num_returns=len(results), timeout=0)[0] if results else ():
             try:
-                code = self._ray.get(answer)
+                code = self._ray.get(result)
             except self._ray.exceptions.RayError:
                 code = LOST
-            yield self._running.pop(answer), code
+            yield self._running.pop(result), code
 
     def stop(self) -> None:
-        """Interrupts what is still running, waits for it, and leaves Ray."""
-        known = list(self._running)
-        for answer in known:
-            self._ray.cancel(answer)
-        if known:
-            self._ray.wait(known, num_returns=len(known), timeout=GRACE_SECONDS)
-        ray_data.shut_down()
+        """Interrupts the running jobs, waits until they end, and shuts Ray down."""
+        results = list(self._running)
+        for result in results:
+            self._ray.cancel(result)
+        if results:
+            self._ray.wait(results, num_returns=len(results), timeout=GRACE_SECONDS)
+        ray_connection.shut_down()

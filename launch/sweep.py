@@ -1,15 +1,15 @@
-"""Many runs that differ in some settings: a grid or a random search.
+"""Runs a sweep: a grid, a random search or a list of variants.
 
 python -m launch.sweep --config=FILE.py --sweep=FILE.py [--config.a.b=value ...] [--workdir=FOLDER]
   [--executor=print|local|ray] [--jobs=N] [--cores=N] [--ray_address=ADDRESS] [--stage=...]
   [--start_from=RUN] [--redo]
 
-The sweep file is plain data, see launch/jobs.py and launch/sweeps/learning_rate.py; everything in it is
-checked before anything starts. Each job is a run with a folder of its own in --workdir; a job whose folder
-holds a report made with its settings is done, and the same command again runs only what is missing. Jobs
-share their labels by <workdir>/store; --config.llm.store= keeps them apart. A job that fails stops no other:
-failures are listed at the end with their logs, and the exit code is 1. Ctrl-C ends all jobs; each goes on
-from where it was. python -m launch.collect FOLDER puts the finished runs into one report.
+The sweep file is plain data, see launch/jobs.py and launch/sweeps/learning_rate.py. All settings are checked
+before the first job starts. Each job is a run in its own folder under --workdir. A job is done if its folder
+has a report that was made with its settings; the same command again runs only the missing jobs. Jobs share
+labels in <workdir>/store; --config.llm.store= switches that off. After a failure the other jobs continue; the
+failures and their logs are listed at the end, and the exit code is 1. Ctrl-C ends all jobs; the same command
+continues them. python -m launch.collect FOLDER puts the finished runs into one report.
 """
 
 from __future__ import annotations
@@ -42,38 +42,42 @@ DEFINED = (
         "executor",
         "local",
         ("print", "local", "ray"),
-        "print: one command line per job, for any scheduler, see launch/slurm.sh; local: processes here; "
-        "ray: tasks of a Ray cluster.",
+        "print: one command line per job, for any scheduler, see launch/slurm.sh; local: processes of this "
+        "machine; ray: tasks of a Ray cluster.",
     ),
     absl_flags.DEFINE_integer(
-        "jobs", 0, "local: so many at a time; 0: one per GPU, or per --cores cores.", lower_bound=0
+        "jobs", 0, "local: number of jobs at a time; 0: one per GPU, or one per --cores cores.", lower_bound=0
     ),
-    absl_flags.DEFINE_integer("cores", 2, "CPU cores of each job; with GPUs, of ray alone.", lower_bound=1),
-    absl_flags.DEFINE_string("ray_address", "", "ray: cluster to join; empty: a Ray is started here."),
+    absl_flags.DEFINE_integer(
+        "cores", 2, "CPU cores per job; on a machine with GPUs, only ray uses it.", lower_bound=1
+    ),
+    absl_flags.DEFINE_string(
+        "ray_address", "", "ray: address of the cluster; empty: Ray is started on this machine."
+    ),
 )
 
 
 class Executor(Protocol):
-    """Where jobs run."""
+    """Starts and ends jobs somewhere."""
 
     def has_room(self) -> bool:
-        """Whether a job may be started now."""
+        """Whether a job can start now."""
 
     def start(self, job: Job) -> None:
         """Starts a job."""
 
     def finished(self) -> Iterator[tuple[Job, int]]:
-        """The jobs that ended since the last call, with their exit codes."""
+        """Yields the jobs that ended since the last call, with their exit codes."""
 
     def stop(self) -> None:
-        """Ends what is still running."""
+        """Ends the running jobs."""
 
 
 def parse(argv: Sequence[str]) -> list[str]:
     """Flags parser for `absl.app.run`; a mistake is one line and exit code 2."""
     if any(re.fullmatch(r"--?(h|help|helpfull|helpshort)", arg) for arg in argv[1:]):
         lines = (f"  --{flag.name}: {absl_flags.FLAGS[flag.name].help}" for flag in DEFINED)
-        console.show_lines([__doc__, "flags, beside those of python -m experiments.main --help:", *lines])
+        console.show_lines([__doc__, "flags, besides those of python -m experiments.main --help:", *lines])
         raise SystemExit(0)
     return flags.parse(argv)
 
@@ -97,19 +101,19 @@ def planned() -> list[Job]:
 
 
 def run_jobs(jobs: Sequence[Job], executor: Executor, board: Board) -> None:
-    """Runs all jobs; leaves none behind, however it ends."""
+    """Runs all jobs; after an error or a signal it ends the running ones."""
     waiting = list(reversed(jobs))
-    running = 0
+    num_running = 0
     try:
         with board:
-            while waiting or running:
+            while waiting or num_running:
                 while waiting and executor.has_room():
                     board.started(waiting[-1])
                     executor.start(waiting.pop())
-                    running += 1
+                    num_running += 1
                 for job, code in executor.finished():
                     board.ended(job, code)
-                    running -= 1
+                    num_running -= 1
                 time.sleep(POLL_SECONDS)
     finally:
         executor.stop()
@@ -131,7 +135,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Plans and runs; 1 where a job failed."""
+    """Plans and runs the jobs; returns 1 if a job failed."""
     del argv
     try:
         jobs = planned()
@@ -139,7 +143,7 @@ def main(argv: Sequence[str]) -> int:
             for job in jobs:
                 print(shlex.join(["python", *job.arguments]))
             return 0
-        # Earlier stages alone have no report to be known by; they skip by themselves what they have done.
+        # A run without the report stage has no report; its stages skip the finished parts themselves.
         if jobs:
             claim(jobs[0].folder.parent, SWEEP, "--workdir")
         missing = [job for job in jobs if flags.STAGE.value not in ("all", "report") or not job.is_done()]
@@ -149,7 +153,7 @@ def main(argv: Sequence[str]) -> int:
     except InputError as error:
         flags.fail(str(error))
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
+        print("interrupted; the same command continues", file=sys.stderr)
         return 128 + signal.SIGINT
     board.failures()
     return int(bool(board.failed))

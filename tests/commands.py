@@ -1,4 +1,4 @@
-"""The project's commands inside this process: what they print and how they end."""
+"""Runs the project's commands inside this process; returns their output and exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from launch import collect, sweep
 
 
 class Ended(NamedTuple):
-    """How a command ended."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -29,7 +29,7 @@ def _main(argv: Sequence[str]) -> None:
     with flagsaver.flagsaver():
         try:
             main.main(flags.parse(argv))
-        finally:  # Ctrl-C ends the tests as before
+        finally:  # so that Ctrl-C still ends the tests
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 
@@ -49,7 +49,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], object]] = {
 
 
 def call(capture: pytest.CaptureFixture, name: str, *args: object) -> Ended:
-    """Runs ``python -m experiments.main`` or one of its like; anything but an orderly end is raised."""
+    """Runs a command as ``python -m`` would. An exception other than SystemExit is raised."""
     argv, code = [name, *map(str, args)], 0
     capture.readouterr()
     with pytest.MonkeyPatch.context() as patch:

@@ -8,22 +8,23 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from left_out import LeftOut
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# All tests, and the commands they start, compile each program once. Before JAX is imported, which reads it.
+# All tests, and the commands that they start, compile each program once. JAX reads this when it is imported.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     COMPILED = tempfile.TemporaryDirectory(prefix="compiled-", ignore_cleanup_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
-# And compute on one device, as this process does, unless they are about several.
+# They use one device, except tests about several devices.
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")
-# Ray reads it when it is imported, which some test modules do before the project's code does.
+# Ray reads this when it is imported; some test modules import Ray before the project does.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
-# Property tests try 25 examples; `--hypothesis-profile=all`, which .ci/run gives, tries 300. The examples are
-# the same in every run: a red test must not depend on luck.
-for name, examples in (("quick", 25), ("all", 300)):
+# Property tests try 25 examples; with `--hypothesis-profile=all`, as in .ci/run, 200.
+# The examples are the same in every run, so that a failure does not depend on luck.
+for name, examples in (("quick", 25), ("all", 200)):
     settings.register_profile(
         name,
         max_examples=examples,
@@ -35,9 +36,14 @@ for name, examples in (("quick", 25), ("all", 300)):
 settings.load_profile("quick")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the plugin that counts slow tests."""
+    config.pluginmanager.register(LeftOut(config))
+
+
 @pytest.fixture
 def data_root() -> Path:
-    """Folder of the real data sets; the test is skipped where there is none."""
+    """Folder of the real data sets. If it is missing, the test is skipped."""
     root = Path(os.environ.get("IALP_DATA", REPOSITORY.parent / "shared" / "data"))
     if not root.is_dir():
         pytest.skip(f"real data sets not found in {root}; set IALP_DATA to their folder")

@@ -1,4 +1,4 @@
-"""Which sockets of some processes other machines could reach."""
+"""The listening sockets of processes, and those that other machines can reach."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import psutil
 
 
 def sockets(processes: Iterable[psutil.Process]) -> list[tuple[str, str, int]]:
-    """(process, address, port) of every TCP socket that listens."""
-    found = []
+    """(process, address, port) of every listening TCP socket."""
+    listening = []
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             for socket in process.net_connections("tcp"):
                 if socket.status == psutil.CONN_LISTEN:
-                    found.append((process.name(), socket.laddr.ip, socket.laddr.port))
-    return found
+                    listening.append((process.name(), socket.laddr.ip, socket.laddr.port))
+    return listening
 
 
 def reachable(processes: Iterable[psutil.Process]) -> list[tuple[str, str, int]]:
-    """Those of `sockets` that are not on the loopback interface."""
+    """The `sockets` that are not on the loopback interface."""
 
     def loopback(address: str) -> bool:
-        place = ipaddress.ip_address(address)
-        return (getattr(place, "ipv4_mapped", None) or place).is_loopback
+        ip = ipaddress.ip_address(address)
+        return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
 
-    return [found for found in sockets(processes) if not loopback(found[1])]
+    return [socket for socket in sockets(processes) if not loopback(socket[1])]

@@ -1,4 +1,4 @@
-"""A small trained-nowhere Mistral on disk, made once for all tests of the LLM side."""
+"""Fixtures: a small random Mistral on disk, made once for all tests of the LLM, and one thread for torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from small_world import dataset, recipe, sharpen
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """One thread for torch: these models gain nothing from more, and lose much where cores are shared."""
+    """torch uses one thread: more do not help small models, and slow them down if the cores are shared."""
     torch = pytest.importorskip("torch")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -21,23 +21,23 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Mistral with its tokenizer in the Hugging Face format; not to be changed."""
+    """A random Mistral and its tokenizer in the Hugging Face format. Tests must not change it."""
     return _model(tmp_path_factory.mktemp("mistral"))
 
 
 @pytest.fixture(scope="session")
 def wide_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with a context in which prompts answered by letters fit; not to be changed."""
+    """The same with a context that is long enough for prompts with letters. Tests must not change it."""
     return _model(tmp_path_factory.mktemp("wide_mistral"), context=2048)
 
 
 def _model(folder: Path, **changes: float) -> Path:
     torch = pytest.importorskip("torch")
     from ialp_jax.llm.model import embedded
-    from ialp_jax.llm.prompting import prompts
+    from ialp_jax.llm.prompting import templates
 
     torch.manual_seed(0)
-    tokenizer = embedded.train_tokenizer(dataset().catalogue, prompts.TEMPLATES["titles"], 320)
+    tokenizer = embedded.train_tokenizer(dataset().catalogue, templates.TEMPLATES["titles"], 320)
     model = embedded.build_model(recipe(layers=2, **changes), tokenizer)
     sharpen(model)
     model.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""A tiny catalogue with two tastes, and a tiny random Mistral, for the tests of the LLM side."""
+"""A tiny catalogue with two tastes, and a tiny random Mistral, for tests of labels and of the LLM."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from ialp_jax.data.files import save_dataset
 from ialp_jax.llm.config import EmbeddedConfig
-from ialp_jax.types import EVALUATION, OFFLINE, Catalogue, Dataset, Histories, Interactions
+from ialp_jax.types import EVALUATION, OFFLINE, Catalogue, Dataset, Histories, Interactions, Prompts
 
 WORDS = ("Amber", "Brisk", "Cobalt", "Dusky", "Ember", "Frozen", "Golden", "Hollow")
 NOUNS = (("Waltz", "Sonata", "Hymn"), ("Riff", "Thrash", "Growl of the Long Mountain"))
@@ -50,7 +50,7 @@ def save(folder: Path) -> Path:
 
 
 def recipe(**changes: float) -> EmbeddedConfig:
-    """The smallest model worth the name."""
+    """Settings of the smallest model that still has every part."""
     sizes = {
         "hidden": 32,
         "layers": 1,
@@ -63,17 +63,18 @@ def recipe(**changes: float) -> EmbeddedConfig:
     return EmbeddedConfig(**{**sizes, **changes})
 
 
-def prompts(count: int, seed: int = 1, length: int = 5, candidates: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    """Histories [count, length] with 0 to ``length`` items and candidates [count, candidates]."""
+def prompts(count: int, seed: int = 1, length: int = 5, candidates: int = 4) -> Prompts:
+    """Prompts with histories [count, length] of 0 to ``length`` items and candidates [count, candidates]."""
     generator = np.random.default_rng(seed)
     histories = generator.integers(1, len(titles()), (count, length)).astype(np.int32)
     known = generator.integers(0, length + 1, count)
     histories[np.arange(length) < length - known[:, None]] = 0
-    return histories, generator.integers(1, len(titles()), (count, candidates)).astype(np.int32)
+    offered = generator.integers(1, len(titles()), (count, candidates)).astype(np.int32)
+    return Prompts(histories, offered)
 
 
 def sharpen(model: Any) -> None:
-    """Makes a random model heed its context: as initialised, hardly anything depends on what it has read."""
+    """Scales the weights of a random model until its output depends on its input."""
     for parameter in model.parameters():
         if parameter.dim() > 1:
             parameter.data.mul_(0.25 / parameter.data.std())

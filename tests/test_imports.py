@@ -1,4 +1,4 @@
-"""Imports run one way, and training needs neither torch nor transformers."""
+"""Imports go one way; training loads neither torch nor transformers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LAYERS = (  # each may import those before it and itself
+LAYERS = (  # a layer may import earlier layers and itself
     ("types", "errors"),
+    ("settings",),
     ("keys", "mesh", "store"),
     ("claim",),
     ("data",),
@@ -26,32 +27,32 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 
 def imports(path: Path) -> set[str]:
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
 MODULES = sorted((ROOT / "ialp_jax").rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_imports_only_what_stands_before_it(path):
-    own = path.relative_to(ROOT / "ialp_jax").parts[0].removesuffix(".py")
+def test_a_module_imports_only_earlier_layers(path):
+    room = path.relative_to(ROOT / "ialp_jax").parts[0].removesuffix(".py")
     for name in imports(path):
         assert not name.startswith(("experiments", "launch", "tests"))
         parts = name.split(".")
-        if parts[0] != "ialp_jax" or len(parts) < 2 or parts[1] not in RANK or own == "__init__":
+        if parts[0] != "ialp_jax" or len(parts) < 2 or parts[1] not in RANK or room == "__init__":
             continue
         other = parts[1]
-        below = RANK[other] < RANK[own] or other == own
-        assert below, f"{own} must not import {name}"
+        earlier = RANK[other] < RANK[room] or other == room
+        assert earlier, f"{room} must not import {name}"
 
 
-def test_agents_know_no_concrete_simulator():
+def test_agents_import_no_simulator():
     for path in (ROOT / "ialp_jax" / "agents").glob("*.py"):
         assert not any(name.startswith("ialp_jax.simulator") for name in imports(path)), path
 
@@ -71,7 +72,7 @@ def test_training_and_the_stages_load_neither_torch_nor_transformers():
 
 
 def test_the_llm_worker_loads_no_jax():
-    names = loaded("import ialp_jax.labelling.process, ialp_jax.llm.worker.worker")
+    names = loaded("import ialp_jax.labelling.worker_process, ialp_jax.llm.worker.worker")
     assert not names & {"jax", "flax", "gymnax"}
 
 

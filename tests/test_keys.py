@@ -1,4 +1,4 @@
-"""Streams by purpose are independent, stable, and need no JAX on the numpy side."""
+"""Key streams differ by purpose and index, and are the same in every process."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ def bits(key):
     return tuple(np.asarray(jax.random.key_data(key)).tolist())
 
 
-def test_every_purpose_and_index_has_its_own_key():
+def test_keys_differ_by_purpose_and_index():
     root = jax.random.key(0)
     purposes = ("init", "act", "user", "learn", "evaluate", "label", "pretrain", "adapt", "references")
-    made = {bits(stream(root, p, i)) for p, i in itertools.product(purposes, range(50))}
-    assert len(made) == len(purposes) * 50
-    assert bits(root) not in made
+    streams = {bits(stream(root, p, i)) for p, i in itertools.product(purposes, range(50))}
+    assert len(streams) == len(purposes) * 50
+    assert bits(root) not in streams
 
 
-def test_a_stream_is_the_same_in_every_process():
+def test_stream_is_the_same_in_every_process():
     code = (
         "import jax; from ialp_jax.keys import stream; "
         "print(jax.random.key_data(stream(jax.random.key(3), 'act', 2)))"
     )
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert there.strip() == str(jax.random.key_data(stream(jax.random.key(3), "act", 2)))
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == str(jax.random.key_data(stream(jax.random.key(3), "act", 2)))
 
 
-def test_index_may_be_traced():
+def test_stream_accepts_a_traced_index():
     root = jax.random.key(1)
     traced = jax.vmap(lambda n: jax.random.key_data(stream(root, "learn", n)))(np.arange(3))
     assert [tuple(row) for row in np.asarray(traced).tolist()] == [

@@ -1,4 +1,4 @@
-"""The wheel holds the whole library and nothing else; citation and changelog are what tools expect."""
+"""The wheel holds exactly the library; citation and changelog have the form that tools expect."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from email.parser import HeaderParser
 from pathlib import Path
@@ -20,14 +21,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Built from a copy, with the setuptools that is installed: no network, nothing left in the project."""
+    """Built from a copy with the installed setuptools, so without network and new files in the project."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     shutil.copytree(ROOT / "ialp_jax", source / "ialp_jax", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("experiments", "launch"):  # they must not be found
+    for name in ("experiments", "launch"):  # the wheel must not hold them
         (source / name).mkdir()
         (source / name / "__init__.py").touch()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "requirements.txt"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index"]
     done = subprocess.run(
@@ -37,23 +38,25 @@ def wheel(tmp_path_factory):
     return next(folder.glob("*.whl"))
 
 
-def test_the_wheel_holds_every_module_and_nothing_of_the_experiments(wheel):
+def test_the_wheel_holds_every_module_and_no_experiments(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "ialp_jax").rglob("*.py")}
     assert {name for name in names if ".dist-info/" not in name} == modules | {"ialp_jax/py.typed"}
 
 
-def test_its_metadata_say_what_it_needs(wheel):
+def test_its_metadata_list_its_dependencies(wheel):
     with zipfile.ZipFile(wheel) as archive:
         text = archive.read(next(n for n in archive.namelist() if n.endswith("METADATA"))).decode()
     metadata = HeaderParser().parsestr(text)
     assert metadata["Name"] == "ialp_jax"
     assert metadata["Version"] == ialp_jax.__version__
     assert metadata["License-Expression"] == "Apache-2.0"
-    wanted = re.findall(r"^[\w.-]+", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
-    required = [re.match(r"[\w.-]+", line)[0] for line in metadata.get_all("Requires-Dist")]
-    assert sorted(required) == sorted(wanted)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = metadata.get_all("Requires-Dist")
+    core = [re.match(r"[\w.-]+", line)[0] for line in required if "extra ==" not in line]
+    assert sorted(core) == sorted(re.match(r"[\w.-]+", line)[0] for line in project["dependencies"])
+    assert sorted(metadata.get_all("Provides-Extra")) == sorted(project["optional-dependencies"])
 
 
 def test_installed_elsewhere_it_makes_a_world(wheel, tmp_path):
@@ -79,13 +82,13 @@ def test_installed_elsewhere_it_makes_a_world(wheel, tmp_path):
     assert typed == "True"
 
 
-def test_the_citation_has_what_its_schema_demands():
+def test_the_citation_has_the_fields_of_its_schema():
     """The required parts of the Citation File Format 1.2.0."""
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["cff-version"] == "1.2.0"
     assert citation["type"] == "software"
     assert citation["license"] == "Apache-2.0"
-    assert "version" not in citation  # it stands in ialp_jax/__init__.py alone
+    assert "version" not in citation  # the only version is that of ialp_jax/__init__.py
     for work in (citation, *citation["references"]):
         assert work["title"]
         assert work["authors"]
@@ -111,9 +114,9 @@ MODULES = sorted(
 )
 
 
-def test_what_docstrings_refer_to_is_there():
-    """Every `ialp_jax.a.b` in backticks is a module, or something that the module ``ialp_jax.a`` defines."""
-    found = 0
+def test_references_in_docstrings_exist():
+    """Every `ialp_jax.a.b` in backticks is a module, or a name that the module ``ialp_jax.a`` defines."""
+    count = 0
     for path in MODULES:
         for reference in re.findall(
             r"`((?:ialp_jax|experiments|launch)(?:\.\w+)+)`", path.read_text("utf-8")
@@ -125,5 +128,5 @@ def test_what_docstrings_refer_to_is_there():
             defined = any(re.search(rf"^(?:def |class |){name}\b", text, re.MULTILINE) for text in texts)
             late = any(f'__all__ = ["{name}"]' in text for text in texts)
             assert defined or late or any(file.is_file() for file in files), f"{path}: {reference}"
-            found += 1
-    assert found > 30
+            count += 1
+    assert count > 30

@@ -1,4 +1,4 @@
-"""What the sources must not contain: ways to run what stands in a user's file."""
+"""The sources contain no call that could run code from a user's file."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ NEEDED = {
     "from_config": "trust_remote_code",
     "LLM": "trust_remote_code",
 }
-OWN_FORMATS = ("peft.PeftModel.from_pretrained",)  # takes no such argument, and reads a checked folder
+OWN_FORMATS = ("peft.PeftModel.from_pretrained",)  # has no such argument; its folder is checked before
 PROGRAMS = (
     "experiments/flags.py",
     "launch/jobs.py",
-)  # run what the user's flag names: config and sweep files
+)  # run the config and sweep files that a flag names
 
 
 def faults(source: str) -> list[str]:
-    """What in a source must not be there, with its line."""
-    found = []
+    """Forbidden imports and calls of a source, imports with their line."""
+    faulty = []
     for node in ast.walk(ast.parse(source)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        found += [f"{node.lineno}: import {name}" for name in names if name.split(".")[0] in MODULES]
+        faulty += [f"{node.lineno}: import {name}" for name in names if name.split(".")[0] in MODULES]
         if isinstance(node, ast.Call):
-            found += [f"{node.lineno}: {fault}" for fault in _call(node)]
-    return found
+            faulty += [f"{node.lineno}: {fault}" for fault in _call(node)]
+    return faulty
 
 
 def _call(node: ast.Call) -> list[str]:
     path = ast.unparse(node.func)
     name, given = path.rpartition(".")[2], {keyword.arg: keyword.value for keyword in node.keywords}
-    found = [path] if name in CALLS or path in BUILTINS else []
-    found += [path] if path in ("torch.load", "torch.jit.load", "runpy.run_path") else []
+    faulty = [path] if name in CALLS or path in BUILTINS else []
+    faulty += [path] if path in ("torch.load", "torch.jit.load", "runpy.run_path") else []
     if path in ("np.load", "numpy.load") and "allow_pickle" not in given:
-        found.append(f"{path} without allow_pickle=False")
+        faulty.append(f"{path} without allow_pickle=False")
     needed = NEEDED.get(name)
     if needed and needed not in given and path not in OWN_FORMATS:
-        found.append(f"{path} without {needed}=False")
+        faulty.append(f"{path} without {needed}=False")
     for keyword, value in given.items():
         if keyword in KEYWORDS and not (isinstance(value, ast.Constant) and value.value is KEYWORDS[keyword]):
-            found.append(f"{keyword}={ast.unparse(value)}")
-    return found
+            faulty.append(f"{keyword}={ast.unparse(value)}")
+    return faulty
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_in_a_users_file_is_run(path):
-    found = faults(path.read_text(encoding="utf-8"))
+def test_no_source_runs_code_from_a_users_file(path):
+    faulty = faults(path.read_text(encoding="utf-8"))
     if path.relative_to(ROOT).as_posix() in PROGRAMS:
-        assert [fault.partition(" ")[2] for fault in found] == ["runpy.run_path"]
+        assert [fault.partition(" ")[2] for fault in faulty] == ["runpy.run_path"]
     else:
-        assert not found
+        assert not faulty
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ def test_nothing_in_a_users_file_is_run(path):
         "pandas.read_pickle(path)",
     ],
 )
-def test_the_search_finds_what_it_looks_for(source):
+def test_forbidden_calls_are_noticed(source):
     assert faults(source)
 
 
-def test_the_search_lets_pass_what_is_safe():
+def test_safe_calls_pass():
     assert not faults("re.compile('a'); np.load(p, allow_pickle=False); subprocess.run([a, b]); model.eval()")

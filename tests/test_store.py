@@ -1,4 +1,4 @@
-"""Stores are whole or absent, and tell when they were altered."""
+"""Stores are complete or missing, and altered files are detected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def saved(tmp_path):
     return tmp_path / "s"
 
 
-def test_what_was_saved_is_loaded(saved):
+def test_load_returns_what_save_wrote(saved):
     arrays, manifest = store.load(saved)
     np.testing.assert_array_equal(arrays["a"], np.arange(5))
     assert arrays["b"].dtype == np.float32
@@ -23,7 +23,7 @@ def test_what_was_saved_is_loaded(saved):
     assert list(manifest["files"]) == ["arrays.npz"]
 
 
-def test_saving_again_leaves_nothing_of_the_old_store(saved):
+def test_saving_again_removes_the_old_store(saved):
     (saved / "more.txt").write_text("old")
     store.seal(saved, {})
     store.save(saved, {"c": np.zeros(1)}, {})
@@ -33,7 +33,7 @@ def test_saving_again_leaves_nothing_of_the_old_store(saved):
 
 @pytest.mark.parametrize("name", ["mine.txt", "deep/mine.csv", ".hidden"])
 @pytest.mark.parametrize("write", ["save", "discard"])
-def test_a_folder_with_a_file_that_its_manifest_does_not_list_stays(saved, name, write):
+def test_a_folder_with_a_file_of_the_user_is_not_replaced(saved, name, write):
     (saved / name).parent.mkdir(exist_ok=True)
     (saved / name).write_text("mine")
     with pytest.raises(InputError, match=f"holds {name!r}"):
@@ -43,7 +43,7 @@ def test_a_folder_with_a_file_that_its_manifest_does_not_list_stays(saved, name,
     assert [path.name for path in saved.parent.iterdir()] == ["s"]
 
 
-def test_a_file_that_comes_while_the_store_is_written_stays(saved):
+def test_a_user_file_that_appears_during_writing_stays(saved):
     def write():
         with store.replacing(saved) as partial:
             store.seal(partial, {})
@@ -57,14 +57,14 @@ def test_a_file_that_comes_while_the_store_is_written_stays(saved):
 
 def test_a_folder_without_manifest_is_not_replaced(tmp_path):
     (tmp_path / "s").mkdir()
-    store.save(tmp_path / "s", {"a": np.zeros(1)}, {})  # empty: nothing is lost
+    store.save(tmp_path / "s", {"a": np.zeros(1)}, {})  # an empty folder may be replaced
     (tmp_path / "s" / "manifest.json").unlink()
     with pytest.raises(InputError, match=r"holds 'arrays\.npz'"):
         store.save(tmp_path / "s", {"a": np.ones(1)}, {})
     assert store.read_arrays(tmp_path / "s" / "arrays.npz")["a"] == 0
 
 
-def test_a_link_is_followed_and_stays(saved):
+def test_a_link_stays_and_its_target_is_replaced(saved):
     link = saved.with_name("link")
     link.symlink_to(saved)
     store.save(link, {"c": np.zeros(1)}, {})
@@ -73,7 +73,7 @@ def test_a_link_is_followed_and_stays(saved):
     assert sorted(path.name for path in saved.parent.iterdir()) == ["link", "s"]
 
 
-def test_a_folder_without_manifest_is_absent(saved):
+def test_a_folder_without_manifest_counts_as_missing(saved):
     (saved / "manifest.json").unlink()
     assert store.read_manifest(saved) is None
     with pytest.raises(InputError, match="incomplete"):
@@ -96,14 +96,14 @@ def test_an_altered_file_is_named(saved, change):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"files": 3}', "\xff"])
-def test_a_broken_manifest_is_one_clear_line(saved, text):
+def test_a_broken_manifest_is_one_line(saved, text):
     (saved / "manifest.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match=r"manifest\.json") as error:
         store.read_manifest(saved)
     assert "\n" not in str(error.value)
 
 
-def test_python_objects_are_neither_written_nor_read(tmp_path):
+def test_arrays_of_python_objects_are_refused(tmp_path):
     with pytest.raises(TypeError, match="objects"):
         store.write_arrays(tmp_path / "x.npz", {"o": np.array([{}], object)})
     np.savez(tmp_path / "y.npz", o=np.array([{}], object))
@@ -111,13 +111,13 @@ def test_python_objects_are_neither_written_nor_read(tmp_path):
         store.read_arrays(tmp_path / "y.npz")
 
 
-def test_a_small_file_that_unpacks_to_a_large_one_is_not_read(tmp_path):
+def test_a_compressed_file_is_not_read(tmp_path):
     np.savez_compressed(tmp_path / "x.npz", a=np.zeros(10**6))
     with pytest.raises(InputError, match=r"x\.npz: not a readable array file \(it is compressed"):
         store.read_arrays(tmp_path / "x.npz")
 
 
-def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+def test_after_a_failed_write_the_old_file_is_there(tmp_path, monkeypatch):
     path = tmp_path / "t.json"
     store.write_json(path, {"old": 1})
 
@@ -130,13 +130,13 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     assert "old" in path.read_text()
 
 
-def test_digest_ignores_the_order_of_keys_and_nothing_else():
-    assert store.digest({"a": 1, "b": [2]}) == store.digest({"b": [2], "a": 1})
-    assert store.digest({"a": 1}) != store.digest({"a": 1.5})
+def test_a_fingerprint_ignores_only_the_order_of_keys():
+    assert store.fingerprint({"a": 1, "b": [2]}) == store.fingerprint({"b": [2], "a": 1})
+    assert store.fingerprint({"a": 1}) != store.fingerprint({"a": 1.5})
 
 
 @pytest.mark.parametrize("where", ["fsync", "replace"])
-def test_a_store_that_cannot_be_written_leaves_the_old_one_and_nothing_else(saved, monkeypatch, where):
+def test_after_a_failed_save_only_the_old_store_is_there(saved, monkeypatch, where):
     def fail(*args):
         raise OSError(28, "No space left on device")
 
@@ -148,11 +148,11 @@ def test_a_store_that_cannot_be_written_leaves_the_old_one_and_nothing_else(save
     assert [path.name for path in saved.parent.iterdir()] == ["s"]
 
 
-def test_what_a_killed_writer_left_is_removed_at_the_next_writing(saved):
-    left = saved.with_name(f".s.{'0a' * 16}{store.PARTIAL}")
-    mine = saved.with_name(f".s.old{store.PARTIAL}")
-    for folder in (left, mine):
+def test_the_next_save_removes_the_folder_of_a_killed_process(saved):
+    partial = saved.with_name(f".s.{'0a' * 16}{store.PARTIAL}")
+    user_folder = saved.with_name(f".s.old{store.PARTIAL}")
+    for folder in (partial, user_folder):
         folder.mkdir()
         (folder / "arrays.npz").write_text("half")
     store.save(saved, {"c": np.zeros(1)}, {})
-    assert sorted(path.name for path in saved.parent.iterdir()) == [mine.name, "s"]
+    assert sorted(path.name for path in saved.parent.iterdir()) == [user_folder.name, "s"]

@@ -15,6 +15,7 @@ from ialp_jax.networks.sasrec import SASRec
 from ialp_jax.types import Array, Key
 
 ITEMS = 3_000
+State = tuple[Params, optax.OptState]
 
 
 def training_step(case: str, batch: int, length: int, width: int) -> list[Row]:
@@ -39,8 +40,8 @@ def training_step(case: str, batch: int, length: int, width: int) -> list[Row]:
             optax.sigmoid_binary_cross_entropy(one, 1.0) + optax.sigmoid_binary_cross_entropy(zero, 0.0)
         )
 
-    def loop(steps: Array, params: Params, opt_state: optax.OptState, key: Key) -> tuple:
-        def step(number: Array, carry: tuple) -> tuple:
+    def loop(steps: Array, params: Params, opt_state: optax.OptState, key: Key) -> State:
+        def step(number: Array, carry: State) -> State:
             params, opt_state = carry
             gradient = jax.grad(loss)(params, jax.random.fold_in(key, number))
             changes, opt_state = optimiser.update(gradient, opt_state, params)

@@ -27,11 +27,11 @@ from ialp_jax import keys
 from ialp_jax.data import DataConfig, load
 from ialp_jax.llm.config import EmbeddedConfig, LLMConfig
 from ialp_jax.llm.model import embedded, memory, speed
-from ialp_jax.llm.model.models import Scorer
+from ialp_jax.llm.model.scorer import Scorer
 from ialp_jax.llm.modes.choice import letter_scores
-from ialp_jax.llm.prompting import letters, prompts
+from ialp_jax.llm.prompting import letters, templates
 from ialp_jax.llm.worker import estimate
-from ialp_jax.types import Dataset
+from ialp_jax.types import Dataset, Prompts
 
 K, LENGTH, NEW_TOKENS, BATCH = 10, 10, 8, 64
 SMALL = EmbeddedConfig(hidden=256, layers=4, heads=4, vocabulary=6_700, context=1024)
@@ -43,17 +43,15 @@ class LabelTask(NamedTuple):
 
     Attributes:
       scorer: the model.
-      histories: int32 [P, L].
-      candidates: int32 [P, K].
+      prompts: P prompts.
     """
 
     scorer: Scorer
-    histories: np.ndarray
-    candidates: np.ndarray
+    prompts: Prompts
 
-    def part(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def part(self, count: int) -> Prompts:
         """The first ``count`` prompts."""
-        return self.histories[:count], self.candidates[:count]
+        return self.prompts.rows(slice(count))
 
 
 def dataset() -> Dataset:
@@ -62,8 +60,8 @@ def dataset() -> Dataset:
     return load(DataConfig(name="lfm", root=str(root)) if root.is_dir() else DataConfig(name="demo"))
 
 
-def draw(data: Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws histories int32 [count, L] of 1 to L likes, and different candidates int32 [count, K]."""
+def draw(data: Dataset, count: int) -> Prompts:
+    """Draws prompts with histories of 1 to L likes and K different candidates."""
     generator = keys.generator(0, "benchmark labels")
     users = [u for u in range(data.num_users) if len(data.histories.of(u)) >= LENGTH]
     histories = np.zeros((count, LENGTH), np.int32)
@@ -73,10 +71,10 @@ def draw(data: Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
         histories[p, LENGTH - length :] = data.histories.of(int(generator.choice(users)))[:length]
         drawn = np.unique(generator.choice(data.histories.items, 10 * K))
         candidates[p] = generator.permutation(drawn)[:K]
-    return histories, candidates
+    return Prompts(histories, candidates)
 
 
-def save_small(folder: Path, data: Dataset, template: prompts.Template) -> None:
+def save_small(folder: Path, data: Dataset, template: templates.Template) -> None:
     """Saves the model and its tokenizer, trained to know the template's words as a large tokenizer does."""
     words = [template.introduction, template.liked, template.offered, template.none, template.question]
     lines = [" ".join(pair) for text in [*words, template.cue] for pair in itertools.pairwise(text.split())]
@@ -92,12 +90,12 @@ def prepare(mode: str, count: int, dtype: str = "fastest", **settings: Any) -> L
     """Builds the small model and ``count`` prompts; by default the model has the faster dtype."""
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    data, template = dataset(), prompts.TEMPLATES["list"]
+    data, template = dataset(), templates.TEMPLATES["list"]
     with tempfile.TemporaryDirectory() as folder:
         save_small(Path(folder), data, template)
         config = LLMConfig(model=folder, mode=mode, dtype=dtype, **settings)
         scorer = Scorer(Path(folder), data.catalogue.titles, template, config)
-    return LabelTask(scorer, *draw(data, count))
+    return LabelTask(scorer, draw(data, count))
 
 
 def race(*runs: Callable[[], object]) -> list[float]:
@@ -112,7 +110,7 @@ def race(*runs: Callable[[], object]) -> list[float]:
 
 def whole_prompts(task: LabelTask, count: int) -> list[torch.Tensor]:
     """The prompts as token ids without padding, in their given order."""
-    ids, mask = task.scorer.asker.letters.prompts(*task.part(count))
+    ids, mask = task.scorer.asker.letters.padded(task.part(count))
     return [torch.from_numpy(row[is_token > 0]) for row, is_token in zip(ids, mask, strict=True)]
 
 
@@ -123,7 +121,7 @@ def generating(task: LabelTask, count: int, batch: int) -> Callable[[], None]:
         max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0, eos_token_id=2
     )
     parts = [slice(start, min(start + batch, count)) for start in range(0, count, batch)]
-    padded = [blocks.prompts(task.histories[part], task.candidates[part]) for part in parts]
+    padded = [blocks.padded(task.prompts.rows(part)) for part in parts]
 
     @torch.inference_mode()
     def run() -> None:
@@ -161,7 +159,8 @@ def full_sequences(task: LabelTask, count: int, batch: int) -> Callable[[], None
     """Title likelihoods from K complete sequences per prompt, padded on the right, in their given order."""
     tokens, model = task.scorer.tokens, task.scorer.model
     sequences, begins = [], []
-    for history, candidates in zip(*task.part(count), strict=True):
+    prompts = task.part(count)
+    for history, candidates in zip(prompts.histories, prompts.candidates, strict=True):
         before = np.concatenate([tokens.prefix, *(tokens.of(item) for item in history)])
         for item in candidates:
             sequences.append(torch.from_numpy(np.concatenate([before, tokens.of(item)])))
@@ -217,13 +216,13 @@ def choice(case: str, against: str, count: int, baseline_count: int) -> list[Row
     }
     make, batch = baselines[against]
     choice_seconds, other_seconds = race(
-        lambda: task.scorer.answer(*task.part(count)), make(task, baseline_count, batch)
+        lambda: task.scorer.answer(task.part(count)), make(task, baseline_count, batch)
     )
-    tokens = task.scorer.answer(*task.part(count))[1]
+    tokens = task.scorer.answer(task.part(count))[1]
     rows = report(case, task, count, choice_seconds, tokens, against, other_seconds / baseline_count)
     if against == "simple":
         rate = speed.matmul_rate("cpu", str(task.scorer.model.dtype).removeprefix("torch."))
-        work = operations(task.scorer.model, task.scorer.asker.letters.lengths(*task.part(count)))
+        work = operations(task.scorer.model, task.scorer.asker.letters.lengths(task.part(count)))
         rows.append(Row(case, "share_of_matmul_rate", work / choice_seconds / rate, ""))
         rows.append(Row(case, "parameters", sum(p.numel() for p in task.scorer.model.parameters()), ""))
     return rows
@@ -233,9 +232,9 @@ def likelihood(case: str, count: int, baseline_count: int) -> list[Row]:
     """Measures ``likelihood`` against K full sequences in batches."""
     task = prepare("likelihood", count)
     seconds, other_seconds = race(
-        lambda: task.scorer.answer(*task.part(count)), full_sequences(task, baseline_count, BATCH)
+        lambda: task.scorer.answer(task.part(count)), full_sequences(task, baseline_count, BATCH)
     )
-    tokens = task.scorer.answer(*task.part(count))[1]
+    tokens = task.scorer.answer(task.part(count))[1]
     return report(case, task, count, seconds, tokens, "full_sequences", other_seconds / baseline_count)
 
 
@@ -243,9 +242,9 @@ def generate(case: str, count: int) -> list[Row]:
     """Measures ``generate`` with its grammar and without retries, against batches in the given order."""
     task = prepare("generate", count, retries=0)
     seconds, other_seconds = race(
-        lambda: task.scorer.answer(*task.part(count)), generating(task, count, BATCH)
+        lambda: task.scorer.answer(task.part(count)), generating(task, count, BATCH)
     )
-    tokens = task.scorer.answer(*task.part(count))[1]
+    tokens = task.scorer.answer(task.part(count))[1]
     return report(case, task, count, seconds, tokens, "generate_batch", other_seconds / count)
 
 
@@ -254,7 +253,7 @@ def dtypes(case: str, count: int) -> list[Row]:
     rates = {name: speed.matmul_rate("cpu", name) for name in DTYPES}
     rows = [Row(case, f"matmul_{name}", rate / 1e9, "GFLOP/s") for name, rate in rates.items()]
     both = [prepare("choice", count, name) for name in rates]
-    full, half = race(*(lambda task=task: task.scorer.answer(*task.part(count)) for task in both))
+    full, half = race(*(lambda task=task: task.scorer.answer(task.part(count)) for task in both))
     rows.append(Row(case, "choice_float32", count / full, "prompts/s"))
     rows.append(Row(case, "choice_bfloat16", count / half, "prompts/s", "choice_float32", full / half))
     return rows
@@ -277,7 +276,7 @@ def large(case: str, length: int, batch: int) -> list[Row]:
         np.array([0, *range(K + 2)], np.int64),
     )
     names = np.broadcast_to(np.arange(1, K + 2), (batch, K + 1))
-    rows = build_rows(tokens, np.zeros((batch, 1), np.int64), names, 0)
+    rows = build_rows(tokens, Prompts(np.zeros((batch, 1), np.int64), names), 0)
     began = time.perf_counter()
     (seconds,) = race(lambda: letter_scores(model, rows).cpu())
     share = operations(model, [length] * batch) / seconds / speed.matmul_rate("cuda", "bfloat16")

@@ -69,8 +69,8 @@ def program(env: Environment, env_params: Any, act: Act, params: Any, users: int
     The loop sums the rewards, so the compiler cannot drop the users' answers.
     """
 
-    def loop(steps: Array, env_params: Any, params: Any, start: tuple, key: Key) -> tuple:
-        def step(number: Array, carry: tuple) -> tuple:
+    def loop(steps: Array, env_params: Any, params: Any, start: tuple[Any, ...], key: Key) -> Any:
+        def step(number: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
             observation, state, total = carry
             act_key, user_key = jax.random.split(jax.random.fold_in(key, number))
             action = act(params, observation, act_key)

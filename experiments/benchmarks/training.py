@@ -28,13 +28,13 @@ from ialp_jax.mesh import device_mesh
 from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.networks.heads import ActorCritic, QNetwork
 from ialp_jax.simulator.config import simulator_of
-from ialp_jax.simulator.test_model import fit_models
 from ialp_jax.simulator.world import World, build
 from ialp_jax.training.adapt import evaluator
 from ialp_jax.training.config import EvaluationConfig
 from ialp_jax.training.rollout import Users, collect, start_users
 from ialp_jax.training.seeds import over_seeds
 from ialp_jax.types import EVALUATION, ONLINE, Array, Key
+from ialp_jax.users.evaluation_model import fit_models
 
 COAT_ITEMS = 300
 SEEDS = 10
@@ -48,7 +48,7 @@ def coat() -> World:
     if not root.is_dir():
         return simulator.world(COAT_ITEMS)
     dataset, config = load(DataConfig(name="coat", root=str(root))), simulator_of("coat")
-    return build(dataset, fit_models(dataset, config)[0].model, config)
+    return build(dataset, fit_models(dataset, config.user_model)[0].model, config)
 
 
 def agent_of(name: str, world: World) -> Agent:
@@ -72,7 +72,7 @@ def begin(world: World, agent: Agent, key: Key) -> tuple[AgentState, Users]:
 def learning(world: World, agent: Agent) -> Callable[..., tuple[AgentState, Users]]:
     """Returns a loop (updates, params, (state, users), key) -> (state, users) of rollouts and updates."""
 
-    def loop(updates: Array, params: Any, start: tuple[AgentState, Users], key: Key) -> tuple:
+    def loop(updates: Array, params: Any, start: tuple[AgentState, Users], key: Key) -> Any:
         def update(number: Array, carry: tuple[AgentState, Users]) -> tuple[AgentState, Users]:
             state, users = carry
             step_key = jax.random.fold_in(key, number)

@@ -9,12 +9,17 @@ from typing import Any, NamedTuple
 import pandas as pd
 from scipy.stats import binomtest
 
-from experiments.reporting.styles import LABELS, LOGS, REFERENCE, SCRATCH, style
+from experiments.agents import AGENTS, LABELS, LOGS, REFERENCE, SCRATCH, group_of
+from experiments.reporting.styles import style
+from ialp_jax.agents import registry
 from ialp_jax.evaluation.sanity import world_checks
 from ialp_jax.labelling.audit import LLM, POPULARITY, SHUFFLED
 
 INVALID_SHARE = 0.05  # of the prompts; more is bad news
 DROP_SHARE = 0.25  # of its initial return that an agent may lose while it adapts; more is bad news
+_REFERENCES = [name for name, record in AGENTS.items() if record.group == REFERENCE]
+_ORACLES = [name for name in _REFERENCES if registry.record(name).privileged]
+_SIMPLE = [name for name in reversed(_REFERENCES) if name not in _ORACLES]  # the stronger first
 
 
 class Finding(NamedTuple):
@@ -51,16 +56,24 @@ class _Table:
         return max(finite, key=lambda agent: self.mean(agent, metric), default=None)
 
     def group(self, group: str) -> list[str]:
-        return [agent for agent in self.agents if style(agent).group == group]
+        return [agent for agent in self.agents if group_of(agent) == group]
+
+    def frozen(self) -> list[str]:
+        """Policies pre-trained on labels that do not learn online."""
+        return [agent for agent in self.group(LABELS) if not registry.learns(agent)]
+
+    def adapted(self) -> list[str]:
+        """Agents that start from labels and learn online."""
+        return [agent for agent in self.group(LABELS) if registry.learns(agent)]
 
     def rivals(self, metric: str) -> dict[str, str]:
         """Agents without any LLM that a label-trained one should beat -> how a sentence names them."""
         baseline = self.best(self.group(SCRATCH), metric)
-        found = {name: style(name).name for name in ("popular", "random") if name in self.agents}
+        rivals = {name: style(name).name for name in _SIMPLE if name in self.agents}
         if baseline:
-            found[baseline] = f"the best baseline from scratch, {style(baseline).name},"
-        found |= {name: style(name).name for name in self.group(LOGS)}
-        return {name: told for name, told in found.items() if math.isfinite(self.mean(name, metric))}
+            rivals[baseline] = f"the best baseline from scratch, {style(baseline).name},"
+        rivals |= {name: style(name).name for name in self.group(LOGS)}
+        return {name: text for name, text in rivals.items() if math.isfinite(self.mean(name, metric))}
 
     def versus(self, agent: str, other: str, metric: str, what: str) -> str:
         """``3.1 times WHAT with 1.64 [1.50, 1.78]``, and whether the intervals overlap."""
@@ -85,88 +98,97 @@ def _comparison(table: _Table, agent: str, metric: str, verb: str, good: str, ba
     if not math.isfinite(table.mean(agent, metric)):
         return []
     mine, name = table.mean(agent, metric), style(agent).name
-    value, found = table.value(agent, metric), []
+    value, comparisons = table.value(agent, metric), []
     rivals = table.rivals(metric)
     above = [rival for rival in rivals if table.mean(rival, metric) > mine]
     for group, heading in ((above, bad), ([rival for rival in rivals if rival not in above], good)):
         if group:
-            told = "; ".join(table.versus(agent, rival, metric, rivals[rival]) for rival in group)
-            found.append(Finding(heading, f"{name} {verb} {value}: {told}.", heading == bad))
-    return found
+            text = "; ".join(table.versus(agent, rival, metric, rivals[rival]) for rival in group)
+            comparisons.append(Finding(heading, f"{name} {verb} {value}: {text}.", heading == bad))
+    return comparisons
 
 
 def _head_start(table: _Table) -> list[Finding]:
-    if "ialp" not in table.agents:
-        return []
-    bad = "The head start is below others"
-    return _comparison(table, "ialp", "initial_return", "starts at a return of", "Head start", bad)
+    words = ("starts at a return of", "Head start", "The head start is below others")
+    lists = (_comparison(table, agent, "initial_return", *words) for agent in table.frozen())
+    return [finding for comparisons in lists for finding in comparisons]
 
 
 def _final(table: _Table) -> list[Finding]:
-    learners = [agent for agent in table.agents if style(agent).group != REFERENCE]
+    learners = [agent for agent in table.agents if group_of(agent) != REFERENCE]
     best = table.best(learners, "final_return")
     if best is None or len(learners) < 2:
         return []
-    found = [Finding("Highest at the end", f"{style(best).name}, at {table.value(best, 'final_return')}.")]
-    adapted = [agent for agent in table.group(LABELS) if agent != "ialp"]
-    agent = "a_ialp_ap" if "a_ialp_ap" in adapted else table.best(adapted, "final_return")
-    if agent:
-        bad = "The final return is below others"
-        found += _comparison(table, agent, "final_return", "ends at", "Final return", bad)
-        both = [name for name in (agent, "ialp") if name in table.agents]
-        if len(both) == 2 and all(math.isfinite(table.mean(name, "final_return")) for name in both):
-            told = table.versus(agent, "ialp", "final_return", "frozen iALP")
-            worse = table.mean(agent, "final_return") < table.mean("ialp", "final_return")
-            unclear = table.overlap(agent, "ialp", "final_return")
-            gain = "Adapting is not shown to gain" if unclear else "Adapting gained"
-            heading = "Adapting lost" if worse else gain
-            found.append(Finding(heading, f"{style(agent).name} ends at {told}.", worse or unclear))
-    return found
+    highest = Finding("Highest at the end", f"{style(best).name}, at {table.value(best, 'final_return')}.")
+    headlines = [agent for agent in table.adapted() if AGENTS[agent].headline]
+    agent = headlines[0] if headlines else table.best(table.adapted(), "final_return")
+    if not agent:
+        return [highest]
+    words = ("ends at", "Final return", "The final return is below others")
+    return [highest, *_comparison(table, agent, "final_return", *words), *_gain(table, agent)]
+
+
+def _gain(table: _Table, agent: str) -> list[Finding]:
+    """An agent at the end against the frozen policy that it started from."""
+    frozen = registry.starts_from(agent)
+    both = [name for name in (agent, frozen) if name in table.agents]
+    if len(both) < 2 or not all(math.isfinite(table.mean(name, "final_return")) for name in both):
+        return []
+    comparison = table.versus(agent, frozen, "final_return", f"frozen {style(frozen).name}")
+    worse = table.mean(agent, "final_return") < table.mean(frozen, "final_return")
+    unclear = table.overlap(agent, frozen, "final_return")
+    gain = "Adapting is not shown to gain" if unclear else "Adapting gained"
+    heading = "Adapting lost" if worse else gain
+    return [Finding(heading, f"{style(agent).name} ends at {comparison}.", worse or unclear)]
 
 
 def _worst_drop(table: _Table) -> list[Finding]:
     parts: dict[bool, list[str]] = {True: [], False: []}
-    for agent in (agent for agent in table.group(LABELS) if agent != "ialp"):
+    for agent in table.adapted():
         start, drop = table.mean(agent, "initial_return"), table.mean(agent, "worst_drop")
         if math.isfinite(start) and math.isfinite(drop):
             share = f", {drop / start:.0%} of its initial return" if start > 0 else ""
-            told = f"{style(agent).name} by {table.value(agent, 'worst_drop')}{share}"
-            parts[start > 0 and drop > DROP_SHARE * start].append(told)
-    text = "While adapting, the return falls below its initial value at most: {}."
+            text = f"{style(agent).name} by {table.value(agent, 'worst_drop')}{share}"
+            parts[start > 0 and drop > DROP_SHARE * start].append(text)
+    sentence = "While adapting, the return falls below its initial value at most: {}."
     headings = {True: "Large drop", False: "Worst drop"}
-    return [Finding(headings[bad], text.format("; ".join(of)), bad) for bad, of in parts.items() if of]
+    return [
+        Finding(headings[bad], sentence.format("; ".join(texts)), bad)
+        for bad, texts in parts.items()
+        if texts
+    ]
 
 
 def _world(table: _Table, facts: Mapping[str, float]) -> list[Finding]:
     """Whether the simulated users can tell good policies from bad ones."""
     checks = world_checks(facts)
-    found = [
+    doubts = [
         Finding("Doubtful world", f"It fails that {check.demand} ({check.figures}).", warning=True)
         for check in checks
         if not check.holds
     ]
     highest = table.best(table.agents, "final_return")
-    if "oracle" not in table.agents or highest is None:
-        return found
+    if highest is None or not any(name in table.agents for name in _ORACLES):
+        return doubts
     returns = ", ".join(
         f"{style(name).name} {table.value(name, 'final_return')}"
-        for name in dict.fromkeys(("random", "popular", "oracle", highest))
+        for name in dict.fromkeys((*_REFERENCES, highest))
         if name in table.agents
     )
-    if highest != "oracle":
-        found.append(
+    if highest not in _ORACLES:
+        doubts.append(
             Finding("Doubtful world", f"{style(highest).name} is above the oracle: {returns}.", True)
         )
-    if not found:
-        passed = "It passes its checks, and nothing" if checks else "Nothing"
-        found.append(Finding("The world", f"{passed} is above the oracle: {returns}."))
-    return found
+    if doubts:
+        return doubts
+    passed = "It passes its checks, and nothing" if checks else "Nothing"
+    return [Finding("The world", f"{passed} is above the oracle: {returns}.")]
 
 
 def _audit(table: pd.DataFrame | None) -> list[Finding]:
     """Whether the labels' model knows more than popularity, and whether it uses the history."""
     rows = {} if table is None else {(row.source, row.metric): row for row in table.itertuples()}
-    found = []
+    comparisons = []
     for other, what, bad in (
         (POPULARITY, "popularity", "The labels are not shown to beat popularity"),
         (SHUFFLED, "itself after another user's history", "The labels are not shown to use the history"),
@@ -178,8 +200,8 @@ def _audit(table: pd.DataFrame | None) -> list[Finding]:
         interval = "" if math.isnan(gain.ci_low) else f" [{gain.ci_low:+.3f}, {gain.ci_high:+.3f}]"
         text = f"AUC of the LLM {mine.value:.3f}, of {what} {theirs.value:.3f}: {gain.value:+.3f}{interval}."
         better = gain.ci_low > 0
-        found.append(Finding("Audit of the labels" if better else bad, text, not better))
-    return found
+        comparisons.append(Finding("Audit of the labels" if better else bad, text, not better))
+    return comparisons
 
 
 def _invalid(counts: Mapping[str, Any]) -> list[Finding]:
@@ -198,21 +220,22 @@ def _invalid(counts: Mapping[str, Any]) -> list[Finding]:
 
 def _not_known(table: _Table) -> list[Finding]:
     """Questions that this run leaves open."""
-    found = []
+    doubts = []
     lost = [style(agent).name for agent in table.agents if not math.isfinite(table.mean(agent, "auc_return"))]
     if lost:
-        found.append(Finding("Not a number", f"The return of {', '.join(lost)} is not finite.", warning=True))
-    labelled = [*table.group(LABELS)]
-    absent = [style(name).name for name in ("popular", "random") if name not in table.agents]
+        doubts.append(
+            Finding("Not a number", f"The return of {', '.join(lost)} is not finite.", warning=True)
+        )
+    absent = [style(name).name for name in _SIMPLE if name not in table.agents]
     if not table.group(SCRATCH):
         absent.append("any baseline from scratch")
-    if labelled and absent:
+    if table.group(LABELS) and absent:
         text = f"This run did not include {', '.join(absent)}: whether the labels help is not known."
-        found.append(Finding("Not compared", text, warning=True))
-    if table.fewest_seeds == 1 and any(style(agent).group != REFERENCE for agent in table.agents):
+        doubts.append(Finding("Not compared", text, warning=True))
+    if table.fewest_seeds == 1 and any(group_of(agent) != REFERENCE for agent in table.agents):
         text = "Some agents ran with one random seed: no interval, and any difference may be chance."
-        found.append(Finding("One seed", text, warning=True))
-    return found
+        doubts.append(Finding("One seed", text, warning=True))
+    return doubts
 
 
 def findings(
@@ -234,7 +257,7 @@ def findings(
       named only if a comparison with them is missing.
     """
     table = _Table(summary)
-    found = [
+    all_findings = [
         *_head_start(table),
         *_final(table),
         *_audit(audit),
@@ -243,4 +266,4 @@ def findings(
         *_worst_drop(table),
         *_not_known(table),
     ]
-    return sorted(found, key=lambda finding: not finding.warning)
+    return sorted(all_findings, key=lambda finding: not finding.warning)

@@ -12,13 +12,14 @@ import jinja2
 import numpy as np
 import pandas as pd
 
+from experiments.agents import GROUPS, REFERENCE
 from experiments.reporting import audit_page, plots
 from experiments.reporting.findings import findings
 from experiments.reporting.page_provenance import provenance_section
-from experiments.reporting.page_training import pretraining_figure, tuning_section
+from experiments.reporting.page_training import lora_section, pretraining_figure
 from experiments.reporting.page_world import world_section
 from experiments.reporting.run_results import Results
-from experiments.reporting.styles import GROUPS, REFERENCE, ordered, style
+from experiments.reporting.styles import ordered, style
 from ialp_jax.evaluation import statistics
 from ialp_jax.labelling import quality
 
@@ -163,7 +164,7 @@ def _seconds(results: Results) -> list[tuple[str, str]]:
     The manifests of labels and audit have two durations; the longer one is that of the whole stage, which
     also trains and calibrates the LLM.
     """
-    manifests = {"fine-tuning": results.tune["tuning"]} if results.tune else {}
+    manifests = {"fine-tuning": results.lora["fine_tuning"]} if results.lora else {}
     manifests |= {"labels": results.labels[1]} if results.labels else {}
     manifests |= {f"pre-training of {style(n).name}": data[1] for n, data in results.pretrain.items()}
     manifests |= {"audit": results.audit.manifest} if results.audit else {}
@@ -206,7 +207,7 @@ def render(results: Results, summary: pd.DataFrame) -> str:
       HTML text that loads no other file. Every text from data is escaped.
     """
     facts = dict(zip(results.worlds["metric"], results.worlds["value"], strict=True))
-    about, tuned, pretrained = world_section(results), tuning_section(results), pretraining_figure(results)
+    about, lora, pretrained = world_section(results), lora_section(results), pretraining_figure(results)
     return template("report.html.j2").render(
         name=str(results.config.get("name") or results.world),
         world=results.world,
@@ -223,7 +224,7 @@ def render(results: Results, summary: pd.DataFrame) -> str:
         curves=_curve_figures(results),
         labels=_labels(results),
         audit=_audit(results),
-        tuning=tuned | {"figure": figure(*tuned["figure"])} if tuned else None,
+        lora=lora | {"figure": figure(*lora["figure"])} if lora else None,
         pretraining=figure(*pretrained) if pretrained else None,
         about=about | {"figures": [figure(*svg) for svg in about["figures"]]},
         seconds=_seconds(results),

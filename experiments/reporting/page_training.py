@@ -38,11 +38,11 @@ def _measured(results: Results) -> str:
     return f"Each point is the mean over {next(iter(names_by_method))}." if names_by_method else ""
 
 
-def tuning_section(results: Results) -> dict[str, Any] | None:
+def lora_section(results: Results) -> dict[str, Any] | None:
     """Facts and the loss curve as SVG with its description; None without fine-tuning."""
-    if not results.tune:
+    if not results.lora:
         return None
-    log = results.tune["tuning"]
+    log = results.lora["fine_tuning"]
     held_out = log["held_out"]
 
     def share(name: str) -> str:
@@ -58,5 +58,5 @@ def tuning_section(results: Results) -> dict[str, Any] | None:
         ("steps", f"{log['steps']:,}"),
         ("trained parameters", f"{log['parameters']:,}"),
     ]
-    svg = plots.tuning(*np.array(log["loss"], np.float64).T)
+    svg = plots.lora(*np.array(log["loss"], np.float64).T)
     return {"facts": facts, "figure": (svg, "Training loss over steps of fine-tuning")}

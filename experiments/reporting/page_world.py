@@ -9,10 +9,9 @@ import numpy as np
 from experiments.reporting import plots
 from experiments.reporting.run_results import Results
 from experiments.reporting.styles import style
+from ialp_jax.agents.registry import REFERENCES
 from ialp_jax.evaluation.metrics import SEGMENT_CURVES
 from ialp_jax.evaluation.sanity import world_checks
-
-_REFERENCES = ("random", "popular", "oracle", "stayer")
 
 
 def world_facts(facts: dict[str, float]) -> list[tuple[str, str]]:
@@ -35,7 +34,7 @@ def world_facts(facts: dict[str, float]) -> list[tuple[str, str]]:
     if "test_model_auc" in facts:
         quality = f"AUC {facts['test_model_auc']:.3f}, calibration error {facts['test_model_ece']:.4f}"
         rows.append(("user model of the evaluation world", quality))
-    for agent in _REFERENCES:
+    for agent in REFERENCES:
         if f"{agent}_return" in facts:
             low, high = (facts.get(f"{agent}_return_ci_{end}", np.nan) for end in ("low", "high"))
             interval = "" if np.isnan(low) else f" [{low:.2f}, {high:.2f}]"

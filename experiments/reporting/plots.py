@@ -210,7 +210,7 @@ def pretraining(curves: Mapping[str, tuple[np.ndarray, Estimate]]) -> str:
     return out[0]
 
 
-def tuning(steps: np.ndarray, loss: np.ndarray) -> str:
+def lora(steps: np.ndarray, loss: np.ndarray) -> str:
     """Plots the mean training loss of the fine-tuning at E steps; returns SVG text."""
     with panel("Training loss of the fine-tuning") as (axes, out):
         axes.plot(steps, loss, color="#0072b2", linewidth=1.7)

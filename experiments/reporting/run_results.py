@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from experiments.reporting.styles import ordered
-from experiments.roster import PRETRAINED
 from ialp_jax import store
+from ialp_jax.agents import registry
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.metrics import CURVES, SEGMENT_CURVES, curve_metrics
@@ -27,7 +27,7 @@ VALIDATION = (
     "likes_real",
     "likes_simulated",
 )
-OPTIONAL = ("audit", "labels", "tune")  # parts that a report does not need
+OPTIONAL = ("audit", "labels", "lora")  # parts that a report does not need
 AUDIT_TABLE = "labels.csv"  # file name in audit/ and in report/
 
 
@@ -75,10 +75,8 @@ class Results:
     pretrain: dict[str, tuple[dict[str, np.ndarray], dict[str, Any]]]
     titles: tuple[str, ...]
     audit: AuditResults | None = None
-    tune: dict[str, Any] | None = None
-    provenance: dict[str, dict[str, Any]] = dataclasses.field(
-        default_factory=dict
-    )  # part of the folder -> record
+    lora: dict[str, Any] | None = None
+    provenance: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)  # by part of the run
 
 
 def _require(arrays: Mapping[str, np.ndarray], names: Iterable[str], folder: Path, stage: str) -> None:
@@ -167,13 +165,11 @@ def read_run(run: Path, agents: Sequence[str] | None = None, fits: Collection[st
     def exists(part: str) -> bool:
         return part in fits and store.read_manifest(run / part) is not None
 
-    tuned = (
-        config.get("llm", {}).get("tune", {}).get("steps")
-    )  # without it, an old folder does not belong to this run
+    steps = config.get("llm", {}).get("lora", {}).get("steps")  # if 0, a lora folder has earlier settings
     labels = store.load(run / "labels") if exists("labels") else None
     if labels:
         check_labels(run / "labels", labels[0])
-    sources = dict.fromkeys(PRETRAINED[name] for name in agent_curves if name in PRETRAINED)
+    sources = dict.fromkeys(filter(None, map(registry.starts_from, agent_curves)))
     pretrain_folders = {name: run / "pretrain" / name for name in sources}
     return Results(
         config=config,
@@ -183,7 +179,7 @@ def read_run(run: Path, agents: Sequence[str] | None = None, fits: Collection[st
         validation=validation,
         titles=load_dataset(run / "data").catalogue.titles if store.read_manifest(run / "data") else (),
         audit=_read_audit(run / "audit") if exists("audit") else None,
-        tune=store.read_manifest(run / "tune") if tuned and exists("tune") else None,
+        lora=store.read_manifest(run / "lora") if steps and exists("lora") else None,
         labels=labels,
         provenance=_provenance(run, [*_FIRST, *filter(exists, OPTIONAL), *_later(agent_curves, sources)]),
         pretrain={

@@ -1,6 +1,6 @@
 """How each agent is named, grouped and coloured, in tables, figures and sentences alike.
 
-The colours are those of Okabe and Ito, a little darkened; colour-blind readers tell them apart.
+The values are in `experiments.agents`.
 """
 
 from __future__ import annotations
@@ -8,16 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-REFERENCE, SCRATCH, LOGS, LABELS, RIVALS, OTHER = (
-    "References",
-    "From scratch",
-    "Pre-trained on logs",
-    "Pre-trained on LLM labels",
-    "Pre-trained on LLM labels, other ways of adapting",
-    "Others",
-)
-GROUPS = (REFERENCE, SCRATCH, LOGS, LABELS, RIVALS, OTHER)
-
+from experiments.agents import AGENTS, OTHER
 
 LONGEST_NAME = 40  # characters of an agent's name that are shown
 READABLE = 4.5  # least contrast of text: WCAG 2.1, level AA
@@ -31,36 +22,19 @@ class Style(NamedTuple):
     colour: str
 
 
-AGENTS = {
-    "random": Style("Random", REFERENCE, "#6b6b6b"),
-    "popular": Style("Popular", REFERENCE, "#6b6b6b"),
-    "oracle": Style("Oracle", REFERENCE, "#6b6b6b"),
-    "dqn": Style("DQN", SCRATCH, "#e69f00"),
-    "pg": Style("PG", SCRATCH, "#cc79a7"),
-    "a2c": Style("A2C", SCRATCH, "#3fa9dc"),
-    "sasrec": Style("SASRec", LOGS, "#0072b2"),
-    "a2c_warm": Style("A2C warm", LOGS, "#0072b2"),
-    "ialp": Style("iALP", LABELS, "#1a1a1a"),
-    "a_ialp_ft": Style("A-iALP_ft", LABELS, "#009e73"),
-    "a_ialp_ap": Style("A-iALP_ap", LABELS, "#d55e00"),
-    "a_ialp_gate": Style("A-iALP_gate", LABELS, "#882255"),
-    "a2c_kl": Style("A2C + KL", RIVALS, "#117733"),
-    "jsrl": Style("JSRL", RIVALS, "#6a51a3"),
-    "pex": Style("PEX", RIVALS, "#a65628"),
-    "rlpd": Style("RLPD", RIVALS, "#b5890b"),
-    "wsrl": Style("WSRL", RIVALS, "#44aa99"),
-}
-_SPARE = ("#332288", "#999933", "#aa4499", "#ddaa33", "#661100")
+_SPARE = ("#332288", "#aa4499", "#ddaa33", "#661100")  # of agents without a record
 
 
 def style(agent: str) -> Style:
-    """How an agent is drawn; one that the table does not know keeps its id and gets a spare colour."""
+    """How an agent is displayed; one without a record keeps its id and gets a spare colour."""
+    if record := AGENTS.get(agent):
+        return Style(record.name, record.group, record.colour)
     name = agent if len(agent) <= LONGEST_NAME else f"{agent[: LONGEST_NAME - 1]}…"
-    return AGENTS.get(agent) or Style(name, OTHER, _SPARE[sum(agent.encode()) % len(_SPARE)])
+    return Style(name, OTHER, _SPARE[sum(agent.encode()) % len(_SPARE)])
 
 
 def ordered(agents: Iterable[str]) -> list[str]:
-    """Agent ids in the order of the table, unknown ones last."""
+    """Agent ids in the order of `AGENTS`, those without a record last."""
     known = list(AGENTS)
     return sorted(agents, key=lambda agent: (known.index(agent) if agent in known else len(known), agent))
 

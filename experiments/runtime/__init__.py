@@ -1,1 +1,1 @@
-"""What a process sets up before the work begins: processors, devices, signals, locks, profiling."""
+"""Set-up of a process before the work begins: processors, devices, signals, locks, profiling."""

@@ -1,4 +1,4 @@
-"""The cores of a CPU as devices of JAX. Nothing here imports it."""
+"""CPU cores as devices of JAX. This module does not import JAX."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ HOST_DEVICES = "--xla_force_host_platform_device_count"
 
 
 def cores_as_devices(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Has JAX make a device of each core this process may use; to be called before JAX is imported.
+    """Makes JAX use each core of this process as a device; call it before JAX is imported.
 
-    XLA shares the work of one device among the cores by operation, and most operations of these networks
-    are too small for that: seeds, or shares of a batch, on a core each are faster. What the user has set
-    about the number of devices stays.
+    On one device, XLA divides single operations among the cores. Most operations of these networks are too
+    small for that. It is faster to give each core its own seeds or its own share of a batch. If the user has
+    set the number of devices, that setting stays.
     """
     if HOST_DEVICES not in environment.get("XLA_FLAGS", ""):
         environment.setdefault("JAX_NUM_CPU_DEVICES", str(usable_cores()))
 
 
 def usable_cores() -> int:
-    """How many cores this process may run on, by its affinity where the system knows of one."""
+    """The number of cores that this process may use, by its affinity if the system has one."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Several processes, on one host or many, that work on one run together."""
+"""Several processes, on one host or many, that work together on one run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from experiments import flags
 from ialp_jax.errors import InputError
 
-JOIN_SECONDS = 300  # until all processes must have started
+JOIN_SECONDS = 300  # within this time, all processes must have started
 
 
 def asked() -> bool:
@@ -23,40 +23,40 @@ def asked() -> bool:
 
 
 def start() -> None:
-    """Joins the other processes, where the flags say that there are any; before anything else of JAX.
+    """Joins the other processes if the flags ask for several; call it before any other use of JAX.
 
     Raises:
-      InputError: they cannot be reached, or nothing tells of a cluster.
+      InputError: the processes cannot reach each other, or ``--distributed=auto`` finds no cluster.
     """
     if not asked():
         return
     import jax
 
-    place = flags.COORDINATOR.value
-    listening = listening_address(place) if flags.PROCESS_ID.value == 0 else None
-    where = f"--coordinator={place}" if place else "--distributed=auto"
-    with _patience(where):
+    coordinator = flags.COORDINATOR.value
+    bind_address = listening_address(coordinator) if flags.PROCESS_ID.value == 0 else None
+    flag = f"--coordinator={coordinator}" if coordinator else "--distributed=auto"
+    with _time_limit(flag):
         try:
             jax.distributed.initialize(
-                place or None,
+                coordinator or None,
                 flags.NUM_PROCESSES.value,
                 flags.PROCESS_ID.value,
                 initialization_timeout=2 * JOIN_SECONDS,
-                coordinator_bind_address=listening,
+                coordinator_bind_address=bind_address,
             )
         except (RuntimeError, ValueError) as error:  # jaxlib's errors are RuntimeErrors
-            raise InputError(f"{where}: the processes cannot join ({error})") from None
+            raise InputError(f"{flag}: the processes cannot join ({error})") from None
     if jax.process_index():
-        os.environ["TQDM_DISABLE"] = "1"  # the first process speaks
+        os.environ["TQDM_DISABLE"] = "1"  # only the first process prints
 
 
 @contextlib.contextmanager
-def _patience(where: str) -> Iterator[None]:
-    """Ends the process in one line where the others do not come: jaxlib would end it with a stack trace."""
+def _time_limit(flag: str) -> Iterator[None]:
+    """Ends the process with one line if the others do not start; jaxlib would print a stack trace."""
 
     def give_up() -> None:
         print(
-            f"error: {where}: not all processes started within {JOIN_SECONDS} s", file=sys.stderr, flush=True
+            f"error: {flag}: not all processes started within {JOIN_SECONDS} s", file=sys.stderr, flush=True
         )
         os._exit(2)
 
@@ -69,47 +69,46 @@ def _patience(where: str) -> Iterator[None]:
         timer.cancel()
 
 
-def listening_address(place: str) -> str | None:
-    """Where process 0 listens for the others: at the address of --coordinator only.
+def listening_address(coordinator: str) -> str | None:
+    """The address at which process 0 listens for the others.
 
-    By itself, jax listens on all interfaces. Here it does so only if HOST is no address of this machine,
-    as behind NAT; one line on stderr says so.
+    By default, jax listens on all interfaces. Here process 0 listens only at HOST. If HOST is not an address
+    of this machine, for example behind NAT, it listens on all interfaces and prints a line on stderr.
 
     Args:
-      place: HOST:PORT.
+      coordinator: HOST:PORT, the value of --coordinator.
 
     Returns:
-      What jax binds to; None: all interfaces.
+      The address that jax binds to; None: all interfaces.
 
     Raises:
-      InputError: HOST is unknown or the port is taken; jaxlib would end the process by itself.
+      InputError: HOST is unknown or the port is taken. (jaxlib would end the process.)
     """
-    host, _, port = place.rpartition(":")
+    host, _, port = coordinator.rpartition(":")
     try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+        family, _, _, _, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
     except OSError as error:
-        raise InputError(f"--coordinator={place}: no such host ({error.strerror})") from None
+        raise InputError(f"--coordinator={coordinator}: no such host ({error.strerror})") from None
     try:
-        _bind(found[0], found[4])
+        _bind(family, address)
     except OSError as error:
         if error.errno != errno.EADDRNOTAVAIL:
-            raise InputError(f"--coordinator: port {port} cannot be listened on ({error.strerror})") from None
+            raise InputError(f"--coordinator: cannot listen on port {port} ({error.strerror})") from None
     else:
-        name = found[4][0]
-        return f"[{name}]:{port}" if found[0] == socket.AF_INET6 else f"{name}:{port}"
+        return f"[{address[0]}]:{port}" if family == socket.AF_INET6 else f"{address[0]}:{port}"
     print(
-        f"--coordinator={place}: not an address of this machine; listens on all of its interfaces",
+        f"--coordinator={coordinator}: not an address of this machine; listens on all of its interfaces",
         file=sys.stderr,
     )
     try:
         _bind(socket.AF_INET6 if socket.has_ipv6 else socket.AF_INET, ("", int(port)))
     except OSError as error:
-        raise InputError(f"--coordinator: port {port} cannot be listened on ({error.strerror})") from None
+        raise InputError(f"--coordinator: cannot listen on port {port} ({error.strerror})") from None
     return None
 
 
-def _bind(family: int, address: tuple) -> None:
-    """Tries an address out. Raises OSError where it cannot be listened on."""
+def _bind(family: int, address: tuple[str | int, ...]) -> None:
+    """Tries to listen at an address. Raises OSError if that fails."""
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(address)
@@ -117,7 +116,7 @@ def _bind(family: int, address: tuple) -> None:
 
 @contextlib.contextmanager
 def ended_with_all() -> Iterator[None]:
-    """Ends the process at once where one of several failed: at their exit they would wait for each other."""
+    """Ends one of several processes at once after an error: a normal exit would wait for the others."""
     try:
         yield
     except BaseException as error:
@@ -126,7 +125,10 @@ def ended_with_all() -> Iterator[None]:
         code = error.code if isinstance(error, SystemExit) else 1
         if not isinstance(error, SystemExit):
             traceback.print_exc()
-            print("error: if another process has ended, the same commands go on", file=sys.stderr)
+            print(
+                "error: if another process has ended, run the same commands again to continue",
+                file=sys.stderr,
+            )
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

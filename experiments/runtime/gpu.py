@@ -1,4 +1,4 @@
-"""A GPU that torch and JAX share, and one that JAX does not see. Nothing here imports either."""
+"""GPU memory that torch and JAX share, and a warning if JAX does not see a GPU. Imports neither of them."""
 
 from __future__ import annotations
 
@@ -13,40 +13,44 @@ SILENCE = "JAX_PLATFORMS=cpu"
 
 
 def share_memory(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Lets JAX take GPU memory as it needs it; to be called before JAX starts.
+    """Makes JAX allocate GPU memory as it needs it; call it before JAX starts.
 
-    By default it takes three quarters at once, and the label model, which torch loads in a process of its
-    own, finds no room. What the user has set about that stays.
+    By default, JAX takes three quarters of the memory at once. Then the label model, which torch loads in
+    another process, does not fit. If the user has set a variable for this, that setting stays.
     """
     if not any(name.startswith("XLA_PYTHON_CLIENT_") for name in environment):
         environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
 
 
 def visible_gpus() -> list[str]:
-    """Ids of the NVIDIA GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    """Ids of the NVIDIA GPUs that this process may use, as in ``CUDA_VISIBLE_DEVICES``."""
     if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in chosen.split(",") if name.strip() and name.strip() != "-1"]
     return [str(number) for number in range(_count())]
 
 
 def _count() -> int:
-    """How many the driver lists, or nvidia-smi where the driver's folder is not to be seen (WSL)."""
+    """The number of GPUs that the driver lists, or nvidia-smi if the driver's folder is missing (WSL)."""
     if DRIVER.is_dir():
         return len(list(DRIVER.iterdir()))
     if not shutil.which("nvidia-smi"):
         return 0
     try:
-        said = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
+        listing = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return 0
-    return sum(line.startswith("GPU ") for line in said.stdout.splitlines()) if not said.returncode else 0
+    if listing.returncode:
+        return 0
+    return sum(line.startswith("GPU ") for line in listing.stdout.splitlines())
 
 
 def unseen_gpu(backend: str) -> str:
-    """What to say where there is an NVIDIA GPU and JAX runs on the CPU all the same; else nothing.
+    """A note for the user if there is an NVIDIA GPU but JAX runs on the CPU; otherwise "".
 
     Args:
-      backend: what ``jax.default_backend()`` says.
+      backend: the value of ``jax.default_backend()``.
     """
     if backend != "cpu" or os.environ.get("JAX_PLATFORMS") or not visible_gpus():
         return ""

@@ -1,8 +1,9 @@
-"""Folders that the project writes to are its own, and one process at a time writes into them."""
+"""One process at a time writes into a folder of the project."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import platform
 import time
@@ -10,72 +11,61 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
+
 from ialp_jax.claim import RUN, claim
 from ialp_jax.errors import InputError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
 LOCK = ".lock"
-_held: set[int] = set()  # file descriptors
+# The operating system reports one of these if a file system has no locks.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 @contextlib.contextmanager
 def locked(folder: Path, kind: str = RUN, flag: str = "--workdir", wait: bool = False) -> Iterator[None]:
     """Claims ``folder``, see `ialp_jax.claim.claim`, and keeps other processes out of it.
 
-    With ``wait`` it is patient while another process has it, else it is refused.
+    The operating system holds the lock on ``<folder>/.lock`` and frees it when this process ends, even by
+    SIGKILL. The file stays; without a process it locks nothing. Child processes do not inherit the lock.
+    On file systems without locks, the function only warns.
 
-    The operating system holds the lock (``flock`` on ``<folder>/.lock``) and gives it back when this process
-    ends, however it ends; the file stays and is no lock by itself. Child processes do not inherit it. Where a
-    file system knows no such locks, or the operating system, as Windows, a warning is all there is.
+    Args:
+      folder: made if it is missing.
+      kind: of folder, see `ialp_jax.claim`.
+      flag: the flag that names the folder, for error messages.
+      wait: whether to wait while another process holds the lock. Otherwise that is an error.
 
     Raises:
-      InputError: another process has it, which is named; or the folder holds what the project did not make;
-        or it cannot be written.
+      InputError: another process holds the lock (the message names it), the folder holds files of others, or
+        it cannot be written.
     """
     claim(folder, kind, flag)
-    try:
-        # Not inherited over exec; a link may lead to a file of somebody else.
-        file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
-    _held.add(file)
-    try:
-        _take(file, folder, wait)
+    path = folder / LOCK
+    lock = filelock.FileLock(path, timeout=-1 if wait else 0, preserve_lock_file=True, on_acquired=_sign)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(lock)
+        except filelock.Timeout:
+            raise InputError(
+                f"{folder} is in use by {_holder(path)}; wait until it ends, or give another --workdir"
+            ) from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise InputError(f"{folder}: cannot be written ({error.strerror})") from None
+            warnings.warn(f"{folder}: not locked ({error}); see that no other process uses it", stacklevel=3)
         yield
-    finally:
-        if file in _held:  # not in a forked child
-            _held.remove(file)
-            os.close(file)
 
 
-def _take(file: int, folder: Path, wait: bool) -> None:
-    """Locks an open file and writes into it who has it."""
-    try:
-        if fcntl is None:
-            raise OSError("this operating system has no flock")
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.pread(file, 500, 0).decode("utf-8", "replace") or "another process"
-        raise InputError(
-            f"{folder} is in use by {owner}; wait until it ends, or give another --workdir"
-        ) from None
-    except OSError as error:
-        warnings.warn(f"{folder}: not locked ({error}); see that no other process uses it", stacklevel=4)
-        return
+def _sign(file: int) -> None:
+    """Writes into the open lock file which process holds it."""
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     os.ftruncate(file, 0)
     os.pwrite(file, f"process {os.getpid()} on host {platform.node()} since {since}".encode(), 0)
 
 
-def _forget() -> None:
-    """In a forked child: lets go of what is its parent's, which keeps it."""
-    while _held:
-        os.close(_held.pop())
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+def _holder(path: Path) -> str:
+    """The process that holds the lock, as `_sign` wrote it."""
+    try:
+        return path.read_bytes()[:500].decode("utf-8", "replace") or "another process"
+    except OSError:
+        return "another process"

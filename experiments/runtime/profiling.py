@@ -1,4 +1,4 @@
-"""A trace of what JAX does, on request."""
+"""Profiling: a trace of JAX's operations, if --profile is given."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from ialp_jax.errors import InputError
 
 @contextlib.contextmanager
 def profiled(workdir: Path | None) -> Iterator[None]:
-    """Traces what happens within it, if it ends well, to ``<workdir>/profile/``; None: nothing is traced.
+    """Traces JAX within the context and saves the trace in ``<workdir>/profile/``; None: does nothing.
+
+    After an error there is no trace.
 
     Raises:
-      InputError: the folder is none, or cannot be written.
+      InputError: ``profile`` is a file, or cannot be written.
     """
     if workdir is None:
         yield
         return
     folder = workdir / "profile"
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is no folder; move it away")
+        raise InputError(f"{folder}: is not a folder; move it away")
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0  # Python's own calls would fill the trace
     jax.profiler.start_trace(folder, profiler_options=options)

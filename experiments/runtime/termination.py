@@ -1,6 +1,7 @@
-"""SIGTERM and Ctrl-C: what is under way is saved if it can be, and the process ends in one line.
+"""SIGTERM and Ctrl-C: the process saves its work if it can, and ends with one line.
 
-The exit code is that of shells: 143 after SIGTERM, 130 after SIGINT. A second Ctrl-C ends it at once.
+The exit code is the one that shells report: 143 after SIGTERM, 130 after SIGINT. A second Ctrl-C ends the
+process at once.
 """
 
 from __future__ import annotations
@@ -16,79 +17,83 @@ from types import FrameType
 from ialp_jax.errors import Terminated
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-PATIENCE_SECONDS = 25.0  # then the process ends wherever it is: a compilation can take longer
+PATIENCE_SECONDS = 25.0  # after that the process ends anyway, because a compilation can take longer
 
 
 class Termination:
-    """Whether the process was asked to end, and whether somebody waits for a good moment."""
+    """Handles the two signals; remembers the signal that came, and whether to act on it later."""
 
     def __init__(self) -> None:
-        self._asked, self._deferred = 0, 0  # the signal, or 0
+        self._signal, self._deferred = 0, 0  # 0: no signal came
 
     @property
     def exit_code(self) -> int:
-        """What shells report of a process that its signal ended."""
-        return 128 + self._asked
+        """The exit code that shells report after the signal."""
+        return 128 + self._signal
 
     def install(self) -> None:
-        """Begins to listen; for the main thread.
+        """Installs the handlers; call it in the main thread.
 
-        Python runs a handler only between two of its own instructions, so a thread of its own hears of the
-        signal at once.
+        Python runs a handler only between two Python instructions. A thread that reads the signals from
+        a pipe therefore ends a process that is busy in compiled code.
         """
-        ear, mouth = os.pipe()
-        os.set_blocking(mouth, False)
-        signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
-        threading.Thread(target=_end_late, args=(ear,), daemon=True).start()
+        read_end, write_end = os.pipe()
+        os.set_blocking(write_end, False)
+        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        threading.Thread(target=_end_late, args=(read_end,), daemon=True).start()
         for number in SIGNALS:
             signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
-        self._asked = number
+        self._signal = number
         if not self._deferred:
-            raise Terminated("what is finished is kept; the same command goes on from there")
+            raise Terminated("finished work is saved; the same command continues from there")
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[Callable[[], bool]]:
-        """Within it a signal only sets what the function it gives returns; at its end it takes effect."""
+        """Delays the effect of a signal until the end of the context.
+
+        Yields:
+          A function that returns whether a signal came.
+        """
         self._deferred += 1
         try:
-            yield lambda: bool(self._asked)
+            yield lambda: bool(self._signal)
         finally:
             self._deferred -= 1
-        if self._asked and not self._deferred:
-            self._handle(self._asked, None)
+        if self._signal and not self._deferred:
+            self._handle(self._signal, None)
 
     @contextlib.contextmanager
     def ending_at_once(self) -> Iterator[None]:
-        """For the whole of a program: if a signal ended it, Python's clean-up is left out.
+        """For a whole program: skips Python's clean-up at exit if a signal ended the program.
 
-        The clean-up can crash while threads of XLA still compile; all files are closed by then.
+        The clean-up can crash while threads of XLA still compile. All files are closed by then.
         """
         try:
             yield
         finally:
-            if self._asked:
+            if self._signal:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(self.exit_code)
 
 
-def _end_late(ear: int) -> None:
-    """Ends the process at a second Ctrl-C, or some time after the first signal. Its children see its end."""
-    first = _next_signal(ear)
+def _end_late(pipe: int) -> None:
+    """Ends the process `PATIENCE_SECONDS` after the first signal, or at a second Ctrl-C."""
+    first = _next_signal(pipe)
     timer = threading.Timer(PATIENCE_SECONDS, _end, (first, "busy for too long"))
     timer.daemon = True
     timer.start()
-    while _next_signal(ear) != signal.SIGINT:
+    while _next_signal(pipe) != signal.SIGINT:
         pass
     _end(signal.SIGINT, "interrupted twice")
 
 
-def _next_signal(ear: int) -> int:
+def _next_signal(pipe: int) -> int:
     """Waits for one of `SIGNALS`."""
-    while (number := os.read(ear, 1)[0]) not in SIGNALS:
+    while (number := os.read(pipe, 1)[0]) not in SIGNALS:
         pass
     return number
 

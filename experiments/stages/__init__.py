@@ -1,4 +1,4 @@
-"""The stages, each from the files of the ones before it to its own. A stage that is done is skipped."""
+"""The stages of a run. Each reads files of earlier stages and writes its own; a finished one is skipped."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 
 from experiments.provenance import record
 from experiments.reporting.report import console_table, write_report
-from experiments.run import KEY, Run, report_key, settings
+from experiments.run import FINGERPRINT, Run, report_fingerprint, settings
 from experiments.stages import fits, recipes
 from experiments.stages.adapt_stage import adaptation
 from experiments.stages.audit_stage import audit
 from experiments.stages.common import say
-from experiments.stages.label_stage import label, tune
+from experiments.stages.label_stage import label, lora
 from experiments.stages.pretrain_stage import pretrain
 from experiments.stages.redo import settle
 from experiments.stages.world_stage import data, simulate
@@ -25,15 +25,17 @@ Stage = Callable[[Run], None]
 
 
 def run_stages(run: Run, names: Sequence[str]) -> None:
-    """Runs the named stages in order. Raises InputError for what the user can mend."""
-    device_mesh(run.config.devices.seeds, run.config.devices.users, run.config.num_seeds, 0)  # or it fails
-    told: list[str] = []
+    """Runs the named stages in order. Raises InputError for errors that the user can correct."""
+    device_mesh(
+        run.config.devices.seeds, run.config.devices.users, run.config.num_seeds, 0
+    )  # raises InputError if impossible
+    printed: list[str] = []
     for number, name in enumerate(names):
-        # Before each stage, because it is only now known which files the stages before have changed.
+        # Before each stage, because only now it is known which files the earlier stages have changed.
         lines = by_first(lambda left=names[number:]: settle(run, left))
-        for line in (line for line in lines if line not in told):
+        for line in (line for line in lines if line not in printed):
             say(line)
-        told += lines
+        printed += lines
         say(f"{name} ...")
         began = time.perf_counter()
         if name in SHARED:
@@ -44,31 +46,33 @@ def run_stages(run: Run, names: Sequence[str]) -> None:
 
 
 def report(run: Run) -> None:
-    """Tables and the page, to ``report/``."""
+    """Writes tables and the page to ``report/``."""
     names, began = run.config.agent_ids(), time.perf_counter()
     for part in recipes.parts(run.config, "adapt"):
         fits.require_fitting(run, part)
         store.verify(run.folder / part)
     store.verify(run.folder / "simulator")
     fits.require_references(run)
-    optional = {part for part in ("audit", "labels", "tune") if not fits.stale(run, part)}
+    optional = {part for part in ("audit", "labels", "lora") if not fits.stale(run, part)}
     if not run.config.audit.enabled:
         optional.discard("audit")
+    if not recipes.uses_adapter(run.config):
+        optional.discard("lora")
     folder = run.begin("report", REPORT)
     (folder / store.MANIFEST).unlink(missing_ok=True)
     summary = write_report(run.folder, names, optional)
-    # A sweep knows by it that the run is done, and what its results were made with.
-    told = {KEY: report_key(run.config), "config": settings(run.config)}
-    store.seal(folder, told | {"provenance": record(time.perf_counter() - began)})
+    # From this a sweep knows that the run is done, and with which settings.
+    inputs = {FINGERPRINT: report_fingerprint(run.config), "config": settings(run.config)}
+    store.seal(folder, inputs | {"provenance": record(time.perf_counter() - began)})
     say("\n" + console_table(summary))
     say(f"\nreport: {folder / 'index.html'}")
 
 
-SHARED = ("pretrain", "adapt")  # by all processes; the others are the first one's
+SHARED = ("pretrain", "adapt")  # run by all processes; the other stages only by the first
 STAGES: dict[str, Stage] = {
     "data": data,
     "simulate": simulate,
-    "tune": tune,
+    "lora": lora,
     "label": label,
     "audit": audit,
     "pretrain": pretrain,

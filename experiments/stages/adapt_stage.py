@@ -1,4 +1,4 @@
-"""The adapt stage: every agent online."""
+"""The adapt stage: trains every agent online."""
 
 from __future__ import annotations
 
@@ -11,128 +11,123 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.roster import (
-    PRETRAINED,
-    REPLAYS_LABELS,
-    actor_critic,
-    make_agent,
-    recommender,
-)
+from experiments.make_agent import actor_critic, make_agent, recommender
 from experiments.run import Run
 from experiments.stages import fits, recipes
-from experiments.stages.common import forget, read_worlds, root_key, saving, say, watching
+from experiments.stages.common import Worlds, forget, hooked, read_worlds, root_key, say
 from ialp_jax import store
+from ialp_jax.agents import registry
 from ialp_jax.agents.base import Agent, Params
 from ialp_jax.agents.numbered import numbered
 from ialp_jax.keys import stream
-from ialp_jax.labelling import imagine
+from ialp_jax.labelling import transitions
 from ialp_jax.simulator.config import replaced
 from ialp_jax.simulator.world import World
-from ialp_jax.training.adapt import adapt
-from ialp_jax.training.checkpoint import Checkpoints, load_params
+from ialp_jax.training.adapt import OnlineTask, adapt
 from ialp_jax.training.config import AdaptConfig
 from ialp_jax.training.groups import groups_of
+from ialp_jax.training.params import load_params
 from ialp_jax.training.processes import by_first
-from ialp_jax.training.watch import Watch
 from ialp_jax.types import ONLINE, SPLITS, Transition
 
 
 def adaptation(run: Run) -> None:
-    """Every agent online, each to its own ``adapt/<agent>/``."""
+    """Trains every agent of the run, each to its own ``adapt/<agent>/``."""
     worlds = functools.cache(lambda: read_worlds(run))
     for name in run.config.agent_ids():
         adapt_agent(run, name, worlds)
 
 
-def adapt_agent(run: Run, name: str, worlds: Callable[[], tuple[World, World]]) -> None:
-    """One agent online, to ``adapt/<name>/``, unless it is there; ``worlds`` is called where it is not."""
+def adapt_agent(run: Run, name: str, read: Callable[[], Worlds]) -> None:
+    """Trains one agent online, to ``adapt/<name>/``, unless that is done; ``read`` returns the worlds."""
     part = f"adapt/{name}"
     by_first(lambda: fits.require(run, part))
-    key = recipes.key(run, part)
-    if by_first(lambda: run.is_done(part, key)):
+    fingerprint = recipes.fingerprint(run, part)
+    if by_first(lambda: run.is_done(part, fingerprint)):
         forget(run, part)
         return say(f"adapt {name}: done before, kept")
     by_first(lambda: run.begin(part) and None)
-    world, judge = worlds()
+    worlds = read()
     began = time.perf_counter()
-    start = pretrained_params(run, world, name)
-    with saving(run, part, key) as checkpoints, watching(run, part) as watch:
-        curves = adapted(run, name, world, judge, run.config.adapt, start, checkpoints, watch)
+    pretrained = pretrained_params(run, worlds.training, name)
+    with hooked(run, part, fingerprint) as hooks:
+        task, agent = online_task(run, worlds), agent_of(run, name, worlds)
+        curves = adapt(task, agent, pretrained, name, hooks)
         seeds, seconds = run.config.num_seeds, time.perf_counter() - began
-        manifest = {"agent": name, "world": world.dataset.name, "num_seeds": seeds, "seconds": seconds}
+        manifest = {
+            "agent": name,
+            "world": worlds.training.dataset.name,
+            "num_seeds": seeds,
+            "seconds": seconds,
+        }
         by_first(lambda: store.save(run.folder / part, curves, manifest | recipes.stamp(run, part, began)))
-        if checkpoints:
-            checkpoints.remove()
+        if hooks.checkpoints:
+            hooks.checkpoints.remove()
     returns = curves["return"].mean(0)
     say(f"adapt {name}: return {returns[0]:.2f} -> {returns[-1]:.2f} in {seconds:.0f} s")
 
 
-def adapted(
-    run: Run,
-    name: str,
-    world: World,
-    judge: World,
-    how: AdaptConfig,
-    start: Params | None,
-    checkpoints: Checkpoints | None = None,
-    watch: Watch | None = None,
-    numbers: Mapping[str, float] | None = None,
-) -> dict[str, np.ndarray]:
-    """The curves of one agent.
-
-    Args:
-      run: its settings; a schedule that spans the whole adaptation is as long as that of the run.
-      name: of the agent.
-      world: in which it learns, from online users.
-      judge: in which it is judged, by the users of ``evaluation.users``.
-      how: how many env steps it has in fact.
-      start: parameters [S, ...] it starts from, if any.
-      checkpoints: where it saves itself and goes on from.
-      watch: is shown how it goes.
-      numbers: settings, by path, that one compiled program is to serve with any value; see `numbered`.
-    """
-    config, replayed = run.config, labelled(run, name)
-    popularity = world.dataset.popularity()
-
-    def make(values: Mapping[str, Any]) -> Agent:
-        return make_agent(name, replaced(config, values), judge.params, popularity, replayed)
-
-    return adapt(
-        world.env,
-        world.of(ONLINE),
-        judge.of(SPLITS.index(config.evaluation.users)),
-        numbered(make, numbers) if numbers else make({}),
-        stream(root_key(run), "adapt"),
-        config.num_seeds,
-        how,
-        config.evaluation,
-        start,
-        name,
-        groups_of(world.dataset),
-        checkpoints,
-        watch,
-        config.devices,
+def online_task(run: Run, worlds: Worlds, adapt_config: AdaptConfig | None = None) -> OnlineTask:
+    """The task of all agents of a run, by default with the ``adapt`` settings of the run."""
+    config, training = run.config, worlds.training
+    return OnlineTask(
+        env=training.env,
+        online=training.of(ONLINE),
+        evaluation=worlds.evaluation.of(SPLITS.index(config.evaluation.users)),
+        key=stream(root_key(run), "adapt"),
+        num_seeds=config.num_seeds,
+        adapt_config=adapt_config or config.adapt,
+        evaluation_config=config.evaluation,
+        groups=groups_of(training.dataset),
+        devices=config.devices,
     )
 
 
+def agent_of(run: Run, name: str, worlds: Worlds, numbers: Mapping[str, float] | None = None) -> Agent:
+    """One agent with the settings of the run.
+
+    Schedules over a whole adaptation are as long as that of the run.
+
+    Args:
+      run: its settings.
+      name: id of the agent.
+      worlds: the training world, and the evaluation world whose user model a privileged agent sees.
+      numbers: settings by path; one compiled program serves all their values, see `numbered`.
+    """
+    popularity, replayed = worlds.training.dataset.popularity(), labelled(run, name)
+
+    def make(values: Mapping[str, Any]) -> Agent:
+        settings = replaced(run.config, values)
+        return make_agent(name, settings, worlds.evaluation.params, popularity, replayed)
+
+    return numbered(make, numbers) if numbers else make({})
+
+
 def labelled(run: Run, name: str) -> Transition | None:
-    """The labelled transitions, for the agents that replay them."""
-    if name not in REPLAYS_LABELS:
+    """The labelled transitions, for an agent that replays them; else None."""
+    if not registry.record(name).replays_labels:
         return None
-    return imagine.labelled_transitions(store.load(run.folder / "labels")[0])[0]
+    return transitions.labelled_transitions(store.load(run.folder / "labels")[0])[0]
 
 
-def pretrained_params(run: Run, world: World, name: str, made: Path | None = None) -> Params | None:
-    """The parameters [S, ...] an agent starts from, of the pretrain stage or in ``made``; or None."""
-    if name not in PRETRAINED:
+def pretrained_params(run: Run, world: World, name: str, folder: Path | None = None) -> Params | None:
+    """The parameters [S, ...] from which an agent starts, or None.
+
+    Args:
+      run: its settings and folder.
+      world: the training world.
+      name: id of the agent.
+      folder: of the pre-training, by default that of the run's pretrain stage.
+    """
+    source, num_items = registry.starts_from(name), world.dataset.catalogue.num_items
+    if not source:
         return None
-    source, num_items = PRETRAINED[name], world.dataset.catalogue.num_items
     make = recommender if source == "sasrec" else actor_critic
     history = np.zeros(run.config.simulator.history_length, np.int32)
     one = jax.eval_shape(make(run.config, num_items).init, jax.random.key(0), history)
     stacked = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((run.config.num_seeds, *leaf.shape), leaf.dtype), one
     )
-    folder = made or run.folder / "pretrain" / source
+    folder = folder or run.folder / "pretrain" / source
     store.verify(folder)
     return load_params(folder / "params", stacked)

@@ -1,11 +1,10 @@
-"""The audit stage: questions about held-out interactions, put to the LLM and to its rivals, to ``audit/``."""
+"""The audit stage: asks the LLM and baselines about held-out interactions, to ``audit/``."""
 
 from __future__ import annotations
 
 import itertools
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -22,25 +21,18 @@ from ialp_jax.labelling import audit as auditor
 from ialp_jax.labelling import quality
 from ialp_jax.labelling.audit import LLM, POPULARITY, SHUFFLED, TRUTH, Source
 from ialp_jax.labelling.audit_questions import PROMPT_CANDIDATES, Questions, draw
-from ialp_jax.labelling.client import LabelWorker
+from ialp_jax.labelling.labeller import Labeller
+from ialp_jax.labelling.llm_labeller import LLMLabeller
 from ialp_jax.llm.prompting.lengths import NUM_SAMPLED, Demand
-from ialp_jax.types import Dataset, Labels
-from ialp_jax.users.preference import like_logit
+from ialp_jax.types import Dataset, Prompts
+from ialp_jax.users.predict import like_logit
 
-AT_ONCE = 256  # prompts of one request: what progress is shown of, and what is lost when the process dies
+AT_ONCE = 256  # prompts of one request: progress is shown after each, and a killed process loses one
 LETTERLESS = ("likelihood",)  # modes in which a candidate's score does not depend on the others
 
 
-class Labeller(Protocol):
-    """Anything that labels, as `LabelWorker` does."""
-
-    def label(self, histories: np.ndarray, candidates: np.ndarray) -> Labels:
-        """Labels P prompts: int32 [P, L], int32 [P, K]."""
-        ...
-
-
-def prompts_of(candidates: np.ndarray, most: int) -> np.ndarray:
-    """Which prompts ask Q questions, int64 [P, 3]: question, first and last + 1 of its candidates.
+def split_questions(candidates: np.ndarray, most: int) -> np.ndarray:
+    """The prompts that ask Q questions, int64 [P, 3]: question, first and last + 1 of its candidates.
 
     Args:
       candidates: int32 [Q, K], 0 after the last one.
@@ -64,17 +56,17 @@ def widest_first(widths: np.ndarray) -> np.ndarray:
 
 def demands(run: Run, dataset: Dataset) -> list[Demand]:
     """The prompts that a run's audit asks, for an estimate of their costs."""
-    questions, found = questions_of(run, dataset), []
-    table = prompts_of(questions.candidates, PROMPT_CANDIDATES)
+    questions, prompts = questions_of(run, dataset), []
+    table = split_questions(questions.candidates, PROMPT_CANDIDATES)
     widths = table[:, 2] - table[:, 1]
     for width in widest_first(widths):
         rows = table[widths == width]
         few = rows[np.linspace(0, len(rows) - 1, min(NUM_SAMPLED, len(rows))).astype(int)]
         columns = few[:, 1:2] + np.arange(width)
-        shown = questions.candidates[few[:, :1], columns]
+        candidates = questions.candidates[few[:, :1], columns]
         for histories in (questions.histories, questions.exchanged):
-            found.append(Demand("audit", len(rows), histories[few[:, 0]], shown))
-    return found
+            prompts.append(Demand("audit", len(rows), Prompts(histories[few[:, 0]], candidates)))
+    return prompts
 
 
 def ask(
@@ -86,21 +78,21 @@ def ask(
 ) -> Source:
     """The labels of Q questions, each asked in prompts of at most ``most`` candidates.
 
-    Where a question takes several prompts, its label is that of the prompt with the highest score, which is
-    what a single prompt would have given as long as scores do not depend on the other candidates; and it is
-    invalid where any of them is.
+    If a question takes several prompts, its label is that of the prompt with the highest score: the label of
+    a single prompt, as long as scores do not depend on the other candidates. It is invalid if any of the
+    prompts is.
 
     Args:
-      labeller: answers.
+      labeller: answers; its context is entered.
       histories: int32 [Q, L].
       candidates: int32 [Q, K], 0 after the last one.
       most: candidates of a prompt.
-      advance: told of every request how many questions (in fractions) were answered.
+      advance: called after every request with the number of questions (in fractions) it answered.
 
     Returns:
       Scores are NaN after the last candidate.
     """
-    prompts = prompts_of(candidates, most)
+    prompts = split_questions(candidates, most)
     scores = np.full(candidates.shape, np.nan, np.float32)
     choice = np.zeros(len(candidates), np.int32)
     best = np.full(len(candidates), -np.inf)
@@ -109,7 +101,7 @@ def ask(
         rows = prompts[widths == width]
         for part in np.split(rows, range(AT_ONCE, len(rows), AT_ONCE)):
             columns = part[:, 1:2] + np.arange(width)
-            labels = labeller.label(histories[part[:, 0]], candidates[part[:, :1], columns])
+            labels = labeller.label(Prompts(histories[part[:, 0]], candidates[part[:, :1], columns]))
             scores[part[:, :1], columns] = labels.scores
             for (q, begin, _), taken, row in zip(part, labels.choice, labels.scores, strict=True):
                 if taken < 0 or choice[q] < 0:
@@ -120,47 +112,47 @@ def ask(
     return Source(choice, scores)
 
 
-def rivals(dataset: Dataset, questions: Questions) -> dict[str, Source]:
-    """The sources that need no LLM: popularity and, where it is known, the truth."""
-    found = {POPULARITY: auditor.popularity_source(dataset.popularity(), questions.candidates)}
+def baselines(dataset: Dataset, questions: Questions) -> dict[str, Source]:
+    """The sources that need no LLM: popularity and, if it is known, the truth."""
+    sources = {POPULARITY: auditor.popularity_source(dataset.popularity(), questions.candidates)}
     if dataset.truth is not None:
         logits = like_logit(dataset.truth, questions.user[:, None], questions.candidates)
-        found[TRUTH] = Source.of(np.asarray(logits), questions.candidates)
-    return found
+        sources[TRUTH] = Source.of(np.asarray(logits), questions.candidates)
+    return sources
 
 
 def audit(run: Run) -> None:
-    """Does the label prefer the item the user really took? To ``audit/``."""
+    """Do labels prefer the item that the user really took? To ``audit/``."""
     config = run.config
     if not config.audit.enabled:
         return tqdm.write("audit: off (--config.audit.enabled)")
     fits.require(run, "audit")
     began = time.perf_counter()
-    if run.is_done("audit", recipes.key(run, "audit")):
+    if run.is_done("audit", recipes.fingerprint(run, "audit")):
         return tqdm.write("audit: done before, kept")
     run.begin("audit")
     dataset = load_dataset(run.folder / "data")
     questions, lettered = questions_of(run, dataset), config.llm.mode not in LETTERLESS
     sources, histories = {}, {LLM: questions.histories, SHUFFLED: questions.exchanged}
-    with LabelWorker(config.llm, run.folder / "data", run.folder / "labels", config.seed) as worker:
-        worker.notice = warn
+    data, labels = run.folder / "data", run.folder / "labels"
+    with LLMLabeller(config.llm, data, labels, config.seed, on_caution=warn) as labeller:
         form = "{l_bar}{bar}| {n:.0f}/{total} [{elapsed}<{remaining}]"
         with tqdm(total=2 * len(questions.user), desc="audit", bar_format=form) as bar:
             for name, shown in histories.items():
-                sources[name] = ask(worker, shown, questions.candidates, PROMPT_CANDIDATES, bar.update)
-        worker.require_valid()
-        manifest = worker.manifest()
-    sources |= rivals(dataset, questions)
+                sources[name] = ask(labeller, shown, questions.candidates, PROMPT_CANDIDATES, bar.update)
+        labeller.require_valid()
+        manifest = labeller.manifest()
+    sources |= baselines(dataset, questions)
     rows = auditor.compare(questions, sources, dataset.popularity())
     letters = manifest.get("order_bias") or {}
     if lettered and letters.get("answers"):
         rows.append(auditor.letter_bias(letters["shares"], letters["answers"]))
     _save(run, dataset.name, questions, sources, rows, manifest | recipes.stamp(run, "audit", began))
-    told = {(row.source, row.metric): row for row in rows}
-    gain = told[LLM, "auc_minus_popularity"]
+    table = {(row.source, row.metric): row for row in rows}
+    gain = table[LLM, "auc_minus_popularity"]
     tqdm.write(
-        f"audit: AUC over {len(questions.user):,} users {told[LLM, 'auc'].value:.3f}, after another user's "
-        f"history {told[SHUFFLED, 'auc'].value:.3f}, popularity {told[POPULARITY, 'auc'].value:.3f}; "
+        f"audit: AUC over {len(questions.user):,} users {table[LLM, 'auc'].value:.3f}, after another user's "
+        f"history {table[SHUFFLED, 'auc'].value:.3f}, popularity {table[POPULARITY, 'auc'].value:.3f}; "
         f"llm - popularity {gain.value:+.3f} [{gain.ci_low:+.3f}, {gain.ci_high:+.3f}]"
     )
     tqdm.write(f"audit: labels {quality.line(manifest)}")

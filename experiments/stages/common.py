@@ -1,10 +1,11 @@
-"""What the stages share: where they read, write, save themselves and speak."""
+"""Functions that several stages share: reading worlds, checkpoints, TensorBoard, console lines."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import jax
 from tqdm import tqdm
@@ -16,35 +17,49 @@ from ialp_jax import store
 from ialp_jax.data.files import load_dataset
 from ialp_jax.data.invariants import fits_world
 from ialp_jax.errors import InputError
-from ialp_jax.simulator.test_model import from_arrays
 from ialp_jax.simulator.world import World, build
-from ialp_jax.training import checkpoint
 from ialp_jax.training.checkpoint import Checkpoints
+from ialp_jax.training.checkpoint_files import remove_all
+from ialp_jax.training.loop import Hooks
 from ialp_jax.training.processes import is_first
 from ialp_jax.training.watch import Watch
 from ialp_jax.types import Key
+from ialp_jax.users.evaluation_model import from_arrays
 
 
 def say(message: str) -> None:
-    """One line on the console, above any progress bar; of several processes the first speaks."""
+    """Prints one line above any progress bar; if several processes run, only the first prints."""
     if is_first():
         tqdm.write(message)
 
 
 def warn(message: str) -> None:
-    """One line on the console that stands out."""
+    """Prints a warning."""
     say(f"warning: {message}")
 
 
 def root_key(run: Run) -> Key:
-    """The key from which everything random in JAX derives."""
+    """The key from which all JAX keys of a run are derived."""
     return jax.random.key(run.config.seed)
 
 
-def read_worlds(run: Run) -> tuple[World, World]:
-    """The world that the data and simulate stages wrote, and the one in which agents are judged.
+class Worlds(NamedTuple):
+    """The worlds of a run; two different ones only if ``simulator.test_model`` is set.
 
-    The two differ only where ``simulator.test_model`` asks for it.
+    Attributes:
+      training: the world in which agents learn.
+      evaluation: the world in which they are evaluated.
+    """
+
+    training: World
+    evaluation: World
+
+
+def read_worlds(run: Run) -> Worlds:
+    """The worlds that the data and simulate stages wrote.
+
+    Raises:
+      InputError: a stage has not run, or the user model does not fit the data.
     """
     recipes.require_there(run, "data", "simulator")
     dataset, folder = load_dataset(run.folder / "data"), run.folder / "simulator"
@@ -57,23 +72,30 @@ def read_worlds(run: Run) -> tuple[World, World]:
         fits_world(one, dataset.num_users, dataset.catalogue.num_items) for one in (model, test_model) if one
     ):
         raise InputError(
-            f"{folder}: its user model is none of {run.folder / 'data'}; run --stage=simulate again"
+            f"{folder}: its user model is not of {run.folder / 'data'}; run --stage=simulate again"
         )
     world = build(dataset, model, run.config.simulator)
-    return world, world if test_model is None else build(dataset, test_model, run.config.simulator)
+    return Worlds(world, world if test_model is None else build(dataset, test_model, run.config.simulator))
 
 
 @contextlib.contextmanager
-def saving(run: Run, name: str, key: str, every: int | None = None) -> Iterator[Checkpoints | None]:
-    """The checkpoints of a training, in ``checkpoints/<name>/``; None where the run makes none.
+def hooked(run: Run, name: str, fingerprint: str, every: int | None = None) -> Iterator[Hooks]:
+    """Checkpoints, TensorBoard and progress bar of a training; arguments as those of `saving`."""
+    with saving(run, name, fingerprint, every) as checkpoints, watching(run, name) as watch:
+        yield Hooks(checkpoints, watch)
 
-    Within it SIGTERM and Ctrl-C wait until the training has saved itself.
+
+@contextlib.contextmanager
+def saving(run: Run, name: str, fingerprint: str, every: int | None = None) -> Iterator[Checkpoints | None]:
+    """The checkpoints of a training, in ``checkpoints/<name>/``; None if the run makes none.
+
+    Within the context, SIGTERM and Ctrl-C wait until the training has saved a checkpoint.
 
     Args:
       run: its settings and folder.
       name: of the training.
-      key: digest of all that fixes it.
-      every: steps between two of them; by default as set.
+      fingerprint: of everything that decides the training.
+      every: least number of steps between two checkpoints; by default ``checkpoint.every``.
     """
     config = run.config.checkpoint
     if not config.every:
@@ -82,23 +104,28 @@ def saving(run: Run, name: str, key: str, every: int | None = None) -> Iterator[
     config = config if every is None else dataclasses.replace(config, every=every)
     folder = run.folder / "checkpoints" / name
     with (
-        TERMINATION.deferred() as asked,
-        Checkpoints(folder, config, key, settings(run.config), difference, asked, run.overwrite) as found,
+        TERMINATION.deferred() as stopping,
+        Checkpoints(
+            folder, config, fingerprint, settings(run.config), difference, stopping, run.overwrite
+        ) as checkpoints,
     ):
-        yield found
+        yield checkpoints
 
 
 def forget(run: Run, *names: str) -> None:
-    """Removes what is left of trainings whose results are sealed: a process may have died in between."""
+    """Removes the checkpoints of trainings whose results are complete: a process may have died in between."""
     for name in names:
-        checkpoint.remove(run.folder / "checkpoints" / name)
+        remove_all(run.folder / "checkpoints" / name)
 
 
 @contextlib.contextmanager
 def watching(run: Run, name: str, num_seeds: int = 0) -> Iterator[Watch | None]:
-    """The event files of a training for TensorBoard, in ``tensorboard/<name>/``; None where they are off.
+    """The event files of a training for TensorBoard, in ``tensorboard/<name>/``; None if they are off.
 
-    Of as many seeds as the run has, unless ``num_seeds`` says otherwise.
+    Args:
+      run: its settings and folder.
+      name: of the training.
+      num_seeds: S; 0: ``num_seeds`` of the run.
     """
     if not (run.config.tensorboard and is_first()):
         yield None

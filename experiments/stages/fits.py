@@ -1,11 +1,11 @@
-"""Whether the parts of a run folder fit its settings and one another."""
+"""Checks whether the parts of a run folder fit its settings and each other."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from experiments.run import KEY, MOST_TOLD, Run, difference
+from experiments.run import MAX_DIFFERENCE, Run, difference, fingerprint_in
 from experiments.stages.recipes import (
     FILES,
     MADE_FROM,
@@ -21,19 +21,19 @@ from ialp_jax.errors import InputError
 
 
 def references_fit(run: Run) -> bool:
-    """Whether the returns of the reference policies in the simulator's folder are those of these settings."""
+    """Whether the returns of the reference policies were computed with these settings."""
     manifest = store.read_manifest(run.folder / "simulator") or {}
-    return KEY not in manifest or manifest.get(REFERENCES) == reference_settings(run.config)
+    return fingerprint_in(manifest) is None or manifest.get(REFERENCES) == reference_settings(run.config)
 
 
 def reference_changes(run: Run) -> str:
-    """How the settings of those returns differ from the ones of now."""
+    """The differences between the settings of those returns and the present ones."""
     before = (store.read_manifest(run.folder / "simulator") or {}).get(REFERENCES)
     return difference(before if isinstance(before, dict) else {}, reference_settings(run.config))
 
 
 def changed_settings(run: Run, part: str, manifest: dict[str, Any]) -> dict[str, Any] | None:
-    """The settings that a part was made with, if they are known and differ from those of now; else None."""
+    """The settings of a part, if its manifest has them and they differ from the present ones; else None."""
     made = _made(manifest)
     return made[SETTINGS] if made and made[SETTINGS] != recipe(run.config, part).settings else None
 
@@ -45,13 +45,13 @@ def _made(manifest: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def stale(run: Run, part: str) -> str:
-    """Why a finished part does not fit the settings and files of now; empty if it fits.
+    """The reason why a finished part does not fit the present settings and files; empty if it fits.
 
-    Parts that it was made from and that are gone do not count. A part whose manifest has no key was put there
-    by hand and fits.
+    A part that it was made from and that is gone does not count. A part without a fingerprint was put there
+    by a user, and fits.
     """
     manifest = store.read_manifest(run.folder / part)
-    if manifest is None or KEY not in manifest:
+    if manifest is None or fingerprint_in(manifest) is None:
         return ""
     made = _made(manifest)
     if made is None:
@@ -67,13 +67,13 @@ def stale(run: Run, part: str) -> str:
     return ""
 
 
-def clipped(text: str, most: int = MOST_TOLD) -> str:
+def clipped(text: str, most: int = MAX_DIFFERENCE) -> str:
     """The beginning of a long text."""
     return text if len(text) <= most else f"{text[:most]} ..."
 
 
 def require(run: Run, part: str) -> None:
-    """Checks that all parts that a part reads are there and fit the settings, and those before them.
+    """Checks that all parts that a part reads, directly or not, exist and fit the settings.
 
     Raises:
       InputError: one is missing or does not fit; names the stage that makes it.
@@ -84,12 +84,12 @@ def require(run: Run, part: str) -> None:
 
 
 def require_fitting(run: Run, part: str, made: Collection[str] = ()) -> None:
-    """Checks that a part is there and fits, and so do the parts it was made from, as far as they are there.
+    """Checks that a part exists and fits, and that the parts it was made from fit, if they exist.
 
     Args:
       run: its folder and settings.
-      part: that is read.
-      made: parts that will be made anew before.
+      part: the part to check.
+      made: parts that earlier stages will make again.
 
     Raises:
       InputError: as `require`.
@@ -102,7 +102,7 @@ def require_fitting(run: Run, part: str, made: Collection[str] = ()) -> None:
 
 
 def _with_upstream(run: Run, part: str) -> Iterator[str]:
-    """The parts that a part was made from and that are there, first ones first; then the part itself."""
+    """The existing parts that a part was made from, in the order of their stages, then the part itself."""
     for upstream in recipe(run.config, part).reads:
         if store.read_manifest(run.folder / upstream) is not None:
             yield from _with_upstream(run, upstream)
@@ -110,7 +110,7 @@ def _with_upstream(run: Run, part: str) -> Iterator[str]:
 
 
 def require_references(run: Run) -> None:
-    """Raises InputError if the returns of the reference policies are those of other settings."""
+    """Raises InputError if the returns of the reference policies were computed with other settings."""
     require_there(run, "simulator")
     if not references_fit(run):
         folder, changes = run.folder / "simulator", clipped(reference_changes(run))
@@ -118,6 +118,6 @@ def require_references(run: Run) -> None:
 
 
 def only(paths: Collection[str], before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Whether two settings differ at most at these paths, each a setting or a whole section."""
+    """Whether two settings differ only at these paths; a path may name a whole section."""
     differing = {n for n in before.keys() | after.keys() if before.get(n) != after.get(n)}
     return all(any(n == path or n.startswith(f"{path}.") for path in paths) for n in differing)

@@ -1,29 +1,30 @@
-"""The tune and label stages: from a language model to labels."""
+"""The lora and label stages: from a language model to labels."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from contextlib import nullcontext
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
-from experiments.roster import (
-    actor_critic,
-)
+from experiments.make_agent import actor_critic
 from experiments.run import Run
 from experiments.stages import fits, recipes
 from experiments.stages.common import read_worlds, root_key, say, warn, watching
 from ialp_jax import store
 from ialp_jax.claim import ADAPTER, LABELS
+from ialp_jax.data.splits import Windows
 from ialp_jax.keys import stream
-from ialp_jax.labelling import imagine, quality, tuner
-from ialp_jax.labelling.client import LabelWorker
-from ialp_jax.labelling.sources import label_source
+from ialp_jax.labelling import quality, rounds
+from ialp_jax.labelling.imagine import imagined_params
+from ialp_jax.labelling.labeller import Labeller
+from ialp_jax.labelling.llm_labeller import LLMLabeller
+from ialp_jax.labelling.lora_client import LoraClient
+from ialp_jax.labelling.sources import rule_labeller
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.prompting import alike, prompts
+from ialp_jax.llm.prompting import alike, templates
+from ialp_jax.simulator.world import World
 from ialp_jax.training.config import PretrainConfig
 from ialp_jax.training.offline import offline_windows
 from ialp_jax.training.pretrain import Pretrainer, offline_loss
@@ -54,25 +55,27 @@ def learning(run: Run, rate: float | None) -> PretrainConfig:
     return settings if rate is None else dataclasses.replace(settings, learning_rate=rate)
 
 
-def tune(run: Run) -> None:
-    """Tunes the LLM by LoRA on the offline users, to ``tune/``."""
+def lora(run: Run) -> None:
+    """Fine-tunes the LLM by LoRA on the offline users, to ``lora/``."""
     config = run.config
-    if not config.llm.tune.steps:
-        return say("tune: off, --config.llm.tune.steps is 0")
-    key, began = recipes.key(run, "tune"), time.perf_counter()
-    fits.require(run, "tune")
-    if run.is_done("tune", key):
-        return say("tune: done before, kept")
-    folder = run.begin("tune", ADAPTER)
-    with tuner.Tuner(config.llm, run.folder / "data", run.folder / "labels", config.seed) as worker:
+    if not config.llm.lora.steps:
+        return say("lora: off, --config.llm.lora.steps is 0")
+    if not recipes.uses_adapter(config):
+        return say(f"lora: not needed, --config.labelling.source={config.labelling.source} and no audit")
+    fingerprint, began = recipes.fingerprint(run, "lora"), time.perf_counter()
+    fits.require(run, "lora")
+    if run.is_done("lora", fingerprint):
+        return say("lora: done before, kept")
+    folder = run.begin("lora", ADAPTER)
+    with LoraClient(config.llm, run.folder / "data", run.folder / "labels", config.seed) as client:
         (folder / store.MANIFEST).unlink(missing_ok=True)
-        manifest = worker.tune(folder, config.simulator.history_length, config.labelling.candidates)
-    store.seal(folder, manifest | recipes.stamp(run, "tune", began))
-    show_losses(run, "tune", manifest["tuning"]["loss"])
-    told = manifest["tuning"]["held_out"]
+        manifest = client.fine_tune(folder, config.simulator.history_length, config.labelling.candidates)
+    store.seal(folder, manifest | recipes.stamp(run, "lora", began))
+    show_losses(run, "lora", manifest["fine_tuning"]["loss"])
+    held_out = manifest["fine_tuning"]["held_out"]
     say(
-        f"tune: held-out accuracy {told['accuracy_before']:.1%} -> {told['accuracy_after']:.1%} "
-        f"(chance {told['chance']:.1%})"
+        f"lora: held-out accuracy {held_out['accuracy_before']:.1%} -> {held_out['accuracy_after']:.1%} "
+        f"(chance {held_out['chance']:.1%})"
     )
 
 
@@ -85,51 +88,35 @@ def show_losses(run: Run, name: str, curve: list[list[float]]) -> None:
 
 
 def label(run: Run) -> None:
-    """Imagined sessions, labelled round by round by the LLM or what stands in for it, to ``labels/``."""
+    """Labels imagined sessions round by round, to ``labels/``."""
     config, began = run.config, time.perf_counter()
     fits.require(run, "labels")
-    if run.is_done("labels", recipes.key(run, "labels")):
+    if run.is_done("labels", recipes.fingerprint(run, "labels")):
         return say("label: done before, kept")
     folder = run.begin("labels", LABELS)
-    (world, _), stage_key = read_worlds(run), stream(root_key(run), "label")
-    network = actor_critic(config, world.dataset.catalogue.num_items)
+    (world, _), key = read_worlds(run), stream(root_key(run), "label")
+    num_items = world.dataset.catalogue.num_items
     starts = offline_windows(world.dataset, config.simulator.history_length, config.seed)
-    params = imagine.imagined_params(world.params, starts.history)
-    trainer = ialp_trainer(run, world.dataset.catalogue.num_items, stage_key, 1)
-    users = imagine.start_sessions(world.env, params, stage_key, config.labelling)
-    rounds, same = [], alike_items(config.llm, world.dataset)
-    source = label_source(config.labelling, world.dataset, starts, world.params.user_model, config.seed)
-    asked = source or LabelWorker(config.llm, run.folder / "data", folder, config.seed)
-    if not source:
-        asked.notice = warn
-    with nullcontext(asked) if source else asked as worker:  # or it is refused, and the old labels stay
+    setting = rounds.Setting(
+        world.env,
+        imagined_params(world.params, starts.history),
+        actor_critic(config, num_items),
+        config.labelling,
+        alike_items(config.llm, world.dataset),
+    )
+    trainer, total = ialp_trainer(run, num_items, key, 1), config.labelling.num_prompts()
+    with labeller_of(run, world, starts) as labeller:  # or it is refused, and the old labels stay
         (folder / store.MANIFEST).unlink(missing_ok=True)
-        answer = worker.label if source else lambda h, c, rows: worker.label(h, c)
-        total = config.labelling.rounds * config.labelling.steps * config.labelling.sessions
         with tqdm(total=total, desc="label", unit="prompt", unit_scale=True) as bar:
-            for number in range(config.labelling.rounds):
-                actor = jax.tree.map(lambda leaf: leaf[0], trainer.params)
-                users, rows = imagine.label_round(
-                    world.env,
-                    params,
-                    network,
-                    actor,
-                    users,
-                    answer,
-                    stream(stage_key, "round", number),
-                    config.labelling,
-                    on_step=lambda: bar.update(config.labelling.sessions),
-                    alike=same,
-                )
-                rounds.append({**rows, "round": np.full(len(rows["choice"]), number, np.int32)})
-                bar.set_postfix(share_of(rows["choice"]))
-                if not source:  # before the actor learns from nothing
-                    worker.require_valid()
-                if number + 1 < config.labelling.rounds:
-                    arrays = {name: np.concatenate([r[name] for r in rounds]) for name in rounds[0]}
-                    trainer.advance(*imagine.training_data(arrays, total))
-        manifest = worker.manifest()
-    arrays = {name: np.concatenate([r[name] for r in rounds]) for name in rounds[0]}
+            arrays = rounds.label_rounds(
+                setting,
+                labeller,
+                trainer,
+                key,
+                on_step=lambda: bar.update(config.labelling.sessions),
+                on_round=lambda arrays: bar.set_postfix(share_of(arrays["choice"])),
+            )
+        manifest = labeller.manifest()
     store.write_arrays(folder / "arrays.npz", arrays)
     store.seal(folder, manifest | recipes.stamp(run, "labels", began))
     show_losses(run, "label", manifest.get("training", {}).get("loss", []))
@@ -138,10 +125,18 @@ def label(run: Run) -> None:
         warn(caution)
 
 
+def labeller_of(run: Run, world: World, starts: Windows) -> Labeller:
+    """The LLM, or the rule that ``labelling.source`` names, which knows the sessions' start windows."""
+    config = run.config
+    if recipes.asks_llm(config):
+        return LLMLabeller(config.llm, run.folder / "data", run.folder / "labels", config.seed, warn)
+    return rule_labeller(config.labelling, world.dataset, starts, world.params.user_model, config.seed)
+
+
 def alike_items(llm: LLMConfig, dataset: Dataset) -> np.ndarray | None:
     """Items that look alike in a prompt, see `ialp_jax.llm.prompting.alike`."""
-    template = prompts.choose(llm.template, embedded=not llm.model)
-    titles = prompts.shown(dataset, template).catalogue.titles
+    template = templates.choose(llm.template, embedded=not llm.model)
+    titles = templates.shown(dataset, template).catalogue.titles
     return alike.groups(titles, template, llm.mode != "likelihood")
 
 

@@ -1,7 +1,7 @@
 """The settings and files from which each part of a run folder is made.
 
-A part is a folder that a stage writes, as ``labels`` or ``adapt/a2c``. Its manifest records what it was made
-from. A part is made again only if one of these settings or files has changed.
+A part is a folder that a stage writes, as ``labels`` or ``adapt/a2c``. Its manifest records its settings and
+the files that it was made from. A part is made again only if one of them has changed.
 """
 
 from __future__ import annotations
@@ -11,33 +11,34 @@ from typing import Any, NamedTuple
 
 from experiments import provenance
 from experiments.config import Config
-from experiments.roster import AGENT_SETTINGS, PRETRAINED, REPLAYS_LABELS
-from experiments.run import KEY, Run, flat, llm_settings, settings
+from experiments.run import FINGERPRINT, Run, flat, llm_settings, settings
 from ialp_jax import store
+from ialp_jax.agents import registry
 from ialp_jax.errors import InputError
-from ialp_jax.labelling import tuner
+from ialp_jax.labelling import lora_client
+from ialp_jax.labelling.config import LLM
 
 MADE_FROM, SETTINGS, FILES = "made_from", "settings", "files"  # in a manifest
-REFERENCES = "references"  # in the simulator's manifest: what the returns of reference policies depend on
-ALL = ("",)  # beginnings of file names
+REFERENCES = "references"  # in the manifest of the simulator: the settings of the reference policies
+ALL = ("",)  # beginnings of file names: every file
 
 LEARNING = ("batch_size", "learning_rate", "target_rate", "updates_per_round", "max_gradient_norm")
-NEEDS = {  # what agents start from -> the parts it is made from
+NEEDS = {  # source of pre-trained parameters -> the parts that it reads
     "ialp": ("data", "simulator", "labels"),
     "a2c_warm": ("data", "simulator"),
     "sasrec": ("data", "simulator"),
 }
-OWN = {"ialp": "ialp_", "a2c_warm": "warm_", "sasrec": "sasrec_"}  # prefix of settings that act only on it
-_READ = {"simulator": ("arrays.npz",), "labels": ("arrays.npz",), "pretrain": ("params/",)}  # the rest: ALL
+PREFIX = {"ialp": "ialp_", "a2c_warm": "warm_", "sasrec": "sasrec_"}  # of settings of one source
+_READ = {"simulator": ("arrays.npz",), "labels": ("arrays.npz",), "pretrain": ("params/",)}  # others: ALL
 
 
 class Recipe(NamedTuple):
-    """What a part depends on.
+    """The settings and inputs of a part.
 
     Attributes:
-      stage: the one that makes it.
+      stage: makes the part.
       settings: value by dotted path.
-      reads: the parts whose files it reads.
+      reads: the parts whose files the stage reads.
     """
 
     stage: str
@@ -46,32 +47,37 @@ class Recipe(NamedTuple):
 
 
 def recipe(config: Config, part: str) -> Recipe:
-    """What a part of the run folder depends on, with these settings."""
+    """The recipe of a part of the run folder, with these settings."""
     group, _, name = part.partition("/")
     tree = settings(config)
-    found = _RECIPES[group](config, tree, name)
-    return found._replace(settings=found.settings | _picked(tree, "environment"))  # which may change rounding
+    needed = _RECIPES[group](config, tree, name)
+    return needed._replace(settings=needed.settings | _picked(tree, "environment"))  # may change rounding
 
 
 def parts(config: Config, stage: str) -> list[str]:
     """The parts that a stage makes with these settings."""
     agents = config.agent_ids()
-    sources = {PRETRAINED[name] for name in agents if name in PRETRAINED}
-    made = {
+    sources = {registry.starts_from(name) for name in agents}
+    parts_of = {
         "data": ["data"],
         "simulate": ["simulator"],
-        "tune": ["tune"] if config.llm.tune.steps else [],
+        "lora": ["lora"] if uses_adapter(config) else [],
         "label": ["labels"],
         "audit": ["audit"] if config.audit.enabled else [],
         "pretrain": [f"pretrain/{name}" for name in NEEDS if name in sources],
         "adapt": [f"adapt/{name}" for name in agents],
     }
-    return made.get(stage, [])
+    return parts_of.get(stage, [])
 
 
 def asks_llm(config: Config) -> bool:
-    """Whether labels come from the LLM and not from a source in its place."""
-    return config.labelling.source == "llm"
+    """Whether labels come from the LLM and not from a rule in its place."""
+    return config.labelling.source == LLM
+
+
+def uses_adapter(config: Config) -> bool:
+    """Whether LoRA is on and something asks the LLM: labels or the audit."""
+    return bool(config.llm.lora.steps) and (asks_llm(config) or config.audit.enabled)
 
 
 def _picked(tree: dict[str, Any], *paths: str) -> dict[str, Any]:
@@ -83,8 +89,8 @@ def _picked(tree: dict[str, Any], *paths: str) -> dict[str, Any]:
     }
 
 
-def _tuned(config: Config) -> tuple[str, ...]:
-    return ("tune",) if config.llm.tune.steps else ()
+def _adapter(config: Config) -> tuple[str, ...]:
+    return ("lora",) if config.llm.lora.steps else ()
 
 
 def _data(config: Config, tree: dict[str, Any], _: str) -> Recipe:
@@ -95,48 +101,49 @@ def _simulator(config: Config, tree: dict[str, Any], _: str) -> Recipe:
     return Recipe("simulate", _picked(tree, "simulator.user_model", "simulator.test_model"), ("data",))
 
 
-def _tune(config: Config, tree: dict[str, Any], _: str) -> Recipe:
-    told = _picked(tree, "seed", "simulator.history_length", "labelling.candidates")
-    return Recipe("tune", told | flat({"llm": tuner.settings(config.llm)}), ("data",))
+def _lora(config: Config, tree: dict[str, Any], _: str) -> Recipe:
+    read = _picked(tree, "seed", "simulator.history_length", "labelling.candidates")
+    return Recipe("lora", read | flat({"llm": lora_client.settings(config.llm)}), ("data",))
 
 
 def _labels(config: Config, tree: dict[str, Any], _: str) -> Recipe:
-    told = _picked(tree, "seed", "simulator", "network", "labelling", "agents.ialp")
-    told |= _picked(tree, *(f"pretrain.{name}" for name in LEARNING))
+    read = _picked(tree, "seed", "simulator", "network", "labelling", "agents.ialp")
+    read |= _picked(tree, *(f"pretrain.{name}" for name in LEARNING))
     llm = llm_settings(config)
     if not asks_llm(config):
-        # The template and the kind of mode decide which items look alike; no prompt has two of them.
-        told |= {"llm.template": llm["template"], "llm.lettered": config.llm.mode != "likelihood"}
-        return Recipe("label", told, ("data", "simulator"))
-    del told["labelling.none_share"]  # of the other sources
-    return Recipe("label", told | flat({"llm": llm}), ("data", "simulator", *_tuned(config)))
+        # Template and mode decide which items look alike, and no prompt contains two of those.
+        read |= {"llm.template": llm["template"], "llm.lettered": config.llm.mode != "likelihood"}
+        return Recipe("label", read, ("data", "simulator"))
+    del read["labelling.none_share"]  # a setting of the other sources
+    return Recipe("label", read | flat({"llm": llm}), ("data", "simulator", *_adapter(config)))
 
 
 def _audit(config: Config, tree: dict[str, Any], _: str) -> Recipe:
-    """No simulator, no policy."""
-    told = _picked(tree, "audit", "seed", "simulator.history_length")
-    return Recipe("audit", told | flat({"llm": llm_settings(config)}), ("data", *_tuned(config)))
+    """The audit needs no simulator and no policy."""
+    read = _picked(tree, "audit", "seed", "simulator.history_length")
+    return Recipe("audit", read | flat({"llm": llm_settings(config)}), ("data", *_adapter(config)))
 
 
 def _pretrain(config: Config, tree: dict[str, Any], name: str) -> Recipe:
-    """Without ``evaluation``: it fixes the curve of a pre-training, not its policy."""
-    told = _picked(tree, "seed", "num_seeds", "simulator", "network", "pretrain", "agents.ialp")
-    others = tuple(f"pretrain.{prefix}" for source, prefix in OWN.items() if source != name)
-    return Recipe("pretrain", {p: v for p, v in told.items() if not p.startswith(others)}, NEEDS[name])
+    """``evaluation`` is not read: it changes the curve of a pre-training, not its parameters."""
+    read = _picked(tree, "seed", "num_seeds", "simulator", "network", "pretrain", "agents.ialp")
+    others = tuple(f"pretrain.{prefix}" for source, prefix in PREFIX.items() if source != name)
+    return Recipe("pretrain", {p: v for p, v in read.items() if not p.startswith(others)}, NEEDS[name])
 
 
 def _adapt(config: Config, tree: dict[str, Any], name: str) -> Recipe:
-    own = f"agents.{AGENT_SETTINGS[name]}" if name in AGENT_SETTINGS else "seed"
-    told = _picked(tree, "seed", "num_seeds", "simulator", "network", "evaluation", "adapt.env_steps", own)
-    start = (f"pretrain/{PRETRAINED[name]}",) if name in PRETRAINED else ()
-    replayed = ("labels",) if name in REPLAYS_LABELS else ()
-    return Recipe("adapt", told, ("data", "simulator", *start, *replayed))
+    record = registry.record(name)
+    section = f"agents.{name}" if record.config else "seed"
+    shared = ("seed", "num_seeds", "simulator", "network", "evaluation", "adapt.env_steps")
+    start = (f"pretrain/{record.starts_from}",) if record.starts_from else ()
+    replayed = ("labels",) if record.replays_labels else ()
+    return Recipe("adapt", _picked(tree, *shared, section), ("data", "simulator", *start, *replayed))
 
 
 _RECIPES = {
     "data": _data,
     "simulator": _simulator,
-    "tune": _tune,
+    "lora": _lora,
     "labels": _labels,
     "audit": _audit,
     "pretrain": _pretrain,
@@ -145,7 +152,7 @@ _RECIPES = {
 
 
 def reference_settings(config: Config) -> dict[str, Any]:
-    """What the returns of the reference policies depend on, besides the fitted user model."""
+    """The settings on which the returns of the reference policies depend, besides the fitted user model."""
     return _picked(settings(config), "seed", "simulator", "evaluation.episodes", "environment")
 
 
@@ -159,7 +166,7 @@ def files_of(run: Run, part: str) -> dict[str, str] | None:
 
 
 def made_from(run: Run, part: str) -> dict[str, Any]:
-    """The settings and files that a part would be made from now.
+    """The settings and files from which a part would be made now.
 
     Raises:
       InputError: a part that it reads is missing; names the stage that makes it.
@@ -178,15 +185,15 @@ def require_there(run: Run, *parts: str) -> None:
             raise InputError(f"{run.folder / part} is missing; run --stage={stage} first")
 
 
-def key(run: Run, part: str) -> str:
-    """Digest of `made_from`; raises as it does."""
-    return store.digest(made_from(run, part))
+def fingerprint(run: Run, part: str) -> str:
+    """Fingerprint of `made_from`; raises as it does."""
+    return store.fingerprint(made_from(run, part))
 
 
 def stamp(run: Run, part: str, began: float) -> dict[str, Any]:
     """The record of how a part was made, for its manifest; ``began`` by ``time.perf_counter()``."""
     made = made_from(run, part)
-    told = {KEY: store.digest(made), MADE_FROM: made}
+    entries = {FINGERPRINT: store.fingerprint(made), MADE_FROM: made}
     if part == "simulator":
-        told[REFERENCES] = reference_settings(run.config)
-    return told | {"provenance": provenance.record(time.perf_counter() - began)}
+        entries[REFERENCES] = reference_settings(run.config)
+    return entries | {"provenance": provenance.record(time.perf_counter() - began)}

@@ -1,4 +1,4 @@
-"""Plans the parts that a run makes anew. Long finished work is replaced only on request."""
+"""Finds the parts that a run will make again. Work that took long is replaced only on request."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.run import MOST_TOLD, Run, settings
+from experiments.run import MAX_DIFFERENCE, Run, settings
 from experiments.stages import fits, recipes
 from ialp_jax import store
 from ialp_jax.errors import InputError
 
 UNASKED_SECONDS = 60.0  # finished work that a run may replace without --redo
-MEASURING = ("evaluation",)  # settings that only measure: the same policies are trained again
+MEASURING = ("evaluation",)  # settings that change measurements, not policies
 LOCATION = ("data.root", "data.download")  # settings that say where files are, not what is in them
-IN_PLACE = ("tune", "labels")  # not replaced whole: they hold checkpoints, or answers of an LLM
+IN_PLACE = ("lora", "labels")  # not replaced whole, because they contain checkpoints or answers of an LLM
 _SHOWN = 12  # parts named in a message
 
 
 @dataclasses.dataclass(frozen=True)
 class Redone:
-    """A finished part that would be made anew.
+    """A finished part that would be made again.
 
     Attributes:
       part: its folder in the run.
-      why: what has changed.
-      seconds: that making it took; NaN if its manifest does not say.
-      asked: whether the changed settings say that it should be made anew.
+      why: the change that is the reason.
+      seconds: the time it took; NaN if its manifest has none.
+      asked: whether only measuring or free settings have changed, so that it needs no request.
       inputs: whether later parts will read other files.
     """
 
@@ -43,27 +43,27 @@ class Redone:
 
 
 def redone(run: Run, stages: Sequence[str]) -> list[Redone]:
-    """The finished parts that some stages would make anew with the settings of a run, first ones first."""
-    found: dict[str, Redone] = {}
+    """The finished parts that some stages would make again with the settings of a run, in their order."""
+    again: dict[str, Redone] = {}
     for part in (part for stage in stages for part in recipes.parts(run.config, stage)):
         manifest = store.read_manifest(run.folder / part)
         if manifest is None:
             continue
         needed = recipes.recipe(run.config, part)
-        fed = [name for name in needed.reads if name in found and found[name].inputs]
+        fed = [name for name in needed.reads if name in again and again[name].inputs]
         if why := fits.stale(run, part):
             before = fits.changed_settings(run, part, manifest)
             free = (*MEASURING, *run.free)
             asked = before is not None and fits.only(free, before, needed.settings)
             moved = before is not None and fits.only(LOCATION, before, needed.settings)
             asked = asked and not fed
-            found[part] = Redone(part, _plain(why), seconds(manifest), asked, not moved)
+            again[part] = Redone(part, _plain(why), seconds(manifest), asked, not moved)
         elif fed:
-            asked = all(found[name].asked for name in fed)
-            found[part] = Redone(part, f"made from {', '.join(fed)}", seconds(manifest), asked, True)
+            asked = all(again[name].asked for name in fed)
+            again[part] = Redone(part, f"made from {', '.join(fed)}", seconds(manifest), asked, True)
         elif part == "simulator" and not fits.references_fit(run):
-            found[part] = Redone(part, fits.reference_changes(run), 0.0, True, False)
-    return list(found.values())
+            again[part] = Redone(part, fits.reference_changes(run), 0.0, True, False)
+    return list(again.values())
 
 
 def _plain(why: str) -> str:
@@ -71,31 +71,31 @@ def _plain(why: str) -> str:
 
 
 def seconds(manifest: Mapping[str, Any]) -> float:
-    """How long the making of a part took by its manifest; NaN if it does not say."""
-    # Those of labels beside their provenance: what their answers cost, also in earlier processes.
-    places = [manifest, manifest.get("provenance"), manifest.get("tuning")]
-    told = [place.get("seconds") for place in places if isinstance(place, dict)]
-    return max((float(value) for value in told if isinstance(value, int | float)), default=math.nan)
+    """The time that a part took, by its manifest; NaN if it has none."""
+    # Labels have a second entry: the time of all their answers, also by earlier processes.
+    places = [manifest, manifest.get("provenance"), manifest.get("fine_tuning")]
+    entries = [place.get("seconds") for place in places if isinstance(place, dict)]
+    return max((float(value) for value in entries if isinstance(value, int | float)), default=math.nan)
 
 
 def check(run: Run, stages: Sequence[str]) -> list[Redone]:
-    """The parts that the stages would make anew.
+    """The parts that the stages would make again.
 
-    Work of more than `UNASKED_SECONDS` needs ``run.overwrite``, except if only settings have changed that
-    measure (or that the run sets free).
+    Work of more than `UNASKED_SECONDS` needs ``run.overwrite``, except if only measuring settings or free
+    settings of the run have changed.
 
     Raises:
-      InputError: such work would be replaced: names each part, why, and what it cost; or a stage reads a part
-        that is missing or does not fit and that none of the others makes; or somebody else's file is in a
-        folder that would be replaced.
+      InputError: such work would be replaced; the message names each part, the reason and the time. Or a
+        stage reads a part that is missing or does not fit, and no earlier stage makes it. Or a folder that
+        would be replaced contains files of others.
     """
     parts = redone(run, stages)
     _require_inputs(run, stages)
-    dear = [one for one in parts if not one.asked]
-    cost = sum(math.inf if math.isnan(one.seconds) else one.seconds for one in dear)
+    unasked = [one for one in parts if not one.asked]
+    cost = sum(math.inf if math.isnan(one.seconds) else one.seconds for one in unasked)
     if cost > UNASKED_SECONDS and not run.overwrite:
-        named = ", ".join(map(str, dear[:_SHOWN])) + (" ..." if len(dear) > _SHOWN else "")
-        named = fits.clipped(named, 2 * MOST_TOLD)
+        named = ", ".join(map(str, unasked[:_SHOWN])) + (" ..." if len(unasked) > _SHOWN else "")
+        named = fits.clipped(named, 2 * MAX_DIFFERENCE)
         raise InputError(
             f"{run.folder}: these settings would replace finished work: {named}; "
             "give another --workdir, or --redo to replace it"
@@ -107,7 +107,7 @@ def check(run: Run, stages: Sequence[str]) -> list[Redone]:
 
 
 def _require_inputs(run: Run, stages: Sequence[str]) -> None:
-    """Raises InputError if a stage reads what is missing or does not fit and is not made before it."""
+    """Raises InputError if a stage reads a missing or unfit part that no earlier stage makes."""
     made: set[str] = set()
     for stage in stages:
         own = recipes.parts(run.config, stage)
@@ -123,7 +123,7 @@ def _require_inputs(run: Run, stages: Sequence[str]) -> None:
 
 
 def settle(run: Run, stages: Sequence[str]) -> list[str]:
-    """Records a run's settings in its folder once `check` has passed; returns what is made anew, in lines.
+    """Writes the settings of a run to its folder if `check` passes; returns a line for each part made again.
 
     Raises:
       InputError: as `check`; or the folder cannot be written.

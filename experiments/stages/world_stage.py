@@ -7,25 +7,26 @@ import time
 import numpy as np
 import pandas as pd
 
-from experiments.roster import REFERENCES, reference_agents
+from experiments.make_agent import reference_agents
 from experiments.run import Run
 from experiments.stages import fits, recipes
 from experiments.stages.common import root_key, say
 from ialp_jax import store
+from ialp_jax.agents.registry import REFERENCES
 from ialp_jax.data import load
 from ialp_jax.data.files import load_dataset, save_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.references import reference_returns
 from ialp_jax.evaluation.sanity import world_checks
 from ialp_jax.keys import stream
-from ialp_jax.simulator.test_model import fit_models, from_arrays, to_arrays
 from ialp_jax.simulator.world import build
 from ialp_jax.types import SPLITS, Dataset
+from ialp_jax.users.evaluation_model import fit_models, from_arrays, to_arrays
 
 
 def data(run: Run) -> None:
     """Raw files, or a generator, to ``data/``."""
-    if run.is_done("data", recipes.key(run, "data")):
+    if run.is_done("data", recipes.fingerprint(run, "data")):
         return say("data: done before, kept")
     began, folder = time.perf_counter(), run.begin("data")
     dataset = load(run.config.data)
@@ -62,7 +63,7 @@ def simulate(run: Run) -> None:
     If only settings of the policies' sessions have changed, the user model is kept.
     """
     fits.require(run, "simulator")
-    fitted = run.is_done("simulator", recipes.key(run, "simulator"))
+    fitted = run.is_done("simulator", recipes.fingerprint(run, "simulator"))
     if fitted and fits.references_fit(run):
         return say("simulate: done before, kept")
     began, home = time.perf_counter(), run.begin("simulator")
@@ -92,7 +93,7 @@ Fit = tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, float]]  # m
 
 def _fit(run: Run, dataset: Dataset) -> Fit:
     """Fits the user models."""
-    fitted, second = fit_models(dataset, run.config.simulator)
+    fitted, second = fit_models(dataset, run.config.simulator.user_model, run.config.simulator.test_model)
     facts = dict(fitted.metrics)
     if second is not None:
         facts |= {f"test_model_{name}": second.metrics[name] for name in ("auc", "ece")}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.config import Config
+from ialp_jax.agents.config import renamed_hint
 from ialp_jax.errors import InputError
 from ialp_jax.simulator.config import replaced
 
@@ -22,7 +23,8 @@ def setting_type(config: Config, path: str, source: str) -> type:
         holder = functools.reduce(getattr, parents, config)
         field = {field.name: field for field in dataclasses.fields(holder)}[name]
     except (AttributeError, KeyError, TypeError):
-        raise InputError(f"{source}: no such setting: {path}; --helpfull lists all settings") from None
+        hint = renamed_hint(path) or "; --helpfull lists all settings"
+        raise InputError(f"{source}: no such setting: {path}{hint}") from None
     options = [part for part in typing.get_args(field.type) or (field.type,) if part is not type(None)]
     if dataclasses.is_dataclass(options[0]):
         raise InputError(f"{source}: {path} is a group of settings; name one of them")

@@ -30,34 +30,38 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import qmc
 
+from experiments.agents import space_of
 from experiments.config import Config
-from experiments.roster import PRETRAINED
-from experiments.run import Run, settings
+from experiments.run import FINGERPRINT, Run, settings
 from experiments.stages import recipes
-from experiments.stages.adapt_stage import adapted, pretrained_params
-from experiments.stages.common import forget, saving, say
-from experiments.stages.pretrain_stage import pretrained, saving_key
+from experiments.stages.adapt_stage import agent_of, online_task, pretrained_params
+from experiments.stages.common import Worlds, forget, saving, say
+from experiments.stages.pretrain_stage import checkpoint_fingerprint, pretrained
 from experiments.study.overrides import overridden, value_at
-from experiments.study.search_spaces import SHAPES, SPACES
 from experiments.study.settings import Study
 from experiments.study.study_results import pair_key
 from experiments.study.trial_log import TrialLog
 from ialp_jax import keys, store
+from ialp_jax.agents import registry
 from ialp_jax.agents.base import Params
 from ialp_jax.claim import RESULTS, claim
 from ialp_jax.errors import InputError, NotFiniteError
 from ialp_jax.evaluation.metrics import auc_return
 from ialp_jax.simulator.world import World
-from ialp_jax.training.checkpoint import save_params
+from ialp_jax.training.adapt import adapt
+from ialp_jax.training.loop import Hooks
+from ialp_jax.training.params import save_params
 
+SPACES = "experiments/agents.py"  # file of the search spaces; error messages name it
 Values = dict[str, Any]
-Worlds = Callable[[], tuple[World, World]]
+ReadWorlds = Callable[[], Worlds]
 
 
 def draw(space: Mapping[str, Sequence[Any]], default: Config, count: int, seed: int) -> list[Values]:
     """Draws different configurations from a search space; the default comes first.
 
     The others are points of a scrambled Sobol sequence, so that even a few points cover the space evenly.
+    Combinations that the agents' settings refuse are left out.
 
     Args:
       space: path -> values to try.
@@ -67,14 +71,25 @@ def draw(space: Mapping[str, Sequence[Any]], default: Config, count: int, seed: 
     """
     chosen = [{path: value_at(default, path) for path in space}]
     sobol = qmc.Sobol(len(space), rng=keys.generator(seed, "search"))
-    limit = min(count, len({*itertools.product(*space.values()), tuple(chosen[0].values())}))
+    combinations = (dict(zip(space, values, strict=True)) for values in itertools.product(*space.values()))
+    usable = [values for values in combinations if _is_usable(default, values)]
+    limit = min(count, len(usable) + (chosen[0] not in usable))
     while len(chosen) < limit:
         for point in sobol.random(8):
             indices = [int(part * len(values)) for part, values in zip(point, space.values(), strict=True)]
             drawn = {p: values[i] for i, (p, values) in zip(indices, space.items(), strict=True)}
-            if drawn not in chosen and len(chosen) < limit:
+            if drawn in usable and drawn not in chosen and len(chosen) < limit:
                 chosen.append(drawn)
     return chosen
+
+
+def _is_usable(default: Config, values: Values) -> bool:
+    """Whether the agents' settings stay valid if these values replace the default's."""
+    try:
+        overridden(default, values, SPACES).agents.check()
+    except InputError:
+        return False
+    return True
 
 
 class WorldSearch(NamedTuple):
@@ -84,18 +99,18 @@ class WorldSearch(NamedTuple):
       study: settings of the study.
       world: id of the world.
       run: the world's run; trials read its data, simulator and labels, and write only to ``tuning/``.
-      worlds: returns the world for learning and the evaluation world.
+      worlds: returns the training world and the evaluation world.
       log: log of the trials.
     """
 
     study: Study
     world: str
     run: Run
-    worlds: Worlds
+    worlds: ReadWorlds
     log: TrialLog
 
 
-def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool, worlds: Worlds) -> None:
+def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool, worlds: ReadWorlds) -> None:
     """Tunes every method of a study in one world.
 
     Writes the log ``<results>/tuning/<world>.csv`` after each trial, and the tuned values
@@ -107,12 +122,12 @@ def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool, wo
       run: the world's run.
       folder: folder of the study.
       overwrite: whether to repeat all trials of these methods.
-      worlds: runs the stages before adaptation and returns the world for learning and the evaluation world;
+      worlds: runs the stages before adaptation and returns the training world and the evaluation world;
         called before the first trial that is not in the log.
     """
-    methods = [name for name in study.methods_of(world) if name in SPACES]
+    methods = [name for name in study.methods_of(world) if space_of(name)]
     # Pre-trained policies come first: other methods start from their tuned versions.
-    methods.sort(key=lambda name: name not in PRETRAINED.values())
+    methods.sort(key=lambda name: name not in registry.PRETRAININGS)
     results = study.results_folder(folder)
     claim(results, RESULTS, "--config.results")
     log = TrialLog(results / "tuning" / f"{world}.csv")
@@ -130,7 +145,7 @@ def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool, wo
 def halving(shared: WorldSearch, method: str, folder: Path) -> tuple[Values, float]:
     """Tries the configurations of one method in two rounds; returns the best one and its score."""
     budget, start = shared.study.search, tuning_config(shared.study, shared.world, method, folder)
-    tried = draw(SPACES[method], start, budget.configurations, budget.seed)
+    tried = draw(space_of(method), start, budget.configurations, budget.seed)
     short, long = (min(n, shared.study.env_steps) for n in (budget.env_steps, budget.final_env_steps))
     first = [trial(shared, method, start, 1, n, values, short) for n, values in enumerate(tried)]
     if math.isnan(first[0]):
@@ -140,7 +155,7 @@ def halving(shared: WorldSearch, method: str, folder: Path) -> tuple[Values, flo
     if all(map(math.isnan, last)):
         raise InputError(
             f"search {shared.world} {method}: no configuration stays finite; lower the learning rates in "
-            "experiments/study/search_spaces.py"
+            f"its space in {SPACES}"
         )
     best = _best(last)[0]
     shared.log.keep_used(method)
@@ -154,7 +169,7 @@ def _best(scores: Sequence[float]) -> list[int]:
 
 def tuning_config(study: Study, world: str, method: str, folder: Path) -> Config:
     """The configuration of a method's trials (tuning seeds and users) before its values are set."""
-    config, source = study.run_config(world), PRETRAINED.get(method, "")
+    config, source = study.run_config(world), registry.starts_from(method)
     if source != method:
         values = study.tuned_values(world, folder).get(source, {})
         config = overridden(config, values, str(study.tuned_path(world, folder)))
@@ -178,8 +193,8 @@ def trial(
       values: path -> value of the method's settings.
       env_steps: length of the adaptation.
     """
-    run = Run(shared.run.folder, overridden(start, values, "experiments/study/search_spaces.py"))
-    key = store.digest([pair_key(settings(run.config), method), env_steps])[:16]
+    run = Run(shared.run.folder, overridden(start, values, SPACES))
+    key = store.fingerprint([pair_key(settings(run.config), method), env_steps])[:16]
     shared.log.used.add((key, number))
     logged = shared.log.of(key, number)
     if logged.empty:
@@ -200,23 +215,23 @@ def numbers_of(values: Values) -> dict[str, float]:
     return {
         path: value
         for path, value in values.items()
-        if path.startswith("agents.") and type(value) is float and path not in SHAPES
+        if path.startswith("agents.") and type(value) is float and not registry.shapes_arrays(path)
     }
 
 
 def measured(
-    run: Run, method: str, worlds: Worlds, env_steps: int, key: str, numbers: Mapping[str, float]
+    run: Run, method: str, worlds: ReadWorlds, env_steps: int, key: str, numbers: Mapping[str, float]
 ) -> list[dict[str, float]]:
     """Trains and evaluates one configuration with fingerprint ``key``; returns a log row per seed."""
-    (world, evaluation_world), began = worlds(), time.perf_counter()
+    run_worlds, began = worlds(), time.perf_counter()
     adapt_config = dataclasses.replace(run.config.adapt, env_steps=env_steps)
     seeds = range(run.config.num_seeds)
     with saving(run, f"search/{method}-{key}", key) as checkpoints:
         try:
-            start = tuning_params(run, world, method)
-            curves = adapted(
-                run, method, world, evaluation_world, adapt_config, start, checkpoints, numbers=numbers
-            )
+            start = tuning_params(run, run_worlds.training, method)
+            task = online_task(run, run_worlds, adapt_config)
+            agent = agent_of(run, method, run_worlds, numbers)
+            curves = adapt(task, agent, start, method, Hooks(checkpoints))
             columns = scores(curves["env_steps"], np.asarray(curves["return"], np.float64))
         except NotFiniteError as error:
             say(f"search {method}: {error}")
@@ -246,18 +261,20 @@ def tuning_params(run: Run, world: World, method: str) -> Params | None:
 
     They are stored in ``tuning/<source>-<fingerprint>/``.
     """
-    if method not in PRETRAINED:
+    source = registry.starts_from(method)
+    if not source:
         return None
-    source = PRETRAINED[method]
-    key = recipes.key(run, f"pretrain/{source}")
-    folder = run.folder / "tuning" / f"{source}-{key[:16]}"
+    fingerprint = recipes.fingerprint(run, f"pretrain/{source}")
+    folder = run.folder / "tuning" / f"{source}-{fingerprint[:16]}"
     if store.read_manifest(folder) is None:
         with (
-            saving(run, f"search/{folder.name}", saving_key(run, key), every=1) as checkpoints,
+            saving(
+                run, f"search/{folder.name}", checkpoint_fingerprint(run, fingerprint), every=1
+            ) as checkpoints,
             store.replacing(folder) as partial,
         ):
-            save_params(partial / "params", pretrained(run, world, source, checkpoints)[0])
-            store.seal(partial, {"key": key})
+            save_params(partial / "params", pretrained(run, world, source, Hooks(checkpoints))[0])
+            store.seal(partial, {FINGERPRINT: fingerprint})
             if checkpoints:
                 checkpoints.remove()
     forget(run, f"search/{folder.name}")

@@ -8,10 +8,12 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from experiments.config import AGENT_IDS, Config, check_fields, check_name, check_names, names_in
+from experiments.config import Config, check_fields, check_name, check_names, names_in
 from experiments.study.overrides import overridden, parsed
-from ialp_jax import store
+from ialp_jax import settings, store
+from ialp_jax.agents import registry
 from ialp_jax.errors import InputError
+from ialp_jax.settings import setting
 from ialp_jax.training.config import UNIT, CheckpointConfig, DevicesConfig, EvaluationConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -36,27 +38,21 @@ class SearchConfig:
       finalists: number of configurations with the highest scores that enter the second round.
     """
 
-    seed: int = 1000
-    num_seeds: int = 2
-    configurations: int = 8
-    env_steps: int = 20_000
-    final_env_steps: int = 60_000
-    points: int = 12
-    episodes: int = 128
-    finalists: int = 2
+    seed: int = setting(1000, at_least=0)
+    num_seeds: int = setting(2, at_least=1)
+    configurations: int = setting(8, at_least=1)
+    env_steps: int = setting(20_000, at_least=UNIT)
+    final_env_steps: int = setting(60_000, at_least=UNIT)
+    points: int = setting(12, at_least=2)
+    episodes: int = setting(128, at_least=1)
+    finalists: int = setting(2, at_least=1)
 
     def check(self) -> None:
         """Raises InputError if settings are invalid."""
-        for name in ("num_seeds", "configurations", "finalists", "episodes"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--config.search.{name}={getattr(self, name)} must be at least 1")
+        settings.check(self, "search")
         for name in ("env_steps", "final_env_steps"):
-            if getattr(self, name) < UNIT or getattr(self, name) % UNIT:
+            if getattr(self, name) % UNIT:
                 raise InputError(f"--config.search.{name}={getattr(self, name)} must be a multiple of {UNIT}")
-        if self.points < 2:
-            raise InputError(f"--config.search.points={self.points} must be at least 2")
-        if self.seed < 0:
-            raise InputError(f"--config.search.seed={self.seed} must be at least 0")
 
 
 @dataclasses.dataclass
@@ -87,7 +83,7 @@ class Study:
     name: str = "study"
     worlds: str = "lfm,industry,coat"
     not_offline: str = ""
-    methods: str = ",".join(AGENT_IDS)
+    methods: str = dataclasses.field(default_factory=lambda: ",".join(registry.ids()))
     data_root: str = ""
     seed: int = 0
     num_seeds: int = 10
@@ -110,7 +106,7 @@ class Study:
         for flag, choice, least in (
             ("worlds", world_names, 1),
             ("not_offline", world_names, 0),
-            ("methods", AGENT_IDS, 1),
+            ("methods", registry.ids(), 1),
         ):
             check_names(f"--config.{flag}", getattr(self, flag), choice, least)
         if self.num_seeds < 1 or self.seed < 0:
@@ -158,7 +154,7 @@ class Study:
             config.data.root = self.data_root
         config.seed, config.num_seeds = self.seed, self.num_seeds
         config.adapt.env_steps = self.env_steps
-        config.adapt.agents = ",".join(AGENT_IDS)  # the study selects the agents, not the run
+        config.adapt.agents = ",".join(registry.ids())  # the study selects the agents, not the run
         config.evaluation = dataclasses.replace(self.evaluation)
         config.devices = dataclasses.replace(self.devices)
         config.checkpoint = dataclasses.replace(self.checkpoint)
@@ -190,7 +186,8 @@ class Study:
         values = store.read_json(path)
         if values is None:
             return {}
-        if not all(isinstance(tuned, dict) for tuned in values.values()) or values.keys() - set(AGENT_IDS):
+        known = set(registry.ids())
+        if not all(isinstance(tuned, dict) for tuned in values.values()) or values.keys() - known:
             raise InputError(f"{path}: must map agent ids to settings; run --stage=search")
         return values
 
@@ -201,11 +198,11 @@ class Study:
 
 def _spelled_out(config: Config) -> Config:
     """Fills in pre-training settings that default to another setting; a search starts from their values."""
-    settings = config.pretrain
+    pretrain = config.pretrain
     for name in ("ialp_learning_rate", "warm_learning_rate", "sasrec_learning_rate"):
-        if getattr(settings, name) is None:
-            setattr(settings, name, settings.learning_rate)
-    settings.ialp_updates = settings.ialp_updates or settings.updates_per_round
+        if getattr(pretrain, name) is None:
+            setattr(pretrain, name, pretrain.learning_rate)
+    pretrain.ialp_updates = pretrain.ialp_updates or pretrain.updates_per_round
     return config
 
 
@@ -217,10 +214,10 @@ def base(world: str) -> str:
 def check_updates(config: Config) -> None:
     """Raises InputError if an agent learns less often than once in 1,000 env steps."""
     for field in dataclasses.fields(config.agents):
-        settings = getattr(config.agents, field.name)
-        if not hasattr(settings, "rollout_length"):
+        agent = getattr(config.agents, field.name)
+        if not hasattr(agent, "rollout_length"):
             continue
-        steps = settings.num_users * settings.rollout_length
+        steps = agent.num_users * agent.rollout_length
         if UNIT % steps:
             raise InputError(
                 f"--config.overrides: agents.{field.name}: num_users * rollout_length = {steps} must divide "

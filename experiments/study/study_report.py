@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.agents import space_of
 from experiments.reporting.page import COLUMNS, written
 from experiments.reporting.report import SUMMARY_COLUMNS, console_table
 from experiments.reporting.styles import ordered, style
 from experiments.study import study_figures
-from experiments.study.search_spaces import SPACES
 from experiments.study.settings import NOT_OFFLINE
 from experiments.study.study_results import Pair, StudyResults, read_results
 from experiments.study.verdicts import Claim, claims, verdicts_table
@@ -145,7 +145,7 @@ def results_markdown(results: StudyResults, summary: pd.DataFrame, prefix: str =
 
 
 def _untuned(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return ordered(name for name, record in records.items() if name in SPACES and not record["tuned"])
+    return ordered(name for name, record in records.items() if space_of(name) and not record["tuned"])
 
 
 def _label_sets(records: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:

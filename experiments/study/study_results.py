@@ -12,10 +12,10 @@ import pandas as pd
 from experiments.provenance import environment
 from experiments.reporting.report import CURVE_COLUMNS, curves_table
 from experiments.reporting.run_results import read_agent
-from experiments.roster import AGENT_SETTINGS, PRETRAINED
 from experiments.run import UNSEEN, Run, difference, settings
 from experiments.study.settings import Study
 from ialp_jax import store
+from ialp_jax.agents import registry
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.metrics import CURVES, curve_metrics
 
@@ -58,11 +58,11 @@ def pair_key(tree: dict[str, Any], agent: str) -> str:
     shared = ("seed", "num_seeds", "simulator", "network", "evaluation")
     parts = [agent, [tree[name] for name in shared], tree["adapt"]["env_steps"]]
     parts += [{name: value for name, value in tree["data"].items() if name not in ("root", "download")}]
-    parts += [tree["agents"].get(AGENT_SETTINGS.get(agent, ""), {})]
-    if agent in PRETRAINED:
+    parts += [tree["agents"].get(agent, {}) if registry.learns(agent) else {}]
+    if registry.starts_from(agent) or registry.needs_labels(agent):
         parts += [tree["pretrain"], tree["labelling"], tree["llm"], tree["agents"]["ialp"]]
     parts += [tree["environment"]] if "environment" in tree else []
-    return store.digest(parts)
+    return store.fingerprint(parts)
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
@@ -143,7 +143,7 @@ def collect(study: Study, folder: Path, run: Run, agent: str, tuned: dict[str, d
         "tuned": tuned.get(agent),
         "environment": environment(),
     }
-    if PRETRAINED.get(agent) == "ialp":
+    if registry.needs_labels(agent):
         record["labels"] = store.read_manifest(run.folder / "labels")["files"]["arrays.npz"]
     old_records = config["pairs"].get(world, {})
     valid_records = {name: old for name, old in old_records.items() if old["key"] == pair_key(tree, name)}

@@ -9,27 +9,24 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.agents import tunable_paths
 from experiments.config import names_in
 from experiments.places import check_places
-from experiments.roster import PRETRAINED
 from experiments.run import Run
 from experiments.runtime.lock import locked
 from experiments.stages import run_stages
 from experiments.stages.adapt_stage import adapt_agent
-from experiments.stages.common import read_worlds, say
+from experiments.stages.common import Worlds, read_worlds, say
 from experiments.stages.redo import check, settle
 from experiments.study import study_results
 from experiments.study.search import search
-from experiments.study.search_spaces import SPACES
 from experiments.study.settings import Study, base
 from experiments.study.study_report import write_report
 from ialp_jax import store
+from ialp_jax.agents import registry
 from ialp_jax.claim import RESULTS, RUN, STUDY, claim
 from ialp_jax.errors import expanded
 from ialp_jax.simulator.config import replaced
-from ialp_jax.simulator.world import World
-
-TUNABLE = frozenset(path for space in SPACES.values() for path in space)
 
 
 def run_study(study: Study, folder: Path, stage: str, overwrite: bool) -> None:
@@ -68,7 +65,7 @@ def run_world(study: Study, world: str, folder: Path, stage: str, overwrite: boo
     run = open_run(study, world, folder, overwrite)
     if stage == "search":
 
-        def worlds() -> tuple[World, World]:
+        def worlds() -> Worlds:
             prepare(run, study.methods_of(world), pretrained=False)
             return read_worlds(run)
 
@@ -92,7 +89,7 @@ def run_world(study: Study, world: str, folder: Path, stage: str, overwrite: boo
 
 def open_run(study: Study, world: str, folder: Path, overwrite: bool) -> Run:
     """Opens the run folder of one world; parts whose tuned values have changed since are made again."""
-    return Run.open(folder / world, study.tuned_config(world, folder), overwrite, TUNABLE)
+    return Run.open(folder / world, study.tuned_config(world, folder), overwrite, tunable_paths())
 
 
 def prepare(run: Run, methods: Sequence[str], pretrained: bool = True) -> None:
@@ -101,13 +98,13 @@ def prepare(run: Run, methods: Sequence[str], pretrained: bool = True) -> None:
     if _labelled(methods):
         borrow_labels(run)
         run_stages(run, ("label",))
-    if pretrained and any(name in PRETRAINED for name in methods):
+    if pretrained and any(map(registry.starts_from, methods)):
         run_stages(with_agents(run, methods), ("pretrain",))
 
 
 def _labelled(methods: Sequence[str]) -> bool:
-    """Whether any of the methods is pre-trained on labels."""
-    return any(PRETRAINED.get(name) == "ialp" for name in methods)
+    """Whether any of the methods needs labels."""
+    return any(map(registry.needs_labels, methods))
 
 
 def with_agents(run: Run, methods: Sequence[str]) -> Run:

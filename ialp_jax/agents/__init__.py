@@ -1,11 +1,9 @@
-"""Policies: what each learns from, and how it acts. The loop is in `ialp_jax.training`.
+"""Policies: how each learns and acts. The loop is in `ialp_jax.training`; see the README here.
 
-A module per method, with a function of its name that returns an `ialp_jax.agents.base.Agent`:
-
-- references: ``random``, ``popular``, ``oracle``, ``stayer`` (`ialp_jax.agents.reference`), and ``sasrec``;
+- the protocol: `base`; the records, one per agent: `registry`; the settings: `config`;
+- references: ``random``, ``popular``, ``oracle``, ``stayer`` (`reference`), and ``sasrec``;
 - from scratch: ``dqn``, ``pg``, ``a2c``;
-- pre-trained on labels: ``ialp``, ``mixture`` (A-iALP_ap) and ``a2c`` again (A-iALP_ft), ``gate``,
-  ``a2c_kl``, ``jsrl``, ``pex``, ``rlpd``, ``wsrl``.
-
-Their settings are in `ialp_jax.agents.config`; losses that they share in `ialp_jax.agents.losses`.
+- pre-trained on labels: ``ialp``, ``mixture`` (A-iALP_ap), ``a2c`` again (A-iALP_ft), ``gate`` (A-iALP_gate),
+  ``a2c_kl``, ``jsrl``, ``pex``, ``rlpd``, ``wsrl``;
+- shared parts: `actor_critic`, `offpolicy`, `replay`, `losses`, `sampling`, `numbered`.
 """

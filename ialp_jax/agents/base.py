@@ -1,4 +1,4 @@
-"""What an agent is: three pure functions, and the state they hand on."""
+"""The agent protocol: three pure functions, and the state that they pass on."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Metrics = dict[str, Array]
 
 
 class AgentState(NamedTuple):
-    """What an agent carries from update to update.
+    """The state of an agent.
 
     Attributes:
-      params: learned parameters, ``{}`` where nothing is learned.
+      params: learned parameters, ``{}`` if nothing is learned.
       opt_state: of the optimiser.
       env_steps: int32 [], steps of all users the agent has learned from.
-      memory: whatever else the agent keeps (target network, replay buffer, frozen policy).
+      memory: anything else (target network, replay buffer, frozen policy).
     """
 
     params: Params
@@ -36,17 +36,17 @@ class Agent(NamedTuple):
 
     Attributes:
       init: ``(key, observation, pretrained) -> AgentState``; one observation without leading axes, for
-        its shapes; ``pretrained`` is None or the parameters a pre-training left.
+        its shapes; ``pretrained`` is None or the parameters of a pre-training.
       act: ``(state, observation, key, greedy=False) -> (action, extras)`` for observations with any
         leading axes; ``greedy`` asks for the mode instead of exploring. Privileged agents get the pair
         (observation, simulator state).
-      update: ``(state, transitions, key) -> (state, metrics)`` for transitions [T, B]; None where
+      update: ``(state, transitions, key) -> (state, metrics)`` for transitions [T, B]; None if
         nothing is learned.
       num_users: B, users in parallel while learning.
       rollout_length: T, steps of each between two updates.
-      privileged: whether it must be shown the simulator's state (a reference, no recommender).
+      privileged: whether it needs the simulator's state (a reference, no recommender).
       evaluated_greedy: whether evaluation always asks for the mode, because sampling is exploration
-        and no part of the policy (value-based agents).
+        and not part of the policy (value-based agents).
     """
 
     init: Callable[[Key, Observation, Params | None], AgentState]

@@ -1,4 +1,9 @@
-"""Double DQN with a target network and replay (Mnih et al. 2015; van Hasselt et al., AAAI 2016)."""
+"""Double DQN (van Hasselt et al., AAAI 2016, eq. 4), with replay and a target network (Mnih et al. 2015).
+
+    loss = Huber(Q(s, a) - (r + gamma Q_target(s', argmax_b Q(s', b))))
+
+It acts greedily, except a share of random actions that falls with the env steps.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A-iALP_gate: states and evidence decide what A-iALP_ap leaves to a clock.
+"""A-iALP_gate: weighs the pre-trained policy and the users' answers state by state; no clock as in A-iALP_ap.
 
     log pi(a | s) = c(s) log pi_theta(a | s) + k(s) e(a) + f(s, a) + constant,
     c(s) = exp(w_c . x(s)),    k(s) = evidence exp(w_k . x(s)),
@@ -8,7 +8,7 @@ of three experts:
 
 - pi_theta, the pre-trained policy, which learns too, but more slowly than what is new, by ``slow_rate``
   (discriminative fine-tuning; J. Howard and S. Ruder, ACL 2018, arXiv 1801.06146);
-- e, what users have said so far: the log-odds of an item's likes among its recommendations, less those of
+- e, the evidence: the log-odds of an item's likes among its recommendations, less those of
   all items together, shrunk towards 0 as if each item had been recommended `PRIOR` times before with the
   overall rate (empirical Bayes; B. Efron and C. Morris, JASA 1975). It needs no gradient;
 - f, which learns online from 0 (as in residual policy learning; T. Silver et al. 2018, arXiv 1812.06298).
@@ -19,7 +19,7 @@ gradient, whose part for w_c is
     A(s, a) d log pi(a | s) / dw_c = A(s, a) c(s) (log pi_theta(a | s) - E_pi[log pi_theta]) x(s):
 
 an expert whose preferences earn more than expected is sharpened in such states, one whose preferences earn
-less fades. The first policy is pi_theta itself, for there is no evidence yet.
+less fades. The first policy is pi_theta itself, because there is no evidence yet.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ialp_jax.agents.a2c import estimate, starting_params, with_critic_and_entropy
+from ialp_jax.agents.actor_critic import estimate, starting_params, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
 from ialp_jax.agents.config import GateConfig
 from ialp_jax.agents.losses import log_prob
@@ -38,11 +38,11 @@ from ialp_jax.agents.sampling import sample
 from ialp_jax.networks.heads import ActorCritic, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
-PRIOR = 20.0  # recommendations of each item that are taken for granted
+PRIOR = 20.0  # recommendations of each item that are assumed beforehand
 
 
 class GateParams(NamedTuple):
-    """What is learned.
+    """Learned parameters.
 
     Attributes:
       network: its actor is f, its critic the policy's.
@@ -58,7 +58,7 @@ class GateParams(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """What all users said of each item so far.
+    """Answers of all users to each item so far.
 
     Attributes:
       likes, shown: float32 [N], how often it was liked, and recommended.
@@ -95,8 +95,8 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
         weight = config.evidence * jnp.exp(directions @ params.evidence)
         learned = network.apply(params.network, observation.history)
         pool = trust[..., None] * jax.nn.log_softmax(logits) + weight[..., None] * evidence(answers)
-        told = {"trust": jnp.mean(trust), "trust_spread": jnp.std(trust), "evidence": jnp.mean(weight)}
-        return mask_shown(pool + learned.logits, observation.shown), learned.value, told
+        metrics = {"trust": jnp.mean(trust), "trust_spread": jnp.std(trust), "evidence": jnp.mean(weight)}
+        return mask_shown(pool + learned.logits, observation.shown), learned.value, metrics
 
     def act(
         state: AgentState, observation: Observation, key: Key, greedy: bool = False
@@ -111,10 +111,10 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
 
         def loss(params: GateParams) -> tuple[Array, Metrics]:
             # The answers to this batch were not known when it was made.
-            logits, values, told = policy(params, state.memory, batch.observation)
+            logits, values, weights = policy(params, state.memory, batch.observation)
             actor = -jnp.mean(advantages * log_prob(logits, batch.action))
             total, metrics = with_critic_and_entropy(config, actor, values, returns, logits)
-            return total, {**metrics, **told}
+            return total, {**metrics, **weights}
 
         params, opt_state, metrics = descend(optimiser, loss, state.params, state.opt_state)
         steps = state.env_steps + batch.reward.size
@@ -142,8 +142,8 @@ def evidence(answers: Answers) -> Array:
     one like in ten recommendations on.
     """
     rate = (answers.likes.sum() + 1.0) / (answers.shown.sum() + 10.0)
-    own = (answers.likes + PRIOR * rate) / (answers.shown + PRIOR)
-    return jax.scipy.special.logit(own) - jax.scipy.special.logit(rate)
+    shrunken = (answers.likes + PRIOR * rate) / (answers.shown + PRIOR)
+    return jax.scipy.special.logit(shrunken) - jax.scipy.special.logit(rate)
 
 
 def with_answers(answers: Answers, batch: Transition) -> Answers:

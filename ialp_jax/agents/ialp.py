@@ -1,6 +1,9 @@
-"""iALP: an actor-critic pre-trained offline, on the LLM's labels; online it stays as it is.
+"""iALP (arXiv 2501.13816, section 3): an actor-critic pre-trained offline on the LLM's labels, then frozen.
 
-The same pre-training on logged next items, without any LLM, is the control ``a2c_warm``.
+    loss = critic_cost Huber(Q(s, a) - (r + gamma V_target(s'))) - w log pi(a | s) - entropy_cost H(pi)
+
+See `pretrain_loss` for the weight w and the choices. The same pre-training on logged next items, without any
+LLM, is the control ``a2c_warm``.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ialp_jax.agents.a2c import act_on_logits
+from ialp_jax.agents.actor_critic import sampler
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, frozen_state
 from ialp_jax.agents.config import IALPConfig
 from ialp_jax.agents.losses import entropy, log_prob, of_action, q_target, value_target
@@ -28,12 +31,7 @@ def ialp(network: ActorCritic) -> Agent:
         params = network.init(key, observation.history) if pretrained is None else pretrained
         return frozen_state(params)
 
-    def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False
-    ) -> tuple[Array, dict[str, Array]]:
-        return act_on_logits(network, state.params, observation, key, greedy)
-
-    return Agent(init, act)
+    return Agent(init, sampler(network))
 
 
 def pretrain_loss(
@@ -58,7 +56,7 @@ def pretrain_loss(
       network: actor and duelling critic.
       params: learned.
       target: of the target network, same structure.
-      batch: transitions [B]; ``extras["candidates"]`` int32 [B, K], actions, where labels made them. Logged
+      batch: transitions [B]; ``extras["candidate_actions"]`` int32 [B, K], where labels made them. Logged
         transitions have none: there the alternatives are the whole catalogue.
 
     Returns:
@@ -108,7 +106,7 @@ def _weight(config: IALPConfig, output: object, batch: Transition) -> Array:
 def _choice_log_prob(config: IALPConfig, logits: Array, batch: Transition) -> Array:
     """Log-probability of the actions among their alternatives, float32 [B]."""
     whole = log_prob(logits, batch.action)
-    if config.alternatives == "catalogue" or "candidates" not in batch.extras:
+    if config.alternatives == "catalogue" or "candidate_actions" not in batch.extras:
         return whole
-    proposed = jnp.take_along_axis(jax.nn.log_softmax(logits), batch.extras["candidates"], -1)
+    proposed = jnp.take_along_axis(jax.nn.log_softmax(logits), batch.extras["candidate_actions"], -1)
     return whole - jax.nn.logsumexp(proposed, -1)

@@ -1,21 +1,28 @@
-"""Jump-start reinforcement learning (Uchendu et al., ICML 2023, arXiv 2204.02372).
+"""Jump-start reinforcement learning (JSRL; Uchendu et al., ICML 2023, arXiv 2204.02372).
 
-In every session the frozen pre-trained policy, the guide, acts for the first h steps and the learner after
-it, in evaluation too; h shrinks. The paper lowers h whenever the return keeps within a tolerance of its best
-(section 4); here h falls linearly with the env steps, for a rule that watches the return would need
-evaluations of its own. The learner starts from the guide, or at random (``start``).
+    pi(a | s, t) = pi_theta(a | s) if t < h(env steps), else pi_beta(a | s)
 
-The learner is A2C, on-policy, and the guide's steps are not its own: they are left out of the policy
-gradient, the entropy and the critic's loss. They lie before the learner's steps of a session, so that the
-learner's returns contain none of them, and its critic values what the learner itself will earn.
+In every session the frozen pre-trained policy pi_theta, the guide, acts for the first h steps. The learner
+pi_beta acts after it, in evaluation too, and h shrinks. The paper lowers h when the return stays within a
+tolerance of its best (section 4). Here h falls linearly with the env steps, because a rule that watches the
+return would need evaluations of its own. The learner starts from the guide, or at random (``start``).
+
+The learner is A2C, on-policy. The guide's steps are left out of its policy gradient, its entropy and its
+critic's loss. They come before the learner's steps of a session, so the learner's returns contain none of
+them, and its critic values what the learner itself will earn.
 """
 
 from __future__ import annotations
 
 import jax.numpy as jnp
 
-from ialp_jax.agents.a2c import estimate, starting_params, weighted_mean, with_critic_and_entropy
-from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state, linear
+from ialp_jax.agents.actor_critic import (
+    initialiser,
+    on_policy_update,
+    weighted_mean,
+    with_critic_and_entropy,
+)
+from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, linear
 from ialp_jax.agents.config import JSRLConfig
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.agents.sampling import sample
@@ -29,15 +36,9 @@ def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agen
     Args:
       config: A2C's settings, and how far the guide leads.
       network: of guide and learner.
-      total_env_steps: what the curriculum spans where ``guide_steps`` is 0.
+      total_env_steps: length of the curriculum if ``guide_steps`` is 0.
     """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
-
-    def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        fresh = network.init(key, observation.history)
-        theta = fresh if pretrained is None else pretrained
-        beta = starting_params(config, fresh, pretrained) if config.start == "pretrained" else fresh
-        return fresh_state(beta, optimiser, memory=theta)
 
     def act(
         state: AgentState, observation: Observation, key: Key, greedy: bool = False
@@ -49,24 +50,24 @@ def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agen
         action = jnp.argmax(logits, -1).astype(jnp.int32) if greedy else sample(key, logits)
         return action, {"guided": guided, "value": beta.value}
 
-    def loss(params: Params, batch: Transition, advantages: Array, returns: Array) -> tuple:
-        own = 1.0 - batch.extras["guided"]
+    def loss(
+        params: Params, state: AgentState, batch: Transition, advantages: Array, returns: Array
+    ) -> tuple[Array, Metrics]:
+        del state
+        learners = 1.0 - batch.extras["guided"]
         output = network.apply(params, batch.observation.history)
         logits = mask_shown(output.logits, batch.observation.shown)
-        actor = -weighted_mean(advantages * log_prob(logits, batch.action), own)
-        value, metrics = with_critic_and_entropy(config, actor, output.value, returns, logits, own)
-        return value, {**metrics, "guided": 1.0 - jnp.mean(own)}
+        actor = -weighted_mean(advantages * log_prob(logits, batch.action), learners)
+        value, metrics = with_critic_and_entropy(config, actor, output.value, returns, logits, learners)
+        return value, {**metrics, "guided": 1.0 - jnp.mean(learners)}
 
-    def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
-        del key
-        advantages, returns = estimate(network, state.params, batch, config)
-        params, opt_state, metrics = descend(
-            optimiser, lambda p: loss(p, batch, advantages, returns), state.params, state.opt_state
-        )
-        steps = state.env_steps + batch.reward.size
-        return AgentState(params, opt_state, steps, state.memory), metrics
-
-    return Agent(init, act, update, config.num_users, config.rollout_length)
+    return Agent(
+        initialiser(config, network, optimiser, keeps_frozen=True),
+        act,
+        on_policy_update(config, network, optimiser, loss),
+        config.num_users,
+        config.rollout_length,
+    )
 
 
 def guide_share(config: JSRLConfig, env_steps: Array, total_env_steps: int) -> Array:

@@ -61,7 +61,9 @@ def reward_to_go(rewards: Array, ended: Array, bootstrap: Array, discount: float
     """
     chex.assert_rank([rewards, ended, bootstrap], 1)
 
-    def backward(carry: tuple[Array, Array], step: tuple[Array, Array, Array]) -> tuple:
+    def backward(
+        carry: tuple[Array, Array], step: tuple[Array, Array, Array]
+    ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         later, known = carry
         reward, end, beyond = step
         total = reward + discount * jnp.where(end, beyond, later)

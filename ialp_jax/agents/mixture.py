@@ -1,14 +1,15 @@
 """A-iALP_ap: acts with the mixture (1 - alpha) pi_theta + alpha pi_beta (iALP, section 3.3).
 
-pi_theta is the pre-trained policy, frozen. pi_beta learns online while alpha grows, and starts from
-pi_theta's parameters or at random (``start``). Advantages are those of the mixture, which is what acted:
-the critic, part of pi_beta's network, is trained on-policy for it. pi_beta is moved by
+    loss = -rho A log pi_beta(a | s) + value_cost (G - V(s))^2 / 2 - entropy_cost H(pi_beta)
+
+pi_theta is the pre-trained policy, frozen. pi_beta learns online while alpha grows. It starts from pi_theta's
+parameters or at random (``start``). The advantages A are those of the mixture, which acted: the critic, part
+of pi_beta's network, is trained on-policy for it. The gradient of pi_beta is
 
 - ``gradient="importance"``: -rho A grad log pi_beta(a | s), with rho = min(pi_beta / mixture, max_ratio):
-  the policy gradient of pi_beta itself on data that the mixture made. It learns at full pace while alpha
-  is still small.
+  the policy gradient of pi_beta itself on data of the mixture. It learns at full pace while alpha is small.
 - ``gradient="mixture"``: -A grad log mixture(a | s), exact on-policy for the mixture. Its weight on
-  log pi_beta is alpha pi_beta / mixture, so that nothing is learned while alpha is 0.
+  log pi_beta is alpha pi_beta / mixture, so nothing is learned while alpha is 0.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.agents.a2c import estimate, starting_params, with_critic_and_entropy
-from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
+from ialp_jax.agents.actor_critic import initialiser, on_policy_update, with_critic_and_entropy
+from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam
 from ialp_jax.agents.config import MixtureConfig
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.agents.sampling import sample_mixture
@@ -31,15 +32,9 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
     Args:
       config: A2C's settings, the schedule of alpha, pi_beta's start and gradient.
       network: of both policies.
-      total_env_steps: what the schedule spans where ``alpha_steps`` is 0.
+      total_env_steps: length of the schedule if ``alpha_steps`` is 0.
     """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
-
-    def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        fresh = network.init(key, observation.history)
-        theta = fresh if pretrained is None else pretrained
-        beta = starting_params(config, fresh, pretrained) if config.start == "pretrained" else fresh
-        return fresh_state(beta, optimiser, memory=theta)
 
     def act(
         state: AgentState, observation: Observation, key: Key, greedy: bool = False
@@ -59,19 +54,19 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
             "value": output.value,
         }
 
-    def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
-        del key
-        advantages, returns = estimate(network, state.params, batch, config)
-        params, opt_state, metrics = descend(
-            optimiser,
-            lambda p: mixture_loss(config, network, p, batch, advantages, returns),
-            state.params,
-            state.opt_state,
-        )
-        steps = state.env_steps + batch.reward.size
-        return AgentState(params, opt_state, steps, state.memory), metrics
+    def loss(
+        params: Params, state: AgentState, batch: Transition, advantages: Array, returns: Array
+    ) -> tuple[Array, Metrics]:
+        del state
+        return mixture_loss(config, network, params, batch, advantages, returns)
 
-    return Agent(init, act, update, config.num_users, config.rollout_length)
+    return Agent(
+        initialiser(config, network, optimiser, keeps_frozen=True),
+        act,
+        on_policy_update(config, network, optimiser, loss),
+        config.num_users,
+        config.rollout_length,
+    )
 
 
 def mixture_loss(

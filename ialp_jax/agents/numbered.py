@@ -1,4 +1,4 @@
-"""Agents that differ in numbers alone share one compiled program: the numbers are part of their state."""
+"""Agents that differ only in numbers share one compiled program: the numbers are part of their state."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class NumberedState(NamedTuple):
     """The state of a numbered agent.
 
     Attributes:
-      numbers: float32 [] each, by name; they stay as they are.
-      state: of the agent that they make.
+      numbers: float32 [] each, by name; they never change.
+      state: of the agent with these numbers.
     """
 
     numbers: dict[str, Array]
@@ -26,9 +26,9 @@ class NumberedState(NamedTuple):
 def numbered(make: Callable[[Mapping[str, Any]], Agent], numbers: Mapping[str, float]) -> Agent:
     """The agent ``make(numbers)``, whose functions are traced with the numbers unknown.
 
-    A program that is compiled for it once serves all its other numbers, if JAX's compilation cache is on
+    A program compiled for it serves all other numbers, if JAX's compilation cache is on
     (``JAX_COMPILATION_CACHE_DIR``). Results may differ in the last bits from those of ``make(numbers)``,
-    since the compiler can fold no constants.
+    because the compiler cannot fold constants.
 
     Args:
       make: called with the numbers, and with tracers in their place: no Python branch nor array shape of

@@ -1,4 +1,4 @@
-"""Learning from replay: the loop of every agent that does, and the actor-critic that two of them share."""
+"""Learning from replay: the update of every agent that does, and the actor-critic of RLPD and WSRL."""
 
 from __future__ import annotations
 
@@ -21,26 +21,28 @@ from ialp_jax.types import Array, Key, Observation, Transition
 ReplayLoss = Callable[[Params, Params, Transition, Key], tuple[Array, Metrics]]
 Draw = Callable[[replay_lib.Replay, Key], Transition]
 
+Carry = tuple[Params, optax.OptState, Params]  # parameters, optimiser, target network
+
 
 class Memory(NamedTuple):
-    """What an agent that learns from replay keeps beside its network.
+    """Memory of an agent that learns from replay.
 
     Attributes:
       target: slow copy of the parameters.
       replay: of its own experience.
-      kept: what never changes: a frozen policy, labelled transitions, or nothing.
+      fixed: never changes: a frozen policy, labelled transitions, or nothing.
     """
 
     target: Params
     replay: replay_lib.Replay
-    kept: Any = ()
+    fixed: Any = ()
 
 
 def fresh_memory(
-    config: DQNConfig | OffPolicyConfig, params: Params, observation: Observation, kept: Any = ()
+    config: DQNConfig | OffPolicyConfig, params: Params, observation: Observation, fixed: Any = ()
 ) -> Memory:
     """The memory before the first update."""
-    return Memory(params, replay_lib.empty(observation, config.capacity), kept)
+    return Memory(params, replay_lib.empty(observation, config.capacity), fixed)
 
 
 def learn_from_replay(
@@ -52,7 +54,7 @@ def learn_from_replay(
     key: Key,
     draw: Draw | None = None,
 ) -> tuple[AgentState, Metrics]:
-    """Adds new experience and takes ``gradient_steps`` steps, each on a batch of its own.
+    """Adds new experience and takes ``gradient_steps`` steps, each on a new batch.
 
     Args:
       config: batch size, gradient steps, target rate.
@@ -61,15 +63,15 @@ def learn_from_replay(
       state: whose memory is a `Memory`.
       batch: new transitions [T, B].
       key: consumed.
-      draw: what a batch is; by default ``batch_size`` transitions of the replay buffer.
+      draw: gives a batch; by default ``batch_size`` transitions of the replay buffer.
 
     Returns:
       The state afterwards, and metrics averaged over the gradient steps.
     """
     replay = replay_lib.add(state.memory.replay, batch)
-    draw = draw or (lambda held, draw_key: replay_lib.draw(held, draw_key, config.batch_size))
+    draw = draw or (lambda buffer, draw_key: replay_lib.draw(buffer, draw_key, config.batch_size))
 
-    def step(carry: tuple, step_key: Key) -> tuple[tuple, Metrics]:
+    def step(carry: Carry, step_key: Key) -> tuple[Carry, Metrics]:
         params, opt_state, target = carry
         sampled, loss_key = draw(replay, step_key), stream(step_key, "loss")
         params, opt_state, metrics = descend(

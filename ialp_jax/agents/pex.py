@@ -1,17 +1,19 @@
 """Policy expansion (PEX; Zhang, Xu and Yu, ICLR 2023, arXiv 2302.00935), for discrete actions.
 
-The frozen pre-trained policy and one that learns stand side by side. At each step each draws an action, and
-one of the two is taken with probability softmax(Q / temperature) (section 3.2). The critic learns from replay
-by temporal differences to Q(s', a') of an action a' that the pair would take. The learner, as in the authors'
-code, is moved towards what the pair takes, weighted by exp(advantage / weight_temperature) (implicit
-Q-learning's policy extraction; Kostrikov et al., ICLR 2022).
+    a ~ softmax([Q(s, a_1), Q(s, a_2)] / temperature),  a_1 ~ pi_theta(. | s),  a_2 ~ pi_beta(. | s)
 
-Differences: one duelling critic on the shared encoder in place of two critics and a separate value network
-fitted by expectiles; V is the mean of Q under the learner. Replay holds online experience alone; the authors
-mix offline data in, whose rewards are the environment's own, which labels are not. The learner starts from
-the frozen policy (theirs: at random, ``start=random``: a new head on the pre-trained encoder). So the pair
-starts as the better of two draws of the frozen policy by the pre-trained critic, or, where
-``critic_start=random``, nearly as the frozen policy itself.
+At each step the frozen pre-trained policy pi_theta and the learner pi_beta draw an action each, and one of
+the two is taken (section 3.2). The critic learns from replay by temporal differences to Q(s', a') of an
+action a' that the pair would take. The learner, as in the authors' code, moves towards the actions that the
+pair takes, weighted by exp(advantage / weight_temperature) (implicit Q-learning's policy extraction;
+Kostrikov et al., ICLR 2022).
+
+Differences: one duelling critic on the shared encoder instead of two critics and a separate value network
+fitted by expectiles; V is the mean of Q under the learner. Replay holds online experience only. The authors
+mix in offline data, whose rewards are the environment's own; labels are not. The learner starts from the
+frozen policy (theirs: at random, ``start=random``: a new head on the pre-trained encoder). So the pair starts
+as the better of two draws of the frozen policy by the pre-trained critic, or, if ``critic_start=random``,
+nearly as the frozen policy itself.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ialp_jax.agents.a2c import starting_params
+from ialp_jax.agents.actor_critic import starting_params
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, fresh_state
 from ialp_jax.agents.config import PEXConfig
 from ialp_jax.agents.losses import log_prob, of_action, value_target
@@ -36,7 +38,7 @@ def pex(config: PEXConfig, network: ActorCritic) -> Agent:
 
     Args:
       config: how to choose, and how to learn from replay.
-      network: actor and duelling critic; the memory keeps the frozen policy's parameters.
+      network: actor and duelling critic; the memory holds the frozen policy's parameters.
     """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
@@ -51,16 +53,18 @@ def pex(config: PEXConfig, network: ActorCritic) -> Agent:
     def act(
         state: AgentState, observation: Observation, key: Key, greedy: bool = False
     ) -> tuple[Array, dict[str, Array]]:
-        frozen, output = (network.apply(p, observation.history) for p in (state.memory.kept, state.params))
+        frozen, output = (network.apply(p, observation.history) for p in (state.memory.fixed, state.params))
         temperature = None if greedy else config.temperature
         action, _, learner = choose(frozen, output, observation.shown, key, temperature)
         return action, {"learner": learner}
 
-    def loss(params: Params, target: Params, theta: Params, batch: Transition, key: Key) -> tuple:
+    def loss(
+        params: Params, target: Params, theta: Params, batch: Transition, key: Key
+    ) -> tuple[Array, Metrics]:
         now, later = batch.observation, batch.next_observation
 
         def taken(observation: Observation, purpose: str) -> tuple[Array, Array, Array]:
-            """What the pair would take, its Q, and the learner's V, all by the target network."""
+            """An action of the pair, its Q, and the learner's V, all by the target network."""
             slow = network.apply(target, observation.history)
             frozen = network.apply(theta, observation.history)
             drawn = choose(frozen, slow, observation.shown, stream(key, purpose), config.temperature)
@@ -81,7 +85,7 @@ def pex(config: PEXConfig, network: ActorCritic) -> Agent:
         def of_memory(
             params: Params, target: Params, sampled: Transition, loss_key: Key
         ) -> tuple[Array, Metrics]:
-            return loss(params, target, state.memory.kept, sampled, loss_key)
+            return loss(params, target, state.memory.fixed, sampled, loss_key)
 
         after, metrics = learn_from_replay(config, optimiser, of_memory, state, batch, key)
         return after, {**metrics, "learner": jnp.mean(batch.extras["learner"])}

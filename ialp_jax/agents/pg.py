@@ -1,7 +1,9 @@
 """REINFORCE with a learned baseline (Williams 1992; Sutton and Barto 2018, section 13.4).
 
-Monte Carlo returns need complete sessions, and sessions straddle rollouts. So the agent keeps the last
-rollouts of every user and learns from each step once, in the update in which its session ends.
+    loss = -(G - V(s)) log pi(a | s) + value_cost (G - V(s))^2 / 2 - entropy_cost H(pi)
+
+Monte Carlo returns G need complete sessions, and a session may span several rollouts. So the agent stores the
+last rollouts of every user. It learns from each step once, in the update in which its session ends.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.agents.a2c import act_on_logits, with_critic_and_entropy
+from ialp_jax.agents.actor_critic import sampler, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
 from ialp_jax.agents.config import PGConfig
 from ialp_jax.agents.losses import log_prob, reward_to_go
@@ -32,12 +34,7 @@ def pg(config: PGConfig, network: ActorCritic) -> Agent:
         window = _empty_window(observation, horizon, config)
         return fresh_state(params, optimiser, window)
 
-    def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False
-    ) -> tuple[Array, dict[str, Array]]:
-        return act_on_logits(network, state.params, observation, key, greedy)
-
-    def loss(params: Params, window: Transition, weight: Array, returns: Array) -> tuple:
+    def loss(params: Params, window: Transition, weight: Array, returns: Array) -> tuple[Array, Metrics]:
         output = network.apply(params, window.observation.history)
         logits = mask_shown(output.logits, window.observation.shown)
         count = jnp.maximum(weight.sum(), 1.0)
@@ -59,7 +56,7 @@ def pg(config: PGConfig, network: ActorCritic) -> Agent:
         metrics["complete"] = weight.mean()
         return AgentState(params, opt_state, state.env_steps + batch.reward.size, window), metrics
 
-    return Agent(init, act, update, config.num_users, config.rollout_length)
+    return Agent(init, sampler(network), update, config.num_users, config.rollout_length)
 
 
 def _empty_window(observation: Observation, horizon: int, config: PGConfig) -> Transition:

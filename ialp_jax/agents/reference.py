@@ -1,4 +1,4 @@
-"""Policies to measure against: random, popular, and the oracle that knows the user."""
+"""Reference policies: random, popular, the oracle that knows the user, the stayer. None learns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ialp_jax.types import Array, Key, Observation
 
 
 def _init(key: Key, observation: Observation, pretrained: None = None) -> AgentState:
-    """Nothing to learn, nothing to keep."""
+    """An empty state."""
     del key, observation, pretrained
     return frozen_state({})
 
@@ -68,10 +68,10 @@ def oracle(like_scores: Callable[[object], Array]) -> Agent:
 
 
 def stayer(like_scores: Callable[[object], Array], at_ease: Callable[[object], Array]) -> Agent:
-    """Keeps users from leaving and cares for nothing else: what avoiding exit alone is worth.
+    """Keeps users from leaving, and does nothing else: the worth of only avoiding exit.
 
     Recommends the item of the oracle while the user is near leaving, and otherwise any item that was not
-    shown, so that it earns hardly more likes than it needs to make users stay. In a world that rewards
+    shown, so it earns hardly more likes than it needs to keep users. In a world that rewards
     recommending well, the oracle earns clearly more.
 
     Args:

@@ -1,12 +1,13 @@
 """Reinforcement learning with prior data (RLPD; Ball et al., ICML 2023, arXiv 2302.02948).
 
-Each batch is half labelled transitions, half online replay ("symmetric sampling", section 4.1). The learner
-is an off-policy actor-critic for discrete actions (`offpolicy.actor_critic_loss`; the paper's is SAC) that
-starts from the pre-trained network, where the paper starts from nothing. Its critic reads a state that comes
-out of a layer norm (the encoder's last), which is what bounds the critic in section 4.2, though the item
-table it is multiplied with is not normalised. One critic and few gradient steps per env step instead of ten
-critics and 20: the budget is that of the other agents. Labels have rewards of their own kind (1 for the
-chosen candidate), where the paper's prior data have the environment's.
+    loss = `offpolicy.actor_critic_loss` on batches of half labels, half online replay (section 4.1)
+
+The learner is an off-policy actor-critic for discrete actions (the paper's is SAC). It starts from the
+pre-trained network; the paper starts from nothing. Its critic reads a state from a layer norm (the encoder's
+last), which bounds the critic in section 4.2, but the item table that multiplies it is not normalised. One
+critic and few gradient steps per env step instead of ten critics and 20: the budget is that of the other
+agents. Labels have their own rewards (1 for the chosen candidate); the paper's prior data have the
+environment's.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from ialp_jax.agents import replay as replay_lib
-from ialp_jax.agents.a2c import act_on_logits, starting_params
+from ialp_jax.agents.actor_critic import sampler, starting_params
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, fresh_state
 from ialp_jax.agents.config import RLPDConfig
 from ialp_jax.agents.offpolicy import actor_critic_loss, fresh_memory, learn_from_replay
@@ -36,13 +37,8 @@ def rlpd(config: RLPDConfig, network: ActorCritic, labelled: Transition) -> Agen
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
         params = starting_params(config, network.init(key, observation.history), pretrained)
-        held = jax.tree.map(jnp.asarray, labelled._replace(extras={}))
-        return fresh_state(params, optimiser, fresh_memory(config, params, observation, held))
-
-    def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False
-    ) -> tuple[Array, dict[str, Array]]:
-        return act_on_logits(network, state.params, observation, key, greedy)
+        prior = jax.tree.map(jnp.asarray, labelled._replace(extras={}))
+        return fresh_state(params, optimiser, fresh_memory(config, params, observation, prior))
 
     def loss(params: Params, target: Params, batch: Transition, key: Key) -> tuple[Array, Metrics]:
         del key
@@ -50,11 +46,11 @@ def rlpd(config: RLPDConfig, network: ActorCritic, labelled: Transition) -> Agen
 
     def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
         def draw(replay: replay_lib.Replay, draw_key: Key) -> Transition:
-            return draw_both(replay, state.memory.kept, draw_key, config.batch_size, config.labelled_share)
+            return draw_both(replay, state.memory.fixed, draw_key, config.batch_size, config.labelled_share)
 
         return learn_from_replay(config, optimiser, loss, state, batch, key, draw)
 
-    return Agent(init, act, update, config.num_users, config.rollout_length)
+    return Agent(init, sampler(network), update, config.num_users, config.rollout_length)
 
 
 def draw_both(

@@ -1,4 +1,7 @@
-"""Supervised SASRec: the next item from offline logs (Kang and McAuley, ICDM 2018), then argmax."""
+"""Supervised SASRec (Kang and McAuley, ICDM 2018): trained on offline logs, then recommends its best item.
+
+loss = -log softmax(score(history))[next item]
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,13 @@
 """Warm-start reinforcement learning (WSRL; Zhou et al., ICLR 2025, arXiv 2412.07762).
 
-For the first ``warmup_steps`` the pre-trained policy, standing still, collects experience; afterwards the
-off-policy actor-critic (`offpolicy.actor_critic_loss`; the paper's is SAC) goes on from the pre-trained
-policy and critic, with the warm-up experience in its replay and no offline data. The paper makes no update
-at all during the warm-up and recalibrates its critic on that experience afterwards, by many gradient steps
-per env step; here the critic's heads learn during the warm-up already, for the budget allows few gradient
-steps. The encoder, which policy and critic share, stands still with the policy. One critic instead of ten.
+    loss = `offpolicy.actor_critic_loss` on online replay; for ``warmup_steps`` only the critic's heads learn
+
+During the warm-up the pre-trained policy, unchanged, collects experience. Afterwards the off-policy
+actor-critic (the paper's is SAC) goes on from the pre-trained policy and critic, with that experience in its
+replay and no offline data. The paper makes no update during the warm-up and recalibrates its critic
+afterwards, by many gradient steps per env step. Here the critic's heads learn during the warm-up already,
+because the budget allows few gradient steps. The encoder, which policy and critic share, does not change
+then. One critic instead of ten.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.agents.a2c import act_on_logits, starting_params
+from ialp_jax.agents.actor_critic import sampler, starting_params
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, fresh_state
 from ialp_jax.agents.config import WSRLConfig
 from ialp_jax.agents.offpolicy import actor_critic_loss, fresh_memory, learn_from_replay
@@ -34,11 +36,6 @@ def wsrl(config: WSRLConfig, network: ActorCritic) -> Agent:
         params = starting_params(config, network.init(key, observation.history), pretrained)
         return fresh_state(params, optimiser, fresh_memory(config, params, observation))
 
-    def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False
-    ) -> tuple[Array, dict[str, Array]]:
-        return act_on_logits(network, state.params, observation, key, greedy)
-
     def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
         warm = state.env_steps >= config.warmup_steps
 
@@ -49,7 +46,7 @@ def wsrl(config: WSRLConfig, network: ActorCritic) -> Agent:
         after, metrics = learn_from_replay(config, optimiser, loss, state, batch, key)
         return after, {**metrics, "warm": warm.astype(jnp.float32)}
 
-    return Agent(init, act, update, config.num_users, config.rollout_length)
+    return Agent(init, sampler(network), update, config.num_users, config.rollout_length)
 
 
 def held_until(free: Array, params: Params) -> Params:

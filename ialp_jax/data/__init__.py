@@ -1,4 +1,20 @@
-"""Data sets: raw files or a generator -> ``Dataset``. NumPy only, so that the LLM worker reads it too."""
+"""Data sets: raw files or a generator -> ``Dataset``. Needs only NumPy, because the LLM worker reads it too.
+
+`load` calls the loader of the world that ``config.py`` names:
+
+- ``lfm.py``, ``coat.py``, ``movielens.py``, ``industry.py`` (with ``amazon.py``, ``unisrec.py``): published
+  sets. ``locate.py`` finds their files, ``download.py`` fetches them, ``tables.py`` reads lines of text
+  files.
+- ``tabular.py``: your own tables. ``sources.py`` opens CSV, CSV.gz, Parquet (``parquet.py``) and folders of
+  parts, ``columns.py`` finds the columns, ``cells.py`` converts the cells.
+- ``demo.py`` (with ``demo_words.py``): a generated world whose true user model is known.
+
+``assemble.py`` then drops rows, items and users, and renumbers the rest. ``titles.py`` makes titles printable
+and different from each other. ``splits.py`` assigns users to splits and builds histories. ``files.py`` saves
+and loads a ``Dataset``, and ``invariants.py`` checks a loaded one.
+
+How to use your own data: ``README.md`` in this folder.
+"""
 
 from __future__ import annotations
 

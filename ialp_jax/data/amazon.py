@@ -2,8 +2,8 @@
 
 J. Ni, J. Li, J. McAuley. EMNLP 2019; https://nijianmo.github.io/amazon/. Reviews (5-core: at least five of
 each user and of each product): ``reviewerID``, ``asin``, ``overall``, ``unixReviewTime``. Metadata:
-``asin``, ``title``, ``category`` (from the root down), ``brand``. Times have the resolution of a day;
-within a day the order of the file stands.
+``asin``, ``title``, ``category`` (from the root down), ``brand``. Times are dates. Reviews of the same day
+keep the order of the file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REVIEWS = tuple(
         folder="amazon_industrial",
         files=tuple(f"{name}{end}" for name in NAMES),
         source="https://nijianmo.github.io/amazon/ (5-core reviews and metadata)",
-        # No sha256: the publisher states none and we know of none.
+        # No sha256: the publisher publishes none, and we know none.
         archives=(
             Archive(f"{URL}/categoryFilesSmall/{NAMES[0]}.gz"),
             Archive(f"{URL}/metaFiles2/{NAMES[1]}.gz"),
@@ -41,16 +41,16 @@ REVIEWS = tuple(
 )
 MOST_REVIEWS = 50_000_000  # one of the largest categories has 11 million
 ROOT_CATEGORY = "Industrial & Scientific"
-SCRIPT_IN_TITLE = "getTime"  # the publisher's mark of a badly scraped product, which it says to leave out
+SCRIPT_IN_TITLE = "getTime"  # marks a badly scraped title; the publisher advises to ignore it
 
 
 def readable_title(title: str, text: str) -> str:
-    """The title, or ``text`` where scraping left nothing but the root category and the end of an HTML tag."""
+    """Returns ``text`` if the title is only the root category and the end of an HTML tag, else the title."""
     return text if re.fullmatch(rf"{ROOT_CATEGORY}\W*/>", title) else title
 
 
 def _text(row: dict[str, Any], name: str, place: str, needed: bool = False) -> str:
-    """A text field. Raises InputError with file and line where it is none, or missing though ``needed``."""
+    """Returns a text field. Raises InputError if it is no text, or if it is ``needed`` and missing."""
     value = row.get(name) or ""
     if not isinstance(value, str) or (needed and not value):
         raise InputError(f"{place}: {name} is {str(row.get(name))[:40]!r}, expected text")
@@ -58,17 +58,21 @@ def _text(row: dict[str, Any], name: str, place: str, needed: bool = False) -> s
 
 
 def _reviews(path: Path) -> tuple[Rows, list[str]]:
-    """All reviews in the order of time, items numbered by product number, and these, ascending."""
+    """Reads all reviews.
+
+    Returns:
+      Rows in the order of time, and the product numbers, ascending; an item is an index into them.
+    """
     users: dict[str, int] = {}
     products: dict[str, int] = {}
     columns = array("q"), array("q"), array("d"), array("d"), array("d")
     for place, row in json_lines(path):
         if len(columns[0]) == MOST_REVIEWS:
-            raise InputError(f"{place}: more than {MOST_REVIEWS:,} reviews; take the 5-core of one category")
+            raise InputError(f"{place}: more than {MOST_REVIEWS:,} reviews; use the 5-core of one category")
         user = users.setdefault(_text(row, "reviewerID", place, needed=True), len(users))
         product = products.setdefault(_text(row, "asin", place, needed=True), len(products))
         stars = number(row.get("overall"), place, "overall", least=1.0, most=5.0)
-        number(row.get("unixReviewTime"), place, "unixReviewTime")  # a date in words is none
+        number(row.get("unixReviewTime"), place, "unixReviewTime")  # refuses dates in words
         time = moment(row["unixReviewTime"], place, "unixReviewTime")
         for column, value in zip(columns, (user, product, stars, time.seconds, time.rest), strict=True):
             column.append(value)
@@ -80,22 +84,25 @@ def _reviews(path: Path) -> tuple[Rows, list[str]]:
 
 
 def _metadata(path: Path, products: Sequence[str]) -> tuple[Items, dict[str, int]]:
-    """Titles, categories below the root and brands of these products; the rest is not kept in memory.
+    """Reads titles, categories below the root, and brands of these products; skips all other products.
 
-    The published file repeats some products: their first row counts, the others are counted.
+    The published file repeats some products. The first row of a product is used; the others are only counted.
+
+    Returns:
+      The items in the order of ``products``, and numbers of repeated and missing rows.
     """
-    found: dict[str, tuple[str, str, str, str]] = dict.fromkeys(products, ("", "", "", ""))
+    descriptions: dict[str, tuple[str, str, str, str]] = dict.fromkeys(products, ("", "", "", ""))
     described: set[str] = set()
     repeated = 0
     for place, row in json_lines(path):
         product = _text(row, "asin", place, needed=True)
-        if product not in found:
+        if product not in descriptions:
             continue
         repeated += product in described
         if product not in described:
             described.add(product)
-            found[product] = _described(row, place)
-    titles, departments, texts, brands = ([one[part] for one in found.values()] for part in range(4))
+            descriptions[product] = _description(row, place)
+    titles, departments, texts, brands = ([one[part] for one in descriptions.values()] for part in range(4))
     category, names = numbered(departments)
     return Items(titles, category, names, texts, [brands, list(products)]), {
         "repeated metadata rows": repeated,
@@ -103,8 +110,8 @@ def _metadata(path: Path, products: Sequence[str]) -> tuple[Items, dict[str, int
     }
 
 
-def _described(row: dict[str, Any], place: str) -> tuple[str, str, str, str]:
-    """Title, department, further text and brand of a product."""
+def _description(row: dict[str, Any], place: str) -> tuple[str, str, str, str]:
+    """Returns title, department, further text and brand of a product."""
     listed = row.get("category") or []
     if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
         raise InputError(f"{place}: category is {str(listed)[:40]!r}, expected a list of names")
@@ -117,7 +124,7 @@ def _described(row: dict[str, Any], place: str) -> tuple[str, str, str, str]:
 
 
 def read(folder: Path, files: Sequence[str]) -> tuple[Rows, Items, dict[str, int]]:
-    """Reviews in the order of time, the products they name, and what was left out.
+    """Reads the reviews in the order of time, their products, and numbers of repeated or missing rows.
 
     Raises:
       InputError: a file is malformed.

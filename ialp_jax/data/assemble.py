@@ -1,4 +1,4 @@
-"""From raw ids to a ``Dataset``: drop, count, renumber, split. Shared by all data sets."""
+"""Turns the rows and items of any data set into a ``Dataset``: drops, counts, renumbers and splits."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ialp_jax.types import Catalogue, Dataset, Interactions, UserModel
 
 
 class Rows(NamedTuple):
-    """Interactions as a file has them; where users have an order of time, the rows stand in it.
+    """Interactions of a file; in the order of time if the data has one.
 
     Attributes:
-      user: int [M], any numbering from 0.
+      user: int [M], any ids from 0.
       item: int [M], positions in ``Items.titles``.
-      rating: float [M], or None where every row is a like.
-      propensity: float [M], where it is published.
+      rating: float [M], or None if every row is a like.
+      propensity: float [M], or None if the data has none.
     """
 
     user: np.ndarray
@@ -30,20 +30,20 @@ class Rows(NamedTuple):
     propensity: np.ndarray | None = None
 
     def at(self, chosen: np.ndarray) -> Rows:
-        """The rows that a mask or an index chooses."""
+        """Returns the rows that a mask or an index selects."""
         return Rows(*(None if column is None else column[chosen] for column in self))
 
 
 class Items(NamedTuple):
-    """All items of a file, also those that no row names.
+    """All items of a file, with or without interactions.
 
     Attributes:
-      titles: of each item; one without a visible character drops the item.
-      category: int [len(titles)], or [len(titles), G] if items have several; 0 for none.
+      titles: title of each item; an item whose title has no visible character is dropped.
+      category: int [len(titles)], or [len(titles), G] if items have several; 0 for "no category".
       category_names: ``category_names[0] == ""``.
       text: further descriptions [len(titles)], or None.
-      details: columns of texts [len(titles)] each, best first, that tell items of the same title apart;
-        then their categories do, then their numbers in the file.
+      details: columns of texts [len(titles)] each, best first. They are added to titles that several items
+        share. If they are equal too, categories are added, or else the position in the file.
     """
 
     titles: Sequence[str]
@@ -54,16 +54,16 @@ class Items(NamedTuple):
 
 
 def numbered(names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """One category name per item, "" for none, to numbers and names as `numbered_sets` does."""
+    """Numbers the categories of items that have one category at most ("" for none); see `numbered_sets`."""
     return numbered_sets([[name] if name else [] for name in names])
 
 
 def numbered_sets(sets: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[str]]:
-    """Category names of each item to numbers.
+    """Numbers the categories of items that may have several.
 
     Returns:
-      int32 [len(sets)], or [len(sets), G] if an item has G > 1 of them, in their order and padded with 0;
-      and the names in alphabetical order after ``""``.
+      int32 [len(sets)], or [len(sets), G] padded with 0 if an item has G > 1 categories; and the category
+      names, ``""`` first and then in alphabetical order.
     """
     known = ["", *sorted({name for names in sets for name in names})]
     number = {name: index for index, name in enumerate(known)}
@@ -75,12 +75,12 @@ def numbered_sets(sets: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[str]]
 
 
 def likes_of(rows: Rows, like_at: float) -> np.ndarray:
-    """Which rows are likes, bool [M]: ratings of at least ``like_at``, or all where there are none."""
+    """Returns which rows are likes, bool [M]: ratings of at least ``like_at``, or all without ratings."""
     return np.ones(len(rows.user), bool) if rows.rating is None else rows.rating >= like_at
 
 
 def once_each(rows: Rows) -> np.ndarray:
-    """One row per user and item, as ascending indices: the first like, or the latest word where rated."""
+    """Selects one row per user and item, as ascending indices: the last rating, or else the first row."""
     pair = rows.user.astype(np.int64) * (int(rows.item.max(initial=0)) + 1) + rows.item
     if rows.rating is None:
         return np.sort(np.unique(pair, return_index=True)[1])
@@ -90,37 +90,37 @@ def once_each(rows: Rows) -> np.ndarray:
 def kept_rows(
     rows: Rows, like: np.ndarray, titled: np.ndarray, min_users: int, min_likes: int
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Which rows stay, and what is dropped for which reason.
+    """Decides which rows are used, and counts what is dropped by reason.
 
-    In this order, each once: rows of items without a title; items with fewer than ``min_users`` users;
-    users with fewer than ``min_likes`` likes left (an item may thereby lose a user and stays).
+    Drops in three steps, each applied once: items without a title; items with fewer than ``min_users`` users;
+    users with fewer than ``min_likes`` remaining likes. An item that loses users in the last step stays.
 
     Args:
       rows: M rows, one per user and item.
       like: bool [M].
       titled: bool [items], whether an item has a title.
-      min_users: least number of users of an item.
-      min_likes: least number of likes of a user.
+      min_users: smallest number of users of an item.
+      min_likes: smallest number of likes of a user.
 
     Returns:
-      bool [M] and counts by reason.
+      bool [M], the rows that are used; and counts by reason.
     """
-    named = titled[rows.item]
-    users = np.bincount(rows.item[named], minlength=len(titled))
-    frequent = named & (users[rows.item] >= min_users)
+    has_title = titled[rows.item]
+    users = np.bincount(rows.item[has_title], minlength=len(titled))
+    frequent = has_title & (users[rows.item] >= min_users)
     likes = np.bincount(rows.user[frequent & like], minlength=rows.user.max(initial=-1) + 1)
     keep = frequent & (likes[rows.user] >= min_likes)
     left = np.bincount(rows.item[keep], minlength=len(titled))
     few_users = "no user" if min_users == 1 else f"fewer than {min_users} users"
     return keep, {
         "items without a title": int(np.sum(~titled)),
-        "rows of items without a title": int(np.sum(~named)),
+        "rows of items without a title": int(np.sum(~has_title)),
         f"items with {few_users}": int(np.sum(titled & (users < min_users))),
-        f"rows of items with {few_users}": int(np.sum(named & ~frequent)),
+        f"rows of items with {few_users}": int(np.sum(has_title & ~frequent)),
         "users with no like left": len(np.unique(rows.user)) - int(np.sum(likes > 0)),
         f"users with fewer than {min_likes} likes": int(np.sum((likes > 0) & (likes < min_likes))),
         f"rows of users with fewer than {min_likes} likes": int(np.sum(frequent & ~keep)),
-        "items of none but these users": int(np.sum(titled & (users >= min_users) & (left == 0))),
+        "items whose users are all dropped": int(np.sum(titled & (users >= min_users) & (left == 0))),
     }
 
 
@@ -136,24 +136,24 @@ def assemble(
     truth: UserModel | None = None,
     random_test: Rows | None = None,
 ) -> Dataset:
-    """Drops what cannot be used, renumbers what is left and splits its users.
+    """Drops rows, items and users by the filters, renumbers the rest and splits the users.
 
     Args:
-      config: names the world; gives the filters, the seed and the shares of the splits.
-      rows: users are renumbered 0..U-1 and items 1..N, each in ascending order of their number here.
+      config: gives the name of the world, the filters, the seed and the shares of the splits.
+      rows: users are renumbered 0..U-1 and items 1..N, both in ascending order of their ids here.
       items: of the file.
-      ordered: whether rows of a user stand in the order of time.
-      dropped: what was left out before, by reason.
-      notes: what the user should know besides, by kind.
-      usual_min_users: what ``config.min_users == 0`` stands for.
-      usual_min_likes: what ``config.min_likes == 0`` stands for.
-      truth: the user model behind generated data, of all users and items of the file.
-      random_test: ratings to be kept apart; those of dropped users or items are dropped.
+      ordered: whether the rows of a user are in the order of time.
+      dropped: counts of rows or items that the loader dropped, by reason.
+      notes: further counts for the log, by kind.
+      usual_min_users: value for ``config.min_users == 0``.
+      usual_min_likes: value for ``config.min_likes == 0``.
+      truth: user model that generated the data, of all users and items of the file.
+      random_test: ratings of random items; those of dropped users or items are dropped.
 
     Raises:
       InputError: nothing is left, or a split is empty.
     """
-    numbers, dense = np.unique(rows.user, return_inverse=True)  # ids of a publisher may have 18 digits
+    numbers, dense = np.unique(rows.user, return_inverse=True)  # published ids may have 18 digits
     rows = rows._replace(user=dense)
     first = once_each(rows)
     min_users, min_likes = config.min_users or usual_min_users, config.min_likes or usual_min_likes
@@ -164,20 +164,20 @@ def assemble(
     if not keep.any():
         raise _nothing_left(config, counts, rows)
     rows = rows.at(keep)
-    users, kept = np.unique(rows.user), np.unique(rows.item)
+    users, used_items = np.unique(rows.user), np.unique(rows.item)
     if random_test is not None:
-        known = np.isin(random_test.user, numbers[users]) & np.isin(random_test.item, kept)
+        known = np.isin(random_test.user, numbers[users]) & np.isin(random_test.item, used_items)
         counts["random test ratings of dropped users or items"] = int(np.sum(~known))
         random_test = random_test.at(known)
         random_test = random_test._replace(user=np.searchsorted(numbers, random_test.user))
     if truth is not None:
         truth = truth._replace(
             user_factors=truth.user_factors[numbers[users]],
-            item_factors=truth.item_factors[np.concatenate([[0], kept + 1])],
-            item_bias=truth.item_bias[np.concatenate([[0], kept + 1])],
+            item_factors=truth.item_factors[np.concatenate([[0], used_items + 1])],
+            item_bias=truth.item_bias[np.concatenate([[0], used_items + 1])],
         )
-    log = _interactions(rows, users, kept, config.like_at, ordered)
-    catalogue, renamed = _catalogue(items, kept)
+    log = _interactions(rows, users, used_items, config.like_at, ordered)
+    catalogue, renamed = _catalogue(items, used_items)
     return Dataset(
         name=config.name,
         catalogue=catalogue,
@@ -186,13 +186,13 @@ def assemble(
         split=split_users(len(users), config.fractions, config.seed),
         dropped=counts,
         truth=truth,
-        random_test=random_test and _interactions(random_test, users, kept, config.like_at, False),
-        notes=({"titles that items share, told apart": renamed} if renamed else {}) | (notes or {}),
+        random_test=random_test and _interactions(random_test, users, used_items, config.like_at, False),
+        notes=({"shared titles made different": renamed} if renamed else {}) | (notes or {}),
     )
 
 
 def _nothing_left(config: DataConfig, counts: Mapping[str, int], rows: Rows) -> InputError:
-    """The complaint that nothing is left, with the settings that dropped something."""
+    """Returns the error that no row is left; it names the settings that dropped rows."""
     reasons = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "nothing"
     remedies = {
         "items without a title": "the titles of the items",
@@ -200,8 +200,8 @@ def _nothing_left(config: DataConfig, counts: Mapping[str, int], rows: Rows) -> 
         "users with fewer": "--config.data.min_likes",
     }
     if not likes_of(rows, config.like_at).all():
-        least, most = rows.rating.min(), rows.rating.max()
-        remedies["users with no like"] = f"--config.data.like_at (ratings lie in {least:g}..{most:g})"
+        lowest, highest = rows.rating.min(), rows.rating.max()
+        remedies["users with no like"] = f"--config.data.like_at (ratings are {lowest:g}..{highest:g})"
     causes = [what for what, count in counts.items() if count]
     fitting = [remedy for begin, remedy in remedies.items() if any(one.startswith(begin) for one in causes)]
     look = ", ".join(fitting) if len(rows.user) and fitting else "the file of the interactions: it has no row"
@@ -210,30 +210,38 @@ def _nothing_left(config: DataConfig, counts: Mapping[str, int], rows: Rows) -> 
     )
 
 
-def _catalogue(items: Items, kept: np.ndarray) -> tuple[Catalogue, int]:
-    """The items that are left, ``kept`` int [N], ascending positions; and how many titles were changed."""
-    category = np.asarray(items.category, np.int32)[kept]
-    names = [", ".join(items.category_names[c] for c in row if c) for row in category.reshape(len(kept), -1)]
-    details = [[column[index] for index in kept] for column in items.details]
-    numbers = [str(index + 1) for index in kept]
-    titles, renamed = tell_apart([items.titles[index] for index in kept], [*details, names, numbers])
+def _catalogue(items: Items, used: np.ndarray) -> tuple[Catalogue, int]:
+    """Builds the catalogue of the used items.
+
+    Args:
+      items: of the file.
+      used: int [N], their positions in the file, ascending.
+
+    Returns:
+      The catalogue, and how many titles were changed because several items share them.
+    """
+    category = np.asarray(items.category, np.int32)[used]
+    names = [", ".join(items.category_names[c] for c in row if c) for row in category.reshape(len(used), -1)]
+    details = [[column[index] for index in used] for column in items.details]
+    numbers = [str(index + 1) for index in used]
+    titles, renamed = tell_apart([items.titles[index] for index in used], [*details, names, numbers])
     catalogue = Catalogue(
         titles=("", *titles),
         category=np.concatenate([np.zeros_like(category[:1]), category]),
         category_names=tuple(items.category_names),
-        text=None if items.text is None else ("", *(items.text[index] for index in kept)),
+        text=None if items.text is None else ("", *(items.text[index] for index in used)),
     )
     return catalogue, renamed
 
 
 def _interactions(
-    rows: Rows, users: np.ndarray, kept: np.ndarray, like_at: float, ordered: bool
+    rows: Rows, users: np.ndarray, items: np.ndarray, like_at: float, ordered: bool
 ) -> Interactions:
-    """Renumbers rows by their users' and items' places in ``users`` and ``kept``, grouped by user."""
+    """Renumbers rows by the positions in ``users`` and ``items``, and groups them by user."""
     rows = rows.at(np.argsort(rows.user, kind="stable"))
     return Interactions(
         user=np.searchsorted(users, rows.user).astype(np.int32),
-        item=(np.searchsorted(kept, rows.item) + 1).astype(np.int32),
+        item=(np.searchsorted(items, rows.item) + 1).astype(np.int32),
         like=likes_of(rows, like_at),
         rating=None if rows.rating is None else rows.rating.astype(np.float32),
         ordered=ordered,

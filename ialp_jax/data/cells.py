@@ -1,6 +1,6 @@
-"""Converts one cell of a table to text, a number or a time, from any type that a file has.
+"""Converts one cell of a table to text, a number or a time, from any type that a file may have.
 
-The same value must give the same result from CSV, where all is text, and from typed Parquet columns.
+The same value must give the same result from CSV, where every cell is text, and from typed Parquet columns.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 from ialp_jax.data.tables import number
 from ialp_jax.errors import InputError
 
-LARGEST_RATING = float(np.finfo(np.float32).max)  # as ratings are stored
-EXACT = 2**53  # float64 holds all whole numbers up to here
+LARGEST_RATING = float(np.finfo(np.float32).max)  # ratings are stored as float32
+EXACT = 2**53  # float64 represents all integers up to this one exactly
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 NUMBER = re.compile(r"[+-]?\d+(\.0*)?", re.ASCII)
 MISSING = frozenset(("nan", "NaN", "NAN", "<NA>", "NaT", "NA", "N/A", "None", "none", "null", "NULL"))
@@ -31,9 +31,9 @@ class Moment(NamedTuple):
     """A time, exact to 30 digits: ``seconds + rest``.
 
     Attributes:
-      seconds: the nearest float64; any unit if the file has numbers, seconds since 1970 for dates.
+      seconds: the nearest float64; seconds since 1970 for dates, any unit for numbers.
       rest: the difference to the exact value, float64.
-      is_date: whether the file has a date.
+      is_date: whether the cell is a date.
     """
 
     seconds: float
@@ -42,10 +42,10 @@ class Moment(NamedTuple):
 
 
 def text(value: Any, place: str, name: str) -> str:
-    """A cell as text, spaces included; "" if it is missing (null or NaN).
+    """Converts a cell to text, with its spaces; "" if it is missing (null or NaN).
 
     Raises:
-      InputError: bytes that are not UTF-8, a whole number that its float type cannot hold exactly, a
+      InputError: bytes that are not UTF-8, an integer that its float type cannot represent exactly, a
         list, a date, or any other type.
     """
     if isinstance(value, str):
@@ -68,7 +68,7 @@ def text(value: Any, place: str, name: str) -> str:
 
 
 def line(value: Any, place: str, name: str) -> str:
-    """As `text`, on one line with single spaces."""
+    """Converts a cell to text on one line with single spaces; see `text`."""
     return " ".join(text(value, place, name).split())
 
 
@@ -80,7 +80,7 @@ def _decoded(value: bytes, place: str, name: str) -> str:
 
 
 def _number_as_text(value: Decimal | float, place: str, name: str) -> str:
-    """``1.0`` as ``1``: a column of whole numbers with gaps often becomes a column of floats."""
+    """Writes ``1.0`` as ``1``, because an integer column with missing values often becomes a float column."""
     if not math.isfinite(value):
         raise InputError(f"{place}: {name} is {value}, expected text or a whole number")
     if value != int(value):
@@ -93,23 +93,28 @@ def _number_as_text(value: Decimal | float, place: str, name: str) -> str:
 
 
 def identity(value: Any, place: str, name: str) -> str:
-    """An id as text. Raises InputError if it is missing, has NUL bytes or is no text."""
-    found = text(value, place, name).strip()
-    if not found or "\0" in found:
-        raise InputError(f"{place}: {name} is {'empty' if not found else 'no text: it has NUL bytes'}")
-    return found
+    """Converts an id to text. Raises InputError if it is missing, has NUL bytes or is not text."""
+    identifier = text(value, place, name).strip()
+    if not identifier or "\0" in identifier:
+        problem = "empty" if not identifier else "not text: it has NUL bytes"
+        raise InputError(f"{place}: {name} is {problem}")
+    return identifier
 
 
 def names(value: Any, place: str, name: str, separator: str) -> list[str]:
-    """The names in a cell, each once: a list, or text with ``separator`` between the names ("": one name)."""
+    """Returns the names in a cell, each once.
+
+    The cell is a list, or text with ``separator`` between the names. If ``separator`` is empty, a text is one
+    name.
+    """
     parts: Sequence[Any] = value if isinstance(value, list) else [value]
-    whole = [line(part, place, name) for part in parts]
-    split = [part for one in whole for part in (one.split(separator) if separator else [one])]
+    texts = [line(part, place, name) for part in parts]
+    split = [part for one in texts for part in (one.split(separator) if separator else [one])]
     return list(dict.fromkeys(part.strip() for part in split if part.strip()))
 
 
 def rating(value: Any, place: str, name: str) -> float:
-    """A finite number that float32 can hold. Raises InputError otherwise."""
+    """Converts a cell to a finite number in the range of float32. Raises InputError otherwise."""
     try:
         return number("" if value is None else value, place, name, -LARGEST_RATING, LARGEST_RATING)
     except InputError as error:
@@ -119,7 +124,7 @@ def rating(value: Any, place: str, name: str) -> float:
 
 
 def moment(value: Any, place: str, name: str) -> Moment:
-    """A number as it is, or an ISO 8601 date (UTC if it names no zone) as seconds since 1970."""
+    """Converts a number, or an ISO 8601 date (UTC if it has no time zone) to seconds since 1970."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 15:
         return Moment(float(value), 0.0, False)
     if isinstance(value, str) and (exact := _date(value.strip())) is not None:
@@ -133,10 +138,10 @@ def moment(value: Any, place: str, name: str) -> Moment:
 
 
 def _date(value: str) -> Decimal | None:
-    """Seconds since 1970 of an ISO 8601 date; None for anything else, plain numbers included."""
+    """Returns the seconds since 1970 of an ISO 8601 date; None for any other text and for plain numbers."""
     try:
         float(value)
-        return None  # 20200101 orders well as the number it is
+        return None  # dates like 20200101 are in the right order as numbers
     except ValueError:
         pass
     try:
@@ -146,20 +151,20 @@ def _date(value: str) -> Decimal | None:
     passed = (when if when.tzinfo else when.replace(tzinfo=datetime.UTC)) - EPOCH
     finer = _BEYOND_MICROSECONDS.search(value)
     rest = Decimal(finer[1]).scaleb(-6 - len(finer[1])) if finer else Decimal(0)
-    whole = Decimal(passed.days * 86_400 + passed.seconds)
-    return _EXACTLY.add(_EXACTLY.add(whole, Decimal(passed.microseconds).scaleb(-6)), rest)
+    seconds = Decimal(passed.days * 86_400 + passed.seconds)
+    return _EXACTLY.add(_EXACTLY.add(seconds, Decimal(passed.microseconds).scaleb(-6)), rest)
 
 
 def missing_words(ids: Collection[str], file: str, name: str) -> dict[str, int]:
-    """A note of the ids that are words for a missing value, such as NULL; empty without such ids.
+    """Returns a note of the ids that are words for a missing value, such as NULL; empty if there are none.
 
     Raises:
-      InputError: all other ids are numbers, so such a word is no id.
+      InputError: all other ids are numbers, so the word must mean a missing value.
     """
     words = sorted(MISSING.intersection(ids))
     if words and len(ids) > len(words) and all(NUMBER.fullmatch(one) for one in ids if one not in MISSING):
         raise InputError(
-            f"{file}: {name} is {words[0]!r} in some rows and a number in all others, so it is missing "
-            "there; remove these rows"
+            f"{file}: {name} is {words[0]!r} in some rows and a number in all others, so these rows lack it; "
+            "remove them"
         )
     return {f"ids in {name} that may mean a missing value ({', '.join(words)})": len(words)} if words else {}

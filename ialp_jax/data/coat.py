@@ -1,10 +1,11 @@
 """Coat shopping: ratings of coats that users chose themselves, and of coats drawn at random.
 
 T. Schnabel, A. Swaminathan, A. Singh, N. Chandak, T. Joachims. Recommendations as Treatments:
-Debiasing Learning and Evaluation. ICML 2016. Matrices of users x items with 0 for "not rated":
-``train.ascii`` (self-selected), ``test.ascii`` (uniformly random), ``propensities.ascii`` (the authors'
-estimate that a self-selected rating is observed); one-hot ``item_features.ascii`` with its column names.
-Coats have no titles: the attributes make one. No time: ``ordered`` is False.
+Debiasing Learning and Evaluation. ICML 2016. The files are matrices of users x items, 0 for "not rated":
+``train.ascii`` (ratings of coats that users chose), ``test.ascii`` (ratings of uniformly random coats),
+``propensities.ascii`` (the authors' estimates of the probability that a train rating is observed).
+``item_features.ascii`` has one-hot attributes, with their names in a second file. Coats have no titles, so we
+build titles from the attributes. The data has no times: ``ordered`` is False.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ COAT = Published(
     archives=(
         Archive(
             "https://www.cs.cornell.edu/~schnabts/mnar/coat.zip",
-            # The publisher states none; this is what a public repository found.
+            # The publisher publishes no sha256; this one is from a public repository.
             "6073d0b515ed1f6e830e4fead66dc76ad7991a7553eaa58e228b234a9d19daed",
             unpack=True,
         ),
@@ -41,7 +42,7 @@ HIGHEST_RATING = 5
 
 
 def _attributes(folder: Path) -> list[dict[str, str]]:
-    """Each item's value of each attribute, such as ``{"gender": "men", "color": "black", ...}``."""
+    """Reads the attributes of each item, such as ``{"gender": "men", "color": "black", ...}``."""
     names = [
         field.strip() for _, [field] in rows(folder / FEATURE_NAMES, ("attribute:value",), "ascii", False)
     ]
@@ -59,16 +60,16 @@ def _attributes(folder: Path) -> list[dict[str, str]]:
 
 
 def _title(item: dict[str, str]) -> str:
-    """Such as "Women's navy pea coat, on the front page"; "other" says nothing and is left out."""
+    """Builds a title such as "Women's navy pea coat, on the front page"; ignores the value "other"."""
     words = [item["color"], item["jackettype"], "coat"]
     title = f"{item['gender'].capitalize()}'s {' '.join(word for word in words if word != 'other')}"
     return title + (", on the front page" if item["onfrontpage"] == "yes" else "")
 
 
 def _ratings(path: Path, num_items: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """User, item and rating of what is rated, [M] each, and the number of users."""
+    """Returns user, item and rating of the M ratings, [M] each, and the number of users."""
     header = [f"item {item}" for item in range(num_items)]
-    found, users = [], 0
+    ratings, users = [], 0
     for user, (place, fields) in enumerate(rows(path, header, "ascii", headed=False, separator=None)):
         users = user + 1
         for item, field in enumerate(fields):
@@ -76,13 +77,13 @@ def _ratings(path: Path, num_items: int) -> tuple[np.ndarray, np.ndarray, np.nda
             if rating > HIGHEST_RATING:
                 raise InputError(f"{place}: {header[item]} is rated {rating}, expected 0..{HIGHEST_RATING}")
             if rating:
-                found.append((user, item, rating))
-    table = np.array(found, np.int64).reshape(-1, 3)
+                ratings.append((user, item, rating))
+    table = np.array(ratings, np.int64).reshape(-1, 3)
     return table[:, 0], table[:, 1], table[:, 2].astype(np.float64), users
 
 
 def _propensities(path: Path, num_users: int, num_items: int) -> np.ndarray:
-    """Float64 [U, N], each over 0 and at most 1."""
+    """Reads the propensities, float64 [U, N], each above 0 and at most 1."""
     header = [f"item {item}" for item in range(num_items)]
     table = [
         [
@@ -95,15 +96,16 @@ def _propensities(path: Path, num_users: int, num_items: int) -> np.ndarray:
     return np.array(table).reshape(num_users, num_items)
 
 
-def _same_users(path: Path, found: int, expected: int) -> None:
-    if found != expected:
-        raise InputError(f"{path}:{found}: the last line; expected {expected} lines as in train.ascii")
+def _same_users(path: Path, lines: int, expected: int) -> None:
+    if lines != expected:
+        raise InputError(f"{path}:{lines}: the last line; expected {expected} lines as in train.ascii")
 
 
 def load(config: DataConfig) -> Dataset:
-    """Reads Coat: 290 users, 300 coats, 24 chosen and 16 random ratings of 1..5 each.
+    """Reads Coat: 290 users, 300 coats; each user rated 24 chosen and 16 random coats from 1 to 5.
 
-    At ``like_at`` 4, 25 users like a single coat: few as users are, a ``min_likes`` of 1 is usual here.
+    25 users have only one rating of 4 or more. The default of ``min_likes`` is 1 here, so that these few
+    users stay.
 
     Raises:
       InputError: a file is missing or malformed.

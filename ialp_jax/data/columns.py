@@ -1,4 +1,4 @@
-"""Finding the wanted columns in the header of a table, and saying what is wrong with a header."""
+"""Finds the needed columns in the header of a table, and explains errors of a header."""
 
 from __future__ import annotations
 
@@ -13,36 +13,37 @@ SEPARATORS = {"\t": "tab", ";": "';'", "|": "'|'", ",": "','"}
 
 
 def find(table: Table, wanted: Mapping[str, bool], config: TabularConfig) -> dict[str, str]:
-    """Knob -> name of the column in the file, without the optional columns that are not there.
+    """Maps settings to names of columns in the file, without the optional columns that the file lacks.
 
-    ``Rating``, ``userId`` and ``user id`` are found for ``rating`` and ``user_id``, if one column fits.
+    Names may differ in case, spaces and signs if only one column fits: ``userId`` or ``user id`` for
+    ``user_id``.
 
     Args:
-      table: whose header is searched.
-      wanted: knob -> whether the column is needed.
-      config: names the columns.
+      table: gives the header.
+      wanted: setting -> whether the column is needed.
+      config: gives the name of the column of each setting.
 
     Raises:
-      InputError: no column, or more than one, of a name.
+      InputError: no column, or more than one, has a name.
     """
-    header, found = [name.strip() for name in table.header], {}
+    header, column_of = [name.strip() for name in table.header], {}
     for knob, needed in wanted.items():
         name = getattr(config, knob)
         if not name:
             continue
-        fitting = [own for own in table.header if own.strip() == name]
-        fitting = fitting or [own for own in table.header if _alike(own, name)]
+        fitting = [column for column in table.header if column.strip() == name]
+        fitting = fitting or [column for column in table.header if _alike(column, name)]
         if len(fitting) > 1:
             raise InputError(
                 f"{table.place}: two columns are called {name!r} ({', '.join(fitting)}); rename one"
             )
         if fitting:
-            found[knob] = fitting[0]
+            column_of[knob] = fitting[0]
         elif needed or name != getattr(TabularConfig(), knob):
             raise InputError(
                 f"{table.place}: no column {name!r} among {header[:12]}; {_remedy(header, knob, config)}"
             )
-    return found
+    return column_of
 
 
 def _remedy(header: Sequence[str], knob: str, config: TabularConfig) -> str:
@@ -50,12 +51,12 @@ def _remedy(header: Sequence[str], knob: str, config: TabularConfig) -> str:
         if len(header) == 1 and character in header[0] and character != config.delimiter:
             return f"set its separator by {FLAG}.separator={word}"
     if any(_is_number(name) for name in header):
-        return "the first line holds numbers: if it is no header, write one above it"
-    return f"name it by {FLAG}.{knob}"
+        return "the first line holds numbers: if the file has no header, add one"
+    return f"set its name by {FLAG}.{knob}"
 
 
 def _alike(one: str, other: str) -> bool:
-    """Whether two names differ by case, spaces and signs only."""
+    """Whether two names differ only in case, spaces and signs."""
     plain = ["".join(filter(str.isalnum, name)).casefold() for name in (one, other)]
     return plain[0] == plain[1] != ""
 

@@ -1,4 +1,4 @@
-"""Settings of the data stage. Plain Python: no JAX, no torch, no reading of files."""
+"""Settings of the data stage, ``--config.data``. Plain Python: no JAX, no torch, reads no files."""
 
 import codecs
 import dataclasses
@@ -8,7 +8,8 @@ import re
 from ialp_jax.errors import InputError
 from ialp_jax.types import SPLITS
 
-# World name -> module with ``load(config: DataConfig) -> Dataset``; imported only when asked for.
+# World name -> module with ``load(config: DataConfig) -> Dataset``; a module is imported only when it is
+# used.
 LOADERS = {
     "coat": "ialp_jax.data.coat",
     "demo": "ialp_jax.data.demo",
@@ -25,16 +26,16 @@ class DemoConfig:
     """The generated world.
 
     Attributes:
-      seed: seed of the world itself (items, tastes, likes), apart from the seed of the splits.
+      seed: seed of items, tastes and likes; the splits have another seed.
       users: number of users, U.
       items: number of items, N, at most 250 per genre.
       genres: number of genres, at most 12.
-      max_genres_per_user: a user is fond of 1 to this many genres.
-      taste: logits that a fondness of 1 for the genre of an item adds.
-      quality: standard deviation of the items' own appeal in logits; it makes popularity long-tailed.
-      base: logit of an item of ordinary appeal for a user who does not care for its genre.
-      crossover: share of the items that belong to two genres.
-      observed: share of what a user would like that stands in the user's log.
+      max_genres_per_user: maximum number of genres that a user likes.
+      taste: increase of the log-odds of a like if the user's preference for the item's genre is 1.
+      quality: standard deviation of the items' appeal (log-odds); it makes popularity long-tailed.
+      base: log-odds of a like for an item of average appeal in a genre that the user does not like.
+      crossover: share of items with two genres.
+      observed: share of a user's likes that the log contains.
     """
 
     seed: int = 0
@@ -51,48 +52,48 @@ class DemoConfig:
     def check(self) -> None:
         """Raises InputError for impossible values."""
         flag = "--config.data.demo"
-        for name, least, most in (
+        for name, smallest, largest in (
             ("genres", 2, 12),
             ("users", 10, 10**6),
             ("items", 20, 250 * self.genres),  # the words of a genre make about 700 titles
             ("max_genres_per_user", 1, self.genres),
         ):
             value = getattr(self, name)
-            if not least <= value <= most:
-                raise InputError(f"{flag}.{name}={value}: must lie in {least}..{most}")
+            if not smallest <= value <= largest:
+                raise InputError(f"{flag}.{name}={value}: must be in {smallest}..{largest}")
         for name in ("taste", "quality", "base"):
             value = getattr(self, name)
             if not math.isfinite(value) or (name == "quality" and value < 0):
                 raise InputError(f"{flag}.{name}={value}: must be a finite number, quality at least 0")
         if not 0 <= self.crossover <= 1:
-            raise InputError(f"{flag}.crossover={self.crossover}: must lie in 0..1")
+            raise InputError(f"{flag}.crossover={self.crossover}: must be in 0..1")
         if not 0 < self.observed <= 1:
-            raise InputError(f"{flag}.observed={self.observed}: must be over 0 and at most 1")
+            raise InputError(f"{flag}.observed={self.observed}: must be above 0 and at most 1")
 
 
 @dataclasses.dataclass
 class TabularConfig:
     """Files and columns of the ``tabular`` world: your own CSV, CSV.gz or Parquet files, or folders of parts.
 
-    Columns are found by name; case, spaces and signs may differ (``userId`` for ``user_id``).
+    Case, spaces and signs of column names do not matter (``userId`` for ``user_id``). Optional columns may be
+    missing under their default names. An optional column that you name must exist; an empty name skips it.
 
     Attributes:
-      interactions: file in --config.data.root; a row says that a user met an item.
-      items: file in --config.data.root; a row describes an item.
-      user: column of the interactions, any text.
-      item: column of both files, any text.
-      rating: column of the interactions, optional, a finite number; without it every row is a like. Empty:
-        not read. A name other than the default must be there; so with all optional columns.
-      timestamp: column of the interactions, optional, numbers or ISO 8601 dates; without it the order of
-        the file is the order of time.
+      interactions: file in --config.data.root with one row per interaction of a user and an item.
+      items: file in --config.data.root with one row per item.
+      user: column of the interactions: user id, any text.
+      item: column of both files: item id, any text.
+      rating: optional column of the interactions: a finite number. Without it every row is a like.
+      timestamp: optional column of the interactions: numbers or ISO 8601 dates. Without it the order of the
+        file is the order of time.
       title: column of the items.
-      category: column of the items, optional; one or more names.
-      category_separator: between the names of a cell of categories; empty: a cell is one name.
-      tell_apart: columns of the items, comma-separated, which are added to titles that several items share,
-        such as year,artist; the first one that tells them apart counts, then the categories, then the id.
-      separator: between fields of a CSV, one character, or the word tab.
-      encoding: of a CSV.
-      most_rows: a file with more rows is refused before it fills the memory (about 0.1 GB per million).
+      category: optional column of the items: one or more names.
+      category_separator: text between the category names in a cell; empty: each cell is one name.
+      tell_apart: columns of the items, comma-separated, such as year,artist. If several items share a title,
+        the first of these columns that differs is added to it. If none differs, the categories or the id are.
+      separator: character between the fields of a CSV, or the word tab.
+      encoding: encoding of a CSV.
+      most_rows: maximum number of rows of a file, so that it fits in memory (about 0.1 GB per million rows).
     """
 
     interactions: str = "interactions.csv"
@@ -134,24 +135,24 @@ class TabularConfig:
 
 @dataclasses.dataclass
 class DataConfig:
-    """Which data set, and how its users are split.
+    """The data set, and how its users are split.
 
     Attributes:
       name: the world: coat, demo, industry, lfm, movielens, or tabular for your own data.
-      root: folder of the data sets, or of this data set itself; not used by the demo.
-      download: fetch a published data set into the root where it is not there.
-      sha256: of the publisher's archives, comma-separated; empty for those that are known.
-      seed: seed of the split of users, and of the order of likes where the data has none.
-      like_at: a rating of at least this is a like, where the data has ratings.
-      min_users: items with fewer users are dropped; 0 for what is usual (lfm 5, else 1, which drops none
-        but items without a user).
-      min_likes: users with fewer likes are dropped; 0 for what is usual (coat 1, else 2).
-      categories: lfm takes this many of the most used tags as categories.
-      offline: share of users whose logs train everything before a live user is met.
-      online: share of users met during adaptation.
-      tuning: share of users on whom settings are chosen.
-      evaluation: share of users on whom results are reported.
-      demo: the generated world.
+      root: folder that holds the folders of the data sets, or the files of this one; the demo needs none.
+      download: downloads a published data set into the root if it is missing.
+      sha256: sha256 of the publisher's archives, comma-separated; empty: the known ones.
+      seed: seed of the split of users, and of the order of likes if the data has no order of time.
+      like_at: smallest rating that is a like, if the data has ratings.
+      min_users: items with fewer users are dropped. 0: the default of the world, which is 5 for lfm, else 1
+        (drops only items without users).
+      min_likes: users with fewer likes are dropped. 0: the default of the world, which is 1 for coat, else 2.
+      categories: number of most used tags that lfm uses as categories.
+      offline: share of offline users; their logs train SASRec, the LLM and the pre-trained policies.
+      online: share of online users; agents adapt with them.
+      tuning: share of tuning users; settings are chosen on them.
+      evaluation: share of evaluation users; results are reported on them.
+      demo: settings of the generated world.
       tabular: files and columns of your own data.
     """
 
@@ -183,21 +184,21 @@ class DataConfig:
             raise InputError(f"--config.data.name={self.name}: unknown world; known: {known}")
         if self.seed < 0 or self.demo.seed < 0:
             raise InputError("--config.data.seed and --config.data.demo.seed: must be at least 0")
-        for name, least in (("min_users", 0), ("min_likes", 0), ("categories", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"--config.data.{name}={getattr(self, name)}: must be at least {least}")
+        for name in ("min_users", "min_likes", "categories"):
+            if getattr(self, name) < 0:
+                raise InputError(f"--config.data.{name}={getattr(self, name)}: must be at least 0")
         if not math.isfinite(self.like_at):
             raise InputError(f"--config.data.like_at={self.like_at}: must be a finite number")
         if self.download and self.name in UNPUBLISHED:
-            raise InputError(f"--config.data.download: there is nothing to download for {self.name}")
+            raise InputError(f"--config.data.download: {self.name} has nothing to download")
         for part in filter(None, self.sha256.split(",")):
             if not re.fullmatch("[0-9a-fA-F]{64}", part.strip()):
                 raise InputError(f"--config.data.sha256: {part.strip()!r} is not a sha256 of 64 hex digits")
         for name, share in zip(SPLITS, self.fractions, strict=True):
             if not 0 < share < 1:
-                raise InputError(f"--config.data.{name}={share}: the share must be over 0 and under 1")
+                raise InputError(f"--config.data.{name}={share}: the share must be above 0 and below 1")
         if not math.isclose(sum(self.fractions), 1.0, abs_tol=1e-6):
             flags = ", ".join(f"--config.data.{name}" for name in SPLITS)
-            raise InputError(f"{flags}: shares must sum to 1, they sum to {sum(self.fractions):g}")
+            raise InputError(f"{flags}: the shares must sum to 1, but sum to {sum(self.fractions):g}")
         self.demo.check()
         self.tabular.check()

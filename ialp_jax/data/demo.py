@@ -1,9 +1,9 @@
-"""The ``demo`` world: invented titles, users with mixed tastes, and the truth about who likes what.
+"""The ``demo`` world: generated titles, users and likes, with a known true user model.
 
-A user is fond of one to three genres, an item belongs to one or two and has an appeal of its own. The
-words of a title tell its genres, so a language model can read tastes off titles. The logs are draws
-from the truth: ``like ~ Bernoulli(p)``, of which a share is observed, in an order in which what is
-liked best tends to come first (Plackett-Luce; R. L. Plackett, 1975).
+A user likes one to three genres. An item has one or two genres and an individual appeal. The words of a title
+depend on its genres, so a language model can learn tastes from titles. The logs are drawn from the true user
+model: ``like ~ Bernoulli(p)``, and the log contains a share of the likes. Items with a high like probability
+tend to come first (Plackett-Luce; R. L. Plackett, 1975).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ialp_jax.data.config import DataConfig, DemoConfig
 from ialp_jax.data.demo_words import GENRES
 from ialp_jax.types import Dataset, UserModel
 
-LOGIT_RANGE = 8.0  # the truth's probabilities lie in sigmoid(-8)..sigmoid(8)
+LOGIT_RANGE = 8.0  # like probabilities are in sigmoid(-8)..sigmoid(8)
 
 
 def _genres(config: DemoConfig) -> tuple[np.ndarray, np.ndarray]:
-    """First and second genre of each item, int [N] each; equal where an item has one genre."""
+    """Draws the first and second genre of each item, int [N] each; equal if an item has one genre."""
     draw = keys.generator(config.seed, "demo genres")
     first = draw.permutation(np.arange(config.items) % config.genres)
     other = (first + draw.integers(1, config.genres, config.items)) % config.genres
@@ -28,7 +28,7 @@ def _genres(config: DemoConfig) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _titles(config: DemoConfig, first: np.ndarray, second: np.ndarray) -> list[str]:
-    """N different titles, each made of words of its item's genres."""
+    """Makes N different titles from the words of the items' genres."""
     draw = keys.generator(config.seed, "demo titles")
     words = [(adjectives.split(), nouns.split()) for adjectives, nouns in GENRES.values()]
     patterns = ("{a} {n}", "The {a} {n}", "{n} of the {a} {m}", "The {n} and the {m}", "{a} {n} Nights")
@@ -45,7 +45,7 @@ def _titles(config: DemoConfig, first: np.ndarray, second: np.ndarray) -> list[s
 
 
 def _tastes(config: DemoConfig) -> np.ndarray:
-    """Fondness of each user for each genre, float64 [U, genres]; the largest of a user is 1."""
+    """Draws the preference of each user for each genre, float64 [U, genres]; the maximum per user is 1."""
     draw = keys.generator(config.seed, "demo tastes")
     tastes = np.zeros((config.users, config.genres))
     for taste in tastes:
@@ -55,7 +55,7 @@ def _tastes(config: DemoConfig) -> np.ndarray:
 
 
 def truth(config: DemoConfig) -> tuple[UserModel, list[str], np.ndarray]:
-    """The user model that generates the world, the N titles, and the items' first genre, int [N]."""
+    """Returns the true user model, the N titles, and the first genre of each item, int [N]."""
     first, second = _genres(config)
     membership = np.zeros((config.items + 1, config.genres), np.float32)
     membership[np.arange(1, config.items + 1), first] += 0.5
@@ -73,12 +73,12 @@ def truth(config: DemoConfig) -> tuple[UserModel, list[str], np.ndarray]:
 
 
 def _logs(config: DemoConfig, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Observed likes in the order of time: user and item index (from 0), int [M] each."""
+    """Draws the observed likes in the order of time: user and item index (from 0), int [M] each."""
     draw = keys.generator(config.seed, "demo likes")
     likes = draw.random(logits.shape) < config.observed / (1.0 + np.exp(-logits))
-    eagerness = logits + draw.gumbel(size=logits.shape)
+    priority = logits + draw.gumbel(size=logits.shape)
     user, item = np.nonzero(likes)
-    in_time = np.lexsort((-eagerness[user, item], user))
+    in_time = np.lexsort((-priority[user, item], user))
     return user[in_time], item[in_time]
 
 

@@ -1,4 +1,4 @@
-"""Words of the demo world's titles: no two genres share one, so that a title tells its genre."""
+"""Words of the titles in the demo world; no word belongs to two genres, so a title identifies its genre."""
 
 from __future__ import annotations
 

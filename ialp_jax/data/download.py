@@ -1,4 +1,4 @@
-"""Fetching what a publisher offers: verified by sha256, unpacked without leaving its folder."""
+"""Downloads the archives of published data sets: verifies their sha256 and unpacks zips safely."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LARGEST_UNPACKED = 2**32  # bytes of all files in a zip
 
 
 class Archive(NamedTuple):
-    """A file that a publisher offers.
+    """A file that a publisher offers for download.
 
     Attributes:
-      url: where.
-      sha256: of the file, or "" where it is not known: then the user has to state it.
-      unpack: whether it is a zip to be unpacked; else it is read as it is.
+      url: its address.
+      sha256: of the file, or "" if it is not known; then the user must give it.
+      unpack: whether it is a zip that must be unpacked.
     """
 
     url: str
@@ -32,35 +32,35 @@ class Archive(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The file's own name."""
+        """The file name, the last part of the address."""
         return PurePosixPath(self.url).name
 
 
 def fetch(archives: Sequence[Archive], folder: Path, sha256: str) -> None:
-    """Brings all archives of a data set into ``folder`` and unpacks what is to be unpacked.
+    """Downloads all archives of a data set into ``folder`` and unpacks the zips.
 
-    An archive that lies there with the right hash is not fetched again.
+    Does not download an archive again if it is in the folder and its hash is right.
 
     Args:
       archives: in the publisher's order.
-      folder: made where it is missing.
+      folder: created if it is missing.
       sha256: ``--config.data.sha256``: comma-separated, one for each archive; "" for the known ones.
 
     Raises:
-      InputError: a hash is not known or differs, or the transfer failed.
+      InputError: a hash is not known or differs, or the download failed.
     """
     hashes = [part.strip().lower() for part in sha256.split(",") if part.strip()]
     hashes = hashes or [archive.sha256 for archive in archives]
     names = ", ".join(archive.name for archive in archives)
     if len(hashes) != len(archives):
         raise InputError(
-            f"--config.data.sha256: {len(hashes)} given, {len(archives)} needed, comma-separated: of {names}"
+            f"--config.data.sha256: has {len(hashes)}, needs {len(archives)}, comma-separated, of {names}"
         )
     for archive, known in zip(archives, hashes, strict=True):
         if not known:
             raise InputError(
-                f"--config.data.sha256: no hash of {archive.url} is known; fetch it yourself into {folder}, "
-                f"or state the sha256 that you trust, comma-separated, of {names}"
+                f"--config.data.sha256: no hash of {archive.url} is known; download it yourself into "
+                f"{folder}, or give the sha256 that you trust, comma-separated, of {names}"
             )
         path = _retrieve(archive.url, known, folder)
         if archive.unpack:
@@ -68,15 +68,15 @@ def fetch(archives: Sequence[Archive], folder: Path, sha256: str) -> None:
 
 
 def _retrieve(url: str, sha256: str, folder: Path) -> Path:
-    """The downloaded file. Nothing stays of a transfer that failed. Raises InputError."""
-    import pooch  # late: only those who download need it
+    """Downloads a file and returns its path; a failed download leaves no file. Raises InputError."""
+    import pooch  # late, because only downloads need it
     import requests
 
     path = folder / PurePosixPath(url).name
     if path.is_file() and pooch.file_hash(str(path)) != sha256:  # pooch would replace it
         raise InputError(
-            f"{path}: not the file that {url} was known to be (sha256 differs); move it away to download "
-            "that one, or state its sha256 by --config.data.sha256"
+            f"{path}: not the known file of {url} (its sha256 differs); move it away to download that file, "
+            "or give the sha256 of yours by --config.data.sha256"
         )
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=60)
     try:
@@ -84,12 +84,12 @@ def _retrieve(url: str, sha256: str, folder: Path) -> Path:
         return Path(pooch.retrieve(url, f"sha256:{sha256}", path.name, folder, downloader=downloader))
     except (requests.RequestException, OSError) as error:
         raise InputError(
-            f"{url}: the download failed ({_line(error)}); try again, or fetch it yourself into {folder}"
+            f"{url}: the download failed ({_line(error)}); try again, or download it yourself into {folder}"
         ) from None
-    except ValueError as error:  # pooch's word for another hash
+    except ValueError as error:  # raised by pooch if the hash differs
         raise InputError(
-            f"{url}: not the file that was expected ({_line(error)}); if the publisher renewed it and you "
-            "trust it, state its --config.data.sha256"
+            f"{url}: not the expected file ({_line(error)}); if the publisher replaced it and you trust the "
+            "new file, give its sha256 by --config.data.sha256"
         ) from None
 
 
@@ -98,13 +98,19 @@ def _line(error: Exception) -> str:
 
 
 def _members(archive: zipfile.ZipFile, name: str) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
-    """Files with their path in the folder, less a folder that all share. Raises InputError on escapes."""
+    """Returns the files of a zip and their paths, without a top folder that all share.
+
+    Raises:
+      InputError: a path would leave the folder.
+    """
     members = []
     for info in archive.infolist():
         path = PurePosixPath(info.filename)
         is_link = stat.S_ISLNK(info.external_attr >> 16)
         if path.is_absolute() or ".." in path.parts or is_link or "\\" in str(path) or ":" in str(path):
-            raise InputError(f"{name}: its member {info.filename!r} would leave its folder; do not use it")
+            raise InputError(
+                f"{name}: its member {info.filename!r} would leave the folder; do not use this file"
+            )
         if not info.is_dir():
             members.append((info, path))
     shared = {path.parts[0] for _, path in members if len(path.parts) > 1}
@@ -114,19 +120,17 @@ def _members(archive: zipfile.ZipFile, name: str) -> list[tuple[zipfile.ZipInfo,
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """Unpacks a zip into ``folder``, whole or not at all; files that are there already stay as they are.
+    """Unpacks a zip into ``folder``, completely or not at all; does not change existing files.
 
     Raises:
-      InputError: not a zip, a damaged one, or one with members that would land outside ``folder``.
+      InputError: the file is not a zip or is damaged, or a member would be written outside ``folder``.
     """
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(dir=folder) as scratch:
             members = _members(archive, str(path))
             size = sum(info.file_size for info, _ in members)  # zipfile unpacks no more than this
             if size > LARGEST_UNPACKED:
-                raise InputError(
-                    f"{path}: unpacks to {size:,} bytes, at most {LARGEST_UNPACKED:,} are written"
-                )
+                raise InputError(f"{path}: unpacks to {size:,} bytes; the maximum is {LARGEST_UNPACKED:,}")
             for info, place in members:
                 partial = Path(scratch, place)
                 partial.parent.mkdir(parents=True, exist_ok=True)

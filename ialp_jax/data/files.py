@@ -1,4 +1,4 @@
-"""A ``Dataset`` on disk: arrays.npz, catalogue.json, manifest.json; see ``ialp_jax.store``."""
+"""Saves and loads a ``Dataset``: arrays.npz, catalogue.json, manifest.json; see ``ialp_jax.store``."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ RANDOM_TEST = "random_test_"
 
 
 def _columns(rows: Interactions, prefix: str = "") -> dict[str, np.ndarray]:
-    """The columns of interactions by name; those that the data does not have are left out."""
+    """Returns the columns of interactions by name, without those that are None."""
     columns = {field.name: getattr(rows, field.name) for field in dataclasses.fields(rows)}
     return {prefix + name: np.asarray(value) for name, value in columns.items() if value is not None}
 
 
 def _interactions(arrays: Mapping[str, np.ndarray], prefix: str = "") -> Interactions:
-    """What ``_columns`` took apart."""
+    """Builds interactions from the columns that ``_columns`` returned."""
     names = [field.name for field in dataclasses.fields(Interactions) if prefix + field.name in arrays]
     columns = {name: arrays[prefix + name] for name in names}
     return Interactions(**{**columns, "ordered": bool(columns["ordered"])})
 
 
 def save_dataset(folder: Path, dataset: Dataset, manifest: Mapping[str, Any]) -> None:
-    """Replaces ``folder`` by this data set; ``manifest`` is what the stage wants to remember of it."""
+    """Saves a data set; replaces ``folder``. The stage adds further facts in ``manifest``."""
     arrays = {
         **_columns(dataset.interactions),
         "category": dataset.catalogue.category,
@@ -61,10 +61,10 @@ def save_dataset(folder: Path, dataset: Dataset, manifest: Mapping[str, Any]) ->
 
 
 def load_dataset(folder: Path) -> Dataset:
-    """Reads what ``save_dataset`` wrote.
+    """Loads a data set that ``save_dataset`` saved.
 
     Raises:
-      InputError: incomplete or altered folder, or files of another kind.
+      InputError: the folder is incomplete or was changed, or holds other files.
     """
     arrays, manifest = store.load(folder)
     try:

@@ -1,7 +1,7 @@
-"""Amazon 2018 "Industrial and Scientific": purchases, as its publisher or as UniSRec released them.
+"""Amazon 2018 "Industrial and Scientific", in the files of its publisher or of UniSRec.
 
 J. Ni, J. Li, J. McAuley. Justifying Recommendations using Distantly-Labeled Reviews and Fine-Grained
-Aspects. EMNLP 2019. UniSRec's files are taken where both are there; they have neither ratings nor times.
+Aspects. EMNLP 2019. If both are present, we use UniSRec's files, which have neither ratings nor times.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from ialp_jax.types import Dataset
 def load(config: DataConfig) -> Dataset:
     """Reads UniSRec's files (8,442 users, 4,385 items, 59,427 rows) or the publisher's 5-core reviews.
 
-    Where there are ratings, a review of at least ``config.like_at`` stars is a like, else every row is.
+    In the publisher's files, a review of at least ``config.like_at`` stars is a like. In UniSRec's files,
+    every row is a like.
 
     Raises:
       InputError: a file is missing or malformed.

@@ -1,4 +1,4 @@
-"""What holds for every data set; files that were changed by hand, or by chance, break it."""
+"""Checks the arrays of a loaded data set or user model; they fail if a file was changed or damaged."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from ialp_jax.types import SPLITS, Catalogue, Dataset, Histories, Interactions, 
 
 
 def broken(dataset: Dataset) -> str:
-    """The first thing that does not hold, in words; empty where all is well."""
+    """Returns the first rule that the data set breaks, in words; "" if it breaks none."""
     return next((rule for rule, holds in _rules(dataset) if not holds), "")
 
 
-def whole(array: np.ndarray, shape: tuple[int, ...], least: int, most: int) -> bool:
-    """Whether an array holds whole numbers in ``least..most`` and has this shape."""
+def integers(array: np.ndarray, shape: tuple[int, ...], lowest: int, highest: int) -> bool:
+    """Whether an array has this shape and holds integers in ``lowest..highest``."""
     fits = isinstance(array, np.ndarray) and array.shape == shape and array.dtype.kind in "iu"
-    return fits and bool(((array >= least) & (array <= most)).all())
+    return fits and bool(((array >= lowest) & (array <= highest)).all())
 
 
 def finite(array: np.ndarray | None, shape: tuple[int, ...]) -> bool:
-    """Whether an array holds finite numbers and has this shape."""
+    """Whether an array has this shape and holds finite floats."""
     fits = isinstance(array, np.ndarray) and array.shape == shape and array.dtype.kind == "f"
     return fits and bool(np.isfinite(array).all())
 
 
 def fits_world(model: UserModel, num_users: int, num_items: int) -> bool:
-    """Whether a user model is one of U users and N items, all of it finite."""
+    """Whether a user model has U users and N items, and all its numbers are finite."""
     factors, knots = model.user_factors.shape[-1:], model.knot_scores.shape
     shapes = ((num_users, *factors), (num_items + 1, *factors), (num_items + 1,), knots, knots)
     return all(finite(array, shape) for array, shape in zip(model, shapes, strict=True)) and len(knots) == 1
@@ -36,7 +36,7 @@ def fits_world(model: UserModel, num_users: int, num_items: int) -> bool:
 def _rules(data: Dataset) -> Iterator[tuple[str, bool]]:
     num_items, num_users = data.catalogue.num_items, len(data.split)
     yield "users and items", num_items > 0 and num_users > 0
-    yield "a split for each user", whole(data.split, (num_users,), 0, len(SPLITS) - 1)
+    yield "a split for each user", integers(data.split, (num_users,), 0, len(SPLITS) - 1)
     yield from _catalogue(data.catalogue, num_items)
     yield from _interactions(data.interactions, num_users, num_items)
     rows = data.interactions
@@ -60,7 +60,7 @@ def _catalogue(catalogue: Catalogue, num_items: int) -> Iterator[tuple[str, bool
     yield "titles and names of text", all(isinstance(text, str) for text in texts)
     yield "a first title that is empty", titles[0] == "" and names[:1] == ("",)
     shape = (num_items + 1, *catalogue.category.shape[1:2])
-    yield "a category of each item", whole(catalogue.category, shape, 0, len(names) - 1)
+    yield "a category of each item", integers(catalogue.category, shape, 0, len(names) - 1)
     yield "a text of each item", catalogue.text is None or len(catalogue.text) == num_items + 1
 
 
@@ -68,9 +68,10 @@ def _interactions(rows: Interactions, num_users: int, num_items: int) -> Iterato
     shape = (len(rows.user),)
     yield (
         "users by number, in order",
-        whole(rows.user, shape, 0, num_users - 1) and bool((np.diff(rows.user.astype(np.int64)) >= 0).all()),
+        integers(rows.user, shape, 0, num_users - 1)
+        and bool((np.diff(rows.user.astype(np.int64)) >= 0).all()),
     )
-    yield "items by number", whole(rows.item, shape, 1, num_items)
+    yield "items by number", integers(rows.item, shape, 1, num_items)
     yield "a like or none in each row", rows.like.shape == shape and rows.like.dtype == bool
     for column in (rows.rating, rows.propensity):
         yield "finite ratings and propensities", column is None or finite(column, shape)
@@ -78,9 +79,9 @@ def _interactions(rows: Interactions, num_users: int, num_items: int) -> Iterato
 
 def _histories(histories: Histories, num_users: int, num_items: int) -> Iterator[tuple[str, bool]]:
     items, offsets = histories
-    yield "histories of known items", whole(items, (len(items),), 1, num_items)
+    yield "histories of known items", integers(items, (len(items),), 1, num_items)
     yield (
         "a history of each user",
-        whole(offsets, (num_users + 1,), 0, len(items))
+        integers(offsets, (num_users + 1,), 0, len(items))
         and (offsets[0] == 0 and offsets[-1] == len(items) and bool((np.diff(offsets) >= 0).all())),
     )

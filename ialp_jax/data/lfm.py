@@ -1,8 +1,8 @@
 """Last.fm, hetrec2011-lastfm-2k: who listened to which artist, and the artists' tags.
 
 I. Cantador, P. Brusilovsky, T. Kuflik. HetRec workshop, RecSys 2011. Files: ``artists.dat`` (UTF-8),
-``tags.dat`` (ISO-8859-1), ``user_artists.dat``, ``user_taggedartists.dat``; CRLF or LF line ends.
-An artist that a user listened to is a like. There is no time of listening: ``ordered`` is False.
+``tags.dat`` (ISO-8859-1), ``user_artists.dat``, ``user_taggedartists.dat``; line ends are CRLF or LF. A user
+likes each artist that the user listened to. The data has no times of listening: ``ordered`` is False.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LASTFM = Published(
     archives=(
         Archive(
             "https://files.grouplens.org/datasets/hetrec2011/hetrec2011-lastfm-2k.zip",
-            # The publisher states none; this is what several public repositories found independently.
+            # The publisher publishes no sha256; this one is the same in several public repositories.
             "6738f48195667ff03caaab4d32ca9a3133d8cc026b7c3cdaf6ce1010e913c59c",
             unpack=True,
         ),
@@ -38,18 +38,18 @@ TAGS_IN_TEXT = 10
 
 
 def _artists(path: Path) -> dict[int, str]:
-    """Published artist id -> name, which may be empty."""
+    """Maps published artist ids to names, which may be empty."""
     names: dict[int, str] = {}
     for place, (number, name, _, _) in rows(path, ("id", "name", "url", "pictureURL"), "utf-8"):
         artist = whole_number(number, place, "id")
         if artist in names:
-            raise InputError(f"{place}: artist id {artist} stands there twice")
+            raise InputError(f"{place}: artist id {artist} is listed twice")
         names[artist] = " ".join(name.split())
     return names
 
 
 def _listened(path: Path, artists: dict[int, str]) -> tuple[np.ndarray, np.ndarray]:
-    """Published user and artist ids of all rows, int64 [M] each."""
+    """Returns the published user and artist ids of all rows, int64 [M] each."""
     pairs: dict[tuple[int, int], None] = {}
     for place, fields in rows(path, ("userID", "artistID", "weight"), "ascii"):
         pair = whole_number(fields[0], place, "userID"), whole_number(fields[1], place, "artistID")
@@ -57,19 +57,19 @@ def _listened(path: Path, artists: dict[int, str]) -> tuple[np.ndarray, np.ndarr
         if pair[1] not in artists:
             raise InputError(f"{place}: artistID {pair[1]} is not in artists.dat")
         if pair in pairs:
-            raise InputError(f"{place}: user {pair[0]} and artist {pair[1]} stand there twice")
+            raise InputError(f"{place}: user {pair[0]} and artist {pair[1]} are listed twice")
         pairs[pair] = None
     listened = np.array(list(pairs), np.int64).reshape(-1, 2)
     return listened[:, 0], listened[:, 1]
 
 
 def _tags(path: Path) -> dict[int, str]:
-    """Published tag id -> tag."""
+    """Maps published tag ids to tags."""
     tags: dict[int, str] = {}
     for place, (number, value) in rows(path, ("tagID", "tagValue"), "iso-8859-1"):
         tag = whole_number(number, place, "tagID")
         if tag in tags:
-            raise InputError(f"{place}: tag id {tag} stands there twice")
+            raise InputError(f"{place}: tag id {tag} is listed twice")
         tags[tag] = " ".join(value.split())
     return tags
 
@@ -77,9 +77,9 @@ def _tags(path: Path) -> dict[int, str]:
 def _tagged(
     path: Path, tags: dict[int, str], artists: dict[int, str]
 ) -> tuple[Counter[tuple[int, int]], int]:
-    """How often each (artist, tag) was assigned, and how many rows name an artist that is not listed.
+    """Counts how often each (artist, tag) was assigned, and the rows of artists that are not listed.
 
-    The published file has such rows (390 artists): they are counted, not refused.
+    The published file has rows of 390 artists that ``artists.dat`` does not list.
     """
     times: Counter[tuple[int, int]] = Counter()
     unlisted = 0
@@ -98,17 +98,17 @@ def _tagged(
 
 
 def _categories(
-    times: Counter[tuple[int, int]], tags: dict[int, str], ids: list[int], how_many: int
+    times: Counter[tuple[int, int]], tags: dict[int, str], ids: list[int], num_tags: int
 ) -> tuple[np.ndarray, list[str]]:
-    """The most used tag of each artist among the ``how_many`` most used tags; ties: the smaller tag id.
+    """Finds the most used tag of each artist among the ``num_tags`` most used tags; ties: smaller tag id.
 
     Returns:
-      int32 [len(ids)], 0 where an artist has none of these tags, and the names, ``names[0] == ""``.
+      int32 [len(ids)], 0 if an artist has none of these tags, and the names, ``names[0] == ""``.
     """
     uses: Counter[int] = Counter()
     for (_, tag), count in times.items():
         uses[tag] += count
-    frequent = sorted(uses, key=lambda tag: (-uses[tag], tag))[:how_many]
+    frequent = sorted(uses, key=lambda tag: (-uses[tag], tag))[:num_tags]
     number = {tag: index for index, tag in enumerate(frequent, start=1)}
     best: dict[int, tuple[int, int]] = {}
     for (artist, tag), count in times.items():
@@ -119,7 +119,7 @@ def _categories(
 
 
 def _text(times: Counter[tuple[int, int]], tags: dict[int, str], ids: list[int]) -> list[str]:
-    """The ``TAGS_IN_TEXT`` most used tags of each artist, most used first; ties: the smaller tag id."""
+    """Lists the ``TAGS_IN_TEXT`` most used tags of each artist, most used first; ties: smaller tag id."""
     of_artist: dict[int, list[tuple[int, int]]] = {artist: [] for artist in ids}
     for (artist, tag), count in times.items():
         of_artist[artist].append((-count, tag))
@@ -127,9 +127,10 @@ def _text(times: Counter[tuple[int, int]], tags: dict[int, str], ids: list[int])
 
 
 def load(config: DataConfig) -> Dataset:
-    """Reads Last.fm; an artist stays when it has a name and ``config.min_users`` listeners, usually 5.
+    """Reads Last.fm; drops artists without a name or with fewer than ``config.min_users`` listeners.
 
-    With 5 listeners: 2,828 artists, 1,881 users, of whom 7 have a single like left and are dropped.
+    With the default of 5 listeners, 2,828 artists and 1,881 users remain. Then 7 users with only one
+    remaining like are dropped.
 
     Raises:
       InputError: a file is missing or malformed.

@@ -1,4 +1,4 @@
-"""Finding a published data set on disk, fetching it where that is wished, saying what is missing."""
+"""Finds the files of a published data set, downloads them if asked to, and names the missing ones."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Published(NamedTuple):
     """One form in which a data set is published.
 
     Attributes:
-      folder: its name under ``--config.data.root``.
-      files: that make it up.
-      source: where people get it.
-      archives: what can be downloaded.
+      folder: name of its folder under ``--config.data.root``.
+      files: names of its files.
+      source: address of the publisher's page, and file to download there.
+      archives: files that we can download.
     """
 
     folder: str
@@ -27,39 +27,38 @@ class Published(NamedTuple):
 
 
 def locate(config: DataConfig, *forms: Published) -> tuple[Path, Published]:
-    """The folder that holds all files of one of the forms, tried in this order, and that form.
+    """Finds the first form whose files are all present; returns the folder of the files, and the form.
 
-    The files lie in ``root/<folder>`` or in ``root`` itself. With ``config.download`` they are fetched
-    into ``root/<folder>`` where they are not found.
+    The files are in ``root/<folder>`` or in ``root`` itself. With ``config.download``, missing files are
+    downloaded into ``root/<folder>``.
 
     Raises:
-      InputError: which file is missing, in which folder, and how to get it.
+      InputError: a file is missing; the message names the file and the folder, and tells how to get it.
     """
     if not config.root:
         one = forms[0]
         raise InputError(
-            f"--config.data.root: not set; name the folder that holds {one.folder}/, published at "
-            f"{one.source}"
+            f"--config.data.root: not set; set the folder that holds {one.folder}/, published at {one.source}"
         )
     root = Path(config.root)
-    found = _complete(root, forms)
+    complete = _complete(root, forms)
     offered = [form for form in forms if form.archives]
-    if not found and config.download and offered:
+    if not complete and config.download and offered:
         fetch(offered[0].archives, root / offered[0].folder, config.sha256)
-        found = _complete(root, forms)
-    if found:
-        return found
+        complete = _complete(root, forms)
+    if complete:
+        return complete
     candidates = [(place, form) for form in forms for place in (root / form.folder, root)]
     place, form = max(candidates, key=lambda pair: _present(*pair))
     missing = next(name for name in form.files if not (place / name).is_file())
-    fetching = "" if config.download or not offered else ", or let --config.data.download=true fetch it"
+    download = "" if config.download or not offered else ", or set --config.data.download=true"
     raise InputError(
-        f"{missing}: not found in {place}; get it from {form.source} and unpack it there{fetching}"
+        f"{missing}: not found in {place}; get it from {form.source} and unpack it there{download}"
     )
 
 
 def _present(place: Path, form: Published) -> int:
-    """How many of the form's files lie there."""
+    """Counts the files of the form that are in this folder."""
     return sum((place / name).is_file() for name in form.files)
 
 

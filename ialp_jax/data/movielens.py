@@ -1,8 +1,8 @@
 """MovieLens latest-small: ratings of 0.5 to 5 stars with times, titles and genres.
 
-F. M. Harper, J. A. Konstan. The MovieLens Datasets: History and Context. ACM TiiS 5(4), 2015. Read from
-the publisher's zip as it stands, or from its unpacked ``movies.csv`` and ``ratings.csv``. Ratings of one
-user in the same second stay in the order of the file, which is that of the movie ids.
+F. M. Harper, J. A. Konstan. The MovieLens Datasets: History and Context. ACM TiiS 5(4), 2015. We read the
+publisher's zip without unpacking it, or the unpacked ``movies.csv`` and ``ratings.csv``. Ratings of one user
+in the same second keep the order of the file, which is the order of the movie ids.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ ZIP = Published(
     (
         Archive(
             f"https://files.grouplens.org/datasets/movielens/{FOLDER}.zip",
-            # Of the version that the publisher generated on 26 September 2018.
+            # sha256 of the version of 26 September 2018.
             "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
         ),
     ),
 )
 UNPACKED = Published(FOLDER, ("movies.csv", "ratings.csv"), SOURCE)
-LARGEST_MEMBER = 2**28  # bytes of a file in the zip; the published ones have 2.5 MB
+LARGEST_MEMBER = 2**28  # maximum bytes of a file in the zip; the published files have 2.5 MB
 NO_GENRES = "(no genres listed)"
 
 
 def _lines(folder: Path, name: str) -> Iterator[bytes]:
-    """Lines of a file, from the zip if it is there. Raises InputError."""
+    """Yields the lines of a file, from the zip if it exists. Raises InputError."""
     place, archive = folder / name, folder / f"{FOLDER}.zip"
     if not archive.is_file():
         with place.open("rb") as file:
@@ -53,10 +53,10 @@ def _lines(folder: Path, name: str) -> Iterator[bytes]:
     place = archive / FOLDER / name
     try:
         with zipfile.ZipFile(archive) as opened:
-            size = opened.getinfo(f"{FOLDER}/{name}").file_size  # zipfile unpacks no more than this
+            size = opened.getinfo(f"{FOLDER}/{name}").file_size  # zipfile never unpacks more than this
             if size > LARGEST_MEMBER:
                 raise InputError(
-                    f"{place}: unpacks to {size:,} bytes, at most {LARGEST_MEMBER:,} are read; get the zip "
+                    f"{place}: unpacks to {size:,} bytes; the maximum is {LARGEST_MEMBER:,}; get the zip "
                     f"again from {SOURCE}, or unpack it yourself"
                 )
             with opened.open(f"{FOLDER}/{name}") as file:
@@ -66,38 +66,38 @@ def _lines(folder: Path, name: str) -> Iterator[bytes]:
 
 
 def _table(folder: Path, name: str, header: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Records of a CSV file. Raises InputError."""
+    """Yields the records of a CSV file. Raises InputError."""
     inside = (f"{FOLDER}.zip", FOLDER) if (folder / f"{FOLDER}.zip").is_file() else ()
     place = folder.joinpath(*inside, name)
-    found, records = csv_rows(_lines(folder, name), str(place))
-    if found != list(header):
-        raise InputError(f"{place}:1: header is {found[:8]}, expected {list(header)}")
+    file_header, records = csv_rows(_lines(folder, name), str(place))
+    if file_header != list(header):
+        raise InputError(f"{place}:1: header is {file_header[:8]}, expected {list(header)}")
     return records
 
 
 def _movies(folder: Path) -> dict[int, tuple[str, list[str]]]:
-    """Published movie id -> title and genres."""
+    """Maps published movie ids to titles and genres."""
     movies: dict[int, tuple[str, list[str]]] = {}
     for place, (text, title, genres) in _table(folder, "movies.csv", ("movieId", "title", "genres")):
         movie = whole_number(text, place, "movieId")
         if movie in movies:
-            raise InputError(f"{place}: movieId {movie} stands there twice")
+            raise InputError(f"{place}: movieId {movie} is listed twice")
         known = "" if genres == NO_GENRES else genres
         movies[movie] = " ".join(title.split()), names(known, place, "genres", "|")
     return movies
 
 
 def _ratings(folder: Path, movies: dict[int, tuple[str, list[str]]]) -> list[np.ndarray]:
-    """User id, movie id, rating and time of each row: int64, but float64 the ratings, [M] each."""
-    columns, seen = (array("q"), array("q"), array("d"), array("q")), set()
+    """Returns user id, movie id, rating and time of each row, [M] each: float64 ratings, the others int64."""
+    columns, pairs = (array("q"), array("q"), array("d"), array("q")), set()
     header = ("userId", "movieId", "rating", "timestamp")
     for place, (user, movie, rating, time) in _table(folder, "ratings.csv", header):
         pair = whole_number(user, place, "userId"), whole_number(movie, place, "movieId")
         if pair[1] not in movies:
             raise InputError(f"{place}: movieId {pair[1]} is not in movies.csv")
-        if pair in seen:
-            raise InputError(f"{place}: user {pair[0]} and movie {pair[1]} stand there twice")
-        seen.add(pair)
+        if pair in pairs:
+            raise InputError(f"{place}: user {pair[0]} and movie {pair[1]} are listed twice")
+        pairs.add(pair)
         stars = number(rating, place, "rating", least=0.5, most=5.0)
         row = (*pair, stars, whole_number(time, place, "timestamp"))
         for column, value in zip(columns, row, strict=True):

@@ -1,4 +1,4 @@
-"""Typed columns of Parquet files as Python values, by the role that a column has."""
+"""Reads columns of Parquet files as Python values; the role of a column says which types it may have."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     import pyarrow.parquet
 
 TEXT, NAMES, NUMBER, TIME = "text", "one or more names", "a number", "a number or a time"  # roles
-LARGEST_CHUNK = 2**31  # bytes of a column in one row group, unpacked
+LARGEST_CHUNK = 2**31  # maximum bytes of a column in one row group, uncompressed
 BATCH = 8192  # rows
-_DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}  # of a second, by unit of time
-_EXACT = {"halffloat": 2**11, "float": 2**24}  # a smaller float holds all whole numbers up to here
+_DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}  # unit of time -> decimal digits of a second
+_EXACT = {"halffloat": 2**11, "float": 2**24}  # float type -> it represents all integers up to here exactly
 
 
 def open_file(path: Path, dictionaries: list[str] | None = None) -> pyarrow.parquet.ParquetFile:
-    """Opens a file; the columns ``dictionaries`` keep each different text once.
+    """Opens a file; the columns ``dictionaries`` are read as dictionaries, which store each text once.
 
     Raises:
-      InputError: not a Parquet file, or a damaged one.
+      InputError: the file is not a Parquet file, or is damaged.
     """
-    import pyarrow  # late: only Parquet needs it
+    import pyarrow  # late, because only Parquet needs it
     import pyarrow.parquet
 
     try:
@@ -36,15 +36,16 @@ def open_file(path: Path, dictionaries: list[str] | None = None) -> pyarrow.parq
 
 
 def records(path: Path, columns: Mapping[str, str], most_rows: int) -> Iterator[tuple[str, list[Any]]]:
-    """Yields (``file: row n``, values) of these columns, counted from 1.
+    """Yields (``file: row n``, values) of these columns; n counts from 1.
 
     Args:
       path: of the file.
       columns: name -> role, in the order of the values.
-      most_rows: a file with more is refused.
+      most_rows: maximum number of rows.
 
     Raises:
-      InputError: a type that the role cannot use, too many rows or bytes, a damaged file.
+      InputError: a column has a type that its role does not allow, the file has too many rows or bytes, or it
+        is damaged.
     """
     import pyarrow
 
@@ -95,7 +96,7 @@ def _check_type(path: Path, name: str, kind: pyarrow.DataType, role: str) -> Non
 def _check_size(
     path: Path, facts: pyarrow.parquet.FileMetaData, columns: Mapping[str, str], most_rows: int
 ) -> None:
-    """Raises InputError if the file announces more than the memory should hold."""
+    """Raises InputError if the metadata of the file states too many rows or bytes."""
     check_rows(str(path), facts.num_rows, most_rows)
     for group in range(facts.num_row_groups):
         for place in range(facts.num_columns):
@@ -104,7 +105,7 @@ def _check_size(
             if name in columns and chunk.total_uncompressed_size > LARGEST_CHUNK:
                 raise InputError(
                     f"{path}: the column {name!r} has {chunk.total_uncompressed_size:,} bytes in one row "
-                    f"group, at most {LARGEST_CHUNK:,} are read; write smaller row groups"
+                    f"group; the maximum is {LARGEST_CHUNK:,}; write smaller row groups"
                 )
 
 
@@ -112,13 +113,13 @@ def check_rows(file: str, rows: int, most_rows: int) -> None:
     """Raises InputError if a file has more rows than the settings allow."""
     if rows > most_rows:
         raise InputError(
-            f"{file}: more than {most_rows:,} rows; if your memory holds them (0.1 GB per million), raise "
+            f"{file}: more than {most_rows:,} rows; if they fit in memory (0.1 GB per million), raise "
             "--config.data.tabular.most_rows"
         )
 
 
 def _values(column: pyarrow.Array, path: Path, name: str, role: str) -> list[Any]:
-    """The values of a column as CSV would give them; None if a value is missing."""
+    """Returns the values of a column as a CSV would give them; None for missing values."""
     from pyarrow import types
 
     kind = column.type
@@ -135,12 +136,12 @@ def _values(column: pyarrow.Array, path: Path, name: str, role: str) -> list[Any
             f"{path}: the column {name!r} holds {kind}, which loses digits of large numbers; store it as "
             "text or int64"
         )
-    small = kind.to_pandas_dtype()  # 0.7 in float32 is 0.7 in a CSV, not 0.699999988
+    small = kind.to_pandas_dtype()  # float32 0.7 must give 0.7 as from a CSV, not 0.699999988
     return [None if value is None else float(str(small(value))) for value in values]
 
 
 def _seconds(column: pyarrow.Array) -> list[Decimal | None]:
-    """Seconds since 1970, exact, also of dates that Python's own cannot hold."""
+    """Returns exact seconds since 1970, even for dates outside the range of Python's datetime."""
     import pyarrow
     from pyarrow import types
 

@@ -1,4 +1,4 @@
-"""Tables of any published kind: CSV, gzip of CSV, Parquet, and folders of such parts as Spark writes them."""
+"""Opens tables of any format: CSV, CSV.gz, Parquet, and folders of part files as Spark writes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ialp_jax.errors import InputError
 FLAG = "--config.data.tabular"
 PARQUET_ENDS = (".parquet", ".pq", ".parq")
 PARQUET, GZIP = b"PAR1", b"\x1f\x8b"
-PACKED = {  # first bytes -> what they are
+PACKED = {  # first bytes -> format
     b"PK\x03\x04": "a zip archive or a spreadsheet",
     b"BZh": "packed by bzip2",
     b"\xfd7zXZ": "packed by xz",
@@ -29,12 +29,13 @@ Records = Iterator[tuple[str, list[Any]]]
 
 
 class Table(NamedTuple):
-    """A table that is open.
+    """An open table.
 
     Attributes:
-      place: the first line, or the file, for complaints about the columns.
+      place: ``file:1``, for error messages about the columns.
       header: names of the columns.
-      records: role by name of the wanted columns -> (place, values in this order) of each row.
+      records: function that takes a role for each needed column and yields (place, values in this order) of
+        each row.
     """
 
     place: str
@@ -43,16 +44,16 @@ class Table(NamedTuple):
 
 
 def open_table(root: Path, name: str, knob: str, config: TabularConfig) -> Table:
-    """Opens the file, or the folder of parts, that ``config`` names.
+    """Opens a file, or a folder of part files.
 
     Args:
       root: folder of the data.
-      name: of the file.
-      knob: setting that names it, for complaints.
+      name: of the file or folder.
+      knob: setting that holds the name, for error messages.
       config: separator, encoding and limits.
 
     Raises:
-      InputError: missing, of a kind that is not read, or parts with other columns.
+      InputError: the file is missing, its format is not supported, or parts have different columns.
     """
     path = root / name
     if path.is_file():
@@ -65,7 +66,7 @@ def open_table(root: Path, name: str, knob: str, config: TabularConfig) -> Table
     if near:
         raise InputError(f"{name}: not found in {root}, but {near[0]} is: {FLAG}.{knob}={near[0]}")
     raise InputError(
-        f"{name}: not found in {root}; put it there, or name another file by {FLAG}.{knob} or another "
+        f"{name}: not found in {root}; put it there, or set another file by {FLAG}.{knob} or another "
         "folder by --config.data.root"
     )
 
@@ -91,7 +92,7 @@ def _csv(path: Path, config: TabularConfig, packed: bool) -> Table:
                 yield line
 
     def opened() -> tuple[list[str], Records]:
-        remedy = f"name its encoding by {FLAG}.encoding"
+        remedy = f"set its encoding by {FLAG}.encoding"
         return csv_rows(lines(), str(path), config.encoding, config.delimiter, remedy)
 
     header = [name.strip() for name in opened()[0]]
@@ -108,7 +109,7 @@ def _csv(path: Path, config: TabularConfig, packed: bool) -> Table:
 
 def _check_encoding(line: bytes, path: Path, config: TabularConfig) -> None:
     """Raises InputError if the first line shows that the file has another encoding."""
-    if line.startswith(UTF32):  # the mark of little-endian UTF-32 begins with that of UTF-16
+    if line.startswith(UTF32):  # check first: the byte order mark of UTF-32 (LE) starts with that of UTF-16
         raise InputError(
             f"{path}:1: UTF-32, not {config.encoding} text; convert the file: iconv -f UTF-32 -t UTF-8"
         )
@@ -118,16 +119,16 @@ def _check_encoding(line: bytes, path: Path, config: TabularConfig) -> None:
             f"{path}:1: {kind}, not {config.encoding} text; convert the file: iconv -f UTF-16 -t UTF-8"
         )
     if line.startswith(codecs.BOM_UTF8) and not codecs.lookup(config.encoding).name.startswith("utf-8"):
-        raise InputError(f"{path}:1: begins with the mark of UTF-8; set {FLAG}.encoding=utf-8")
+        raise InputError(f"{path}:1: begins with the byte order mark of UTF-8; set {FLAG}.encoding=utf-8")
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """Key of an order in which part-2 comes before part-10."""
+    """Sort key that places part-2 before part-10."""
     return [(int(word), "") if word.isdigit() else (-1, word) for word in re.split(r"([0-9]+)", path.name)]
 
 
 def _folder(path: Path, config: TabularConfig) -> Table:
-    """All parts of a folder in the order of their names, without _SUCCESS, hidden and empty files."""
+    """Opens all parts of a folder in the order of their names; skips _SUCCESS, hidden and empty files."""
     parts = sorted(
         (one for one in path.iterdir() if one.name[0] not in "_." and (one.is_dir() or one.stat().st_size)),
         key=_natural,
@@ -135,17 +136,17 @@ def _folder(path: Path, config: TabularConfig) -> Table:
     for part in parts:
         if not part.is_file():
             raise InputError(
-                f"{path}: has a folder {part.name!r} inside; only folders of files are read, write the table "
+                f"{path}: contains a folder {part.name!r}, but must contain only files; write the table "
                 "without partitions"
             )
     if not parts:
-        raise InputError(f"{path}: a folder without files; name a file, or a folder of part files")
+        raise InputError(f"{path}: a folder without files; use a file, or a folder of part files")
     tables = [_open(part, config) for part in parts]
     for part, table in zip(parts, tables, strict=True):
         if sorted(table.header) != sorted(tables[0].header):
             raise InputError(
                 f"{part}: its columns are {table.header[:12]}, those of {parts[0].name} are "
-                f"{tables[0].header[:12]}; write all parts alike"
+                f"{tables[0].header[:12]}; write all parts with the same columns"
             )
 
     def records(wanted: Mapping[str, str]) -> Records:

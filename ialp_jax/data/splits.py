@@ -1,4 +1,4 @@
-"""Users into disjoint splits; likes into histories, training windows and starts of sessions."""
+"""Splits users, and cuts their likes into histories, training windows and starting histories."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ialp_jax.types import SPLITS, Histories, Interactions
 
 
 class Windows(NamedTuple):
-    """What came next after what.
+    """W training examples: a window of a history and the like that follows it.
 
     Attributes:
       history: int32 [W, L], the likes before the target, oldest first, left-padded with 0.
-      target: int32 [W], the like that followed, 1..N.
+      target: int32 [W], the next like, 1..N.
       user: int32 [W].
     """
 
@@ -46,11 +46,11 @@ def split_users(num_users: int, fractions: Sequence[float], seed: int) -> np.nda
             remedy = "enlarge it"
             if num_users < len(SPLITS):
                 remedy = (
-                    f"{len(SPLITS)} splits need {len(SPLITS)} users or more: look at the users of the "
+                    f"{len(SPLITS)} splits need at least {len(SPLITS)} users: look at the users of the "
                     "interactions, --config.data.min_likes and .like_at"
                 )
             raise InputError(
-                f"--config.data.{name}: no user is left for it among {num_users} users; {remedy}"
+                f"--config.data.{name}: this split is empty (users in all: {num_users}); {remedy}"
             )
     split = np.empty(num_users, np.int8)
     split[keys.generator(seed, "split").permutation(num_users)] = np.repeat(
@@ -65,7 +65,7 @@ def histories(interactions: Interactions, num_users: int, seed: int) -> Historie
     Args:
       interactions: M rows grouped by user.
       num_users: U.
-      seed: orders the likes within each user at random, once, where the data has no order.
+      seed: if the data has no order of time, puts each user's likes into a random order.
     """
     user, item = interactions.user[interactions.like], interactions.item[interactions.like]
     if not interactions.ordered:
@@ -76,26 +76,26 @@ def histories(interactions: Interactions, num_users: int, seed: int) -> Historie
 
 
 def _last(items: np.ndarray, begin: np.ndarray, end: np.ndarray, length: int) -> np.ndarray:
-    """Last ``length`` of ``items[begin:end]`` per row, left-padded with 0: int32 [rows, length].
+    """Returns the last ``length`` of ``items[begin:end]`` per row, left-padded with 0: int32 [rows, length].
 
-    Places before ``begin`` are masked, never wrapped: ``items[end - length:end]`` alone would reach
-    into the previous user, or, at the front, be empty.
+    Masks positions before ``begin``. A plain slice ``items[end - length:end]`` would include likes of the
+    previous user, or be empty for the first user.
     """
     place = end[:, None] - length + np.arange(length)
     return np.where(place >= begin[:, None], items[np.maximum(place, 0)], 0).astype(np.int32)
 
 
 def windows(histories: Histories, users: np.ndarray, length: int) -> Windows:
-    """Every next like of these users with the ``length`` likes before it.
+    """Returns every like of these users, except the first, with the ``length`` likes before it.
 
     Args:
       histories: of all users.
-      users: int [V], whose likes to use.
+      users: int [V], the users whose likes are used.
       length: L.
 
     Returns:
-      W = sum of (likes - 1) rows, in the order of ``users`` and of time. The first like of a user is
-      never a target: nothing came before it.
+      W = sum of (likes - 1) rows, in the order of ``users`` and of time. The first like of a user is never a
+      target, because no like precedes it.
     """
     users = np.asarray(users, np.int64)
     begin, end = histories.offsets[users], histories.offsets[users + 1]
@@ -108,9 +108,10 @@ def windows(histories: Histories, users: np.ndarray, length: int) -> Windows:
 
 
 def start_histories(histories: Histories, length: int) -> np.ndarray:
-    """What is known of each user when a session begins: int32 [U, L], left-padded with 0.
+    """Returns the starting history of each user's sessions: int32 [U, L], left-padded with 0.
 
-    The first ``min(length, n // 2)`` of the n likes, at least 1, so that likes remain to be discovered.
+    It holds the first ``min(length, n // 2)`` of a user's n likes, at least 1. So the agent can still
+    discover the other likes.
     """
     begin = histories.offsets[:-1]
     likes = np.diff(histories.offsets)

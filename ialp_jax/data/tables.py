@@ -1,4 +1,4 @@
-"""Reading published text files line by line, so that every complaint names file and line."""
+"""Reads published text files line by line, so that every error message names file and line."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Any, BinaryIO
 
 from ialp_jax.errors import InputError
 
-PUBLISHED_FILE = "take the publisher's file"
-LONGEST = 2**23  # bytes of a line, characters of a record: the memory of a reader is bounded
+PUBLISHED_FILE = "use the publisher's file"
+LONGEST = 2**23  # maximum bytes of a line and characters of a record; limits the memory of a reader
 csv.field_size_limit(LONGEST)
-_CSV_REMEDIES = {  # words of the csv module -> what to do
+_CSV_REMEDIES = {  # part of an error message of the csv module -> remedy
     "new-line character": "its lines end in CR only, end them in LF",
     "expected after": "double a quote inside a quoted field",
 }
 
 
 def lines_of(file: BinaryIO, name: str) -> Iterator[bytes]:
-    """Yields the lines of an open file, plain or gzip, each with its end.
+    """Yields the lines of an open file, plain or gzip, with their line ends.
 
     Raises:
-      InputError: a line of more than ``LONGEST`` bytes, a broken gzip.
+      InputError: a line has more than ``LONGEST`` bytes, or the gzip is damaged.
     """
     number = 0
     while True:
@@ -50,7 +50,7 @@ def lines_of(file: BinaryIO, name: str) -> Iterator[bytes]:
 def _decoded(
     lines: Iterable[bytes], name: str, encoding: str, remedy: str = PUBLISHED_FILE
 ) -> Iterator[tuple[str, str]]:
-    """Yields (``file:line``, text) of each line, its end included, without a byte order mark."""
+    """Yields (``file:line``, text) of each line, with its line end and without a byte order mark."""
     for number, raw in enumerate(lines, start=1):
         place = f"{name}:{number}"
         try:
@@ -75,7 +75,7 @@ def rows(
     Raises:
       InputError: other header, wrong number of fields, bytes that are not ``encoding``.
     """
-    with path.open("rb") as file:  # bytes: only LF ends a line, whatever Unicode separators a title holds
+    with path.open("rb") as file:  # bytes, because only LF ends a line; titles may hold Unicode separators
         for place, line in _decoded(lines_of(file, str(path)), str(path), encoding):
             fields = line.rstrip("\r\n").split(separator)
             if headed:
@@ -102,14 +102,14 @@ def csv_rows(
 
     Args:
       lines: the open file.
-      name: of the file, for complaints.
-      encoding: one whose line ends are those of ASCII.
+      name: of the file, for error messages.
+      encoding: an encoding with the line ends of ASCII.
       separator: one character.
-      remedy: what to do about bytes that are not ``encoding``.
+      remedy: remedy for bytes that are not ``encoding``.
 
     Raises:
-      InputError: an empty file; while iterating: bytes that are not ``encoding``, broken quotes, a record
-        with more or fewer fields than the header.
+      InputError: the file is empty; while iterating: bytes are not ``encoding``, quotes are not closed, or a
+        record has more or fewer fields than the header.
     """
     decoded = (line for _, line in _decoded(lines, name, encoding, remedy))
     records = _records(decoded, name, separator)
@@ -119,7 +119,7 @@ def csv_rows(
 
 
 def _records(lines: Iterable[str], name: str, separator: str) -> Iterator[tuple[str, list[str]]]:
-    """All records that are not blank, each with the line at which it begins."""
+    """Yields all records that are not blank, with the line at which each begins."""
     size, place = 0, f"{name}:1"
 
     def measured() -> Iterator[str]:
@@ -155,10 +155,11 @@ def _regular(records: Iterable[tuple[str, list[str]]], width: int) -> Iterator[t
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields (``file:line``, object) of a file with one JSON object a line; ``.gz`` is read as it stands.
+    """Yields (``file:line``, object) of a file with one JSON object per line, plain or ``.gz``.
 
     Raises:
-      InputError: bytes that are not UTF-8, a line that is not a JSON object, NaN or infinity, a broken gz.
+      InputError: bytes are not UTF-8, a line is not a JSON object or holds NaN or infinity, or the gz is
+        damaged.
     """
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         for place, line in _decoded(lines_of(file, str(path)), str(path), "utf-8"):
@@ -172,11 +173,11 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not a number")
 
 
 def whole_number(text: str, place: str, name: str, least: int = 0) -> int:
-    """An integer written in ASCII digits. Raises InputError with file and line otherwise."""
+    """Reads an integer in ASCII digits. Raises InputError with file and line for any other text."""
     if not (text.isascii() and text.isdigit() and len(text) < 19) or int(text) < least:
         raise InputError(f"{place}: {name} is {text[:40]!r}, expected a whole number of at least {least}")
     return int(text)
@@ -190,12 +191,16 @@ def number(
     most: float = math.inf,
     kind: str = "finite number",
 ) -> float:
-    """A finite number in ``least..most``, from text or as it is. Raises InputError with file and line."""
+    """Reads a finite number in ``least..most`` from text or a number.
+
+    Raises:
+      InputError: it is none; with file and line.
+    """
     try:
-        found = math.nan if "_" in str(value) or isinstance(value, bool) else float(value)
+        result = math.nan if "_" in str(value) or isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
-        found = math.nan
-    if not (math.isfinite(found) and least <= found <= most):
+        result = math.nan
+    if not (math.isfinite(result) and least <= result <= most):
         bounds = "" if math.isinf(least) and math.isinf(most) else f" in {least:g}..{most:g}"
         raise InputError(f"{place}: {name} is {str(value)[:40]!r}, expected a {kind}{bounds}")
-    return found
+    return result

@@ -1,7 +1,8 @@
-"""Your own data: interactions and items as CSV or Parquet, files and columns as configured.
+"""Reads your own data: interactions and items as CSV or Parquet, with configurable files and columns.
 
 ``interactions.csv``: ``user_id,item_id[,rating][,timestamp]``; ``items.csv``: ``item_id,title[,category]``.
-Ids are any text. Without ratings every row is a like; without timestamps the order of the file counts.
+Ids are any text. Without ratings every row is a like. Without timestamps the order of the file is the order
+of time.
 """
 
 from __future__ import annotations
@@ -19,24 +20,24 @@ from ialp_jax.data.sources import FLAG, Table, open_table
 from ialp_jax.errors import InputError
 from ialp_jax.types import Dataset
 
-REMEMBERED = 1000  # different ids of items that are not listed
+REMEMBERED = 1000  # maximum number of ids of unlisted items that we keep for the error message
 ROLES = {
     **dict.fromkeys(("user", "item", "title"), parquet.TEXT),
     "category": parquet.NAMES,
     "rating": parquet.NUMBER,
     "timestamp": parquet.TIME,
 }
-LARGEST_TEXT = 2**29  # characters of all ids, titles and categories of a file
+LARGEST_TEXT = 2**29  # maximum characters of all ids, titles and categories of a file
 
 
 class _Budget:
-    """Counts the characters that are kept of a file, and refuses too many."""
+    """Limits the characters of a file that we hold in memory."""
 
     def __init__(self, file: str) -> None:
         self._file, self._size = file, 0
 
     def add(self, *texts: str) -> None:
-        """Raises InputError if more than ``LARGEST_TEXT`` characters are kept."""
+        """Counts these texts. Raises InputError if the sum exceeds ``LARGEST_TEXT`` characters."""
         self._size += sum(map(len, texts))
         if self._size > LARGEST_TEXT:
             raise InputError(
@@ -45,74 +46,74 @@ class _Budget:
 
 
 def _details(table: Table, config: TabularConfig) -> list[str]:
-    """The columns that ``config.tell_apart`` names. Raises InputError if one is missing."""
+    """Returns the columns in ``config.tell_apart``. Raises InputError if one is missing."""
     names = [name.strip() for name in config.tell_apart.split(",") if name.strip()]
     for name in names:
         if name not in table.header:
             raise InputError(
-                f"{table.place}: no column {name!r} among {table.header[:12]}; name it by {FLAG}.tell_apart"
+                f"{table.place}: no column {name!r} among {table.header[:12]}; set it by {FLAG}.tell_apart"
             )
     return names
 
 
 def _unread(table: Table, wanted: Mapping[str, str], file: str) -> dict[str, int]:
-    """A note of the columns that are not read; empty if all are."""
+    """Returns a note of the columns that are not read; empty if all columns are read."""
     names = [name.strip() or "(no name)" for name in table.header if name not in wanted]
     words = ", ".join(name[:40] for name in names[:8]) + (", ..." if len(names) > 8 else "")
     return {f"columns of {file} not read ({words})": len(names)} if names else {}
 
 
 def _items(root: Path, config: TabularConfig) -> tuple[dict[str, int], Items, dict[str, int]]:
-    """Item id -> its place, the items, and notes of doubtful ids and of columns that are not read."""
+    """Reads the items.
+
+    Returns:
+      Item id -> position, the items, and notes about doubtful ids and columns that are not read.
+    """
     table, file = open_table(root, config.items, "items", config), str(root / config.items)
-    found = columns.find(table, {"item": True, "title": True, "category": False}, config)
+    column_of = columns.find(table, {"item": True, "title": True, "category": False}, config)
     details: dict[str, list[str]] = {name: [] for name in _details(table, config)}
     wanted = dict.fromkeys(details, parquet.NAMES)
-    wanted |= {name: ROLES[knob] for knob, name in found.items()}
+    wanted |= {name: ROLES[knob] for knob, name in column_of.items()}
     places: dict[str, int] = {}
     titles, categories, budget = [], [], _Budget(file)
     for place, row in table.records(wanted):
         cell = dict(zip(wanted, row, strict=True))
-        key = cells.identity(cell[found["item"]], place, found["item"])
+        key = cells.identity(cell[column_of["item"]], place, column_of["item"])
         if places.setdefault(key, len(titles)) != len(titles):
-            raise InputError(f"{place}: {found['item']} {key[:40]!r} stands there twice")
-        titles.append(cells.line(cell[found["title"]], place, found["title"]))
-        own = {name: cells.names(cell[name], place, name, config.category_separator) for name in details}
+            raise InputError(f"{place}: {column_of['item']} {key[:40]!r} is listed twice")
+        titles.append(cells.line(cell[column_of["title"]], place, column_of["title"]))
+        texts = {name: cells.names(cell[name], place, name, config.category_separator) for name in details}
         for name, column in details.items():
-            column.append(", ".join(own[name]))
-        category = found.get("category", "")
+            column.append(", ".join(texts[name]))
+        category = column_of.get("category", "")
         value = cell[category] if category else None
         categories.append(cells.names(value, place, category, config.category_separator))
-        budget.add(key, titles[-1], *categories[-1], *map(str, own.values()))
+        budget.add(key, titles[-1], *categories[-1], *map(str, texts.values()))
     if not titles:
         raise InputError(f"{file}: no row below its header; it must list the items")
-    notes = cells.missing_words(places, file, found["item"]) | _unread(table, wanted, config.items)
-    telling = [*details.values(), [", ".join(names) for names in categories], list(places)]
-    return (
-        places,
-        Items(titles, *numbered_sets(categories), details=telling),
-        notes,
-    )
+    notes = cells.missing_words(places, file, column_of["item"]) | _unread(table, wanted, config.items)
+    all_details = [*details.values(), [", ".join(names) for names in categories], list(places)]
+    return places, Items(titles, *numbered_sets(categories), details=all_details), notes
 
 
 class _Log:
-    """Collects interactions, compactly: files may have millions of rows."""
+    """Collects interactions in compact arrays, because files may have millions of rows."""
 
     def __init__(self, items: Mapping[str, int]) -> None:
         self.items = items
         self.users: dict[str, int] = {}
-        self.unlisted = 0  # rows
-        self.unknown: dict[str, str] = {}  # the first ids of items that are not listed -> place
+        self.unlisted = 0  # number of rows of items that are not listed
+        self.unknown: dict[str, str] = {}  # the first ids of such items -> file and line
         self._dates: bool | None = None
         self._columns = array("q"), array("q"), array("d"), array("d"), array("d")
 
     def add(self, user: str, item: str, rating: float, moment: cells.Moment | None, place: str) -> None:
-        """Takes one row, or counts it if its item is not listed."""
+        """Adds one row, or only counts it if its item is not listed."""
         if moment and moment.is_date is not self._dates:
             if self._dates is not None:
                 kinds = ("a number", "dates") if self._dates else ("a date", "numbers")
                 raise InputError(
-                    f"{place}: its time is {kinds[0]}, after rows with {kinds[1]}; write all alike"
+                    f"{place}: its time is {kinds[0]}, after rows with {kinds[1]}; use one form for all"
                 )
             self._dates = moment.is_date
         if item not in self.items:
@@ -128,13 +129,13 @@ class _Log:
             column.append(value)
 
     def rows(self, rated: bool) -> Rows:
-        """All rows in the order of time, those of one moment in the order of the file."""
-        owners, things, ratings, seconds, rests = (np.array(column) for column in self._columns)
-        return Rows(owners, things, ratings if rated else None).at(np.lexsort((rests, seconds)))
+        """Returns all rows in the order of time; rows of equal time keep the order of the file."""
+        users, items, ratings, seconds, rests = (np.array(column) for column in self._columns)
+        return Rows(users, items, ratings if rated else None).at(np.lexsort((rests, seconds)))
 
 
 def _check_listed(log: _Log, name: str, config: TabularConfig, file: str) -> None:
-    """Raises InputError if the two files write the same ids in two ways, or share none."""
+    """Raises InputError if the two files write the same ids differently, or have no id in common."""
     if not log.unknown:
         return
     plain = {_plain(item): item for item in log.items}
@@ -143,7 +144,7 @@ def _check_listed(log: _Log, name: str, config: TabularConfig, file: str) -> Non
         item, listed = next(iter(same.items()))
         raise InputError(
             f"{log.unknown[item]}: {name} is {item[:40]!r}, {config.items} lists {listed[:40]!r}; "
-            "write the ids of both files alike"
+            "write the ids in both files in the same way"
         )
     if not log.users:
         some = ", ".join(repr(item[:40]) for item in list(log.unknown)[:3])
@@ -155,7 +156,7 @@ def _check_listed(log: _Log, name: str, config: TabularConfig, file: str) -> Non
 
 
 def _plain(item: str) -> str:
-    """An id without what tables change: case, leading zeros, the point of a float."""
+    """Normalises what programs often change in ids: case, leading zeros, the decimal point of a float."""
     if cells.NUMBER.fullmatch(item):
         return str(int(item.split(".")[0][:4000]))
     return item.casefold()
@@ -164,26 +165,32 @@ def _plain(item: str) -> str:
 def _interactions(
     root: Path, config: TabularConfig, items: Mapping[str, int]
 ) -> tuple[Rows, int, dict[str, int]]:
-    """Rows in the order of time, how many name an item that is not listed, and notes as of `_items`."""
+    """Reads the interactions.
+
+    Returns:
+      Rows in the order of time, the number of rows of items that are not listed, and notes as from `_items`.
+    """
     file = str(root / config.interactions)
     table = open_table(root, config.interactions, "interactions", config)
-    found = columns.find(table, {"user": True, "item": True, "rating": False, "timestamp": False}, config)
-    wanted = {name: ROLES[knob] for knob, name in found.items()}
-    rated, timed = "rating" in found, "timestamp" in found
+    needed = {"user": True, "item": True, "rating": False, "timestamp": False}
+    column_of = columns.find(table, needed, config)
+    wanted = {name: ROLES[knob] for knob, name in column_of.items()}
+    rated, timed = "rating" in column_of, "timestamp" in column_of
     log, budget, empty = _Log(items), _Budget(file), True
     for place, row in table.records(wanted):
         empty = False
-        user = cells.identity(row[0], place, found["user"])
-        item = cells.identity(row[1], place, found["item"])
-        rating = cells.rating(row[2], place, found["rating"]) if rated else 0.0
-        moment = cells.moment(row[-1], place, found["timestamp"]) if timed else None
+        user = cells.identity(row[0], place, column_of["user"])
+        item = cells.identity(row[1], place, column_of["item"])
+        rating = cells.rating(row[2], place, column_of["rating"]) if rated else 0.0
+        moment = cells.moment(row[-1], place, column_of["timestamp"]) if timed else None
         if user not in log.users:
             budget.add(user)
         log.add(user, item, rating, moment, place)
     if empty:
         raise InputError(f"{file}: no row below its header; it must hold the interactions")
-    notes = cells.missing_words(log.users, file, found["user"]) | _unread(table, wanted, config.interactions)
-    _check_listed(log, found["item"], config, file)
+    notes = cells.missing_words(log.users, file, column_of["user"])
+    notes |= _unread(table, wanted, config.interactions)
+    _check_listed(log, column_of["item"], config, file)
     return log.rows(rated), log.unlisted, notes
 
 
@@ -195,7 +202,7 @@ def load(config: DataConfig) -> Dataset:
     """
     if not config.root:
         raise InputError(
-            f"--config.data.root: not set; name the folder that holds {config.tabular.interactions} and "
+            f"--config.data.root: not set; set the folder that holds {config.tabular.interactions} and "
             f"{config.tabular.items}"
         )
     places, items, notes = _items(Path(config.root), config.tabular)

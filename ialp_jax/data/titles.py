@@ -1,7 +1,7 @@
-"""Titles as prompts show them; items that share a title get a detail or a number.
+"""Makes titles safe to show in a prompt, and makes equal titles different.
 
-A title is data: it fills one line and nothing else. A model cannot choose between two items that a
-prompt shows alike. So all titles of a catalogue differ, in more than upper and lower case.
+A title is data: in a prompt it must fill one line and change nothing else. An LLM cannot choose between two
+items that look the same in a prompt. So all titles of a catalogue differ, and not only in case.
 """
 
 from __future__ import annotations
@@ -24,42 +24,43 @@ _INERT = {
 
 
 def visible(title: str) -> str:
-    """A title as one printable line: no title can end its line, reorder the text or add lines."""
+    """Returns a title as one printable line that cannot add lines or change the order of the text."""
     if title.isascii() and title.isprintable():
         return re.sub(" +", " ", title).strip()
-    kept = []
+    characters = []
     for character in unicodedata.normalize("NFC", title):
         category = unicodedata.category(character)
         if category in _BREAKS:
-            kept.append(" ")
+            characters.append(" ")
         elif category not in _INVISIBLE:
-            kept.append(character)
-    return re.sub(" +", " ", "".join(kept)).strip()
+            characters.append(character)
+    return re.sub(" +", " ", "".join(characters)).strip()
 
 
 def sanitise(title: str, max_title: int) -> str:
-    """The first ``max_title`` characters that are visible, or "(untitled)"."""
+    """Returns the first ``max_title`` visible characters, or "(untitled)" if there are none."""
     return visible(title)[:max_title].strip() or UNTITLED
 
 
 def quote(title: str, max_title: int) -> str:
-    """As `sanitise`, and without what could close a quote or pass for a marker of a chat template.
+    """Sanitises a title and replaces characters that could close a quote or form a chat template's marker.
 
-    Double quotes become single ones, brackets become round ones and bars become slashes, wide forms
-    included: so ``[/INST]``, ``</s>`` and ``<|im_end|>`` are no markers in any model, even in one whose
-    markers are not special tokens. Only the quotes hold markers that consist of words.
+    Double quotes become single ones, brackets become round ones and bars become slashes; wide forms too. So
+    ``[/INST]``, ``</s>`` and ``<|im_end|>`` are no longer markers, even in models whose markers are not
+    special tokens. Markers that consist of words are not replaced; only the quotes around titles protect from
+    them.
     """
     text = sanitise(title, max_title)
     return "".join(_INERT.get(unicodedata.normalize("NFKC", character), character) for character in text)
 
 
 def appearance(title: str, max_title: int | None = None) -> str:
-    """Equal for two titles that a prompt shows alike, or that differ by case only."""
+    """Returns a key that is equal for two titles that look the same in a prompt or differ only in case."""
     return quote(title, len(title) if max_title is None else max_title).casefold()
 
 
 def _shared(appearances: Sequence[str]) -> list[list[int]]:
-    """Places of equal appearances, each group of two or more ascending."""
+    """Returns groups of two or more positions with equal appearances, each ascending."""
     groups: dict[str, list[int]] = {}
     for place, one in enumerate(appearances):
         groups.setdefault(one, []).append(place)
@@ -71,13 +72,13 @@ def tell_apart(titles: Sequence[str], details: Sequence[Sequence[str]]) -> tuple
 
     Args:
       titles: N titles, none empty.
-      details: columns of N texts, best first. A group of equal titles takes the first column that is
-        different and not empty for all of them; without such a column, each takes a number.
+      details: columns of N texts, best first. A group of equal titles gets the first column whose texts are
+        all different and not empty. If no column is, the titles get numbers.
 
     Returns:
-      N different titles, and how many were changed. Titles that no other item has stay as they are.
+      N different titles, and how many were changed. A title that only one item has does not change.
     """
-    found, taken = list(titles), {appearance(title) for title in titles}
+    different, taken = list(titles), {appearance(title) for title in titles}
     groups = _shared([appearance(title) for title in titles])
     for places in groups:
         numbers = map(str, itertools.count(1))
@@ -85,12 +86,12 @@ def tell_apart(titles: Sequence[str], details: Sequence[Sequence[str]]) -> tuple
         fitting = (column for column in columns if _differ(column))
         for place, detail in zip(places, next(fitting, numbers), strict=False):
             choices = (f"{titles[place]} ({text})" for text in itertools.chain([detail], numbers))
-            found[place] = _free(choices, taken)
-    return found, sum(map(len, groups))
+            different[place] = _first_free(choices, taken)
+    return different, sum(map(len, groups))
 
 
-def _free(choices: Iterator[str], taken: set[str]) -> str:
-    """The first choice that looks unlike all that is taken; it is taken then."""
+def _first_free(choices: Iterator[str], taken: set[str]) -> str:
+    """Returns the first choice whose appearance is not in ``taken``, and adds it there."""
     chosen = next(choice for choice in choices if appearance(choice) not in taken)
     taken.add(appearance(chosen))
     return chosen
@@ -102,18 +103,19 @@ def _differ(details: Sequence[str]) -> bool:
 
 
 def cut_apart(titles: Sequence[str], max_title: int) -> list[str]:
-    """Titles as `sanitise` cuts them, and told apart if the cut makes them equal.
+    """Changes titles that become equal when `sanitise` cuts them to ``max_title`` characters.
 
-    "Safety glasses, clear lens, large" and "... small" become, within the length, "Safety glasse\u2026 large"
-    and "Safety glasse\u2026 small"; a number replaces the end if that does not help. A number needs a length
-    of 12; shorter cuts stay as they are.
+    "Safety glasses, clear lens, large" and "... small" become "Safety glasse\u2026 large" and
+    "Safety glasse\u2026 small". If the ends are equal too, a number replaces them. Titles may remain equal if
+    ``max_title`` is below 12, because a number then does not fit.
 
     Args:
       titles: different titles.
-      max_title: characters that are shown.
+      max_title: number of characters that a prompt shows.
 
     Returns:
-      Titles whose cuts are different; those that no other title equals stay as they are, uncut.
+      Titles that are different after the cut. A title that no other title equals after the cut is returned
+      unchanged and uncut.
     """
     cut = [appearance(title, max_title) for title in titles]
     groups, shown, taken = _shared(cut) if max_title >= 12 else [], list(titles), set(cut)
@@ -122,17 +124,17 @@ def cut_apart(titles: Sequence[str], max_title: int) -> list[str]:
         for place, end in zip(places, ends, strict=True):
             numbers = (f" ({number})" for number in itertools.count(1))
             choices = (_with_end(titles[place], text, max_title) for text in itertools.chain(end, numbers))
-            shown[place] = _free(choices, taken)
+            shown[place] = _first_free(choices, taken)
     return shown
 
 
 def _ends(titles: Sequence[str], max_title: int) -> list[list[str]]:
-    """The words of each title after those that all share, cut to half the length; empty if none are left."""
+    """Returns the words of each title after those that all share, cut to half the length; may be empty."""
     words = [title.split(" ") for title in titles]
     shared = sum(
         1 for _ in itertools.takewhile(lambda column: len({*column}) == 1, zip(*words, strict=False))
     )
-    ends = ["".join(" ".join(own[shared:])[: max_title // 2]).strip() for own in words]
+    ends = ["".join(" ".join(title_words[shared:])[: max_title // 2]).strip() for title_words in words]
     return [[f"\u2026 {end}"] if end else [] for end in ends]
 
 

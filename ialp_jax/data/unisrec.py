@@ -1,9 +1,10 @@
-"""Atomic files of UniSRec (Y. Hou et al., KDD 2022), data set "Scientific".
+"""Reads the atomic files of UniSRec (Y. Hou et al., KDD 2022), data set "Scientific".
 
-``*.inter``: a user's items before a target, cut at the last 50, and the target; ``*.test.inter`` has each
-user's last item as target, ``*.valid.inter`` the one before, ``*.train.inter`` all earlier ones.
-``*.item2index``: product number to item number. ``*.text``: "title. categories. brand." of a product, the
-categories beginning with the root of the data set and joined by spaces.
+Each row of ``*.inter`` has a target item of a user and the (at most 50) items before it. In
+``*.test.inter`` the target is the user's last item, in ``*.valid.inter`` the one before, in
+``*.train.inter`` every earlier item. ``*.item2index`` maps product numbers to item numbers. ``*.text`` has
+"title. categories. brand." of a product; the categories start with the root category and are joined by
+spaces.
 """
 
 from __future__ import annotations
@@ -53,11 +54,11 @@ DEPARTMENTS = (  # the publisher's categories below the root
     "Test, Measure & Inspect",
 )
 
-Window = tuple[str, int]  # where it stands, and the item that follows
+Window = tuple[str, int]  # file and line, and the item that follows
 
 
 def _windows(paths: Sequence[Path], num_items: int) -> tuple[dict[int, dict[tuple[int, ...], Window]], int]:
-    """Each user's windows, history -> what follows, and the length at which histories are cut."""
+    """Reads the windows of each user (history -> next item), and the maximum length of a history."""
     header = ("user_id:token", "item_id_list:token_seq", "item_id:token")
     users: dict[int, dict[tuple[int, ...], Window]] = {}
     for path in paths:
@@ -73,54 +74,55 @@ def _windows(paths: Sequence[Path], num_items: int) -> tuple[dict[int, dict[tupl
 
 
 def whole_sequence(windows: dict[tuple[int, ...], Window], cut: int) -> list[int]:
-    """One user's items in order, from windows whose histories are cut at the last ``cut`` items.
+    """Rebuilds one user's items in order, from windows whose histories hold at most ``cut`` items.
 
-    Starts with the shortest history and appends what follows the last ``cut`` items, over and over.
+    Starts with the shortest history. Then it repeats one step: it appends the item that follows the last
+    ``cut`` items.
 
     Raises:
-      InputError: a window that does not continue the others, with its file and line.
+      InputError: a window does not continue the others; with its file and line.
     """
     left = dict(windows)
     sequence = list(min(left, key=len))
     while tuple(sequence[-cut:]) in left:
         sequence.append(left.pop(tuple(sequence[-cut:]))[1])
     for place, _ in left.values():
-        raise InputError(f"{place}: does not continue the user's other rows; take the publisher's files")
+        raise InputError(f"{place}: does not continue the user's other rows; use the publisher's files")
     return sequence
 
 
 def _split_text(text: str) -> tuple[str, str, str]:
-    """Title, department ("" where none is known) and the rest, from "title. categories. brand."."""
-    title, found, rest = text.partition(f". {ROOT_CATEGORY}")
-    if not found:
+    """Splits "title. categories. brand." into title, department ("" if it is not known) and the rest."""
+    title, root, rest = text.partition(f". {ROOT_CATEGORY}")
+    if not root:
         title, _, rest = text.partition(". . ")
     rest = rest.strip(" .")
     department = next((name for name in DEPARTMENTS if rest.startswith(name)), "")
-    return readable_title(title.strip(), rest), department if found else "", rest
+    return readable_title(title.strip(), rest), department if root else "", rest
 
 
 def _texts(path: Path) -> dict[str, str]:
-    """Product number -> text."""
+    """Maps product numbers to texts."""
     texts: dict[str, str] = {}
     for place, (product, text) in rows(path, ("item_id:token", "text:token_seq"), "utf-8"):
         if product in texts:
-            raise InputError(f"{place}: item {product} stands there twice")
+            raise InputError(f"{place}: item {product} is listed twice")
         texts[product] = " ".join(text.split())
     return texts
 
 
 def _products(path: Path) -> list[str]:
-    """Product number of each item number."""
+    """Returns the product number of each item number."""
     products: dict[int, str] = {}
     for place, (product, text) in rows(path, ("product", "index"), "ascii", headed=False):
         if whole_number(text, place, "index") != len(products):
-            raise InputError(f"{place}: index is {text}, expected {len(products)}: they count up from 0")
+            raise InputError(f"{place}: index is {text}, expected {len(products)}: indices count up from 0")
         products[len(products)] = product
     return list(products.values())
 
 
 def read(folder: Path, files: Sequence[str]) -> tuple[Rows, Items, dict[str, int]]:
-    """Whole sequences of all users in the order of time, and the items.
+    """Reads the sequences of all users in the order of time, and the items.
 
     Raises:
       InputError: a file is malformed.

@@ -1,4 +1,4 @@
-"""Numbers that sum up a learning curve, one per seed. Pure numpy."""
+"""Numbers that summarise a learning curve, one per seed. Pure numpy."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SEGMENT_CURVES = ("return/", "length/")  # before a segment's name: "return/pati
 
 
 def worst_drop(returns: np.ndarray) -> np.ndarray:
-    """How far the return fell below where it started, at the worst evaluation point.
+    """Largest fall of the return below its first value.
 
     Args:
       returns: float [S, E], mean return at each evaluation point.
 
     Returns:
-      float [S], ``max_e(returns[:, 0] - returns[:, e])``; at least 0, since e = 0 is among the points.
+      float [S], ``max_e(returns[:, 0] - returns[:, e])``; at least 0, because e = 0 is one of the points.
     """
     return (returns[:, :1] - returns).max(axis=1)
 
@@ -42,7 +42,7 @@ def auc_return(env_steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
       returns: float [S, E].
 
     Returns:
-      float [S]. Where there is one point only, or no step between the points, the first return.
+      float [S]. The first return if there is only one point, or no step between the points.
     """
     steps = env_steps[-1] - env_steps[0]
     if steps == 0:
@@ -51,16 +51,16 @@ def auc_return(env_steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
 
 
 def regain_steps(env_steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
-    """Steps until the initial return is regained for good.
+    """Steps until the return stays at or above its first value.
 
     Args:
       env_steps: int [E], ascending.
       returns: float [S, E].
 
     Returns:
-      float [S], the env steps from the first point to the first one from which on the return never lies
-      below where it started; 0 where it never does. A curve that is still below at its last point counts
-      as regained there: what is given is then the least that it can be.
+      float [S], env steps from the first point to the first one after which the return is never below its
+      first value; 0 if it never is. A curve that ends below counts as regained at its last point, so its
+      number is a lower bound.
     """
     below = returns < returns[:, :1]
     after = np.where(below.any(axis=1), below.shape[1] - below[:, ::-1].argmax(axis=1), 0)
@@ -72,7 +72,7 @@ def curve_metrics(env_steps: np.ndarray, curves: Mapping[str, np.ndarray]) -> di
 
     Args:
       env_steps: int [E], ascending: steps of all B users together before each evaluation.
-      curves: for each name in ``CURVES`` a float array [S, E]; further names are left alone.
+      curves: for each name in ``CURVES`` a float array [S, E]; other names are ignored.
 
     Returns:
       For each name in ``METRICS`` a float64 array [S].

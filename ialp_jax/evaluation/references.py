@@ -1,4 +1,4 @@
-"""What random, popular and the oracle earn in a world: the scale on which policies are read."""
+"""Returns of random, popular and the oracle in a world: the scale against which policies are read."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ialp_jax.types import EVALUATION, Key
 
 
 def reference_returns(world: World, agents: dict[str, Agent], key: Key, episodes: int) -> dict[str, float]:
-    """Plays whole sessions of evaluation users.
+    """Plays whole sessions of evaluation users with agents that do not learn.
 
     Args:
-      world: where.
-      agents: by name; none of them learns.
+      world: the sessions are of its evaluation users.
+      agents: by name.
       key: consumed.
       episodes: sessions per agent, the same users for all.
 
     Returns:
       ``<name>_return``, ``<name>_return_ci_low``, ``<name>_return_ci_high`` (mean over sessions and its
-      95 % interval by the normal approximation) and ``<name>_length``; where users have segments also
+      95 % interval by the normal approximation) and ``<name>_length``. If users have segments, also
       ``<name>_return/<segment>`` and ``<name>_length/<segment>``.
     """
     params = world.of(EVALUATION)
-    found = {}
+    metrics: dict[str, float] = {}
     for name, agent in agents.items():
         state = agent.init(stream(key, "init"), world.env.reset(stream(key, "reset"), params)[0], None)
         act_key, user_key = stream(key, "act"), stream(key, "user")
@@ -35,12 +35,12 @@ def reference_returns(world: World, agents: dict[str, Agent], key: Key, episodes
         sessions = run(params, state, act_key, user_key)
         total = np.asarray(sessions.total, np.float64)
         half = 1.96 * total.std(ddof=1) / np.sqrt(len(total)) if len(total) > 1 else float("nan")
-        found |= {
+        metrics |= {
             f"{name}_return": float(total.mean()),
             f"{name}_return_ci_low": float(total.mean() - half),
             f"{name}_return_ci_high": float(total.mean() + half),
             f"{name}_length": float(np.mean(sessions.length)),
         }
         by_segment = summarise_segments(sessions, params)
-        found |= {f"{name}_{metric}": float(value) for metric, value in by_segment.items()}
-    return found
+        metrics |= {f"{name}_{metric}": float(value) for metric, value in by_segment.items()}
+    return metrics

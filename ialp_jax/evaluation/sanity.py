@@ -1,4 +1,4 @@
-"""Whether a world can tell good recommenders from bad ones, judged by its reference policies."""
+"""Checks whether a world separates good recommenders from bad ones, by its reference policies."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 
 class Check(NamedTuple):
-    """One demand on a world.
+    """A condition that a world must meet.
 
     Attributes:
-      demand: what must hold, in words.
-      holds: whether it does.
-      figures: the numbers behind it.
+      demand: the condition, in words.
+      holds: whether it is met.
+      figures: the numbers that decide it, in words.
     """
 
     demand: str
@@ -20,7 +20,7 @@ class Check(NamedTuple):
     figures: str
 
 
-# Better, worse, what it means: the intervals of their returns must not overlap.
+# (better, worse, meaning): the interval of the better return must lie above that of the worse.
 _ORDER = (
     ("oracle", "popular", "knowing the user pays more than following the crowd"),
     ("popular", "random", "following the crowd pays more than chance"),
@@ -29,11 +29,11 @@ _ORDER = (
 
 
 def world_checks(metrics: Mapping[str, float]) -> list[Check]:
-    """The demands on the returns and lengths of `ialp_jax.evaluation.references.reference_returns`.
+    """Checks the returns and lengths of `ialp_jax.evaluation.references.reference_returns`.
 
-    The demands are those that a known simulator fails, where a random policy beats the users' best-rated
-    items because avoiding an exit rule pays more than pleasing the user. Those whose policies are not among
-    ``metrics`` are left out.
+    A known simulator fails these checks: a random policy beats the best-rated items, because there avoiding
+    an exit rule pays more than pleasing the user. A check whose policies are not all in
+    ``metrics`` is left out.
     """
     checks = []
     for better, worse, meaning in _ORDER:

@@ -1,26 +1,25 @@
-"""Means over seeds, with intervals: stratified bootstrap by rliable (Agarwal et al. 2021, arXiv 2108.13264).
+"""Statistics over seeds with stratified bootstrap intervals (Agarwal et al. 2021, arXiv 2108.13264).
 
-`over_users` and `mean_over_users`, at the end, are over the users of an audit instead.
+`over_users` and `mean_over_users`, at the end, are statistics over the users of an audit.
 
-What an interval covers: the spread over random seeds, that is over initial weights, exploration, the order
-of the users and the users' responses, in one fixed world with one fixed set of labels. It says nothing of
-other worlds, other labels or other users. Intervals are pointwise: a whole curve leaves its band more often
-than 5 % of the time. The percentile bootstrap is too narrow for few seeds; with 3 seeds it is no more than
-their range. From one seed no spread can be learnt, and the interval is NaN.
+An interval covers the spread over random seeds: initial weights, exploration, the order of the users and
+their responses, in one fixed world with one fixed set of labels. It does not cover other worlds, other labels
+or other users. Each interval holds for one point: a whole curve leaves its band more often than 5 % of the
+time. The percentile bootstrap is too narrow for few seeds; with 3 seeds it is at most their range. One seed
+gives no interval: its bounds are NaN.
 
-rliable 1.2 needs ``arch<8``, and arch 7 needs ``pandas<3``.
+The estimators and the random draws are those of rliable 1.2, so that intervals have the same bits.
+`scipy.stats.bootstrap` draws one sample (here: one world) after the other, rliable one resample after the
+other: scipy would give other intervals for the same seed, and thus change every published table.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import scipy.stats
-from arch.bootstrap import IIDBootstrap
-from rliable import library, metrics
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -43,69 +42,72 @@ def mean(scores: np.ndarray) -> np.ndarray:
 def iqm(scores: np.ndarray) -> np.ndarray:
     """Interquartile mean over seeds, [S, ...] to [...]: the mean of the middle half (arXiv 2108.13264, 4.3).
 
-    A quarter of the seeds, rounded down, is left out at each end: fewer than 4 seeds give the plain mean.
+    It leaves out a quarter of the seeds, rounded down, at each end. Fewer than 4 seeds give the plain mean.
     """
     return scipy.stats.trim_mean(scores, proportiontocut=0.25, axis=0)
 
 
-@contextlib.contextmanager
-def _fixed_numpy_seed() -> Iterator[None]:
-    """Seeds numpy's global generator, from which rliable draws whatever ``random_state`` it is given."""
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(SEED)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-
-
 def estimate(scores: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray] = mean) -> Estimate:
-    """Apply a statistic to each column over seeds, with its percentile bootstrap interval.
+    """Applies a statistic to each column over seeds, with its percentile bootstrap interval.
 
-    Columns are strata: each is resampled by itself, so every interval stands for its own column alone.
+    Columns are strata: each is resampled independently.
 
     Args:
       scores: float [S, ...], one row per seed: metrics of an agent, or points of a curve.
       statistic: ``mean`` or ``iqm``, or another function from [S, C] to [C].
 
     Returns:
-      Estimate of shape [...]; the bounds are NaN where S = 1 or the column holds a NaN.
+      Estimate of shape [...]; the bounds are NaN if S = 1 or the column holds a NaN.
     """
     scores = np.asarray(scores, np.float64)
-    table = scores.reshape(len(scores), -1)
-    found = _stratified(table, statistic)
-    return Estimate(*(part.reshape(scores.shape[1:]) for part in found))
+    columns = _stratified(statistic, scores.reshape(len(scores), -1))
+    return Estimate(*(part.reshape(scores.shape[1:]) for part in columns))
 
 
-def _stratified(table: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> Estimate:
-    """A statistic [K] of a table [S, C], whose columns are strata, with its percentile interval."""
-    point = statistic(table)
-    if len(table) == 1:
+def _stratified(statistic: Callable[..., np.ndarray], *tables: np.ndarray) -> Estimate:
+    """A statistic [D] of tables [S, C]; each column of each table is resampled independently."""
+
+    def resample(generator: np.random.RandomState) -> Iterator[np.ndarray]:
+        for table in tables:
+            rows = generator.choice(len(table), table.shape, replace=True)
+            yield np.take_along_axis(table, rows, axis=0)
+
+    point = statistic(*tables)
+    if min(map(len, tables)) == 1:
         return Estimate(point, np.full_like(point, np.nan), np.full_like(point, np.nan))
-    with _fixed_numpy_seed():
-        bootstrap = library.StratifiedBootstrap(table)
-        low, high = bootstrap.conf_int(statistic, reps=RESAMPLES, size=LEVEL, method="percentile")
-    return Estimate(point, low, high)
+    generator = np.random.RandomState(SEED)  # numpy's older generator, as in rliable
+    return _percentiles(point, [statistic(*resample(generator)) for _ in range(RESAMPLES)])
+
+
+def _percentiles(point: np.ndarray, resampled: list[np.ndarray]) -> Estimate:
+    """The percentile interval of a statistic [D] from its values on the resamples."""
+    ends = 100 * np.array([(1 - LEVEL) / 2, 1 - (1 - LEVEL) / 2])
+    return Estimate(point, *np.percentile(np.array(resampled, np.float64), ends, axis=0))
 
 
 def normalised(scores: np.ndarray, floor: float, ceiling: float) -> np.ndarray:
-    """Scores on the scale on which the random policy has 0 and the oracle 1, of the same shape."""
+    """Rescales scores so that ``floor`` (the random policy) becomes 0 and ``ceiling`` (the oracle) 1."""
     return (np.asarray(scores, np.float64) - floor) / (ceiling - floor)
 
 
 def over_worlds(scores: np.ndarray, statistic: str = "iqm") -> Estimate:
-    """A statistic of all runs of one agent in all worlds, the worlds being the strata of the bootstrap.
+    """A statistic of all runs of one agent in all worlds; the worlds are the strata of the bootstrap.
 
     Args:
       scores: float [S, W], normalised.
       statistic: ``mean``, or ``iqm``, the mean of the middle half of all S * W runs (arXiv 2108.13264, 4.3).
 
     Returns:
-      Estimate of shape []; the bounds are NaN where S = 1.
+      Estimate of shape []; the bounds are NaN if S = 1.
     """
-    pooled = {"mean": np.mean, "iqm": metrics.aggregate_iqm}[statistic]
-    found = _stratified(np.asarray(scores, np.float64), lambda table: np.array([pooled(table)]))
-    return Estimate(*(part.reshape(()) for part in found))
+    pooled = {"mean": mean, "iqm": iqm}[statistic]
+    runs = np.asarray(scores, np.float64)
+    return _scalar(_stratified(lambda table: np.array([pooled(table.ravel())]), runs))
+
+
+def _scalar(single: Estimate) -> Estimate:
+    """An estimate of one number with shape [] instead of [1]."""
+    return Estimate(*(part.reshape(()) for part in single))
 
 
 def performance_profile(scores: np.ndarray, levels: np.ndarray) -> Estimate:
@@ -118,8 +120,7 @@ def performance_profile(scores: np.ndarray, levels: np.ndarray) -> Estimate:
     Returns:
       Estimate of shape [K].
     """
-    # rliable's score_distributions, which asks one level after the other.
-    return _stratified(np.asarray(scores, np.float64), lambda table: _share_above(table, levels))
+    return _stratified(lambda table: _share_above(table, levels), np.asarray(scores, np.float64))
 
 
 def _share_above(table: np.ndarray, levels: np.ndarray) -> np.ndarray:
@@ -128,32 +129,32 @@ def _share_above(table: np.ndarray, levels: np.ndarray) -> np.ndarray:
 
 
 def compared(statistic: Callable[..., float], *scores: np.ndarray) -> Estimate:
-    """A number computed from several agents' runs in one world, as the ratio of their means.
+    """A number computed from the runs of several agents in one world, for example the ratio of their means.
 
-    Seeds are resampled for all agents together: seed s of every agent has the same users and answers, and
-    policies adapted from the same pre-training share its parameters, so that runs of a seed belong together.
+    Seeds are resampled for all agents together, because runs of one seed belong together: seed s of every
+    agent has the same users and answers, and policies adapted from one pre-training share its parameters.
 
     Args:
       statistic: of arrays like ``scores`` with resampled rows.
       scores: of each agent float [S, ...], the same S.
 
     Returns:
-      Estimate of shape []; the bounds are NaN where S = 1 or the statistic is not finite.
+      Estimate of shape []; the bounds are NaN if S = 1 or the statistic is not finite.
 
     Raises:
       ValueError: the agents have different numbers of seeds.
     """
-    rows = [np.asarray(score, np.float64) for score in scores]
-    if len({len(part) for part in rows}) != 1:
-        raise ValueError(f"agents have different numbers of seeds: {[len(part) for part in rows]}")
-    point, unknown = np.asarray(statistic(*rows), np.float64), np.array(np.nan)
-    if len(rows[0]) == 1 or not np.isfinite(point):
+    runs = [np.asarray(score, np.float64) for score in scores]
+    num_seeds = len(runs[0])
+    if any(len(rows) != num_seeds for rows in runs):
+        raise ValueError(f"agents have different numbers of seeds: {[len(rows) for rows in runs]}")
+    point, unknown = np.asarray(statistic(*runs), np.float64), np.array(np.nan)
+    if num_seeds == 1 or not np.isfinite(point):
         return Estimate(point, unknown, unknown)
-    bootstrap = IIDBootstrap(*rows, seed=np.random.default_rng(SEED))
-    low, high = bootstrap.conf_int(
-        lambda *parts: np.array([statistic(*parts)]), reps=RESAMPLES, size=LEVEL, method="percentile"
-    )
-    return Estimate(point, low[0], high[0])
+    generator = np.random.default_rng(SEED)
+    drawn = (generator.integers(num_seeds, size=num_seeds) for _ in range(RESAMPLES))
+    resampled = [np.array([statistic(*(rows[seeds] for rows in runs))]) for seeds in drawn]
+    return _scalar(_percentiles(point, resampled))
 
 
 def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> Estimate:
@@ -164,36 +165,29 @@ def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> Estimate:
       y: float [S', W], the same metric of the other; the seeds need not be paired.
 
     Returns:
-      Estimate of shape []; the bounds are NaN where either agent has one seed.
+      Estimate of shape []; the bounds are NaN if either agent has one seed.
     """
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
 
     def statistic(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        return np.array([metrics.probability_of_improvement(first, second)])
+        wins = (1 + np.sign(first[:, None] - second)) / 2  # [S, S', W]: 0, 1/2 or 1; NaN stays NaN
+        return np.array([wins.mean(axis=(0, 1)).mean()])
 
-    point = statistic(x, y)
-    if min(len(x), len(y)) == 1:
-        low = high = np.full(1, np.nan)
-    else:
-        with _fixed_numpy_seed():
-            bootstrap = library.StratifiedIndependentBootstrap(x, y)
-            low, high = bootstrap.conf_int(statistic, reps=RESAMPLES, size=LEVEL, method="percentile")
-    return Estimate(point.reshape(()), low.reshape(()), high.reshape(()))
+    return _scalar(_stratified(statistic, np.asarray(x, np.float64), np.asarray(y, np.float64)))
 
 
 def over_users(table: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> Estimate:
     """A function of sums over users, with its percentile bootstrap interval over users.
 
-    Users are drawn whole: all columns of a resample are of the same users, so differences are paired. The
-    sums of a resample are a product of how often each user was drawn with the table, which makes this
-    some fifty times faster than ``scipy.stats.bootstrap``, with the same result.
+    Users are drawn with all their columns, so differences between columns are paired. The sums of a resample
+    are the product of the draw counts of the users with the table. This is about fifty times faster than
+    ``scipy.stats.bootstrap``; the intervals agree within Monte Carlo error.
 
     Args:
       table: float [U, C], finite.
       statistic: from sums [..., C] to [..., D].
 
     Returns:
-      Estimate of shape [D]; the bounds are NaN where U = 1 or the statistic is NaN.
+      Estimate of shape [D]; the bounds are NaN if U = 1 or the statistic is NaN.
     """
     table, count = np.asarray(table, np.float64), len(table)
     point = statistic(table.sum(axis=0))
@@ -211,10 +205,10 @@ def over_users(table: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray])
 
 
 def mean_over_users(values: np.ndarray) -> Estimate:
-    """Means of columns over the users for whom they are known, by `over_users`.
+    """Means of columns, each over the users that have a value in it, by `over_users`.
 
     Args:
-      values: float [U, C]; NaN where a user has no such value.
+      values: float [U, C]; NaN if a user has no such value.
 
     Returns:
       Estimate of shape [C]; NaN for a column without any value.

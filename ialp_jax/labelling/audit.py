@@ -23,7 +23,7 @@ Metrics, each a mean over users (ties count as their expectation over random ord
   taken one; of the highest one, C = max softmax, the expected calibration error (C. Guo and others, 2017)
   in bins of equally many users: sum over bins |sum of C - sum of hits| / Q. Noise alone makes it positive.
 
-An invalid answer says nothing: it counts as equal scores.
+An invalid answer counts as equal scores.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MOST_BINS, LEAST_IN_BIN = 10, 50
 
 
 class Source(NamedTuple):
-    """What one source says.
+    """Scores and choices of one source.
 
     Attributes:
       choice: int [Q]: -1 invalid, 0 none, 1..K.
@@ -85,8 +85,8 @@ def chance_source(candidates: np.ndarray) -> Source:
 
 def auc(scores: np.ndarray, relevant: np.ndarray) -> float:
     """Share of pairs in the right order, ties half; float [K], bool [K] with both values."""
-    own, other = scores[relevant][:, None], scores[~relevant]
-    return float(np.mean((own > other) + 0.5 * (own == other)))
+    taken, other = scores[relevant][:, None], scores[~relevant]
+    return float(np.mean((taken > other) + 0.5 * (taken == other)))
 
 
 def accuracy(scores: np.ndarray, relevant: np.ndarray) -> float:
@@ -96,11 +96,11 @@ def accuracy(scores: np.ndarray, relevant: np.ndarray) -> float:
 
 def ndcg(scores: np.ndarray, relevant: np.ndarray) -> float:
     """NDCG at 10, each relevant item earning the mean discount of the places that its ties share."""
-    own = scores[relevant][:, None]
-    above, equal = np.sum(scores > own, axis=1), np.sum(scores == own, axis=1)
+    taken = scores[relevant][:, None]
+    above, equal = np.sum(scores > taken, axis=1), np.sum(scores == taken, axis=1)
     first, last = np.minimum(above, 10), np.minimum(above + equal, 10)
     gain = (_DISCOUNTS[last] - _DISCOUNTS[first]) / equal
-    return float(np.sum(gain) / _DISCOUNTS[min(10, len(own))])
+    return float(np.sum(gain) / _DISCOUNTS[min(10, len(taken))])
 
 
 def agreement(scores: np.ndarray, other: np.ndarray) -> float:
@@ -110,7 +110,7 @@ def agreement(scores: np.ndarray, other: np.ndarray) -> float:
     return float(np.corrcoef(stats.rankdata(scores), stats.rankdata(other))[0, 1])
 
 
-def heard(source: Source, sizes: np.ndarray) -> list[np.ndarray]:
+def usable_scores(source: Source, sizes: np.ndarray) -> list[np.ndarray]:
     """Scores of each question, float64 [K] each: equal ones where the answer is invalid."""
     rows = [row[:size].astype(np.float64) for row, size in zip(source.scores, sizes, strict=True)]
     return [
@@ -131,19 +131,19 @@ def per_user(
       truth: for ``truth_agreement``, where it is known.
     """
     sizes, logs = questions.sizes, np.log1p(likes)
-    rows = heard(source, sizes)
-    found: dict[str, list[float]] = {name: [] for name in (*RANKING, "popularity_bias", "truth_agreement")}
+    rows = usable_scores(source, sizes)
+    values: dict[str, list[float]] = {name: [] for name in (*RANKING, "popularity_bias", "truth_agreement")}
     for q, scores in enumerate(rows):
         relevant, items = questions.relevant[q, : sizes[q]], questions.candidates[q, : sizes[q]]
         for name, metric in (("auc", auc), ("accuracy", accuracy), ("ndcg", ndcg)):
-            found[name].append(metric(scores, relevant))
+            values[name].append(metric(scores, relevant))
         chosen = logs[items[source.choice[q] - 1]] if source.choice[q] > 0 else np.nan
-        found["popularity_bias"].append(chosen - logs[items[relevant]].mean())
+        values["popularity_bias"].append(chosen - logs[items[relevant]].mean())
         if truth is not None:
-            found["truth_agreement"].append(agreement(scores, truth.scores[q, : sizes[q]]))
+            values["truth_agreement"].append(agreement(scores, truth.scores[q, : sizes[q]]))
     taken = np.where(source.choice > 0, source.choice, np.nan)
     return {
-        **{name: np.array(values) for name, values in found.items() if values},
+        **{name: np.array(column) for name, column in values.items() if column},
         "order_bias": ((sizes + 1) / 2 - taken) / (sizes - 1),
         "none_share": (source.choice == 0).astype(np.float64),
         "invalid_share": (source.choice < 0).astype(np.float64),
@@ -182,10 +182,10 @@ class Calibration(NamedTuple):
 
 def calibration(questions: Questions, source: Source) -> Calibration:
     """How far the softmax of the scores can be read as a probability."""
-    rows = heard(source, questions.sizes)
+    rows = usable_scores(source, questions.sizes)
     confidence = np.array([special.softmax(scores).max() for scores in rows])
-    own = [relevant[: len(scores)] for relevant, scores in zip(questions.relevant, rows, strict=True)]
-    hit = np.array([accuracy(s, r) / r.sum() for s, r in zip(rows, own, strict=True)])
+    taken = [relevant[: len(scores)] for relevant, scores in zip(questions.relevant, rows, strict=True)]
+    hit = np.array([accuracy(s, r) / r.sum() for s, r in zip(rows, taken, strict=True)])
     number = max(1, min(MOST_BINS, len(rows) // LEAST_IN_BIN))
     bins = np.empty(len(rows), np.int64)
     bins[np.argsort(confidence, kind="stable")] = np.arange(len(rows)) * number // len(rows)
@@ -201,12 +201,12 @@ def segments(questions: Questions, likes: np.ndarray) -> dict[str, np.ndarray]:
     shown = questions.histories > 0
     taste = (np.log1p(likes)[questions.histories] * shown).sum(1) / shown.sum(1)
     pairs = {("niche", "mainstream"): taste, ("short", "long"): questions.known}
-    found = {}
+    inside = {}
     for (lower, upper), values in pairs.items():
         above = values > np.median(values)
         if above.any():
-            found |= {lower: ~above, upper: above}
-    return found
+            inside |= {lower: ~above, upper: above}
+    return inside
 
 
 def _columns(
@@ -216,18 +216,18 @@ def _columns(
 ) -> dict[tuple[str, str], np.ndarray]:
     """Values per user, float64 [Q], of every mean in the table; NaN outside a segment."""
     columns: dict[tuple[str, str], np.ndarray] = {}
-    for name, own in values.items():
-        ranked = {metric: own[metric] for metric in RANKING}
+    for name, of_source in values.items():
+        ranked = {metric: of_source[metric] for metric in RANKING}
         for other in (POPULARITY, SHUFFLED):
             if name not in (POPULARITY, CHANCE, other):
-                ranked[f"auc_minus_{other}"] = own["auc"] - values[other]["auc"]
+                ranked[f"auc_minus_{other}"] = of_source["auc"] - values[other]["auc"]
         for part, inside in parts.items():
             for metric, column in ranked.items():
                 columns[name, metric + part] = np.where(inside, column, np.nan)
         rest = ["none_share", "invalid_share", "order_bias"] if name in ASKED else []
         rest += ["popularity_bias"] if name != CHANCE else []
         rest += ["truth_agreement"] if TRUTH in sources and name not in (TRUTH, CHANCE) else []
-        columns |= {(name, metric): own[metric] for metric in rest}
+        columns |= {(name, metric): of_source[metric] for metric in rest}
     return columns
 
 
@@ -246,8 +246,8 @@ def compare(questions: Questions, sources: Mapping[str, Source], likes: np.ndarr
     values = {
         name: per_user(questions, source, likes, sources.get(TRUTH)) for name, source in sources.items()
     }
-    found = {f"/{name}": inside for name, inside in segments(questions, likes).items()}
-    parts = {"": np.ones(len(questions.user), bool), **found}
+    by_segment = {f"/{name}": inside for name, inside in segments(questions, likes).items()}
+    parts = {"": np.ones(len(questions.user), bool), **by_segment}
     rows = [Row(LLM, f"users{part}", float(inside.sum()), np.nan, np.nan) for part, inside in parts.items()]
     columns = _columns(sources, values, parts)
     means = statistics.mean_over_users(np.stack(list(columns.values()), axis=1))

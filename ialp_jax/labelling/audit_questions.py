@@ -1,8 +1,8 @@
 """Which item did the user really take? Questions whose answer is known. numpy only.
 
-A question shows likes of a user that is not offline, and candidates of which the user is known to have
-taken some and not others. *Exchanged* is the same question after the history of another user: what is still
-right then does not come from the history.
+A question shows likes of a user that is not offline, and candidates: the user took some of them, and did not
+take others. *Exchanged* is the same question after the history of another user: an answer that is right even
+then does not come from the history.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from ialp_jax import keys
 from ialp_jax.errors import InputError
-from ialp_jax.labelling.audit_config import AuditConfig
+from ialp_jax.labelling.config import AuditConfig
 from ialp_jax.llm.prompting.alike import apart, different
 from ialp_jax.types import OFFLINE, Dataset, Interactions
 
@@ -61,16 +61,16 @@ def draw(
     seed: int,
     alike: np.ndarray | None = None,
 ) -> Questions:
-    """Draws the questions; a user's own does not depend on how many other users are asked.
+    """Draws the questions; a user's question does not depend on how many other users are asked.
 
-    Where ``dataset.random_test`` holds ratings of randomly drawn items, the candidates are those (less what
-    the user rated by choice too), and the history is drawn from the user's likes. Elsewhere one like is held
-    out and mixed among items that the user never met; the history is what came right before it. It is the
-    last like; a random one where likes have no order in time; the like at a random place where the data were
-    generated, as generated users list what they like best first: the last one is what they like least.
+    If ``dataset.random_test`` holds ratings of randomly drawn items, those are the candidates (without the
+    items that the user also rated by choice), and the history is drawn from the user's likes. Otherwise one
+    like is held out and mixed among items that the user did not interact with; the history is the likes right
+    before it. The held-out like is the last one; a random one if likes have no order in time; the one at a
+    random place if the data were generated, because generated users list their favourites first.
 
     Args:
-      dataset: its offline users are not read.
+      dataset: its offline users are not asked.
       config: how many users, how many negatives.
       length: L.
       lettered: whether candidates bear letters, so that one prompt must hold all of a question.
@@ -81,9 +81,9 @@ def draw(
       InputError: fewer than two users can be asked.
     """
     most = PROMPT_CANDIDATES if lettered else dataset.catalogue.num_items
-    found: dict[int, _Question] = {}
+    questions: dict[int, _Question] = {}
     for user in keys.generator(seed, "audit").permutation(np.flatnonzero(dataset.split != OFFLINE)):
-        if config.users and len(found) == config.users:
+        if config.users and len(questions) == config.users:
             break
         generator = keys.generator(seed, "audit user", int(user))
         if dataset.random_test is None:
@@ -91,13 +91,13 @@ def draw(
         else:
             question = _rated(dataset, int(user), most, generator, alike)
         if len(question.before) and 0 < question.relevant.sum() < len(question.relevant):
-            found[int(user)] = question
-    if len(found) < 2:
+            questions[int(user)] = question
+    if len(questions) < 2:
         raise InputError(
             f"{dataset.name}: the audit needs 2 users outside the offline split with both a history and a "
-            f"held-out item, and finds {len(found)}; --config.audit.enabled=false leaves it out"
+            f"held-out item, and finds {len(questions)}; --config.audit.enabled=false leaves it out"
         )
-    return _assembled(found, length, seed, alike)
+    return _assembled(questions, length, seed, alike)
 
 
 def _rows_of(rows: Interactions, user: int) -> slice:
@@ -112,11 +112,11 @@ def _held_out(
         likes = generator.permutation(likes)
     elif dataset.truth is not None and len(likes) > 1:
         likes = likes[: generator.integers(2, len(likes) + 1)]
-    met = dataset.interactions.item[_rows_of(dataset.interactions, user)]
-    unseen = apart(np.setdiff1d(np.arange(1, dataset.catalogue.num_items + 1), met), met, alike)
+    known = dataset.interactions.item[_rows_of(dataset.interactions, user)]
+    others = apart(np.setdiff1d(np.arange(1, dataset.catalogue.num_items + 1), known), known, alike)
     if alike is not None:
-        unseen = different(generator.permutation(unseen), alike)
-    drawn = generator.choice(unseen, min(negatives, len(unseen)), replace=False)
+        others = different(generator.permutation(others), alike)
+    drawn = generator.choice(others, min(negatives, len(others)), replace=False)
     candidates = generator.permutation(np.concatenate([likes[-1:], drawn]))
     return _Question(apart(likes[:-1], likes[-1:], alike), candidates, np.isin(candidates, likes[-1:]))
 
@@ -124,13 +124,12 @@ def _held_out(
 def _rated(
     dataset: Dataset, user: int, most: int, generator: np.random.Generator, alike: np.ndarray | None
 ) -> _Question:
-    own = _rows_of(dataset.interactions, user)
     test = _rows_of(dataset.random_test, user)
     items, like = dataset.random_test.item[test], dataset.random_test.like[test]
-    met = dataset.interactions.item[own]
+    known = dataset.interactions.item[_rows_of(dataset.interactions, user)]
     if alike is not None:
-        met = np.flatnonzero(np.isin(alike, alike[met]))
-    fresh = np.flatnonzero(~np.isin(items, met))
+        known = np.flatnonzero(np.isin(alike, alike[known]))
+    fresh = np.flatnonzero(~np.isin(items, known))
     chosen = generator.permutation(fresh)
     if alike is not None:
         chosen = chosen[np.isin(items[chosen], different(items[chosen], alike))]
@@ -150,16 +149,20 @@ def _padded(rows: list[np.ndarray], width: int, left: bool, dtype: type) -> np.n
     return table
 
 
-def _assembled(found: dict[int, _Question], length: int, seed: int, alike: np.ndarray | None) -> Questions:
-    users = sorted(found)
-    before, candidates, relevant = (list(column) for column in zip(*(found[u] for u in users), strict=True))
-    # One cycle through all users in random order: nobody keeps the own history.
+def _assembled(
+    questions: dict[int, _Question], length: int, seed: int, alike: np.ndarray | None
+) -> Questions:
+    users = sorted(questions)
+    before, candidates, relevant = (
+        list(column) for column in zip(*(questions[u] for u in users), strict=True)
+    )
+    # One cycle through all users in random order: everybody gets another user's history.
     order = keys.generator(seed, "audit exchange").permutation(len(users))
     donor = np.empty(len(users), np.int64)
     donor[order] = np.roll(order, 1)
     others = [
-        apart(before[d][~np.isin(before[d], asked)], asked, alike)
-        for d, asked in zip(donor, candidates, strict=True)
+        apart(before[d][~np.isin(before[d], offered)], offered, alike)
+        for d, offered in zip(donor, candidates, strict=True)
     ]
     widest = max(map(len, candidates))
     return Questions(

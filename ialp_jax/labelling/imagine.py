@@ -1,12 +1,11 @@
-"""Imagined sessions: offline users, met by the current actor, answered by labels.
+"""Imagined sessions of offline users: the actor proposes, a label answers.
 
-The actor proposes K candidates per step, a label says which of them the user would take, or none. The
+The actor proposes K candidates per step; a label says which of them the user would take, or none. The
 label decides the action, its reward and the next history; patience and horizon are the simulator's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -20,13 +19,8 @@ from ialp_jax.keys import stream
 from ialp_jax.networks.heads import MASKED, ActorCritic, mask_shown
 from ialp_jax.simulator.environment import SessionEnvironment, respond
 from ialp_jax.simulator.types import SessionParams
-from ialp_jax.training.config import LabellingConfig
-from ialp_jax.training.offline import appended
 from ialp_jax.training.rollout import Users, start_users
-from ialp_jax.types import Array, Key, Labels, Observation, Transition
-
-# (histories [P, L], candidates [P, K], rows [P] of the windows that the sessions started from) -> Labels
-Labeller = Callable[[np.ndarray, np.ndarray, np.ndarray], Labels]
+from ialp_jax.types import Array, Key, Labels, Observation
 
 
 def imagined_params(params: SessionParams, windows: np.ndarray) -> SessionParams:
@@ -41,66 +35,9 @@ def imagined_params(params: SessionParams, windows: np.ndarray) -> SessionParams
     )
 
 
-def start_sessions(
-    env: SessionEnvironment, params: SessionParams, key: Key, config: LabellingConfig
-) -> Users:
+def start_sessions(env: SessionEnvironment, params: SessionParams, key: Key, sessions: int) -> Users:
     """The imagined sessions before the first round."""
-    return start_users(env, params, stream(key, "imagine"), config.sessions)
-
-
-def label_round(
-    env: SessionEnvironment,
-    params: SessionParams,
-    network: ActorCritic,
-    actor: Params,
-    users: Users,
-    labeller: Labeller,
-    key: Key,
-    config: LabellingConfig,
-    on_step: Callable[[], None] = lambda: None,
-    alike: np.ndarray | None = None,
-) -> tuple[Users, dict[str, np.ndarray]]:
-    """One round: ``steps`` steps of all imagined sessions under one actor.
-
-    Args:
-      env, params: of the imagined world.
-      network, actor: who proposes candidates.
-      users: sessions to continue.
-      labeller: answers a whole step's prompts at once.
-      key: consumed.
-      config: sessions, steps, K.
-      on_step: called after each step, for progress.
-      alike: int32 [N + 1], items of one number have the same words in a prompt; None: all differ.
-
-    Returns:
-      The sessions afterwards, and arrays of P = steps * sessions rows, step by step: the fields of
-      `Labels`, ``shown`` int32 [P, L + H], ``terminated``, ``truncated`` bool [P], ``session`` int32 [P].
-
-    Raises:
-      InputError: a session has seen so many items that fewer than K are left.
-    """
-    rows = []
-    for number in range(config.steps):
-        proposed = propose(
-            network, config.candidates, actor, users.observation, stream(key, "propose", number), alike
-        )
-        before = jax.tree.map(np.asarray, users.observation)
-        labels = labeller(before.history, proposed, np.asarray(users.state.user))
-        item, liked = chosen_item(labels)
-        users, terminated, truncated = answer(
-            env, params, users, item, liked, labels.choice >= 0, stream(key, "user", number)
-        )
-        rows.append(
-            {
-                **labels._asdict(),
-                "shown": before.shown,
-                "terminated": np.asarray(terminated),
-                "truncated": np.asarray(truncated),
-                "session": np.arange(len(item), dtype=np.int32),
-            }
-        )
-        on_step()
-    return users, {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    return start_users(env, params, stream(key, "imagine"), sessions)
 
 
 def propose(
@@ -118,7 +55,7 @@ def propose(
       count: K.
       observation: of B sessions.
       key: consumed.
-      alike: int32 [N + 1], see `label_round`.
+      alike: int32 [N + 1], items of one number have the same words in a prompt; None: all differ.
 
     Returns:
       int32 [B, K], 1..N, in the order of the draws.
@@ -133,14 +70,14 @@ def propose(
         )
     if alike is None:
         items = np.asarray(_draw(network, count, actor, observation, key))
-        words, seen = items, shown
+        words, shown_words = items, shown
     else:
         wide = min(count * int(np.bincount(alike).max()), len(alike) - 1)
         drawn = np.asarray(_draw(network, wide, actor, observation, key, jnp.asarray(alike)))
         items = np.stack([_first_different(row, alike, count) for row in drawn])
-        words, seen = alike[items], alike[shown]
+        words, shown_words = alike[items], alike[shown]
     repeated = np.diff(np.sort(words, 1), axis=1) == 0
-    if repeated.any() or any(np.isin(row, past).any() for row, past in zip(words, seen, strict=True)):
+    if repeated.any() or any(np.isin(row, past).any() for row, past in zip(words, shown_words, strict=True)):
         raise InputError(
             f"--config.labelling.candidates={count}: a session has seen so many of the items that fewer than "
             f"{count} others are left; ask fewer, or lower --config.simulator.horizon"
@@ -162,8 +99,8 @@ def _draw(
     if alike is not None:
 
         def mask(row: Array, shown: Array) -> Array:
-            seen = jnp.zeros(alike.shape, bool).at[alike[shown]].set(True).at[0].set(False)
-            return jnp.where(seen[alike[1:]], MASKED, row)
+            is_shown = jnp.zeros(alike.shape, bool).at[alike[shown]].set(True).at[0].set(False)
+            return jnp.where(is_shown[alike[1:]], MASKED, row)
 
         logits = jax.vmap(mask)(logits, observation.shown)
     return draw_candidates(key, logits, count) + 1
@@ -214,62 +151,11 @@ def answer(
 
 
 def chosen_item(labels: Labels) -> tuple[np.ndarray, np.ndarray]:
-    """What a label recommends: item int32 [P], and whether it is liked, bool [P].
+    """The recommended item, int32 [P], ids 1..N, and whether it is liked, bool [P].
 
-    Under ``none`` the first sampled candidate stands for what would have been recommended, not liked.
+    Under ``none`` the first sampled candidate is recommended and not liked.
     """
     liked = labels.choice > 0
     column = np.where(liked, labels.choice - 1, 0)
     item = np.take_along_axis(labels.candidates, column[:, None], 1)[:, 0]
     return item.astype(np.int32), liked
-
-
-def labelled_transitions(arrays: dict[str, np.ndarray]) -> tuple[Transition, np.ndarray]:
-    """Stored labels as experience.
-
-    Args:
-      arrays: what `label_round` returned, rounds one after the other.
-
-    Returns:
-      Transition [M] of the M valid labels, and their rows in ``arrays``, int64 [M].
-    """
-    rows = np.flatnonzero(arrays["choice"] >= 0)
-    labels = Labels(*(arrays[name][rows] for name in Labels._fields))
-    item, liked = chosen_item(labels)
-    shown, length = arrays["shown"][rows], labels.histories.shape[1]
-    next_shown = shown.copy()
-    next_shown[np.arange(len(rows)), length + (shown[:, length:] > 0).sum(1)] = item
-    next_history = np.where(liked[:, None], appended(labels.histories, item), labels.histories)
-    transitions = Transition(
-        observation=Observation(labels.histories, shown),
-        action=item - 1,
-        reward=liked.astype(np.float32),
-        terminated=arrays["terminated"][rows],
-        truncated=arrays["truncated"][rows],
-        next_observation=Observation(next_history.astype(np.int32), next_shown),
-        extras={"candidates": labels.candidates - 1},
-    )
-    return transitions, rows
-
-
-def training_data(arrays: dict[str, np.ndarray], total: int) -> tuple[Transition, int]:
-    """Labelled transitions in arrays of fixed size, so that more rounds need no new compilation.
-
-    Args:
-      arrays: of the rounds so far.
-      total: rows of all rounds, at least those of ``arrays``.
-
-    Returns:
-      Transition [total], the valid ones first and zeros behind them, and how many are valid.
-    """
-    transitions, rows = labelled_transitions(arrays)
-
-    def pad(leaf: np.ndarray) -> np.ndarray:
-        return np.pad(leaf, [(0, total - len(rows)), *[(0, 0)] * (leaf.ndim - 1)])
-
-    return jax.tree.map(pad, transitions), len(rows)
-
-
-def rounds_until(arrays: dict[str, np.ndarray], number: int) -> int:
-    """How many valid labels the rounds 0..number gave."""
-    return int(np.sum((arrays["round"] <= number) & (arrays["choice"] >= 0)))

@@ -19,7 +19,7 @@ SAMPLES = 5  # replies shown of each context of a store
 
 
 def select(labels: label_text.RunLabels, args: argparse.Namespace) -> np.ndarray:
-    """The rows that all given filters let pass, int64, in their order."""
+    """The rows that pass all given filters, int64, in their order."""
     arrays = labels.arrays
     keep = np.ones(len(arrays["choice"]), bool)
     if args.round is not None:
@@ -62,16 +62,16 @@ def list_store(folder: Path, verify: bool) -> Iterator[str]:
 
 
 def _context_facts(context: Path) -> list[tuple[str, Any]]:
-    """What a context stands for, as its file tells; a file that was altered is told to be so."""
+    """The facts in a context's file; or that it is not readable, or altered."""
     try:
-        told = json.loads((context / shards.CONTEXT).read_text(encoding="utf-8"))
-        facts = dict(told.pop("facts"))
+        content = json.loads((context / shards.CONTEXT).read_text(encoding="utf-8"))
+        facts = dict(content.pop("facts"))
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return [(shards.CONTEXT, "not readable")]
-    if store.digest(facts) != context.name:
+    if store.fingerprint(facts) != context.name:
         return [(shards.CONTEXT, "altered")]
     facts["template"] = facts.get("template", {}).get("name")
-    return [*told.items(), *facts.items()]
+    return [*content.items(), *facts.items()]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -99,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def report(args: argparse.Namespace) -> Iterator[str]:
-    """All that is to be printed, line by line. Raises InputError for what the user can mend."""
+    """The output, line by line. Raises InputError if the arguments or files do not fit."""
     path = Path(expanded(str(args.path), "LABELS"))
     for name in ("export", "data"):
         if getattr(args, name):
@@ -117,9 +117,9 @@ def report(args: argparse.Namespace) -> Iterator[str]:
     yield from label_text.head(labels)
     rows = select(labels, args)
     shown = rows[: max(args.number, 0)]
-    for row, found in zip(shown, label_text.stored_answers(labels, shown), strict=True):
+    for row, stored in zip(shown, label_text.stored_answers(labels, shown), strict=True):
         yield ""
-        yield from label_text.show(labels, row, found)
+        yield from label_text.show(labels, row, stored)
     yield f"\n{len(shown):,} of {len(rows):,} matching prompts shown"
     if args.export:
         label_text.export(labels, rows, args.export)
@@ -127,7 +127,7 @@ def report(args: argparse.Namespace) -> Iterator[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the report; what is wrong is one line and exit code 2."""
+    """Prints the report; an error is one line and exit code 2."""
     args = parser().parse_args(argv)
     try:
         console.show_lines(report(args))

@@ -1,4 +1,4 @@
-"""A run's labels belong to a catalogue: what is remembered of it, and the check before labels are used."""
+"""A run's labels on disk: names of their folders, checks of their arrays and of their catalogue."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ialp_jax import store
-from ialp_jax.data.invariants import whole
+from ialp_jax.data.invariants import integers
 from ialp_jax.errors import InputError
 from ialp_jax.types import Dataset, Labels
 
@@ -18,13 +18,13 @@ SHARDS, PLANS = "shards", "plans"  # in the folder of a run's labels: its own st
 
 
 def catalogue_facts(dataset: Dataset) -> dict[str, Any]:
-    """What tells one catalogue from another: the world's name, N, sha256 of the titles."""
+    """The facts that identify a catalogue: the world's name, N, sha256 of the titles."""
     titles = dataset.catalogue.titles
-    return {"world": dataset.name, "items": len(titles) - 1, "sha256": store.digest(list(titles))}
+    return {"world": dataset.name, "items": len(titles) - 1, "sha256": store.fingerprint(list(titles))}
 
 
 def check_labels(labels: Path, arrays: Mapping[str, np.ndarray], others: Sequence[str] = ()) -> None:
-    """Raises InputError where arrays cannot be those of ``Labels``.
+    """Raises InputError if arrays cannot be those of ``Labels``.
 
     Args:
       labels: their folder, named in the message.
@@ -41,7 +41,7 @@ def check_labels(labels: Path, arrays: Mapping[str, np.ndarray], others: Sequenc
         wrong = [
             name for name in names if arrays[name].shape != shape.get(name, (count, *arrays[name].shape[1:]))
         ]
-        wrong += [name for name, bound in bounds.items() if not whole(arrays[name], shape[name], *bound)]
+        wrong += [name for name, bound in bounds.items() if not integers(arrays[name], shape[name], *bound)]
     if wrong:
         raise InputError(f"{labels}: not labels, for want of proper {wrong[0]}; run --stage=label again")
 
@@ -54,9 +54,9 @@ def check_catalogue(
     Args:
       labels: their folder, named in the message.
       arrays: ``histories`` int [P, L] and ``candidates`` int [P, K], item ids.
-      manifest: of the labels; ``catalogue`` is not there where they come from elsewhere.
+      manifest: of the labels; without ``catalogue`` if no LLM made them.
       data: folder of the data set, named in the message.
-      dataset: whose catalogue it must be.
+      dataset: its catalogue must be that of the labels.
 
     Raises:
       InputError: the titles differ, or item ids do not exist.
@@ -68,13 +68,13 @@ def check_catalogue(
         )
     largest = max(int(arrays[name].max(initial=0)) for name in ("histories", "candidates"))
     if there is not None and there.get("sha256") != here["sha256"]:
-        found = f"made for another catalogue, {_words(there)}"
+        problem = f"made for another catalogue, {_words(there)}"
     elif largest > here["items"]:
-        found = f"about an item {largest}"
+        problem = f"about an item {largest}"
     else:
         return
     raise InputError(
-        f"{labels}: labels {found}, but the catalogue of {data} is {_words(here)}; "
+        f"{labels}: labels {problem}, but the catalogue of {data} is {_words(here)}; "
         "run --stage=label again, or use the data they were made from"
     )
 

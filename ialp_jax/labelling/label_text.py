@@ -17,8 +17,9 @@ from ialp_jax.errors import InputError, one_line
 from ialp_jax.labelling import label_files, quality
 from ialp_jax.labelling.label_store import LabelStore
 from ialp_jax.llm.modes.answers import CAUSES, Answers
-from ialp_jax.llm.prompting import chat, letters, orders, prompts
-from ialp_jax.llm.prompting.prompts import Template
+from ialp_jax.llm.prompting import chat, letters, orders, templates
+from ialp_jax.llm.prompting.templates import Template
+from ialp_jax.types import Prompts
 
 PLACE = ("round", "session")
 ANSWER = ("history", "answer", "cause", "replies", "label")
@@ -26,7 +27,7 @@ CANDIDATE = ("candidate", "item", "title", "score", "chosen")
 
 
 class RunLabels(NamedTuple):
-    """What the label stage of a run wrote, and what is needed to read it.
+    """A run's labels, and the titles and template of their prompts.
 
     Attributes:
       folder: of the labels.
@@ -41,6 +42,10 @@ class RunLabels(NamedTuple):
     manifest: dict[str, Any]
     titles: list[str]
     template: Template
+
+    def prompts(self, rows: np.ndarray) -> Prompts:
+        """The prompts of some rows int [n]."""
+        return Prompts(self.arrays["histories"][rows], self.arrays["candidates"][rows])
 
 
 def read_labels(folder: Path, data: Path) -> RunLabels:
@@ -57,7 +62,7 @@ def read_labels(folder: Path, data: Path) -> RunLabels:
     arrays, manifest = store.load(folder)
     try:
         template = Template(**manifest["template"])
-        faults = [name for name, holds, _ in prompts.rules(template) if not holds]
+        faults = [name for name, holds, _ in templates.rules(template) if not holds]
     except (KeyError, TypeError, AttributeError):
         faults = ["template"]
     if faults:
@@ -72,8 +77,8 @@ def read_labels(folder: Path, data: Path) -> RunLabels:
     label_files.check_labels(folder, arrays)
     dataset = load_dataset(data)
     label_files.check_catalogue(folder, arrays, manifest, data, dataset)
-    shown = prompts.shown(dataset, template).catalogue.titles
-    titles = [prompts.sanitise(title, template.max_title) for title in shown]
+    shown = templates.shown(dataset, template).catalogue.titles
+    titles = [templates.sanitise(title, template.max_title) for title in shown]
     return RunLabels(folder, arrays, manifest, titles, template)
 
 
@@ -109,51 +114,51 @@ def _words(value: Any) -> str:
 
 
 def stored_answers(labels: RunLabels, rows: np.ndarray) -> list[tuple[Answers, int] | None]:
-    """What the model itself said, where the store still has it; labels differ from it by the rule of none."""
+    """The model's own answers, if the store still has them; labels differ from them by the rule of none."""
     folder = Path(labels.manifest.get("store") or labels.folder / label_files.SHARDS).expanduser()
     context = labels.manifest.get("context", "")
     answers = LabelStore(
         folder, labels.folder / label_files.PLANS, context, labels.titles, labels.template, shard_size=1
     )
-    return answers.find(labels.arrays["histories"][rows], labels.arrays["candidates"][rows])
+    return answers.find(labels.prompts(rows))
 
 
-def _said(choice: int, titles: Sequence[str]) -> str:
+def _choice_in_words(choice: int, titles: Sequence[str]) -> str:
     return {-1: "invalid", 0: "none"}.get(choice) or f"{choice}, {titles[choice - 1]}"
 
 
-def _answer(found: tuple[Answers, int] | None, titles: Sequence[str]) -> tuple[str, str, str]:
-    """The model's own answer, its cause and what it wrote; all empty if it is not stored."""
-    if found is None:
+def _answer(stored: tuple[Answers, int] | None, titles: Sequence[str]) -> tuple[str, str, str]:
+    """The model's own answer, its cause and its replies; all empty if it is not stored."""
+    if stored is None:
         return "", "", ""
-    block, row = found
-    wrote = " | ".join(one_line(reply) for reply in block.replies[row].tolist() if reply)
-    return _said(int(block.choice[row]), titles), CAUSES[int(block.cause[row])], wrote
+    block, row = stored
+    replies = " | ".join(one_line(reply) for reply in block.replies[row].tolist() if reply)
+    return _choice_in_words(int(block.choice[row]), titles), CAUSES[int(block.cause[row])], replies
 
 
 def first_order(labels: RunLabels, row: int) -> np.ndarray:
     """The order in which a prompt with letters was first asked: candidates 0..K-1 by line, int64 [K]."""
-    history, candidates = labels.arrays["histories"][row], labels.arrays["candidates"][row]
+    prompts = labels.prompts(np.array([row]))
     digests = orders.title_digests([labels.template.quoted(title) for title in labels.titles])
-    seeds = orders.seeds(digests, history[None], candidates[None])
-    return orders.draw(seeds, len(candidates), labels.manifest.get("permutations", 1))[0, 0]
+    seeds = orders.seeds(digests, prompts)
+    return orders.draw(seeds, prompts.candidates.shape[1], labels.manifest.get("permutations", 1))[0, 0]
 
 
 def written(answers: Answers) -> list[str]:
     """Every reply to n prompts and how it was read, a line each; nothing for answers without letters."""
-    found = []
+    lines = []
     for line, reply in zip(answers.places.ravel().tolist(), answers.replies.ravel().tolist(), strict=True):
         if line < 0 or reply:
-            wrote = repr(one_line(reply)) if reply else "'' (empty, or not kept by the version that asked)"
-            found.append(f"{wrote} -> {letters.LETTERS[line - 1] if line > 0 else CAUSES[-line]}")
+            text = repr(one_line(reply)) if reply else "'' (empty, or not kept by the version that asked)"
+            lines.append(f"{text} -> {letters.LETTERS[line - 1] if line > 0 else CAUSES[-line]}")
         elif line > 0:
-            found.append(f"'' (not kept by the version that asked) -> {letters.LETTERS[line - 1]}")
-    return found
+            lines.append(f"'' (not kept by the version that asked) -> {letters.LETTERS[line - 1]}")
+    return lines
 
 
-def _replies(labels: RunLabels, row: int, found: tuple[Answers, int]) -> Iterator[str]:
-    """What the model said by letter: the probabilities of the letters, or every reply as it was written."""
-    block, place = found
+def _replies(labels: RunLabels, row: int, stored: tuple[Answers, int]) -> Iterator[str]:
+    """The model's answer by letter: the probabilities of the letters, or every reply as it was written."""
+    block, place = stored
     if labels.manifest.get("mode") == "choice":
         scores = [*block.scores[place][first_order(labels, row)], block.none[place]]
         shares = ", ".join(f"{letters.LETTERS[k]} {np.exp(score):.3f}" for k, score in enumerate(scores))
@@ -171,17 +176,17 @@ def _replies(labels: RunLabels, row: int, found: tuple[Answers, int]) -> Iterato
 
 
 def prompt_text(labels: RunLabels, row: int) -> str:
-    """The prompt as it was first asked; with letters, the candidates stand there in an order of its own."""
+    """The prompt as it was first asked; with letters, the candidates are in the prompt's own order."""
     history, candidates = labels.arrays["histories"][row], labels.arrays["candidates"][row]
     if labels.manifest.get("mode", "likelihood") == "likelihood":
-        return prompts.render(labels.template, labels.titles, history)
+        return templates.render(labels.template, labels.titles, history)
     order = first_order(labels, row)
-    told = labels.manifest.get("wrapper")
-    wrapper = chat.Wrapper(*told) if told else None
+    parts = labels.manifest.get("wrapper")
+    wrapper = chat.Wrapper(*parts) if parts else None
     return letters.render(labels.template, labels.titles, history, candidates[order], wrapper)
 
 
-def show(labels: RunLabels, row: int, found: tuple[Answers, int] | None) -> Iterator[str]:
+def show(labels: RunLabels, row: int, stored: tuple[Answers, int] | None) -> Iterator[str]:
     """One prompt, its candidates with their scores, the answer and the label, line by line."""
     arrays = labels.arrays
     place = ", ".join(f"{name} {arrays[name][row]}" for name in PLACE if name in arrays)
@@ -191,26 +196,26 @@ def show(labels: RunLabels, row: int, found: tuple[Answers, int] | None) -> Iter
     choice = int(arrays["choice"][row])
     for k, (title, score) in enumerate(zip(titles, arrays["scores"][row], strict=True), start=1):
         yield f"  {'*' if k == choice else ' '} {k:>3} {score:>10.4g}  {title}"
-    answer, cause, _ = _answer(found, titles)
+    answer, cause, _ = _answer(stored, titles)
     if answer:
-        yield from _replies(labels, row, found)
+        yield from _replies(labels, row, stored)
         yield f"  answer: {answer}{'' if cause == CAUSES[0] else f' ({cause})'}"
-    yield f"  label:  {_said(choice, titles)}"
+    yield f"  label:  {_choice_in_words(choice, titles)}"
 
 
 def export(labels: RunLabels, rows: np.ndarray, path: Path) -> None:
-    """Writes a CSV file with one line per prompt and candidate. Raises InputError where it cannot."""
+    """Writes a CSV file with one line per prompt and candidate. Raises InputError if it cannot."""
     arrays, columns = labels.arrays, ["prompt", *PLACE, *ANSWER, *CANDIDATE]
     check_replaceable(path, ",".join(columns) + "\r\n", "--export")
     file = io.StringIO(newline="")
     table = csv.writer(file)
     table.writerow(columns)
-    for row, found in zip(rows, stored_answers(labels, rows), strict=True):
+    for row, stored in zip(rows, stored_answers(labels, rows), strict=True):
         titles = [labels.titles[item] for item in arrays["candidates"][row]]
         history = " | ".join(labels.titles[item] for item in arrays["histories"][row] if item)
         choice = int(arrays["choice"][row])
         place = [arrays[name][row] if name in arrays else "" for name in PLACE]
-        common = [row, *place, history, *_answer(found, titles), _said(choice, titles)]
+        common = [row, *place, history, *_answer(stored, titles), _choice_in_words(choice, titles)]
         columns = zip(arrays["candidates"][row], titles, arrays["scores"][row], strict=True)
         for k, (item, title, score) in enumerate(columns, start=1):
             table.writerow([*common, k, item, title, score, int(k == choice)])

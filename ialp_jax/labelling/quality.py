@@ -1,4 +1,4 @@
-"""Are a model's labels worth anything? What their manifest tells, in words. No torch, no JAX."""
+"""Are a model's labels worth anything? Cautions from their manifest, in words. No torch, no JAX."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ialp_jax.llm.prompting import chat
 from ialp_jax.llm.prompting.letters import LETTERS
 
 CONFIDENCE = 0.999  # of the bound on how often the letter decides
-MUCH = 0.2  # share of answers that the letter decides, from which labels are called doubtful
+DOUBTFUL_SHARE = 0.2  # labels are doubtful if letters decide a larger share of the answers
 _CURES = {
     "thinking": "raise --config.llm.max_new_tokens, so that the model ends its thinking",
     "non_finite": "use --config.llm.dtype=float32",
@@ -45,11 +45,11 @@ def by_letter(shares: np.ndarray, answers: int) -> float:
 
 
 def broken(manifest: Mapping[str, Any]) -> str:
-    """The first entry, of those that this module reads, that no label stage can have written; or empty."""
-    counts, letters, told = (manifest.get(name) for name in ("counts", "order_bias", "wrapper"))
+    """The first entry read by this module that no label stage can have written; or empty."""
+    counts, letters, wrapper = (manifest.get(name) for name in ("counts", "order_bias", "wrapper"))
 
-    def numbers(found: Any) -> bool:
-        return isinstance(found, dict) and all(type(n) is int and n >= 0 for n in found.values())
+    def numbers(value: Any) -> bool:
+        return isinstance(value, dict) and all(type(n) is int and n >= 0 for n in value.values())
 
     if counts is not None and not (
         isinstance(counts, dict)
@@ -67,7 +67,8 @@ def broken(manifest: Mapping[str, Any]) -> str:
             full and answers > 0 and all(_share(x) for x in (*shares, *(letters.get(name) for name in known)))
         ):
             return "order_bias"
-    if told is not None and not (isinstance(told, list) and [type(part) for part in told] == [str] * 3):
+    is_wrapper = isinstance(wrapper, list) and [type(part) for part in wrapper] == [str] * 3
+    if wrapper is not None and not is_wrapper:
         return "wrapper"
     orders = manifest.get("permutations", 1)
     return "" if type(orders) is int and orders >= 1 else "permutations"
@@ -90,43 +91,41 @@ def line(manifest: Mapping[str, Any]) -> str:
 
 def bias(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Names and values of the facts about letters; empty in other modes."""
-    found = manifest.get("order_bias") or {}
-    if not found.get("answers"):
+    order_bias = manifest.get("order_bias") or {}
+    if not order_bias.get("answers"):
         return []
-    best = int(np.argmax(found["shares"]))
+    shares = order_bias["shares"]
+    best = int(np.argmax(shares))
     return [
-        ("order bias of letters", f"{found['bias']:.2f} ({found['by_chance']:.2f} by chance)"),
-        (
-            "most frequent letter",
-            f"{LETTERS[best]} {found['shares'][best]:.1%} ({1 / len(found['shares']):.1%} by chance)",
-        ),
+        ("order bias of letters", f"{order_bias['bias']:.2f} ({order_bias['by_chance']:.2f} by chance)"),
+        ("most frequent letter", f"{LETTERS[best]} {shares[best]:.1%} ({1 / len(shares):.1%} by chance)"),
     ]
 
 
 def cautions(manifest: Mapping[str, Any]) -> list[str]:
-    """Why these labels may be junk, one line each; empty where nothing points to it."""
-    counts, found = manifest.get("counts", {}), manifest.get("order_bias") or {}
-    said = [thinking(manifest)]
-    if found.get("answers"):
-        decided = by_letter(np.asarray(found["shares"]), found["answers"])
-        if decided > MUCH:
-            letter = LETTERS[int(np.argmax(found["shares"]))]
-            said.append(
+    """Reasons why these labels may be junk, one line each; empty if there is none."""
+    counts, order_bias = manifest.get("counts", {}), manifest.get("order_bias") or {}
+    reasons = [thinking(manifest)]
+    if order_bias.get("answers"):
+        decided = by_letter(np.asarray(order_bias["shares"]), order_bias["answers"])
+        if decided > DOUBTFUL_SHARE:
+            letter = LETTERS[int(np.argmax(order_bias["shares"]))]
+            reasons.append(
                 f"the model names letter {letter} whatever it stands for, in at least {decided:.0%} of its "
                 f"answers ({CONFIDENCE:.1%} confidence): these labels are doubtful"
             )
     if 0 < counts.get("valid", 0) <= counts.get("none", 0) and "none" in counts:
-        said.append("every valid label is none: they teach no item")
+        reasons.append("every valid label is none: they teach no item")
     bad, total = sum(counts.get("invalid", {}).values()), counts.get("prompts", 0)
     if 2 * bad > total:
-        said.append(f"most answers are invalid: {bad:,} of {total:,}")
-    return [words for words in said if words]
+        reasons.append(f"most answers are invalid: {bad:,} of {total:,}")
+    return [reason for reason in reasons if reason]
 
 
 def thinking(facts: Mapping[str, Any]) -> str:
     """A warning if the chat template leaves a block of thinking open; else empty."""
-    told = facts.get("wrapper")
-    state = facts.get("thinking") or (chat.thinking_of(chat.Wrapper(*told)) if told else "")
+    wrapper = facts.get("wrapper")
+    state = facts.get("thinking") or (chat.thinking_of(chat.Wrapper(*wrapper)) if wrapper else "")
     if state != chat.OPEN:
         return ""
     opens = "the chat template opens a block of thinking before the answer"
@@ -142,7 +141,7 @@ def require_valid(manifest: Mapping[str, Any], reply: str, folder: Path) -> None
 
     Args:
       manifest: of the labels.
-      reply: what the model wrote at one of them; may be empty.
+      reply: the model's text for one of them; may be empty.
       folder: of the label store, named in the message.
 
     Raises:
@@ -152,10 +151,10 @@ def require_valid(manifest: Mapping[str, Any], reply: str, folder: Path) -> None
     if counts.get("valid") or not counts.get("prompts"):
         return
     causes = {cause: number for cause, number in counts["invalid"].items() if number}
-    told = ", ".join(f"{cause} {number:,}" for cause, number in causes.items())
+    by_cause = ", ".join(f"{cause} {number:,}" for cause, number in causes.items())
     wrote = f"; the model wrote {one_line(reply)!r}" if reply else ""
     cure = _CURES.get(max(causes, key=causes.get, default=""), _CURE)
     raise InputError(
-        f"all {counts['prompts']:,} answers of {manifest.get('model')} are invalid ({told}){wrote}; {cure}; "
-        f"the answers are kept in {folder}"
+        f"all {counts['prompts']:,} answers of {manifest.get('model')} are invalid ({by_cause}){wrote}; "
+        f"{cure}; the answers are kept in {folder}"
     )

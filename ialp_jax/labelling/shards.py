@@ -1,8 +1,8 @@
 """Answers on disk: one file per batch, holding its prompts' addresses, verified by its hash. numpy only.
 
-A store is a folder with one folder per context, named by the digest of all that fixes an answer beside its
-prompt (`describe`), with ``context.json`` and the shards ``*.npz``. A shard is written whole or not at all,
-by one run, and never changed but to repair it, so any number of runs may share a store without locks.
+A store is a folder with one folder per context, named by the fingerprint of all that fixes an answer beside
+its prompt (`describe`), with ``context.json`` and the shards ``*.npz``. A shard is written whole or not at
+all, by one run, and changed only to repair it, so any number of runs may share a store without locks.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ STALE_SECONDS = 24 * 3600  # a partial file so old has lost its writer, whatever
 
 
 class Batch(NamedTuple):
-    """What a batch of n prompts gave.
+    """The answers to n prompts that went to the model together.
 
     Attributes:
       answers: to its prompts.
       tokens: tokens that went through the model.
-      seconds: what it took.
+      seconds: spent on it.
     """
 
     answers: Answers
@@ -48,7 +48,7 @@ class Shard(NamedTuple):
     Attributes:
       addresses: of its n prompts, 32 bytes each.
       batch: their answers.
-      series: in a plan, how the names of the shards begin that it leads to.
+      series: in a plan, the beginning of the names of its shards.
     """
 
     addresses: list[bytes]
@@ -57,17 +57,17 @@ class Shard(NamedTuple):
 
 
 def describe(folder: Path, facts: Mapping[str, Any], **names: str) -> str:
-    """The digest of a context, after noting in the store what it stands for.
+    """The fingerprint of a context, after writing its facts into the store.
 
     Args:
-      folder: the store; made where it is not there.
+      folder: the store; made if it is not there.
       facts: all that fixes an answer beside the prompt, as plain data.
-      **names: what else a reader may want to know, such as the model's name; no part of the digest.
+      **names: further facts for a reader, such as the model's name; no part of the fingerprint.
 
     Raises:
       InputError: the folder cannot be written.
     """
-    context = store.digest(facts)
+    context = store.fingerprint(facts)
     path = folder / context / CONTEXT
     if not path.exists():
         try:
@@ -78,7 +78,7 @@ def describe(folder: Path, facts: Mapping[str, Any], **names: str) -> str:
 
 
 def write(path: Path, context: str, shard: Shard) -> None:
-    """Writes a shard atomically. Raises InputError where the disk refuses."""
+    """Writes a shard atomically. Raises InputError if it cannot be written."""
     arrays = {
         **shard.batch.answers._asdict(),
         "addresses": np.frombuffer(b"".join(shard.addresses), np.uint8).reshape(-1, ADDRESS_BYTES),
@@ -93,11 +93,11 @@ def write(path: Path, context: str, shard: Shard) -> None:
 
 
 def read(path: Path, context: str) -> Shard:
-    """Reads a shard. Raises InputError where it is missing, altered, truncated, or not this one."""
+    """Reads a shard. Raises InputError if it is missing, altered, truncated, or not this one."""
     arrays = store.read_arrays(path)
     if str(arrays.pop("sha256", "")) != _checksum(path, context, arrays):
         raise InputError(f"{path}: altered or truncated (its sha256 differs)")
-    if "replies" not in arrays:  # as shards were before replies were kept
+    if "replies" not in arrays:  # an older shard
         arrays["replies"] = unwritten(arrays["places"])
     return Shard(
         [row.tobytes() for row in arrays["addresses"]],
@@ -111,28 +111,28 @@ def read(path: Path, context: str) -> Shard:
 
 
 def load(path: Path, context: str) -> Shard | None:
-    """As `read`, but None where the file is not there, and None after a warning where it is damaged."""
+    """As `read`, but None if the file is missing, and None after a warning if it is damaged."""
     if not path.exists():
         return None
     try:
         return read(path, context)
     except InputError as error:
-        warnings.warn(f"{error}; what it held is made again where it is needed", stacklevel=3)
+        warnings.warn(f"{error}; its answers are made again if they are needed", stacklevel=3)
         return None
 
 
-def scan(folder: Path, context: str, seen: Collection[str] = ()) -> Iterator[tuple[str, Shard | None]]:
-    """The shards of a context's folder by name, in order of names, without those in ``seen``.
+def scan(folder: Path, context: str, read_before: Collection[str] = ()) -> Iterator[tuple[str, Shard | None]]:
+    """The shards of a context's folder by name, in order of names, without those in ``read_before``.
 
-    A damaged one is warned about and comes as None. Files that are being written are not looked at.
+    A damaged one comes as None, after a warning. Files that are being written are left out.
     """
     for path in sorted(folder.glob("*.npz")):
-        if path.name not in seen:
+        if path.name not in read_before:
             yield path.name, load(path, context)
 
 
 def clean(folder: Path) -> None:
-    """Deletes what writers that were killed long ago have left behind."""
+    """Deletes the partial files of writers that were killed long ago."""
     for path in folder.glob(".*"):
         if not re.fullmatch(_PARTIAL, path.name):
             continue
@@ -142,7 +142,7 @@ def clean(folder: Path) -> None:
 
 
 def _checksum(path: Path, context: str, arrays: Mapping[str, np.ndarray]) -> str:
-    """sha256 of a shard's content, name and context, so that no shard can stand in for another."""
+    """sha256 of a shard's content, name and context, so that no shard can replace another."""
     content = hashlib.sha256(f"{context}/{path.name}".encode())
     for name in sorted(arrays):
         array = arrays[name]

@@ -1,72 +1,79 @@
-"""Who answers in place of the LLM: what its labels are worth is what they add to these.
+"""Rules that label in place of the LLM: baselines. The LLM is worth what it adds over them.
 
-Every source sees the prompts that the LLM would see: K candidates that the present actor proposed.
+Every source labels the prompts that the LLM would label: K candidates that the present actor proposed.
 
 | source     | chooses                                   | says none                                |
 |------------|-------------------------------------------|------------------------------------------|
-| popularity | the candidate that offline users like     | where that one is least popular          |
-|            | most                                      |                                          |
+| popularity | the candidate with the most likes of      | if that one has the fewest               |
+|            | offline users                             |                                          |
 | random     | any candidate                             | by chance                                |
-| logged     | the candidate that the user's log has     | where the log has none of the candidates |
-|            | next                                      |                                          |
-| truth      | the candidate the user likes best by the  | with the probability that the user does  |
-|            | world's user model                        | not like that one                        |
-| fold_in    | the candidate that users of such a        | where that one is scored lowest          |
+| logged     | the candidate that comes next in the      | if the log has none of the candidates    |
+|            | user's log                                |                                          |
+| truth      | the candidate that the user likes best by | with the probability that the user does  |
+|            | the world's user model                    | not like that one                        |
+| fold_in    | the candidate that users with such a      | if that one is scored lowest             |
 |            | history like best by that model           |                                          |
 
-``popularity``, ``random`` and ``fold_in`` know no threshold of their own: they say none in a given share of
-the prompts of each request, so that they can be set to what the LLM said. ``truth`` knows the user, of whom
-the actor sees the last likes alone: what it chooses by anything else is noise to the actor. ``fold_in``
-stands for the ceiling of what a labeller can know that reads what the actor reads.
+``popularity``, ``random`` and ``fold_in`` have no threshold: they say none to a given share of the prompts of
+each request, so that the share can be set to the LLM's. ``truth`` knows the user, of whom the actor sees only
+the last likes: the rest of its knowledge is noise to the actor. ``fold_in`` is an upper bound for a labeller
+that sees only the actor's input.
 """
 
 from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 
 from ialp_jax import keys
 from ialp_jax.data.splits import Windows
-from ialp_jax.training.config import LabellingConfig
-from ialp_jax.types import Dataset, Histories, Labels, UserModel
-from ialp_jax.users.preference import like_probability
+from ialp_jax.labelling.config import LabellingConfig
+from ialp_jax.types import Dataset, Histories, Labels, Prompts, UserModel
+from ialp_jax.users.predict import like_probability
 
 
-class LabelSource:
-    """Labels prompts and counts its answers, as `ialp_jax.labelling.client.LabelWorker` does."""
+class RuleLabeller:
+    """Labels by a rule and counts its answers, see `ialp_jax.labelling.labeller.Labeller`."""
 
     def __init__(self, name: str, seed: int) -> None:
         """Takes the name for the manifest and the seed of the run."""
         self._name, self._seed = name, seed
         self._choices: list[np.ndarray] = []
 
-    def label(self, histories: np.ndarray, candidates: np.ndarray, rows: np.ndarray) -> Labels:
-        """Labels P prompts.
+    def __enter__(self) -> Self:
+        """A rule needs no preparation."""
+        return self
 
-        Args:
-          histories: int32 [P, L].
-          candidates: int32 [P, K], ids 1..N.
-          rows: int [P], which of the start windows each session began with.
-        """
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """A rule holds nothing."""
+
+    def label(self, prompts: Prompts) -> Labels:
+        """Labels P prompts from imagined sessions: ``windows`` is needed."""
         random = keys.generator(self._seed, f"label-{self._name}", len(self._choices))
-        scores, none = self.judge(histories, candidates, rows, random)
+        scores, none = self.score(prompts, random)
         choice = np.where(none, 0, 1 + scores.argmax(1)).astype(np.int32)
         self._choices.append(choice)
-        return Labels(histories, candidates, choice, scores.astype(np.float32))
+        return Labels(prompts.histories, prompts.candidates, choice, scores.astype(np.float32))
 
-    def judge(
-        self, histories: np.ndarray, candidates: np.ndarray, rows: np.ndarray, random: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Scores [P, K] of the candidates, and whether the answer is none, bool [P]."""
         raise NotImplementedError
 
+    def require_valid(self) -> None:
+        """A rule's answers are always valid."""
+
     def manifest(self) -> dict[str, object]:
-        """Who labelled, and how much of it."""
+        """Who labelled, and how many prompts."""
         choices = np.concatenate([np.zeros(0, np.int32), *self._choices])
         counts = {"prompts": len(choices), "valid": len(choices), "none": int(np.sum(choices == 0))}
         return {"model": f"{self._name} (no LLM)", "source": self._name, "counts": counts}
 
 
-class Popularity(LabelSource):
+class Popularity(RuleLabeller):
     """See the module."""
 
     def __init__(self, seed: int, popularity: np.ndarray, none_share: float) -> None:
@@ -74,15 +81,13 @@ class Popularity(LabelSource):
         super().__init__("popularity", seed)
         self._popularity, self._none_share = popularity, none_share
 
-    def judge(
-        self, histories: np.ndarray, candidates: np.ndarray, rows: np.ndarray, random: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The likes of each candidate; none where those of the best are among the fewest, ties by chance."""
-        scores = self._popularity[candidates].astype(np.float64)
-        return scores, least(scores.max(1), self._none_share, random)
+    def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """The likes of each candidate; none if those of the best are among the fewest, ties by chance."""
+        scores = self._popularity[prompts.candidates].astype(np.float64)
+        return scores, lowest_share(scores.max(1), self._none_share, random)
 
 
-class Random(LabelSource):
+class Random(RuleLabeller):
     """See the module."""
 
     def __init__(self, seed: int, none_share: float) -> None:
@@ -90,20 +95,20 @@ class Random(LabelSource):
         super().__init__("random", seed)
         self._none_share = none_share
 
-    def judge(
-        self, histories: np.ndarray, candidates: np.ndarray, rows: np.ndarray, random: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Nothing but chance."""
-        return random.random(candidates.shape), random.random(len(candidates)) < self._none_share
+    def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Only chance."""
+        shape = prompts.candidates.shape
+        return random.random(shape), random.random(shape[0]) < self._none_share
 
 
-class Logged(LabelSource):
+class Logged(RuleLabeller):
     """See the module."""
 
     def __init__(self, seed: int, logged: Windows, histories: Histories, ordered: bool) -> None:
         """Takes the start windows, all likes, and whether those have an order in time.
 
-        Where they have none, any like of the user counts as next; what a session has shown is no candidate.
+        If they have none, any like of the user counts as next; items that a session has shown are no
+        candidates.
         """
         super().__init__("logged", seed)
         self._places = {
@@ -112,12 +117,11 @@ class Logged(LabelSource):
         }
         self._logged, self._ordered = logged, ordered
 
-    def judge(
-        self, histories: np.ndarray, candidates: np.ndarray, rows: np.ndarray, random: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """1 / (1 + likes between the start window and this one), 0 for what the log does not have next."""
+    def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """1 / (1 + likes between the start window and this item), 0 for items that do not come next."""
+        candidates = prompts.candidates
         scores = np.zeros(candidates.shape)
-        for p, row in enumerate(rows.tolist()):
+        for p, row in enumerate(prompts.windows.tolist()):
             places = self._places[int(self._logged.user[row])]
             first = places[int(self._logged.target[row])] if self._ordered else 0
             for k, item in enumerate(candidates[p].tolist()):
@@ -126,7 +130,7 @@ class Logged(LabelSource):
         return scores, scores.max(1) == 0
 
 
-class Truth(LabelSource):
+class Truth(RuleLabeller):
     """See the module."""
 
     def __init__(self, seed: int, logged: Windows, model: UserModel) -> None:
@@ -134,19 +138,18 @@ class Truth(LabelSource):
         super().__init__("truth", seed)
         self._logged, self._model = logged, model
 
-    def judge(
-        self, histories: np.ndarray, candidates: np.ndarray, rows: np.ndarray, random: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The like probabilities; none where the user, asked about the best, does not like it."""
-        scores = np.asarray(like_probability(self._model, self._logged.user[rows][:, None], candidates))
+    def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """The like probabilities; none if a draw says that the user does not like the best one."""
+        users = self._logged.user[prompts.windows][:, None]
+        scores = np.asarray(like_probability(self._model, users, prompts.candidates))
         return scores, random.random(len(scores)) >= scores.max(1)
 
 
-class FoldIn(LabelSource):
+class FoldIn(RuleLabeller):
     """See the module.
 
-    What a history tells of a user is learned from the windows: user vectors are regressed by least squares on
-    mean and sum of the item vectors in sight, their number and a constant.
+    It learns from the windows to estimate a user from a history: user vectors are regressed by least squares
+    on mean and sum of the item vectors in the history, their number and a constant.
     """
 
     def __init__(self, seed: int, logged: Windows, model: UserModel, none_share: float) -> None:
@@ -164,38 +167,36 @@ class FoldIn(LabelSource):
         total = sum(self._items[place] for place in histories.T)
         return np.hstack([total / np.maximum(likes, 1), total, likes, np.ones_like(likes)])
 
-    def judge(
-        self, histories: np.ndarray, candidates: np.ndarray, rows: np.ndarray, random: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Scores for the user that the history suggests; none where the best one is among the lowest."""
-        users = self._features(histories) @ self._map
+    def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Scores for the user that the history suggests; none if the best one is among the lowest."""
+        candidates = prompts.candidates
+        users = self._features(prompts.histories) @ self._map
         scores = np.einsum("pf,pkf->pk", users, self._items[candidates]) + self._bias[candidates]
-        return scores, least(scores.max(1), self._none_share, random)
+        return scores, lowest_share(scores.max(1), self._none_share, random)
 
 
-def least(values: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Which of the values [P] are the lowest such share of them, ties by chance: bool [P]."""
+def lowest_share(values: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    """Whether each value [P] is in the lowest ``share`` of them, ties by chance: bool [P]."""
     order = np.lexsort((random.random(len(values)), values))
-    found = np.zeros(len(values), bool)
-    found[order[: round(share * len(values))]] = True
-    return found
+    is_low = np.zeros(len(values), bool)
+    is_low[order[: round(share * len(values))]] = True
+    return is_low
 
 
-def label_source(
+def rule_labeller(
     config: LabellingConfig, dataset: Dataset, logged: Windows, model: UserModel, seed: int
-) -> LabelSource | None:
-    """What ``config.source`` names; None for the LLM.
+) -> RuleLabeller:
+    """The rule that ``config.source`` names.
 
     Args:
-      config: the source and its share of none.
-      dataset: popularity and logs of its offline users are read.
+      config: the source, which is not the LLM, and its share of none.
+      dataset: popularity and logs of its offline users are read, no others.
       logged: the windows that imagined sessions start from.
       model: of the world.
       seed: of the run.
     """
     ordered = dataset.interactions.ordered
     makers = {
-        "llm": lambda: None,
         "popularity": lambda: Popularity(seed, dataset.popularity(), config.none_share),
         "random": lambda: Random(seed, config.none_share),
         "logged": lambda: Logged(seed, logged, dataset.histories, ordered),

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from ialp_jax.errors import InputError
-from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting import templates
 
 MOST_LETTERED = 25  # candidates that the letters A to Z can name, with one letter left for "none"
 
@@ -69,24 +69,24 @@ class EmbeddedConfig:
 
 
 @dataclasses.dataclass
-class TuneConfig:
+class LoraConfig:
     """Fine-tuning of the model by LoRA (arXiv 2106.09685) on the offline users; off by default.
 
     Attributes:
-      steps: optimiser steps; 0: the tune stage does nothing, and labels are the untuned model's.
+      steps: optimiser steps; 0: the lora stage does nothing, and the model labels without an adapter.
       batch_size: prompts per step.
       learning_rate: peak of the cosine schedule; small models bear ten times the default and more.
       rank: of the low-rank updates.
       alpha: the updates are scaled by alpha / rank.
-      dropout: share of the updates' inputs that is dropped while tuning.
+      dropout: share of the updates' inputs that is dropped during fine-tuning.
       targets: comma-separated names of the modules that are updated.
       negatives: items in a training prompt beside the user's own; 0: as many as the label stage shows.
       negative_sampling: ``uniform`` or ``popularity`` (likes of offline users plus 1), among what the user
         never liked.
       none_share: share of the training prompts without an item of the user's own, whose answer is none;
         for modes that answer by letter.
-      holdout: share of the offline users kept out of tuning, on whom the accuracy is measured.
-      save_every: steps between checkpoints, from which a killed tuning goes on.
+      holdout: share of the offline users that LoRA does not read; the accuracy is measured on them.
+      save_every: steps between checkpoints, from which a killed fine-tuning goes on.
       gradient_checkpointing: computes activations twice instead of keeping them: less memory, more time.
       dtype: of the frozen weights, as of ``llm.dtype``; the updates are float32.
     """
@@ -109,17 +109,17 @@ class TuneConfig:
     def check(self) -> None:
         """Raises InputError for impossible values."""
         for knob in ("batch_size", "rank", "save_every"):
-            _require(getattr(self, knob) >= 1, f"tune.{knob}", "at least 1")
+            _require(getattr(self, knob) >= 1, f"lora.{knob}", "at least 1")
         for knob in ("steps", "negatives"):
-            _require(getattr(self, knob) >= 0, f"tune.{knob}", "0 or more")
+            _require(getattr(self, knob) >= 0, f"lora.{knob}", "0 or more")
         for knob in ("learning_rate", "alpha"):
-            _require(getattr(self, knob) > 0, f"tune.{knob}", "above 0")
+            _require(getattr(self, knob) > 0, f"lora.{knob}", "above 0")
         for knob in ("dropout", "none_share"):
-            _require(0 <= getattr(self, knob) < 1, f"tune.{knob}", "at least 0 and below 1")
-        _require(0 < self.holdout < 1, "tune.holdout", "between 0 and 1, both excluded")
-        _require(bool(self.target_modules()), "tune.targets", "a comma-separated list of module names")
+            _require(0 <= getattr(self, knob) < 1, f"lora.{knob}", "at least 0 and below 1")
+        _require(0 < self.holdout < 1, "lora.holdout", "between 0 and 1, both excluded")
+        _require(bool(self.target_modules()), "lora.targets", "a comma-separated list of module names")
         for knob, choices in {"negative_sampling": ("uniform", "popularity"), "dtype": DTYPES}.items():
-            _require(getattr(self, knob) in choices, f"tune.{knob}", f"one of {', '.join(choices)}")
+            _require(getattr(self, knob) in choices, f"lora.{knob}", f"one of {', '.join(choices)}")
 
     def target_modules(self) -> list[str]:
         """The names in ``targets``."""
@@ -160,7 +160,8 @@ class LLMConfig:
         here, by measurement), ``float32`` or ``bfloat16``.
       device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
       threads: CPU threads of the worker; 0: one per core.
-      adapter: folder of a LoRA adapter in peft's format; empty: the run's own where it tunes, else none.
+      adapter: folder of a LoRA adapter in peft's format; empty: the run's own if ``lora.steps`` is above 0,
+        else none.
       adapter_use: ``merge`` (into the weights, once) or ``attach`` (beside them, at every pass).
       engine: who runs the model: ``transformers`` on one device, ``ray`` on several devices and machines,
         ``vllm`` where it is installed.
@@ -168,7 +169,7 @@ class LLMConfig:
       ray_address: of a running Ray cluster; empty: one is started on this machine, for this machine only, and
         ended again.
       embedded: the model that is trained where none is given.
-      tune: fine-tuning of either model.
+      lora: fine-tuning of either model.
     """
 
     model: str = ""
@@ -196,7 +197,7 @@ class LLMConfig:
     workers: int = 0
     ray_address: str = ""
     embedded: EmbeddedConfig = dataclasses.field(default_factory=EmbeddedConfig)
-    tune: TuneConfig = dataclasses.field(default_factory=TuneConfig)
+    lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
 
     def check(self) -> None:
         """Raises InputError for impossible values."""
@@ -211,9 +212,9 @@ class LLMConfig:
             "engine": ("transformers", "ray", "vllm"),
         }.items():
             _require(getattr(self, knob) in choices, knob, f"one of {', '.join(choices)}")
-        named = self.template in ("auto", *prompts.TEMPLATES) or self.template.endswith(prompts.SUFFIX)
+        named = self.template in ("auto", *templates.TEMPLATES) or self.template.endswith(templates.SUFFIX)
         _require(named, "template", "auto, titles, brief, list or the path of a .json file")
-        prompts.choose(self.template, embedded=not self.model)  # so that a faulty file is said at once
+        templates.choose(self.template, embedded=not self.model)  # so that a faulty file is said at once
         for knob, least in {"permutations": 1, "max_new_tokens": 1, "retries": 0}.items():
             _require(getattr(self, knob) >= least, knob, f"at least {least}")
         if self.mode == "likelihood":
@@ -231,15 +232,15 @@ class LLMConfig:
             _require(not idle, knob, "left alone unless --config.llm.engine=ray")
         _require(not self.revision or bool(self.model), "revision", "empty where --config.llm.model is empty")
         self.embedded.check()
-        self.tune.check()
+        self.lora.check()
         _require(
-            not (self.adapter and self.tune.steps),
+            not (self.adapter and self.lora.steps),
             "adapter",
-            "empty where --config.llm.tune.steps is above 0: the run labels with its own adapter",
+            "empty where --config.llm.lora.steps is above 0: the run labels with its own adapter",
         )
         _require(
-            not self.tune.steps or self.tune.holdout >= self.embedded.holdout,
-            "tune.holdout",
+            not self.lora.steps or self.lora.holdout >= self.embedded.holdout,
+            "lora.holdout",
             f"at least --config.llm.embedded.holdout ({self.embedded.holdout}): "
             "the threshold of none is set on those users",
         )
@@ -247,7 +248,7 @@ class LLMConfig:
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> "LLMConfig":
         """The inverse of `dataclasses.asdict`."""
-        parts = {"embedded": EmbeddedConfig(**tree["embedded"]), "tune": TuneConfig(**tree["tune"])}
+        parts = {"embedded": EmbeddedConfig(**tree["embedded"]), "lora": LoraConfig(**tree["lora"])}
         return cls(**{**tree, **parts})
 
     def asking(self) -> dict[str, Any]:

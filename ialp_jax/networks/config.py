@@ -1,4 +1,4 @@
-"""Size of the networks."""
+"""Settings of the networks."""
 
 import dataclasses
 
@@ -10,11 +10,11 @@ class NetworkConfig:
     """The state encoder, the same for every agent.
 
     Attributes:
-      width: D, entries of the vector of an item and of a state.
+      width: D, the length of item vectors and of states.
       blocks: Transformer blocks of SASRec.
       heads: attention heads; divides ``width``.
       dropout: rate while training the supervised SASRec; agents that learn by reward use none.
-        0, or from 1/256 to 255/256, in steps of that size.
+        0, or from 1/256 to 255/256 in steps of 1/256.
     """
 
     width: int = 64
@@ -32,5 +32,5 @@ class NetworkConfig:
         if self.dropout and not 1 / 256 <= self.dropout <= 255 / 256:
             raise InputError(
                 f"--config.network.dropout={self.dropout} must be 0 or between 1/256 and 255/256: "
-                "it acts in steps of that size"
+                "it is rounded to steps of 1/256"
             )

@@ -1,6 +1,6 @@
-"""Dropout (Srivastava et al., JMLR 2014) by one random byte an entry.
+"""Dropout (Srivastava et al., JMLR 2014) with one random byte per entry.
 
-flax draws 32 bits an entry, by threefry, which takes a quarter of a training step of SASRec on a CPU.
+flax draws 32 bits per entry with threefry; on a CPU this takes a quarter of a training step of SASRec.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ STEPS = 256  # values of a byte
 
 
 class Dropout(nn.Module):
-    """Sets entries to 0 by chance and scales the others, so that the mean stays.
+    """Sets entries to 0 at random and scales the others, so that the expected value stays the same.
 
     Attributes:
-      rate: of the entries that are dropped, in [0, 1); rounded to a 256th.
+      rate: share of the entries that are set to 0, in [0, 1); rounded to a multiple of 1/256.
     """
 
     rate: float
 
     @nn.compact
     def __call__(self, x: Array, deterministic: bool) -> Array:
-        """Maps [...] to [...]; the same x where ``deterministic``."""
+        """Maps [...] to [...]; returns x itself if ``deterministic``."""
         dropped = round(STEPS * self.rate)
         if deterministic or not dropped:
             return x

@@ -1,4 +1,4 @@
-"""What agents put on top of the state: actor, critic and Q heads, and the networks made of them."""
+"""Actor, critic and Q heads on top of the state encoder, and the networks built from them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def mask_shown(values: Array, shown: Array) -> Array:
 
     Args:
       values: float32 [..., N].
-      shown: int32 [..., any], item ids, 0 ignored; the same leading axes.
+      shown: int32 [..., any], item ids with the same leading axes; 0 is ignored.
 
     Returns:
       float32 [..., N].
@@ -36,20 +36,20 @@ def mask_shown(values: Array, shown: Array) -> Array:
 
 
 class ItemHead(nn.Module):
-    """One number per item: a projected state against the item table, plus an item bias."""
+    """One number per item: product of the projected state with the item table, plus an item bias."""
 
     num_items: int
 
     @nn.compact
     def factors(self, state: Array) -> tuple[Array, Array]:
-        """Maps state [..., D] to a query [..., D]; with it the bias [N]."""
+        """Maps state [..., D] to a query [..., D] and the bias [N]."""
         bias = self.param("bias", nn.initializers.zeros_init(), (self.num_items,))
         return nn.Dense(state.shape[-1])(state), bias
 
     def __call__(self, state: Array, table: Array) -> Array:
         """Maps state [..., D] and table [N, D] to [..., N]."""
         query, bias = self.factors(state)
-        # The bias as a column of the table: adding it afterwards would be a second pass over [..., N].
+        # The bias is a column of the table, because adding it later would be a second pass over [..., N].
         query = jnp.concatenate([query, jnp.ones((*query.shape[:-1], 1))], -1)
         return query @ jnp.concatenate([table, bias[:, None]], 1).T
 
@@ -65,7 +65,7 @@ class ValueHead(nn.Module):
 
 
 class ActorCriticOutput(NamedTuple):
-    """What `ActorCritic` says of a state.
+    """Outputs of `ActorCritic` for a state.
 
     Attributes:
       logits: float32 [..., N], of the policy, unmasked.
@@ -78,11 +78,11 @@ class ActorCriticOutput(NamedTuple):
     preference: Array
 
 
-CRITIC_HEADS = ("critic", "advantage")  # the parts of `ActorCritic` that only its values depend on
+CRITIC_HEADS = ("critic", "advantage")  # parts of `ActorCritic` on which only its values depend
 
 
 class ActorCritic(nn.Module):
-    """SASRec with an actor and a duelling critic on top; what a caller leaves unused is not computed."""
+    """SASRec with an actor and a duelling critic on top; under ``jit`` unused outputs are not computed."""
 
     num_items: int
     length: int
@@ -105,7 +105,7 @@ class ActorCritic(nn.Module):
         return state, self.actor(state, self.encoder.table())
 
     def actor_factors(self, history: Array) -> tuple[Array, Array, Array]:
-        """The actor alone, not multiplied out: ``query @ table.T + bias`` of [..., D], [N, D] and [N]."""
+        """Query [..., D], table [N, D] and bias [N] of the actor: logits = ``query @ table.T + bias``."""
         query, bias = self.actor.factors(self.encoder(history))
         return query, self.encoder.table(), bias
 
@@ -144,8 +144,8 @@ class Recommender(nn.Module):
 def centred_q(output: ActorCriticOutput, shown: Array) -> Array:
     """Q values whose mean under the policy is the value: Q = V + A - sum_b pi(b) A(b).
 
-    The duelling form of Wang et al. (ICML 2016, eq. 9) with the policy in place of the uniform
-    distribution. So Q-learning before deployment and value learning after it train one critic.
+    The duelling form of Wang et al. (ICML 2016, eq. 9), with the policy in place of the uniform
+    distribution. So Q-learning before deployment and value learning after it train the same critic.
 
     Args:
       output: of `ActorCritic`, leading axes [...].
@@ -154,7 +154,7 @@ def centred_q(output: ActorCriticOutput, shown: Array) -> Array:
     Returns:
       float32 [..., N]; shown items have ``MASKED``.
     """
-    # The critic must not move the policy to suit itself.
+    # The critic's loss must not change the policy.
     policy = jax.lax.stop_gradient(jax.nn.softmax(mask_shown(output.logits, shown)))
     mean = jnp.sum(policy * output.preference, -1, keepdims=True)
     return mask_shown(output.value[..., None] + output.preference - mean, shown)

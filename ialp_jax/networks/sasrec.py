@@ -1,12 +1,13 @@
 """SASRec: self-attention over the items a user liked (Kang and McAuley, ICDM 2018).
 
-The pre-norm form: ``x + attention(norm(x))``, then ``x + mlp(norm(x))``, as is usual today; the
-paper normalises the queries alone. Items share one table on the way in and, through the heads, out.
+The pre-norm form, which is usual today: ``x + attention(norm(x))``, then ``x + mlp(norm(x))``. The paper
+normalises only the queries. Input and output (the heads) share one item table.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -17,15 +18,15 @@ from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.networks.dropout import Dropout
 from ialp_jax.types import Array
 
-PIECE = 50  # positions; shorter histories are attended to at once
+PIECE = 50  # positions; attention over a longer history is computed in pieces
 
 
 class Attention(nn.Module):
-    """Causal multi-head attention (Vaswani et al., NeurIPS 2017), of all positions or of the last one alone.
+    """Causal multi-head attention (Vaswani et al., NeurIPS 2017) of all positions or only of the last one.
 
-    For the last position alone, keys and values are never formed. Since ``q . (W x_l) = (W' q) . x_l`` and
-    ``sum_l w_l (V x_l) = V sum_l w_l x_l``, both projections act on one vector a head, not on L positions
-    (the keys' bias shifts all scores alike, so that the softmax drops it).
+    If only the last position is needed, keys and values are never formed. Because
+    ``q . (W x_l) = (W' q) . x_l`` and ``sum_l w_l (V x_l) = V sum_l w_l x_l``, both projections act on one
+    vector per head instead of L. The bias of the keys adds the same to all scores, so the softmax drops it.
     """
 
     heads: int
@@ -44,19 +45,19 @@ class Attention(nn.Module):
         rows, shape = as_rows(x), (-1, x.shape[-2], self.heads, x.shape[-1] // self.heads)
         query, key, value = ((rows @ kernel[part] + bias[part]).reshape(shape) for part in range(3))
         mask = mask.reshape(-1, *mask.shape[-3:])
-        # No position sees a later one: queries in pieces, so that most of what is masked is never computed.
+        # No position sees a later one. With the queries in pieces, most masked scores are never computed.
         count = max(1, x.shape[-2] // PIECE)
         ends = [x.shape[-2] * (piece + 1) // count for piece in range(count)]
-        seen = [
+        attended = [
             jax.nn.dot_product_attention(
                 query[:, start:end], key[:, :end], value[:, :end], mask=mask[..., start:end, :end]
             )
             for start, end in zip([0, *ends], ends, strict=False)
         ]
-        return jnp.concatenate(seen, 1).reshape(x.shape)
+        return jnp.concatenate(attended, 1).reshape(x.shape)
 
     def _last(self, x: Array, mask: Array, kernel: Array, bias: Array) -> Array:
-        """As `_all`, to the last position [..., 1, D]."""
+        """As `_all`, but only the last position, [..., 1, D]."""
         width = x.shape[-1]
         size = width // self.heads
         kernel, bias = (part.reshape(*part.shape[:-1], self.heads, size) for part in (kernel, bias))
@@ -70,7 +71,7 @@ class Attention(nn.Module):
 
 
 def as_rows(x: Array) -> Array:
-    """[..., D] as [any, D]: on a CPU, products of two axes are faster than those of more."""
+    """Reshapes [..., D] to [any, D], because a CPU multiplies matrices faster than arrays of more axes."""
     return x.reshape(-1, x.shape[-1])
 
 
@@ -82,7 +83,8 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: Array, mask: Array, last_only: bool, deterministic: bool) -> Array:
         """Maps [..., L, D] to [..., L, D], or to its last position [..., 1, D] with ``last_only``."""
-        drop = functools.partial(Dropout(self.config.dropout), deterministic=deterministic)
+        dropout: Callable[..., Array] = Dropout(self.config.dropout)
+        drop = functools.partial(dropout, deterministic=deterministic)
         attended = Attention(self.config.heads)(nn.LayerNorm()(x), mask, last_only)
         x = (x[..., -1:, :] if last_only else x) + drop(attended)
         hidden = nn.relu(nn.Dense(self.config.width)(as_rows(nn.LayerNorm()(x))))
@@ -115,7 +117,7 @@ class SASRec(nn.Module):
 
         Args:
           history: int32 [..., L], left-padded with 0.
-          last_only: compute the last position alone in the last block; the state is all an agent needs.
+          last_only: the last block computes only the last position, the state; agents need no more.
           deterministic: no dropout.
 
         Returns:
@@ -126,7 +128,7 @@ class SASRec(nn.Module):
         x = self.items(history) * jnp.sqrt(float(self.config.width)) + self.positions[-length:]
         x = self.drop(x, deterministic)
         real = history > 0
-        # A padded position may look at itself, so that no softmax is over nothing.
+        # A padded position attends to itself, so that its softmax has at least one entry.
         visible = nn.make_causal_mask(history, dtype=bool)[..., 0, :, :] & real[..., None, :]
         mask = (visible | jnp.eye(length, dtype=bool))[..., None, :, :]
         for number, block in enumerate(self.blocks):

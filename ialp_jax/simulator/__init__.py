@@ -1,7 +1,22 @@
-"""Simulated users: the model of their taste, the dynamics of their sessions, the environment.
+"""Simulated users: from a data set and a user model to an environment in which agents act.
 
-``ialp_jax.simulator.make("demo", preset="hard")`` returns an environment and its parameters, see
-``registry.make``. It is looked up late, for settings are read where JAX must not be loaded.
+    env, params = ialp_jax.simulator.make("demo", preset="hard")
+
+`make_world.make` runs the whole chain; a run does the same in its stages:
+
+1. ``ialp_jax.data`` reads the data set; ``ialp_jax.users`` fits the user model.
+2. ``config.py`` holds the settings (``--config.simulator``). ``presets.py`` gives the values that are not
+set:
+   users ``easy``, ``paper`` or ``hard``, and the settings of each world.
+3. ``world.py`` builds a `World`: environment and parameters.
+4. ``types.py``: the parameters of a world and the state of a session.
+5. ``environment.py``: `SessionEnvironment`, a session as a gymnax environment. ``actions.py`` checks actions.
+6. ``dynamics_config.py``, ``dynamics_params.py``, ``dynamics.py``: settings, arrays and rules of harder users
+   (dislikes, boredom, satiation, drift, segments, noise, returns).
+7. ``adapters/``: the environment for agents written for gymnasium, stable-baselines3 or older gymnax.
+
+How to use it: ``README.md`` in this folder. This module imports ``make`` only when it is used, because the
+settings must be readable without JAX.
 """
 
 from __future__ import annotations
@@ -12,9 +27,9 @@ __all__ = ["make"]
 
 
 def __getattr__(name: str) -> Any:
-    """``make``, once somebody asks for it."""
+    """Imports ``make`` when it is first used."""
     if name == "make":
-        from ialp_jax.simulator.registry import make
+        from ialp_jax.simulator.make_world import make
 
         return make
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Settings of a world's simulator."""
+"""Settings of the simulator, ``--config.simulator``."""
 
 import copy
 import dataclasses
@@ -14,22 +14,23 @@ from ialp_jax.users.config import FAMILIES, UserModelConfig
 
 @dataclasses.dataclass
 class SimulatorConfig:
-    """Session dynamics and the user model behind them.
+    """Sessions of simulated users, and the user model that gives their answers.
 
     Attributes:
       preset: how hard the users are: easy, paper or hard. It gives the values of patience, dislike_cost,
-        recovery and all of dynamics that are not set; a value that is set wins over it.
-      history_length: L, liked items an agent sees.
-      start_length: real likes a session starts with, at most L (and at most half of the user's likes).
+        recovery and dynamics that are not set. A value that is set takes precedence.
+      history_length: L, number of liked items that an agent sees.
+      start_length: number of real likes with which a session starts, at most L and at most half of the
+        user's likes.
       horizon: H, steps after which a session is truncated.
-      patience: what a user starts with and can recover to, in dislikes; paper: 5.
+      patience: patience at the start of a session, which is also its maximum; paper: 5.
       dislike_cost: patience lost with each item that is not liked; paper: 1.
       recovery: patience regained with each like; paper: 1.
-      dynamics: what makes users hard; paper: all off.
+      dynamics: effects that make users harder; paper: all off.
       user_model: how like probabilities are fitted.
-      test_model: whose answers judge the agents: empty, those of user_model; halves, those of a second model,
-        the two fitted to disjoint halves of every user's interactions; or the family of a second model
-        (implicit_mf, explicit_mf, graph_filter, truth).
+      test_model: user model of the evaluation world. Empty: the same as for training. halves: a second model;
+        the two are fitted to disjoint halves of every user's interactions. Or the family of a second model:
+        implicit_mf, explicit_mf, graph_filter, truth.
     """
 
     preset: str = "paper"
@@ -66,27 +67,27 @@ class SimulatorConfig:
         self._check_test_model()
 
     def _check_test_model(self) -> None:
-        """Raises InputError for a second model that cannot be."""
-        own, other = self.user_model.family, self.test_model
-        flag = f"--config.simulator.test_model={other}"
-        if other and other != "halves" and other not in FAMILIES:
+        """Raises InputError for a second model that cannot work."""
+        family, test_family = self.user_model.family, self.test_model
+        flag = f"--config.simulator.test_model={test_family}"
+        if test_family and test_family != "halves" and test_family not in FAMILIES:
             raise InputError(f"{flag}: unknown; known: halves, {', '.join(FAMILIES)}")
-        if other == own:
-            raise InputError(f"{flag}: the agents train with that family; name another, or halves")
-        if other == "halves" and own == "truth":
-            raise InputError(f"{flag}: the truth is not fitted; name a family instead of halves")
-        if other == "explicit_mf":
-            dataclasses.replace(self.user_model, family=other).check()
+        if test_family == family:
+            raise InputError(f"{flag}: the agents train with this family; use another, or halves")
+        if test_family == "halves" and family == "truth":
+            raise InputError(f"{flag}: the truth is not fitted; use a family instead of halves")
+        if test_family == "explicit_mf":
+            dataclasses.replace(self.user_model, family=test_family).check()
 
 
 def put(config: Any, path: str, value: Any) -> None:
-    """Sets ``config.a.b`` for the path ``a.b``."""
+    """Sets the value at a dotted path: for the path ``a.b``, ``config.a.b = value``."""
     *parents, name = path.split(".")
     setattr(functools.reduce(getattr, parents, config), name, value)
 
 
 def replaced(config: Any, values: Mapping[str, Any]) -> Any:
-    """A copy of a configuration with the ``values``, by path, in place of its own; none is checked."""
+    """Returns a copy of a configuration with the given values by dotted path; does not check them."""
     changed = copy.deepcopy(config)
     for path, value in values.items():
         put(changed, path, value)
@@ -94,12 +95,12 @@ def replaced(config: Any, values: Mapping[str, Any]) -> Any:
 
 
 def simulator_of(world: str) -> SimulatorConfig:
-    """The defaults, with what ``presets.WORLDS`` says of this world."""
+    """Returns the default settings, changed by the settings of this world in ``presets.WORLDS``."""
     return replaced(SimulatorConfig(), WORLDS.get(world, {}))
 
 
 def resolved(config: SimulatorConfig) -> SimulatorConfig:
-    """A copy in which every knob that was not set has its preset's value."""
+    """Returns a copy in which every setting that is None has the value of the preset."""
     filled = copy.deepcopy(config)
     for path, value in (PRESETS["paper"] | PRESETS[config.preset]).items():
         if functools.reduce(getattr, path.split("."), filled) is None:

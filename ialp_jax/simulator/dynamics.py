@@ -1,7 +1,7 @@
-"""What makes users hard: their state, and how each part of ``Dynamics`` acts on it.
+"""Rules of the effects that make users harder: how each part of ``Dynamics`` changes a session.
 
-Each rule stands beside its source; whether it acts is decided when JAX traces (a part that is off is None).
-``state`` and ``params`` are those of ``environment``; all functions are for one session.
+Each function states its rule and its source. A part that is off is None, so JAX leaves it out when it traces.
+``state`` and ``params`` are those of ``environment``. All functions are for one session.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from ialp_jax.keys import stream
 from ialp_jax.simulator.dynamics_params import Boredom, Drift, Satiation
 from ialp_jax.simulator.types import Mood, SessionParams, SessionState, Visit
 from ialp_jax.types import Array, Key, UserModel
-from ialp_jax.users import preference
+from ialp_jax.users import predict
 
 
 def first_mood(user: Array, params: SessionParams) -> Mood:
-    """The mood at the beginning of a session."""
+    """Returns the mood at the beginning of a session."""
     parts = params.dynamics
     zero = jnp.int32(0)
     return Mood(
@@ -29,7 +29,7 @@ def first_mood(user: Array, params: SessionParams) -> Mood:
 
 
 def full_patience(user: Array, params: SessionParams) -> Array:
-    """The patience a user starts with and can recover to, float32 []: less for the impatient."""
+    """Returns a user's patience at the start, which is also the maximum, float32 []."""
     segments, patience = params.dynamics.segments, jnp.asarray(params.patience, jnp.float32)
     if segments is None:
         return patience
@@ -37,23 +37,25 @@ def full_patience(user: Array, params: SessionParams) -> Array:
 
 
 def like_logit(state: SessionState, item: Array, params: SessionParams) -> Array:
-    """Log-odds that the user would like the item now, float32 [].
+    """Computes the log-odds that the user likes the item now, float32 [].
 
-    The user model's; less ``boredom.logit * recency`` (see `recency`), less
-    ``strength * s_c`` for the satiation s_c of the item's category, the mean over its categories (Leqi et
-    al. 2021 lower an arm's expected reward by lambda_k s_k; here the log-odds), less ``niche_strength *
-    appeal`` for niche users.
+    Starts from the log-odds of the user model and subtracts
+
+    - ``boredom.logit * recency``, see `recency`;
+    - ``strength * s_c`` with the satiation s_c of the item's category c, or the mean over its categories.
+      Leqi et al. 2021 decrease the expected reward of an arm by lambda_k s_k; here it is the log-odds;
+    - ``niche_strength * appeal`` for niche users.
     """
     model, parts = params.user_model, params.dynamics
     if parts.drift is None:
-        logit = preference.like_logit(model, state.user, item)
+        logit = predict.like_logit(model, state.user, item)
     else:
         score = model.item_factors[item] @ state.mood.taste + model.item_bias[item]
-        logit = preference.calibrated(model, score)
+        logit = predict.calibrated(model, score)
     if parts.boredom is not None:
         logit -= parts.boredom.logit * recency(parts.boredom, state.mood.recent, item)
     if parts.satiation is not None:
-        logit -= _satiety(parts.satiation, state.mood.satiation, item)
+        logit -= _satiation_logit(parts.satiation, state.mood.satiation, item)
     if parts.segments is not None:
         niche = parts.segments.segment[state.user] >> 1
         logit -= niche * parts.segments.niche_strength * parts.segments.appeal[item]
@@ -61,10 +63,10 @@ def like_logit(state: SessionState, item: Array, params: SessionParams) -> Array
 
 
 def like_probability(state: SessionState, item: Array, params: SessionParams) -> Array:
-    """Probability that the user answers with a like, errors of the answer included, float32 [].
+    """Computes the probability that the user answers with a like, float32 [].
 
-    With errors: p (1 - missed_like) + (1 - p) false_like (Agarwal et al. 2019: a click is a noisy
-    sign of relevance, with one error rate per relevance).
+    With noise it is p (1 - missed_like) + (1 - p) false_like. In Agarwal et al. 2019, a click is a noisy sign
+    of relevance, with one error rate for relevant and one for irrelevant items.
     """
     probability, noise = jax.nn.sigmoid(like_logit(state, item, params)), params.dynamics.noise
     if noise is None:
@@ -73,17 +75,17 @@ def like_probability(state: SessionState, item: Array, params: SessionParams) ->
 
 
 def item_scores(state: SessionState, params: SessionParams) -> Array:
-    """Scores that rank all items as the user's present like probabilities do, float32 [..., N].
+    """Computes scores that rank all items like the user's present like probabilities, float32 [..., N].
 
     Args:
       state: any leading axes.
       params: of the world.
 
     Returns:
-      Raw scores of the user model where no part moves them, else log-odds. Column a is item a + 1.
+      Raw scores of the user model if no part changes the ranking, else log-odds. Column a is item a + 1.
     """
     if not params.dynamics.moves_scores:
-        return preference.user_scores(params.user_model, state.user)
+        return predict.user_scores(params.user_model, state.user)
     items = jnp.arange(1, params.user_model.item_bias.shape[0])
 
     def of_one(state: SessionState) -> Array:
@@ -95,23 +97,22 @@ def item_scores(state: SessionState, params: SessionParams) -> Array:
 
 
 def recency(boredom: Boredom, recent: Array, item: Array) -> Array:
-    """How much of what was shown lately was like this item, float32 [] in 0..1.
+    """Computes how many recent items were similar to this item, weighted by 1 / age, float32 [] in 0..1.
 
-    ``sum_a [item of age a is alike] / a``, divided by ``sum_a 1 / a``: the recency of Warlop et al. 2018
-    with items that share a category, or of nearly the same vector, in the place of the same arm.
+    ``sum_a [item of age a is similar] / a``, divided by ``sum_a 1 / a``. This is the recency of Warlop et al.
+    2018, who count the same arm; here, items count if they share a category or have nearly the same vector.
     """
     category = boredom.category[item]
     same = boredom.category[recent][:, :, None] == category
-    alike = (same & (category > 0)).any(axis=(1, 2))
-    alike |= boredom.directions[recent] @ boredom.directions[item] >= boredom.similarity
-    return jnp.sum(boredom.weights * (alike & (recent > 0)))
+    similar = (same & (category > 0)).any(axis=(1, 2))
+    similar |= boredom.directions[recent] @ boredom.directions[item] >= boredom.similarity
+    return jnp.sum(boredom.weights * (similar & (recent > 0)))
 
 
 def disliked(key: Key, like: Array, probability: Array, params: SessionParams) -> Array | None:
-    """Whether the user says no, bool []; None where users do not.
+    """Draws whether the user dislikes the item explicitly, bool []; None if dislikes are off.
 
-    An item that is not liked is disliked with probability ``dislikes.probability * (1 - p)``: the further
-    from the user's taste, the likelier.
+    An item that is not liked is disliked with probability ``dislikes.probability * (1 - p)``.
     """
     part = params.dynamics.dislikes
     if part is None:
@@ -120,10 +121,10 @@ def disliked(key: Key, like: Array, probability: Array, params: SessionParams) -
     return (jax.random.uniform(stream(key, "dislike")) < chance) & ~like
 
 
-def worn(
+def patience_after(
     patience: Array, state: SessionState, item: Array, dislike: Array | None, params: SessionParams
 ) -> Array:
-    """The patience left after what this item costs besides the ordinary rule, float32 []."""
+    """Subtracts from the patience what an explicit dislike and boredom cost, float32 []."""
     parts = params.dynamics
     if dislike is not None:
         patience -= parts.dislikes.patience * dislike
@@ -133,42 +134,43 @@ def worn(
 
 
 def remember(mood: Mood, item: Array, like: Array, params: SessionParams) -> Mood:
-    """The mood after an answer to ``item``."""
+    """Returns the mood after the user's answer to ``item``."""
     if mood.recent is not None:
         mood = mood.replace(recent=jnp.concatenate([mood.recent[1:], item[None]]))
     if mood.satiation is not None:
-        mood = mood.replace(satiation=_sated(params.dynamics.satiation, mood.satiation, item, like))
+        satiation = _next_satiation(params.dynamics.satiation, mood.satiation, item, like)
+        mood = mood.replace(satiation=satiation)
     if mood.visit is not None:
         visit = mood.visit
         mood = mood.replace(visit=Visit(visit.number, visit.steps + 1, visit.likes + like))
     return mood
 
 
-def _satiety(part: Satiation, satiation: Array, item: Array) -> Array:
-    """Log-odds that satiation takes from an item: the mean over its categories, 0 if it has none."""
+def _satiation_logit(part: Satiation, satiation: Array, item: Array) -> Array:
+    """Computes the decrease of the log-odds by satiation: the mean over the item's categories, or 0."""
     category = part.category[item]
-    lost = (part.strength * satiation)[category]
-    return jnp.sum(lost) / jnp.maximum(jnp.sum(category > 0), 1)
+    decrease = (part.strength * satiation)[category]
+    return jnp.sum(decrease) / jnp.maximum(jnp.sum(category > 0), 1)
 
 
-def _sated(part: Satiation, satiation: Array, item: Array, like: Array) -> Array:
+def _next_satiation(part: Satiation, satiation: Array, item: Array, like: Array) -> Array:
     """Satiation ``s' = gamma (s + u)``, with u = 1 for each category of a liked item (Leqi et al. 2021)."""
     return part.memory * satiation.at[part.category[item]].add(like.astype(satiation.dtype))
 
 
-def move_on(
+def between_steps(
     key: Key, state: SessionState, item: Array, params: SessionParams
 ) -> tuple[SessionState, Array | None]:
-    """What happens to the user between two steps: taste drifts, a visit ends and another may begin.
+    """Changes the user between two steps: the taste drifts, and a visit may end and another begin.
 
     Args:
-      key: of the step; own streams are derived from it.
+      key: of the step; each rule derives its own stream from it.
       state: after the answer.
       item: int32 [].
       params: of the world.
 
     Returns:
-      The state, and whether the user left and came back, bool [], None where users do not.
+      The state, and whether the user left and returned, bool [] (None if returns are off).
     """
     parts = params.dynamics
     if parts.drift is not None:
@@ -178,16 +180,16 @@ def move_on(
         state = state.replace(mood=state.mood.replace(taste=taste))
     if parts.returning is None:
         return state, None
-    return _perhaps_again(stream(key, "return"), state, params)
+    return _maybe_return(stream(key, "return"), state, params)
 
 
 def _drifted(key: Key, part: Drift, model: UserModel, user: Array, taste: Array, item: Array) -> Array:
-    """Biased assimilation and a random walk on the sphere, float32 [F].
+    """Moves the taste by biased assimilation and a random walk on the sphere, float32 [F].
 
-    With x the taste and v the item at length 1: x' is the direction of
-    ``x + attraction (x . v) v + noise e / sqrt(F)``, e standard normal; without the noise it is the model of
-    Dean and Morgenstern 2022: towards what the user would like, away from the opposite. The length of the
-    user's vector in the user model is kept.
+    With taste x and item v at length 1, the new direction is that of
+    ``x + attraction (x . v) v + noise e / sqrt(F)`` with standard normal e. Without noise this is the model
+    of Dean and Morgenstern 2022: the taste moves towards an item that agrees with it and away from an item
+    that is opposite. The new taste has the length of the user's vector in the user model.
     """
 
     def unit(vector: Array) -> Array:
@@ -199,21 +201,21 @@ def _drifted(key: Key, part: Drift, model: UserModel, user: Array, taste: Array,
     return jnp.linalg.norm(model.user_factors[user]) * unit(moved)
 
 
-def _perhaps_again(key: Key, state: SessionState, params: SessionParams) -> tuple[SessionState, Array]:
-    """Ends the visit where patience or ``visit_length`` does; the user then stays away or returns rested.
+def _maybe_return(key: Key, state: SessionState, params: SessionParams) -> tuple[SessionState, Array]:
+    """Ends the visit if patience or ``visit_length`` is used up; the user then returns or leaves for good.
 
-    Returns with probability ``base + gain * likes / steps`` of the visit, at most 1 (the response-dependent
-    return of KuaiSim, Zhao et al. 2023, in its simplest form). Patience is full again, boredom and satiation
-    are gone; the taste stays as it is.
+    The probability of a return is ``base + gain * likes / steps`` of the visit, at most 1. This is the
+    response-dependent return of KuaiSim (Zhao et al. 2023) in its simplest form. A user who returns has full
+    patience, no boredom and no satiation; the taste does not change.
     """
     part, mood = params.dynamics.returning, state.mood
     visit, rested = mood.visit, first_mood(state.user, params)
     leaves = state.patience <= 0
     leaves |= (part.visit_length > 0) & (visit.steps >= part.visit_length)
-    chance = part.base + part.gain * visit.likes / jnp.maximum(visit.steps, 1)
-    again = leaves & (jax.random.uniform(key) < chance)
+    probability = part.base + part.gain * visit.likes / jnp.maximum(visit.steps, 1)
+    returns = leaves & (jax.random.uniform(key) < probability)
     fresh = rested.replace(taste=mood.taste, visit=Visit(visit.number + 1, *rested.visit[1:]))
-    mood = jax.tree.map(lambda new, old: jnp.where(again, new, old), fresh, mood)
-    gone = jnp.where(leaves, 0.0, state.patience)
-    patience = jnp.where(again, full_patience(state.user, params), jnp.minimum(gone, state.patience))
-    return state.replace(patience=patience, mood=mood), again
+    mood = jax.tree.map(lambda new, old: jnp.where(returns, new, old), fresh, mood)
+    remaining = jnp.where(leaves, 0.0, state.patience)
+    patience = jnp.where(returns, full_patience(state.user, params), jnp.minimum(remaining, state.patience))
+    return state.replace(patience=patience, mood=mood), returns

@@ -1,4 +1,4 @@
-"""Settings of what makes simulated users hard. Plain Python: no JAX."""
+"""Settings of the effects that make simulated users harder. Plain Python: no JAX."""
 
 import dataclasses
 import math
@@ -7,7 +7,7 @@ from ialp_jax.errors import InputError
 
 _FLAG = "--config.simulator.dynamics"
 _INFINITY = math.inf
-RANGES = {  # knob -> least, most
+RANGES = {  # setting -> smallest, largest value
     "dislike_probability": (0, 1),
     "dislike_reward": (0, _INFINITY),
     "dislike_patience": (0, _INFINITY),
@@ -34,46 +34,49 @@ RANGES = {  # knob -> least, most
 
 @dataclasses.dataclass
 class DynamicsConfig:
-    """What a user model that draws likes independently leaves out; all of it off in the preset ``paper``.
+    """Effects that make users harder: dislikes, boredom, satiation, drift, segments, noise, returns.
 
-    A value that is not set is taken from ``simulator.preset``. What is off is not in the compiled program.
-    The equations stand in ``ialp_jax/simulator/dynamics.py``.
+    The preset ``paper`` switches all of them off: each like then depends only on the user model. A value that
+    is not set comes from ``simulator.preset``. The compiled program contains only the effects that are on.
+    Equations: ``ialp_jax/simulator/dynamics.py``.
 
     Attributes:
-      dislike_probability: over 0 switches explicit dislikes on: an item that is not liked, and would be with
-        probability p, is disliked with probability (1 - p) times this. Zhao et al., Recommendations with
+      dislike_probability: above 0, users dislike items explicitly. An item with like probability p that is
+        not liked is disliked with probability (1 - p) times this value. Zhao et al., Recommendations with
         negative feedback via pairwise deep reinforcement learning, KDD 2018.
       dislike_reward: reward lost with an explicit dislike.
-      dislike_patience: patience lost with an explicit dislike, besides simulator.dislike_cost.
-      boredom_logit: log-odds of a like lost where all recent items were like the recommended one. Warlop,
-        Lazaric and Mary, Fighting boredom in recommender systems with linear reinforcement learning,
-        NeurIPS 2018.
-      boredom_patience: patience lost in the same case, liked or not. Gao et al., KuaiRec / CIRS (2022, 2023)
-        let users leave after too many items of one category.
-      boredom_window: how many recommendations of this visit count as recent.
-      boredom_similarity: two items are alike if they share a category or if the cosine of their vectors in
-        the user model is at least this; over 1 only the category counts.
-      satiation: log-odds of a like lost per item of the same category that the user liked lately. Leqi et
+      dislike_patience: patience lost with an explicit dislike, in addition to simulator.dislike_cost.
+      boredom_logit: decrease of the log-odds of a like if all recent items were similar to the recommended
+        one. Warlop, Lazaric and Mary, Fighting boredom in recommender systems with linear reinforcement
+        learning, NeurIPS 2018.
+      boredom_patience: patience lost if all recent items were similar, even if the item is liked. In Gao et
+        al., KuaiRec / CIRS (2022, 2023), users leave after too many items of one category.
+      boredom_window: number of recommendations of this visit that count as recent.
+      boredom_similarity: two items are similar if they share a category, or if the cosine of their vectors in
+        the user model is at least this value. Above 1, only the category counts.
+      satiation: decrease of the log-odds of a like per recently liked item of the same category. Leqi et
         al., Rebounding bandits for modeling satiation effects, NeurIPS 2021.
-      satiation_memory: share of the satiation that is left after one more step.
-      drift_attraction: how far each item draws the taste, towards it or away from it if it lies opposite.
-        Dean and Morgenstern, Preference dynamics under personalized recommendations, EC 2022.
-      drift_noise: standard deviation of the random step of the taste, relative to its length. A random walk,
-        as in Koren, Collaborative filtering with temporal dynamics, KDD 2009.
-      impatient_share: share of the users, drawn at random, with less patience.
-      impatient_factor: their patience relative to simulator.patience.
-      niche_share: share of the users with the least popular likes, whose like probability is shifted further
-        from the popular. Abdollahpouri et al., The unfairness of popularity bias in recommendation, 2019.
-      niche_strength: log-odds of a like that they lose per standard deviation of the log-popularity of an
-        item, and gain below its mean.
-      false_like: probability that an item that is not liked looks liked. Agarwal et al., Addressing trust
-        bias for unbiased learning-to-rank, WWW 2019.
-      missed_like: probability that an item that is liked looks not liked.
-      return_base: probability that a user who leaves comes back for another visit within the session, with
-        patience restored. Zhao et al., KuaiSim, NeurIPS 2023.
-      return_gain: what is added to it if all items of the visit were liked; in proportion if some were.
-      visit_length: steps after which a visit ends also for a patient user; 0: never.
-      seed: draws who is impatient.
+      satiation_memory: share of the satiation that remains after each step.
+      drift_attraction: how far each recommended item moves the user's taste: towards the item if they agree,
+        away from it if they are opposite. Dean and Morgenstern, Preference dynamics under personalized
+        recommendations, EC 2022.
+      drift_noise: standard deviation of the random step of the taste, relative to the taste's length. A
+        random walk, as in Koren, Collaborative filtering with temporal dynamics, KDD 2009.
+      impatient_share: share of users, drawn at random, who have less patience.
+      impatient_factor: patience of impatient users, relative to simulator.patience.
+      niche_share: share of niche users: those whose likes are least popular. They like popular items even
+        less than the user model says. Abdollahpouri et al., The unfairness of popularity bias in
+        recommendation, 2019.
+      niche_strength: decrease of a niche user's log-odds of a like, per standard deviation of an item's
+        log-popularity above the mean; below the mean, an increase.
+      false_like: probability that an item that the user does not like gets a like. Agarwal et al., Addressing
+        trust bias for unbiased learning-to-rank, WWW 2019.
+      missed_like: probability that an item that the user likes gets no like.
+      return_base: probability that a user who leaves returns for another visit within the session, with full
+        patience. Zhao et al., KuaiSim, NeurIPS 2023.
+      return_gain: added to return_base in proportion to the share of liked items in the visit.
+      visit_length: steps after which a visit ends even if the user still has patience; 0: no limit.
+      seed: draws the impatient users.
     """
 
     dislike_probability: float | None = None
@@ -100,10 +103,12 @@ class DynamicsConfig:
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
-        for name, (least, most) in RANGES.items():
+        for name, (smallest, largest) in RANGES.items():
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and least <= value <= most):
-                bound = f"at least {least}" if most == _INFINITY else f"in {least}..{most}"
+            if value is not None and not (math.isfinite(value) and smallest <= value <= largest):
+                bound = f"at least {smallest}" if largest == _INFINITY else f"in {smallest}..{largest}"
                 raise InputError(f"{_FLAG}.{name}={value}: must be {bound}")
         if self.impatient_factor == 0:
-            raise InputError(f"{_FLAG}.impatient_factor=0: nobody would stay for one step; give more")
+            raise InputError(
+                f"{_FLAG}.impatient_factor=0: impatient users would leave at once; use more than 0"
+            )

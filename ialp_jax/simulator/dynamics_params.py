@@ -1,7 +1,7 @@
-"""The numbers behind harder users, made once per world; a part that is off is None.
+"""Arrays of the effects that make users harder, built once per world from ``DynamicsConfig``.
 
-None is an empty pytree, so a part that is off is neither in the parameters nor in the state nor in the
-compiled program: whether it is there is known when JAX traces. What the parts do: ``dynamics.py``.
+A part that is off is None, which is an empty pytree. So it takes no place in the parameters, in the state or
+in the compiled program. The rules of the parts are in ``dynamics.py``.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Dislikes(NamedTuple):
 
 
 class Boredom(NamedTuple):
-    """Wear by sameness.
+    """Boredom by similar items.
 
     Attributes:
       logit, patience, similarity: float scalars, see ``DynamicsConfig.boredom_*``.
-      weights: float32 [W], of the recent items, oldest first; they sum to 1.
-      category: int32 [N + 1, G], the set of categories of each item, padded with 0.
-      directions: float32 [N + 1, F], the items' vectors in the user model at length 1 (or 0).
+      weights: float32 [W], weights of the recent items, oldest first; their sum is 1.
+      category: int32 [N + 1, G], the categories of each item, padded with 0.
+      directions: float32 [N + 1, F], the items' vectors in the user model, scaled to length 1 (or 0).
     """
 
     logit: Array
@@ -46,12 +46,12 @@ class Boredom(NamedTuple):
 
 
 class Satiation(NamedTuple):
-    """Satiety by category.
+    """Satiation by category.
 
     Attributes:
-      strength: float32 [C], log-odds per unit of satiation; 0 for category 0, which is none.
+      strength: float32 [C], decrease of the log-odds per unit of satiation; 0 for category 0 ("no category").
       memory: float scalar.
-      category: int32 [N + 1, G], the set of categories of each item, padded with 0.
+      category: int32 [N + 1, G], the categories of each item, padded with 0.
     """
 
     strength: Array
@@ -60,17 +60,17 @@ class Satiation(NamedTuple):
 
 
 class Drift(NamedTuple):
-    """Change of taste; float scalars, see ``DynamicsConfig.drift_*``."""
+    """Drift of the taste; float scalars, see ``DynamicsConfig.drift_*``."""
 
     attraction: Array
     noise: Array
 
 
 class Segments(NamedTuple):
-    """Kinds of users.
+    """Segments of users.
 
     Attributes:
-      segment: int32 [U], index into ``SEGMENTS``: bit 0 impatient, bit 1 niche.
+      segment: int32 [U], index into ``SEGMENTS``; bit 0: impatient, bit 1: niche.
       impatient_factor: float scalar.
       niche_strength: float scalar.
       appeal: float32 [N + 1], log-popularity among offline users, mean 0 and standard deviation 1.
@@ -83,14 +83,14 @@ class Segments(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """Errors of the response; float scalars."""
+    """Random errors of the user's answer; float scalars."""
 
     false_like: Array
     missed_like: Array
 
 
 class Returning(NamedTuple):
-    """Whether users come back; float scalars, ``visit_length`` int32, 0 for none."""
+    """Returns of users after a visit; float scalars; ``visit_length`` is int32, 0 for no limit."""
 
     base: Array
     gain: Array
@@ -99,7 +99,7 @@ class Returning(NamedTuple):
 
 @struct.dataclass
 class Dynamics:
-    """All parts; None where off, as all are by default."""
+    """All parts; a part that is off is None, and by default all are off."""
 
     dislikes: Dislikes | None = None
     boredom: Boredom | None = None
@@ -110,16 +110,17 @@ class Dynamics:
     returning: Returning | None = None
 
     def imagined(self) -> Dynamics:
-        """What acts in imagined sessions too, where labels answer and users are windows of logs.
+        """Returns the parts that also act in imagined sessions: only boredom.
 
-        Boredom alone: its patience part needs only the items. Taste, satiation, noise and dislikes are
-        about answers, which the labels give; segments and returns need a known user.
+        Labels give the answers in imagined sessions, and the user is a window of a log. The patience cost of
+        boredom needs only the items. Drift, satiation, noise and dislikes change the answers, which the
+        labels give; segments and returns need a known user.
         """
         return Dynamics(boredom=self.boredom)
 
     @property
     def moves_scores(self) -> bool:
-        """Whether a user's ranking of the items differs from that of the user model."""
+        """Whether a user may rank the items in another order than the user model."""
         parts = (self.boredom, self.satiation, self.drift, self.segments)
         return any(part is not None for part in parts)
 
@@ -129,12 +130,12 @@ def _scalars(*values: float) -> list[Array]:
 
 
 def build_dynamics(dataset: Dataset, user_model: UserModel, config: DynamicsConfig) -> Dynamics:
-    """The parts that ``config`` switches on.
+    """Builds the parts that ``config`` switches on.
 
     Args:
-      dataset: categories, popularity among offline users, histories.
+      dataset: gives categories, histories and popularity among offline users.
       user_model: of the world.
-      config: all knobs set, see ``config.resolved``.
+      config: settings, none of them None, see ``config.resolved``.
     """
     c, category = config, jnp.asarray(dataset.catalogue.categories)
     strength = np.full(len(dataset.catalogue.category_names), c.satiation, np.float32)
@@ -178,13 +179,13 @@ def _directions(user_model: UserModel) -> Array:
 
 
 def _segments(dataset: Dataset, config: DynamicsConfig) -> Segments:
-    """Impatient users by lot; niche users by the mean log-popularity of their likes, lowest first."""
+    """Draws impatient users at random; niche users are those with the least popular likes (mean of logs)."""
     appeal = np.log1p(dataset.popularity()[1:].astype(np.float64))
     appeal = np.concatenate([[0.0], (appeal - appeal.mean()) / max(appeal.std(), 1e-9)])
     num_users, histories = dataset.num_users, dataset.histories
     impatient = np.zeros(num_users, bool)
-    lot = keys.generator(config.seed, "impatient").permutation(num_users)
-    impatient[lot[: round(config.impatient_share * num_users)]] = True
+    random_order = keys.generator(config.seed, "impatient").permutation(num_users)
+    impatient[random_order[: round(config.impatient_share * num_users)]] = True
     owner = np.repeat(np.arange(num_users), np.diff(histories.offsets))
     likes = np.maximum(np.diff(histories.offsets), 1)
     mainstream = np.bincount(owner, appeal[histories.items], num_users) / likes

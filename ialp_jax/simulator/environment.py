@@ -1,8 +1,8 @@
-"""The simulated user as a gymnax environment.
+"""A session of a simulated user, as a gymnax environment.
 
-One environment is one user's session; ``jax.vmap`` over keys and states runs thousands in parallel.
-All arrays of a world are in the parameters and all dynamics in the state, so one compiled program
-serves every split of users and every setting of patience.
+One environment runs one session; ``jax.vmap`` over keys and states runs thousands in parallel. All arrays of
+a world are in the parameters, and all that changes is in the state. So one compiled program serves every
+split of users and every setting of patience.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ from ialp_jax.types import Array, Key, Observation
 
 
 class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
-    """A user who is recommended one item per step, likes it or not, and may lose patience.
+    """A session: in each step the agent recommends one item, and the user likes it or not.
 
     - **Observation**: `Observation(history [L], shown [L + H])`.
-    - **Action**: int in 0..N-1; action a recommends item a + 1. `step` refuses any other action where it can
-      see it, that is, outside ``jit`` and ``vmap``. Compiled code cannot raise: there, an action outside the
-      space recommends nothing. It is never liked, costs patience as a repeated item does, enters ``shown``
-      as 0, and ``info["out_of_range"]`` is true. The adapters for NumPy agents always check.
-    - **Response**: the user likes the item with the user model's probability. An item that stands in
-      ``shown`` (also in the starting history) is never liked again.
+    - **Action**: int in 0..N-1; action a recommends item a + 1. Outside ``jit`` and ``vmap``, `step` raises
+      for any other action. Compiled code cannot raise: there, an action that is out of range recommends
+      nothing. It is never liked, costs patience like a repeated item, enters ``shown`` as 0, and
+      ``info["out_of_range"]`` is true. The adapters for NumPy agents always check.
+    - **Response**: the user likes the item with the user model's probability. An item that is already in
+      ``shown`` (which includes the starting history) is never liked again.
     - **Reward**: 1 for a like, 0 otherwise.
-    - **History**: a liked item enters it on the right.
-    - **Patience**: falls by ``dislike_cost`` without a like, rises by ``recovery`` with one, up to its
-      starting value.
-    - **Terminated**: patience is gone. **Truncated**: H steps were taken and the user has not left; the
+    - **History**: a liked item is appended on the right.
+    - **Patience**: decreases by ``dislike_cost`` without a like. It increases by ``recovery`` with a like, up
+      to its starting value.
+    - **Terminated**: patience has reached 0. **Truncated**: H steps were taken and the user has not left. The
       two are never both true.
-    - **info**: ``like``, ``out_of_range`` (bool) and ``user`` (int32), besides gymnax's ``terminated``,
+    - **info**: ``like``, ``out_of_range`` (bool) and ``user`` (int32), and gymnax's ``terminated``,
       ``truncated`` and ``final_observation`` (the true last observation, before the automatic reset).
 
-    These are the rules of the preset ``paper``. ``params.dynamics`` changes like probabilities, costs of
-    patience and of reward, and lets users return: see ``dynamics.py``. With dislikes, info has ``dislike``
-    (bool), and with returning users ``returned`` (bool) and ``visit`` (int32, from 0, after the step).
+    These are the rules of the preset ``paper``. ``params.dynamics`` changes like probabilities, patience and
+    reward, and lets users return: see ``dynamics.py``. If users dislike, info has ``dislike`` (bool). If they
+    return, it has ``returned`` (bool) and ``visit`` (int32, from 0, after the step).
     """
 
     def step(
         self, key: Key, state: SessionState, action: Array, params: SessionParams
     ) -> tuple[Observation, SessionState, Array, Array, Array, dict[str, Any]]:
-        """Steps as gymnax does, with automatic reset. Raises ValueError as `actions.check_if_known` does."""
-        actions.check_if_known(action, self.action_space(params).n)
+        """Takes a step with gymnax's automatic reset. Raises ValueError as `actions.check_traced` does."""
+        actions.check_traced(action, self.action_space(params).n)
         return super().step(key, state, action, params)
 
     def reset_env(self, key: Key, params: SessionParams) -> tuple[Observation, SessionState]:
         """Starts the session of a user drawn uniformly from ``params.users``."""
-        # Every step draws a user in case the session ends: `randint` costs four hashes where one will do, and
-        # 32 bits modulo M favour no user by more than a share of M / 2^32.
+        # Every step draws a user in case the session ends, so the draw must be cheap: `randint` costs four
+        # hashes, `bits` one. 32 bits modulo M favour no user by more than a share of M / 2^32.
         user = params.users[jax.random.bits(key) % params.users.shape[0]]
         return self.start(user, params)
 
@@ -74,14 +74,14 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
     def step_env(
         self, key: Key, state: SessionState, action: Array, params: SessionParams
     ) -> tuple[Observation, SessionState, Array, Array, dict[str, Any]]:
-        """One recommendation; see the class for the rules."""
-        item, known = actions.to_item(action, self.action_space(params).n)
+        """Recommends one item; see the class for the rules."""
+        item, in_range = actions.to_item(action, self.action_space(params).n)
         probability = dynamics.like_probability(state, item, params)
-        like = (jax.random.uniform(key) < probability) & known & ~jnp.any(state.shown == item)
+        like = (jax.random.uniform(key) < probability) & in_range & ~jnp.any(state.shown == item)
         dislike = dynamics.disliked(key, like, probability, params)
         state = respond(state, item, like, params, dislike)
-        state, returned = dynamics.move_on(key, state, item, params)
-        reward, info = like.astype(jnp.float32), {"like": like, "user": state.user, "out_of_range": ~known}
+        state, returned = dynamics.between_steps(key, state, item, params)
+        reward, info = like.astype(jnp.float32), {"like": like, "user": state.user, "out_of_range": ~in_range}
         if dislike is not None:
             reward -= params.dynamics.dislikes.reward * dislike
             info["dislike"] = dislike
@@ -96,7 +96,7 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
         return state.patience <= 0
 
     def is_truncated(self, state: SessionState, params: SessionParams) -> Array:
-        """Whether the horizon ended the session of a user who was still there."""
+        """Whether the horizon ended the session before the user left."""
         return (state.time >= params.max_steps_in_episode) & ~self.is_terminated(state, params)
 
     @property
@@ -109,7 +109,7 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
         return spaces.Discrete(params.user_model.item_bias.shape[0] - 1)
 
     def observation_space(self, params: SessionParams) -> spaces.Dict:
-        """Item ids, 0 where there is none."""
+        """Vectors of item ids, padded with 0."""
         num_items = params.user_model.item_bias.shape[0] - 1
         length = params.start_histories.shape[1]
 
@@ -122,27 +122,27 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
 def respond(
     state: SessionState, item: Array, like: Array, params: SessionParams, dislike: Array | None = None
 ) -> SessionState:
-    """The session after the user's answer to ``item``, wherever that answer comes from.
+    """Updates a session with the user's answer to ``item``.
 
-    The simulator draws it from the user model; an imagined session takes it from the LLM's label.
+    The simulator draws the answer from the user model; an imagined session uses the LLM's label.
 
     Args:
       state: before the step.
       item: int32 [], 1..N.
       like: bool [].
       params: of the world.
-      dislike: bool [], whether the user said no explicitly; None where that is not known.
+      dislike: bool [], whether the user disliked the item explicitly; None if users do not.
 
     Returns:
-      The next state; whether the session ended is for ``is_terminated`` and ``is_truncated``.
+      The next state. ``is_terminated`` and ``is_truncated`` tell whether the session ended.
     """
     chex.assert_rank([item, like], 0)
     length = state.history.shape[0]
     liked = jnp.concatenate([state.history[1:], item[None]])
-    better = jnp.minimum(state.patience + params.recovery, dynamics.full_patience(state.user, params))
-    patience = jnp.where(like, better, state.patience - params.dislike_cost)
-    patience = dynamics.worn(patience, state, item, dislike, params)
-    # A select, not a scatter: it fuses with what surrounds it.
+    recovered = jnp.minimum(state.patience + params.recovery, dynamics.full_patience(state.user, params))
+    patience = jnp.where(like, recovered, state.patience - params.dislike_cost)
+    patience = dynamics.patience_after(patience, state, item, dislike, params)
+    # A select, not a scatter, because XLA fuses it with the neighbouring operations.
     here = jnp.arange(state.shown.shape[0]) == length + state.time
     return state.replace(
         time=state.time + 1,

@@ -1,12 +1,12 @@
-"""Users in three degrees of difficulty, and what single worlds need, as plain data.
+"""Presets of user difficulty (easy, paper, hard), and settings of single worlds, as plain data.
 
-A preset gives the value of every knob that is not set. A knob that is set, in a config file or by a flag,
-keeps its value under every preset, also where that value switches it off. ``paper`` names all knobs; the
-others state their differences from it.
+A preset gives the value of every setting that is not set. A setting from a config file or a flag keeps its
+value under every preset, even the value 0, which switches an effect off. ``paper`` lists all settings;
+``easy`` and ``hard`` list only their differences from it.
 """
 
 PRESETS = {
-    # Patience and nothing else.
+    # Users lose patience; all other effects are off.
     "paper": {
         "patience": 5.0,
         "dislike_cost": 1.0,
@@ -32,12 +32,12 @@ PRESETS = {
         "dynamics.return_gain": 0.0,
         "dynamics.visit_length": 0,
     },
-    # Users who forgive: a policy has time to find out what they like.
+    # Users are patient and recover fast: a policy has time to learn their taste.
     "easy": {
         "patience": 10.0,
         "recovery": 2.0,
     },
-    # Users who recover slowly, say no, tire of sameness, change, differ, err, and come back if it was good.
+    # Users recover slowly, and all effects are on.
     "hard": {
         "recovery": 0.5,
         "dynamics.dislike_probability": 0.3,
@@ -58,13 +58,13 @@ PRESETS = {
     },
 }
 
-# World -> settings of `SimulatorConfig` that its data ask for; `make` starts from them.
+# World -> settings of `SimulatorConfig` that suit its data; `make` and the config files start from them.
 WORLDS = {
-    "demo": {"user_model.family": "truth"},  # generated: its truth is known
-    # The logs stop at 50 artists per user: what a user would like beyond them is not in the data's density.
+    "demo": {"user_model.family": "truth"},  # generated data: the true user model is known
+    # The logs hold at most 50 artists per user, so users like more artists than the density of the logs says.
     "lfm": {"user_model.base_rate": 4.0},
-    # Reviews hold what was bought and rated there alone, 7 items of 4,385. So few likes per user want much
-    # more regularisation than the usual grid has.
+    # Reviews cover only a few of the items that a user would like: about 7 of 4,385 per user. So few likes
+    # need much more regularisation than the default grid has.
     "industry": {
         "user_model.base_rate": 40.0,
         "user_model.factors": "32",

@@ -1,7 +1,4 @@
-"""Parameters and state of a session.
-
-They stand apart from the rules (`dynamics`) and the environment (`environment`), both of which use them.
-"""
+"""Parameters and state of a session, used by the rules (`dynamics`) and the environment (`environment`)."""
 
 from __future__ import annotations
 
@@ -15,7 +12,13 @@ from ialp_jax.types import Array, UserModel
 
 
 class Visit(NamedTuple):
-    """Where users return: which visit this is (from 0), its steps and its likes; int32 []."""
+    """The present visit of a user who may return; int32 [] each.
+
+    Attributes:
+      number: 0 for the first visit of the session.
+      steps: recommendations in this visit.
+      likes: likes in this visit.
+    """
 
     number: Array
     steps: Array
@@ -24,12 +27,12 @@ class Visit(NamedTuple):
 
 @struct.dataclass
 class Mood:
-    """What a user carries from step to step besides patience; None where the part is off.
+    """State of the dynamics that are switched on; the entries of the others are None.
 
     Attributes:
       recent: int32 [W], the last recommendations of this visit, oldest first, left-padded with 0.
       satiation: float32 [C], by category.
-      taste: float32 [F], the user's vector as it is now.
+      taste: float32 [F], the user's present vector in the user model.
       visit: see ``Visit``.
     """
 
@@ -41,15 +44,15 @@ class Mood:
 
 @struct.dataclass(kw_only=True)
 class SessionParams(environment.EnvParams):
-    """A world, restricted to the users that sessions are drawn from.
+    """All arrays of a world, and the users who may start a session.
 
     Attributes:
       user_model: like probabilities of U users and N items.
       start_histories: int32 [U, L], left-padded.
-      users: int32 [M], ids (rows of ``start_histories``) that sessions are drawn from.
+      users: int32 [M], ids of the users whose sessions are simulated (rows of ``start_histories``).
       patience, dislike_cost, recovery: float scalars, see ``SimulatorConfig``.
-      dynamics: what makes users hard; by default nothing.
-      max_steps_in_episode: H; static, for it is a shape.
+      dynamics: arrays of the dynamics that make users harder; by default all are off.
+      max_steps_in_episode: H; a static field, because it determines array shapes.
     """
 
     user_model: UserModel
@@ -64,7 +67,7 @@ class SessionParams(environment.EnvParams):
 
 @struct.dataclass
 class SessionState(environment.EnvState):
-    """One session.
+    """The state of one session.
 
     Attributes:
       time: int32 [], steps taken.
@@ -72,7 +75,7 @@ class SessionState(environment.EnvState):
       history: int32 [L], liked items, oldest first, left-padded.
       shown: int32 [L + H], the starting history, then the recommended items.
       patience: float32 []; the user leaves at 0.
-      mood: what the parts of ``params.dynamics`` remember; empty where they are off.
+      mood: state of ``params.dynamics``.
     """
 
     user: Array

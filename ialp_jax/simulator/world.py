@@ -19,12 +19,12 @@ from ialp_jax.types import SPLITS, Dataset, UserModel
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """What agents are trained and evaluated in.
+    """A world in which agents are trained or evaluated.
 
     Attributes:
-      env: the same for every split.
-      params: for all U users; `of` restricts it.
-      dataset: behind it.
+      env: the same for every split of users.
+      params: sessions of all U users; `of` restricts them to a split.
+      dataset: the data of the world.
     """
 
     env: SessionEnvironment
@@ -32,17 +32,21 @@ class World:
     dataset: Dataset
 
     def of(self, split: int) -> SessionParams:
-        """Parameters whose sessions are those of one split's users (OFFLINE, ONLINE, ...)."""
+        """Returns the parameters with only the users of one split (OFFLINE, ONLINE, ...).
+
+        Raises:
+          InputError: the split has no user.
+        """
         users = self.dataset.users(split)
         if not len(users):
-            raise InputError(f"{self.dataset.name}: no user is {SPLITS[split]}; run the data stage again")
+            raise InputError(f"{self.dataset.name}: no {SPLITS[split]} users; run the data stage again")
         return self.params.replace(users=jnp.asarray(users))
 
 
 def build(dataset: Dataset, user_model: UserModel, config: SimulatorConfig) -> World:
-    """Puts a data set, a fitted user model and the session dynamics together.
+    """Builds a world from a data set, a fitted user model and the settings of the simulator.
 
-    Knobs that are not set have the value of ``config.preset``.
+    Settings that are None get the value of ``config.preset``.
     """
     config = resolved(config)
     starts = np.zeros((dataset.num_users, config.history_length), np.int32)

@@ -1,7 +1,8 @@
-"""The loop between agents and users, offline and online.
+"""Trains agents and networks, offline and online.
 
-- `ialp_jax.labelling.imagine`: sessions in which labels stand in for users' answers.
-- `ialp_jax.training.pretrain`: offline training on labels or logs.
-- `ialp_jax.training.adapt`: online training of any agent in any environment, all seeds at once.
-- `ialp_jax.training.rollout`: what both are made of.
+- `loop`: the loop of every training, with evaluations, checkpoints, TensorBoard and a progress bar.
+- `pretrain`: offline training on labels or logs. `offline`: logs of offline users as arrays.
+- `adapt`: online training of an agent in an environment. `rollout`: acting, playing and measuring sessions.
+- `checkpoint`, `packing`, `params`: trainings and parameters on disk. `watch`: TensorBoard.
+- `seeds`, `processes`: several seeds, devices and processes.
 """

@@ -1,12 +1,20 @@
-"""Parameters, and trainings in mid-course, on disk by orbax."""
+"""Checkpoints of a training, so that a later process can go on from there.
+
+Orbax's ``CheckpointManager`` writes a checkpoint in the background, commits it with a rename, lists the
+complete ones and removes what a killed process left unfinished. `Checkpoints` adds what orbax lacks:
+
+- The fingerprint of the training: a checkpoint of other settings is refused, and the settings are named.
+- A sha256 of all arrays: the checksums of orbax do not cover their values, and a changed bit must not change
+  a result.
+- Old checkpoints are deleted here, not by ``max_to_keep``: orbax deletes a whole folder, with files that
+  somebody else has put there.
+- Random keys and empty arrays, which orbax refuses.
+- Errors of one line, saving when the process is asked to end, and a shortest time between two checkpoints.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import re
-import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -14,71 +22,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.sharding import SingleDeviceSharding
 
-from ialp_jax import store
-from ialp_jax.agents.base import Params
 from ialp_jax.errors import InputError, Terminated
+from ialp_jax.training.checkpoint_files import remove_all, remove_step
 from ialp_jax.training.config import CheckpointConfig
-from ialp_jax.training.processes import any_of, by_first, host, is_first
-
-STATE = "state"  # orbax's folder within a checkpoint
-_STATES = rf"{STATE}(\.orbax-checkpoint-tmp.*)?"  # whole, or while orbax writes it
-_FILES = r"arrays\.npz|manifest\.json|\.(arrays\.npz|manifest\.json)\.[0-9a-f]{32}"  # and partial ones
-_FAILURES = (ValueError, KeyError, TypeError, OSError, RuntimeError)  # what orbax and tensorstore raise
-Rows = list[dict[str, np.ndarray]]  # metric -> array of the same shape in every row
-
-
-def _checkpointer() -> ocp.StandardCheckpointer:
-    """Orbax, which waits for no other process: one writes, and each reads for itself."""
-    own = jax.process_index()
-    return ocp.StandardCheckpointer(
-        multiprocessing_options=ocp.options.MultiprocessingOptions(own, {own}, f"process{own}")
-        if jax.process_count() > 1
-        else ocp.options.MultiprocessingOptions()
-    )
-
-
-def save_params(folder: Path, params: Params) -> None:
-    """Writes a parameter tree to a new folder. Raises InputError if the disk refuses or the folder exists."""
-    with _explained(folder, "cannot be written"), _checkpointer() as checkpointer:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _require_room(folder.parent, params)
-        checkpointer.save(folder.resolve(), params)
-
-
-def load_params(folder: Path, like: Params) -> Params:
-    """Reads a parameter tree.
-
-    Args:
-      folder: written by `save_params`.
-      like: arrays or shapes of the tree that is expected.
-
-    Raises:
-      InputError: missing, broken, or of another structure or shape.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such checkpoint; run --stage=pretrain")
-    here = SingleDeviceSharding(jax.local_devices()[0])  # whatever devices and processes it was written on
-    target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), like)
-    wrong = "not a checkpoint of this network"
-    with _explained(folder, wrong), _checkpointer() as checkpointer:
-        restored = checkpointer.restore(folder.resolve(), target)
-    # By way of the host: orbax ties arrays to a device, and a jitted loop fed with both kinds compiles twice.
-    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), restored)
+from ialp_jax.training.packing import Rows, pack, sha256, unpack
+from ialp_jax.training.params import explained, one_process, require_room
+from ialp_jax.training.processes import any_of, by_first, is_first
 
 
 class Saved(NamedTuple):
-    """What a checkpoint holds.
+    """The content of a checkpoint.
 
     Attributes:
       step: how far the training had come.
       state: tree of arrays.
-      tables: what was measured until then, row by row.
+      tables: measurements until then, row by row.
     """
 
     step: int
@@ -87,40 +48,39 @@ class Saved(NamedTuple):
 
 
 class Checkpoints:
-    """Where a training stands, saved now and then: a process that ended is followed by one that goes on.
+    """Saves a training now and then, so that a later process can go on from there.
 
-    A checkpoint is the folder ``<step>/`` with ``state/``, which orbax writes while training goes on, the
-    tables in ``arrays.npz`` and, last, a manifest with the sha256 of every file. One without a manifest was
-    not finished and counts for nothing. Use it as a context manager. Of several processes, which must call
-    its methods alike, process 0 writes and all read.
+    A checkpoint is the folder ``<step>/``. Use the object as a context manager. If several processes train
+    together, all must call its methods alike: process 0 writes, and each process reads.
     """
 
     def __init__(
         self,
         folder: Path,
         config: CheckpointConfig,
-        key: str,
+        fingerprint: str,
         settings: Mapping[str, Any],
         differences: Callable[[Mapping[str, Any], Mapping[str, Any]], str],
         stopping: Callable[[], bool] = lambda: False,
         replace: bool = False,
     ) -> None:
-        """Takes the settings; nothing is read or written before it must be.
+        """Takes the settings; it reads and writes nothing yet.
 
         Args:
           folder: of the checkpoints of one training.
-          config: how often, how many.
-          key: digest of all that fixes the training.
-          settings: the same to be read, as plain data.
-          differences: tells in one line how two of them differ.
+          config: how often to save, and how many checkpoints to keep.
+          fingerprint: of everything that decides the training.
+          settings: the same as plain data, for messages.
+          differences: describes in one line how two such settings differ.
           stopping: whether the process was asked to end.
-          replace: whether checkpoints of another key are given up.
+          replace: whether checkpoints with another fingerprint are deleted.
         """
-        self._folder, self._config, self._key, self._settings = folder, config, key, settings
-        self._differences, self._stopping, self._replace = differences, stopping, replace
-        self._writer: ocp.StandardCheckpointer | None = None
-        self._pending: tuple[int, dict[str, np.ndarray]] | None = None
-        self._last: int | None = None  # step of the newest
+        self._folder, self._config = folder, config
+        self._fingerprint, self._settings, self._differences = fingerprint, settings, differences
+        self._stopping, self._replace = stopping, replace
+        self._orbax: ocp.CheckpointManager | None = None
+        self._last: int | None = None  # step of the newest checkpoint
+        self._writing = False  # whether orbax writes it in the background, or has just done so
         self._clock = time.monotonic()
 
     def __enter__(self) -> Checkpoints:
@@ -129,14 +89,14 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finishes what is being written."""
+        """Waits until the last checkpoint is complete."""
         self.finish()
-        if self._writer is not None:
-            with _explained(self._folder, "a checkpoint cannot be written"):
-                self._writer.close()
+        if self._orbax is not None:
+            with explained(self._folder, "a checkpoint cannot be written"):
+                self._orbax.close()
 
     def restore(self, like: Any) -> Saved | None:
-        """The newest checkpoint that is intact, or None; one that is damaged is warned about.
+        """The newest intact checkpoint, or None. A damaged one gives a warning.
 
         Args:
           like: tree of the state's shapes, dtypes and devices.
@@ -147,189 +107,133 @@ class Checkpoints:
         self._last = by_first(self._newest)
         if self._last is None:
             return None
-        folder = self._folder / str(self._last)
-        arrays = store.read_arrays(folder / "arrays.npz")
-        return Saved(self._last, _filled(like, folder / STATE), _unpacked(arrays))
+        arrays, _ = self._read(self._last)
+        return Saved(self._last, *unpack(arrays, like, self._folder / str(self._last)))
 
     def _newest(self) -> int | None:
-        """The step of the newest checkpoint that is intact, or None."""
+        """The step of the newest intact checkpoint, or None."""
         for step in reversed(self._steps()):
             folder = self._folder / str(step)
             try:
-                manifest = store.verify(folder)
-                store.read_arrays(folder / "arrays.npz")
+                _, recipe = self._read(step)
             except InputError as error:
-                reason = re.sub("; (delete .* and )?run its stage again$", "", str(error))
-                warnings.warn(f"{reason}: this checkpoint is damaged; an earlier one is used", stacklevel=2)
+                warnings.warn(f"{error}: this checkpoint is damaged; an earlier one is used", stacklevel=2)
                 continue
-            if manifest["key"] != self._key:
-                if self._replace:
-                    self.remove()
-                    return None
-                what = self._differences(manifest["settings"], self._settings) or "what it was made from"
-                raise InputError(
-                    f"{folder}: a checkpoint of a training with other settings ({what}); "
-                    "remove it, or begin anew with --redo"
-                )
-            return step
+            if recipe["fingerprint"] == self._fingerprint:
+                return step
+            if self._replace:
+                self.remove()
+                return None
+            what = self._differences(recipe["settings"], self._settings) or "what it was made from"
+            raise InputError(
+                f"{folder}: a checkpoint of a training with other settings ({what}); "
+                "remove it, or begin anew with --redo"
+            )
         return None
 
     def offer(self, step: int, state: Any, tables: Mapping[str, Rows]) -> None:
-        """Saves where it is time to.
+        """Saves if it is time to.
 
         Args:
           step: how far the training has come.
           state: tree of arrays.
-          tables: what was measured so far.
+          tables: measurements so far.
 
         Raises:
-          Terminated: the process was asked to end; all is saved.
-          InputError: it cannot be written; what was saved before is intact.
+          Terminated: the process was asked to end; this step is saved.
+          InputError: it cannot be written; earlier checkpoints are intact.
         """
         if any_of(self._stopping()):
             self.save(step, state, tables)
             raise Terminated(f"{self._folder}: saved at step {step:,}; the same command goes on from there")
-        if self._pending and (self._folder / str(self._pending[0]) / STATE).exists():
+        if self._writing and not self._manager().is_saving_in_progress():
             self.finish()
         waited = time.monotonic() - self._clock >= self._config.seconds
         if any_of(is_first() and waited) and step - (self._last or 0) >= self._config.every:
             self._begin(step, state, tables)
 
     def save(self, step: int, state: Any, tables: Mapping[str, Rows]) -> Path:
-        """Saves now, and returns the checkpoint's folder; raises as `offer`."""
-        self.finish()
+        """Saves now, and returns the folder of the checkpoint. Raises as `offer`."""
         if step != self._last:
             self._begin(step, state, tables)
-            self.finish()
+        self.finish()
         return self._folder / str(step)
 
     def _begin(self, step: int, state: Any, tables: Mapping[str, Rows]) -> None:
-        """Has orbax copy the state and write it in the background."""
+        """Has orbax copy the arrays and write them in the background."""
         self.finish()
-        folder, leaves = self._folder / str(step), _leaves(state)
-        if jax.process_count() > 1:
-            leaves = host(leaves)
+        arrays = pack(state, tables)
         if is_first():
-            with _written(folder):
-                self._writer = self._writer or _checkpointer()
-                _drop(folder)  # damaged, or not finished
-                folder.mkdir(parents=True, exist_ok=True)
-                _require_room(folder, leaves)
-                self._writer.save((folder / STATE).resolve(), leaves)
-        self._pending = step, _packed(tables)
+            recipe = {"fingerprint": self._fingerprint, "settings": self._settings}
+            items = ocp.args.Composite(
+                arrays=ocp.args.PyTreeSave(arrays),
+                recipe=ocp.args.JsonSave({**recipe, "sha256": sha256(arrays, recipe)}),
+            )
+            with self._written(step):
+                remove_step(self._folder, step)  # a damaged one
+                self._folder.mkdir(parents=True, exist_ok=True)
+                require_room(self._folder, arrays)
+                if (self._folder / str(step)).exists():
+                    raise FileExistsError("it contains files that this project did not write; move them away")
+                self._manager().reload()
+                self._manager().save(step, args=items, force=True)  # also if a damaged one is newer
+            self._writing = True
+        self._last = step
 
     def finish(self) -> None:
-        """Waits until what is being written is whole, and removes what is too old."""
-        if self._pending is None:
-            return
-        (step, arrays), self._pending = self._pending, None
-        folder = self._folder / str(step)
-        if is_first():
-            with _written(folder):
-                self._writer.wait_until_finished()
-                store.write_arrays(folder / "arrays.npz", arrays)
-                store.seal(folder, {"key": self._key, "settings": self._settings})
+        """Waits until the last checkpoint is complete, and removes those that are too old."""
+        if self._writing and self._last is not None:
+            self._writing = False
+            with self._written(self._last):
+                self._manager().wait_until_finished()
             for old in self._steps()[: -self._config.keep]:
-                _drop(self._folder / str(old))
-        self._last, self._clock = step, time.monotonic()
+                remove_step(self._folder, old)
+            self._clock = time.monotonic()
 
     def remove(self) -> None:
         """Removes all checkpoints: the training is over."""
         self.finish()
+        self._last = None
         if is_first():
-            remove(self._folder)
+            remove_all(self._folder)
+
+    def _manager(self) -> ocp.CheckpointManager:
+        if self._orbax is None:
+            options = ocp.CheckpointManagerOptions(
+                create=False,  # it refuses to do so in one of several processes
+                cleanup_tmp_directories=is_first(),
+                save_root_metadata=False,
+                multiprocessing_options=one_process(),
+            )
+            self._orbax = ocp.CheckpointManager(self._folder.resolve(), options=options)
+        return self._orbax
 
     def _steps(self) -> list[int]:
-        """Steps of the finished checkpoints, ascending."""
-        manifests = self._folder.glob(f"*/{store.MANIFEST}")
-        return sorted(int(path.parent.name) for path in manifests if path.parent.name.isdigit())
+        """Steps of the complete checkpoints, ascending."""
+        if not self._folder.is_dir():
+            return []
+        self._manager().reload()
+        steps = sorted(self._manager().all_steps())  # also folders that contain only files of others
+        return [step for step in steps if (self._folder / str(step) / "recipe").is_dir()]
 
+    def _read(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays and recipe of a checkpoint. Raises InputError if it is damaged."""
+        folder = self._folder / str(step)
+        items = ocp.args.Composite(arrays=ocp.args.PyTreeRestore(), recipe=ocp.args.JsonRestore())
+        with explained(folder, "cannot be read"):
+            content = self._manager().restore(step, args=items)
+            arrays, recipe = content["arrays"], dict(content["recipe"])
+            if recipe.pop("sha256") != sha256(arrays, recipe):
+                raise ValueError("its sha256 differs")
+        return arrays, recipe
 
-def remove(folder: Path) -> None:
-    """Removes all checkpoints of a training, finished ones and others; files of others stay."""
-    for path in folder.glob("*"):
-        if path.name.isdigit():
-            _drop(path)
-    with contextlib.suppress(OSError):  # it is missing, or holds other files
-        folder.rmdir()
-
-
-def _drop(folder: Path) -> None:
-    """Removes a checkpoint, whole or not: all that `Checkpoints` and orbax write, and nothing else."""
-    for path in folder.glob("*"):
-        if path.is_dir() and re.fullmatch(_STATES, path.name):
-            shutil.rmtree(path, ignore_errors=True)
-        elif re.fullmatch(_FILES, path.name):
-            path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
-@contextlib.contextmanager
-def _explained(folder: Path, what: str) -> Iterator[None]:
-    """Makes one line of what orbax raises."""
-    try:
-        yield
-    except _FAILURES as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{folder}: {what} ({reason})") from None
-
-
-def _require_room(folder: Path, tree: Any) -> None:
-    """Raises OSError where a folder cannot take a tree: orbax would say so in a hundred lines."""
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
-    with tempfile.TemporaryFile(dir=folder) as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, max(size, 1))
-
-
-@contextlib.contextmanager
-def _written(folder: Path) -> Iterator[None]:
-    """Leaves nothing of a checkpoint that cannot be written, and says so in one line."""
-    try:
-        with _explained(folder, "the checkpoint cannot be written"):
-            yield
-    except InputError:
-        _drop(folder)
-        raise
-
-
-def _leaves(state: Any) -> dict[str, Any]:
-    """The arrays of a tree by number, keys as their data; orbax takes neither keys nor empty arrays."""
-    leaves = enumerate(jax.tree.leaves(state))
-    return {str(n): jax.random.key_data(x) if _is_key(x) else x for n, x in leaves if x.size}
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _filled(like: Any, folder: Path) -> Any:
-    """A tree such as ``like`` with the arrays of a checkpoint, on the same devices."""
-    found = load_params(folder, jax.eval_shape(_leaves, like))
-    leaves, structure = jax.tree.flatten(like)
-    for n, leaf in enumerate(leaves):
-        if leaf.size:
-            value = found[str(n)]
-            value = (
-                jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else value
-            )
-            leaves[n] = jax.device_put(value, leaf.sharding) if leaf.committed else value
-    return jax.tree.unflatten(structure, leaves)
-
-
-def _packed(tables: Mapping[str, Rows]) -> dict[str, np.ndarray]:
-    """``<table>/<metric>`` -> [rows, ...]."""
-    return {
-        f"{t}/{m}": np.stack([row[m] for row in rows]) for t, rows in tables.items() if rows for m in rows[0]
-    }
-
-
-def _unpacked(arrays: Mapping[str, np.ndarray]) -> dict[str, Rows]:
-    tables: dict[str, Rows] = {}
-    for name, values in arrays.items():
-        table, _, metric = name.partition("/")
-        rows = tables.setdefault(table, [{} for _ in values])
-        for row, value in zip(rows, values, strict=True):
-            row[metric] = value
-    return tables
+    @contextlib.contextmanager
+    def _written(self, step: int) -> Iterator[None]:
+        """If a checkpoint cannot be written, says so in one line and leaves nothing of it."""
+        try:
+            with explained(self._folder / str(step), "the checkpoint cannot be written"):
+                yield
+        except InputError:
+            self._orbax = None
+            remove_step(self._folder, step)
+            raise

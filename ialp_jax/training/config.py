@@ -1,12 +1,11 @@
-"""Settings of labelling rounds, pre-training, adaptation and evaluation."""
+"""Settings of pre-training, adaptation and evaluation."""
 
 import dataclasses
 
 from ialp_jax.errors import InputError
 
-SOURCES = ("llm", "popularity", "random", "logged", "truth", "fold_in")
-JUDGES = ("evaluation", "tuning")
-UNIT = 1000  # env steps between two looks at the host: the finest grid of evaluation points
+EVALUATED_ON = ("evaluation", "tuning")
+UNIT = 1000  # env steps of one unit of an adaptation; evaluations and checkpoints lie between two units
 
 
 def _check_positive(section: str, **values: float) -> None:
@@ -16,53 +15,20 @@ def _check_positive(section: str, **values: float) -> None:
 
 
 @dataclasses.dataclass
-class LabellingConfig:
-    """Imagined sessions of offline users, labelled by the LLM round by round.
-
-    Attributes:
-      rounds: labelling rounds; the actor learns between them, so that candidates improve.
-      sessions: imagined sessions in parallel; each asks one prompt per step.
-      steps: steps of each session per round; a round asks sessions * steps prompts.
-      candidates: K, items in one prompt.
-      source: who labels: the ``llm``, or in its place offline ``popularity``, ``random`` choice, what users
-        ``logged`` next, the ``truth``, the user model of the world itself, or ``fold_in``, what that model
-        says of a user with such a history.
-      none_share: share of prompts that the sources popularity, random and fold_in answer with none.
-    """
-
-    rounds: int = 6
-    sessions: int = 200
-    steps: int = 10
-    candidates: int = 20
-    source: str = "llm"
-    none_share: float = 0.2
-
-    def check(self) -> None:
-        """Raises InputError for settings that cannot work."""
-        _check_positive("labelling", rounds=self.rounds, sessions=self.sessions, steps=self.steps)
-        if self.candidates < 2:
-            raise InputError(f"--config.labelling.candidates={self.candidates} must be at least 2")
-        if self.source not in SOURCES:
-            raise InputError(f"--config.labelling.source={self.source!r} must be one of {', '.join(SOURCES)}")
-        if not 0 <= self.none_share < 1:
-            raise InputError(f"--config.labelling.none_share={self.none_share} must be in [0, 1)")
-
-
-@dataclasses.dataclass
 class PretrainConfig:
     """Offline training of iALP, of the control a2c_warm and of the supervised SASRec.
 
     Attributes:
       batch_size: transitions (iALP, a2c_warm) or windows (sasrec) per gradient step.
-      learning_rate: of Adam; also that of the actor that proposes candidates while labelling.
-      ialp_learning_rate, warm_learning_rate, sasrec_learning_rate: the same for one pre-training alone, and
-        never while labelling; None: learning_rate.
+      learning_rate: of Adam, in all pre-trainings and in the label stage.
+      ialp_learning_rate, warm_learning_rate, sasrec_learning_rate: the learning rate of one pre-training, but
+        not of the label stage; None: learning_rate.
       target_rate: share of the network that enters the target network per gradient step.
       updates_per_round: gradient steps of iALP after each labelling round, on all rounds so far.
-      ialp_updates: the same in pre-training from finished labels alone; 0: updates_per_round.
+      ialp_updates: the same in the pretrain stage only, not in the label stage; 0: updates_per_round.
       warm_updates: gradient steps of a2c_warm on logged next items.
       sasrec_updates: gradient steps of the supervised SASRec.
-      max_gradient_norm: gradients are clipped to it.
+      max_gradient_norm: longer gradients are scaled down to this norm.
       evaluations: points of the pre-training curves (return on tuning users).
     """
 
@@ -92,7 +58,7 @@ class AdaptConfig:
     """Online adaptation.
 
     Attributes:
-      env_steps: total over all users, a multiple of 1,000.
+      env_steps: steps of all users together, a multiple of 1,000.
       agents: comma-separated ids of the agents to run.
       seeds_by: how seeds share a device: ``vmap``, ``map`` (one after the other) or ``auto``.
     """
@@ -113,12 +79,12 @@ class AdaptConfig:
 class DevicesConfig:
     """How pre-training and adaptation share several devices.
 
-    On a CPU there is a device for each core, unless ``JAX_NUM_CPU_DEVICES`` says how many there are to be.
+    On a CPU every core is a device; ``JAX_NUM_CPU_DEVICES`` sets another number.
 
     Attributes:
-      seeds: so many shares of the seeds, each on a device of its own; 0: as many as divide num_seeds.
-      users: so many shares of every batch of users or rows; 0: as many as there are devices left for and
-        divide the batch. Shares are summed in another order.
+      seeds: number of shares of the seeds; each share has its devices. 0: as many as divide num_seeds.
+      users: number of shares of every batch of users or rows; 0: as many as the remaining devices allow and
+        as divide the batch. With several shares gradients are summed in another order, so rounding differs.
     """
 
     seeds: int = 0
@@ -133,14 +99,14 @@ class DevicesConfig:
 
 @dataclasses.dataclass
 class CheckpointConfig:
-    """In-stage checkpoints of pre-training and adaptation; they change no result.
+    """Checkpoints of trainings that are not finished; they change no result.
 
     Attributes:
-      every: env steps between two checkpoints of an adaptation, a multiple of 1,000; 0: none are made, of
-        pre-trainings neither.
-      seconds: and so many seconds between two at least. A checkpoint with replay buffers of 10 seeds (110 MB)
-        takes half a second of a core, under 2 % of the default.
-      keep: how many of one training are kept, the newest ones.
+      every: least number of env steps between two checkpoints of an adaptation, a multiple of 1,000; 0: no
+        training makes checkpoints.
+      seconds: least number of seconds between two checkpoints. A checkpoint with the replay buffers of 10
+        seeds (110 MB) takes half a second of a core, under 2 % of the default.
+      keep: number of checkpoints of one training that are kept, the newest ones.
     """
 
     every: int = 10_000
@@ -159,15 +125,15 @@ class CheckpointConfig:
 
 @dataclasses.dataclass
 class EvaluationConfig:
-    """How policies are measured.
+    """How policies are evaluated.
 
     Attributes:
       episodes: sessions of evaluation users at each point, the same ones for every agent and seed.
-      points: evaluation points, about; the early ones are fixed at 0, 1, 2, 3, 5, 7, 10, 15, 20 thousand
-        env steps, the rest evenly spaced after them.
-      greedy: evaluate the mode of each policy instead of the policy as it acts; DQN is always evaluated
-        without its random actions.
-      users: whose sessions measure adaptation: ``evaluation``, or ``tuning``, on whom settings are chosen.
+      points: about how many evaluation points there are. The early ones are fixed at 0, 1, 2, 3, 5, 7, 10,
+        15 and 20 thousand env steps; the others follow, evenly spaced.
+      greedy: whether the mode of each policy is evaluated instead of samples; DQN is always evaluated without
+        its random actions.
+      users: on whom agents are evaluated: ``evaluation`` users, or ``tuning`` users to choose settings.
     """
 
     episodes: int = 256
@@ -180,5 +146,7 @@ class EvaluationConfig:
         _check_positive("evaluation", episodes=self.episodes)
         if self.points < 2:
             raise InputError(f"--config.evaluation.points={self.points} must be at least 2")
-        if self.users not in JUDGES:
-            raise InputError(f"--config.evaluation.users={self.users!r} must be one of {', '.join(JUDGES)}")
+        if self.users not in EVALUATED_ON:
+            raise InputError(
+                f"--config.evaluation.users={self.users!r} must be one of {', '.join(EVALUATED_ON)}"
+            )

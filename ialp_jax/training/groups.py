@@ -1,4 +1,4 @@
-"""Groups of a world's users, by which evaluation is broken down in every preset."""
+"""The groups of items and users for which evaluation reports separate metrics."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ TASTES = ("mainstream", "niche")
 
 
 def groups_of(dataset: Dataset) -> Groups:
-    """Categories of the items, and two groups of users by how popular the things are that they like.
+    """Categories of the items, and two groups of users: niche and mainstream taste.
 
-    A user is ``niche`` whose mean log(1 + popularity) of all likes lies under the median user's, else
-    ``mainstream``. Popularity counts offline users alone; the likes are the logged ones, no agent sees the
-    group. Where users differ in segments by the dynamics, those are told apart as well, elsewhere.
+    A user is ``niche`` if the mean of log(1 + popularity) over the user's logged likes is below the median of
+    all users, else ``mainstream``. Popularity counts only offline users. No agent sees the group.
+    `rollout.summarise_segments` reports the segments of the simulator, if it has any.
 
     Args:
       dataset: U users, N items.
     """
     counts = np.diff(dataset.histories.offsets)
     owner = np.repeat(np.arange(dataset.num_users), counts)
-    fame = np.log1p(dataset.popularity())[dataset.histories.items]
-    mean = np.bincount(owner, fame, dataset.num_users) / np.maximum(counts, 1)
+    log_popularity = np.log1p(dataset.popularity())[dataset.histories.items]
+    mean = np.bincount(owner, log_popularity, dataset.num_users) / np.maximum(counts, 1)
     niche = (mean < np.median(mean)).astype(np.int32)
     return Groups(dataset.catalogue.categories.astype(np.int32), niche, TASTES)

@@ -1,4 +1,4 @@
-"""What offline users left behind, as arrays to learn from: windows, and logged transitions."""
+"""The logs of offline users as training data: windows and transitions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from ialp_jax.types import OFFLINE, Dataset, Histories, Observation, Transition
 
 
 def offline_windows(dataset: Dataset, length: int, seed: int, copies: int = 4) -> Windows:
-    """Every next like of the offline users with what came before it.
+    """Every like of the offline users, with the likes before it.
 
     Args:
       dataset: only its offline users are read.
       length: L.
-      seed: of the orders below.
-      copies: where likes have no order in time, so many random orders of each user's likes are used;
-        where they have, one.
+      seed: of the random orders.
+      copies: number of random orders of each user's likes, if the data set has no order in time.
 
     Returns:
       W rows: history int32 [W, L], target int32 [W], user int32 [W].
@@ -44,23 +43,24 @@ def appended(history: np.ndarray, item: np.ndarray) -> np.ndarray:
 
 
 def logged_transitions(logged: Windows, horizon: int) -> Transition:
-    """Logged next items as if they had been recommended and liked: reward 1 each.
+    """Transitions as if every logged next item had been recommended and liked, with reward 1.
 
     Args:
       logged: W windows, in order of time within a user.
       horizon: H, for the width of ``shown``.
 
     Returns:
-      Transition [W]; a user's last like in the log is where the session terminates.
+      Transition [W]; the session terminates at a user's last like.
     """
     count, length = logged.history.shape
     shown = np.zeros((count, length + horizon), np.int32)
     shown[:, :length] = logged.history
     next_shown = shown.copy()
     next_shown[:, length] = logged.target
-    # A user's rows stand together; where histories shrink, another order of the same user begins.
-    known = (logged.history > 0).sum(1)
-    same = (logged.user[1:] == logged.user[:-1]) & (known[1:] >= known[:-1])
+    # The rows of a user are adjacent. If a history is shorter than the one before, another random order of
+    # the same user begins.
+    filled = (logged.history > 0).sum(1)
+    same = (logged.user[1:] == logged.user[:-1]) & (filled[1:] >= filled[:-1])
     terminated = ~np.append(same, False)
     return Transition(
         observation=Observation(logged.history, shown),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -15,27 +17,27 @@ from ialp_jax.agents.base import Metrics, Params, adam, descend
 from ialp_jax.agents.config import IALPConfig
 from ialp_jax.agents.ialp import pretrain_loss
 from ialp_jax.agents.sasrec import next_item_loss
-from ialp_jax.errors import InputError, NotFiniteError
+from ialp_jax.errors import InputError
 from ialp_jax.keys import stream
 from ialp_jax.mesh import device_mesh, split_users
 from ialp_jax.networks.heads import ActorCritic, Recommender
-from ialp_jax.training.checkpoint import Rows, Saved
 from ialp_jax.training.config import DevicesConfig, PretrainConfig
-from ialp_jax.training.processes import host
+from ialp_jax.training.loop import NO_HOOKS, Hooks, Training, train
+from ialp_jax.training.packing import Row, Rows
 from ialp_jax.training.seeds import over_seeds, placed, seed_keys
 from ialp_jax.types import Array, Key
 
-PIECE = 10  # gradient steps of one compiled call at most, so that one takes seconds
+PIECE = 10  # at most so many gradient steps in one compiled call, so that a call takes seconds
 
 # (params, target params, minibatch, key) -> (loss, metrics)
 Loss = Callable[[Params, Params, Any, Key], tuple[Array, Metrics]]
 
 
 class Learner(NamedTuple):
-    """What offline training carries, per seed.
+    """The state of offline training, per seed.
 
     Attributes:
-      params: learned.
+      params: learned parameters.
       target: slow copy of them.
       opt_state: of Adam.
     """
@@ -46,7 +48,7 @@ class Learner(NamedTuple):
 
 
 def offline_loss(config: IALPConfig, network: ActorCritic) -> Loss:
-    """The actor-critic's loss on transitions, see `agents.ialp.pretrain_loss`."""
+    """The loss of the actor-critic on transitions, see `agents.ialp.pretrain_loss`."""
 
     def loss(params: Params, target: Params, batch: Any, key: Key) -> tuple[Array, Metrics]:
         del key
@@ -68,15 +70,13 @@ def supervised_loss(network: Recommender) -> Loss:
 class Pretrainer:
     """Trains S seeds on one data set, phase by phase.
 
-    The label stage and the pre-training from a finished label store drive the same phases with the same
-    keys, so that the second repeats the first.
+    The label stage trains one phase after each round; pre-training from its labels repeats the same phases
+    with the same keys, and so ends with the same parameters.
 
     Attributes:
-      updates: gradient steps per phase.
+      updates: gradient steps of each phase.
       learner: per seed, [S, ...].
-      done: gradient steps so far.
-      logs: mean metrics of every few of them, [S] each.
-      mesh: of the devices that share the seeds, None for one alone.
+      mesh: of the devices that share the seeds; None for one device.
     """
 
     def __init__(
@@ -96,22 +96,21 @@ class Pretrainer:
 
         Args:
           loss: on minibatches.
-          network: what is trained; histories [L] are its input.
+          network: the network to train; its input is a history [L].
           config: batch size, learning rate, target rate.
-          updates: gradient steps per phase.
+          updates: gradient steps of each phase.
           key: streams of initialisation and minibatches are derived from it.
           num_seeds: S.
           length: L.
           seeds_by: see `over_seeds`.
-          name: for messages.
-          devices: how several share the work; by default one does it alone.
+          name: for messages and the progress bar.
+          devices: how several devices share the work; None uses one.
         """
         self._keys = seed_keys(key, num_seeds)
         self._name = name
         self.updates = updates
-        self._phases, self.done = 0, 0
+        self._phases = 0  # done by `advance`
         self._piece = next(n for n in range(min(PIECE, updates), 0, -1) if updates % n == 0)
-        self.logs: Rows = []
         optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
         def start(seed_key: Key) -> Learner:
@@ -127,20 +126,12 @@ class Pretrainer:
         """Present parameters, [S, ...]."""
         return self.learner.params
 
-    def resume(self, phases: int, saved: Saved) -> None:
-        """Goes on from a checkpoint of the learner with the table ``logs``, in phase number ``phases``."""
-        self._phases, self.done, self.learner = phases, saved.step, saved.state
-        self.logs = saved.tables.get("logs", [])
-
-    def advance(
-        self, data: Any, size: int, after: Callable[[], None] = lambda: None
-    ) -> dict[str, np.ndarray]:
-        """Takes the next ``updates`` gradient steps on the first ``size`` rows of ``data``.
+    def advance(self, data: Any, size: int) -> Row:
+        """Trains the next phase on the first ``size`` rows of ``data``, without checkpoints.
 
         Args:
-          data: arrays with a leading axis; the same shapes at every call, or it compiles anew.
-          size: rows that are filled, at least 1.
-          after: called after every few steps.
+          data: arrays with a leading axis; other shapes than in the last call are compiled again.
+          size: number of rows that are filled, at least 1.
 
         Returns:
           Mean metrics, [S] each.
@@ -149,35 +140,64 @@ class Pretrainer:
           NotFiniteError: a metric is not finite.
           InputError: no row is filled.
         """
-        if size < 1:
-            raise InputError(f"{self._name}: there is nothing to learn from (no valid label)")
-        data = placed(data, self.mesh)
-        keys = jax.vmap(lambda key: jax.random.split(stream(key, "learn", self._phases), self.updates))(
-            self._keys
-        )
-        while self.done < (self._phases + 1) * self.updates:
-            first = self.done % self.updates
-            some = keys[:, first : first + self._piece]
-            learner, metrics = self._descend(data, jnp.int32(size), self.learner, some)
-            self.logs.append(self._checked(metrics))
-            self.learner, self.done = learner, self.done + self._piece
-            after()
-        self._phases += 1
-        logs = self.logs[-(self.updates // self._piece) :]
-        return {name: np.mean([log[name] for log in logs], 0) for name in logs[0]}
+        done, phase = self._phases, self._training(data, [size] * (self._phases + 1))
+        progress = train(phase, self.learner, NO_HOOKS, done * self.updates // self._piece)
+        self.learner, self._phases = progress.state, done + 1
+        return {name: np.mean([row[name] for row in progress.learning], 0) for name in progress.learning[0]}
 
-    def _checked(self, metrics: Metrics) -> dict[str, np.ndarray]:
-        """The metrics on the host. Raises NotFiniteError at the first that is not finite."""
-        found = host(metrics)
-        for name, values in found.items():
-            if not np.isfinite(values).all():
-                seed = int(np.flatnonzero(~np.isfinite(values))[0])
-                raise NotFiniteError(
-                    f"{self._name}: {name} is {values[seed]} in phase {self._phases + 1}, gradient steps "
-                    f"{self.done + 1} to {self.done + self._piece}, seed {seed}; "
-                    "lower --config.pretrain.learning_rate"
-                )
-        return found
+    def run(self, data: Any, sizes: Sequence[int], evaluate: Callable[[Params], Row], hooks: Hooks) -> Rows:
+        """Trains all phases from the start, or from the last checkpoint.
+
+        Args:
+          data: arrays with a leading axis.
+          sizes: for each phase, the number of rows that are filled, at least 1.
+          evaluate: parameters [S, ...] -> metrics, [S] each, in this process's memory.
+          hooks: checkpoints, TensorBoard and progress bar.
+
+        Returns:
+          The metrics before the first phase and after each.
+
+        Raises:
+          NotFiniteError, Terminated, InputError: see `loop.train`, and as `advance`.
+        """
+        training = self._training(data, sizes)
+        ends = range(0, training.units + 1, self.updates // self._piece)
+        training = dataclasses.replace(
+            training,
+            name=f"pretrain {self._name}",
+            evaluate=lambda learner: evaluate(learner.params),
+            points=ends,
+        )
+        progress = train(training, self.learner, hooks)
+        self.learner, self._phases = progress.state, len(sizes)
+        return progress.evaluations
+
+    def _training(self, data: Any, sizes: Sequence[int]) -> Training:
+        """Phases on the first ``sizes`` rows of ``data`` each; a unit is a piece of a phase."""
+        if min(sizes) < 1:
+            raise InputError(f"{self._name}: there is nothing to learn from (no valid label)")
+        data, pieces = placed(data, self.mesh), self.updates // self._piece
+
+        @functools.lru_cache(maxsize=1)
+        def keys_of(phase: int) -> Key:
+            return jax.vmap(lambda key: jax.random.split(stream(key, "learn", phase), self.updates))(
+                self._keys
+            )
+
+        def step(unit: int, learner: Learner) -> tuple[Learner, Metrics]:
+            phase, piece = divmod(unit, pieces)
+            keys = keys_of(phase)[:, piece * self._piece : (piece + 1) * self._piece]
+            return self._descend(data, jnp.int32(sizes[phase]), learner, keys)
+
+        return Training(
+            name=self._name,
+            units=len(sizes) * pieces,
+            size=self._piece,
+            counted="gradient steps",
+            step=step,
+            remedy="lower --config.pretrain.learning_rate",
+            place=lambda unit: f" (phase {unit // pieces + 1})",
+        )
 
 
 def _descend(

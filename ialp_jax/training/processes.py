@@ -1,4 +1,4 @@
-"""Several processes that run one program: what each sees alone, and what all must agree on."""
+"""Several processes that run one program: values that all of them must agree on."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from jax.experimental import multihost_utils
 
 from ialp_jax.errors import InputError
 
-PATIENCE_SECONDS = 14 * 24 * 3600  # as long as a stage of process 0 may take
+PATIENCE_SECONDS = 14 * 24 * 3600  # a stage of process 0 may take so long
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and speaks."""
+    """Whether this is process 0, which writes files and prints."""
     return jax.process_index() == 0
 
 
 def host(tree: Any) -> Any:
-    """The arrays of a tree in this process's memory, whole; all processes must call it."""
+    """Copies the arrays of a tree whole to this process's memory; all processes must call it."""
 
     def fetch(leaf: Any) -> np.ndarray:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
@@ -34,44 +34,47 @@ def host(tree: Any) -> Any:
 
 
 def any_of(flag: bool) -> bool:
-    """Whether the flag of any process is set."""
+    """Whether the flag of any process is set; all processes must call it."""
     return flag if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.bool_(flag)).any())
 
 
 def by_first(function: Callable[[], Any]) -> Any:
-    """What a function gives in process 0, where alone it is run, for all; it must be data as JSON knows it.
+    """Runs a function in process 0 and returns its value in all processes; all must call it.
+
+    Args:
+      function: returns a value that JSON can represent.
 
     Raises:
-      InputError: in the other processes, with the message of whatever was raised in process 0.
+      InputError: in the other processes, with the message of the exception that process 0 raises.
     """
     if jax.process_count() == 1:
         return function()
-    found, failure = None, None
+    value, failure = None, None
     if is_first():
         try:
-            found = function()
-        except BaseException as error:  # raised below, once the others know
+            value = function()
+        except BaseException as error:  # raised below, when the other processes know it
             failure = error
-    # By the coordinator: a collective operation of devices has no patience.
+    # The coordinator synchronises, because a collective operation of devices does not wait so long.
     everybody = set(range(jax.process_count()))
     name = f"by_first_{next(_COUNT)}"
     ocp.multihost.sync_global_processes(name, timeout=PATIENCE_SECONDS, processes=everybody)
-    failed = failure and (str(failure) or type(failure).__name__)
-    found, failed = _told(json.dumps([found, failed]))
+    message = failure and (str(failure) or type(failure).__name__)
+    value, message = _broadcast(json.dumps([value, message]))
     if failure is not None:
         raise failure
-    if failed is not None:
-        raise InputError(f"process 0: {failed}")
-    return found
+    if message is not None:
+        raise InputError(f"process 0: {message}")
+    return value
 
 
-_COUNT = itertools.count()  # a barrier has a name of its own
+_COUNT = itertools.count()  # every barrier needs another name
 
 
-def _told(text: str) -> Any:
-    """What process 0 says, decoded."""
-    own = np.frombuffer(text.encode(), np.uint8)
-    size = int(multihost_utils.broadcast_one_to_all(np.int32(own.size)))
-    room = np.zeros(size, np.uint8)
-    room[: min(size, own.size)] = own[:size]
-    return json.loads(multihost_utils.broadcast_one_to_all(room).astype(np.uint8).tobytes())
+def _broadcast(text: str) -> Any:
+    """Decodes the JSON text of process 0 in all processes."""
+    encoded = np.frombuffer(text.encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(encoded.size)))
+    buffer = np.zeros(size, np.uint8)
+    buffer[: min(size, encoded.size)] = encoded[:size]
+    return json.loads(multihost_utils.broadcast_one_to_all(buffer).astype(np.uint8).tobytes())

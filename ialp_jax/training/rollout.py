@@ -1,4 +1,4 @@
-"""The one loop between agents and users: collecting experience, and playing whole sessions."""
+"""Agents act on simulated users: `collect` gathers experience, `play` plays whole sessions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ialp_jax.types import Array, Key, Observation, Transition
 
 
 class Users(NamedTuple):
-    """B simulated users in mid-session: what a rollout starts from and ends with."""
+    """B simulated users within a session."""
 
     observation: Observation
     state: SessionState
 
 
 def start_users(env: SessionEnvironment, params: SessionParams, key: Key, count: int) -> Users:
-    """Starts ``count`` sessions."""
+    """Starts one session of each of ``count`` users."""
     return Users(*jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(key, count), params))
 
 
@@ -37,20 +37,20 @@ def collect(
     users: Users,
     key: Key,
 ) -> tuple[Users, Transition]:
-    """Lets the agent act for ``rollout_length`` steps; sessions that end are followed by new ones.
+    """Lets the agent act for ``rollout_length`` steps. A new session follows every session that ends.
 
     Args:
-      env, params: the world and the users of it that are met.
-      agent, agent_state: who acts.
-      users: B users in mid-session.
+      env, params: the world, with the users who may come.
+      agent, agent_state: the agent that acts.
+      users: B users within a session.
       key: consumed.
 
     Returns:
-      The users afterwards, and Transition [T, B] with true final observations.
+      The users after T steps, and Transition [T, B] with true final observations.
     """
 
     def step(users: Users, step_key: Key) -> tuple[Users, Transition]:
-        count = users.state.time.shape[0]
+        count = users.observation.history.shape[0]
         action, extras = agent.act(agent_state, users.observation, stream(step_key, "act"))
         user_keys = jax.random.split(stream(step_key, "user"), count)
         observation, state, reward, terminated, truncated, info = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
@@ -66,13 +66,13 @@ def collect(
 
 
 class Episodes(NamedTuple):
-    """What happened in E whole sessions.
+    """E whole sessions.
 
     Attributes:
-      total: float32 [E], return of each.
+      total: float32 [E], return of each session.
       length: int32 [E].
       items: int32 [H, E], recommended item ids, 0 after the end.
-      user: int32 [E], who came; None where that is not known.
+      user: int32 [E], the user of each session; None if unknown.
     """
 
     total: Array
@@ -94,25 +94,27 @@ def play(
     """Plays ``count`` sessions to their end.
 
     Args:
-      env, params: the world and the users of it that are met.
-      agent, agent_state: who acts; a privileged agent is shown the simulator's state.
-      user_key: decides who comes and how they respond; the same for all agents that are compared.
-      act_key: the agent's own draws.
+      env, params: the world, with the users who may come.
+      agent, agent_state: the agent that acts; a privileged agent sees the state of the simulator.
+      user_key: decides which users come and how they respond; the same for all agents that are compared.
+      act_key: for the random choices of the agent.
       count: E.
       greedy: passed to ``act``.
     """
     users = split_users(start_users(env, params, stream(user_key, "start"), count))
 
-    def step(carry: tuple, number: Array) -> tuple[tuple, tuple]:
+    def step(
+        carry: tuple[Users, Array], number: Array
+    ) -> tuple[tuple[Users, Array], tuple[Array, Array, Array]]:
         users, alive = carry
-        seen = (users.observation, users.state) if agent.privileged else users.observation
-        action, _ = agent.act(agent_state, seen, jax.random.fold_in(act_key, number), greedy=greedy)
+        observed = (users.observation, users.state) if agent.privileged else users.observation
+        action, _ = agent.act(agent_state, observed, jax.random.fold_in(act_key, number), greedy=greedy)
         keys = jax.random.split(jax.random.fold_in(user_key, number), count)
         observation, state, reward, terminated, _ = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))(
             keys, users.state, action, params
         )
-        seen_now = (reward * alive, alive, jnp.where(alive, action + 1, 0))
-        return (Users(observation, state), alive & ~terminated), seen_now
+        outcome = (reward * alive, alive, jnp.where(alive, action + 1, 0))
+        return (Users(observation, state), alive & ~terminated), outcome
 
     start = (users, jnp.ones(count, bool))
     _, (rewards, alive, items) = jax.lax.scan(step, start, jnp.arange(params.max_steps_in_episode))
@@ -120,10 +122,11 @@ def play(
 
 
 def summarise(episodes: Episodes, num_items: int) -> dict[str, Array]:
-    """Means over sessions, float32 []: return, length, reward_per_step; and two of the catalogue.
+    """Metrics of all sessions together, float32 [].
 
-    ``coverage`` is the share of the N items that was recommended at least once in these sessions, ``gini``
-    how unequally they share the exposure, see `gini`.
+    ``return`` and ``length`` are means over sessions, ``reward_per_step`` is the mean over steps.
+    ``coverage`` is the share of the N items that were recommended at least once. ``gini`` measures how
+    unequally the N items were recommended, see `gini`.
     """
     exposure = jnp.bincount(episodes.items.ravel(), length=num_items + 1)[1:]
     return {
@@ -136,7 +139,7 @@ def summarise(episodes: Episodes, num_items: int) -> dict[str, Array]:
 
 
 def gini(exposure: Array) -> Array:
-    """Gini coefficient of counts [N], float32 []: 0 where all are equal, (N - 1) / N where one has all.
+    """Gini coefficient of counts [N], float32 []: 0 if all are equal, (N - 1) / N if one item has all.
 
     sum_i (2 i - N - 1) x_i / (N sum_i x_i) over the counts in ascending order, i = 1..N: half the mean
     absolute difference of two items over the mean.
@@ -148,12 +151,12 @@ def gini(exposure: Array) -> Array:
 
 
 class Groups(NamedTuple):
-    """By what sessions are broken down beside the segments that the dynamics know.
+    """Groups by which evaluation is broken down, besides the simulator's segments.
 
     Attributes:
       category: int32 [N + 1, G], the set of categories of each item, padded with 0.
       user: int32 [U], the group of each user, an index into ``names``.
-      names: of the groups.
+      names: of the groups of users.
     """
 
     category: np.ndarray
@@ -162,7 +165,7 @@ class Groups(NamedTuple):
 
 
 def _by_category(category: np.ndarray, items: Array) -> Array:
-    """How often each category was recommended, float32 [C]; an item of n categories counts 1 / n for each."""
+    """Recommendations of each category, float32 [C]; an item of n categories counts 1 / n for each."""
     several = np.reshape(category, (len(category), -1))
     part = np.float32(1.0) / np.maximum((several > 0).sum(axis=1, keepdims=True), 1)
     shown, weight = jnp.asarray(several)[items], jnp.broadcast_to(part, several.shape)[items]
@@ -171,37 +174,36 @@ def _by_category(category: np.ndarray, items: Array) -> Array:
 
 
 def summarise_groups(episodes: Episodes, groups: Groups) -> dict[str, Array]:
-    """What was recommended by category, and what each group of users got; float32 [] each.
+    """Diversity of categories, and the return of each group of users; float32 [] each.
 
     Returns:
-      ``category_entropy``: -sum_c p_c ln p_c in nats, with p_c the share of category c among the
-      recommendations of items that have a category, over all sessions together (0 where none has one); an
-      item of n categories counts 1 / n for each; and
-      for each group ``return/<group>``, the mean return of its sessions, NaN where there are none.
+      ``category_entropy``: -sum_c p_c ln p_c in nats, where p_c is the share of category c in all
+      recommendations of items that have a category; an item of n categories counts 1 / n for each. It is 0
+      if no item has a category. And for each group ``return/<group>``, the mean return of its sessions, NaN
+      if it has none.
     """
     count = _by_category(groups.category, episodes.items)
     share = count / jnp.maximum(count.sum(), 1)
     entropy = jnp.sum(jax.scipy.special.entr(share))
-    of = jnp.asarray(groups.user)[episodes.user]
-    sessions = jnp.bincount(of, length=len(groups.names))
-    totals = jnp.bincount(of, episodes.total, length=len(groups.names)) / sessions
-    return {"category_entropy": entropy} | {
-        f"return/{name}": totals[number] for number, name in enumerate(groups.names)
-    }
+    group = jnp.asarray(groups.user)[episodes.user]
+    sessions = jnp.bincount(group, length=len(groups.names))
+    means = jnp.bincount(group, episodes.total, length=len(groups.names)) / sessions
+    metrics: dict[str, Array] = {"category_entropy": entropy}
+    return metrics | {f"return/{name}": means[number] for number, name in enumerate(groups.names)}
 
 
 def summarise_segments(episodes: Episodes, params: SessionParams) -> dict[str, Array]:
-    """Mean return and length per segment of users, float32 []; empty where the world has no segments.
+    """Mean return and length of each segment of users, float32 []; empty if the world has no segments.
 
-    Keys are ``return/<segment>`` and ``length/<segment>`` for each of ``SEGMENTS``; the value is NaN where
-    no session was of that segment.
+    Names are ``return/<segment>`` and ``length/<segment>`` for each of ``SEGMENTS``. The value is NaN if the
+    segment has no session.
     """
     if params.dynamics.segments is None:
         return {}
-    of = params.dynamics.segments.segment[episodes.user]
-    count = jnp.bincount(of, length=len(SEGMENTS))
-    found = {}
+    segment = params.dynamics.segments.segment[episodes.user]
+    count = jnp.bincount(segment, length=len(SEGMENTS))
+    metrics: dict[str, Array] = {}
     for metric, values in (("return", episodes.total), ("length", episodes.length)):
-        means = jnp.bincount(of, values, length=len(SEGMENTS)) / count
-        found |= {f"{metric}/{name}": means[number] for number, name in enumerate(SEGMENTS)}
-    return found
+        means = jnp.bincount(segment, values, length=len(SEGMENTS)) / count
+        metrics |= {f"{metric}/{name}": means[number] for number, name in enumerate(SEGMENTS)}
+    return metrics

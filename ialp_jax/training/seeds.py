@@ -1,4 +1,4 @@
-"""Seeds share one compiled program."""
+"""Runs a function of one seed for all seeds, in one compiled program, on one device or several."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ialp_jax.mesh import SEED, USER
 from ialp_jax.types import Key
 
-WHOLE = PartitionSpec()  # on each device all of an array
+WHOLE = PartitionSpec()  # every device has the whole array
 
 
 def over_seeds(
     function: Callable[..., Any], how: str = "auto", shared: int = 0, mesh: Mesh | None = None
 ) -> Callable[..., Any]:
-    """Maps ``function`` over the leading axis of its arguments, and jits the whole.
+    """Maps ``function`` over the leading axis of its arguments, and compiles the result.
 
     Args:
       function: of one seed.
-      how: ``vmap`` runs seeds side by side, ``map`` one after the other; ``auto`` takes ``map`` on a CPU,
-        where one seed's matrix products already fill the cores, and ``vmap`` elsewhere.
-      shared: so many first arguments are the same for all seeds.
-      mesh: of devices, see `mesh.device_mesh`; each row of it takes its share of the seeds.
+      how: ``vmap`` runs seeds side by side, ``map`` one after the other. ``auto`` is ``map`` on a CPU, where
+        the matrix products of one seed already use all cores, and ``vmap`` elsewhere.
+      shared: number of first arguments that are the same for all seeds.
+      mesh: of devices, see `mesh.device_mesh`; each row of devices computes its share of the seeds.
     """
     if how == "auto":
         how = "map" if jax.default_backend() == "cpu" else "vmap"
@@ -40,19 +40,19 @@ def over_seeds(
 
     if mesh is None:
         return jax.jit(mapped)
-    # A program per row of devices, not one for all: the compiler treats a program of several devices
-    # differently, and a seed would not have the bits that it has on one device.
+    # Each row of devices has its program. The compiler treats a program of several devices differently: with
+    # one program for all rows, a seed would not have the same bits as on one device.
     rows = [Mesh(row, (USER,)) for row in mesh.devices if any(d in mesh.local_devices for d in row)]
     programs = [jax.jit(mapped, out_shardings=NamedSharding(row, WHOLE)) for row in rows]
 
-    def run(row: Mesh, program: Callable[..., Any], args: tuple) -> Any:
+    def run(row: Mesh, program: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         with jax.set_mesh(row):
             return program(*args)
 
     def call(*args: Any) -> Any:
         args = (*placed(args[:shared], mesh), *placed(args[shared:], mesh, PartitionSpec(SEED)))
         shares = [jax.tree.map(functools.partial(_of_row, row=row), args) for row in rows]
-        with ThreadPoolExecutor(len(rows)) as pool:  # so that they compile side by side
+        with ThreadPoolExecutor(len(rows)) as pool:  # they compile side by side
             parts = list(pool.map(run, rows, programs, shares))
         return jax.tree.map(lambda *leaves: _joined(leaves, mesh), *parts)
 
@@ -60,22 +60,22 @@ def over_seeds(
 
 
 def _of_row(leaf: jax.Array, row: Mesh) -> jax.Array:
-    """What the devices of a row hold of an array, the same on each of them."""
-    own = [shard.data for shard in leaf.addressable_shards if shard.device in row.local_devices]
+    """The part of an array that every device of a row stores."""
+    parts = [shard.data for shard in leaf.addressable_shards if shard.device in row.local_devices]
     sharding = NamedSharding(row, WHOLE)
-    return jax.make_array_from_single_device_arrays(own[0].shape, sharding, own)
+    return jax.make_array_from_single_device_arrays(parts[0].shape, sharding, parts)
 
 
-def _joined(parts: tuple[jax.Array, ...], mesh: Mesh) -> jax.Array:
+def _joined(rows: tuple[jax.Array, ...], mesh: Mesh) -> jax.Array:
     """The seeds of all rows, [S, ...], from [S / rows, ...] of each."""
-    one, *rest = parts[0].shape
-    own = [shard.data for part in parts for shard in part.addressable_shards]
+    seeds, *rest = rows[0].shape
+    parts = [shard.data for row in rows for shard in row.addressable_shards]
     sharding = NamedSharding(mesh, PartitionSpec(SEED))
-    return jax.make_array_from_single_device_arrays((one * mesh.shape[SEED], *rest), sharding, own)
+    return jax.make_array_from_single_device_arrays((seeds * mesh.shape[SEED], *rest), sharding, parts)
 
 
 def placed(tree: Any, mesh: Mesh | None, spec: PartitionSpec = WHOLE) -> Any:
-    """The arrays of a tree on the devices of a mesh, by default whole on each; those already there stay."""
+    """Puts the arrays of a tree on the devices of a mesh, by default whole on each device."""
     if mesh is None:
         return tree
     sharding = NamedSharding(mesh, spec)
@@ -93,5 +93,5 @@ def placed(tree: Any, mesh: Mesh | None, spec: PartitionSpec = WHOLE) -> Any:
 
 
 def seed_keys(key: Key, num_seeds: int) -> Key:
-    """One key per seed, [S]; a seed has the same key however many others there are."""
+    """One key per seed, [S]; the key of a seed does not depend on S."""
     return jax.vmap(lambda seed: jax.random.fold_in(key, seed))(jnp.arange(num_seeds))

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a training."""
+"""Curves of a training for TensorBoard."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from types import TracebackType
 
 import numpy as np
 
+from ialp_jax.errors import missing_package
+
 
 class Watch:
-    """Event files of a training: a folder ``seed<k>`` for each of S seeds, and ``mean`` over them.
+    """Event files of a training: a folder ``seed<k>`` for each of S seeds, and ``mean`` for their mean.
 
-    They are written anew from the first step: who goes on with a training tells again what was measured
-    before, so that no point is there twice or missing. Use it as a context manager.
+    The files are always written from the first step. A training that goes on from a checkpoint must add its
+    earlier points again; so no point is missing, and none is there twice. Use it as a context manager.
     """
 
     def __init__(self, folder: Path, num_seeds: int) -> None:
-        """Replaces the event files of an earlier training in ``folder``; others stay."""
-        # Late: the imports take a while, and TensorBoard's writer needs neither TensorFlow nor torch.
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        """Replaces the event files of an earlier training in ``folder``; other files stay."""
+        # Imported here, because it takes a while. This writer needs neither TensorFlow nor torch.
+        try:
+            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        except ImportError as error:
+            raise missing_package("Watch", error.name or "tensorboard", "report") from None
 
         for old in folder.glob("*/events.out.tfevents.*"):
             if re.fullmatch(r"mean|seed\d+", old.parent.name):
@@ -35,7 +40,7 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Ends the files."""
+        """Closes the files."""
         for writer in self._writers:
             writer.close()
 
@@ -44,10 +49,11 @@ class Watch:
 
         Args:
           step: env steps, or gradient steps.
-          values: tag -> [S]; what is not a number is left out.
+          values: tag -> [S]; NaN is left out.
         """
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        # Protocol buffers make these classes at run time, so a type checker does not find them.
+        from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+        from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
         for number, writer in enumerate(self._writers):
             shown = {t: v[number - 1] if number else np.mean(v) for t, v in values.items()}

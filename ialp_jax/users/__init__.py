@@ -1,1 +1,15 @@
-"""User models: how likely each user likes each item, fitted to interactions, calibrated and validated."""
+"""User models: the probability that each user likes each item, fitted to logged interactions.
+
+`fit.fit` turns a ``Dataset`` into a calibrated ``UserModel`` and its validation metrics:
+
+1. ``config.py``: the settings (``--config.simulator.user_model``).
+2. ``holdout.py`` assigns each interaction to training, validation or test.
+3. A model family computes user and item factors: ``implicit_mf.py`` from likes, ``graph_filter.py`` from
+   likes without iterations, ``explicit_mf.py`` from ratings (``fit_ratings.py`` runs the whole fit for it).
+4. ``ranking.py`` scores how well a model ranks held-out likes; the best settings win.
+5. ``calibration.py`` turns scores into probabilities.
+6. ``validation.py`` computes the reported metrics on test interactions.
+
+``predict.py`` reads a fitted model: scores, log-odds, probabilities. ``evaluation_model.py`` fits a second
+model if agents must be evaluated by another user model than the one in which they train.
+"""

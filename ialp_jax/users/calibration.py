@@ -1,8 +1,8 @@
-"""From scores to probabilities, and how far off these are.
+"""Calibration: turns scores into probabilities and measures their error.
 
-Held-out likes stand for all likes: each counts (all likes / held-out likes) times against the pairs
-without interaction, so that the mean probability equals the density of the logs. Probabilities fitted
-on training likes would be too sure of them.
+The calibration uses held-out likes, because probabilities fitted to training likes would be too high for
+them. Each held-out like has the weight (all likes / held-out likes), and each pair without interaction has
+the weight 1. So the mean probability equals the density of the logs.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from ialp_jax.users.holdout import NEVER, score_blocks
 
 
 def _held_out_scores(model: UserModel, roles: np.ndarray, held_out: int) -> np.ndarray:
-    """Scores of all pairs with this role, float32."""
+    """Returns the scores of all pairs with the role ``held_out``, float32."""
     return np.concatenate([scores[part == held_out] for _, scores, part in score_blocks(model, roles)])
 
 
-def _bins(scores: np.ndarray, how_many: int) -> np.ndarray:
-    """Edges of at most ``how_many`` bins that hold equally many scores; the outer edges are infinite."""
-    inner = np.unique(np.quantile(scores, np.linspace(0, 1, how_many + 1)[1:-1]))
+def _bins(scores: np.ndarray, max_bins: int) -> np.ndarray:
+    """Edges of at most ``max_bins`` bins with equal numbers of scores; the outer edges are infinite."""
+    inner = np.unique(np.quantile(scores, np.linspace(0, 1, max_bins + 1)[1:-1]))
     return np.concatenate([[-np.inf], inner, [np.inf]])
 
 
 def _tally(model: UserModel, roles: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number and score sum of pairs without interaction in each bin, float64."""
+    """Returns the number and the score sum of the pairs without interaction in each bin, float64."""
     count, total = np.zeros(len(edges) - 1), np.zeros(len(edges) - 1)
     for _, scores, part in score_blocks(model, roles):
         never = scores[part == NEVER].astype(np.float64)
@@ -38,21 +38,22 @@ def _tally(model: UserModel, roles: np.ndarray, edges: np.ndarray) -> tuple[np.n
 def calibrate(model: UserModel, roles: np.ndarray, held_out: int, knots: int, weight: float) -> UserModel:
     """Fits the strictly increasing map from score to log-odds.
 
-    Scores are cut into bins with equally many held-out likes; isotonic regression (R. E. Barlow and others,
-    1972) merges bins whose rates do not increase; each bin left is a knot. It is better calibrated
-    than a logistic curve (Platt), whose tails do not fit the scores of matrix factorisation.
+    Cuts the scores into bins with equal numbers of held-out likes. Isotonic regression (R. E. Barlow and
+    others, 1972) merges neighbouring bins whose like rates do not increase. Each remaining bin becomes a
+    knot. A logistic curve (Platt) calibrates worse, because its tails do not fit the scores of matrix
+    factorisation.
 
     Args:
       model: its knots are ignored.
-      roles: int8 [U, N] of ``holdout.roles``.
-      held_out: whose likes to use, VALIDATION.
-      knots: number of bins before merging; fewer where a bin would hold under 10 likes.
-      weight: likes that each held-out like stands for.
+      roles: int8 [U, N] from ``holdout.roles``.
+      held_out: the role whose likes are used, VALIDATION.
+      knots: number of bins before merging; fewer if a bin would hold fewer than 10 likes.
+      weight: weight of each held-out like.
     """
     liked = _held_out_scores(model, roles, held_out).astype(np.float64)
     edges = _bins(liked, max(2, min(knots, len(liked) // 10)))
     never, never_sum = _tally(model, roles, edges)
-    # Half a like and half a pair more in each bin: no rate is 0 or 1.
+    # Each bin gets half a like and half a pair extra, so that no rate is 0 or 1.
     likes = weight * (np.histogram(liked, edges)[0] + 0.5)
     pairs = likes + never + 0.5
     scores = (weight * np.histogram(liked, edges, weights=liked)[0] + never_sum) / np.maximum(
@@ -62,7 +63,13 @@ def calibrate(model: UserModel, roles: np.ndarray, held_out: int, knots: int, we
 
 
 def _with_knots(model: UserModel, likes: np.ndarray, pairs: np.ndarray, scores: np.ndarray) -> UserModel:
-    """One knot for each block of bins that isotonic regression leaves; sums and mean scores by bin."""
+    """Returns the model with one knot for each block of bins that isotonic regression merges.
+
+    Args:
+      model: its knots are replaced.
+      likes, pairs: sums of weights of each bin.
+      scores: mean score of each bin.
+    """
     fit = isotonic_regression(likes / pairs, weights=pairs)
     begin = fit.blocks[:-1]
     rate = fit.x[begin]
@@ -75,14 +82,14 @@ def _with_knots(model: UserModel, likes: np.ndarray, pairs: np.ndarray, scores: 
 def calibrate_rated(
     model: UserModel, scores: np.ndarray, like: np.ndarray, weight: np.ndarray, knots: int
 ) -> UserModel:
-    """As ``calibrate``, from pairs that were rated.
+    """Like ``calibrate``, but from T rated pairs.
 
     Args:
       model: its knots are ignored.
-      scores: float [T], its scores of the pairs.
+      scores: float [T], the model's scores of the pairs.
       like: bool [T].
-      weight: float [T], what each pair counts, mean about 1.
-      knots: number of bins before merging; fewer where a bin would hold under 10 likes.
+      weight: float [T], weight of each pair, mean about 1.
+      knots: number of bins before merging; fewer if a bin would hold fewer than 10 likes.
     """
     scores = scores.astype(np.float64)
     edges = _bins(scores[like], max(2, min(knots, like.sum() // 10)))
@@ -95,7 +102,7 @@ def calibrate_rated(
 def reliability_rated(
     scores: np.ndarray, probability: np.ndarray, like: np.ndarray, weight: np.ndarray, bins: int
 ) -> dict[str, np.ndarray]:
-    """As ``reliability``, from pairs that were rated; all arguments float or bool [T]."""
+    """Like ``reliability``, but from T rated pairs; all arrays are float or bool [T]."""
     edges = _bins(scores[like], bins)
     sums = [np.histogram(scores, edges, weights=weight * part)[0] for part in (probability, like, 1.0)]
     safe = np.maximum(sums[2], 1e-9)
@@ -105,18 +112,19 @@ def reliability_rated(
 def reliability(
     model: UserModel, roles: np.ndarray, held_out: int, bins: int, pair_weight: float, like_weight: float
 ) -> dict[str, np.ndarray]:
-    """Predicted against observed like rates, in bins that hold equally many held-out likes.
+    """Compares predicted and observed like rates, in bins with equal numbers of held-out likes.
 
-    Equal numbers of likes, because equal widths or equal numbers of pairs would put nearly all pairs,
-    which nobody likes, into one bin and hide how good the high probabilities are.
+    Most pairs are not liked. With bins of equal width or equal numbers of pairs, nearly all pairs would fall
+    into one bin, and the error of the high probabilities would not show.
 
     Args:
       model: calibrated.
-      roles: int8 [U, N] of ``holdout.roles``.
-      held_out: whose likes to use, TEST.
-      bins: at most this many.
-      pair_weight: pairs that each held-out like stands for.
-      like_weight: likes that it stands for; the same, unless logs are known to hold a part of the likes.
+      roles: int8 [U, N] from ``holdout.roles``.
+      held_out: the role whose likes are used, TEST.
+      bins: maximum number of bins.
+      pair_weight: number of pairs that each held-out like represents.
+      like_weight: number of likes that each held-out like represents. It equals ``pair_weight``, except if
+        the logs are known to hold only a part of the likes.
 
     Returns:
       ``predicted``, ``observed``, ``count`` (weighted pairs), float64 [bins].
@@ -138,6 +146,6 @@ def reliability(
 
 
 def expected_calibration_error(bins: dict[str, np.ndarray]) -> float:
-    """Mean |predicted - observed| over pairs (M. P. Naeini and others, 2015) of ``reliability``'s bins."""
+    """Mean |predicted - observed| over the pairs of the bins of ``reliability`` (Naeini et al., 2015)."""
     gap = np.abs(bins["predicted"] - bins["observed"])
     return float(np.sum(bins["count"] * gap) / np.sum(bins["count"]))

@@ -1,4 +1,4 @@
-"""Settings of the user model."""
+"""Settings of the user model, ``--config.simulator.user_model``."""
 
 import dataclasses
 import math
@@ -12,10 +12,10 @@ _FLAG = "--config.simulator.user_model"
 
 
 def grid(text: str, name: str) -> list[float]:
-    """The numbers of a comma-separated list, all positive.
+    """Reads a comma-separated list of positive numbers.
 
     Raises:
-      InputError: something else stands there.
+      InputError: the text is no such list.
     """
     try:
         values = [float(part) for part in str(text).split(",")]
@@ -30,20 +30,22 @@ def grid(text: str, name: str) -> list[float]:
 
 @dataclasses.dataclass
 class ExplicitConfig:
-    """How ``explicit_mf`` fits ratings; the first three are comma-separated lists.
+    """How ``explicit_mf`` fits ratings.
 
-    The best combination has the least squared error in cross-validation, weighted like the fit.
+    ``factors``, ``regularisation`` and ``bias_regularisation`` are comma-separated lists. Cross-validation
+    chooses the combination with the least weighted squared error.
 
     Attributes:
-      factors: F, entries of the vector of a user and of an item, biases apart.
+      factors: F, length of the vector of a user and of an item, without the biases.
       regularisation: weight of the squared norms of the factors.
       bias_regularisation: weight of the squared biases.
-      propensity: probability that a rating is observed, by whose inverse it weighs: published (with the data,
-        as of coat; popularity where there is none), popularity (the share of users who rated the item), none.
-      clip: least propensity; bounds the weight of a single rating.
-      power: of the popularity, where it stands for the propensity.
-      folds: of the cross-validation that chooses and calibrates; --config.simulator.user_model.validation is
-        not used.
+      propensity: how the probability that a rating is observed is estimated; each rating is weighted by its
+        inverse. published: comes with the data (coat), otherwise as popularity. popularity: share of users
+        who rated the item. none: all ratings weigh the same.
+      clip: smallest propensity; it bounds the weight of a single rating.
+      power: exponent of the popularity if it serves as propensity.
+      folds: folds of the cross-validation that chooses the settings and calibrates; explicit_mf does not use
+        --config.simulator.user_model.validation.
     """
 
     factors: str = "16,32"
@@ -64,39 +66,39 @@ class ExplicitConfig:
         if self.propensity not in PROPENSITIES:
             raise InputError(f"{flag}.propensity={self.propensity}: known: {', '.join(PROPENSITIES)}")
         if not 0 < self.clip <= 1:
-            raise InputError(f"{flag}.clip={self.clip}: must be over 0 and at most 1")
+            raise InputError(f"{flag}.clip={self.clip}: must be above 0 and at most 1")
         if self.folds < 2:
             raise InputError(f"{flag}.folds={self.folds}: must be at least 2")
         if not 0 <= self.power <= 3:
-            raise InputError(f"{flag}.power={self.power}: must lie in 0..3")
+            raise InputError(f"{flag}.power={self.power}: must be in 0..3")
 
 
 @dataclasses.dataclass
 class UserModelConfig:
     """How the probability that a user likes an item is fitted.
 
-    ``factors``, ``regularisation`` and ``confidence`` are comma-separated lists. Where there is more than
-    one combination, the one with the best AUC on validation interactions is taken.
+    ``factors``, ``regularisation`` and ``confidence`` are comma-separated lists. The fit tries all
+    combinations and takes the one with the best AUC on validation interactions.
 
     Attributes:
-      family: implicit_mf (matrix factorisation of implicit feedback), explicit_mf (of ratings), graph_filter
-        (singular vectors of the table of likes; of the lists it reads factors alone), or truth (generated
-        worlds only).
-      factors: F, entries of the vector of a user and of an item.
+      family: implicit_mf (matrix factorisation of likes), explicit_mf (matrix factorisation of ratings),
+        graph_filter (singular vectors of the table of likes; it uses factors, but not the other two lists),
+        or truth (generated worlds only).
+      factors: F, length of the vector of a user and of an item.
       regularisation: weight of the squared norms of the factors.
-      confidence: extra weight of an observed like over an unobserved pair, alpha of Hu et al.
-      fit_users: whose interactions fit, choose and judge the model: all users', or those of users who are not
-        offline (not_offline), so that nothing that agents and label model learn from has shaped the users who
-        judge them. Offline users, who are then in no session, get the mean user's factors.
-      iterations: sweeps of alternating least squares, over users and over items each.
-      validation: share of the interactions on which settings are chosen and probabilities calibrated.
-      test: share of the interactions on which the user model is reported.
-      knots: knots of the calibration.
-      base_rate: mean like probability of the simulated users as a multiple of the density of the logs.
-        1 takes a pair without interaction for a dislike; more allows for likes that the logs do not
-        hold (Last.fm's stop at 50 artists per user). It shifts all log-odds alike.
-      seed: of the split of the interactions and of the first factors.
-      explicit: what explicit_mf has instead of factors, regularisation, confidence and base_rate.
+      confidence: extra weight of a like over a pair without interaction, alpha of Hu et al.
+      fit_users: users whose interactions the model is fitted to and validated on. all: all users.
+        not_offline: all except offline users, so that agents and the LLM learn from none of the data that
+        shaped the simulated users. Offline users then appear in no session and get the mean user's factors.
+      iterations: iterations of alternating least squares; each one solves for users and for items.
+      validation: share of the interactions that choose the settings and calibrate the probabilities.
+      test: share of the interactions on which the user model's metrics are reported.
+      knots: number of knots of the calibration.
+      base_rate: mean like probability of the simulated users, as a multiple of the density of the logs.
+        1 treats each pair without interaction as a dislike. More allows for likes that the logs do not
+        hold (Last.fm lists at most 50 artists per user). It shifts all log-odds by the same amount.
+      seed: seed of the split of the interactions and of the first factors.
+      explicit: settings of explicit_mf; they replace factors, regularisation, confidence and base_rate.
     """
 
     family: str = "implicit_mf"
@@ -131,7 +133,7 @@ class UserModelConfig:
             raise InputError(f"{_FLAG}.base_rate={self.base_rate}: must be positive")
         if self.family == "explicit_mf" and self.base_rate != 1:
             raise InputError(
-                f"{_FLAG}.base_rate={self.base_rate}: explicit_mf takes the rate from the ratings; use 1"
+                f"{_FLAG}.base_rate={self.base_rate}: explicit_mf computes the rate from the ratings; use 1"
             )
         self.explicit.check()
         if self.seed < 0:
@@ -139,5 +141,5 @@ class UserModelConfig:
         shares = (self.validation, self.test)
         if not all(0 < share < 1 for share in shares) or sum(shares) >= 1:
             raise InputError(
-                f"{_FLAG}.validation and .test: positive shares whose sum is under 1, not {shares}"
+                f"{_FLAG}.validation and .test: must be positive shares whose sum is below 1, not {shares}"
             )

@@ -1,4 +1,4 @@
-"""The user model of a world: fitted to the likes of all users, chosen and calibrated on held-out ones."""
+"""Fits the user model of a world: settings chosen on validation likes, calibrated, tested."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from tqdm import tqdm
 from ialp_jax import keys
 from ialp_jax.errors import InputError
 from ialp_jax.types import OFFLINE, Array, Dataset, Histories, UserModel
-from ialp_jax.users.als import chunks, factorise
 from ialp_jax.users.calibration import calibrate
 from ialp_jax.users.config import UserModelConfig, grid
-from ialp_jax.users.explicit import fit_explicit
+from ialp_jax.users.fit_ratings import fit_ratings
 from ialp_jax.users.graph_filter import low_pass
 from ialp_jax.users.holdout import (
     TEST,
@@ -27,15 +26,13 @@ from ialp_jax.users.holdout import (
     only_users,
     roles,
 )
-from ialp_jax.users.preference import calibrated, like_logit, like_probability, user_scores
+from ialp_jax.users.implicit_mf import chunks, factorise
 from ialp_jax.users.ranking import ranking_metrics
 from ialp_jax.users.validation import validate
 
-__all__ = ["calibrated", "fit", "like_logit", "like_probability", "user_scores"]
-
 
 def _uncalibrated(users: np.ndarray, items: np.ndarray) -> UserModel:
-    """A model whose scores are the products of [U, F] and [N, F]."""
+    """Returns a model whose scores are the products of user factors [U, F] and item factors [N, F]."""
     knots = np.array([0.0], np.float32)
     padded = np.concatenate([np.zeros((1, items.shape[1]), np.float32), items])
     return UserModel(users, padded, np.zeros(len(padded), np.float32), knots, knots)
@@ -44,7 +41,7 @@ def _uncalibrated(users: np.ndarray, items: np.ndarray) -> UserModel:
 def _candidates(
     table: np.ndarray, config: UserModelConfig
 ) -> Iterator[tuple[dict[str, float], tuple[Array, Array]]]:
-    """Yields every setting of the grid with the factors [U, F] and [N, F] it gives on the training likes."""
+    """Yields each setting of the grid and the factors [U, F] and [N, F] fitted with it to training likes."""
     sizes = dict(zip(("num_users", "num_items"), table.shape, strict=True))
     user, item = np.nonzero(table == TRAIN)
     names = ("factors",) if config.family == "graph_filter" else ("factors", "regularisation", "confidence")
@@ -72,47 +69,46 @@ def _candidates(
 
 def _select(table: np.ndarray, config: UserModelConfig) -> tuple[UserModel, dict[str, float]]:
     """Fits every combination of the grid to the training likes; returns the best on validation likes."""
-    best, chosen = None, {"validation_auc": -np.inf}
-    for setting, fitted in _candidates(table, config):
-        model = _uncalibrated(*(np.asarray(side) for side in fitted))
+    best, best_setting = None, {"validation_auc": -np.inf}
+    for setting, factors in _candidates(table, config):
+        model = _uncalibrated(*(np.asarray(side) for side in factors))
         if not all(np.isfinite(side).all() for side in model):
-            continue  # too little regularisation for float32
+            continue  # float32 overflows if the regularisation is too small
         auc = ranking_metrics(model, table, VALIDATION)["auc"]
-        if auc > chosen["validation_auc"]:
-            best, chosen = model, setting | {"validation_auc": auc}
+        if auc > best_setting["validation_auc"]:
+            best, best_setting = model, setting | {"validation_auc": auc}
     if best is None:
         raise InputError(
             "--config.simulator.user_model.regularisation: no setting gives finite factors; raise it"
         )
-    return best, chosen
+    return best, best_setting
 
 
 def fit(
     dataset: Dataset, config: UserModelConfig, unknown: Histories | None = None
 ) -> tuple[UserModel, dict[str, float], dict[str, np.ndarray]]:
-    """Fits, chooses, calibrates and judges the user model of a world.
+    """Fits the user model of a world: chooses the settings, calibrates and tests it.
 
     Args:
-      dataset: U users, N items; the likes of the users whom ``config.fit_users`` names are used, for the
-        user model is the world.
+      dataset: U users, N items. The fit uses the likes of the users that ``config.fit_users`` names.
       config: family, grid and shares.
-      unknown: likes that the data set lacks, so that they count neither as likes nor as dislikes where the
-        model is chosen, calibrated and judged.
+      unknown: likes that ``dataset`` lacks. They count neither as likes nor as dislikes when the model is
+        chosen, calibrated and tested.
 
     Returns:
-      The model (NumPy arrays), metrics and arrays of ``validation.validate``; for a fitted family the
-      metrics also hold the chosen settings (``factors``, ...) and ``validation_auc``, or, for explicit_mf,
-      ``validation_error``; its other metrics are those of ``explicit.judge``.
+      The model (NumPy arrays), and the metrics and arrays of ``validation.validate``. A fitted family adds
+      its best setting (``factors``, ...) and ``validation_auc`` to the metrics. ``explicit_mf`` returns the
+      metrics of ``fit_ratings.validate_ratings`` and adds ``validation_error`` instead.
 
     Raises:
-      InputError: the truth or ratings are asked for and not known, or the data is too small to hold likes
-        out.
+      InputError: the family needs ratings or the truth and the data has none, or no like falls into the
+        validation or test share.
     """
     config.check()
     if config.fit_users == "not_offline":
         return _fit_without_offline(dataset, config, unknown)
     if config.family == "explicit_mf":
-        return fit_explicit(dataset, config)
+        return fit_ratings(dataset, config)
     num_items = dataset.catalogue.num_items
     table = roles(dataset.histories, num_items, config.validation, config.test, config.seed)
     if unknown is not None:
@@ -121,7 +117,7 @@ def fit(
     for role, name in ((VALIDATION, "validation"), (TEST, "test")):
         if not np.any(table == role):
             raise InputError(
-                f"--config.simulator.user_model.{name}: no like of {dataset.name} falls to it; enlarge it"
+                f"--config.simulator.user_model.{name}: no like of {dataset.name} is in it; enlarge it"
             )
     if config.family == "truth":
         if dataset.truth is None:
@@ -130,22 +126,22 @@ def fit(
                 "known; use implicit_mf"
             )
         return dataset.truth, *validate(dataset.truth, table, base_rate=None)
-    model, chosen = _select(table, config)
+    model, setting = _select(table, config)
     weight = config.base_rate * np.sum(table > 0) / np.sum(table == VALIDATION)
     model = calibrate(model, table, VALIDATION, config.knots, weight)
     metrics, arrays = validate(model, table, config.base_rate)
-    return model, metrics | chosen, arrays
+    return model, metrics | setting, arrays
 
 
 def _fit_without_offline(
     dataset: Dataset, config: UserModelConfig, unknown: Histories | None
 ) -> tuple[UserModel, dict[str, float], dict[str, np.ndarray]]:
-    """The fit on the users who are not offline; metrics and arrays speak of them alone."""
-    kept = dataset.split != OFFLINE
-    part, every = only_users(dataset, kept), dataclasses.replace(config, fit_users="all")
-    hidden = None if unknown is None else histories_of(unknown, kept)
-    model, metrics, arrays = fit(part, every, hidden)
+    """Fits the model to the users who are not offline; metrics and arrays describe only these users."""
+    fit_users = dataset.split != OFFLINE
+    part, fit_all = only_users(dataset, fit_users), dataclasses.replace(config, fit_users="all")
+    unknown_part = None if unknown is None else histories_of(unknown, fit_users)
+    model, metrics, arrays = fit(part, fit_all, unknown_part)
     fitted = np.asarray(model.user_factors)
     factors = np.tile(fitted.mean(0), (dataset.num_users, 1))
-    factors[kept] = fitted
+    factors[fit_users] = fitted
     return model._replace(user_factors=factors), metrics, arrays

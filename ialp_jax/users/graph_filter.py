@@ -1,4 +1,4 @@
-"""A user model of another kind: an ideal low-pass filter on the graph of users and items.
+"""The family ``graph_filter``: an ideal low-pass filter on the graph of users and items.
 
 Y. Shen, Y. Wu, Y. Zhang, C. Shan, J. Zhang, K. Letaief, D. Li: How Powerful is Graph Convolution for
 Recommendation? CIKM 2021 (GF-CF; its ideal low-pass part). With the table of likes R, the numbers of likes
@@ -6,7 +6,8 @@ D_U and D_I on the diagonals, and V the leading right singular vectors of D_U^-1
 
     scores = R D_I^-1/2 V V' D_I^1/2
 
-Nothing is fitted iteratively, and popular items are held down by other means than in matrix factorisation.
+The factors come from one singular value decomposition, without iterations over users and items. D_I^-1/2
+reduces the influence of popular items.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from ialp_jax import keys
 def low_pass(
     user: np.ndarray, item: np.ndarray, num_users: int, num_items: int, factors: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """User and item factors whose products are the scores.
+    """Computes user and item factors whose products are the scores.
 
     Args:
       user, item: int [M], likes; items 0..N-1.
       num_users: U.
       num_items: N.
-      factors: F, singular vectors, under min(U, N).
-      seed: of the starting vector of the search for them.
+      factors: F, number of singular vectors, below min(U, N).
+      seed: seed of the start vector of the decomposition.
 
     Returns:
       float32 [U, F] and [N, F].

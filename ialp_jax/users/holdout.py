@@ -1,4 +1,4 @@
-"""Which likes fit a user model, which choose it, which judge it."""
+"""Splits likes and ratings into training, validation and test, and cuts data sets to a part of them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 from ialp_jax import keys
 from ialp_jax.types import Dataset, Histories, Interactions, UserModel
-from ialp_jax.users.preference import user_scores
+from ialp_jax.users.predict import user_scores
 
 UNKNOWN, NEVER, TRAIN, VALIDATION, TEST = -1, 0, 1, 2, 3
 _BLOCK_PAIRS = 4_000_000  # pairs scored at once
 
 
 def _parts(owner: np.ndarray, owners: int, validation: float, test: float, seed: int) -> np.ndarray:
-    """TRAIN, VALIDATION or TEST for each row of an owner, int8 [M]; everyone keeps a row for training."""
+    """Assigns TRAIN, VALIDATION or TEST to each row, int8 [M]; each owner keeps a row for training."""
     draw = keys.generator(seed, "holdout").random(len(owner))
     largest = np.zeros(owners)
     np.maximum.at(largest, owner, draw)
@@ -26,12 +26,12 @@ def _parts(owner: np.ndarray, owners: int, validation: float, test: float, seed:
 
 
 def rating_roles(user: np.ndarray, validation: float, test: float, seed: int) -> np.ndarray:
-    """Assigns every rating its part in the fit: int [M] -> int8 [M]; arguments as ``roles``."""
+    """Assigns a role to every rating: int [M] -> int8 [M]; other arguments as in ``roles``."""
     return _parts(user, int(user.max(initial=-1)) + 1, validation, test, seed)
 
 
 def roles(histories: Histories, num_items: int, validation: float, test: float, seed: int) -> np.ndarray:
-    """Assigns every (user, item) pair its part in the fit.
+    """Assigns a role to every (user, item) pair: training, validation, test or no interaction.
 
     Args:
       histories: likes of U users.
@@ -42,7 +42,7 @@ def roles(histories: Histories, num_items: int, validation: float, test: float, 
 
     Returns:
       int8 [U, N] (U * N bytes), one of NEVER, TRAIN, VALIDATION, TEST; column a is item a + 1. Every user
-      who has a like keeps at least one for training.
+      with a like keeps at least one for training.
     """
     owner = np.repeat(np.arange(histories.num_users), np.diff(histories.offsets))
     table = np.zeros((histories.num_users, num_items), np.int8)
@@ -50,46 +50,46 @@ def roles(histories: Histories, num_items: int, validation: float, test: float, 
     return table
 
 
-def subset(rows: Interactions, kept: np.ndarray) -> Interactions:
-    """Some of the interactions, bool [M]."""
+def subset(rows: Interactions, selected: np.ndarray) -> Interactions:
+    """Returns the selected interactions, bool [M]."""
     columns = {
-        field.name: getattr(rows, field.name)[kept]
+        field.name: getattr(rows, field.name)[selected]
         for field in dataclasses.fields(rows)
         if isinstance(getattr(rows, field.name), np.ndarray)
     }
     return dataclasses.replace(rows, **columns)
 
 
-def only_users(dataset: Dataset, kept: np.ndarray) -> Dataset:
-    """The data set of some users, bool [U], numbered anew in the old order; all N items stay."""
-    number = np.cumsum(kept) - 1
+def only_users(dataset: Dataset, selected: np.ndarray) -> Dataset:
+    """Returns the data set of the selected users, bool [U], renumbered in the same order; all items stay."""
+    number = np.cumsum(selected) - 1
 
     def rows_of(rows: Interactions | None) -> Interactions | None:
         if rows is None:
             return None
-        rows = subset(rows, kept[rows.user])
+        rows = subset(rows, selected[rows.user])
         return dataclasses.replace(rows, user=number[rows.user].astype(rows.user.dtype))
 
     truth = dataset.truth
     return dataclasses.replace(
         dataset,
         interactions=rows_of(dataset.interactions),
-        histories=histories_of(dataset.histories, kept),
-        split=dataset.split[kept],
-        truth=truth and truth._replace(user_factors=truth.user_factors[kept]),
+        histories=histories_of(dataset.histories, selected),
+        split=dataset.split[selected],
+        truth=truth and truth._replace(user_factors=truth.user_factors[selected]),
         random_test=rows_of(dataset.random_test),
     )
 
 
-def histories_of(histories: Histories, kept: np.ndarray) -> Histories:
-    """The likes of some users, bool [U], in the old order."""
+def histories_of(histories: Histories, selected: np.ndarray) -> Histories:
+    """Returns the likes of the selected users, bool [U], in the same order."""
     counts = np.diff(histories.offsets)
-    offsets = np.concatenate([[0], np.cumsum(counts[kept])]).astype(histories.offsets.dtype)
-    return Histories(histories.items[np.repeat(kept, counts)], offsets)
+    offsets = np.concatenate([[0], np.cumsum(counts[selected])]).astype(histories.offsets.dtype)
+    return Histories(histories.items[np.repeat(selected, counts)], offsets)
 
 
 def score_blocks(model: UserModel, table: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields users [b], their scores of all items float32 [b, N] and their rows of ``table`` [b, N]."""
+    """Yields blocks: users [b], their scores of all items float32 [b, N], their rows of ``table`` [b, N]."""
     size = max(1, _BLOCK_PAIRS // table.shape[1])
     for first in range(0, len(table), size):
         users = np.arange(first, min(first + size, len(table)))

@@ -1,4 +1,4 @@
-"""How well scores rank held-out likes: AUC and NDCG@10."""
+"""Ranking metrics of held-out likes (AUC and NDCG@10), and baseline models that ignore the user."""
 
 from __future__ import annotations
 
@@ -10,30 +10,38 @@ import numpy as np
 
 from ialp_jax.types import Array, UserModel
 from ialp_jax.users.holdout import NEVER
-from ialp_jax.users.preference import user_scores
+from ialp_jax.users.predict import user_scores
 
 _BLOCK_PAIRS = 4_000_000  # comparisons at once
 
 
 @functools.partial(jax.jit, static_argnames=("held_out",))
 def _place(model: UserModel, user: Array, item: Array, roles: Array, *, held_out: int) -> tuple[Array, Array]:
-    """AUC and rank (0 is best; a tie counts half) of likes: int [C], int [C] (column), int8 [C, N]."""
+    """Computes AUC and rank of C likes; rank 0 is best, and a tie counts half.
+
+    Args:
+      model: gives the scores.
+      user: int [C].
+      item: int [C], columns 0..N-1.
+      roles: int8 [C, N], the rows of these users.
+      held_out: the role of the likes.
+    """
     scores = user_scores(model, user)
-    own = jnp.take_along_axis(scores, item[:, None], axis=1)
-    won = (scores < own) + 0.5 * (scores == own)
+    liked = jnp.take_along_axis(scores, item[:, None], axis=1)
+    outranked = (scores < liked) + 0.5 * (scores == liked)
     negative = roles == NEVER
-    auc = jnp.sum(won * negative, axis=1) / jnp.maximum(jnp.sum(negative, axis=1), 1)
-    lost = jnp.sum((1.0 - won) * (negative | (roles == held_out)), axis=1)
-    return auc, lost - 0.5  # without the item's tie with itself
+    auc = jnp.sum(outranked * negative, axis=1) / jnp.maximum(jnp.sum(negative, axis=1), 1)
+    rank = jnp.sum((1.0 - outranked) * (negative | (roles == held_out)), axis=1)
+    return auc, rank - 0.5  # the item's tie with itself does not count
 
 
 def ranking_metrics(model: UserModel, roles: np.ndarray, held_out: int) -> dict[str, float]:
     """Ranks each held-out like among the items that its user never interacted with.
 
     Args:
-      model: whose scores rank.
-      roles: int8 [U, N] of ``holdout.roles``.
-      held_out: VALIDATION or TEST; likes with any other role are left out.
+      model: gives the scores.
+      roles: int8 [U, N] from ``holdout.roles``.
+      held_out: VALIDATION or TEST; likes with any other role are ignored.
 
     Returns:
       ``auc``: probability that a held-out like outranks an item without interaction, mean over users.
@@ -44,7 +52,7 @@ def ranking_metrics(model: UserModel, roles: np.ndarray, held_out: int) -> dict[
     auc, rank = np.zeros(len(user)), np.zeros(len(user))
     for first in range(0, len(user), size):
         here = np.arange(first, first + size)
-        row = np.minimum(here, len(user) - 1)  # the last block is filled up: one shape, one compilation
+        row = np.minimum(here, len(user) - 1)  # pads the last block: one shape, one compilation
         placed = _place(model, user[row], item[row], roles[user[row]], held_out=held_out)
         inside = here[here < len(user)]
         auc[inside], rank[inside] = (np.asarray(part)[: len(inside)] for part in placed)
@@ -58,7 +66,7 @@ def ranking_metrics(model: UserModel, roles: np.ndarray, held_out: int) -> dict[
 
 
 def rated_metrics(scores: np.ndarray, user: np.ndarray, like: np.ndarray) -> dict[str, float]:
-    """Ranks the rated items of each user: those liked should precede the others.
+    """Ranks the rated items of each user: liked items should have the higher scores.
 
     Args:
       scores: float [T]; a tie counts half.
@@ -66,13 +74,13 @@ def rated_metrics(scores: np.ndarray, user: np.ndarray, like: np.ndarray) -> dic
       like: bool [T].
 
     Returns:
-      ``auc``, mean over users with likes and others; ``ndcg10``, mean over users with likes.
+      ``auc``, mean over users with both likes and other ratings; ``ndcg10``, mean over users with likes.
     """
     aucs, gains = [], []
     for owner in np.unique(user[like]):
-        own, liked = scores[user == owner], like[user == owner]
-        above = (own[:, None] < own).astype(float) + 0.5 * (own[:, None] == own)
-        rank = above.sum(axis=1) - 0.5  # without the tie with itself
+        rated, liked = scores[user == owner], like[user == owner]
+        above = (rated[:, None] < rated).astype(float) + 0.5 * (rated[:, None] == rated)
+        rank = above.sum(axis=1) - 0.5  # an item's tie with itself does not count
         best = np.sum(1.0 / np.log2(np.arange(min(10, liked.sum())) + 2.0))
         gains.append(np.sum(np.where(rank < 10, 1.0 / np.log2(rank + 2.0), 0.0)[liked]) / best)
         if not liked.all():
@@ -81,7 +89,7 @@ def rated_metrics(scores: np.ndarray, user: np.ndarray, like: np.ndarray) -> dic
 
 
 def item_model(values: np.ndarray) -> UserModel:
-    """Scores every item by its value [N + 1], the same for its one user, 0."""
+    """Returns a model of one user (0) whose scores are the given values [N + 1]."""
     knots = np.array([0.0], np.float32)
     values = np.asarray(values, np.float32)
     return UserModel(
@@ -90,6 +98,6 @@ def item_model(values: np.ndarray) -> UserModel:
 
 
 def popularity_model(roles: np.ndarray, role: int) -> UserModel:
-    """Scores every item by its number of likes with this role, the same for all users."""
+    """Returns a model that scores every item by its number of likes with this role, for all users alike."""
     counts = np.concatenate([[0], np.sum(roles == role, axis=0)]).astype(np.float32)
     return item_model(counts)._replace(user_factors=np.zeros((len(roles), 1), np.float32))

@@ -1,4 +1,4 @@
-"""How far a user model can be trusted: held-out likes, calibration, and real against simulated counts."""
+"""Validation of a user model: ranking of held-out likes, calibration, real against simulated counts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RELIABILITY_BINS = 15
 
 
 def expected_likes(model: UserModel, roles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of the like probabilities by user, float64 [U], and by item, float64 [N]."""
+    """Sums the like probabilities by user, float64 [U], and by item, float64 [N]."""
     by_user, by_item = np.zeros(roles.shape[0]), np.zeros(roles.shape[1])
     for users, scores, _ in score_blocks(model, roles):
         probability = 1.0 / (1.0 + np.exp(-np.interp(scores, model.knot_scores, model.knot_logits)))
@@ -25,14 +25,16 @@ def expected_likes(model: UserModel, roles: np.ndarray) -> tuple[np.ndarray, np.
 def validate(
     model: UserModel, roles: np.ndarray, base_rate: float | None
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Judges a calibrated user model on test likes, which neither fitted nor chose it.
+    """Computes the metrics of a calibrated user model on test likes.
+
+    The test likes were used neither to fit the model nor to choose its settings.
 
     Args:
       model: of U users and N items.
-      roles: int8 [U, N] of ``holdout.roles``.
+      roles: int8 [U, N] from ``holdout.roles``.
       base_rate: mean like probability that the calibration aimed at, as a multiple of the density of
-        the logs. None where the model is the truth and the logs hold an unknown, constant share of the
-        likes: then the level cannot be checked, and the error measures the shape.
+        the logs. None if the model is the truth: the logs then hold an unknown, constant share of the
+        likes, so the calibration error measures only the shape, not the level.
 
     Returns:
       Metrics: ``users``, ``items``, ``interactions``, ``like_rate`` (logged likes per pair),

@@ -1,24 +1,24 @@
-"""One change at a time: which parts of iALP matter, and which of our choices. See configs/ablations.py.
+"""Ablations: one change at a time to a part of iALP or to one of our choices. See configs/ablations.py.
 
-What redoes the adaptation alone comes first, then what redoes labels, then what redoes the world.
+Changes of the adaptation come first, then changes of the labels, then changes of the world.
 """
 
-AP = {"adapt.agents": "a_ialp_ap"}  # alone, where nothing before it changes
-START = {"adapt.agents": "ialp,a_ialp_ft,a_ialp_ap"}  # without the references, where the world stays
+AP = {"adapt.agents": "a_ialp_ap"}  # for changes that only affect this agent
+START = {"adapt.agents": "ialp,a_ialp_ft,a_ialp_ap"}  # no references, for changes that keep the world
 
 SWEEP = {
     "variants": [
         {},
-        # The mixture: schedule, start, gradient, the critic that pre-training left.
-        *({**AP, "agents.mixture.schedule": "constant", "agents.mixture.alpha_start": share}
+        # The mixture: schedule, start, gradient, the critic of pre-training.
+        *({**AP, "agents.a_ialp_ap.schedule": "constant", "agents.a_ialp_ap.alpha_start": share}
           for share in (0.0, 0.25, 0.5, 1.0)),
-        {**AP, "agents.mixture.schedule": "cosine"},
-        {**AP, "agents.mixture.alpha_steps": 10_000},
-        {**AP, "agents.mixture.alpha_steps": 400_000},
-        {**AP, "agents.mixture.start": "random"},
-        {**AP, "agents.mixture.gradient": "mixture"},
-        {**AP, "agents.mixture.critic_start": "pretrained"},
-        # Labels: who labels, rounds, prompts, candidates.
+        {**AP, "agents.a_ialp_ap.schedule": "cosine"},
+        {**AP, "agents.a_ialp_ap.alpha_steps": 10_000},
+        {**AP, "agents.a_ialp_ap.alpha_steps": 400_000},
+        {**AP, "agents.a_ialp_ap.start": "random"},
+        {**AP, "agents.a_ialp_ap.gradient": "mixture"},
+        {**AP, "agents.a_ialp_ap.critic_start": "pretrained"},
+        # Labels: source, rounds, sessions, candidates.
         *({**START, "labelling.source": source}
           for source in ("popularity", "random", "logged", "truth", "fold_in")),
         *({**START, "labelling.rounds": rounds} for rounds in (2, 4)),

@@ -1,11 +1,11 @@
-"""Does fine-tuning need a smaller step than the mixture? 6 jobs of 5 minutes and 2 GB on 2 CPU cores.
+"""Learning rates of fine-tuning and of the mixture. 6 jobs, each 5 minutes and 2 GB on 2 CPU cores.
 
 python -m launch.sweep --config=experiments/configs/quickstart.py --sweep=launch/sweeps/learning_rate.py
 """
 
 SWEEP = {
     "grid": {
-        "agents.ft.learning_rate": [3e-4, 1e-3, 3e-3],
-        "agents.mixture.learning_rate": [1e-3, 3e-3],
+        "agents.a_ialp_ft.learning_rate": [3e-4, 1e-3, 3e-3],
+        "agents.a_ialp_ap.learning_rate": [1e-3, 3e-3],
     },
 }

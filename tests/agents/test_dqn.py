@@ -6,7 +6,6 @@ from diagnostic_worlds import ITEMS, Q_NETWORK, start_of
 
 from ialp_jax.agents.config import DQNConfig
 from ialp_jax.agents.dqn import dqn, epsilon
-from ialp_jax.errors import InputError
 from ialp_jax.networks.heads import MASKED, mask_shown
 from ialp_jax.types import Observation, Transition
 
@@ -86,10 +85,3 @@ def test_shown_items_are_never_the_best(state):
     action, _ = act(state._replace(params=high), NEXT, jax.random.key(0), greedy=True)
     assert int(action) == 1  # item 1 scores highest and was shown
     assert float(mask_shown(jnp.zeros(ITEMS), NEXT.shown)[0]) == MASKED
-
-
-def test_impossible_settings_are_refused():
-    with pytest.raises(InputError, match=r"--config\.agents\.dqn\.capacity"):
-        DQNConfig(capacity=10).check()
-    with pytest.raises(InputError, match=r"--config\.agents\.dqn\.epsilon_start=2"):
-        DQNConfig(epsilon_start=2.0).check()

@@ -93,7 +93,7 @@ def test_loss_by_hand(setting, actor_weight, backup):
 def test_a_labels_choice_is_among_its_alternatives(setting, alternatives):
     params, target, batch = setting
     candidates = np.array([[4, 0, 7], [2, 8, 3], [11, 12, 13], [3, 2, 5]], np.int32)
-    asked = batch._replace(extras={"candidates": candidates})
+    asked = batch._replace(extras={"candidate_actions": candidates})
     _, metrics = loss(params, target, asked, (GAMMA, "reward", alternatives, "policy", 0.7, 0.3))
     log_policy = parts(params, batch.observation)[0]
     rows = np.arange(4)

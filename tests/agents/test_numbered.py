@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from diagnostic_worlds import ENV, ITEMS, LENGTH, SMALL, start_of, world
 
+from experiments.agents import space_of
 from experiments.config import Config
-from experiments.roster import AGENT_SETTINGS, make_agent
+from experiments.make_agent import make_agent
 from experiments.study.search import numbers_of
-from experiments.study.search_spaces import SPACES
+from ialp_jax.agents import registry
 from ialp_jax.agents.numbered import numbered
 from ialp_jax.agents.reference import random
 from ialp_jax.simulator.config import put, replaced
@@ -27,10 +28,9 @@ def labelled():
 def maker(method):
     config = Config(name="numbered")
     config.simulator.history_length, config.network = LENGTH, SMALL
-    section = AGENT_SETTINGS[method]
     for name, value in {"num_users": 4, "rollout_length": 4, "batch_size": 8, "capacity": 64}.items():
-        if hasattr(getattr(config.agents, section), name):
-            put(config, f"agents.{section}.{name}", value)
+        if hasattr(getattr(config.agents, method), name):
+            put(config, f"agents.{method}.{name}", value)
     prior, popularity = labelled(), jnp.ones(ITEMS + 1)
 
     return lambda values: make_agent(method, replaced(config, values), PARAMS, popularity, prior)
@@ -45,11 +45,11 @@ def one_update(agent, state):
 
 def ends(method):
     """The numbers of a method at both ends of its search space."""
-    space = SPACES[method].items()
+    space = space_of(method).items()
     return [numbers_of({path: values[end] for path, values in space}) for end in (0, -1)]
 
 
-@pytest.mark.parametrize("method", AGENT_SETTINGS)
+@pytest.mark.parametrize("method", filter(registry.learns, registry.ids()))
 def test_no_agent_needs_to_know_its_numbers(method):
     low, _ = ends(method)
     assert {path.rpartition(".")[2] for path in low} >= {"learning_rate", "discount"}

@@ -8,7 +8,7 @@ from ialp_jax.agents.reference import oracle, popular, random
 from ialp_jax.agents.sasrec import next_item_loss, sasrec
 from ialp_jax.networks.heads import Recommender
 from ialp_jax.types import Observation
-from ialp_jax.users.fit import user_scores
+from ialp_jax.users.predict import user_scores
 
 KEY = jax.random.key(0)
 NETWORK = Recommender(ITEMS, LENGTH, SMALL)

@@ -1,4 +1,4 @@
-"""Bad inputs to whole commands: each must end with code 2 and exactly one line that says what is wrong."""
+"""Commands with bad input: each must end with exit code 2 and one line that names the fault."""
 
 from __future__ import annotations
 
@@ -17,36 +17,38 @@ Refused = Callable[..., None]
 
 @pytest.fixture
 def refused(capfd: pytest.CaptureFixture, tmp_path: Path) -> Refused:
-    """Runs a command; ``said`` is the line after "error: ", HERE the temporary folder, ... any words.
+    """Returns a check that a command fails with the line "error: MESSAGE" and changes no file.
 
-    Progress bars may stand beside it.
+    In the message, HERE is the temporary folder and ... matches any text. The command may show progress bars.
     """
 
-    def check(said: str, command: str, *args: str) -> None:
+    def check(message: str, command: str, *args: str) -> None:
         before = contents(tmp_path)
         ended = call(capfd, command, *(arg.replace("HERE", str(tmp_path)) for arg in args))
         lines = [
             line for line in re.split("[\r\n]", ended.err) if line.strip() and not re.search(r"\d%\|", line)
         ]
         assert (ended.code, len(lines)) == (2, 1), ended.err[-2000:]
-        pattern = re.escape(said).replace("HERE", re.escape(str(tmp_path))).replace(r"\.\.\.", ".*")
+        pattern = re.escape(message).replace("HERE", re.escape(str(tmp_path))).replace(r"\.\.\.", ".*")
         assert re.fullmatch(f"error: {pattern}", lines[0]), lines[0]
         assert lines[0].isprintable()
         assert "Traceback" not in ended.out
         after = contents(tmp_path)
-        assert {name: after.get(name) for name in before} == before, "what was there before stays as it was"
+        assert {name: after.get(name) for name in before} == before, (
+            "the command must not change existing files"
+        )
 
     return check
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run; not to be changed."""
+    """A finished run, which no test may change."""
     return small_run.make(tmp_path_factory.mktemp("finished") / "run")
 
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be damaged."""
+    """A copy of the finished run, which a test may damage."""
     shutil.copytree(finished, tmp_path / "run")
     return tmp_path / "run"

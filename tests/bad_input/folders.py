@@ -1,4 +1,4 @@
-"""Folders as they are on disk, to be compared before and after a command."""
+"""Reads whole folders, so that tests can compare them before and after a command."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
-    """Every path under a folder and what its file holds; the lock apart."""
+    """Maps every path under a folder, except the lock, to the content of its file."""
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in sorted(folder.rglob("*"))

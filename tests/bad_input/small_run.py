@@ -1,4 +1,4 @@
-"""A finished run folder in a second: real data, and of every other stage what it would have written."""
+"""Makes a finished run folder in a second: the data stage runs; files of other stages are made up."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from absl.testing import flagsaver
 
 from experiments import flags
+from experiments.make_agent import actor_critic
 from experiments.reporting.run_results import VALIDATION
-from experiments.roster import actor_critic
 from experiments.run import Run
 from experiments.stages import recipes
 from experiments.stages.world_stage import data
@@ -23,9 +23,9 @@ from ialp_jax.claim import LABELS, RUN, claim
 from ialp_jax.data.files import load_dataset
 from ialp_jax.evaluation.metrics import CURVES
 from ialp_jax.labelling.label_files import catalogue_facts
-from ialp_jax.llm.prompting import prompts
-from ialp_jax.simulator.test_model import to_arrays
-from ialp_jax.training.checkpoint import save_params
+from ialp_jax.llm.prompting import templates
+from ialp_jax.training.params import save_params
+from ialp_jax.users.evaluation_model import to_arrays
 
 SETTINGS = (
     "--config=experiments/configs/smoke.py",
@@ -38,13 +38,15 @@ SETTINGS = (
     "--config.num_seeds=1",
     "--config.network.width=8",
 )
-SECONDS = 20.0  # of each stage after the data: together they are too dear to be replaced unasked
+SECONDS = (
+    20.0  # of each stage after the data stage; together more than a minute, so replacing them needs --redo
+)
 ENDS = ("return", "return_ci_low", "return_ci_high", "length")
 FACTS = ("users", "items", "interactions", "like_rate", "auc", "popularity_auc", "ece")
 
 
 def make(folder: Path) -> Path:
-    """Writes the run of `SETTINGS`."""
+    """Writes the run folder of `SETTINGS`."""
     with flagsaver.flagsaver(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["main", *SETTINGS])
         flags.parse(sys.argv)
@@ -73,12 +75,12 @@ def make(folder: Path) -> Path:
 
 
 def stamp(run: Run, part: str) -> dict[str, object]:
-    """What a stage says that took SECONDS."""
+    """Returns the manifest entries of a stage that took SECONDS."""
     return {**recipes.stamp(run, part, time.perf_counter() - SECONDS), "seconds": SECONDS}
 
 
 def _labels(run, dataset, draw) -> None:
-    """Labels and their manifest."""
+    """Returns labels and their manifest."""
     folder, count, items = run.folder / "labels", 120, dataset.catalogue.num_items
     arrays = {
         "histories": draw.integers(1, items, (count, 10), np.int32),
@@ -90,7 +92,7 @@ def _labels(run, dataset, draw) -> None:
         "truncated": np.zeros(count, bool),
         "round": np.repeat(np.arange(2), count // 2),
     }
-    template = prompts.TEMPLATES["titles"]
+    template = templates.TEMPLATES["titles"]
     facts = {"catalogue": catalogue_facts(dataset), "template": vars(template)}
     claim(folder, LABELS)
     store.write_arrays(folder / "arrays.npz", arrays)

@@ -1,4 +1,4 @@
-"""Small tables in Parquet, and the run that reads them."""
+"""Small Parquet tables, and the command that reads them."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def parquet(**columns):
 
 
 def log(**columns):
-    """Thirty interactions, with these columns."""
+    """Writes thirty interactions with the given columns."""
     return {LOG: parquet(**{"user_id": USERS, "item_id": THINGS, **columns})}
 
 
 def listed(**columns):
-    """Thirty items, with these columns."""
+    """Writes thirty items with the given columns."""
     return {LIST: parquet(**{"item_id": THINGS, "title": [f"Title {n}" for n in range(30)], **columns})}
 
 
-def refuse(refused, folder: Path, changes, said, flags):
-    """Writes good files and ``changes`` over them; the data stage must end with the line ``said``."""
+def refuse(refused, folder: Path, changes, message, flags):
+    """Writes good files, then ``changes`` over them; the data stage must fail with ``message``."""
     good = {ROWS: INTERACTIONS, COLUMNS: CATALOGUE, **listed()}
     for name, content in {**good, **changes}.items():
         if content is not None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    refused(said, "main", *START, *SMALL, *flags)
+    refused(message, "main", *START, *SMALL, *flags)
     assert not (folder / "run" / "data").exists()

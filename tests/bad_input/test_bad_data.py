@@ -1,4 +1,4 @@
-"""Data files as people have them: the data stage says which file, which line, and what to do."""
+"""Typical faults of data files: the error of the data stage names file, line and remedy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SMALL = ("--config.simulator.horizon=10", "--config.labelling.candidates=5")
 
 
 def line(file, number, text, content=None):
-    """The file with another line of this number."""
+    """Returns the file with another line at this number."""
     lines = (content or {ROWS: INTERACTIONS, COLUMNS: CATALOGUE}[file]).split("\n")
     lines[number - 1] = text
     return {file: "\n".join(lines)}
@@ -39,21 +39,21 @@ def parquet(**columns):
     return out.getvalue()
 
 
-CASES = {  # what is written over the good files, the line that is said, further flags
+CASES = {  # files that replace good ones, the expected message, further flags
     "file missing": (
         {ROWS: None},
-        "interactions.csv: not found in HERE; put it there, or name another file by "
+        "interactions.csv: not found in HERE; put it there, or set another file by "
         "--config.data.tabular.interactions or another folder by --config.data.root",
     ),
     "root missing": (
         {},
-        "items.csv: not found in HERE/none; put it there, or name another file by "
+        "items.csv: not found in HERE/none; put it there, or set another file by "
         "--config.data.tabular.items or another folder by --config.data.root",
         "--config.data.root=HERE/none",
     ),
     "root not set": (
         {},
-        "--config.data.root: not set; name the folder that holds interactions.csv and items.csv",
+        "--config.data.root: not set; set the folder that holds interactions.csv and items.csv",
         "--config.data.root=",
     ),
     "root a file": ({}, "items.csv: not found in HERE/items.csv; ...", "--config.data.root=HERE/items.csv"),
@@ -65,7 +65,7 @@ CASES = {  # what is written over the good files, the line that is said, further
     "nobody likes": (
         {},
         "tabular: no interaction is left after filtering (dropped: 30 users with no like left, ...); look at "
-        "--config.data.like_at (ratings lie in 5..5)",
+        "--config.data.like_at (ratings are 5..5)",
         "--config.data.like_at=6",
     ),
     "everything filtered": (
@@ -76,7 +76,7 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "few users": (
         {ROWS: "\n".join(INTERACTIONS.split("\n")[:28])},
-        "--config.data.online: no user is left for it among 3 users; 4 splits need 4 users or more: look "
+        "--config.data.online: this split is empty (users in all: 3); 4 splits need at least 4 users: look "
         "at the users of the interactions, --config.data.min_likes and .like_at",
     ),
     "small catalogue": (
@@ -87,7 +87,7 @@ CASES = {  # what is written over the good files, the line that is said, further
     "no item column": (
         line(ROWS, 1, "user_id,thing,rating,timestamp"),
         "HERE/interactions.csv:1: no column 'item_id' among ['user_id', 'thing', 'rating', 'timestamp']; "
-        "name it by --config.data.tabular.item",
+        "set its name by --config.data.tabular.item",
     ),
     "no title column": (
         line(COLUMNS, 1, "item_id,name,category"),
@@ -95,7 +95,7 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "column that was asked for": (
         {},
-        "HERE/interactions.csv:1: no column 'stars' among ...; name it by --config.data.tabular.rating",
+        "HERE/interactions.csv:1: no column 'stars' among ...; set its name by --config.data.tabular.rating",
         "--config.data.tabular.rating=stars",
     ),
     "column twice": (
@@ -116,7 +116,7 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "latin-1": (
         {COLUMNS: CATALOGUE.replace("Title 4\n", "x").replace("Title 4,", "Café,").encode("latin-1")},
-        "HERE/items.csv:6: not utf-8 text; name its encoding by --config.data.tabular.encoding",
+        "HERE/items.csv:6: not utf-8 text; set its encoding by --config.data.tabular.encoding",
     ),
     "open quote": (
         line(COLUMNS, 4, 'i2,"Title 2,c1'),
@@ -132,10 +132,10 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "NUL in an id": (
         line(ROWS, 3, "u\0,i1,5,2020-01-02"),
-        "HERE/interactions.csv:3: user_id is no text: it has NUL bytes",
+        "HERE/interactions.csv:3: user_id is not text: it has NUL bytes",
     ),
     "no user": (line(ROWS, 3, " ,i1,5,2020-01-02"), "HERE/interactions.csv:3: user_id is empty"),
-    "item twice": (line(COLUMNS, 4, "i1,Title,c"), "HERE/items.csv:4: item_id 'i1' stands there twice"),
+    "item twice": (line(COLUMNS, 4, "i1,Title,c"), "HERE/items.csv:4: item_id 'i1' is listed twice"),
     "rating of words": (
         line(ROWS, 3, "u0,i1,good,2020-01-02"),
         "HERE/interactions.csv:3: rating is 'good', expected a finite number in -3.40282e+38..3.40282e+38",
@@ -184,12 +184,12 @@ CASES = {  # what is written over the good files, the line that is said, further
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_own_tables(refused, tmp_path, case):
-    changes, said, *flags = CASES[case]
+def test_bad_own_tables_end_with_one_line(refused, tmp_path, case):
+    changes, message, *flags = CASES[case]
     for name, content in {ROWS: INTERACTIONS, COLUMNS: CATALOGUE, **changes}.items():
         if content is not None:
             (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    refused(said, "main", *START, *SMALL, *flags)
+    refused(message, "main", *START, *SMALL, *flags)
     assert not (tmp_path / "run" / "data").exists()
 
 
@@ -202,7 +202,7 @@ def zipped(**members):
 
 
 MOVIES = "movieId,title,genres\n1,A,Drama\n"
-PUBLISHED = {  # world, its files, what one of them holds, the line
+PUBLISHED = {  # world, its files, replaced content, the expected message
     "lfm: one file": (
         "lfm",
         lfm.LASTFM.files,
@@ -243,7 +243,7 @@ PUBLISHED = {  # world, its files, what one of them holds, the line
         "industry",
         unisrec.UNISREC.files,
         {"Scientific.item2index": "B1\t7\n"},
-        "HERE/Scientific.item2index:1: index is 7, expected 0: they count up from 0",
+        "HERE/Scientific.item2index:1: index is 7, expected 0: indices count up from 0",
     ),
     "industry: no JSON": (
         "industry",
@@ -267,10 +267,10 @@ PUBLISHED = {  # world, its files, what one of them holds, the line
 
 
 @pytest.mark.parametrize("case", PUBLISHED)
-def test_published_sets(refused, tmp_path, case):
-    world, files, changes, said = PUBLISHED[case]
+def test_bad_published_sets_end_with_one_line(refused, tmp_path, case):
+    world, files, changes, message = PUBLISHED[case]
     for name, content in {**dict.fromkeys(files, ""), **changes}.items():
         if content is not None:
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    refused(said, "main", f"--config=experiments/configs/{world}.py", *START[1:])
+    refused(message, "main", f"--config=experiments/configs/{world}.py", *START[1:])

@@ -1,4 +1,4 @@
-"""Variables of the environment that jax reads: refused in one line, or part of what a stage was made from."""
+"""Environment variables of jax: bad ones end with one line; those that change results are recorded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_changes_results_or_cannot_be_is_one_line(tmp_path, case):
+def test_bad_jax_variables_end_with_one_line(tmp_path, case):
     name, _, value = case.partition("=")
     command = ["--config=experiments/configs/smoke.py", f"--workdir={tmp_path / 'run'}", "--stage=data"]
     done = subprocess.run(
@@ -58,11 +58,11 @@ def test_what_changes_results_or_cannot_be_is_one_line(tmp_path, case):
         ({"JAX_DISABLE_JIT": "0", "JAX_DEFAULT_MATMUL_PRECISION": ""}, {}),
     ],
 )
-def test_rounding_is_recorded_and_nothing_else(given, recorded):
+def test_only_rounding_variables_are_recorded(given, recorded):
     assert jax_environment.numerics(given) == recorded
 
 
-def test_what_is_recorded_is_part_of_settings_and_keys(monkeypatch):
+def test_recorded_variables_are_part_of_settings_and_keys(monkeypatch):
     before = settings(Config())
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
     after = settings(Config())

@@ -1,4 +1,4 @@
-"""Files from other software: headers, packing, folders of parts, and files that would fill the memory."""
+"""Faults of tables from other software: headers, compression, folders of parts, files that are too large."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def pack_zip():
     return out.getvalue()
 
 
-CASES = {  # what is written over the good files, the line that is said, further flags
+CASES = {  # files that replace good ones, the expected message, further flags
     "no items": (
         {COLUMNS: CATALOGUE[:22]},
         f"HERE/{COLUMNS}: no row below its header; it must list the items",
     ),
     "no header": (
         {ROWS: "1,1,5\n2,1,5\n"},
-        f"HERE/{ROWS}:1: no column 'user_id' among ['1', '1', '5']; the first line holds numbers: if it is "
-        "no header, write one above it",
+        f"HERE/{ROWS}:1: no column 'user_id' among ['1', '1', '5']; the first line holds numbers: if the "
+        "file has no header, add one",
     ),
     "a header of another kind": (
         line(COLUMNS, 1, "movieId,title,genres"),
-        f"HERE/{COLUMNS}:1: no column 'item_id' among ['movieId', 'title', 'genres']; name it by "
+        f"HERE/{COLUMNS}:1: no column 'item_id' among ['movieId', 'title', 'genres']; set its name by "
         "--config.data.tabular.item",
     ),
     "tabs": (
@@ -72,7 +72,7 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "UTF-8 with a mark, called latin-1": (
         {ROWS: "\ufeff" + INTERACTIONS},
-        f"HERE/{ROWS}:1: begins with the mark of UTF-8; set --config.data.tabular.encoding=utf-8",
+        f"HERE/{ROWS}:1: begins with the byte order mark of UTF-8; set --config.data.tabular.encoding=utf-8",
         "--config.data.tabular.encoding=latin-1",
     ),
     "lines that end in CR": (
@@ -85,19 +85,19 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "a folder without files": (
         {"log/_SUCCESS": ""},
-        "HERE/log: a folder without files; name a file, or a folder of part files",
+        "HERE/log: a folder without files; use a file, or a folder of part files",
         "--config.data.tabular.interactions=log",
     ),
     "a folder of partitions": (
         {"log/day=1/part-0.csv": INTERACTIONS},
-        "HERE/log: has a folder 'day=1' inside; only folders of files are read, write the table without "
+        "HERE/log: contains a folder 'day=1', but must contain only files; write the table without "
         "partitions",
         "--config.data.tabular.interactions=log",
     ),
     "parts with other columns": (
         {"log/part-0.csv": INTERACTIONS, "log/part-1.csv": INTERACTIONS.replace("rating", "stars")},
         "HERE/log/part-1.csv: its columns are [...'stars'...], those of part-0.csv are [...]; write all "
-        "parts alike",
+        "parts with the same columns",
         "--config.data.tabular.interactions=log",
     ),
     "a damaged part": (
@@ -107,7 +107,7 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "more rows than allowed": (
         {},
-        f"HERE/{ROWS}: more than 269 rows; if your memory holds them (0.1 GB per million), raise "
+        f"HERE/{ROWS}: more than 269 rows; if they fit in memory (0.1 GB per million), raise "
         "--config.data.tabular.most_rows",
         "--config.data.tabular.most_rows=269",
     ),
@@ -125,7 +125,7 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "a row group that unpacks to too much": (
         {LIST: parquet(item_id=THINGS, title=[f"{thing} " * 100 for thing in THINGS])},
-        f"HERE/{LIST}: the column 'title' has ... bytes in one row group, at most 4,096 are read; write "
+        f"HERE/{LIST}: the column 'title' has ... bytes in one row group; the maximum is 4,096; write "
         "smaller row groups",
         READ_LIST,
     ),
@@ -136,12 +136,12 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "a detail that is not there": (
         {},
-        f"HERE/{COLUMNS}:1: no column 'year' among [...]; name it by --config.data.tabular.tell_apart",
+        f"HERE/{COLUMNS}:1: no column 'year' among [...]; set it by --config.data.tabular.tell_apart",
         "--config.data.tabular.tell_apart=category,year",
     ),
     "one user": (
         {ROWS: "\n".join(INTERACTIONS.split("\n")[:10])},
-        "--config.data.offline: no user is left for it among 1 users; 4 splits need 4 users or more: look "
+        "--config.data.offline: this split is empty (users in all: 1); 4 splits need at least 4 users: look "
         "at the users of the interactions, --config.data.min_likes and .like_at",
     ),
     "titles that show nothing": (
@@ -176,38 +176,38 @@ LIMITS = {"too much text in all": 500}
 
 @pytest.fixture(autouse=True)
 def limits(monkeypatch):
-    """Small files stand in for large ones."""
+    """Lowers the limits, so that small files count as too large."""
     monkeypatch.setattr(tables, "LONGEST", 4096)
     monkeypatch.setattr(parquet_files, "LARGEST_CHUNK", 4096)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_files_of_other_software(refused, tmp_path, monkeypatch, case):
-    changes, said, *flags = CASES[case]
+def test_bad_files_of_other_software_end_with_one_line(refused, tmp_path, monkeypatch, case):
+    changes, message, *flags = CASES[case]
     monkeypatch.setattr(tabular, "LARGEST_TEXT", LIMITS.get(case, tabular.LARGEST_TEXT))
-    refuse(refused, tmp_path, changes, said, flags)
+    refuse(refused, tmp_path, changes, message, flags)
 
 
-def test_a_zip_that_unpacks_to_more_than_it_should(refused, tmp_path, monkeypatch):
+def test_zip_that_unpacks_to_too_much_ends_with_one_line(refused, tmp_path, monkeypatch):
     monkeypatch.setattr(movielens, "LARGEST_MEMBER", 1000)
     with zipfile.ZipFile(tmp_path / "ml-latest-small.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("ml-latest-small/movies.csv", "movieId,title,genres\n" + "1,A,Drama\n" * 200)
     refused(
-        "HERE/ml-latest-small.zip/ml-latest-small/movies.csv: unpacks to 2,021 bytes, at most 1,000 are "
-        "read; get the zip again from ..., or unpack it yourself",
+        "HERE/ml-latest-small.zip/ml-latest-small/movies.csv: unpacks to 2,021 bytes; the maximum is 1,000; "
+        "get the zip again from ..., or unpack it yourself",
         "main",
         "--config=experiments/configs/movielens.py",
         *START[1:],
     )
 
 
-def test_more_reviews_than_can_be(refused, tmp_path, monkeypatch):
+def test_too_many_reviews_end_with_one_line(refused, tmp_path, monkeypatch):
     monkeypatch.setattr(amazon, "MOST_REVIEWS", 3)
     review = '{"reviewerID": "a", "asin": "b", "overall": 5.0, "unixReviewTime": 1}\n'
     (tmp_path / f"{amazon.NAMES[0]}.gz").write_bytes(gzip.compress(review.encode() * 4))
     (tmp_path / f"{amazon.NAMES[1]}.gz").write_bytes(gzip.compress(b""))
     refused(
-        f"HERE/{amazon.NAMES[0]}.gz:4: more than 3 reviews; take the 5-core of one category",
+        f"HERE/{amazon.NAMES[0]}.gz:4: more than 3 reviews; use the 5-core of one category",
         "main",
         "--config=experiments/configs/industry.py",
         *START[1:],

@@ -1,4 +1,4 @@
-"""Flags and config files that cannot be meant."""
+"""Bad flags and config files."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 START = ("--config=experiments/configs/smoke.py", "--stage=data", "--workdir=HERE/run")
 FLAGS = {
-    # flags themselves
+    # unknown or malformed flags
     "unknown flag": ("--workdri=x", "Unknown command line flag 'workdri'. Did you mean: workdir ?"),
     "no flag": ("smoke", "'smoke' is not a flag; all arguments are given as --name=value"),
     "empty stage": ("--stage=", "flag --stage=: value should be one of <all|data|simulate|...>"),
     "two stages": ("--stage=data,adapt", "flag --stage=data,adapt: value should be one of <...>"),
     "search of a run": (
         "--stage=search",
-        "--stage=search: only a study is tuned; give --config=experiments/configs/paper.py",
+        "--stage=search: only a study has a search; give --config=experiments/configs/paper.py",
     ),
     "half a flag": (
         "--redo=maybe",
@@ -29,14 +29,14 @@ FLAGS = {
         "--start_from=HERE/none",
         "--start_from=HERE/none: not a run folder, it has no config.json",
     ),
-    # names of settings
+    # unknown settings
     "unknown setting": (
         "--config.data.nme=x",
         "--config.data.nme: no such setting; did you mean --config.data.name?",
     ),
-    "unknown group": ("--config.xyz.q=1", "--config.xyz.q: no such setting; --help lists what there is"),
+    "unknown group": ("--config.xyz.q=1", "--config.xyz.q: no such setting; --helpfull lists all settings"),
     "a group is no value": ("--config.agents=5", "flag --config.agents=5: Unable to parse value ..."),
-    # types
+    # wrong types
     "text for a number": (
         "--config.num_seeds=three",
         "flag --config.num_seeds=three: invalid literal for int() with base 10: 'three'",
@@ -105,17 +105,17 @@ FLAGS = {
         "--config.labelling.candidates=1",
         "--config.labelling.candidates=1 must be at least 2",
     ),
-    "share": ("--config.data.online=0", "--config.data.online=0.0: the share must be over 0 and under 1"),
+    "share": ("--config.data.online=0", "--config.data.online=0.0: the share must be above 0 and below 1"),
     "shares": (
         "--config.data.offline=0.9",
-        "--config.data.offline, ...: shares must sum to 1, they sum to 1.4",
+        "--config.data.offline, ...: the shares must sum to 1, but sum to 1.4",
     ),
-    "few users": ("--config.data.demo.users=5", "--config.data.demo.users=5: must lie in 10..1000000"),
+    "few users": ("--config.data.demo.users=5", "--config.data.demo.users=5: must be in 10..1000000"),
     "horizon beyond the items": (
         "--config.simulator.horizon=500",
         "--config.simulator.horizon=500: a session could show all 115 items; horizon + history_length + ...",
     ),
-    # names of things
+    # unknown names
     "empty name": (
         "--config.name=",
         "--config.name='': must be the name of a folder, without / and not empty",
@@ -184,7 +184,7 @@ FILES = {
     "misspelt argument": (f"{CONFIG}return Config(num_seed=3)", f"{LOADED}:3: TypeError: ...num_seed..."),
     "misspelt field": (
         f"{CONFIG}c = Config(); c.agents.a2c.lerning_rate = 1.0; return c",
-        "--config.agents.a2c.lerning_rate: no such setting; --help lists what there is",
+        "--config.agents.a2c.lerning_rate: no such setting; --helpfull lists all settings",
     ),
     "text for a number": (
         f"{CONFIG}return Config(num_seeds='3')",
@@ -207,25 +207,25 @@ FILES = {
 
 @pytest.mark.parametrize("case", FLAGS)
 def test_flags(refused, tmp_path, case):
-    flag, said = FLAGS[case]
-    refused(said, "main", *START, flag)
+    flag, message = FLAGS[case]
+    refused(message, "main", *START, flag)
     assert not list(tmp_path.glob("run/data"))
 
 
 @pytest.mark.parametrize("case", FILES)
 def test_config_files(refused, tmp_path, case):
-    source, said = FILES[case]
+    source, message = FILES[case]
     (tmp_path / "c.py").write_text(source)
-    refused(said, "main", "--config=HERE/c.py", "--workdir=HERE/run")
+    refused(message, "main", "--config=HERE/c.py", "--workdir=HERE/run")
     assert [path.name for path in tmp_path.iterdir()] == ["c.py"]
 
 
 @pytest.mark.parametrize("name", ["", "HERE", "HERE/none.py", "experiments/configs/smoke.py:big"])
-def test_config_files_that_are_none(refused, name):
+def test_files_that_are_not_config_files(refused, name):
     refused(f"--config: no such file: {name}".strip(), "main", f"--config={name}", "--config.num_seeds=2")
 
 
-COMMANDS = {  # as their own processes
+COMMANDS = {  # these run in a new process
     "main": (
         ("experiments.main", *START, "--config.num_seeds=0"),
         "--config.num_seeds must be at least 1 and --config.seed at least 0",
@@ -245,10 +245,10 @@ COMMANDS = {  # as their own processes
 @pytest.mark.parametrize("case", COMMANDS)
 def test_whole_commands(tmp_path, case):
     (here := tmp_path / "file").write_text("mine")
-    args, said = COMMANDS[case]
+    args, message = COMMANDS[case]
     command = [sys.executable, "-m", *(arg.replace("HERE/run", str(tmp_path / "run")) for arg in args)]
     command = [arg.replace("HERE", str(here)) for arg in command]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"error: {said.replace('HERE', str(here))}\n"
+    assert done.stderr == f"error: {message.replace('HERE', str(here))}\n"
     assert here.read_text() == "mine"

@@ -1,4 +1,4 @@
-"""Labels that teach nothing, chat templates that break, and ways of asking that cannot be."""
+"""Labels that teach nothing, broken chat templates, and impossible settings of the LLM."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ FLAGS = {
     ),
     "a port of nothing": (
         "--coordinator=127.0.0.1:0",
-        "--coordinator, --num_processes and --process_id are given together or not at all",
+        "--coordinator, --num_processes and --process_id must be given together or not at all",
     ),
 }
 
 
 @pytest.mark.parametrize("case", FLAGS)
 def test_flags(refused, case):
-    flag, said = FLAGS[case]
-    refused(said, "main", *START, flag)
+    flag, message = FLAGS[case]
+    refused(message, "main", *START, flag)
 
 
 MANIFESTS = {
@@ -85,14 +85,14 @@ MANIFESTS = {
 
 @pytest.mark.parametrize("case", MANIFESTS)
 def test_manifests(refused, run, case):
-    changes, said = MANIFESTS[case]
+    changes, message = MANIFESTS[case]
     reseal(run, **changes)
-    refused(f"HERE/run/labels/manifest.json: its {said}; not of the label stage", "inspect", "HERE/run")
+    refused(f"HERE/run/labels/manifest.json: its {message}; not of the label stage", "inspect", "HERE/run")
 
 
 @pytest.fixture
 def simulated(finished, tmp_path):
-    """A run that could label now."""
+    """A run whose data and simulate stages are done."""
     for name in ("data", "simulator"):
         shutil.copytree(finished / name, tmp_path / "run" / name)
     shutil.copy(finished / store.MARKER, tmp_path / "run")
@@ -100,15 +100,15 @@ def simulated(finished, tmp_path):
 
 
 def model(folder, data, template="", broken=False):
-    """A random Mistral; ``broken``: with weights that are no numbers."""
+    """Makes a random Mistral; if ``broken``, its weights are NaN."""
     torch = pytest.importorskip("torch")
     from ialp_jax.llm.config import EmbeddedConfig
     from ialp_jax.llm.model import embedded
-    from ialp_jax.llm.prompting import prompts
+    from ialp_jax.llm.prompting import templates
 
     torch.manual_seed(0)
     recipe = EmbeddedConfig(hidden=32, layers=1, heads=2, vocabulary=320, context=1024)
-    tokenizer = embedded.train_tokenizer(load_dataset(data).catalogue, prompts.TEMPLATES["titles"], 320)
+    tokenizer = embedded.train_tokenizer(load_dataset(data).catalogue, templates.TEMPLATES["titles"], 320)
     made = embedded.build_model(recipe, tokenizer)
     if broken:
         made.get_output_embeddings().weight.data.fill_(float("nan"))
@@ -156,23 +156,23 @@ LABELS = {
 
 @pytest.mark.parametrize("case", LABELS)
 def test_labels(refused, simulated, tmp_path, case):
-    made, flags, said = LABELS[case]
+    made, flags, message = LABELS[case]
     model(tmp_path / "model", simulated / "data", **made)
-    refused(said, "main", *LABEL, *flags)
+    refused(message, "main", *LABEL, *flags)
     assert not (simulated / "labels/manifest.json").exists()
-    kept = list((simulated / "labels").rglob("shards/*/*.npz"))
-    assert bool(kept) == (KEPT in said)
+    shards = list((simulated / "labels").rglob("shards/*/*.npz"))
+    assert bool(shards) == (KEPT in message)
 
 
 @pytest.mark.parametrize(
-    ("count", "said"),
+    ("count", "message"),
     [(50, "a session has seen so many of the items ..."), (99, "the world has 53 items; ask fewer")],
 )
-def test_more_candidates_than_are_left(refused, simulated, count, said):
-    """Of 53 items a history has seen up to 10."""
+def test_more_candidates_than_items_end_with_one_line(refused, simulated, count, message):
+    """The world has 53 items, and a history holds up to 10 of them."""
     flags = ("--config.labelling.source=popularity", f"--config.labelling.candidates={count}")
-    refused(f"--config.labelling.candidates={count}: {said}", "main", *LABEL, *flags)
+    refused(f"--config.labelling.candidates={count}: {message}", "main", *LABEL, *flags)
 
 
-def test_a_dry_run_of_no_model(refused, simulated):
+def test_dry_run_without_a_model(refused, simulated):
     refused("--config.llm.model=HERE/model: no such folder", "main", *LABEL, "--dry_run")

@@ -31,14 +31,14 @@ EVIL = "import pathlib\npathlib.Path(__file__).with_name('executed').touch()\n"
 
 
 def words() -> str:
-    """A tokenizer's file."""
+    """Returns the content of a tokenizer file."""
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"<pad>": 0, "a": 1}, unk_token="<pad>"))
     return tokenizer.to_str()
 
 
 READABLE = {"model/tokenizer.json": words(), "model/tokenizer_config.json": '{"pad_token": "<pad>"}'}
 WHOLE = {"model/config.json": json.dumps(CONFIG), "model/model.safetensors": WEIGHTS, **READABLE}
-FILES = {  # what is there, the flags, the line
+FILES = {  # files of the model, flags, the expected message
     "no folder": ({}, (MODEL,), "--config.llm.model=HERE/model: no such folder"),
     "a file": ({"model": "x"}, (MODEL,), "--config.llm.model=HERE/model: no such folder"),
     "no config.json": ({"model/x": ""}, (MODEL,), "HERE/model: not a model folder, it has no config.json"),
@@ -127,7 +127,7 @@ FILES = {  # what is there, the flags, the line
         (MODEL, "--config.llm.store=HERE/store"),
         "HERE/store: cannot be written (File exists)",
     ),
-    # seen by the worker alone
+    # only the worker detects these
     "no tokenizer": (
         WHOLE | {"model/tokenizer.json": None, "model/tokenizer_config.json": None},
         (MODEL,),
@@ -159,7 +159,7 @@ FILES = {  # what is there, the flags, the line
 
 @pytest.fixture(scope="module")
 def data_only(finished, tmp_path_factory):
-    """A run of which nothing but the data is there."""
+    """A run whose data stage is done."""
     folder = tmp_path_factory.mktemp("data_only") / "run"
     shutil.copytree(finished / "data", folder / "data")
     for name in ("config.json", store.MARKER):
@@ -169,14 +169,14 @@ def data_only(finished, tmp_path_factory):
 
 @pytest.mark.parametrize("case", FILES)
 def test_models(refused, data_only, tmp_path, case):
-    files, flags, said = FILES[case]
+    files, flags, message = FILES[case]
     shutil.copytree(data_only, tmp_path / "run")
     (tmp_path / "run/config.json").unlink()
     for name, content in files.items():
         if content is not None:
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    refused(said, "main", *AUDIT, *flags)
+    refused(message, "main", *AUDIT, *flags)
     assert not list(tmp_path.rglob("executed"))
     assert not (tmp_path / "run/audit").exists()
 
@@ -251,12 +251,12 @@ LABELS = {
 
 @pytest.mark.parametrize("case", LABELS)
 def test_labels(refused, run, case):
-    damage, args, said = LABELS[case]
+    damage, args, message = LABELS[case]
     damage(run)
-    refused(said, "inspect", *args)
+    refused(message, "inspect", *args)
 
 
-def test_a_damaged_shard_of_a_store_is_told(refused, tmp_path, capfd):
+def test_damaged_shard_of_a_store_is_reported(refused, tmp_path, capfd):
     folder = tmp_path / "store" / "context"
     store.write_json(folder / "context.json", {"facts": {}})
     np.savez(folder / "a.npz", addresses=np.array([{}], object))

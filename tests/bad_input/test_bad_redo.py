@@ -22,11 +22,11 @@ OTHER = "was made with other settings"
 
 
 def untouched(run: Path) -> None:
-    """No damage."""
+    """Damages nothing."""
 
 
 def manifest(part: str, **changes: object) -> Change:
-    """Other entries in the manifest of a part; None removes one."""
+    """Changes entries in the manifest of a part; None removes one."""
 
     def change(run: Path) -> None:
         entries = store.read_manifest(run / part) | changes
@@ -40,13 +40,13 @@ def took(part: str, seconds: float) -> Change:
 
 
 def other_choice(run: Path) -> None:
-    """Labels that were made again, by the same settings, with another outcome."""
+    """Replaces the labels by others with the same settings, as if the stage had run again."""
     entries, arrays = store.read_manifest(run / "labels"), store.read_arrays(run / "labels/arrays.npz")
     store.write_arrays(run / "labels/arrays.npz", arrays | {"choice": np.zeros_like(arrays["choice"])})
     store.seal(run / "labels", entries)
 
 
-# What has changed in the folder, the arguments, the line.
+# Change of the folder, arguments, the expected message.
 CASES: dict[str, tuple[Change, tuple[str, ...], str]] = {
     "seed": (
         untouched,
@@ -101,7 +101,7 @@ CASES: dict[str, tuple[Change, tuple[str, ...], str]] = {
         (f"--config.data.root={'x' * 5000}", "--config.data.demo.users=90"),
         f"{WOULD}data (data.demo.users: 80 -> 90, data.root: '' -> '{'x' * 155} ...; ...), ...{ASK}",
     ),
-    # stages that would go on from what does not fit
+    # stages whose inputs are stale
     "pretrain from other labels": (
         untouched,
         ("--config.labelling.rounds=3", "--stage=pretrain"),
@@ -151,16 +151,16 @@ CASES: dict[str, tuple[Change, tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_does_not_fit_is_named_and_kept(refused, run, case):
-    change, arguments, said = CASES[case]
+def test_stale_parts_are_named_and_not_deleted(refused, run, case):
+    change, arguments, message = CASES[case]
     change(run)
-    refused(said, "main", *SETTINGS, "--workdir=HERE/run", *arguments)
+    refused(message, "main", *SETTINGS, "--workdir=HERE/run", *arguments)
     assert not (run / "report").exists()
 
 
 def test_the_flag_of_earlier_versions_still_works(run, capfd):
     took("adapt/a2c", 90)(run)
-    told = []
+    results = []
     for flag in ("--overwrite", "--redo"):
         ended = call(
             capfd,
@@ -168,9 +168,9 @@ def test_the_flag_of_earlier_versions_still_works(run, capfd):
             *SETTINGS,
             f"--workdir={run}",
             "--config.agents.a2c.learning_rate=0.5",
-            "--config.adapt.agents=random",  # a2c itself is not run
+            "--config.adapt.agents=random",  # does not run a2c
             "--stage=adapt",
             flag,
         )
-        told.append((ended.code, ended.out.splitlines()[1]))
-    assert told == [(0, "adapt random: done before, kept")] * 2
+        results.append((ended.code, ended.out.splitlines()[1]))
+    assert results == [(0, "adapt random: done before, kept")] * 2

@@ -1,4 +1,4 @@
-"""Run folders that were changed, mixed up, half deleted or are something else."""
+"""Run folders that were changed, mixed up or partly deleted, and folders that are not runs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def a_folder(name: str) -> Damage:
 
 
 def sealed(stage: str, change: Damage, *also_lose: str) -> Damage:
-    """A change to a stage's files, with a manifest that agrees to it."""
+    """Changes files of a stage and updates its manifest."""
 
     def damage(run: Path) -> None:
         manifest = store.read_manifest(run / stage)
@@ -59,7 +59,7 @@ def sealed(stage: str, change: Damage, *also_lose: str) -> Damage:
 
 
 def arrays(stage: str, *also_lose: str, **changes: Callable[[np.ndarray], np.ndarray] | None) -> Damage:
-    """Changed arrays, with a manifest that agrees to them."""
+    """Changes arrays of a stage and updates its manifest."""
 
     def change(folder: Path) -> None:
         held = store.read_arrays(folder / "arrays.npz")
@@ -73,8 +73,8 @@ DATA, LABELS, A2C = "HERE/run/data", "HERE/run/labels", "HERE/run/adapt/a2c"
 NO_DATA = f"{DATA}: not a data set (it lacks {{0}}); run the data stage again"
 NO_LABELS = f"{LABELS}: not labels, for want of proper {{0}}; run --stage=label again"
 NO_CURVES = f"{A2C}: not the curves of an agent ({{0}}); run --stage=adapt again"
-CASES: dict[str, tuple[Damage, str, str]] = {  # what happens, the stage that is asked for, the line
-    # the folder as a whole
+CASES: dict[str, tuple[Damage, str, str]] = {  # damage, stage, the expected message
+    # the whole folder
     "settings a list": (put("config.json", "[]"), "all", "HERE/run/config.json: not a JSON object, but []"),
     "settings cut": (cut("config.json"), "all", f"HERE/run/config.json: {NO_JSON}"),
     "settings in UTF-16": (
@@ -88,7 +88,7 @@ CASES: dict[str, tuple[Damage, str, str]] = {  # what happens, the stage that is
         "all",
         "HERE/run/config.json: cannot be read (Is a directory)",
     ),
-    # stages that are not there
+    # missing stages
     "no data": (lose("data"), "simulate", f"{DATA} is missing; run --stage=data first"),
     "no world": (lose("simulator"), "label", "HERE/run/simulator is missing; run --stage=simulate first"),
     "no labels": (lose("labels"), "pretrain", f"{LABELS} is missing; run --stage=label first"),
@@ -129,7 +129,7 @@ CASES: dict[str, tuple[Damage, str, str]] = {  # what happens, the stage that is
         "all",
         f"{DATA}/manifest.json: cannot be read (Is a directory)",
     ),
-    # altered files
+    # changed files
     "data cut": (
         cut("data/arrays.npz"),
         "all",
@@ -160,7 +160,7 @@ CASES: dict[str, tuple[Damage, str, str]] = {  # what happens, the stage that is
         "report",
         "HERE/run/simulator/validation.npz: " + CHANGED + AGAIN,
     ),
-    # files that agree with their manifest and are wrong all the same
+    # wrong files with a right manifest
     "pickles": (
         arrays("data", "simulator", item=lambda a: np.array([print], object)),
         "simulate",
@@ -194,7 +194,7 @@ CASES: dict[str, tuple[Damage, str, str]] = {  # what happens, the stage that is
     "an empty split": (
         arrays("data", "simulator", split=lambda a: a // 4),
         "simulate",
-        "demo: no user is evaluation; run the data stage again",
+        "demo: no evaluation users; run the data stage again",
     ),
     "no split": (
         arrays("data", "simulator", split=None),
@@ -260,17 +260,17 @@ CASES: dict[str, tuple[Damage, str, str]] = {  # what happens, the stage that is
 }
 
 
-def test_the_run_is_a_finished_one(run, capfd):
+def test_run_used_by_these_tests_is_finished(run, capfd):
     ended = call(capfd, "main", *SETTINGS, f"--workdir={run}")
     assert ended.code == 0
-    kept = [line for line in ended.out.splitlines() if line.endswith("done before, kept")]
-    assert len(kept) == 7
+    skipped = [line for line in ended.out.splitlines() if line.endswith("done before, kept")]
+    assert len(skipped) == 7
     assert (run / "report" / "index.html").is_file()
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_run_folders(refused, run, case):
-    damage, stage, said = CASES[case]
+    damage, stage, message = CASES[case]
     damage(run)
-    refused(said, "main", *SETTINGS, "--workdir=HERE/run", f"--stage={stage}")
+    refused(message, "main", *SETTINGS, "--workdir=HERE/run", f"--stage={stage}")
     assert not list((run / "report").glob("[!.]*"))

@@ -1,4 +1,4 @@
-"""Studies and benchmarks: settings, tuned values, collected results."""
+"""Bad settings, tuned values and collected results of studies and benchmarks."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def write(folder, files):
 
 @pytest.mark.parametrize("case", RESULTS)
 def test_results(refused, tmp_path, case):
-    changes, said = RESULTS[case]
+    changes, message = RESULTS[case]
     claim(tmp_path / "results", RESULTS_FOLDER)
     write(tmp_path, GOOD | changes)
-    refused(said, "main", *STUDY, "--stage=report")
+    refused(message, "main", *STUDY, "--stage=report")
 
 
 TUNED = {
@@ -121,9 +121,9 @@ TUNED = {
 
 @pytest.mark.parametrize("case", TUNED)
 def test_tuned_values(refused, tmp_path, case):
-    text, said = TUNED[case]
+    text, message = TUNED[case]
     write(tmp_path, {"tuned/smoke.json": text})
-    refused(said, "main", *STUDY, "--stage=data")
+    refused(message, "main", *STUDY, "--stage=data")
     assert not (tmp_path / "study/smoke/data").exists()
 
 
@@ -154,16 +154,16 @@ SETTINGS = {
     ),
     "another run": (
         "--start_from=HERE",
-        "--start_from: a study has none; give the config file of one of its worlds",
+        "--start_from: not for a study; give the config file of one of its worlds",
     ),
-    "dry run": ("--dry_run", "--dry_run: a study has none; give the config file of one of its worlds"),
+    "dry run": ("--dry_run", "--dry_run: not for a study; give the config file of one of its worlds"),
 }
 
 
 @pytest.mark.parametrize("case", SETTINGS)
 def test_settings(refused, tmp_path, case):
-    flag, said = SETTINGS[case]
-    refused(said, "main", *STUDY, "--stage=data", flag)
+    flag, message = SETTINGS[case]
+    refused(message, "main", *STUDY, "--stage=data", flag)
     assert not list(tmp_path.rglob("data"))
 
 
@@ -197,5 +197,5 @@ def test_benchmarks(refused, tmp_path, case, monkeypatch):
     for name in benchmark.FLAGS:
         benchmark.FLAGS[name].unparse()
     (tmp_path / "f").write_text("mine")
-    args, said = BENCHMARKS[case]
-    refused(said, "benchmark", *args)
+    args, message = BENCHMARKS[case]
+    refused(message, "benchmark", *args)

@@ -1,4 +1,4 @@
-"""Tables from other software: columns of the wrong type, missing values, ids written in two ways."""
+"""Faults of tables from other software: wrong column types, missing values, ids written in two ways."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from test_bad_data import CATALOGUE, COLUMNS, INTERACTIONS, ROWS, line
 
 
 def renamed(old, new):
-    """The interactions, with ids of items written in another way."""
+    """Returns the interactions with item ids that are written in another way."""
     header, *rows = INTERACTIONS.split("\n")
     return "\n".join([header, *(row.replace(old, new) for row in rows)])
 
 
-CASES = {  # what is written over the good files, the line that is said, further flags
+CASES = {  # files that replace good ones, the expected message, further flags
     "lists as titles": (
         listed(title=[["a", "b"]] * 30),
         f"HERE/{LIST}: the column 'title' holds list<...>, expected text; convert it",
@@ -108,8 +108,8 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "missing users in a CSV of numbers": (
         {ROWS: INTERACTIONS.replace("u7,", "nan,").replace("\nu", "\n")},
-        f"HERE/{ROWS}: user_id is 'nan' in some rows and a number in all others, so it is missing there; "
-        "remove these rows",
+        f"HERE/{ROWS}: user_id is 'nan' in some rows and a number in all others, so these rows lack it; "
+        "remove them",
     ),
     "a missing item in a list of numbers": (
         {COLUMNS: CATALOGUE.replace("i7,", "NULL,").replace("\ni", "\n")},
@@ -126,11 +126,11 @@ CASES = {  # what is written over the good files, the line that is said, further
     ),
     "dates after numbers": (
         line(ROWS, 2, "u0,i0,5,20200101"),
-        f"HERE/{ROWS}:3: its time is a date, after rows with numbers; write all alike",
+        f"HERE/{ROWS}:3: its time is a date, after rows with numbers; use one form for all",
     ),
     "a number after dates": (
         line(ROWS, 3, "u0,i1,5,20200102"),
-        f"HERE/{ROWS}:3: its time is a number, after rows with dates; write all alike",
+        f"HERE/{ROWS}:3: its time is a number, after rows with dates; use one form for all",
     ),
     "an American date": (
         line(ROWS, 2, "u0,i0,5,01/31/2020"),
@@ -141,15 +141,15 @@ CASES = {  # what is written over the good files, the line that is said, further
             ROWS: renamed(",5,", ".0,5,").replace(",i", ",").replace(",tem", ",item"),
             COLUMNS: CATALOGUE.replace("\ni", "\n"),
         },
-        f"HERE/{ROWS}:2: item_id is '0.0', {COLUMNS} lists '0'; write the ids of both files alike",
+        f"HERE/{ROWS}:2: item_id is '0.0', {COLUMNS} lists '0'; write the ids in both files in the same way",
     ),
     "ids with zeros in one file": (
         {ROWS: renamed(",i", ",0"), COLUMNS: CATALOGUE.replace("\ni", "\n")},
-        f"HERE/{ROWS}:2: item_id is '00', {COLUMNS} lists '0'; write the ids of both files alike",
+        f"HERE/{ROWS}:2: item_id is '00', {COLUMNS} lists '0'; write the ids in both files in the same way",
     ),
     "ids in capitals in one file": (
         {ROWS: renamed(",i", ",I")},
-        f"HERE/{ROWS}:2: item_id is 'I0', {COLUMNS} lists 'i0'; write the ids of both files alike",
+        f"HERE/{ROWS}:2: item_id is 'I0', {COLUMNS} lists 'i0'; write the ids in both files in the same way",
     ),
     "ids of something else": (
         {ROWS: renamed(",i", ",x")},
@@ -160,6 +160,6 @@ CASES = {  # what is written over the good files, the line that is said, further
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_columns_of_other_software(refused, tmp_path, case):
-    changes, said, *flags = CASES[case]
-    refuse(refused, tmp_path, changes, said, flags)
+def test_bad_columns_of_other_software_end_with_one_line(refused, tmp_path, case):
+    changes, message, *flags = CASES[case]
+    refuse(refused, tmp_path, changes, message, flags)

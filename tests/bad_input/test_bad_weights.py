@@ -1,4 +1,4 @@
-"""Model folders whose files can be read, and whose scores would not be the model's own."""
+"""Model folders that can be loaded, but would give wrong scores."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ safetensors = pytest.importorskip("safetensors.torch")
 transformers = pytest.importorskip("transformers")
 
 from ialp_jax import store  # noqa: E402
-from ialp_jax.labelling import client, dry_run  # noqa: E402
+from ialp_jax.labelling import estimate_client, llm_client  # noqa: E402
 from ialp_jax.llm.worker.worker import Worker  # noqa: E402
 
 LLM = ("--config.llm.model=HERE/model", "--config.llm.threads=1")
 AUDIT = (*SETTINGS, "--config.audit.enabled=true", "--overwrite", "--workdir=HERE/run", "--stage=audit", *LLM)
-TUNE = (*SETTINGS, "--overwrite", "--workdir=HERE/run", "--stage=tune", *LLM, "--config.llm.tune.steps=1")
+LORA = (*SETTINGS, "--overwrite", "--workdir=HERE/run", "--stage=lora", "--config.labelling.source=llm", *LLM)
+LORA = (*LORA, "--config.llm.lora.steps=1")
 DRY = (*SETTINGS, "--overwrite", "--workdir=HERE/run", "--dry_run", "--config.labelling.source=llm", *LLM)
 CHOICE, ADAPTER = ("--config.llm.mode=choice",), ("--config.llm.adapter=HERE/adapter",)
 SIZES = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "vocab_size": 8}
@@ -33,7 +34,7 @@ OTHER = "--config.llm.adapter=HERE/adapter: an adapter of another base model (..
 
 
 class Here:
-    """Carries out a worker's orders in this process: torch is loaded once for all cases."""
+    """Runs the worker's requests in this process, so that torch is loaded only once for all cases."""
 
     def __init__(self, log: Path) -> None:
         self._worker = Worker()
@@ -46,7 +47,7 @@ class Here:
 
 @pytest.fixture
 def here(monkeypatch):
-    for module in (client, dry_run):
+    for module in (llm_client, estimate_client):
         monkeypatch.setattr(module, "WorkerProcess", Here)
     threads = torch.get_num_threads()
     yield
@@ -54,7 +55,7 @@ def here(monkeypatch):
 
 
 def save(folder: Path, kind: str = "mistral", pad: str = "<pad>", unknown: int = 3, **changes: Any) -> None:
-    """A random model of a few thousand parameters, and a tokenizer of words that knows hardly any."""
+    """A random model of a few thousand parameters, and a word tokenizer with a small vocabulary."""
     config = transformers.AutoConfig.for_model(kind, **{**SIZES, **changes})
     torch.manual_seed(0)
     model = transformers.AutoModel if config.is_encoder_decoder else transformers.AutoModelForCausalLM
@@ -90,19 +91,19 @@ def settings(**changes: Any) -> Any:
 
 
 def another(kind: str = "mistral", **changes: Any) -> Any:
-    """Another model in place of the sound one."""
+    """Replaces the good model by another one."""
     return lambda folder: save(folder / "model", kind, **changes)
 
 
 def adapter(target: str = "q_proj", at: str = "adapter", **changes: Any) -> Any:
-    """An adapter of the sound model, with other tensors beside its own."""
+    """Makes an adapter of the good model, with additional tensors."""
 
     def make(folder: Path) -> None:
         model = transformers.AutoModelForCausalLM.from_pretrained(folder / "model")
-        tuned = peft.get_peft_model(
+        adapted = peft.get_peft_model(
             model, peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=[target])
         )
-        tuned.save_pretrained(folder / at)
+        adapted.save_pretrained(folder / at)
         (folder / at / "README.md").unlink(missing_ok=True)
         stored(folder / at / "adapter_model.safetensors", **changes)
 
@@ -119,7 +120,7 @@ BESIDE = (
     "HERE/model: holds an adapter beside the model, adapter_config.json; move the adapter's files to a "
     "folder of their own, and give that to --config.llm.adapter if it is wanted"
 )
-CASES = {  # what is done to a sound model, the command, the line
+CASES = {  # damage to a good model, command, the expected message
     "an adapter beside the model": (adapter(at="model"), AUDIT, BESIDE),
     "an adapter beside the model, dry": (adapter(at="model"), DRY, BESIDE),
     "an adapter as the model": (
@@ -144,9 +145,9 @@ CASES = {  # what is done to a sound model, the command, the line
         (*AUDIT, *CHOICE),
         UNUSED + "model.layers.1.input_layernorm.weight among 9; give ...",
     ),
-    "half of the layers, tuned": (
+    "half of the layers, fine-tuned": (
         settings(num_hidden_layers=1),
-        TUNE,
+        LORA,
         UNUSED + "model.layers.1.input_layernorm.weight among 9; give ...",
     ),
     "more layers than weights": (
@@ -211,18 +212,18 @@ CASES = {  # what is done to a sound model, the command, the line
         (*AUDIT, *ADAPTER),
         OTHER + "...",
     ),
-    "a recurrence tuned by likelihood": (
+    "a recurrence fine-tuned by likelihood": (
         another("mamba", state_size=4),
-        (*TUNE, "--config.llm.tune.targets=in_proj"),
-        "--config.llm.model=HERE/model: MambaForCausalLM takes no mask per token, without which it cannot be "
-        "tuned by likelihood",
+        (*LORA, "--config.llm.lora.targets=in_proj"),
+        "--config.llm.model=HERE/model: MambaForCausalLM takes no mask per token, without which LoRA "
+        "cannot train it for likelihood",
     ),
 }
 
 
 @pytest.fixture(scope="module")
 def sound(finished, tmp_path_factory):
-    """A run of which only the data is there, beside a sound model."""
+    """A run whose data stage is done, and a good model beside it."""
     folder = tmp_path_factory.mktemp("sound")
     shutil.copytree(finished / "data", folder / "run/data")
     shutil.copy(finished / store.MARKER, folder / "run")
@@ -232,10 +233,10 @@ def sound(finished, tmp_path_factory):
 
 @pytest.mark.filterwarnings("ignore:.*takes no mask per token")
 @pytest.mark.parametrize("case", CASES)
-def test_a_model_whose_scores_would_not_be_its_own(refused, here, sound, tmp_path, case):
-    damage, command, said = CASES[case]
+def test_models_whose_scores_would_be_wrong_are_refused(refused, here, sound, tmp_path, case):
+    damage, command, message = CASES[case]
     for part in sound.iterdir():
         shutil.copytree(part, tmp_path / part.name)
     damage(tmp_path)
-    refused(said, "main", *command)
+    refused(message, "main", *command)
     assert not (tmp_path / "run/audit").exists()

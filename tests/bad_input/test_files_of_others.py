@@ -1,4 +1,4 @@
-"""No command replaces or deletes a file that the project did not make, whatever folders it is pointed at."""
+"""No command replaces or deletes a file that the project did not make, in any folder."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def not_ours(folder: str, holds: str, flag: str = "--workdir", kind: str = RUN) 
 
 FILES = {"project/data/interactions.csv": "mine", "project/data/items.csv": "mine"}
 MODEL = {"model/config.json": '{"model_type": "mistral"}', "model/model.safetensors": "weights"}
-# The user's files beside a finished run in HERE/run, the command, and the line that it is refused with.
+# Files of the user beside a finished run in HERE/run, the command, and the expected message.
 CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
-    # a run folder that is something else
+    # the folder is not a run
     "a project": (FILES, main("--stage=data", workdir="HERE/project"), not_ours("HERE/project", "data")),
     "a project, all stages": (FILES, main(workdir="HERE/project"), not_ours("HERE/project", "data")),
     "a project, dry run": (
@@ -90,7 +90,7 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
         main("--stage=data", workdir="HERE/run/labels"),
         "HERE/run/labels: is a folder of the kind 'labels'; give a new or empty folder by --workdir, ...",
     ),
-    # files of the user in a run's own folders
+    # files of the user in folders of a run
     **{
         f"{name} in {part}, {change}": (
             {f"run/{part}/{name}": "mine"},
@@ -112,7 +112,7 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
         main("--stage=report"),
         not_ours("HERE/run/report", "index.html", kind="report"),
     ),
-    # what the user names lies where the run writes
+    # files that the user names are where the run writes
     **{
         f"{name} at {place}": (
             {},
@@ -124,7 +124,7 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
             ("data.root", "data/raw", "data"),
             ("data.root", "report/../simulator", "simulator"),
             ("llm.model", "labels/model", "labels"),
-            ("llm.adapter", "tune", "tune"),
+            ("llm.adapter", "lora", "lora"),
             ("llm.store", "labels", "labels"),
             ("llm.store", "adapt/a2c/answers", "adapt"),
         )
@@ -223,12 +223,12 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
     "a table over a README": (
         {"README.md": "mine"},
         ("benchmark", "--suite=simulator", "--out=HERE/README.md"),
-        "--out=HERE/README.md: exists and is no table of this command; name another file",
+        "--out=HERE/README.md: exists and is not a table of this command; name another file",
     ),
     "labels over a table": (
         {"items.csv": "item_id,title\n"},
         ("inspect", "HERE/run", "--export=HERE/items.csv"),
-        "--export=HERE/items.csv: exists and is no table of this command; name another file",
+        "--export=HERE/items.csv: exists and is not a table of this command; name another file",
     ),
 }
 
@@ -248,24 +248,24 @@ def run(finished, tmp_path):
 
 @pytest.mark.parametrize("case", CASES)
 def test_files_of_others(refused, run, tmp_path, capfd, case):
-    files, (command, *args), said = CASES[case]
+    files, (command, *args), message = CASES[case]
     if command == "collect":
         assert call(capfd, "main", *SETTINGS, f"--workdir={run}", "--stage=report").code == 0
     put(tmp_path, files)
-    if "HERE/linked" in said:
+    if "HERE/linked" in message:
         shutil.copytree(run, tmp_path / "linked")
         (tmp_path / "linked" / ".lock").unlink(missing_ok=True)
         (tmp_path / "linked" / ".lock").symlink_to(tmp_path / "mine")
         (tmp_path / "mine").write_text("mine")
-    refused(said, command, *args)
+    refused(message, command, *args)
 
 
-def test_a_link_into_the_run_is_seen_through(refused, run, tmp_path):
+def test_links_into_the_run_are_resolved(refused, run, tmp_path):
     (tmp_path / "link").symlink_to(run / "data")
     refused(IN_PART.format("--config.data.root=HERE/link", "data"), *main("--config.data.root=HERE/link"))
 
 
-def test_an_empty_folder_and_folders_of_the_kind_are_taken(capfd, tmp_path):
+def test_empty_folders_and_own_folders_are_accepted(capfd, tmp_path):
     (tmp_path / "empty").mkdir()
     for _ in range(2):
         assert call(capfd, *main("--stage=data", workdir=str(tmp_path / "empty"))).code == 0
@@ -284,7 +284,7 @@ def test_a_run_of_an_older_version_is_recognised_and_marked(capfd, finished, tmp
 PLACES = [
     *("config.json", "notes.txt", ".lock", "manifest.json", "data/interactions.csv", "data/manifest.json"),
     *("data/arrays.npz", "simulator/worlds.csv", "labels/arrays.npz", "labels/model/config.json"),
-    *("labels/shards/mine", "tune/adapter_config.json", "report/index.html", "report/summary.csv"),
+    *("labels/shards/mine", "lora/adapter_config.json", "report/index.html", "report/summary.csv"),
     *("audit/labels.csv", "adapt/a2c/arrays.npz", "adapt/mine.txt", "pretrain/ialp/params/mine"),
     *("checkpoints/adapt/a2c/1000/mine", "checkpoints/adapt/a2c/mine", "tensorboard/adapt/a2c/mean/mine"),
     *("tuning/mine", "profile/mine", ".data.mine.partial/mine", "store/mine.csv", "dry_run.txt"),
@@ -312,18 +312,16 @@ ACTIONS = st.sampled_from(
     in_a_run=st.booleans(),
     actions=st.lists(ACTIONS, min_size=1, max_size=2),
 )
-def test_whatever_the_user_has_no_command_changes_it(
-    tmp_path_factory, capfd, finished, files, in_a_run, actions
-):
+def test_no_command_changes_files_of_others(tmp_path_factory, capfd, finished, files, in_a_run, actions):
     home, source = tmp_path_factory.mktemp("home"), contents(finished)
     where = home / "where"
     where.mkdir()
-    if in_a_run:  # then the files of the user stand among those of a run
+    if in_a_run:  # then the files of the user are among those of a run
         shutil.copytree(finished, where, dirs_exist_ok=True)
     mine = {name: text for name, text in files.items() if not (where / name).exists()}
     mine = {n: t for n, t in mine.items() if not any((where / p).is_file() for p in Path(n).parents)}
     if in_a_run:
-        mine.pop(".lock", None)  # a marked folder's own file, though this run was never locked
+        mine.pop(".lock", None)  # may be there in every marked folder
     put(where, mine)
     for command, *args in actions:
         flags = [arg.replace("WHERE", str(where)).replace("RUN", str(finished)) for arg in args]

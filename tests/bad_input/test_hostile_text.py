@@ -1,4 +1,4 @@
-"""Titles and names that want to be more than text, in the report's page."""
+"""Titles and names with code in them, in the report page."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HOSTILE = (
 
 
 class Page(html.parser.HTMLParser):
-    """What a browser would make of a page: elements with the names of their attributes, values, and text."""
+    """Parses a page as a browser does: elements with attribute names, values, and text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Page(html.parser.HTMLParser):
 
 
 def rewrite(run, texts):
-    """Puts texts wherever a run folder holds text, and seals it again."""
+    """Puts texts into every text field of a run folder, and updates its manifests."""
     words = json.loads((run / "data/catalogue.json").read_text())
     titles = [texts[number % len(texts)] for number in range(len(words["titles"]) - 1)]
     names = [f"{texts[number % len(texts)]}{number}" for number in range(len(words["category_names"]) - 1)]
@@ -83,7 +83,7 @@ def rewrite(run, texts):
 
 @pytest.fixture
 def pages(run, tmp_path, monkeypatch):
-    """The page of harmless texts, and that of hostile ones."""
+    """The page with harmless texts, and the page with hostile ones."""
     monkeypatch.setattr(statistics, "RESAMPLES", 20)
     shutil.copytree(run, tmp_path / "harmless")
     made = []
@@ -94,7 +94,7 @@ def pages(run, tmp_path, monkeypatch):
     return made
 
 
-def test_nothing_hostile_is_live(pages):
+def test_hostile_text_is_escaped_everywhere(pages):
     harmless, hostile = map(Page, pages)
     assert hostile.elements == harmless.elements, "no element more, no attribute more"
     assert not any(tag in ("script", "iframe", "a", "svg", "comment") for tag, *_ in hostile.elements)
@@ -107,7 +107,7 @@ def test_nothing_hostile_is_live(pages):
         assert text in shown, "as it stands in the data"
 
 
-def test_pictures_hold_no_code_either(pages):
+def test_pictures_contain_no_hostile_code(pages):
     pictures = re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", pages[1])
     assert len(pictures) > 3
     for picture in pictures:
@@ -125,7 +125,7 @@ def test_pictures_hold_no_code_either(pages):
                 assert name.rpartition("}")[2] != "href" or value.startswith("#")
 
 
-def test_the_page_forbids_itself_to_run_or_load_anything(pages):
+def test_page_policy_forbids_scripts_and_loading(pages):
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     for page in pages:
         assert f'<meta http-equiv="Content-Security-Policy" content="{policy}">' in page

@@ -1,4 +1,4 @@
-"""The published formats in small, as bytes by file name; and what must hold of a data set."""
+"""Small files of each published format, as bytes by file name; and checks of a loaded data set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Format(NamedTuple):
       world: ``--config.data.name``.
       files: content by name.
       separator: between cells of a line.
-      count: rows of interactions in given files, which are kept or dropped for a reason; None: not counted.
+      count: counts the rows of interactions in given files; None if the test does not count them.
     """
 
     world: str
@@ -44,12 +44,12 @@ def table(header: str, rows: list, encoding: str = "utf-8") -> bytes:
 
 
 def body(content: bytes) -> int:
-    """Lines after the header that end in LF or in nothing."""
+    """Counts the lines after the header; the last one may lack its line end."""
     return len(content.removesuffix(b"\n").split(b"\n")) - 1
 
 
 def records(content: bytes) -> int:
-    """Records of a CSV after its header."""
+    """Counts the records of a CSV after its header."""
     return sum(map(bool, csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))) - 1
 
 
@@ -65,7 +65,7 @@ def _lfm() -> Format:
             ("userID", "artistID", "tagID", "day", "month", "year"), *tagged, end="\r\n"
         ),
     }
-    return Format("lfm", files, "\t", lambda found: body(found["user_artists.dat"]))
+    return Format("lfm", files, "\t", lambda contents: body(contents["user_artists.dat"]))
 
 
 def _coat() -> Format:
@@ -74,15 +74,17 @@ def _coat() -> Format:
     features = [[int((item >> part // 2) % 2 == part % 2) for part in range(8)] for item in range(ITEMS)]
     rated = [[(user + item) % 6 for item in range(ITEMS)] for user in range(USERS)]
     tested = [[(user * item) % 6 for item in range(ITEMS)] for user in range(USERS)]
-    seen = [[0.25 + 0.5 * (item % 2) for item in range(ITEMS)] for _ in range(USERS)]
+    propensities = [[0.25 + 0.5 * (item % 2) for item in range(ITEMS)] for _ in range(USERS)]
     files = {
         "train.ascii": lines(*rated, separator=" "),
         "test.ascii": lines(*tested, separator=" "),
-        "propensities.ascii": lines(*seen, separator=" "),
+        "propensities.ascii": lines(*propensities, separator=" "),
         "user_item_features/item_features.ascii": lines(*features, separator=" "),
         "user_item_features/item_features_map.txt": lines(*([name] for name in names)),
     }
-    return Format("coat", files, " ", lambda found: sum(int(x) > 0 for x in found["train.ascii"].split()))
+    return Format(
+        "coat", files, " ", lambda contents: sum(int(x) > 0 for x in contents["train.ascii"].split())
+    )
 
 
 def _movielens() -> Format:
@@ -92,7 +94,7 @@ def _movielens() -> Format:
         "ratings.csv": table("userId,movieId,rating,timestamp", ratings),
         "movies.csv": table("movieId,title,genres", movies),
     }
-    return Format("movielens", files, ",", lambda found: records(found["ratings.csv"]))
+    return Format("movielens", files, ",", lambda contents: records(contents["ratings.csv"]))
 
 
 def _unisrec() -> Format:
@@ -142,7 +144,9 @@ def _amazon() -> Format:
         "Industrial_and_Scientific_5.json": text(reviews),
         "meta_Industrial_and_Scientific.json": text(products),
     }
-    return Format("industry", files, ",", lambda found: body(found["Industrial_and_Scientific_5.json"]) + 1)
+    return Format(
+        "industry", files, ",", lambda contents: body(contents["Industrial_and_Scientific_5.json"]) + 1
+    )
 
 
 def _tabular() -> Format:
@@ -151,7 +155,7 @@ def _tabular() -> Format:
         "interactions.csv": table("user_id,item_id,rating,timestamp", rows),
         "items.csv": table("item_id,title,category", [(f"i{i + 1}", TITLES[i], "x") for i in range(ITEMS)]),
     }
-    return Format("tabular", files, ",", lambda found: records(found["interactions.csv"]))
+    return Format("tabular", files, ",", lambda contents: records(contents["interactions.csv"]))
 
 
 FORMATS = {
@@ -165,7 +169,7 @@ FORMATS = {
 
 
 def assert_sound(data: Dataset) -> None:
-    """What every later stage relies on."""
+    """Checks what later stages rely on."""
     num_items, num_users = len(data.catalogue.titles) - 1, len(data.split)
     assert data.catalogue.titles[0] == ""
     assert all(data.catalogue.titles[1:]), "each item has a title"
@@ -187,9 +191,9 @@ def assert_sound(data: Dataset) -> None:
         likes[user] += [item] if like else []
     assert {item for _, item in pairs} == set(range(1, num_items + 1))
     for user, items in likes.items():
-        own = data.histories.of(user).tolist()
+        history = data.histories.of(user).tolist()
         assert items
-        assert own == items if data.interactions.ordered else sorted(own) == sorted(items)
+        assert history == items if data.interactions.ordered else sorted(history) == sorted(items)
     for rows in filter(None, (data.interactions, data.random_test)):
         assert len(rows.user) == len(rows.item) == len(rows.like)
         for column in (rows.rating, rows.propensity):

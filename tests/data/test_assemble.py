@@ -1,4 +1,4 @@
-"""What is dropped, kept and renumbered on the way from a file's rows to a data set."""
+"""Tests of assemble: filters, counts of dropped rows, renumbering."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def make(rows, catalogue=None, ordered=True, random_test=None, **changes):
     return assemble(config, rows, catalogue or items(), ordered, random_test=random_test)
 
 
-def test_users_and_items_are_renumbered_with_all_that_belongs_to_them():
+def test_users_and_items_are_renumbered_in_all_arrays():
     data = make(table()._replace(propensity=table().item / 10))
     assert data.num_users == USERS
     assert data.catalogue.titles == ("", "item 1", "item 3", "item 5")
@@ -56,11 +56,11 @@ def test_without_ratings_every_row_is_a_like():
 
 
 @pytest.mark.parametrize(("like_at", "likes"), [(2.0, 3), (4.0, 2)])
-def test_like_at_acts(like_at, likes):
+def test_like_at_changes_the_likes(like_at, likes):
     assert len(make(table(), like_at=like_at).histories.of(0)) == likes
 
 
-def test_min_users_acts_and_is_off_by_default():
+def test_min_users_drops_items_and_is_off_by_default():
     rows = table([(0, 2, 5), (0, 4, 5), (10, 4, 1)])
     assert make(rows).catalogue.num_items == 5
     assert make(rows, min_users=2).catalogue.titles == ("", "item 1", "item 3", "item 4", "item 5")
@@ -72,18 +72,18 @@ def test_min_users_acts_and_is_off_by_default():
     assert usual.catalogue.num_items == 3
 
 
-def test_min_likes_acts_and_takes_items_of_nobody_else_along():
+def test_min_likes_drops_users_and_items_that_only_they_have():
     rows = table([(5, 2, 5), (5, 5, 1), (7, 5, 1)])
     data = make(rows)
     assert data.num_users == USERS
     assert data.dropped["users with fewer than 2 likes"] == 1
     assert data.dropped["users with no like left"] == 1
     assert data.dropped["rows of users with fewer than 2 likes"] == 3
-    assert data.dropped["items of none but these users"] == 1
+    assert data.dropped["items whose users are all dropped"] == 1
     assert make(rows, min_likes=1).num_users == USERS + 1
 
 
-def test_every_row_is_kept_or_counted_once():
+def test_every_row_is_either_used_or_counted_as_dropped():
     rows = table([(0, 1, 4), (5, 2, 5), (0, 0, 5), (3, 4, 1), (10, 4, 5)])
     data = make(rows, items(untitled=(0,)), min_users=2)
     lost = sum(count for reason, count in data.dropped.items() if reason.startswith(("rows", "repeated")))
@@ -91,7 +91,7 @@ def test_every_row_is_kept_or_counted_once():
     assert lost == 4
 
 
-def test_of_repeated_rows_the_first_like_or_the_latest_rating_counts():
+def test_repeated_rows_use_the_first_like_or_the_last_rating():
     rows = table([(0, 3, 1), (0, 0, 5)])
     rated = make(rows)
     assert rated.dropped["repeated rows of a user and an item"] == 1
@@ -101,17 +101,17 @@ def test_of_repeated_rows_the_first_like_or_the_latest_rating_counts():
     assert implicit.histories.of(0).tolist() == [3, 2, 4, 1]
 
 
-def test_titles_that_only_kept_items_share_are_told_apart():
+def test_only_titles_shared_by_used_items_change():
     titles = ["Same", "Same", "same ", "Other", "\u200b", "SAME"]
     catalogue = items()._replace(titles=titles, details=[["x", "y", "x", "x", "x", "z"]])
     data = make(table(), catalogue)  # items 1, 3 and 5
     assert data.catalogue.titles == ("", "Same (y)", "Other", "SAME (z)")
-    assert data.notes == {"titles that items share, told apart": 2}
+    assert data.notes == {"shared titles made different": 2}
     assert data.dropped["items without a title"] == 1, "one without a visible character"
     assert make(table()).notes == {}
 
 
-def test_random_test_ratings_follow_the_numbers_of_the_log():
+def test_random_test_ratings_are_renumbered_like_the_log():
     random_test = Rows(np.array([90, 0, 5, 10, 0]), np.array([5, 3, 3, 0, 1]), np.array([4.0, 3, 5, 5, 1]))
     data = make(table(), random_test=random_test)
     rows = data.random_test
@@ -125,17 +125,17 @@ def test_random_test_ratings_follow_the_numbers_of_the_log():
 
 
 @pytest.mark.parametrize(
-    ("rows", "changes", "said", "remedy"),
+    ("rows", "changes", "message", "remedy"),
     [
-        (table(), {"like_at": 6.0}, "10 users with no like left", ".like_at (ratings lie in 2..5)"),
+        (table(), {"like_at": 6.0}, "10 users with no like left", ".like_at (ratings are 2..5)"),
         (table(), {"min_users": 11, "like_at": 1}, "fewer than 11 users", "at --config.data.min_users"),
         (table(), {"min_likes": 3}, "fewer than 3 likes", "--config.data.min_likes"),
         (table().at(np.zeros(0, int)), {}, "6 items with no user", "it has no row"),
     ],
 )
-def test_nothing_left_says_why_in_one_line(rows, changes, said, remedy):
+def test_error_of_an_empty_result_names_the_reason(rows, changes, message, remedy):
     with pytest.raises(InputError, match="no interaction is left after filtering") as caught:
         make(rows, **changes)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).endswith(remedy)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Coat: matrices to rated interactions, attributes to titles, random ratings apart."""
+"""Tests of the Coat loader: ratings, titles from attributes, random test ratings."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def config(root, **changes):
     return DataConfig(name="coat", root=str(root), **changes)
 
 
-def test_titles_are_made_of_the_attributes(folder):
+def test_titles_are_built_from_the_attributes(folder):
     catalogue = load(config(folder.parent)).catalogue
     assert catalogue.titles == (
         "",
@@ -53,7 +53,7 @@ def test_titles_are_made_of_the_attributes(folder):
     assert catalogue.category.tolist() == [0, 2, 1, 2, 1]
 
 
-def test_chosen_ratings_carry_their_propensities(folder):
+def test_train_ratings_have_propensities(folder):
     data = load(config(folder.parent))
     rows = data.interactions
     assert rows.rating[:3].tolist() == [5, 4, 1]
@@ -64,7 +64,7 @@ def test_chosen_ratings_carry_their_propensities(folder):
     assert sorted(load(config(folder.parent, like_at=5.0)).histories.of(1)) == [3]
 
 
-def test_random_ratings_travel_apart_and_through_files(folder, tmp_path):
+def test_random_ratings_are_separate_and_survive_saving(folder, tmp_path):
     data = load(config(folder.parent))
     assert data.random_test.user[:3].tolist() == [0, 1, 1]
     assert data.random_test.item[:3].tolist() == [3, 2, 4]
@@ -89,26 +89,26 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_malformed_files_name_file_and_line(folder, case):
-    name, number, line, said = BROKEN[case]
+def test_errors_of_malformed_files_name_file_and_line(folder, case):
+    name, number, line, message = BROKEN[case]
     lines = (folder / name).read_text().split("\n")
     lines[number - 1 : number] = [] if line is None else [line]
     (folder / name).write_text("\n".join(lines))
     with pytest.raises(InputError) as caught:
         load(config(folder.parent))
     assert re.search(rf"{re.escape(name)}(:\d+)?: ", str(caught.value))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["test.ascii", "user_item_features/item_features.ascii"])
-def test_missing_file_names_file_folder_and_publisher(folder, name):
+def test_error_of_a_missing_file_names_file_folder_and_publisher(folder, name):
     (folder / name).unlink()
     with pytest.raises(InputError, match=rf"{name}: not found in {folder}; .*cornell.*download=true"):
         load(config(folder.parent))
 
 
-def test_real_counts(data_root):
+def test_real_files_have_the_published_counts(data_root):
     data = load(config(data_root))
     assert (data.num_users, data.catalogue.num_items) == (290, 300)
     stars = np.bincount(data.interactions.rating.astype(int)).tolist()

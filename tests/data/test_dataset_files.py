@@ -1,4 +1,4 @@
-"""A data set comes back from disk as it was, or with one line that says why not."""
+"""Tests of saving and loading a data set: round trip, and errors for changed files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_round_trip(tmp_path, data):
     assert store.read_manifest(tmp_path / "data")["stage"] == "data"
 
 
-def test_round_trip_of_rated_unordered_data_with_odd_titles(tmp_path, data):
+def test_round_trip_of_rated_unordered_data_with_unusual_titles(tmp_path, data):
     rows = dataclasses.replace(
         data.interactions,
         rating=np.linspace(1, 5, len(data.interactions.item), dtype=np.float32),
@@ -57,13 +57,13 @@ def test_round_trip_of_rated_unordered_data_with_odd_titles(tmp_path, data):
         catalogue=catalogue,
         truth=None,
         random_test=random_test,
-        notes={"titles that items share, told apart": 3},
+        notes={"shared titles made different": 3},
     )
     save_dataset(tmp_path / "data", odd, {})
     assert_same(odd, load_dataset(tmp_path / "data"))
 
 
-def test_saving_replaces_what_was_there(tmp_path, data):
+def test_saving_replaces_the_old_folder(tmp_path, data):
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "stale.txt").write_text("old")
@@ -77,7 +77,7 @@ def test_saving_replaces_what_was_there(tmp_path, data):
 
 
 @pytest.mark.parametrize("name", ["arrays.npz", "catalogue.json"])
-def test_altered_or_missing_files_are_named(tmp_path, data, name):
+def test_error_names_changed_or_missing_files(tmp_path, data, name):
     save_dataset(tmp_path / "data", data, {})
     path = tmp_path / "data" / name
     path.write_bytes(path.read_bytes()[:-3])
@@ -88,7 +88,7 @@ def test_altered_or_missing_files_are_named(tmp_path, data, name):
         load_dataset(tmp_path / "data")
 
 
-def test_another_kind_of_store_is_refused(tmp_path):
+def test_loading_another_kind_of_folder_raises(tmp_path):
     store.save(tmp_path / "data", {"user": np.zeros(3)}, {})
     with pytest.raises(InputError, match="not a data set"):
         load_dataset(tmp_path / "data")

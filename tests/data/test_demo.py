@@ -1,4 +1,4 @@
-"""The generated world: deterministic, readable, learnable from titles, and worth exploring."""
+"""Tests of the demo world: deterministic, genres in titles, likes from the true user model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def same(one, other):
     )
 
 
-def test_same_settings_same_bits_and_seeds_differ():
+def test_same_settings_give_the_same_bits_and_another_seed_does_not():
     assert same(small(), small())
     assert not same(small(), small(seed=1))
     split_only = load(DataConfig(seed=1, demo=DemoConfig(users=60, items=80, genres=4)))
@@ -47,7 +47,7 @@ def test_size_titles_and_genres(demo):
     assert demo.catalogue.category[1:].min() >= 1
 
 
-def test_the_largest_catalogue_has_enough_titles():
+def test_the_largest_catalogue_has_different_titles():
     data = small(genres=2, items=500, max_genres_per_user=2, base=0.0)
     assert len(set(data.catalogue.titles)) == 501
     with pytest.raises(InputError, match=r"demo\.items"):
@@ -59,7 +59,7 @@ def test_no_word_belongs_to_two_genres():
     assert len(words) == len(set(words))
 
 
-def test_titles_tell_the_genre(demo):
+def test_titles_identify_the_genre(demo):
     genre_of = {
         word: number
         for number, (adjectives, nouns) in enumerate(GENRES.values(), start=1)
@@ -69,7 +69,7 @@ def test_titles_tell_the_genre(demo):
         assert genre in {genre_of.get(word) for word in title.split()}
 
 
-def test_likes_follow_the_truth_and_its_share(demo):
+def test_likes_follow_the_true_probabilities(demo):
     model = demo.truth
     logits = np.clip(model.user_factors @ model.item_factors[1:].T + model.item_bias[1:], -8, 8)
     probability = 1 / (1 + np.exp(-logits))
@@ -86,7 +86,7 @@ def test_likes_follow_the_truth_and_its_share(demo):
     assert popularity[0] > 8 * np.median(popularity)
 
 
-def test_what_is_liked_best_tends_to_come_first(demo):
+def test_items_with_high_probability_come_first(demo):
     model = demo.truth
     rows = demo.interactions
     score = (
@@ -98,15 +98,15 @@ def test_what_is_liked_best_tends_to_come_first(demo):
     assert score[begin].mean() > score[demo.histories.offsets[1:] - 1].mean() + 1.0
 
 
-def test_truth_is_of_the_users_and_items_that_are_left():
+def test_truth_is_restricted_to_the_used_users_and_items():
     data = small(base=-6.0, observed=0.2)
     assert sum(data.dropped.values()) > 0, "the case must have something to drop"
     assert data.truth.user_factors.shape[0] == data.num_users
     assert data.truth.item_factors.shape[0] == data.truth.item_bias.shape[0] == data.catalogue.num_items + 1
-    whole = small(base=-6.0, observed=1.0)
-    place = {title: number for number, title in enumerate(whole.catalogue.titles)}
+    all_items = small(base=-6.0, observed=1.0)
+    place = {title: number for number, title in enumerate(all_items.catalogue.titles)}
     for number, title in enumerate(data.catalogue.titles[1:], start=1):
-        assert data.truth.item_bias[number] == whole.truth.item_bias[place[title]]
+        assert data.truth.item_bias[number] == all_items.truth.item_bias[place[title]]
 
 
 @pytest.mark.parametrize(
@@ -121,12 +121,12 @@ def test_truth_is_of_the_users_and_items_that_are_left():
         ("max_genres_per_user", 1),
     ],
 )
-def test_every_knob_acts(field, value):
+def test_every_setting_changes_the_result(field, value):
     assert not same(small(), small(**{field: value}))
 
 
 def play(probability, order, start, draw, patience=5, horizon=50):
-    """Likes in one session of patience 5 and horizon 50."""
+    """Plays one session of patience 5 and horizon 50; returns the number of likes."""
     left, likes, steps = patience, 0, 0
     for item in order:
         if item + 1 in start:
@@ -138,7 +138,7 @@ def play(probability, order, start, draw, patience=5, horizon=50):
     return likes
 
 
-def test_oracle_popular_and_random_are_apart(demo):
+def test_oracle_beats_popular_beats_random(demo):
     model, draw = demo.truth, np.random.default_rng(0)
     popular = np.argsort(-demo.popularity()[1:], kind="stable")
     returns = {"random": [], "popular": [], "oracle": []}
@@ -186,18 +186,18 @@ def test_oracle_popular_and_random_are_apart(demo):
         ({"demo": DemoConfig(observed=0.0)}, "--config.data.demo.observed"),
     ],
 )
-def test_impossible_settings_name_their_flag(changes, flag):
+def test_impossible_settings_raise_with_their_flag(changes, flag):
     with pytest.raises(InputError) as caught:
         load(DataConfig(**changes))
     assert flag in str(caught.value)
 
 
-def test_unknown_world_lists_the_known_ones():
+def test_error_of_an_unknown_world_lists_the_known_ones():
     with pytest.raises(InputError, match="coat, demo, industry, lfm, movielens, tabular"):
         load(DataConfig(name="nowhere"))
 
 
-def test_reading_data_loads_no_jax():
+def test_loading_data_does_not_import_jax():
     code = (
         "import sys; from ialp_jax.data import *; import ialp_jax.data.files;"
         "from importlib import import_module;"

@@ -1,4 +1,4 @@
-"""Downloads against a server on this machine: right file, wrong hash, broken transfer, escapes."""
+"""Tests of downloads from a local server: right file, wrong hash, broken download, unsafe zips."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def zipped(members):
 
 @pytest.fixture
 def server():
-    """Serves ``files``; ``cut`` names those whose transfer breaks off; ``asked`` counts requests."""
+    """Serves ``files``; ``cut`` names those whose download breaks off; ``asked`` counts requests."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -59,7 +59,7 @@ def archive(server, content, **changes):
     return Archive(f"{server.url}/set.zip", sha256(content))._replace(**changes)
 
 
-def test_the_right_file_is_unpacked_without_its_outer_folder_and_fetched_once(server, tmp_path):
+def test_zip_is_downloaded_once_and_unpacked_without_its_top_folder(server, tmp_path):
     content = zipped({"coat/a.txt": "one", "coat/in/b.txt": "two"})
     wanted = archive(server, content, unpack=True)
     for _ in range(2):
@@ -69,58 +69,58 @@ def test_the_right_file_is_unpacked_without_its_outer_folder_and_fetched_once(se
     assert len(server.asked) == 1
 
 
-def test_what_lies_there_already_is_left_alone(server, tmp_path):
+def test_existing_files_do_not_change(server, tmp_path):
     (tmp_path / "a.txt").write_text("mine")
     fetch([archive(server, zipped({"a.txt": "one", "b.txt": "two"}), unpack=True)], tmp_path, "")
     assert (tmp_path / "a.txt").read_text() == "mine"
     assert (tmp_path / "b.txt").read_text() == "two"
 
 
-def refused(archives, folder, hashes="", said=""):
+def assert_refused(archives, folder, hashes="", message=""):
     with pytest.raises(InputError) as caught:
         fetch(archives, folder, hashes)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list(folder.rglob("*")), "nothing is left behind"
 
 
-def test_a_wrong_hash_is_refused(server, tmp_path):
+def test_wrong_hash_raises(server, tmp_path):
     wanted = archive(server, zipped({"a.txt": "one"}), unpack=True)
-    refused([wanted._replace(sha256="0" * 64)], tmp_path, said="does not match")
-    refused([wanted], tmp_path, "0" * 64, said="--config.data.sha256")
+    assert_refused([wanted._replace(sha256="0" * 64)], tmp_path, message="does not match")
+    assert_refused([wanted], tmp_path, "0" * 64, message="--config.data.sha256")
     fetch([wanted._replace(sha256="0" * 64)], tmp_path, sha256(server.files["set.zip"]).upper())
     assert (tmp_path / "a.txt").exists()
 
 
-def test_a_broken_transfer_is_refused(server, tmp_path):
+def test_broken_download_raises(server, tmp_path):
     wanted = archive(server, zipped({"a.txt": "one" * 1000}), unpack=True)
     server.cut.add("set.zip")
-    refused([wanted], tmp_path, said="the download failed")
-    refused([Archive(f"{server.url}/none.zip", "0" * 64)], tmp_path, said="404")
+    assert_refused([wanted], tmp_path, message="the download failed")
+    assert_refused([Archive(f"{server.url}/none.zip", "0" * 64)], tmp_path, message="404")
     server.cut.clear()
     fetch([wanted], tmp_path, "")
 
 
-def test_an_unreachable_server_is_one_line(server, tmp_path):
+def test_unreachable_server_raises_one_line(server, tmp_path):
     wanted = archive(server, b"x")
     server.shutdown()
     server.server_close()
-    refused([wanted], tmp_path, said="the download failed")
+    assert_refused([wanted], tmp_path, message="the download failed")
 
 
-def test_unknown_hashes_must_be_stated_one_for_each_file(server, tmp_path):
+def test_unknown_hashes_must_be_given_for_each_file(server, tmp_path):
     one = archive(server, b"first", sha256="")
     server.files["two.gz"] = b"second"
     both = [one, Archive(f"{server.url}/two.gz")]
-    refused(both, tmp_path, said="no hash of")
-    refused(both, tmp_path, sha256(b"first"), said="1 given, 2 needed")
+    assert_refused(both, tmp_path, message="no hash of")
+    assert_refused(both, tmp_path, sha256(b"first"), message="has 1, needs 2")
     assert not server.asked
     fetch(both, tmp_path, f"{sha256(b'first')}, {sha256(b'second')}")
     assert (tmp_path / "two.gz").read_bytes() == b"second"
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "in/../../evil", "..\\evil", "C:evil", "link"])
-def test_members_that_would_leave_the_folder_are_refused(tmp_path, name):
+def test_zip_members_outside_the_folder_raise(tmp_path, name):
     member = zipfile.ZipInfo(name)
     if name == "link":
         member.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -128,13 +128,13 @@ def test_members_that_would_leave_the_folder_are_refused(tmp_path, name):
         packed.writestr("fine.txt", "x")
         packed.writestr(member, "/etc/passwd")
     (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match="would leave its folder"):
+    with pytest.raises(InputError, match="would leave the folder"):
         unpack(tmp_path / "a.zip", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.zip", "out"]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "no zip"])
-def test_a_damaged_archive_leaves_nothing(tmp_path, damage):
+def test_damaged_zip_leaves_no_files(tmp_path, damage):
     content = bytearray(zipped({"a.txt": bytes(range(256)) * 40, "b.txt": "two"}))
     content[60] ^= 0xFF if damage == "flipped" else 0
     path = tmp_path / "a.zip"
@@ -145,20 +145,20 @@ def test_a_damaged_archive_leaves_nothing(tmp_path, damage):
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_an_archive_that_unpacks_to_too_much_leaves_nothing(tmp_path, monkeypatch):
+def test_zip_that_is_too_large_leaves_no_files(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "LARGEST_UNPACKED", 1000)
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x/one.dat", "0" * 600)
         archive.writestr("x/two.dat", "0" * 401)
-    with pytest.raises(InputError, match=r"a\.zip: unpacks to 1,001 bytes, at most 1,000 are written"):
+    with pytest.raises(InputError, match=r"a\.zip: unpacks to 1,001 bytes; the maximum is 1,000"):
         unpack(path, tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["a.zip"]
 
 
 @pytest.fixture
 def published(server, monkeypatch):
-    """A tiny Last.fm on the server."""
+    """Puts a tiny Last.fm archive on the server."""
     listened = "".join(f"{user}\t{artist}\t1\r\n" for user in range(10) for artist in (1, 2))
     members = {
         "artists.dat": "id\tname\turl\tpictureURL\n1\tBjörk\tu\tp\n2\tMuse\tu\tp\n",
@@ -171,7 +171,7 @@ def published(server, monkeypatch):
     return server
 
 
-def test_the_knob_fetches_what_is_missing_and_is_off_by_default(published, tmp_path):
+def test_download_setting_fetches_missing_files_and_is_off_by_default(published, tmp_path):
     with pytest.raises(InputError, match=r"--config\.data\.download=true"):
         load(DataConfig(name="lfm", root=str(tmp_path)))
     assert not published.asked
@@ -180,5 +180,5 @@ def test_the_knob_fetches_what_is_missing_and_is_off_by_default(published, tmp_p
     load(DataConfig(name="lfm", root=str(tmp_path), download=True))
     load(DataConfig(name="lfm", root=str(tmp_path)))
     assert len(published.asked) == 1
-    with pytest.raises(InputError, match="not the file that was expected"):
+    with pytest.raises(InputError, match="not the expected file"):
         load(DataConfig(name="lfm", root=str(tmp_path / "other"), download=True, sha256="0" * 64))

@@ -1,4 +1,4 @@
-"""Damaged files of every format: one line that names the file, or a sound data set; never a traceback."""
+"""Damaged files of every format give one line that names the file, or a valid data set; never a traceback."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ NASTY += [
     "i1",
 ]
 ACCIDENTS = ["cell", "cell", "column", "repeat", "lose", "move", "cut", "bytes", "letter", "encode"]
-ABOUT_SETTINGS = ("no interaction is left after filtering", "no user is left for it")
+ABOUT_SETTINGS = ("no interaction is left after filtering", "this split is empty")
 
 
 def _cells(draw: st.DrawFn, line: bytes, separator: bytes) -> bytes:
@@ -77,7 +77,7 @@ def _cells(draw: st.DrawFn, line: bytes, separator: bytes) -> bytes:
 
 @st.composite
 def damaged(draw: st.DrawFn, content: bytes, separator: bytes) -> bytes:
-    """A file after one to three accidents."""
+    """Returns the bytes of a file after one to three random changes."""
     for _ in range(draw(st.integers(1, 3))):
         lines = content.split(b"\n")
         line, place = draw(st.integers(0, len(lines) - 1)), draw(st.integers(0, len(content)))
@@ -100,7 +100,7 @@ def damaged(draw: st.DrawFn, content: bytes, separator: bytes) -> bytes:
                 lines = [
                     content[:place] + draw(st.binary(max_size=3)) + content[place + draw(st.integers(0, 2)) :]
                 ]
-            case "letter":  # the least there is: another one, as of a flipped bit
+            case "letter":  # the smallest change: another byte, as from a flipped bit
                 lines = [
                     content[:place] + bytes(b ^ 1 for b in content[place : place + 1]) + content[place + 1 :]
                 ]
@@ -120,28 +120,28 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def loaded(config: DataConfig, names: list[str]):
-    """The data set, or None after a proper refusal."""
-    data, said = attempt(lambda: load(config))
+    """Loads the data set; returns None after an error that names a file or a setting."""
+    data, message = attempt(lambda: load(config))
     if data is None:
-        assert any(name in said for name in (*names, *ABOUT_SETTINGS)), f"names no file: {said}"
+        assert any(name in message for name in (*names, *ABOUT_SETTINGS)), f"names no file: {message}"
     return data
 
 
 def attempt(read: Callable[[], Dataset]) -> tuple[Dataset | None, str]:
-    """A sound data set, or the one printable line that says why there is none."""
-    said = ""
+    """Returns a valid data set, or None and the error message, which must be one printable line."""
+    message = ""
     try:
         data = read()
     except InputError as error:
-        data, said = None, str(error)
-    assert said.isprintable()
+        data, message = None, str(error)
+    assert message.isprintable()
     if data is not None:
         assert_sound(data)
-    return data, said
+    return data, message
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_small_files_are_sound(tmp_path, name):
+def test_undamaged_small_files_load(tmp_path, name):
     kind = FORMATS[name]
     write(tmp_path, kind.files)
     data = loaded(DataConfig(name=kind.world, root=str(tmp_path), min_users=1), [])
@@ -151,15 +151,17 @@ def test_the_small_files_are_sound(tmp_path, name):
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(data=st.data())
-def test_damaged_text(tmp_path, name, data):
+def test_damaged_text_gives_one_line_or_a_valid_data_set(tmp_path, name, data):
     kind, files = FORMATS[name], dict(FORMATS[name].files)
     which = data.draw(st.sampled_from(sorted(files)))
     files[which] = data.draw(damaged(files[which], kind.separator.encode()))
     write(tmp_path / "set", files)
-    found = loaded(DataConfig(name=kind.world, root=str(tmp_path / "set"), min_users=1), list(files))
-    if found is not None and kind.count is not None:
-        lost = sum(n for why, n in found.dropped.items() if why.startswith(("repeated rows of", "rows of")))
-        assert len(found.interactions.user) + lost == kind.count(files), "each row is kept or told of"
+    data = loaded(DataConfig(name=kind.world, root=str(tmp_path / "set"), min_users=1), list(files))
+    if data is not None and kind.count is not None:
+        lost = sum(n for why, n in data.dropped.items() if why.startswith(("repeated rows of", "rows of")))
+        assert len(data.interactions.user) + lost == kind.count(files), (
+            "each row is used or counted as dropped"
+        )
 
 
 CELLS = st.one_of(
@@ -173,8 +175,8 @@ CELLS = st.one_of(
 
 
 @given(data=st.data())
-def test_damaged_parquet(tmp_path, data):
-    """Columns of any type, and bytes that are no Parquet."""
+def test_damaged_parquet_gives_one_line_or_a_valid_data_set(tmp_path, data):
+    """Columns of any type, and bytes that are not Parquet."""
     users = [f"u{user}" for user in range(12) for _ in range(4)]
     items = [f"i{(user + 2 * item) % 8}" for user in range(12) for item in range(4)]
     tables = {
@@ -205,10 +207,10 @@ def test_damaged_parquet(tmp_path, data):
         path.write_bytes(data.draw(damaged(path.read_bytes(), b"\x00")))
     config = DataConfig(name="tabular", root=str(tmp_path / "set"))
     config.tabular = TabularConfig(interactions="interactions.parquet", items="items.parquet")
-    found = loaded(config, list(tables))
-    if found is not None:
-        lost = sum(n for why, n in found.dropped.items() if why.startswith(("repeated rows of", "rows of")))
-        assert len(found.interactions.user) + lost <= 48
+    data = loaded(config, list(tables))
+    if data is not None:
+        lost = sum(n for why, n in data.dropped.items() if why.startswith(("repeated rows of", "rows of")))
+        assert len(data.interactions.user) + lost <= 48
 
 
 @pytest.fixture(scope="module")
@@ -219,8 +221,8 @@ def saved(tmp_path_factory):
 
 
 @given(data=st.data())
-def test_a_damaged_store_of_a_data_set(tmp_path, saved, data):
-    """Bytes changed under the seal are found by their hash; arrays changed before it, by what must hold."""
+def test_damaged_data_set_folder_gives_one_line(tmp_path, saved, data):
+    """The hash detects files changed after saving; the invariants detect arrays that were saved wrong."""
     folder = tmp_path / "data"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(saved, folder)
@@ -256,6 +258,6 @@ def test_a_damaged_store_of_a_data_set(tmp_path, saved, data):
                 arrays[name] = arrays[name].astype(str)
         np.savez(folder / "arrays.npz", **arrays)
         store.seal(folder, {})
-    found, said = attempt(lambda: load_dataset(folder))
-    assert found is None or not bad, "what was changed after the seal is never loaded"
-    assert found is not None or (str(folder) in said and not same)
+    data, message = attempt(lambda: load_dataset(folder))
+    assert data is None or not bad, "files changed after saving must never load"
+    assert data is not None or (str(folder) in message and not same)

@@ -1,4 +1,4 @@
-"""Industry: UniSRec's cut windows back to whole sequences, and the publisher's JSON lines."""
+"""Tests of the industry loader: sequences from UniSRec's windows, and the publisher's JSON lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEXTS = [
     f"{ROOT} />. {ROOT} Lab & Scientific Products Flasks. Acme. ",
     *[f"Nut {n}. {ROOT} Fasteners Nuts. Acme. " for n in range(70)],
 ]
-LONG = [*range(4, 66), 0, 1]  # 64 items, two of them known from others
+LONG = [*range(4, 66), 0, 1]  # 64 items, two of them also liked by other users
 
 
 def sequences():
@@ -34,7 +34,7 @@ def window(user, sequence, end):
 
 @pytest.fixture
 def unisrec(tmp_path):
-    """A small copy of UniSRec's folder; training windows stand longest first, as published."""
+    """A small copy of UniSRec's folder; training windows are sorted longest first, as published."""
     place = tmp_path / "amazon_industrial_unisrec"
     place.mkdir()
     parts = {"train": [], "valid": [], "test": []}
@@ -57,7 +57,7 @@ def config(root, **changes):
     return DataConfig(name="industry", root=str(root), **changes)
 
 
-def test_whole_sequences_come_back_from_cut_windows(unisrec):
+def test_sequences_are_rebuilt_from_windows(unisrec):
     data = load(config(unisrec.parent))
     assert data.num_users == 10
     assert [data.histories.of(user).tolist() for user in range(10)] == [
@@ -67,7 +67,7 @@ def test_whole_sequences_come_back_from_cut_windows(unisrec):
     assert data.interactions.rating is None
 
 
-def test_text_comes_apart_into_title_category_and_the_rest(unisrec):
+def test_text_is_split_into_title_category_and_rest(unisrec):
     catalogue = load(config(unisrec.parent)).catalogue
     assert catalogue.titles[:5] == (
         "",
@@ -95,20 +95,20 @@ BROKEN = {
     "same history": ("Scientific.test.inter", 2, "0\t0\t2", "the same history twice"),
     "no target": ("Scientific.test.inter", 2, "0\t0 1", "expected 3 tab-separated fields"),
     "index jumps": ("Scientific.item2index", 3, "B0002\t5", "expected 2"),
-    "product twice": ("Scientific.text", 3, "B0073\tNut. . Acme. ", "item B0073 stands there twice"),
+    "product twice": ("Scientific.text", 3, "B0073\tNut. . Acme. ", "item B0073 is listed twice"),
 }
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_malformed_rows_name_file_and_line(unisrec, case):
-    name, number, line, said = BROKEN[case]
+def test_errors_of_malformed_rows_name_file_and_line(unisrec, case):
+    name, number, line, message = BROKEN[case]
     lines = (unisrec / name).read_text().split("\n")
     lines[number - 1] = line
     (unisrec / name).write_text("\n".join(lines))
     with pytest.raises(InputError) as caught:
         load(config(unisrec.parent))
     assert re.match(rf".*{re.escape(name)}:{number}: ", str(caught.value))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def reviews():
@@ -144,7 +144,7 @@ def write(folder, gz, reviewed=None, metadata=METADATA):
 
 
 @pytest.mark.parametrize("gz", [True, False])
-def test_reads_the_publishers_json_lines(tmp_path, gz):
+def test_load_reads_the_publishers_json_lines(tmp_path, gz):
     write(tmp_path / "amazon_industrial", gz)
     data = load(config(tmp_path))
     assert data.catalogue.titles == ("", "A & B", "Pump 5", "Tape")
@@ -159,8 +159,8 @@ def test_reads_the_publishers_json_lines(tmp_path, gz):
     assert load(config(tmp_path, like_at=1.0)).histories.of(0).tolist() == [3, 2, 1]
 
 
-def test_times_of_many_digits_and_brands_of_one_title(tmp_path):
-    begin = 2**60  # float64 holds multiples of 256 there
+def test_long_times_stay_ordered_and_brands_make_titles_different(tmp_path):
+    begin = 2**60  # here float64 represents only multiples of 256
     rows = [
         (f"A{user}", asin, 5.0, begin + day) for user in range(10) for asin, day in (("P2", 2), ("P1", 1))
     ]
@@ -175,7 +175,7 @@ def test_times_of_many_digits_and_brands_of_one_title(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         (("", "P1", 5.0, 7), "reviewerID is ''"),
         (("A1", 12, 5.0, 7), "asin is '12'"),
@@ -184,14 +184,14 @@ def test_times_of_many_digits_and_brands_of_one_title(tmp_path):
         (("A1", "P1", 5.0, None), "unixReviewTime is 'None'"),
     ],
 )
-def test_malformed_reviews_name_file_and_line(tmp_path, row, said):
+def test_errors_of_malformed_reviews_name_file_and_line(tmp_path, row, message):
     write(tmp_path, False, [*reviews(), row])
     with pytest.raises(InputError) as caught:
         load(config(tmp_path))
-    assert f"Industrial_and_Scientific_5.json:{len(reviews()) + 1}: {said}" in str(caught.value)
+    assert f"Industrial_and_Scientific_5.json:{len(reviews()) + 1}: {message}" in str(caught.value)
 
 
-def test_malformed_metadata_names_file_and_line(tmp_path):
+def test_errors_of_malformed_metadata_name_file_and_line(tmp_path):
     write(tmp_path, False, metadata=[{"asin": "P1", "title": ["Drill"]}])
     with pytest.raises(InputError, match=r"meta_Industrial_and_Scientific\.json:1: title is"):
         load(config(tmp_path))
@@ -200,7 +200,7 @@ def test_malformed_metadata_names_file_and_line(tmp_path):
         load(config(tmp_path))
 
 
-def test_missing_files_name_what_is_nearest(tmp_path, unisrec):
+def test_error_of_missing_files_names_the_most_complete_form(tmp_path, unisrec):
     (unisrec / "Scientific.text").unlink()
     with pytest.raises(InputError, match=rf"Scientific\.text: not found in {unisrec}"):
         load(config(tmp_path))
@@ -212,7 +212,7 @@ def test_missing_files_name_what_is_nearest(tmp_path, unisrec):
         load(config(tmp_path / "other", download=True))
 
 
-def test_real_counts(data_root):
+def test_real_files_have_the_published_counts(data_root):
     data = load(config(data_root, min_likes=1))
     assert (data.num_users, data.catalogue.num_items) == (8442, 4385)
     repeated = data.dropped["repeated rows of a user and an item"]

@@ -1,4 +1,4 @@
-"""Last.fm: the published format is read exactly, everything else is refused with file and line."""
+"""Tests of the Last.fm loader: reads the published format; errors name file and line."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def config(root, **changes):
     return DataConfig(name="lfm", root=str(root), **changes)
 
 
-def test_reads_the_published_format(folder):
+def test_load_reads_the_published_format(folder):
     data = load(config(folder.parent))
     assert data.catalogue.titles == ("", "Björk", "Sigur Rós")
     assert data.num_users == 10
@@ -59,7 +59,7 @@ def test_reads_the_published_format(folder):
     assert data.truth is None
 
 
-def test_categories_are_the_most_used_of_the_frequent_tags(folder):
+def test_category_is_the_most_used_frequent_tag_of_an_artist(folder):
     catalogue = load(config(folder.parent)).catalogue
     assert catalogue.category_names == ("", "chanson française", "electronic", "seen live")
     assert catalogue.category.tolist() == [0, 2, 1]
@@ -70,13 +70,13 @@ def test_categories_are_the_most_used_of_the_frequent_tags(folder):
     assert none.category.tolist() == [0, 0, 0]
 
 
-def test_tags_are_text_beside_the_name_most_used_first(folder):
+def test_text_lists_the_most_used_tags_first(folder):
     catalogue = load(config(folder.parent)).catalogue
     assert catalogue.text == ("", "electronic, chanson française", "chanson française")
     assert "electronic" not in " ".join(catalogue.titles)
 
 
-def test_what_is_dropped_is_counted(folder):
+def test_dropped_rows_and_items_are_counted(folder):
     assert load(config(folder.parent)).dropped == {
         "repeated rows of a user and an item": 0,
         "items without a title": 1,
@@ -86,12 +86,12 @@ def test_what_is_dropped_is_counted(folder):
         "users with no like left": 1,
         "users with fewer than 2 likes": 1,
         "rows of users with fewer than 2 likes": 1,
-        "items of none but these users": 0,
+        "items whose users are all dropped": 0,
         "tag rows of unlisted artists": 1,
     }
 
 
-def test_min_users_acts(folder):
+def test_min_users_drops_artists(folder):
     assert "Rare Band" in load(config(folder.parent, min_users=1)).catalogue.titles
     with pytest.raises(InputError, match=r"--config\.data\.min_users"):
         load(config(folder.parent, min_users=50))
@@ -102,7 +102,7 @@ def test_root_may_be_the_folder_itself(folder):
 
 
 @pytest.mark.parametrize("name", ["artists.dat", "tags.dat", "user_artists.dat", "user_taggedartists.dat"])
-def test_missing_file_names_file_folder_and_publisher(folder, name):
+def test_error_of_a_missing_file_names_file_folder_and_publisher(folder, name):
     (folder / name).unlink()
     for root in (folder.parent, folder):
         with pytest.raises(InputError) as caught:
@@ -114,7 +114,7 @@ def test_missing_file_names_file_folder_and_publisher(folder, name):
         assert "\n" not in message
 
 
-def test_root_unset_or_empty(tmp_path):
+def test_error_of_an_unset_or_empty_root(tmp_path):
     with pytest.raises(InputError, match=r"--config\.data\.root"):
         load(config(""))
     with pytest.raises(InputError, match=r"user_artists\.dat.*lastfm_hetrec2011"):
@@ -141,19 +141,19 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_malformed_rows_name_file_and_line(folder, case):
-    name, number, line, said = BROKEN[case]
+def test_errors_of_malformed_rows_name_file_and_line(folder, case):
+    name, number, line, message = BROKEN[case]
     lines = (folder / name).read_bytes().split(b"\n")
     lines[number - 1] = line
     (folder / name).write_bytes(b"\n".join(lines))
     with pytest.raises(InputError) as caught:
         load(config(folder.parent))
     assert re.match(rf".*{re.escape(name)}:{number}: ", str(caught.value))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_real_counts(data_root):
+def test_real_files_have_the_published_counts(data_root):
     data = load(config(data_root))
     single = data.dropped["users with fewer than 2 likes"]
     assert (data.catalogue.num_items, data.num_users + single, single) == (2828, 1881, 7)

@@ -27,17 +27,17 @@ USERS = 5
 
 
 class Tables(NamedTuple):
-    """What all files say.
+    """The content of the two tables, which every format holds.
 
     Attributes:
       items: id, title and categories of each item.
       rows: user, item, rating, time of each interaction.
-      whole: whether ids are whole numbers.
+      integer_ids: whether ids are integers.
     """
 
     items: list[tuple[Any, str, list[str]]]
     rows: list[tuple[Any, Any, float | None, Any]]
-    whole: bool
+    integer_ids: bool
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -46,7 +46,11 @@ WORDS = st.sampled_from(
 )
 IDS = st.one_of(WORDS, TEXT.map(str.strip).filter(lambda text: text and "\0" not in text))
 NAMES = TEXT.map(lambda text: " ".join(text.replace("|", " ").split())).filter(bool) | st.just("Drama")
-STARS = [1.0, 4.5, *(k / 10 for k in range(1, 50) if float(np.float32(k / 10)) < k / 10)]  # less in float32
+STARS = [
+    1.0,
+    4.5,
+    *(k / 10 for k in range(1, 50) if float(np.float32(k / 10)) < k / 10),
+]  # these are smaller in float32
 TIMES = {
     "none": None,
     "seconds": st.integers(0, 2**31),
@@ -56,23 +60,23 @@ TIMES = {
 
 
 @st.composite
-def tables(draw: st.DrawFn) -> Tables:
+def random_tables(draw: st.DrawFn) -> Tables:
     """Five users who all like one item, and more rows at random; one row names an item that is not listed."""
-    whole = draw(st.booleans())
-    ids = st.integers(0, 2**53 - 1) if whole else IDS
-    # An id of letters keeps words such as NA from being numbers that are missing.
-    base = 2**40 if whole else "base"
-    others = draw(st.lists(ids.filter(lambda own: own != base), min_size=2, max_size=5, unique=True))
+    integer_ids = draw(st.booleans())
+    ids = st.integers(0, 2**53 - 1) if integer_ids else IDS
+    # With an id of letters, words such as NA are ids, not missing numbers.
+    base = 2**40 if integer_ids else "base"
+    others = draw(st.lists(ids.filter(lambda one: one != base), min_size=2, max_size=5, unique=True))
     items = [(base, "Base", ["Drama"])]
-    items += [(own, draw(TEXT | WORDS), draw(st.lists(NAMES, max_size=3, unique=True))) for own in others]
-    users = draw(st.lists(ids.filter(lambda own: own != base), min_size=USERS, max_size=USERS, unique=True))
+    items += [(one, draw(TEXT | WORDS), draw(st.lists(NAMES, max_size=3, unique=True))) for one in others]
+    users = draw(st.lists(ids.filter(lambda one: one != base), min_size=USERS, max_size=USERS, unique=True))
     users[0] = base
     rated, when = draw(st.booleans()), TIMES[draw(st.sampled_from(sorted(TIMES)))]
     pairs = [(user, base) for user in users]
     pairs += draw(
         st.lists(st.tuples(st.sampled_from(users), st.sampled_from(others)), min_size=8, max_size=12)
     )
-    pairs.append((base, 2**41 if whole else "\u00e4 not listed"))
+    pairs.append((base, 2**41 if integer_ids else "\u00e4 not listed"))
     rows = [
         (
             user,
@@ -82,20 +86,22 @@ def tables(draw: st.DrawFn) -> Tables:
         )
         for user, item in pairs
     ]
-    return Tables(items, rows, whole)
+    return Tables(items, rows, integer_ids)
 
 
-def columns(found: Tables) -> tuple[dict[str, list], dict[str, list]]:
-    """Both tables by column, without the columns that all lack."""
-    log = dict(zip(("user_id", "item_id", "rating", "timestamp"), zip(*found.rows, strict=True), strict=True))
-    listed = dict(zip(("item_id", "title", "category"), zip(*found.items, strict=True), strict=True))
-    return {name: list(own) for name, own in log.items() if own[0] is not None}, {
-        name: list(own) for name, own in listed.items()
+def columns(tables: Tables) -> tuple[dict[str, list], dict[str, list]]:
+    """Returns both tables by column, without the columns that no row has."""
+    log = dict(
+        zip(("user_id", "item_id", "rating", "timestamp"), zip(*tables.rows, strict=True), strict=True)
+    )
+    listed = dict(zip(("item_id", "title", "category"), zip(*tables.items, strict=True), strict=True))
+    return {name: list(column) for name, column in log.items() if column[0] is not None}, {
+        name: list(column) for name, column in listed.items()
     }
 
 
 def text_table(table: dict[str, list], separator: str) -> bytes:
-    """As CSV; categories joined by a bar, dates as ISO 8601."""
+    """Writes CSV; categories joined by a bar, dates as ISO 8601."""
     out = io.StringIO()
     writer = csv.writer(out, delimiter=separator)
     writer.writerow(table)
@@ -109,29 +115,29 @@ def text_table(table: dict[str, list], separator: str) -> bytes:
 def as_text(
     separator: str, end: str, pack: Callable[[bytes], bytes] = bytes
 ) -> Callable[..., dict[str, str]]:
-    def write(folder: Path, found: Tables) -> dict[str, str]:
-        for name, table in zip(("interactions", "items"), columns(found), strict=True):
+    def write(folder: Path, tables: Tables) -> dict[str, str]:
+        for name, table in zip(("interactions", "items"), columns(tables), strict=True):
             (folder / f"{name}{end}").write_bytes(pack(text_table(table, separator)))
         return {"separator": "tab" if separator == "\t" else separator}
 
     return write
 
 
-def plain_parquet(folder: Path, found: Tables) -> dict[str, str]:
-    """As pyarrow writes it: int64, double, timestamps in microseconds, lists."""
-    for name, table in zip(("interactions", "items"), columns(found), strict=True):
+def plain_parquet(folder: Path, tables: Tables) -> dict[str, str]:
+    """Writes Parquet as pyarrow does: int64, double, timestamps in microseconds, lists."""
+    for name, table in zip(("interactions", "items"), columns(tables), strict=True):
         pq.write_table(pa.table(table), folder / f"{name}.parquet", row_group_size=3)
     return {}
 
 
-def pandas_parquet(folder: Path, found: Tables) -> dict[str, str]:
-    """As pandas may write it: dictionaries, float32 ratings, whole ids as floats, nanoseconds."""
-    log, items = (pd.DataFrame(table) for table in columns(found))
-    items["category"] = [" | ".join(own) or None for own in items["category"]]
+def pandas_parquet(folder: Path, tables: Tables) -> dict[str, str]:
+    """Writes Parquet as pandas may: dictionaries, float32 ratings, integer ids as floats, nanoseconds."""
+    log, items = (pd.DataFrame(table) for table in columns(tables))
+    items["category"] = [" | ".join(names) or None for names in items["category"]]
     for frame in (log, items):
         for name in ("user_id", "item_id"):
             if name in frame:
-                frame[name] = frame[name].astype("float64" if found.whole else "category")
+                frame[name] = frame[name].astype("float64" if tables.integer_ids else "category")
     if "rating" in log:
         log["rating"] = log["rating"].astype(np.float32)
     if "timestamp" in log and log["timestamp"].dtype.kind == "M":
@@ -141,16 +147,16 @@ def pandas_parquet(folder: Path, found: Tables) -> dict[str, str]:
     return {}
 
 
-def spark_folders(folder: Path, found: Tables) -> dict[str, str]:
-    """As Spark may write it: folders of parts, binary text, decimals, instants with a zone."""
+def spark_folders(folder: Path, tables: Tables) -> dict[str, str]:
+    """Writes tables as Spark may: folders of parts, binary text, decimals, instants with a zone."""
     kinds = {
-        "user_id": pa.decimal128(20, 0) if found.whole else pa.binary(),
-        "item_id": pa.int64() if found.whole else pa.large_string(),
+        "user_id": pa.decimal128(20, 0) if tables.integer_ids else pa.binary(),
+        "item_id": pa.int64() if tables.integer_ids else pa.large_string(),
         "title": pa.binary(),
         "category": pa.large_list(pa.string()),
         "rating": pa.decimal128(6, 3),
     }
-    for name, table in zip(("interactions", "items"), columns(found), strict=True):
+    for name, table in zip(("interactions", "items"), columns(tables), strict=True):
         (folder / f"{name}.parquet").mkdir()
         arrays = {}
         for column, values in table.items():
@@ -163,15 +169,17 @@ def spark_folders(folder: Path, found: Tables) -> dict[str, str]:
                 arrays[column] = instants.cast(pa.timestamp("us", "Asia/Tokyo"))
                 continue
             arrays[column] = pa.array(values, kinds.get(column))
-        whole = pa.table(arrays)
-        for part in range(len(whole)):  # part 10 must not come before part 2
-            pq.write_table(whole.slice(part, 1), folder / f"{name}.parquet" / f"part-{part}.snappy.parquet")
+        table_of_parts = pa.table(arrays)
+        for part in range(len(table_of_parts)):  # part 10 must not come before part 2
+            pq.write_table(
+                table_of_parts.slice(part, 1), folder / f"{name}.parquet" / f"part-{part}.snappy.parquet"
+            )
         (folder / f"{name}.parquet" / "_SUCCESS").touch()
         (folder / f"{name}.parquet" / ".part-0.crc").write_bytes(b"crc")
     return {}
 
 
-FORMS = {  # how -> end of the names, writer
+FORMS = {  # format -> end of the file names, writer
     "csv": (".csv", as_text(",", ".csv")),
     "csv.gz": (".csv.gz", as_text(",", ".csv.gz", gzip.compress)),
     "tsv": (".tsv", as_text("\t", ".tsv")),
@@ -181,24 +189,25 @@ FORMS = {  # how -> end of the names, writer
 }
 
 
-def read(folder: Path, form: str, found: Tables, like_at: float) -> Dataset:
+def read(folder: Path, form: str, tables: Tables, like_at: float) -> Dataset:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     end, write = FORMS[form]
-    own = TabularConfig(f"interactions{end}", f"items{end}", **write(folder, found))
+    config = TabularConfig(f"interactions{end}", f"items{end}", **write(folder, tables))
     shares = dict.fromkeys(("offline", "online", "tuning", "evaluation"), 0.25)
-    return load(DataConfig("tabular", str(folder), like_at=like_at, min_likes=1, tabular=own, **shares))
+    return load(DataConfig("tabular", str(folder), like_at=like_at, min_likes=1, tabular=config, **shares))
 
 
 def facts(data: Dataset) -> dict[str, Any]:
-    """All of a data set, as lists."""
+    """Returns the content of a data set as lists."""
     rows = data.interactions
     return {
         "titles": data.catalogue.titles,
         "categories": data.catalogue.categories.tolist(),
         "names": data.catalogue.category_names,
         "rows": [
-            own if own is None else own.tolist() for own in (rows.user, rows.item, rows.like, rows.rating)
+            column if column is None else column.tolist()
+            for column in (rows.user, rows.item, rows.like, rows.rating)
         ],
         "histories": data.histories.items.tolist(),
         "offsets": data.histories.offsets.tolist(),
@@ -208,10 +217,10 @@ def facts(data: Dataset) -> dict[str, Any]:
     }
 
 
-@given(found=tables())
-def test_all_forms_give_the_same_data_set(tmp_path, found):
-    like_at = found.rows[-2][2] or 4.0  # a rating that is just a like, whatever its type
-    expected = facts(read(tmp_path / "set", "csv", found, like_at))
+@given(tables=random_tables())
+def test_all_formats_give_the_same_data_set(tmp_path, tables):
+    like_at = tables.rows[-2][2] or 4.0  # exactly the threshold; it must be a like in every type
+    expected = facts(read(tmp_path / "set", "csv", tables, like_at))
     assert expected["dropped"][-1] == 1, "the row of an item that is not listed"
     for form in FORMS:
-        assert facts(read(tmp_path / "set", form, found, like_at)) == expected, form
+        assert facts(read(tmp_path / "set", form, tables, like_at)) == expected, form

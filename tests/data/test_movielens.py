@@ -1,4 +1,4 @@
-"""MovieLens: zip or unpacked, likes by rating, order by time."""
+"""Tests of the MovieLens loader: zip or unpacked files, likes from ratings, order of time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def ratings():
 
 @pytest.fixture
 def folder(tmp_path):
-    """The unpacked files."""
+    """Writes the unpacked files."""
     place = tmp_path / "ml-latest-small"
     place.mkdir()
     (place / "movies.csv").write_text(MOVIES, encoding="utf-8")
@@ -34,7 +34,7 @@ def folder(tmp_path):
 
 
 def pack(folder):
-    """Into a zip as the publisher's; the files themselves go."""
+    """Packs the files into a zip like the publisher's, and deletes them."""
     with zipfile.ZipFile(folder / "ml-latest-small.zip", "w") as archive:
         for name in ("movies.csv", "ratings.csv"):
             archive.write(folder / name, f"ml-latest-small/{name}")
@@ -46,7 +46,7 @@ def config(root, **changes):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_reads_the_published_format(folder, packed):
+def test_load_reads_the_published_format(folder, packed):
     if packed:
         pack(folder)
     data = load(config(folder.parent))
@@ -63,7 +63,7 @@ def test_reads_the_published_format(folder, packed):
     assert load(config(folder, like_at=3.5)).histories.of(0).tolist() == [3, 2, 1]
 
 
-def test_ids_and_times_of_many_digits_stay_apart(folder):
+def test_long_ids_and_times_stay_different(folder):
     movies = [10**17 + number for number in range(3)]
     listed = "".join(f"{movie},Film {movie - 10**17} (2000),Drama\n" for movie in movies)
     rows = [(2**59 + user, movie, 5.0, 2**59 - movie) for user in range(10) for movie in movies]
@@ -84,15 +84,15 @@ BROKEN = {
     "out of range": ("ratings.csv", 3, "1,5,5.5,20", "0.5..5"),
     "no time": ("ratings.csv", 3, "1,5,4.0,-1", "timestamp is '-1'"),
     "unknown movie": ("ratings.csv", 3, "1,6,4.0,20", "movieId 6 is not in movies.csv"),
-    "twice": ("ratings.csv", 3, "1,1,4.0,20", "stand there twice"),
-    "movie twice": ("movies.csv", 3, "1,Sabrina (1995),Comedy", "movieId 1 stands there twice"),
+    "twice": ("ratings.csv", 3, "1,1,4.0,20", "are listed twice"),
+    "movie twice": ("movies.csv", 3, "1,Sabrina (1995),Comedy", "movieId 1 is listed twice"),
     "open quote": ("movies.csv", 2, '1,"Misérables,Drama', "not a CSV record"),
 }
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_malformed_rows_name_file_and_line(folder, case):
-    name, number, line, said = BROKEN[case]
+def test_errors_of_malformed_rows_name_file_and_line(folder, case):
+    name, number, line, message = BROKEN[case]
     lines = (folder / name).read_text(encoding="utf-8").split("\n")
     lines[number - 1] = line
     (folder / name).write_text("\n".join(lines), encoding="utf-8")
@@ -100,21 +100,21 @@ def test_malformed_rows_name_file_and_line(folder, case):
     with pytest.raises(InputError) as caught:
         load(config(folder.parent))
     assert re.match(rf".*{re.escape(name)}:{number}: ", str(caught.value))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_damaged_or_foreign_zip_is_one_line(folder):
+def test_damaged_or_wrong_zip_raises_one_line(folder):
     pack(folder)
     path = folder / "ml-latest-small.zip"
-    whole = path.read_bytes()
-    for content in (whole[:-40], whole.replace(b"Sabrina", b"Sabrine", 1), b"hello"):
+    content_of_zip = path.read_bytes()
+    for content in (content_of_zip[:-40], content_of_zip.replace(b"Sabrina", b"Sabrine", 1), b"hello"):
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"movies\.csv: cannot be read .*grouplens"):
             load(config(folder.parent))
 
 
-def test_missing_files_name_file_folder_and_publisher(folder):
+def test_error_of_missing_files_names_file_folder_and_publisher(folder):
     (folder / "movies.csv").unlink()
     with pytest.raises(InputError, match=rf"movies\.csv: not found in {folder}; .*grouplens.*download=true"):
         load(config(folder.parent))
@@ -123,7 +123,7 @@ def test_missing_files_name_file_folder_and_publisher(folder):
         load(config(folder.parent))
 
 
-def test_real_counts(data_root):
+def test_real_files_have_the_published_counts(data_root):
     data = load(config(data_root, min_likes=1))
     assert (data.num_users, len(data.interactions.item)) == (609, 100836 - 20)
     everyone = load(config(data_root, like_at=0.5))
@@ -132,7 +132,7 @@ def test_real_counts(data_root):
     assert everyone.dropped["items with no user"] == 9742 - 9724
     assert int((everyone.interactions.rating >= 4).sum()) == 48580
     assert "Misérables, Les (1995)" in data.catalogue.titles
-    assert data.notes == {"titles that items share, told apart": 10}
+    assert data.notes == {"shared titles made different": 10}
     assert {"Emma (1996) (Romance)", "Emma (1996) (Comedy, Drama, Romance)"} < {*data.catalogue.titles}
     assert len({title.casefold() for title in data.catalogue.titles}) == data.catalogue.num_items + 1
     assert np.isfinite(data.interactions.rating).all()

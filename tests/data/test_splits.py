@@ -1,4 +1,4 @@
-"""Splits are disjoint and whole; windows never reach into another user or wrap around."""
+"""Tests of splits, histories and windows; windows never include another user's likes."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def test_split_sizes_follow_the_shares(num_users, seed):
     assert np.all(np.abs(sizes - np.array(FRACTIONS) * num_users) <= 1)
 
 
-def test_empty_split_is_refused():
+def test_empty_split_raises():
     with pytest.raises(InputError, match=r"--config\.data\.tuning"):
         splits.split_users(4, FRACTIONS, seed=0)
 
 
-def test_histories_keep_the_order_of_time_and_only_likes():
+def test_histories_hold_likes_in_the_order_of_time():
     rows = Interactions(
         np.array([0, 0, 0, 2], np.int32),
         np.array([5, 3, 4, 1], np.int32),
@@ -61,20 +61,20 @@ def test_histories_keep_the_order_of_time_and_only_likes():
     assert histories.offsets.dtype == np.int64
 
 
-def test_unordered_histories_are_shuffled_within_each_user_by_seed():
+def test_unordered_histories_are_shuffled_per_user_by_seed():
     user = np.repeat(np.arange(3, dtype=np.int32), 40)
     item = np.tile(np.arange(1, 41, dtype=np.int32), 3)
     rows = Interactions(user, item, np.ones(120, bool), ordered=False)
     first, again, other = (splits.histories(rows, 3, seed) for seed in (0, 0, 1))
     assert np.array_equal(first.items, again.items)
     assert not np.array_equal(first.items, other.items)
-    assert not np.array_equal(first.of(0), first.of(1)), "each user has an order of their own"
+    assert not np.array_equal(first.of(0), first.of(1)), "each user has another random order"
     for one in range(3):
         assert sorted(first.of(one)) == list(range(1, 41))
         assert not np.array_equal(first.of(one), np.arange(1, 41))
 
 
-def test_windows_by_hand():
+def test_windows_match_a_hand_computed_example():
     histories = ragged([[7, 8], [1, 2, 3, 4], [9, 5]])
     cut = splits.windows(histories, np.array([1, 2]), length=2)
     assert cut.history.tolist() == [[0, 1], [1, 2], [2, 3], [0, 9]]
@@ -92,8 +92,8 @@ def test_windows_are_the_likes_before_the_target(lists, length):
         for user, one in enumerate(lists)
         for place in range(1, len(one))
     ]
-    found = list(zip(cut.history.tolist(), cut.target.tolist(), cut.user.tolist(), strict=True))
-    assert found == expected
+    rows = list(zip(cut.history.tolist(), cut.target.tolist(), cut.user.tolist(), strict=True))
+    assert rows == expected
 
 
 def test_windows_of_no_users_and_of_a_single_like():
@@ -104,7 +104,7 @@ def test_windows_of_no_users_and_of_a_single_like():
 
 @given(likes_of_users, st.integers(1, 8))
 @settings(max_examples=60, deadline=None)
-def test_start_histories_leave_half_to_be_discovered(lists, length):
+def test_start_histories_hold_at_most_half_of_the_likes(lists, length):
     starts = splits.start_histories(ragged(lists), length)
     assert starts.dtype == np.int32
     for start, likes in zip(starts.tolist(), lists, strict=True):

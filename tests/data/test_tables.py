@@ -1,4 +1,4 @@
-"""Readers of text files: exact places, one line of complaint."""
+"""Tests of the readers of text files: errors are one line with file and line number."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_csv_separator_and_encoding():
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "f.csv: empty"),
         (b"a,b\n1,2\n3\n", "f.csv:3: expected 2 fields as in the header, found 1"),
@@ -43,14 +43,14 @@ def test_csv_separator_and_encoding():
         (b"a,b\n1,2\n\xe9,4\n", "f.csv:3: not utf-8 text; mend it"),
     ],
 )
-def test_broken_csv_names_file_and_line(content, said):
+def test_error_of_a_broken_csv_names_file_and_line(content, message):
     with pytest.raises(InputError) as caught:
         read(content, remedy="mend it")
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
 
-def test_lines_and_records_are_bounded(tmp_path, monkeypatch):
+def test_lines_and_records_have_a_maximum_length(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "LONGEST", 100)
     long, many = b"1," + b"x" * 200, b'1,"' + b"x\n" * 60
     for read_it in (
@@ -67,8 +67,8 @@ def test_lines_and_records_are_bounded(tmp_path, monkeypatch):
 def test_tables_without_header_and_with_spaces(tmp_path):
     path = tmp_path / "m"
     path.write_bytes(b"1 2 \r\n3  4\n")
-    found = [fields for _, fields in rows(path, ("a", "b"), "ascii", headed=False, separator=None)]
-    assert found == [["1", "2"], ["3", "4"]]
+    records = [fields for _, fields in rows(path, ("a", "b"), "ascii", headed=False, separator=None)]
+    assert records == [["1", "2"], ["3", "4"]]
 
 
 def test_json_lines_plain_and_gz(tmp_path):
@@ -80,27 +80,27 @@ def test_json_lines_plain_and_gz(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("f.json", b'{"a": 1}\n{"a": \n', "f.json:2: not JSON"),
         ("f.json", b"{'a': 1}\n", "f.json:1: not JSON"),
-        ("f.json", b'{"a": NaN}\n', "NaN is no number"),
+        ("f.json", b'{"a": NaN}\n', "NaN is not a number"),
         ("f.json", b"[1]\n", "f.json:1: expected a JSON object"),
         ("f.json", b'{"a": "\xff"}\n', "f.json:1: not utf-8"),
         ("f.json.gz", b'{"a": 1}\n', "not gzip"),
         ("f.json.gz", gzip.compress(b'{"a": 1}\n' * 99, mtime=0)[:-9], "broken off"),
     ],
 )
-def test_broken_json_names_file_and_line(tmp_path, name, content, said):
+def test_error_of_broken_json_names_file_and_line(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError) as caught:
         list(json_lines(tmp_path / name))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "", "1_0", None, True, 10**400, 6])
-def test_only_finite_numbers_in_range_are_numbers(value):
+def test_number_accepts_only_finite_values_in_range(value):
     with pytest.raises(InputError, match=r"f:1: rating is .*expected a finite number in 1\.\.5"):
         number(value, "f:1", "rating", least=1.0, most=5.0)
     assert number(" 4.5 ", "f:1", "rating") == 4.5

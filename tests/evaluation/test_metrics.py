@@ -1,4 +1,4 @@
-"""Metrics of learning curves, by hand."""
+"""Metrics of learning curves, compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def curves(returns: np.ndarray) -> dict[str, np.ndarray]:
     return {name: returns + i for i, name in enumerate(CURVES)}
 
 
-def test_by_hand():
+def test_all_metrics_by_hand():
     steps = np.array([0, 1000, 3000])
     result = curve_metrics(steps, curves([[4.0, 1.0, 7.0], [2.0, 2.0, 5.0]]))
     assert tuple(result) == METRICS
@@ -48,12 +48,12 @@ def test_without_steps_the_area_is_the_return(steps: list[int]):
     np.testing.assert_array_equal(result["worst_drop"], [0.0, 0.0])
 
 
-def test_the_initial_return_is_regained_for_good():
+def test_regained_means_that_the_return_stays_at_or_above_its_first_value():
     steps = np.array([500, 1500, 3500, 5500])
     returns = [[4, 3, 5, 6], [4, 5, 3, 4], [4, 3, 5, 3], [4, 4, 4, 4], [4, 5, 6, 7]]
-    # Below once at the second point; at the third; still below at the end; never; never.
-    found = regain_steps(steps, np.array(returns, float))
-    np.testing.assert_array_equal(found, [3000, 5000, 5000, 0, 0])
+    # Below at the second point; at the third; at the second and last; never; never.
+    steps_to_regain = regain_steps(steps, np.array(returns, float))
+    np.testing.assert_array_equal(steps_to_regain, [3000, 5000, 5000, 0, 0])
     np.testing.assert_array_equal(regain_steps(np.array([0]), np.ones((2, 1))), [0, 0])
 
 
@@ -86,7 +86,7 @@ def test_bounds(returns: np.ndarray, gaps: np.ndarray):
         ([0, 1], dict.fromkeys(CURVES, np.ones((0, 2))), "do not fit"),
     ],
 )
-def test_what_does_not_fit_is_refused(steps: list[int], changed: dict, message: str):
+def test_curves_that_do_not_fit_are_refused(steps: list[int], changed: dict, message: str):
     given_curves = {**curves(np.ones((2, 2))), **changed}
     given_curves = {name: curve for name, curve in given_curves.items() if curve is not None}
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""A world is doubted exactly where its reference policies contradict it."""
+"""A check of a world fails exactly if the reference policies contradict it."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import pytest
 from ialp_jax.evaluation.sanity import world_checks
 
 
-def measured(**changes):
-    found = {}
+def metrics(**changes):
+    values = {}
     for name, value in {"random": 1.0, "popular": 3.0, "oracle": 9.0, "stayer": 5.0}.items():
-        found |= {f"{name}_return": value, f"{name}_length": 10.0 + value}
-        found |= {f"{name}_return_ci_low": value - 0.5, f"{name}_return_ci_high": value + 0.5}
-    return found | changes
+        values |= {f"{name}_return": value, f"{name}_length": 10.0 + value}
+        values |= {f"{name}_return_ci_low": value - 0.5, f"{name}_return_ci_high": value + 0.5}
+    return values | changes
 
 
 def test_a_sound_world_passes_every_check():
-    checks = world_checks(measured())
+    checks = world_checks(metrics())
     assert len(checks) == 4
     assert all(check.holds for check in checks)
     assert checks[0].figures == "9.00 [8.50, 9.50] against 3.00 [2.50, 3.50]"
 
 
 @pytest.mark.parametrize(
-    ("changes", "doubted"),
+    ("changes", "failing"),
     [
         ({"oracle_return_ci_low": 3.4}, ["oracle above popular", "oracle above stayer"]),
         ({"popular_return_ci_low": 1.4}, ["popular above random"]),
@@ -32,13 +32,13 @@ def test_a_sound_world_passes_every_check():
         ({"random_return_ci_high": float("nan")}, ["popular above random"]),
     ],
 )
-def test_each_contradiction_is_found(changes, doubted):
-    failed = [check.demand for check in world_checks(measured(**changes)) if not check.holds]
-    assert len(failed) == len(doubted)
-    assert all(any(demand.endswith(end) for demand in failed) for end in doubted)
+def test_each_contradiction_fails_its_check(changes, failing):
+    failed = [check.demand for check in world_checks(metrics(**changes)) if not check.holds]
+    assert len(failed) == len(failing)
+    assert all(any(demand.endswith(end) for demand in failed) for end in failing)
 
 
-def test_what_was_not_measured_is_not_judged():
-    without = {name: value for name, value in measured().items() if not name.startswith("stayer")}
+def test_checks_without_their_policies_are_left_out():
+    without = {name: value for name, value in metrics().items() if not name.startswith("stayer")}
     assert len(world_checks(without)) == 3
     assert world_checks({}) == []

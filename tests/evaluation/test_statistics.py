@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.stats
 
 from ialp_jax.evaluation import statistics
+
+RLIABLE = json.loads(Path(__file__).with_name("rliable_outputs.json").read_text())
+OPTIONS = {
+    "mean": statistics.mean,
+    "iqm": statistics.iqm,
+    "difference": lambda x, y: x.mean() - y.mean(),
+    "ratio": lambda x, *others: x.mean() / max(other.mean() for other in others),
+}
+
+
+@pytest.mark.parametrize("case", RLIABLE["cases"], ids=lambda case: f"{case['function']} {case['statistic']}")
+def test_same_as_rliable(case):
+    """The file holds outputs of rliable 1.2 with arch 7.2, for the same seed and number of resamples."""
+    assert (statistics.SEED, statistics.RESAMPLES, statistics.LEVEL) == (0, 2000, 0.95)
+    inputs = [np.array(values) for values in case["inputs"]]
+    function = getattr(statistics, case["function"])
+    if case["function"] == "compared":
+        estimate = function(OPTIONS[case["statistic"]], *inputs)
+    elif case["function"] == "estimate":
+        estimate = function(*inputs, OPTIONS[case["statistic"]])
+    elif case["function"] == "over_worlds":
+        estimate = function(*inputs, case["statistic"])
+    else:
+        estimate = function(*inputs)
+    for part in ("point", "low", "high"):
+        np.testing.assert_allclose(getattr(estimate, part), case[part], rtol=1e-12)
 
 
 def test_mean_and_iqm_by_hand():
@@ -16,7 +45,7 @@ def test_mean_and_iqm_by_hand():
     assert statistics.iqm(scores[:3]) == pytest.approx(1.0)  # too few to leave any out
 
 
-def test_interval_is_that_of_theory():
+def test_interval_agrees_with_the_normal_approximation():
     scores = np.random.default_rng(0).normal(5, 2, (400, 3))
     mean, low, high = statistics.estimate(scores)
     assert mean.shape == low.shape == high.shape == (3,)
@@ -30,7 +59,7 @@ def test_interval_of_three_seeds_is_their_range():
     assert (mean, low, high) == (3.0, 1.0, 6.0)
 
 
-def test_statistic_is_the_one_asked_for():
+def test_the_given_statistic_is_used():
     scores = np.append(np.arange(11.0), 1000.0)
     assert statistics.estimate(scores, statistics.iqm).high < 15 < statistics.estimate(scores).high
 
@@ -42,7 +71,7 @@ def test_one_seed_has_no_interval():
     assert np.isnan(statistics.probability_of_improvement(np.ones((1, 1)), np.ones((4, 1))).low)
 
 
-def test_reproducible_and_without_side_effect():
+def test_intervals_repeat_and_leave_numpys_global_generator_alone():
     scores = np.random.default_rng(1).normal(size=(20, 4, 3))
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     first = statistics.estimate(scores)
@@ -74,18 +103,18 @@ def test_probability_of_improvement():
     assert statistics.probability_of_improvement(x, np.ones((2, 2))).point == pytest.approx(0.75)
 
 
-def test_means_over_users_have_the_interval_of_scipys_bootstrap():
+def test_means_over_users_agree_with_scipys_bootstrap():
     values = np.random.default_rng(0).exponential(size=(200, 2))
-    found = statistics.mean_over_users(values)
-    np.testing.assert_allclose(found.point, values.mean(0))
-    theirs = scipy.stats.bootstrap(
+    estimate = statistics.mean_over_users(values)
+    np.testing.assert_allclose(estimate.point, values.mean(0))
+    expected = scipy.stats.bootstrap(
         (values,), np.mean, axis=0, n_resamples=4000, method="percentile", rng=np.random.default_rng(1)
     ).confidence_interval
-    np.testing.assert_allclose(found.low, theirs.low, atol=0.02)
-    np.testing.assert_allclose(found.high, theirs.high, atol=0.02)
+    np.testing.assert_allclose(estimate.low, expected.low, atol=0.02)
+    np.testing.assert_allclose(estimate.high, expected.high, atol=0.02)
 
 
-def test_columns_over_users_are_resampled_together_and_unknown_values_left_out():
+def test_columns_over_users_are_resampled_together_without_missing_values():
     generator = np.random.default_rng(0)
     user = generator.normal(size=300)
     values = np.stack(
@@ -96,13 +125,13 @@ def test_columns_over_users_are_resampled_together_and_unknown_values_left_out()
         return sums[..., 1:2] - sums[..., :1]
 
     paired = statistics.over_users(values[:, :2], gap)
-    np.testing.assert_allclose([paired.low, paired.high], 300.0)  # the users' own spread cancels
-    found = statistics.mean_over_users(values)
-    assert (found.point[2], found.low[2], found.high[2]) == (2.0, 2.0, 2.0)
-    assert np.isnan([part[3] for part in found]).all()
-    alone = statistics.mean_over_users(values[:1])
-    assert alone.point[0] == user[0]
-    assert np.isnan(alone.low).all()
+    np.testing.assert_allclose([paired.low, paired.high], 300.0)  # the spread between users cancels
+    estimate = statistics.mean_over_users(values)
+    assert (estimate.point[2], estimate.low[2], estimate.high[2]) == (2.0, 2.0, 2.0)
+    assert np.isnan([part[3] for part in estimate]).all()
+    one_user = statistics.mean_over_users(values[:1])
+    assert one_user.point[0] == user[0]
+    assert np.isnan(one_user.low).all()
 
 
 def test_normalised_scores_have_random_at_0_and_the_oracle_at_1():
@@ -116,7 +145,7 @@ def test_over_worlds_by_hand():
     assert point == pytest.approx(3.5)
     assert low < point < high
     assert statistics.over_worlds(scores, "mean").point == pytest.approx(121 / 8)
-    # Worlds are strata: where runs differ between worlds alone, there is nothing to resample.
+    # Worlds are strata: if runs differ only between worlds, every resample is the same.
     assert statistics.over_worlds(np.tile([[1.0, 9.0]], (4, 1))) == (5.0, 5.0, 5.0)
     assert np.isnan(statistics.over_worlds(np.ones((1, 3))).low)
 
@@ -131,7 +160,7 @@ def test_performance_profile_by_hand():
 
 
 def test_compared_resamples_seeds_together():
-    """Agents that are equal seed by seed have a ratio without any spread, however much the seeds differ."""
+    """If agents have a fixed ratio for every seed, the ratio has no spread, however much the seeds differ."""
     runs = np.array([1.0, 2.0, 6.0, 9.0])
     point, low, high = statistics.compared(lambda x, y: x.mean() / y.mean(), 3 * runs, runs)
     np.testing.assert_allclose([point, low, high], 3)
@@ -141,7 +170,7 @@ def test_compared_resamples_seeds_together():
     assert other.high > 1.2
 
 
-def test_compared_agrees_with_theory_and_repeats():
+def test_compared_agrees_with_the_normal_approximation_and_repeats():
     x, y = np.random.default_rng(3).normal([5.0, 3.0], 1, (400, 2)).T
     point, low, high = statistics.compared(lambda a, b: a.mean() - b.mean(), x, y)
     half = 1.96 * (x - y).std() / 20
@@ -149,7 +178,7 @@ def test_compared_agrees_with_theory_and_repeats():
     assert statistics.compared(lambda a, b: a.mean() - b.mean(), x, y) == (point, low, high)
 
 
-def test_what_cannot_be_compared():
+def test_comparisons_without_an_interval_or_refused():
     assert np.isnan(statistics.compared(lambda x: x.mean(), np.ones(1)).low)
     assert np.isnan(statistics.compared(lambda x: np.nan, np.ones(4)).high)
     with pytest.raises(ValueError, match="different numbers of seeds"):

@@ -17,7 +17,7 @@ def get_config():
     config.adapt.agents = "dqn,a_ialp_ap"
     config.adapt.env_steps = 4000
     config.agents.dqn.capacity = 1000
-    for agent in (config.agents.dqn, config.agents.mixture):
+    for agent in (config.agents.dqn, config.agents.a_ialp_ap):
         agent.num_users, agent.rollout_length = 50, 5
     config.checkpoint.every, config.checkpoint.seconds = 1000, 0.0
     return config

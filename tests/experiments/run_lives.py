@@ -1,6 +1,6 @@
-"""Whole runs in processes that come to a sudden end: ``python run_lives.py FOLDER`` prints what happened.
+"""Kills whole runs at random moments: ``python run_lives.py FOLDER`` prints a summary as JSON.
 
-In a process of its own, which has imported much and computed nothing, so that it may fork.
+It runs in a separate process, which imports a lot and computes nothing, so that it may fork.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-import chex  # noqa: F401 (all of them so that lives need not; gymnax computes when it is imported)
+import chex  # noqa: F401 (this and other imports save time in each run; gymnax computes when imported)
 import flax.linen  # noqa: F401
 import matplotlib.pyplot  # noqa: F401
 import numpy as np
@@ -21,25 +21,22 @@ import optax  # noqa: F401
 import orbax.checkpoint  # noqa: F401
 import pandas  # noqa: F401
 import psutil
-import rliable.library  # noqa: F401
 import scipy.stats  # noqa: F401
 from tensorboard.summary.writer import event_file_writer  # noqa: F401
 
 CONFIG = Path(__file__).with_name("lives_config.py")
-# At what a run is killed, and how many paths come into being before at most.
+# The stage of each kill, and the largest number of new paths in the folder before it.
 PLAN = [
-    *[("data", 3), ("simulate", 2), ("simulate", 6)],
-    *[("label", 3), ("label", 9), ("label", 18), ("label", 40), ("audit", 3), ("audit", 6)],
-    *[("pretrain", 10), ("pretrain", 20), ("pretrain", 30), ("pretrain", 30)],
-    *[("adapt dqn", 20), ("adapt dqn", 40), ("adapt dqn", 60)],
-    *[("adapt a_ialp_ap", 20), ("adapt a_ialp_ap", 40), ("adapt a_ialp_ap", 60), ("report", 3)],
+    *[("data", 3), ("simulate", 6), ("label", 9), ("label", 40), ("audit", 6)],
+    *[("pretrain", 15), ("pretrain", 30), ("adapt dqn", 20), ("adapt dqn", 60)],
+    *[("adapt a_ialp_ap", 20), ("adapt a_ialp_ap", 60), ("report", 3)],
 ]
 
 
-def life(folder: Path, largest: int | None = None) -> int:
-    """One process that runs all stages; its words go to ``<folder>.log``. Returns its id.
+def start(folder: Path, largest: int | None = None) -> int:
+    """Starts a process that runs all stages and writes its output to ``<folder>.log``. Returns its id.
 
-    It can write no file of more than ``largest`` bytes, as on a disk that is full.
+    It can write no file of more than ``largest`` bytes, as on a full disk.
     """
     pid = os.fork()
     if pid == 0:
@@ -64,31 +61,31 @@ def life(folder: Path, largest: int | None = None) -> int:
 
 
 def ended(pid: int) -> int | None:
-    """The exit code, or None while it lives."""
-    found, status = os.waitpid(pid, os.WNOHANG)
-    return os.waitstatus_to_exitcode(status) if found else None
+    """The exit code, or None while the process runs."""
+    ended_pid, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if ended_pid else None
 
 
 def present(folder: Path) -> set[str]:
-    """The paths in a folder, as far as they stay long enough to be seen."""
+    """The paths in a folder."""
     return {os.path.join(at, name) for at, *names in os.walk(folder) for name in names[0] + names[1]}
 
 
 def until(pid: int, folder: Path, planned: str, changes: int) -> int | None:
-    """Waits until a run is so far and so many paths have come into being; its exit code where it ended."""
-    code, seen, start = None, set(), 0
+    """Waits for a stage of a run and so many new paths; returns the exit code if the run ends before."""
+    code, paths, before = None, set(), 0
     stages = [name for name, _ in PLAN]
-    while code is None and (not start or len(seen) - start < changes):
+    while code is None and (not before or len(paths) - before < changes):
         time.sleep(0.005)
         if stages.index(stage(folder)) >= stages.index(planned):
-            seen |= present(folder)
-            start = start or len(seen)
+            paths |= present(folder)
+            before = before or len(paths)
         code = ended(pid)
     return code
 
 
 def stage(folder: Path) -> str:
-    """What a run was at, by what is finished."""
+    """The stage that a run has reached: the first one without a result."""
     parts = {
         "data": "data",
         "simulator": "simulate",
@@ -101,13 +98,13 @@ def stage(folder: Path) -> str:
 
 
 def kill(folder: Path) -> list[str]:
-    """Kills runs as planned, each from life to life until it is done; returns at what each kill came."""
+    """Kills runs as planned, and starts each again until it is done; returns the stage of each kill."""
     generator, killed, runs = np.random.default_rng(0), [], 0
     while len(killed) < len(PLAN):
         here, code = folder / f"killed{runs}", -signal.SIGKILL
         here.mkdir()
         while code == -signal.SIGKILL:
-            pid, code = life(here), None
+            pid, code = start(here), None
             if len(killed) < len(PLAN):
                 planned, most = PLAN[len(killed)]
                 code = until(pid, here, planned, generator.integers(1, most + 1))
@@ -123,24 +120,24 @@ def kill(folder: Path) -> list[str]:
 
 
 def terminate(folder: Path) -> list[int]:
-    """Asks a run to end while it labels, pre-trains and adapts, fills its disk, then lets it end."""
+    """Asks a run to end while it labels, pre-trains and adapts; fills its disk; then lets it end."""
     codes = []
     for marker in ("labels/worker.log*|labels/model", "checkpoints/pretrain/*/*", "checkpoints/adapt/dqn/*"):
-        pid = life(folder)
+        pid = start(folder)
         while not any(next(folder.glob(m), None) for m in marker.split("|")):
             time.sleep(0.003)
         os.kill(pid, signal.SIGTERM)
         codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     for largest in (60_000, None):
-        codes.append(os.waitstatus_to_exitcode(os.waitpid(life(folder, largest), 0)[1]))
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(start(folder, largest), 0)[1]))
     return codes
 
 
 def orphans(folder: Path) -> list[str]:
-    """Workers of runs in a folder that are still there a moment later."""
+    """Workers of runs in a folder that still run after a moment."""
     for _ in range(50):
         lines = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
-        left = [line for line in lines if "service.worker" in line and str(folder) in line]
+        left = [line for line in lines if "llm.worker.worker" in line and str(folder) in line]
         if not left:
             return []
         time.sleep(0.1)
@@ -149,7 +146,7 @@ def orphans(folder: Path) -> list[str]:
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
-    calm = os.waitstatus_to_exitcode(os.waitpid(life(place / "calm"), 0)[1])
+    calm = os.waitstatus_to_exitcode(os.waitpid(start(place / "calm"), 0)[1])
     (place / "asked").mkdir()
-    told = {"calm": calm, "asked": terminate(place / "asked"), "killed": kill(place), "left": orphans(place)}
-    print(json.dumps(told))
+    asked, killed = terminate(place / "asked"), kill(place)
+    print(json.dumps({"calm": calm, "asked": asked, "killed": killed, "left": orphans(place)}))

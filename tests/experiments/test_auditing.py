@@ -29,7 +29,7 @@ class Fake:
     def __init__(self, score, refused=()):
         self.score, self.refused, self.requests = score, refused, []
 
-    def __call__(self, config, data_folder, folder, seed):
+    def __call__(self, config, data_folder, folder, seed, on_caution):
         self.folder = folder
         return self
 
@@ -39,7 +39,8 @@ class Fake:
     def __exit__(self, *error):
         pass
 
-    def label(self, histories, candidates):
+    def label(self, prompts):
+        histories, candidates, _ = prompts
         self.requests.append(candidates)
         assert (candidates > 0).all()
         scores = self.score(histories, candidates).astype(np.float32)
@@ -135,7 +136,7 @@ def run_audit(folder, monkeypatch, score, change=lambda config: None):
     change(config)
     run = Run.open(folder, config, overwrite=True)
     if score is not None:
-        monkeypatch.setattr(auditing, "LabelWorker", Fake(score))
+        monkeypatch.setattr(auditing, "LLMLabeller", Fake(score))
     stages.run_stages(run, ["audit"])
     table = pd.read_csv(folder / "audit" / "labels.csv")
     assert list(table.columns) == ["world", "source", "metric", "value", "ci_low", "ci_high"]
@@ -287,7 +288,7 @@ def test_the_page_shows_the_audit_and_the_report_its_table(tmp_path):
     assert "has no audit" not in page
     assert HOSTILE not in page
     assert "nan" not in page.split("Audit: do the labels prefer")[1].split("<h2>")[0].replace("finance", "")
-    report.write_report(tmp_path, fits=("labels", "tune"))
+    report.write_report(tmp_path, fits=("labels", "lora"))
     assert "has no audit" in (tmp_path / "report" / "index.html").read_text()
     assert not (tmp_path / "report" / "labels.csv").exists()
 

@@ -120,14 +120,14 @@ def test_the_simple_method_gives_the_same_letter_scores(monkeypatch):
     monkeypatch.setattr(labels, "SMALL", labels.EmbeddedConfig(16, 1, 2, 900, 1024))
     task, outputs = labels.prepare("choice", 6, "float32"), []
     assert {len(name) for name in task.scorer.asker.letters.names} == {1}
-    scores, _ = score_lines(task.scorer.model, task.scorer.asker.letters, *task.part(6), 4)
+    scores, _ = score_lines(task.scorer.model, task.scorer.asker.letters, task.part(6), 4)
     real = torch.Tensor.log_softmax
     monkeypatch.setattr(
         torch.Tensor, "log_softmax", lambda self, dim: outputs.append(real(self, dim)) or outputs[-1]
     )
     labels.best_simple(task, 6, 4)()
     np.testing.assert_allclose(torch.cat(outputs).numpy(), scores, atol=1e-4)
-    lengths = task.scorer.asker.letters.lengths(*task.part(6))
+    lengths = task.scorer.asker.letters.lengths(task.part(6))
     assert labels.operations(task.scorer.model, lengths) > 0
 
 

@@ -1,4 +1,4 @@
-"""Commands end cleanly with other encodings, closed pipes and Ctrl-C, and they expand home folders."""
+"""Commands on any console: other encodings, closed pipes, Ctrl-C; and ~ in paths."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def start(*args: str, **environment: str) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize("module", ["experiments.main", "launch.sweep"])
-def test_help_ends_cleanly_if_its_reader_closes_the_pipe(module):
+def test_help_may_be_cut_off_by_its_reader(module):
     process = start(module, "--help")
     process.stdout.read(10)
     process.stdout.close()
@@ -43,7 +43,7 @@ def test_help_ends_cleanly_if_its_reader_closes_the_pipe(module):
     assert process.wait(60) == 0
 
 
-def test_a_run_ends_without_a_traceback_if_its_reader_closes_the_pipe(tmp_path):
+def test_a_run_with_a_closed_pipe_ends_without_a_traceback(tmp_path):
     process = start("experiments.main", *SMOKE, "--stage=data", f"--workdir={tmp_path / 'run'}")
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read()
@@ -68,7 +68,7 @@ def test_a_name_that_the_console_cannot_show_is_escaped(tmp_path):
     assert out.startswith(b"data ...")
 
 
-def test_ctrl_c_prints_one_line_and_ends_with_code_130(tmp_path):
+def test_ctrl_c_ends_a_run_with_one_line_and_exit_code_130(tmp_path):
     command = ("experiments.main", *SMOKE, "--stage=simulate", f"--workdir={tmp_path / 'run'}")
     assert start(*command[:4], "--stage=data", command[-1]).wait(120) == 0
     process = start(*command)
@@ -84,12 +84,12 @@ def test_ctrl_c_prints_one_line_and_ends_with_code_130(tmp_path):
 
 
 @pytest.mark.parametrize("module", ["experiments.benchmark", "launch.collect", "ialp_jax.labelling.inspect"])
-def test_ctrl_c_ends_every_other_command_in_one_line(tmp_path, module):
+def test_ctrl_c_ends_other_commands_with_one_line(tmp_path, module):
     args = ["--suite=encoder", "--out=o"] if "benchmark" in module else [str(tmp_path)]
     code = (
         "import runpy, sys, os, signal\n"
         "from ialp_jax import console, store\n"
-        "from ialp_jax.llm import inspect\n"
+        "from ialp_jax.labelling import inspect\n"
         "from experiments.benchmarks import suites\n"
         "def busy(*_): os.kill(os.getpid(), signal.SIGINT)\n"
         "store.read_manifest = console.show_lines = suites.SUITES['encoder'] = busy\n"
@@ -111,7 +111,7 @@ def test_ctrl_c_ends_every_other_command_in_one_line(tmp_path, module):
     assert "Traceback" not in process.stderr
 
 
-def test_home_folders_are_expanded_in_flags_settings_and_config_files(tmp_path, monkeypatch, capsys):
+def test_home_folders_are_expanded_in_flags_settings_and_files(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "c.py").write_text(
         "from experiments.configs.tabular import get_config as tabular\n\n\n"
@@ -126,7 +126,7 @@ def test_home_folders_are_expanded_in_flags_settings_and_config_files(tmp_path, 
     )
     assert f"not found in {tmp_path}/d" in ended.err
     assert (tmp_path / "run" / "config.json").is_file()
-    for folder, flag in (("demo", ["--workdir=~/demo"]), ("apart", ["--workdir", "~/apart"])):
+    for folder, flag in (("one", ["--workdir=~/one"]), ("two", ["--workdir", "~/two"])):
         ended = call(capsys, "main", *SMOKE, *flag, "--stage=data")
         assert (ended.code, (tmp_path / folder / "data").is_dir()) == (0, True)
     assert not (ROOT / "~").exists()

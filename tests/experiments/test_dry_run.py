@@ -8,7 +8,7 @@ from experiments import dry_run, stages
 from experiments.configs import smoke
 from experiments.run import Run
 from ialp_jax import store
-from ialp_jax.labelling import dry_run as worker_side
+from ialp_jax.labelling import estimate_client
 
 ESTIMATE = {
     "model": "mistralai/Mistral-7B-Instruct-v0.3",
@@ -67,7 +67,7 @@ def test_a_note_is_printed_only_if_it_applies(changes, engine, workers, note):
 
 def test_a_dry_run_runs_only_the_data_stage(tmp_path, monkeypatch, capsys):
     calls = []
-    monkeypatch.setattr(worker_side, "estimate", lambda *args: calls.append(args) or ESTIMATE)
+    monkeypatch.setattr(estimate_client, "estimate", lambda *args: calls.append(args) or ESTIMATE)
     config = smoke.get_config()
     dry_run.dry_run_labels(Run.open(tmp_path / "run", config, overwrite=False))
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json", "data"}
@@ -83,12 +83,12 @@ def test_a_dry_run_runs_only_the_data_stage(tmp_path, monkeypatch, capsys):
 
 def test_with_labels_from_a_rule_only_the_audit_is_counted(tmp_path, monkeypatch, capsys):
     calls = []
-    monkeypatch.setattr(worker_side, "estimate", lambda *args: calls.append(args[4]) or ESTIMATE)
+    monkeypatch.setattr(estimate_client, "estimate", lambda *args: calls.append(args[4]) or ESTIMATE)
     config = smoke.get_config()
     config.labelling.source = "popularity"
     dry_run.dry_run_labels(Run.open(tmp_path / "audit", config, overwrite=False))
     assert {demand.name for demand in calls[0]} == {"audit"}
-    config.audit.enabled = False
+    config.audit.enabled, config.llm.lora.steps = False, 5
     dry_run.dry_run_labels(Run.open(tmp_path / "none", config, overwrite=False))
     assert len(calls) == 1
     assert "no prompt is put to an LLM" in capsys.readouterr().out
@@ -102,9 +102,9 @@ def test_the_estimate_equals_the_prompts_of_a_run(tmp_path, monkeypatch):
     config.audit.users, config.audit.negatives = 6, 30  # 31 candidates: two prompts
     config.llm.threads = 1
     run = Run.open(tmp_path / "run", config, overwrite=False)
-    estimate = worker_side.estimate
+    estimate = estimate_client.estimate
     monkeypatch.setattr(
-        worker_side, "estimate", lambda *args: estimates.append(estimate(*args)) or estimates[0]
+        estimate_client, "estimate", lambda *args: estimates.append(estimate(*args)) or estimates[0]
     )
     dry_run.dry_run_labels(run)
     parts = {part["name"]: part for part in estimates[0]["parts"]}

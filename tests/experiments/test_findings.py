@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.agents import AGENTS, LABELS, AgentDisplay
 from experiments.reporting.findings import findings
 from experiments.reporting.report import SUMMARY_COLUMNS
-from experiments.reporting.styles import AGENTS
+from ialp_jax.agents import registry
 
 # Agent -> return at the first and at the last evaluation point, and the largest drop.
 GOOD = {
@@ -234,3 +236,20 @@ def test_warnings_come_first_and_whoever_is_above_iALP_is_in_one(agents):
         assert (f" {name} with" in below) == above, (rival, below)
     for one, other in itertools.pairwise(found):
         assert one != other
+
+
+@dataclasses.dataclass
+class Settings:
+    size: int = 1
+
+
+def test_an_own_agent_is_compared_by_its_group_and_by_what_it_starts_from(monkeypatch):
+    monkeypatch.setitem(AGENTS, "mine", AgentDisplay("Mine", LABELS, "#123456"))
+    record = registry.AgentRecord("mine", lambda config: None, Settings, starts_from="ialp")
+    monkeypatch.setitem(registry._RECORDS, "mine", record)
+    agents = {name: GOOD[name] for name in ("random", "popular", "oracle", "a2c", "ialp")}
+    found = findings(summary(agents | {"mine": (4.0, 20.0, 3.0)}), None, worlds())
+    texts = {one.heading: one.text for one in found}
+    assert texts["Final return"].startswith("Mine ends at 20.00")
+    assert texts["Adapting gained"] == "Mine ends at 5.0 times frozen iALP with 4.00 [3.90, 4.10]."
+    assert texts["Large drop"].endswith("Mine by 3.00 [2.90, 3.10], 75% of its initial return.")

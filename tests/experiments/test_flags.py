@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from experiments import flags
-from experiments.config import AGENT_IDS, Config
+from experiments.config import Config
+from ialp_jax.agents import registry
 from ialp_jax.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,6 +66,11 @@ SMOKE = "--config=experiments/configs/smoke.py"
 BAD = {
     "unknown flag": (["--workdri=x"], "workdri"),
     "unknown stage": (["--stage=train"], "train"),
+    "a stage by its name of before": (["--stage=tune"], "--stage=tune is now --stage=lora"),
+    "a setting by its name of before": (
+        ["--config.llm.tune.steps=3"],
+        "--config.llm.tune is now --config.llm.lora",
+    ),
     "missing config file": (["--config=no/such.py"], "no/such.py"),
     "unknown key": ([SMOKE, "--config.data.nme=demo"], "did you mean --config.data.name"),
     "unknown section": ([SMOKE, "--config.dta.name=demo"], "config.dta.name"),
@@ -79,7 +85,7 @@ BAD = {
     "unknown agent": ([SMOKE, "--config.adapt.agents=a2c,sac"], "sac"),
     "negative learning rate": ([SMOKE, "--config.agents.a2c.learning_rate=-1.0"], "learning_rate"),
     "discount over one": ([SMOKE, "--config.agents.dqn.discount=1.5"], "discount"),
-    "unknown schedule": ([SMOKE, "--config.agents.mixture.schedule=steps"], "schedule"),
+    "unknown schedule": ([SMOKE, "--config.agents.a_ialp_ap.schedule=steps"], "schedule"),
     "heads": ([SMOKE, "--config.network.heads=3"], "heads"),
     "start beyond history": ([SMOKE, "--config.simulator.start_length=99"], "start_length"),
     "unknown user model": ([SMOKE, "--config.simulator.user_model.family=knn"], "family"),
@@ -130,27 +136,41 @@ def test_correct_command_lines_pass_and_the_default_is_the_quickstart():
     lines = [
         [],
         [SMOKE],
-        [SMOKE, "--config.num_seeds=4", "--config.agents.ft.learning_rate=1e-4", "--stage=label"],
+        [SMOKE, "--config.num_seeds=4", "--config.agents.a_ialp_ft.learning_rate=1e-4", "--stage=label"],
     ]
     assert parse_in_child(lines) == [(0, "")] * 3
     assert Path(flags.DEFAULT_CONFIG).name == "quickstart.py"
 
 
-def test_help_names_every_flag_and_explains_every_knob():
-    text = flags.help_text()
-    for name in ("--config", "--workdir", "--stage", "--redo", "--dry_run"):
-        assert f"{name}: " in text
-    for path, _, meaning in flags.knobs(Config()):
-        assert f"--config.{path}=" in text
-        assert len(meaning) > 5, f"--config.{path} is not explained"
+NAMES = ("--config", "--workdir", "--stage", "--redo", "--dry_run", "--distributed")
+
+
+def test_help_fits_on_a_screen_and_names_every_flag_and_section():
     done = run("--help")
     assert done.returncode == 0
-    assert done.stdout.strip() == text.strip()
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 45
+    assert max(map(len, lines)) <= 110
+    for name in (*NAMES, *(f"--config.{field.name}" for field in dataclasses.fields(Config))):
+        assert sum(line.lstrip().startswith((f"{name} ", f"{name}.", f"{name}=")) for line in lines) >= 1, (
+            name
+        )
+
+
+def test_helpfull_explains_every_setting():
+    done = run("--helpfull")
+    assert done.returncode == 0
+    assert done.stdout.strip() == flags.help_text(full=True).strip()
+    for name in NAMES:
+        assert f"{name}: " in done.stdout
+    for path, _, meaning in flags.knobs(Config()):
+        assert f"--config.{path}=" in done.stdout
+        assert len(meaning) > 5, f"--config.{path} is not explained"
 
 
 def test_defaults_are_valid_and_their_agents_exist():
     Config().check()
-    assert set(Config().agent_ids()) < set(AGENT_IDS)
+    assert set(Config().agent_ids()) < set(registry.ids())
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from test_auditing import write_audit
 from test_report import HOSTILE, images, write_run
 
+from experiments.agents import AGENTS
 from experiments.reporting import plots, report, styles
 from experiments.reporting.page_provenance import provenance_section
 from experiments.reporting.ticks import Shares
@@ -39,7 +40,7 @@ def quick(monkeypatch):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    run = write_run(tmp_path_factory.mktemp("page") / "run", tuple(styles.AGENTS), seeds=2)
+    run = write_run(tmp_path_factory.mktemp("page") / "run", tuple(AGENTS), seeds=2)
     write_audit(run)
     return run
 
@@ -71,7 +72,7 @@ def test_all_text_in_plots_has_enough_contrast(run):
 
 
 def test_ink_darkens_only_colours_with_low_contrast():
-    for style in styles.AGENTS.values():
+    for style in AGENTS.values():
         ink = styles.ink(style.colour)
         assert styles.contrast(ink, "#ffffff") >= styles.READABLE
         assert (ink == style.colour) == (styles.contrast(style.colour, "#ffffff") >= styles.READABLE)
@@ -127,10 +128,10 @@ def test_a_very_long_title_is_clipped_and_its_beginning_is_in_an_attribute(run, 
 def test_every_cell_has_its_heading_for_narrow_screens(run):
     page = page_of(run)
     cells = re.findall(r"<td[^>]*>", page.split('<table class="results">')[1].split("</table>")[0])
-    assert len(cells) == 7 * len(styles.AGENTS)
+    assert len(cells) == 7 * len(AGENTS)
     labels = [re.search(r'data-label="([^"]+)"', cell)[1] for cell in cells]
     assert labels[:7] == [heading for heading, _, _ in report.COLUMNS.values()]
-    assert labels == labels[:7] * len(styles.AGENTS)
+    assert labels == labels[:7] * len(AGENTS)
     for table in re.findall(r"<table class=\"results\">.*?</table>", page, re.DOTALL):
         assert all("data-label=" in cell for cell in re.findall(r"<td[^>]*>", table))
 

@@ -43,5 +43,5 @@ def test_seconds_of_answering_and_of_the_stage_are_separate():
     facts = dict(facts_of(manifest))
     assert (facts["seconds of answering"], facts["prompts per second"]) == ("0.5", "8.0")
     audit = SimpleNamespace(manifest={"seconds": 0.03, "provenance": {"seconds": "long"}})
-    results = SimpleNamespace(tune=None, labels=({}, manifest), pretrain={}, audit=audit, agents={})
+    results = SimpleNamespace(lora=None, labels=({}, manifest), pretrain={}, audit=audit, agents={})
     assert page._seconds(results) == [("labels", "18.7 s"), ("audit", "0.0 s")]

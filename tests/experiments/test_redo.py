@@ -1,4 +1,4 @@
-"""What the parts of a run folder depend on, and which of them a run would make anew."""
+"""The settings and files on which parts depend, and the parts that a run would make again."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ import time
 import numpy as np
 import pytest
 
-from experiments.config import AGENT_IDS, Config
+from experiments.config import Config
 from experiments.flags import STAGES, knobs
 from experiments.run import ELSEWHERE, UNSEEN, Run, settings
 from experiments.stages import fits, recipes, redo
 from ialp_jax import store
+from ialp_jax.agents import registry
 from ialp_jax.errors import InputError
+from ialp_jax.labelling.config import SOURCES
 from ialp_jax.simulator.config import replaced
-from ialp_jax.training.config import SOURCES
 
-ADAPTED = {f"adapt/{name}" for name in AGENT_IDS}
+ADAPTED = {f"adapt/{name}" for name in registry.ids()}
 PRETRAINED = {f"pretrain/{name}" for name in recipes.NEEDS}
 LABEL_TRAINED = {"labels", *PRETRAINED, *ADAPTED}
 
 
-def config_of(source="llm", tuned=True, **changes):
+def config_of(source="llm", lora=True, **changes):
     config = Config()
-    config.adapt.agents, config.labelling.source = ",".join(AGENT_IDS), source
-    config.audit.enabled, config.llm.tune.steps = True, 5 if tuned else 0
+    config.adapt.agents, config.labelling.source = ",".join(registry.ids()), source
+    config.audit.enabled, config.llm.lora.steps = True, 5 if lora else 0
     return replaced(config, changes)
 
 
@@ -34,7 +35,7 @@ def parts(config):
 
 
 def make(folder, config, seconds=20.0):
-    """A finished run whose files say only which part they are of."""
+    """A finished run; each file contains only the name of its part."""
     run = Run(folder, config)
     store.write_json(folder / "config.json", settings(config))
     for number, part in enumerate(parts(config)):
@@ -52,7 +53,7 @@ def stale(folder, config):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A finished run; not to be changed."""
+    """A finished run that tests must not change."""
     folder = tmp_path_factory.mktemp("made") / "run"
     make(folder, config_of())
     return folder
@@ -71,24 +72,24 @@ CASES = [
     ("evaluation.greedy", True, ADAPTED),
     ("adapt.env_steps", 7000, ADAPTED),
     ("agents.a2c.learning_rate", 0.5, {"adapt/a2c"}),
-    ("agents.ft.learning_rate", 0.5, {"adapt/a_ialp_ft"}),
+    ("agents.a_ialp_ft.learning_rate", 0.5, {"adapt/a_ialp_ft"}),
     ("pretrain.sasrec_updates", 5, {"pretrain/sasrec"}),
     ("pretrain.ialp_updates", 5, {"pretrain/ialp"}),
     ("num_seeds", 9, PRETRAINED | ADAPTED),
     ("labelling.rounds", 9, {"labels"}),
-    ("llm.tune.save_every", 9, set()),
+    ("llm.lora.save_every", 9, set()),
     ("audit.users", 9, {"audit"}),
     ("network.width", 16, LABEL_TRAINED),
-    ("seed", 5, LABEL_TRAINED | {"tune", "audit"}),
+    ("seed", 5, LABEL_TRAINED | {"lora", "audit"}),
     ("simulator.patience", 9.0, LABEL_TRAINED),
     ("simulator.user_model.seed", 9, LABEL_TRAINED | {"simulator"}),
-    ("llm.tune.steps", 6, {"tune", "labels", "audit"}),
+    ("llm.lora.steps", 6, {"lora", "labels", "audit"}),
     ("data.demo.items", 99, {"data"}),
 ]
 
 
 @pytest.mark.parametrize(("path", "value", "changed"), CASES)
-def test_a_setting_redoes_the_parts_that_read_it_alone(folder, path, value, changed):
+def test_a_setting_redoes_only_the_parts_that_read_it(folder, path, value, changed):
     config = config_of(**{path: value})
     assert stale(folder, config) == changed & set(parts(config))
     assert all(path in fits.stale(Run(folder, config), part) for part in changed)
@@ -100,7 +101,7 @@ def test_every_setting_acts_on_some_part_or_is_known_to_act_on_none():
         config = config_of(source)
         read |= {path for part in parts(config) for path in recipes.recipe(config, part).settings}
         read |= recipes.reference_settings(config).keys()
-    idle = {"name", "adapt.agents", "adapt.seeds_by", "llm.tune.save_every"}
+    idle = {"name", "adapt.agents", "adapt.seeds_by", "llm.lora.save_every"}
     idle |= {f"llm.{name}" for name in ELSEWHERE}
     known = {path for path, _, _ in knobs(Config()) if path.partition(".")[0] not in UNSEEN}
     assert known - read == idle
@@ -109,13 +110,22 @@ def test_every_setting_acts_on_some_part_or_is_known_to_act_on_none():
 
 @pytest.mark.parametrize("source", [name for name in SOURCES if name != "llm"])
 def test_labels_of_another_source_do_not_depend_on_the_llm(tmp_path, source):
-    make(tmp_path, config_of(source, tuned=False))
-    changed = config_of(source, tuned=False, **{"llm.batch_size": 3, "llm.embedded.steps": 7})
+    make(tmp_path, config_of(source, lora=False))
+    changed = config_of(source, lora=False, **{"llm.batch_size": 3, "llm.embedded.steps": 7})
     assert stale(tmp_path, changed) == {"audit"}
-    assert stale(tmp_path, config_of(source, tuned=False, **{"labelling.none_share": 0.5})) == {"labels"}
-    lettered = config_of(source, tuned=False, **{"llm.mode": "choice"})  # which items look alike may change
+    assert stale(tmp_path, config_of(source, lora=False, **{"labelling.none_share": 0.5})) == {"labels"}
+    lettered = config_of(source, lora=False, **{"llm.mode": "choice"})  # which items look alike may change
     assert stale(tmp_path, lettered) == {"labels", "audit"}
-    assert "tune" not in recipes.recipe(config_of(source), "labels").reads
+    assert "lora" not in recipes.recipe(config_of(source), "labels").reads
+    assert "lora" in recipes.recipe(config_of(source), "audit").reads
+
+
+def test_the_adapter_is_made_only_if_labels_or_the_audit_ask_the_llm():
+    def made(source, audit):
+        return recipes.parts(config_of(source, **{"audit.enabled": audit}), "lora")
+
+    assert made("llm", False) == made("llm", True) == made("popularity", True) == ["lora"]
+    assert made("popularity", False) == []
 
 
 @pytest.mark.parametrize(
@@ -131,7 +141,7 @@ def test_labels_of_another_source_do_not_depend_on_the_llm(tmp_path, source):
         ("adapt/a2c", "arrays.npz", set()),
     ],
 )
-def test_a_file_redoes_the_parts_that_read_it_alone(tmp_path, part, file, changed):
+def test_a_file_redoes_only_the_parts_that_read_it(tmp_path, part, file, changed):
     make(tmp_path, config_of())
     manifest = store.read_manifest(tmp_path / part)
     (tmp_path / part / file).parent.mkdir(exist_ok=True)
@@ -142,7 +152,7 @@ def test_a_file_redoes_the_parts_that_read_it_alone(tmp_path, part, file, change
     assert all(fits.stale(Run(tmp_path, config_of()), one) == why for one in changed)
 
 
-def test_what_is_gone_does_not_make_later_parts_unfit_and_what_was_put_there_fits(tmp_path):
+def test_a_missing_part_does_not_make_later_parts_unfit_and_a_part_without_fingerprint_fits(tmp_path):
     run = make(tmp_path, config_of())
     (tmp_path / "labels" / store.MANIFEST).unlink()
     assert stale(tmp_path, config_of()) == set()
@@ -154,7 +164,16 @@ def test_what_is_gone_does_not_make_later_parts_unfit_and_what_was_put_there_fit
     fits.require(run, "pretrain/ialp")
 
 
-def test_a_part_that_was_made_from_what_has_changed_since_is_not_read(tmp_path):
+def test_a_part_of_an_earlier_version_that_does_not_fit_is_not_taken_for_a_users(tmp_path):
+    make(tmp_path, config_of())
+    manifest = store.read_manifest(tmp_path / "labels")
+    manifest["key"] = manifest.pop("fingerprint")  # its name in earlier versions
+    store.write_json(tmp_path / "labels" / store.MANIFEST, manifest)
+    assert stale(tmp_path, config_of()) == set()
+    assert "labels" in stale(tmp_path, config_of(**{"labelling.rounds": 9}))
+
+
+def test_a_part_made_from_a_part_that_no_longer_fits_is_not_read(tmp_path):
     make(tmp_path, config_of())
     run = Run(tmp_path, config_of(**{"labelling.rounds": 9}))
     for part in ("adapt/a_ialp_ft", "adapt/rlpd", "pretrain/ialp"):
@@ -168,26 +187,26 @@ def names(parts):
     return [one.part for one in parts]
 
 
-def test_a_run_of_the_same_settings_makes_nothing_anew(folder):
+def test_a_run_with_the_same_settings_makes_nothing_again(folder):
     assert redo.redone(Run(folder, config_of()), STAGES) == []
 
 
-def test_what_is_measured_otherwise_is_made_anew_unasked_whatever_it_cost(tmp_path):
+def test_measuring_settings_redo_parts_without_request_even_if_they_took_long(tmp_path):
     make(tmp_path, config_of(), seconds=1e6)
     run = Run(tmp_path, config_of(**{"evaluation.episodes": 5}))
-    assert names(redo.check(run, STAGES)) == ["simulator", *(f"adapt/{name}" for name in AGENT_IDS)]
+    assert names(redo.check(run, STAGES)) == ["simulator", *(f"adapt/{name}" for name in registry.ids())]
     assert redo.settle(run, STAGES)[0] == "simulator: evaluation.episodes: 256 -> 5; made anew"
     assert store.read_json(tmp_path / "config.json")["evaluation"]["episodes"] == 5
 
 
-def test_what_later_stages_read_anew_counts_too(folder):
+def test_later_parts_that_read_a_redone_part_are_redone(folder):
     run = Run(folder, config_of(**{"labelling.rounds": 9}))
-    told = {one.part: one.why for one in redo.redone(run, STAGES)}
-    assert told["labels"] == "labelling.rounds: 6 -> 9"
-    assert told["pretrain/ialp"] == "made from labels"
-    assert told["adapt/rlpd"] == "made from pretrain/ialp, labels"
-    fed = [name for name in AGENT_IDS if recipes.PRETRAINED.get(name) == "ialp"]
-    assert set(told) == {"labels", "pretrain/ialp", *(f"adapt/{name}" for name in fed)}
+    reasons = {one.part: one.why for one in redo.redone(run, STAGES)}
+    assert reasons["labels"] == "labelling.rounds: 6 -> 9"
+    assert reasons["pretrain/ialp"] == "made from labels"
+    assert reasons["adapt/rlpd"] == "made from pretrain/ialp, labels"
+    fed = [name for name in registry.ids() if registry.starts_from(name) == "ialp"]
+    assert set(reasons) == {"labels", "pretrain/ialp", *(f"adapt/{name}" for name in fed)}
     assert names(redo.redone(run, ["label"])) == ["labels"]
 
 
@@ -209,14 +228,14 @@ def test_more_than_a_minute_of_work_is_replaced_only_on_request(tmp_path, second
         assert names(redo.check(one, ["label"])) == ["labels"]
 
 
-def test_the_references_alone_cost_nothing_and_feed_nothing(folder):
-    found = redo.redone(
+def test_redoing_only_the_references_costs_nothing_and_redoes_no_later_part(folder):
+    parts_again = redo.redone(
         Run(folder, config_of(**{"evaluation.episodes": 5})), ["simulate", "label", "pretrain"]
     )
-    assert names(found) == ["simulator"]
-    assert (found[0].seconds, found[0].asked) == (0.0, True)
+    assert names(parts_again) == ["simulator"]
+    assert (parts_again[0].seconds, parts_again[0].asked) == (0.0, True)
 
 
-def test_data_at_another_place_are_read_again_and_later_parts_are_judged_by_their_files(folder):
-    found = redo.redone(Run(folder, config_of(**{"data.root": "elsewhere"})), STAGES)
-    assert names(found) == ["data"]
+def test_data_at_another_place_are_read_again_and_later_parts_depend_on_their_files(folder):
+    parts_again = redo.redone(Run(folder, config_of(**{"data.root": "elsewhere"})), STAGES)
+    assert names(parts_again) == ["data"]

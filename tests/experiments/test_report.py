@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.agents import AGENTS, REFERENCE
 from experiments.reporting import plots, report, styles
-from experiments.roster import PRETRAINED
 from ialp_jax import store
+from ialp_jax.agents import registry
 from ialp_jax.data.files import save_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.metrics import CURVES, METRICS
@@ -150,7 +151,7 @@ def write_run(
         write_labels(run)
         write_data(run)
         returns = np.linspace(0.9, 1.1, seeds)[:, None] * np.linspace(0.2, 3.7, 6)
-        for name in {PRETRAINED[agent] for agent in agents if agent in PRETRAINED}:
+        for name in set(filter(None, map(registry.starts_from, agents))):
             arrays = {"updates": np.arange(6) * 500, "return": returns}
             store.save(run / "pretrain" / name, arrays, {"seconds": 33.0})
     return run
@@ -220,7 +221,7 @@ def test_text_from_data_is_escaped(run: Path):
         assert f"<dd>{fact}</dd>" in page
 
 
-def test_fine_tuning_is_shown_only_if_the_run_has_it(tmp_path: Path):
+def test_fine_tuning_is_shown_if_the_run_fine_tuned(tmp_path: Path):
     run = write_run(tmp_path, ("random", "a2c"), seeds=1)
     held_out = {"users": 9, "prompts": 500, "chance": 0.05, "loss_before": 3.0, "loss_after": 2.5}
     for name, mean in (("accuracy_before", 0.101), ("accuracy_after", 0.222), ("gain", 0.121)):
@@ -232,10 +233,10 @@ def test_fine_tuning_is_shown_only_if_the_run_has_it(tmp_path: Path):
         "held_out": held_out,
         "seconds": 7,
     }
-    store.seal(run / "tune", {"tuning": log})
+    store.seal(run / "lora", {"fine_tuning": log})
     report.write_report(run)
     assert "Fine-tuning" not in (run / "report" / "index.html").read_text()
-    store.write_json(run / "config.json", {"llm": {"tune": {"steps": 40}}})
+    store.write_json(run / "config.json", {"llm": {"lora": {"steps": 40}}})
     report.write_report(run)
     page = (run / "report" / "index.html").read_text()
     assert "22.2% [21.2%, 23.2%]" in page
@@ -322,10 +323,6 @@ def test_the_early_phase_ends_at_a_tenth_or_20000_steps():
 
 
 def test_every_learning_agent_has_a_different_colour():
-    entries = [
-        entry
-        for agent, entry in styles.AGENTS.items()
-        if entry.group != styles.REFERENCE and agent != "sasrec"
-    ]
-    assert len({entry.colour for entry in entries}) == len(entries)
+    colours = [record.colour for record in AGENTS.values() if record.group != REFERENCE]
+    assert len(set(colours)) == len(colours)
     assert styles.ordered({"zeta", "a_ialp_ap", "random"}) == ["random", "a_ialp_ap", "zeta"]

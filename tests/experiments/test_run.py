@@ -1,4 +1,4 @@
-"""Run folders: made once, with one configuration, and honest about what is missing."""
+"""Run folders: settings, finished parts, and errors."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from experiments.config import Config
-from experiments.run import KEY, Run, difference, settings
-from experiments.stages.recipes import key
+from experiments.run import FINGERPRINT, Run, difference, settings
+from experiments.stages.recipes import fingerprint
 from experiments.study.settings import Study
 from experiments.study.study_results import identity, pair_key
 from ialp_jax import store
@@ -26,7 +26,7 @@ def test_a_new_folder_holds_its_configuration(tmp_path):
     assert json.loads((tmp_path / "r" / "config.json").read_text()) == settings(Config(num_seeds=4))
 
 
-def test_a_folder_in_which_nothing_was_made_yet_takes_corrected_settings(tmp_path):
+def test_a_folder_without_a_part_takes_corrected_settings(tmp_path):
     Run.open(tmp_path, Config(), overwrite=False)
     (tmp_path / "data").mkdir()
     Run.open(tmp_path, Config(num_seeds=5), overwrite=False)
@@ -53,17 +53,24 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
 
 def test_a_done_stage_whose_files_were_altered_is_an_error(tmp_path):
     run = Run.open(tmp_path, Config(), overwrite=False)
-    store.save(tmp_path / "labels", {"y": np.ones(2)}, {KEY: "k"})
+    store.save(tmp_path / "labels", {"y": np.ones(2)}, {FINGERPRINT: "k"})
     (tmp_path / "labels" / "arrays.npz").write_bytes(b"x")
     with pytest.raises(InputError, match=r"arrays\.npz"):
         run.is_done("labels", "k")
 
 
-def test_difference_names_what_is_new_and_what_is_gone():
+def test_a_part_of_an_earlier_version_has_its_fingerprint_under_another_name(tmp_path):
+    run = Run.open(tmp_path, Config(), overwrite=False)
+    store.save(tmp_path / "labels", {"y": np.ones(2)}, {"key": "f"})
+    assert run.is_done("labels", "f")
+    assert not run.is_done("labels", "other")
+
+
+def test_difference_names_new_and_missing_settings():
     assert difference({"a": {"b": 1}, "c": 2}, {"a": {"b": 1}, "d": 3}) == "c: 2 -> None, d: None -> 3"
 
 
-def test_the_run_folder_states_what_the_preset_gives():
+def test_the_run_folder_contains_the_values_of_the_preset():
     config = Config()
     config.simulator.preset = "hard"
     config.simulator.patience = 3.0
@@ -73,19 +80,19 @@ def test_the_run_folder_states_what_the_preset_gives():
     assert "simulator.recovery: 1.0 -> 0.5" in difference(settings(Config()), settings(config))
 
 
-def test_how_a_run_is_saved_and_shown_is_none_of_its_settings(tmp_path):
+def test_checkpoints_tensorboard_and_devices_are_not_settings_of_a_result(tmp_path):
     Run.open(tmp_path, Config(), overwrite=False)
     store.save(tmp_path / "data", {"x": np.zeros(2)}, {})
     other = Config(tensorboard=False)
     other.checkpoint.every, other.checkpoint.keep, other.checkpoint.seconds = 0, 7, 1.0
     run = Run.open(tmp_path, other, overwrite=False)
     store.save(tmp_path / "simulator", {"x": np.zeros(2)}, {})
-    assert key(run, "adapt/random") == key(Run(tmp_path, Config()), "adapt/random")
+    assert fingerprint(run, "adapt/random") == fingerprint(Run(tmp_path, Config()), "adapt/random")
     assert pair_key(settings(other), "ialp") == pair_key(settings(Config()), "ialp")
     assert identity(Study(tensorboard=False)) == identity(Study())
 
 
-def test_a_stage_whose_folder_cannot_be_is_one_line(tmp_path):
+def test_a_part_whose_folder_cannot_be_made_is_one_line(tmp_path):
     claim(tmp_path, RUN)
     (tmp_path / "data").write_text("in the way")
     command = ["-m", "experiments.main", "--config=experiments/configs/smoke.py", f"--workdir={tmp_path}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -10,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.agents import AGENTS, space_of
 from experiments.run import Run
+from experiments.stages.common import Worlds
 from experiments.study import search
-from experiments.study.search_spaces import SPACES
 from experiments.study.settings import Study
 from experiments.study.trial_log import LOG_COLUMNS, TrialLog
 from ialp_jax.errors import InputError, NotFiniteError
@@ -26,18 +28,27 @@ def small_study(**changes):
 
 def test_drawn_configurations_differ_cover_the_space_and_begin_with_the_default():
     config = Study(worlds="smoke").run_config("smoke")
-    drawn = search.draw(SPACES["a2c"], config, 8, seed=5)
+    drawn = search.draw(space_of("a2c"), config, 8, seed=5)
     assert drawn[0] == {
         "agents.a2c.learning_rate": 3e-3,
         "agents.a2c.entropy_cost": 1e-3,
         "agents.a2c.discount": 0.9,
     }
     assert len({tuple(values.values()) for values in drawn}) == 8
-    assert drawn == search.draw(SPACES["a2c"], config, 8, seed=5)
-    assert drawn != search.draw(SPACES["a2c"], config, 8, seed=6)
-    assert drawn[:5] == search.draw(SPACES["a2c"], config, 5, seed=5)
-    for path, values in SPACES["a2c"].items():
+    assert drawn == search.draw(space_of("a2c"), config, 8, seed=5)
+    assert drawn != search.draw(space_of("a2c"), config, 8, seed=6)
+    assert drawn[:5] == search.draw(space_of("a2c"), config, 5, seed=5)
+    for path, values in space_of("a2c").items():
         assert {configuration[path] for configuration in drawn} == set(values)
+
+
+def test_invalid_combinations_are_not_drawn():
+    config = Study(worlds="smoke").run_config("smoke")
+    config.agents.jsrl.critic_start = "pretrained"
+    space = {"agents.jsrl.start": ("pretrained", "random"), "agents.jsrl.discount": (0.5, 0.9)}
+    drawn = search.draw(space, config, 8, seed=0)
+    assert sorted(values["agents.jsrl.discount"] for values in drawn) == [0.5, 0.9]
+    assert {values["agents.jsrl.start"] for values in drawn} == {"pretrained"}
 
 
 def test_all_configurations_of_a_small_space_are_tried_and_the_default_too():
@@ -73,7 +84,7 @@ def tried(monkeypatch):
 
 def run_search(study, folder, overwrite=False):
     run = Run(folder / "smoke", study.run_config("smoke"))
-    search.search(study, "smoke", run, folder, overwrite, lambda: (None, None))
+    search.search(study, "smoke", run, folder, overwrite, lambda: Worlds(None, None))
     return json.loads((folder / "tuned" / "smoke.json").read_text())
 
 
@@ -142,7 +153,8 @@ def test_the_log_keeps_only_trials_of_the_present_search_space(tried, tmp_path, 
     other = pd.read_csv(log).assign(method="dqn")
     pd.concat([pd.read_csv(log), other]).to_csv(log, index=False)
     rates = (0.5, 0.25)
-    monkeypatch.setitem(search.SPACES, "a2c", {"agents.a2c.learning_rate": rates})
+    narrow = dataclasses.replace(AGENTS["a2c"], space={"learning_rate": rates})
+    monkeypatch.setitem(AGENTS, "a2c", narrow)
     run_search(small_study(), tmp_path)
     trials = pd.read_csv(log)
     texts = trials[trials.method == "a2c"]["values"]
@@ -161,14 +173,25 @@ def test_the_second_round_is_not_run_if_it_equals_the_first(tried, tmp_path):
     assert log["round"].value_counts().to_dict() == {1: 8, 2: 4}
 
 
-def test_a_trial_that_is_not_finite_loses(monkeypatch, tmp_path):
-    def adapted(run, method, world, evaluation_world, config, start, checkpoints, numbers):
-        if run.config.agents.a2c.learning_rate > 2e-3:
-            raise NotFiniteError("a2c: loss is nan at 1000 env steps")
-        returns = np.tile(np.arange(2.0) + 1, (2, 1))
-        return {"env_steps": np.array([0, config.env_steps]), "return": returns}
+@pytest.fixture
+def fake_adapt(monkeypatch):
+    """Replaces adaptations by those of a function of the learning rate and the env steps."""
 
-    monkeypatch.setattr(search, "adapted", adapted)
+    def replace(adapt):
+        monkeypatch.setattr(search, "agent_of", lambda run, *args: run.config.agents.a2c.learning_rate)
+        monkeypatch.setattr(search, "online_task", lambda run, worlds, adapt_config: adapt_config.env_steps)
+        monkeypatch.setattr(search, "adapt", lambda env_steps, rate, *args: adapt(rate, env_steps))
+
+    return replace
+
+
+def test_a_configuration_that_does_not_stay_finite_loses(fake_adapt, tmp_path):
+    def adapt(rate, env_steps):
+        if rate > 2e-3:
+            raise NotFiniteError("a2c: loss is nan in env steps 1 to 1000")
+        return {"env_steps": np.array([0, env_steps]), "return": np.tile(np.arange(2.0) + 1, (2, 1))}
+
+    fake_adapt(adapt)
     chosen = run_search(small_study(), tmp_path)["a2c"]
     assert chosen["agents.a2c.learning_rate"] < 2e-3
     log = pd.read_csv(tmp_path / "results" / "tuning" / "smoke.csv")
@@ -176,11 +199,11 @@ def test_a_trial_that_is_not_finite_loses(monkeypatch, tmp_path):
     assert search._best([math.nan, 1.0, 2.0, 2.0]) == [2, 3, 1, 0]
 
 
-def test_a_search_without_a_finite_trial_is_an_error(monkeypatch, tmp_path):
-    def adapted(*args, **numbers):
-        raise NotFiniteError("a2c: loss is nan at 1000 env steps")
+def test_a_search_without_a_finite_trial_is_an_error(fake_adapt, tmp_path):
+    def adapt(rate, env_steps):
+        raise NotFiniteError("a2c: loss is nan in env steps 1 to 1000")
 
-    monkeypatch.setattr(search, "adapted", adapted)
+    fake_adapt(adapt)
     with pytest.raises(InputError, match="no configuration stays finite"):
         run_search(small_study(), tmp_path)
 

@@ -1,4 +1,4 @@
-"""The whole pipeline on a tiny world: what is written, what is kept, what repeats."""
+"""The whole pipeline on a tiny world: its files, finished parts, and repeatability."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from experiments import stages
 from experiments.config import Config
 from experiments.configs import smoke
 from experiments.flags import STAGES
-from experiments.roster import AGENT_SETTINGS
 from experiments.run import Run, start_from
 from experiments.stages import common
-from experiments.stages.recipes import NEEDS, key, recipe
+from experiments.stages.recipes import NEEDS, fingerprint, recipe
 from ialp_jax import store
+from ialp_jax.agents import registry
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.sanity import world_checks
@@ -51,7 +51,7 @@ def tiny() -> Config:
     config.llm.threads = 1
     config.evaluation.episodes = 8
     config.adapt.env_steps = 1000
-    for agent in set(AGENT_SETTINGS.values()):
+    for agent in filter(registry.learns, registry.ids()):
         getattr(config.agents, agent).num_users = 100
         getattr(config.agents, agent).rollout_length = 5
     return config
@@ -136,7 +136,7 @@ def test_iALP_ft_and_ap_start_at_the_same_policy(finished):
     np.testing.assert_array_equal(first["ialp"], first["a_ialp_ap"])
 
 
-def test_labels_are_of_offline_users_alone_and_legal(finished):
+def test_labels_are_valid_and_only_of_offline_users(finished):
     arrays, manifest = store.load(finished / "labels")
     dataset = load_dataset(finished / "data")
     total = 2 * 2 * 8
@@ -154,7 +154,7 @@ def test_labels_are_of_offline_users_alone_and_legal(finished):
     assert json.dumps(manifest)
 
 
-def test_a_second_run_writes_nothing_but_the_report(finished, capsys):
+def test_a_second_run_writes_only_the_report(finished, capsys):
     before = written(finished)
     again(finished)
     after = written(finished)
@@ -163,7 +163,7 @@ def test_a_second_run_writes_nothing_but_the_report(finished, capsys):
     assert capsys.readouterr().out.count("done before, kept") == 4 + 3 + len(tiny().agent_ids())
 
 
-def test_one_agents_setting_redoes_that_agent_alone(copy):
+def test_a_setting_of_one_agent_redoes_only_that_agent(copy):
     before = written(copy)
 
     def change(config):
@@ -181,7 +181,7 @@ def folders(names):
     return {name.rsplit("/", 1)[0] for name in names}
 
 
-def test_other_sessions_redo_what_is_measured_in_them_alone(copy, tmp_path):
+def test_other_evaluation_sessions_redo_only_measurements(copy, tmp_path):
     def change(config):
         config.evaluation.episodes = 6
         config.adapt.agents = "random,a2c,ialp"
@@ -203,7 +203,7 @@ def test_other_sessions_redo_what_is_measured_in_them_alone(copy, tmp_path):
     assert set(pd.read_csv(copy / "report" / "summary.csv").agent) == {"random", "a2c", "ialp"}
 
 
-def test_fewer_agents_redo_the_report_alone(copy):
+def test_fewer_agents_redo_only_the_report(copy):
     before = written(copy)
     again(copy, change=few)
     changed = {name for name, time in written(copy).items() if time != before.get(name)}
@@ -247,7 +247,7 @@ def test_lost_labels_come_back_from_the_store_without_an_llm(copy, monkeypatch):
     def forbidden(*args, **kwargs):
         raise AssertionError("the LLM was started although every prompt is labelled")
 
-    monkeypatch.setattr("ialp_jax.labelling.process.subprocess.Popen", forbidden)
+    monkeypatch.setattr("ialp_jax.labelling.worker_process.subprocess.Popen", forbidden)
     again(copy, ("label",))
     after, _ = store.load(copy / "labels")
     for name in before:
@@ -284,7 +284,7 @@ def test_a_run_that_starts_from_another_keeps_what_fits(finished, tmp_path, caps
         start_from(tmp_path, folder)
 
 
-def test_where_labels_are_kept_is_no_part_of_them():
+def test_labels_do_not_depend_on_the_place_of_the_store():
     def depends_on(**changes):
         config = tiny()
         config.llm = dataclasses.replace(config.llm, **changes)
@@ -298,37 +298,49 @@ def few(config):
     config.adapt.agents = "random,ialp"
 
 
-def test_a_tuned_model_labels_with_its_own_adapter(copy, capsys):
+def test_a_fine_tuned_model_labels_with_its_own_adapter(copy, capsys):
     def change(config):
-        config.llm.tune.steps = 3
-        config.llm.tune.batch_size = 2
-        config.llm.tune.learning_rate = 0.05
+        config.llm.lora.steps = 3
+        config.llm.lora.batch_size = 2
+        config.llm.lora.learning_rate = 0.05
         few(config)
 
     before, plain = store.load(copy / "labels")
-    with pytest.raises(InputError, match=r"/tune is missing; run --stage=tune first"):
+    with pytest.raises(InputError, match=r"/lora is missing; run --stage=lora first"):
         again(copy, ("label",), change, overwrite=True)
-    again(copy, ("tune", "label", "pretrain", "adapt", "report"), change, overwrite=True)
-    manifest = store.verify(copy / "tune")
-    assert manifest["tuning"]["num_candidates"] == tiny().labelling.candidates
-    assert manifest["tuning"]["history_length"] == tiny().simulator.history_length
-    after, tuned = store.load(copy / "labels")
+    again(copy, ("lora", "label", "pretrain", "adapt", "report"), change, overwrite=True)
+    manifest = store.verify(copy / "lora")
+    assert manifest["fine_tuning"]["num_candidates"] == tiny().labelling.candidates
+    assert manifest["fine_tuning"]["history_length"] == tiny().simulator.history_length
+    after, adapted = store.load(copy / "labels")
     assert not np.array_equal(before["scores"], after["scores"])
-    assert plain["adapter"] == "" != tuned["adapter"]
+    assert plain["adapter"] == "" != adapted["adapter"]
     page = (copy / "report" / "index.html").read_text()
     assert "Fine-tuning of the model" in page
     assert "held-out accuracy after" in page
     capsys.readouterr()
-    again(copy, ("tune", "label"), change)
+    again(copy, ("lora", "label"), change)
     assert capsys.readouterr().out.count("done before, kept") == 2
     again(copy, ("label", "pretrain", "adapt", "report"), few, overwrite=True)
     assert "Fine-tuning of the model" not in (copy / "report" / "index.html").read_text()
 
 
-def test_without_steps_nothing_is_tuned(finished, capsys):
-    again(finished, ("tune",))
-    assert "tune: off, --config.llm.tune.steps is 0\n" in capsys.readouterr().out
-    assert not (finished / "tune").exists()
+def test_without_steps_lora_does_nothing(finished, capsys):
+    again(finished, ("lora",))
+    assert "lora: off, --config.llm.lora.steps is 0\n" in capsys.readouterr().out
+    assert not (finished / "lora").exists()
+
+
+def test_labels_by_a_rule_need_no_adapter(copy, capsys):
+    def change(config):
+        config.llm.lora.steps, config.audit.enabled, config.labelling.source = 3, False, "popularity"
+        few(config)
+
+    again(copy, ("lora", "label", "pretrain", "adapt", "report"), change, overwrite=True)
+    said = capsys.readouterr().out
+    assert "lora: not needed, --config.labelling.source=popularity and no audit\n" in said
+    assert not (copy / "lora").exists()
+    assert store.read_manifest(copy / "labels")["source"] == "popularity"
 
 
 def test_an_agent_that_replays_labels_is_run_again_with_other_labels(copy):
@@ -348,15 +360,15 @@ def test_an_agent_that_replays_labels_is_run_again_with_other_labels(copy):
     config = tiny()
     only(config)
     run = Run.open(copy, config, overwrite=True)
-    assert not run.is_done("adapt/rlpd", key(run, "adapt/rlpd"))
-    assert run.is_done("adapt/ialp", key(run, "adapt/ialp"))
+    assert not run.is_done("adapt/rlpd", fingerprint(run, "adapt/rlpd"))
+    assert run.is_done("adapt/ialp", fingerprint(run, "adapt/ialp"))
 
 
 def test_labels_of_another_source_need_no_llm(copy, monkeypatch):
     def forbidden(*args, **kwargs):
         raise AssertionError("the LLM was started")
 
-    monkeypatch.setattr("ialp_jax.labelling.process.subprocess.Popen", forbidden)
+    monkeypatch.setattr("ialp_jax.labelling.worker_process.subprocess.Popen", forbidden)
     before, _ = store.load(copy / "labels")
     for source in ("popularity", "logged", "truth"):
         again(copy, ("label",), lambda c, s=source: setattr(c.labelling, "source", s), overwrite=True)
@@ -377,7 +389,7 @@ def test_labels_of_another_source_need_no_llm(copy, monkeypatch):
         assert any(item in likes.of(owner) for owner in owners)
 
 
-def test_what_no_agent_starts_from_is_not_pretrained(finished, tmp_path, capsys):
+def test_a_source_from_which_no_agent_starts_is_not_pretrained(finished, tmp_path, capsys):
     start_from(finished, tmp_path)
     shutil.rmtree(tmp_path / "pretrain")
     run = Run.open(tmp_path, tiny(), overwrite=True)
@@ -405,10 +417,10 @@ def test_what_no_agent_starts_from_is_not_pretrained(finished, tmp_path, capsys)
         ("network.width", set(NEEDS)),
     ],
 )
-def test_a_setting_redoes_the_pretraining_it_acts_on_alone(finished, copy, setting, changed):
-    def keys(config):
+def test_a_setting_redoes_only_the_pretraining_that_reads_it(finished, copy, setting, changed):
+    def fingerprints(config):
         run = Run(copy, config)
-        return {name: key(run, f"pretrain/{name}") for name in NEEDS}
+        return {name: fingerprint(run, f"pretrain/{name}") for name in NEEDS}
 
     config = replaced(tiny(), {setting: 8})
     if setting == "labelling.rounds":  # other labels
@@ -416,7 +428,8 @@ def test_a_setting_redoes_the_pretraining_it_acts_on_alone(finished, copy, setti
         arrays["choice"] = np.zeros_like(arrays["choice"])
         store.write_arrays(copy / "labels" / "arrays.npz", arrays)
         store.seal(copy / "labels", {k: v for k, v in manifest.items() if k != "files"})
-    before, after = {n: store.read_manifest(finished / "pretrain" / n)["key"] for n in NEEDS}, keys(config)
+    before = {n: store.read_manifest(finished / "pretrain" / n)["fingerprint"] for n in NEEDS}
+    after = fingerprints(config)
     assert {name for name in NEEDS if before[name] != after[name]} == changed
 
 
@@ -433,7 +446,7 @@ def test_agents_that_need_no_labels_run_without_them(copy):
     assert sorted(path.name for path in (copy / "adapt").iterdir()) == ["oracle", "random"]
 
 
-def test_the_report_is_of_the_agents_asked_for_and_of_nothing_stale(copy):
+def test_the_report_contains_the_agents_of_the_run_and_nothing_stale(copy):
     def fewer(config):
         config.adapt.agents = "random,a2c"
 
@@ -447,7 +460,7 @@ def test_the_report_is_of_the_agents_asked_for_and_of_nothing_stale(copy):
         again(copy, ("report",), other, overwrite=True)
 
 
-def test_agents_can_be_judged_in_a_world_of_another_user_model(tmp_path):
+def test_agents_can_be_evaluated_in_a_world_with_another_user_model(tmp_path):
     def change(config):
         config.simulator.test_model = "implicit_mf"
         config.simulator.user_model.factors = "4"
@@ -458,15 +471,16 @@ def test_agents_can_be_judged_in_a_world_of_another_user_model(tmp_path):
     again(tmp_path, ("data", "simulate", "adapt"), change)
     config = tiny()
     change(config)
-    world, judge = common.read_worlds(Run(tmp_path, config))
-    assert not np.array_equal(world.params.user_model.item_factors, judge.params.user_model.item_factors)
+    training, evaluation = common.read_worlds(Run(tmp_path, config))
+    factors = [world.params.user_model.item_factors for world in (training, evaluation)]
+    assert not np.array_equal(*factors)
     metrics = pd.read_csv(tmp_path / "simulator" / "worlds.csv").metric
     assert {"auc", "test_model_auc", "test_model_ece"} <= set(metrics)
     best = store.load(tmp_path / "adapt" / "oracle")[0]["return"].mean()
     assert best > store.load(tmp_path / "adapt" / "random")[0]["return"].mean()
 
 
-def test_a_world_that_fails_a_check_is_doubted_aloud(tmp_path, capsys):
+def test_a_world_that_fails_a_check_gives_a_warning(tmp_path, capsys):
     again(tmp_path, ("data", "simulate"), lambda config: setattr(config.simulator, "horizon", 1))
     table = pd.read_csv(tmp_path / "simulator" / "worlds.csv")
     checks = world_checks(dict(zip(table.metric, table.value, strict=True)))
@@ -482,9 +496,9 @@ def test_more_candidates_than_items_are_refused(tmp_path, knob, value):
         again(tmp_path, ("data",), lambda config: setattr(config.labelling, knob, value))
 
 
-def test_evaluation_meets_evaluation_users_alone(finished):
+def test_only_evaluation_users_take_part_in_evaluation(finished):
     run = Run(finished, tiny())
-    world, judge = common.read_worlds(run)
-    assert judge is world
+    world, evaluation = common.read_worlds(run)
+    assert evaluation is world
     assert set(np.asarray(world.of(EVALUATION).users)) == set(world.dataset.users(EVALUATION))
     assert dataclasses.is_dataclass(world)

@@ -6,14 +6,15 @@ import json
 
 import pytest
 
-from experiments.config import AGENT_IDS
+from experiments.agents import AGENTS, space_of
 from experiments.configs import paper
 from experiments.study.overrides import overridden, value_at
-from experiments.study.search_spaces import SPACES
 from experiments.study.settings import Study, check_updates
+from ialp_jax.agents import registry
 from ialp_jax.errors import InputError
 
 REFERENCES = ("random", "popular", "oracle")
+TUNED = [name for name in registry.ids() if space_of(name)]
 
 
 def test_the_paper_config_has_the_expected_worlds_seeds_and_methods():
@@ -21,7 +22,7 @@ def test_the_paper_config_has_the_expected_worlds_seeds_and_methods():
     study.check()
     assert study.world_ids() == ["lfm", "industry", "coat", "lfm_not_offline"]
     assert (study.num_seeds, study.env_steps, study.evaluation.episodes) == (10, 200_000, 256)
-    assert study.methods_of("coat") == list(AGENT_IDS)
+    assert study.methods_of("coat") == registry.ids()
     assert set(study.methods_of("lfm_not_offline")) >= {"dqn", "pg", "a2c", "ialp", "a_ialp_ap"}
     for world in study.world_ids():
         config = study.run_config(world)
@@ -95,17 +96,16 @@ def test_tuned_values_are_read_from_the_file(tmp_path):
 
 
 def test_every_method_that_learns_has_a_separate_search_space():
-    assert set(AGENT_IDS) - set(REFERENCES) <= set(SPACES)
-    assert not set(SPACES) & set(REFERENCES)
-    paths = [path for space in SPACES.values() for path in space]
+    assert set(TUNED) == set(registry.ids()) - set(REFERENCES)
+    paths = [path for name in AGENTS for path in space_of(name)]
     assert len(paths) == len(set(paths))
-    assert {"agents.mixture.alpha_steps", "agents.mixture.start"} <= SPACES["a_ialp_ap"].keys()
+    assert {"agents.a_ialp_ap.alpha_steps", "agents.a_ialp_ap.start"} <= space_of("a_ialp_ap").keys()
 
 
-@pytest.mark.parametrize("method", [name for name in AGENT_IDS if name in SPACES])
+@pytest.mark.parametrize("method", TUNED)
 def test_a_search_space_has_valid_values_and_no_settings_of_the_world(method):
     config = Study(worlds="smoke").run_config("smoke")
-    for path, values in SPACES[method].items():
+    for path, values in space_of(method).items():
         assert path.startswith(("agents.", "pretrain."))
         assert not path.startswith("agents.ialp.")  # labels depend on it
         assert len(set(values)) == len(values) > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.agents import AGENTS
 from experiments.run import Run
 from experiments.runtime.lock import LOCK, locked
 from experiments.stages import adapt_stage
@@ -35,7 +37,7 @@ TINY = {
     "pretrain.warm_updates": 3,
     "pretrain.sasrec_updates": 3,
     "agents.a2c.num_users": 100,
-    "agents.ft.num_users": 100,
+    "agents.a_ialp_ft.num_users": 100,
     "simulator.user_model.family": "implicit_mf",
     "simulator.user_model.factors": "4",
     "simulator.user_model.regularisation": "10",
@@ -71,10 +73,10 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study") / "tiny"
     adapt, collect = adapt_stage.adapt, study_results.collect
 
-    def killed(*args, **kwargs):
-        if args[9] == "a2c":
+    def killed(task, agent, pretrained, name, hooks):
+        if name == "a2c":
             raise KeyboardInterrupt
-        return adapt(*args, **kwargs)
+        return adapt(task, agent, pretrained, name, hooks)
 
     def not_collected(study, folder, run, agent, tuned):
         if agent == "a2c":
@@ -205,7 +207,7 @@ def test_new_tuned_values_redo_only_the_agents_that_they_change(copy):
 def test_pairs_with_other_settings_are_dropped(copy):
     """If one pair of a world is collected with new settings, other pairs that these change are dropped."""
     tree = tiny().run_config("smoke")
-    tree.agents.ft.learning_rate = 0.5
+    tree.agents.a_ialp_ft.learning_rate = 0.5
     run = Run(copy / "smoke", tree)
     study_results.collect(tiny(), copy, run, "random", {})
     remaining = study_results.read_results(copy / "results").pairs["smoke"]
@@ -213,21 +215,22 @@ def test_pairs_with_other_settings_are_dropped(copy):
 
 
 def test_the_search_uses_tuning_users_and_separate_pretraining(copy, monkeypatch):
-    evaluated = []
-    adapt = adapt_stage.adapt
+    users_of_calls = []
+    adapt = search.adapt
 
-    def spied(*args, **kwargs):
-        evaluated.append(set(np.asarray(args[2].users)))
-        return adapt(*args, **kwargs)
+    def spied(task, *args):
+        users_of_calls.append(set(np.asarray(task.evaluation.users)))
+        return adapt(task, *args)
 
-    monkeypatch.setattr(adapt_stage, "adapt", spied)
+    monkeypatch.setattr(search, "adapt", spied)
     study = tiny(methods="ialp,a_ialp_ft")
-    monkeypatch.setitem(search.SPACES, "ialp", {"pretrain.ialp_updates": (2, 3)})
+    narrow = dataclasses.replace(AGENTS["ialp"], space={"pretrain.ialp_updates": (2, 3)})
+    monkeypatch.setitem(AGENTS, "ialp", narrow)
     reported = store.read_manifest(copy / "smoke" / "pretrain" / "ialp")
     study_stages.run_study(study, copy, "search", overwrite=False)
     dataset = load_dataset(copy / "smoke" / "data")
-    assert evaluated
-    for users in evaluated:
+    assert users_of_calls
+    for users in users_of_calls:
         assert users == set(dataset.users(TUNING))
         assert not users & set(dataset.users(EVALUATION))
     chosen = json.loads((copy / "tuned" / "smoke.json").read_text())
@@ -237,16 +240,16 @@ def test_the_search_uses_tuning_users_and_separate_pretraining(copy, monkeypatch
     assert store.read_manifest(copy / "smoke" / "pretrain" / "ialp") == reported
     log = pd.read_csv(copy / "results" / "tuning" / "smoke.csv")
     assert list(log.columns) == LOG_COLUMNS
-    evaluated.clear()
+    users_of_calls.clear()
     study_stages.run_study(study, copy, "search", overwrite=False)
-    assert not evaluated
+    assert not users_of_calls
 
 
 def test_a_not_offline_world_takes_its_labels_from_the_first_run(copy, monkeypatch):
     def forbidden(*args, **kwargs):
         raise AssertionError("started the LLM although every prompt has a label")
 
-    monkeypatch.setattr("ialp_jax.labelling.process.subprocess.Popen", forbidden)
+    monkeypatch.setattr("ialp_jax.labelling.worker_process.subprocess.Popen", forbidden)
     study = tiny(not_offline="smoke", methods="random,oracle,ialp")
     for stage in ("data", "simulate", "label"):
         study_stages.run_study(study, copy, stage, overwrite=False)

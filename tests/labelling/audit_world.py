@@ -10,7 +10,7 @@ from ialp_jax.data import load
 from ialp_jax.data.config import DataConfig
 from ialp_jax.labelling.audit_questions import Questions
 from ialp_jax.types import Catalogue, Dataset, Histories, Interactions
-from ialp_jax.users.preference import like_logit
+from ialp_jax.users.predict import like_logit
 
 
 def held_out(num_users: int = 40, num_items: int = 60, ordered: bool = True, seed: int = 0) -> Dataset:

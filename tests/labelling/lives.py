@@ -23,7 +23,7 @@ from ialp_jax import store
 from ialp_jax.labelling.label_store import LabelStore
 from ialp_jax.labelling.shards import Batch
 from ialp_jax.llm.modes.answers import Answers
-from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting import templates
 
 REQUESTS = [draw(40, seed=seed) for seed in range(8)]
 BATCHES = 80  # of 4 prompts, where nothing is taken from a store
@@ -42,19 +42,20 @@ def label(
     """One life of a run, from its first request to its last; ``pipe`` gets a byte for each batch computed."""
 
     def model(parts):
-        for histories, candidates in parts:
+        for part in parts:
             time.sleep(pause)
             if pipe >= 0:
                 os.write(pipe, b".")
-            noise = 1e-4 * (histories.sum() % 97)  # of the whole batch, as the last bits of a real model's
-            yield Batch(
-                Answers.from_scores(candidates / 100 + histories.sum(1, keepdims=True) + noise), 1, 1.0
-            )
+            noise = 1e-4 * (
+                part.histories.sum() % 97
+            )  # of the whole batch, as the last bits of a real model's
+            scores = part.candidates / 100 + part.histories.sum(1, keepdims=True) + noise
+            yield Batch(Answers.from_scores(scores), 1, 1.0)
 
     answers = LabelStore(
-        shared or run / "shards", run / "plans", "model", titles(), prompts.TEMPLATES["titles"], size
+        shared or run / "shards", run / "plans", "model", titles(), templates.TEMPLATES["titles"], size
     )
-    told = [answers.answers(*request, model)[0] for request in requests]
+    told = [answers.answers(request, model)[0] for request in requests]
     return Answers(*(np.concatenate(column) for column in zip(*told, strict=True)))
 
 
@@ -91,7 +92,7 @@ def kill(run: Path, shared: Path | None) -> dict[str, int]:
         begun = REQUESTS[: len(list(run.rglob("plans/*/*.npz")))]
         if shared is not None and begun:
             rows = generator.permutation(40)[:20]
-            other = [tuple(part[rows] for part in request) for request in begun[::-1]]
+            other = [request.rows(rows) for request in begun[::-1]]
             label(run.parent / f"other {killed}", shared, other, size=7)
     assert code == 0
     return {"killed": killed, "computed": computed}

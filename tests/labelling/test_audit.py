@@ -8,8 +8,8 @@ from audit_world import generated, held_out
 
 from ialp_jax.labelling import audit
 from ialp_jax.labelling.audit import Source, letter_bias
-from ialp_jax.labelling.audit_config import AuditConfig
 from ialp_jax.labelling.audit_questions import Questions, draw
+from ialp_jax.labelling.config import AuditConfig
 
 YES_NO = np.array([False, True, False, True])
 

@@ -7,8 +7,8 @@ import pytest
 from audit_world import generated, held_out
 
 from ialp_jax.errors import InputError
-from ialp_jax.labelling.audit_config import AuditConfig
 from ialp_jax.labelling.audit_questions import PROMPT_CANDIDATES, draw
+from ialp_jax.labelling.config import AuditConfig
 from ialp_jax.types import OFFLINE, Interactions
 
 LENGTH = 4

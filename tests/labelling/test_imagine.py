@@ -3,17 +3,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from diagnostic_worlds import ACTOR_CRITIC, ENV, HORIZON, ITEMS, LENGTH, start_of, world
+from function_labeller import FunctionLabeller
 
 from ialp_jax.errors import InputError
+from ialp_jax.labelling.config import LabellingConfig
 from ialp_jax.labelling.imagine import (
     chosen_item,
     imagined_params,
-    label_round,
-    labelled_transitions,
     start_sessions,
-    training_data,
 )
-from ialp_jax.training.config import LabellingConfig
+from ialp_jax.labelling.rounds import Setting, label_round
+from ialp_jax.labelling.transitions import labelled_transitions, training_data
 from ialp_jax.types import Labels
 
 SESSIONS, STEPS, K = 5, 12, 3
@@ -21,11 +21,20 @@ CONFIG = LabellingConfig(rounds=1, sessions=SESSIONS, steps=STEPS, candidates=K)
 # Items 1..6 alone, none in common; patience 2.
 WINDOWS = np.array([[0, 0, 0, 1], [0, 0, 2, 3], [0, 4, 5, 6]], np.int32)
 PARAMS = imagined_params(world("patience"), WINDOWS)
+SETTING = Setting(ENV, PARAMS, ACTOR_CRITIC, CONFIG)
 NONE, INVALID = 0, -1
 
 
 def labels_of(histories, proposed, choice):
     return Labels(histories, proposed, np.asarray(choice, np.int32), proposed.astype(np.float32))
+
+
+def always(choice):
+    return FunctionLabeller(lambda prompts: np.full(SESSIONS, choice))
+
+
+def start():
+    return start_sessions(ENV, PARAMS, jax.random.key(7), SESSIONS)
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +43,14 @@ def actor():
 
 
 def round_of(actor, labeller, key=0, users=None, on_step=lambda: None):
-    users = start_sessions(ENV, PARAMS, jax.random.key(7), CONFIG) if users is None else users
-    return label_round(
-        ENV, PARAMS, ACTOR_CRITIC, actor, users, labeller, jax.random.key(key), CONFIG, on_step
-    )
+    users = start() if users is None else users
+    return label_round(SETTING, actor, users, labeller, jax.random.key(key), on_step)
 
 
 def mixed(seed):
     """A labeller that says anything: invalid, none, any candidate."""
     random = np.random.default_rng(seed)
-    return lambda histories, proposed, rows: labels_of(
-        histories, proposed, random.integers(-1, K + 1, SESSIONS)
-    )
+    return FunctionLabeller(lambda prompts: random.integers(-1, K + 1, SESSIONS))
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +131,8 @@ def test_sessions_follow_the_labels_and_the_simulators_patience(labelled):
 
 
 def test_invalid_labels_change_nothing_and_teach_nothing(actor):
-    before = start_sessions(ENV, PARAMS, jax.random.key(7), CONFIG)
-    after, arrays = round_of(actor, lambda h, c, r: labels_of(h, c, [INVALID] * SESSIONS), users=before)
+    before = start()
+    after, arrays = round_of(actor, always(INVALID), users=before)
     for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         np.testing.assert_array_equal(old, new)
     assert not (arrays["terminated"] | arrays["truncated"]).any()
@@ -137,16 +142,14 @@ def test_invalid_labels_change_nothing_and_teach_nothing(actor):
 
 
 def test_nobody_likes_anything_then_all_leave(actor):
-    _, arrays = round_of(actor, lambda h, c, r: labels_of(h, c, [NONE] * SESSIONS))
+    _, arrays = round_of(actor, always(NONE))
     ends = by_session(arrays)["terminated"]
     np.testing.assert_array_equal(ends, np.arange(STEPS)[:, None] % 2 == np.ones((1, SESSIONS)))
 
 
 def test_everybody_likes_everything_then_the_horizon_ends_it(actor):
     steps = []
-    _, arrays = round_of(
-        actor, lambda h, c, r: labels_of(h, c, [K] * SESSIONS), on_step=lambda: steps.append(1)
-    )
+    _, arrays = round_of(actor, always(K), on_step=lambda: steps.append(1))
     assert len(steps) == STEPS
     ends = by_session(arrays)["truncated"]
     np.testing.assert_array_equal(
@@ -206,7 +209,7 @@ def test_candidates_come_from_the_actor(actor):
     heads = actor["params"]
     bias = jnp.zeros(ITEMS).at[jnp.array([9, 10, 11, 12, 13, 14, 15])].set(30.0)
     keen = {"params": {**heads, "actor": {**heads["actor"], "bias": bias}}}
-    _, arrays = round_of(keen, lambda h, c, r: labels_of(h, c, [INVALID] * SESSIONS))
+    _, arrays = round_of(keen, always(INVALID))
     assert (arrays["candidates"] >= 10).all()
 
 
@@ -222,19 +225,11 @@ TWINS = np.array(
 
 
 def proposals(actor, alike, steps=STEPS):
-    """(histories, candidates) of a round in which nothing is liked, and sessions end early."""
-    seen = []
-
-    def labeller(histories, proposed, rows):
-        seen.append((histories, proposed))
-        return labels_of(histories, proposed, np.zeros(SESSIONS))
-
-    users = start_sessions(ENV, PARAMS, jax.random.key(7), CONFIG)
+    """Shown items and candidates of a round in which nothing is liked, and sessions end early."""
     config = LabellingConfig(rounds=1, sessions=SESSIONS, steps=steps, candidates=K)
-    _, arrays = label_round(
-        ENV, PARAMS, ACTOR_CRITIC, actor, users, labeller, jax.random.key(0), config, alike=alike
-    )
-    return arrays["shown"], np.concatenate([proposed for _, proposed in seen])
+    setting = SETTING._replace(config=config, alike=alike)
+    _, arrays = label_round(setting, actor, start(), always(NONE), jax.random.key(0))
+    return arrays["shown"], arrays["candidates"]
 
 
 def test_no_prompt_offers_the_same_words_twice_nor_what_was_shown(actor):
@@ -259,6 +254,6 @@ def test_without_twins_the_same_items_are_proposed(actor):
 def test_a_session_that_has_seen_nearly_all_is_refused(actor, alike):
     """Before, items of the history filled the prompt up."""
     config = LabellingConfig(rounds=1, sessions=SESSIONS, steps=1, candidates=14 if alike is None else 7)
-    users = start_sessions(ENV, PARAMS, jax.random.key(7), config)
+    setting = SETTING._replace(config=config, alike=alike)
     with pytest.raises(InputError, match=r"^--config\.labelling\.candidates=\d+: a session has seen so many"):
-        label_round(ENV, PARAMS, ACTOR_CRITIC, actor, users, mixed(0), jax.random.key(0), config, alike=alike)
+        label_round(setting, actor, start(), mixed(0), jax.random.key(0))

@@ -14,30 +14,31 @@ from ialp_jax.labelling.label_files import catalogue_facts
 from ialp_jax.labelling.label_store import LabelStore
 from ialp_jax.labelling.shards import Batch
 from ialp_jax.llm.modes.answers import CAUSES, Answers
-from ialp_jax.llm.prompting import letters, prompts
+from ialp_jax.llm.prompting import letters, templates
+from ialp_jax.types import Prompts
 
-TEMPLATE = prompts.TEMPLATES["list"]
+TEMPLATE = templates.TEMPLATES["list"]
 INVALID, NONE = 3, 7  # prompts
 
 
 def model(parts):
     """The last candidate is best; the third prompt gets no letter."""
-    for histories, candidates in parts:
-        answers = Answers.from_scores(np.tile(np.arange(4, dtype=np.float32) / 8, (len(histories), 1)))
+    for part in parts:
+        answers = Answers.from_scores(np.tile(np.arange(4, dtype=np.float32) / 8, (part.num_prompts, 1)))
         answers.choice[INVALID], answers.cause[INVALID] = -1, CAUSES.index("no_letter")
-        yield Batch(answers, tokens=9 * len(candidates), seconds=2.5)
+        yield Batch(answers, tokens=9 * part.num_prompts, seconds=2.5)
 
 
 def labelled(run, shared=None):
     """A run folder with 20 prompts in two rounds, as the stages leave it; returns it."""
     save(run)
-    folder, (histories, candidates) = run / "labels", draw(20, seed=3)
+    folder, prompts = run / "labels", draw(20, seed=3)
     context = shards.describe(shared or folder / "shards", {"template": {"name": "list"}}, model="fake")
     labels = LabelStore(shared or folder / "shards", folder / "plans", context, titles(), TEMPLATE, 20)
-    answers, _ = labels.answers(histories, candidates, model)
+    answers, _ = labels.answers(prompts, model)
     choice = answers.choice.copy()
     choice[NONE] = 0
-    arrays = {"histories": histories, "candidates": candidates, "choice": choice, "scores": answers.scores}
+    arrays = {**prompts.arrays(), "choice": choice, "scores": answers.scores}
     arrays |= {"round": np.arange(20) // 10, "session": np.arange(20) % 10}
     manifest = {
         "model": "fake/mistral",
@@ -93,7 +94,7 @@ def test_a_prompt_is_shown_as_it_was_asked(run, capsys):
     for row in (0, INVALID, NONE):
         lines = blocks[row].splitlines()
         assert lines[0] == f"{row} (round {row // 10}, session {row % 10})"
-        asked = prompts.render(TEMPLATE, titles(), arrays["histories"][row]).splitlines()
+        asked = templates.render(TEMPLATE, titles(), arrays["histories"][row]).splitlines()
         assert [line[4:] for line in lines if line.startswith("  | ")] == asked
         offered = [titles()[item] for item in arrays["candidates"][row]]
         marked = [line for line in lines if line[2:3] == "*"]
@@ -110,13 +111,13 @@ def test_a_prompt_is_shown_as_it_was_asked(run, capsys):
 def test_a_prompt_with_letters_is_shown_in_the_order_in_which_it_was_asked(run, model_folder):
     pytest.importorskip("torch")
     from ialp_jax.llm.config import LLMConfig
-    from ialp_jax.llm.model.models import Scorer
+    from ialp_jax.llm.model.scorer import Scorer
 
     arrays, manifest = store.load(run / "labels")
     config = LLMConfig(mode="choice", chat="off")
-    short = prompts.TEMPLATES["titles"]
+    short = templates.TEMPLATES["titles"]
     scorer = Scorer(model_folder, titles(), short, config)
-    answers, _ = scorer.answer(arrays["histories"], arrays["candidates"])
+    answers, _ = scorer.answer(Prompts(arrays["histories"], arrays["candidates"]))
     store.seal(run / "labels", {**manifest, **config.asking(), "template": dataclasses.asdict(short)})
     labels = label_text.read_labels(run / "labels", run / "data")
     named = np.flatnonzero(answers.choice > 0)
@@ -268,7 +269,7 @@ def test_labels_apart_from_their_data(run, tmp_path, capsys):
 
 def test_as_a_command_without_torch_or_jax(run):
     source = (
-        "import sys; from ialp_jax.llm import inspect; inspect.main(sys.argv[1:]);"
+        "import sys; from ialp_jax.labelling import inspect; inspect.main(sys.argv[1:]);"
         "print(sorted({'jax', 'torch', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", source, run], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ from small_world import prompts as draw
 from ialp_jax.errors import InputError
 from ialp_jax.labelling.label_files import catalogue_facts, check_catalogue
 
-HISTORIES, CANDIDATES = draw(5)
+HISTORIES, CANDIDATES, _ = draw(5)
 LABELS, DATA = Path("run/labels"), Path("run/data")
 
 

@@ -9,7 +9,7 @@ from small_world import prompts as draw
 from small_world import recipe, save
 
 from ialp_jax.errors import InputError
-from ialp_jax.labelling.client import LabelWorker
+from ialp_jax.labelling.llm_labeller import LLMLabeller
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.modes.answers import CAUSES
 
@@ -20,8 +20,8 @@ def ask(folder, **changes):
     if not (folder / "data").exists():
         save(folder)
     config = LLMConfig(**{"threads": 1, "shard_size": 8, "embedded": recipe(context=512), **changes})
-    with LabelWorker(config, folder / "data", folder / "labels", seed=0) as worker:
-        labels = [worker.label(*request) for request in REQUESTS]
+    with LLMLabeller(config, folder / "data", folder / "labels", seed=0) as worker:
+        labels = [worker.label(request) for request in REQUESTS]
         return labels, worker.manifest(), worker.places
 
 

@@ -5,9 +5,10 @@ from small_world import titles
 
 from ialp_jax.labelling.label_store import Batch, LabelStore
 from ialp_jax.llm.modes.answers import Answers
-from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting import templates
+from ialp_jax.types import Prompts
 
-TEMPLATE = prompts.TEMPLATES["titles"]
+TEMPLATE = templates.TEMPLATES["titles"]
 
 
 class Model:
@@ -17,13 +18,20 @@ class Model:
         self.sizes, self.fail_after = [], fail_after
 
     def __call__(self, parts):
-        for histories, candidates in parts:
+        for part in parts:
             if self.fail_after is not None and len(self.sizes) == self.fail_after:
                 raise KeyboardInterrupt
-            self.sizes.append(len(histories))
-            noise = 1e-4 * (histories.sum() % 97)
-            scores = histories.sum(1, keepdims=True) + candidates / 100 + noise
-            yield Batch(Answers.from_scores(scores), tokens=10 * len(histories), seconds=0.5)
+            self.sizes.append(part.num_prompts)
+            noise = 1e-4 * (part.histories.sum() % 97)
+            scores = part.histories.sum(1, keepdims=True) + part.candidates / 100 + noise
+            yield Batch(Answers.from_scores(scores), tokens=10 * part.num_prompts, seconds=0.5)
+
+
+def joined(one, other):
+    return Prompts(*(np.concatenate(pair) for pair in zip(one[:2], other[:2], strict=True)))
+
+
+BACKWARDS = slice(None, None, -1)
 
 
 def open_store(run, context="model", names=None, shard_size=4, shared=None):
@@ -39,19 +47,19 @@ def assert_same(answers, expected):
 
 
 def test_all_prompts_are_answered_in_shards(tmp_path):
-    model, (histories, candidates) = Model(), draw(10)
-    answers, batches = open_store(tmp_path).answers(histories, candidates, model)
-    np.testing.assert_allclose(answers.scores, histories.sum(1, keepdims=True) + candidates / 100, atol=1e-2)
+    model, prompts = Model(), draw(10)
+    answers, batches = open_store(tmp_path).answers(prompts, model)
+    expected = prompts.histories.sum(1, keepdims=True) + prompts.candidates / 100
+    np.testing.assert_allclose(answers.scores, expected, atol=1e-2)
     assert model.sizes == [4, 4, 2] == [len(batch.answers.choice) for batch in batches]
 
 
 def test_nothing_is_asked_twice(tmp_path):
-    model, (histories, candidates) = Model(), draw(6)
-    twice = np.concatenate([histories, histories]), np.concatenate([candidates, candidates])
+    model, prompts = Model(), draw(6)
     store = open_store(tmp_path)
-    answers, _ = store.answers(*twice, model)
+    answers, _ = store.answers(joined(prompts, prompts), model)
     assert model.sizes == [4, 2]
-    again, batches = store.answers(histories[::-1], candidates[::-1], model)
+    again, batches = store.answers(prompts.rows(BACKWARDS), model)
     assert model.sizes == [4, 2]
     assert batches == []
     for said, said_again in zip(answers, again, strict=True):
@@ -60,18 +68,18 @@ def test_nothing_is_asked_twice(tmp_path):
 
 
 def test_left_padding_is_no_part_of_a_prompt(tmp_path):
-    model, (histories, candidates) = Model(), draw(3)
+    model, prompts = Model(), draw(3)
     store = open_store(tmp_path)
-    store.answers(histories, candidates, model)
-    store.answers(np.pad(histories, ((0, 0), (2, 0))), candidates, model)
+    store.answers(prompts, model)
+    store.answers(prompts._replace(histories=np.pad(prompts.histories, ((0, 0), (2, 0)))), model)
     assert sum(model.sizes) == 3
 
 
 def test_a_second_run_asks_nothing_and_gets_the_same_bits(tmp_path):
     requests = [draw(10, seed=1), draw(7, seed=2), draw(10, seed=1)]
     first, second = open_store(tmp_path), open_store(tmp_path)
-    before = [first.answers(*request, Model()) for request in requests]
-    after = [second.answers(*request, Model(fail_after=0)) for request in requests]
+    before = [first.answers(request, Model()) for request in requests]
+    after = [second.answers(request, Model(fail_after=0)) for request in requests]
     for (answers, batches), (same, same_batches) in zip(before, after, strict=True):
         assert_same(answers, same)
         assert [b.tokens for b in batches] == [b.tokens for b in same_batches]
@@ -82,13 +90,13 @@ def test_a_killed_run_ends_with_the_bits_of_an_undisturbed_one(tmp_path, survive
     requests = [draw(10, seed=1), draw(10, seed=2)]
     requests[1][0][:3], requests[1][1][:3] = requests[0][0][:3], requests[0][1][:3]
     calm = open_store(tmp_path / "calm")
-    expected = [calm.answers(*request, Model())[0] for request in requests]
+    expected = [calm.answers(request, Model())[0] for request in requests]
     killed, model = open_store(tmp_path / "killed"), Model(fail_after=survived)
     with pytest.raises(KeyboardInterrupt):
-        _ = [killed.answers(*request, model) for request in requests]
+        _ = [killed.answers(request, model) for request in requests]
     resumed, rest = open_store(tmp_path / "killed"), Model()
     for request, answers in zip(requests, expected, strict=True):
-        assert_same(resumed.answers(*request, rest)[0], answers)
+        assert_same(resumed.answers(request, rest)[0], answers)
     assert len(rest.sizes) == 5 - survived
 
 
@@ -110,34 +118,34 @@ def _damage(path, how):
 @pytest.mark.parametrize("how", ["truncated", "empty", "replaced", "altered"])
 def test_a_damaged_shard_is_named_and_made_again(tmp_path, how):
     request = draw(8)
-    expected = open_store(tmp_path).answers(*request, Model())[0]
+    expected = open_store(tmp_path).answers(request, Model())[0]
     path = sorted((tmp_path / "shards").rglob("*.npz"))[0]
     _damage(path, how)
     model = Model()
-    with pytest.warns(UserWarning, match=rf"{path.name}: .*; what it held is made again"):
-        answers = open_store(tmp_path).answers(*request, model)[0]
+    with pytest.warns(UserWarning, match=rf"{path.name}: .*; its answers are made again"):
+        answers = open_store(tmp_path).answers(request, model)[0]
     assert_same(answers, expected)
     assert model.sizes == [4]
-    open_store(tmp_path).answers(*request, Model(fail_after=0))
+    open_store(tmp_path).answers(request, Model(fail_after=0))
 
 
 def test_a_damaged_plan_is_named_and_made_again_without_asking(tmp_path):
     request = draw(8)
-    expected = open_store(tmp_path).answers(*request, Model())[0]
+    expected = open_store(tmp_path).answers(request, Model())[0]
     (path,) = (tmp_path / "plans").rglob("*.npz")
     _damage(path, "truncated")
-    with pytest.warns(UserWarning, match=rf"{path.name}: .*; what it held is made again"):
-        answers = open_store(tmp_path).answers(*request, Model(fail_after=0))[0]
+    with pytest.warns(UserWarning, match=rf"{path.name}: .*; its answers are made again"):
+        answers = open_store(tmp_path).answers(request, Model(fail_after=0))[0]
     assert_same(answers, expected)
 
 
 def test_another_context_or_text_is_another_prompt(tmp_path):
     request = draw(4)
-    open_store(tmp_path).answers(*request, Model())
+    open_store(tmp_path).answers(request, Model())
     renamed = ("", *(f"{title} (remastered)" for title in titles()[1:]))
     for changed in ({"context": "other model"}, {"names": renamed}):
         model = Model()
-        open_store(tmp_path, **changed).answers(*request, model)
+        open_store(tmp_path, **changed).answers(request, model)
         assert model.sizes == [4]
 
 
@@ -146,25 +154,32 @@ def test_order_and_place_of_items_matter(tmp_path):
     histories = np.array([[1, 2], [2, 1], [1, 1], [0, 1]], np.int32)
     candidates = np.array([[3, 4], [3, 4], [2, 3], [1, 2]], np.int32)
     swapped = np.concatenate([candidates, candidates[:1, ::-1]])
-    keys = store.prompt_keys(np.concatenate([histories, histories[:1]]), swapped)
-    moved = store.prompt_keys(np.array([[1]]), np.array([[2, 3, 4]])) + store.prompt_keys(
-        np.array([[1, 2]]), np.array([[3, 4]])
-    )
-    assert len({*keys, *moved}) == 6
+    addresses = store.addresses(Prompts(np.concatenate([histories, histories[:1]]), swapped))
+    moved = store.addresses(Prompts(np.array([[1]]), np.array([[2, 3, 4]])))
+    moved += store.addresses(Prompts(np.array([[1, 2]]), np.array([[3, 4]])))
+    assert len({*addresses, *moved}) == 6
+
+
+def test_addresses_are_those_of_stores_written_before(tmp_path):
+    """The bytes that are hashed stay the same, or every stored answer would be lost."""
+    assert [address.hex() for address in open_store(tmp_path).addresses(draw(2))] == [
+        "e940534dbc08e5551b60771b4df65b2be8f4847d0fa2dc3e96b8e8a0122e4e92",
+        "3368b7e8e8d9d25f107f5104d98d151f6361e454b07424246422681e6ea80514",
+    ]
 
 
 def test_no_prompts_no_answers(tmp_path):
-    empty = np.zeros((0, 5), np.int32), np.zeros((0, 4), np.int32)
-    answers, batches = open_store(tmp_path).answers(*empty, Model(fail_after=0))
+    empty = Prompts(np.zeros((0, 5), np.int32), np.zeros((0, 4), np.int32))
+    answers, batches = open_store(tmp_path).answers(empty, Model(fail_after=0))
     assert [array.shape for array in answers] == [(0,), (0, 4), (0,), (0,), (0, 0), (0, 0)]
     assert batches == []
 
 
 def test_an_equal_request_costs_nothing(tmp_path):
     store, request = open_store(tmp_path), draw(6)
-    first, _ = store.answers(*request, Model())
+    first, _ = store.answers(request, Model())
     before = written(tmp_path)
-    second, batches = store.answers(*request, Model(fail_after=0))
+    second, batches = store.answers(request, Model(fail_after=0))
     assert_same(first, second)
     assert batches == []
     assert written(tmp_path) == before
@@ -176,20 +191,17 @@ def written(folder):
 
 def test_runs_that_share_a_store_ask_nothing_twice(tmp_path):
     first, second, shared = tmp_path / "first", tmp_path / "second", tmp_path / "shared"
-    (histories, candidates), model = draw(10), Model()
-    told, _ = open_store(first, shared=shared).answers(histories, candidates, Model())
-    more = (
-        np.concatenate([draw(3, seed=2)[0], histories[::-1]]),
-        np.concatenate([draw(3, seed=2)[1], candidates[::-1]]),
-    )
+    prompts, model = draw(10), Model()
+    told, _ = open_store(first, shared=shared).answers(prompts, Model())
+    more = joined(draw(3, seed=2), prompts.rows(BACKWARDS))
     store = open_store(second, shared=shared, shard_size=2)
-    answers, batches = store.answers(*more, model)
+    answers, batches = store.answers(more, model)
     assert model.sizes == [2, 1]  # the three that are new
     assert store.taken == 10
     assert [len(batch.answers.choice) for batch in batches] == [2, 1]
     assert_same(Answers(*(part[:2:-1] for part in answers)), told)
     alone = Model()
-    open_store(tmp_path / "third").answers(*more, alone)
+    open_store(tmp_path / "third").answers(more, alone)
     assert sum(alone.sizes) == 13
 
 
@@ -198,47 +210,46 @@ def test_runs_profit_from_each_other_while_they_run(tmp_path):
     requests = [draw(6, seed=seed) for seed in range(4)]
     for number, request in enumerate(requests):
         first, second = (one, other) if number % 2 else (other, one)
-        told, _ = first.answers(*request, Model())
-        assert_same(second.answers(*request, Model(fail_after=0))[0], told)
+        told, _ = first.answers(request, Model())
+        assert_same(second.answers(request, Model(fail_after=0))[0], told)
 
 
 @pytest.mark.parametrize("survived", [0, 1, 2])
 def test_a_killed_run_keeps_its_plan_though_another_run_fills_the_store(tmp_path, survived):
     request = draw(10)
-    before = tuple(part[5:7] for part in request)
+    before = request.rows(slice(5, 7))
     expected = {}
     for name in ("calm", "killed"):
         run, shared = tmp_path / name, tmp_path / f"{name} shared"
-        open_store(run / "earlier", shared=shared).answers(*before, Model())
+        open_store(run / "earlier", shared=shared).answers(before, Model())
         if name == "killed":
             with pytest.raises(KeyboardInterrupt):
-                open_store(run, shared=shared, shard_size=3).answers(*request, Model(fail_after=survived))
-            backwards = tuple(part[::-1] for part in request)
-            open_store(run / "other", shared=shared).answers(*backwards, Model())
+                open_store(run, shared=shared, shard_size=3).answers(request, Model(fail_after=survived))
+            open_store(run / "other", shared=shared).answers(request.rows(BACKWARDS), Model())
         rest = Model()
-        expected[name] = open_store(run, shared=shared, shard_size=3).answers(*request, rest)[0]
+        expected[name] = open_store(run, shared=shared, shard_size=3).answers(request, rest)[0]
     assert rest.sizes == [3, 3, 2][survived:]
     assert_same(expected["killed"], expected["calm"])
 
 
 def test_what_was_taken_stays_though_the_shared_store_is_lost(tmp_path):
     request, shared = draw(8), tmp_path / "shared"
-    open_store(tmp_path / "a", shared=shared).answers(*(part[:5] for part in request), Model())
-    told, _ = open_store(tmp_path / "b", shared=shared).answers(*request, Model())
+    open_store(tmp_path / "a", shared=shared).answers(request.rows(slice(5)), Model())
+    told, _ = open_store(tmp_path / "b", shared=shared).answers(request, Model())
     for path in shared.rglob("*.npz"):
         path.unlink()
     model = Model()
-    again, _ = open_store(tmp_path / "b", shared=shared).answers(*request, model)
+    again, _ = open_store(tmp_path / "b", shared=shared).answers(request, model)
     assert model.sizes == [3]
     assert_same(again, told)
 
 
 def test_a_damaged_shard_of_another_run_is_named_and_asked_anew(tmp_path):
     request, shared, model = draw(8), tmp_path / "shared", Model()
-    open_store(tmp_path / "a", shared=shared).answers(*request, Model())
+    open_store(tmp_path / "a", shared=shared).answers(request, Model())
     path = sorted(shared.rglob("*.npz"))[0]
     _damage(path, "truncated")
     store = open_store(tmp_path / "b", shared=shared)
-    with pytest.warns(UserWarning, match=rf"{path.name}: .*; what it held is made again"):
-        store.answers(*request, model)
+    with pytest.warns(UserWarning, match=rf"{path.name}: .*; its answers are made again"):
+        store.answers(request, model)
     assert (model.sizes, store.taken) == ([4], 4)

@@ -110,7 +110,7 @@ def test_a_scan_names_what_is_damaged_and_passes_over_what_was_seen(tmp_path):
 def test_a_context_is_described_and_known_by_its_facts(tmp_path):
     facts = {"fingerprint": "f", "mode": "likelihood"}
     context = shards.describe(tmp_path, facts, model="first")
-    assert context == store.digest(facts) == shards.describe(tmp_path, facts, model="second")
+    assert context == store.fingerprint(facts) == shards.describe(tmp_path, facts, model="second")
     assert context != shards.describe(tmp_path, {**facts, "mode": "choice"})
     assert '"model": "first"' in (tmp_path / context / shards.CONTEXT).read_text()
 

@@ -3,10 +3,10 @@ import pytest
 
 from ialp_jax.data.splits import Windows, windows
 from ialp_jax.errors import InputError
-from ialp_jax.labelling.sources import FoldIn, Logged, Popularity, Random, Truth, label_source
-from ialp_jax.training.config import SOURCES, LabellingConfig
-from ialp_jax.types import Histories, UserModel
-from ialp_jax.users.preference import like_probability
+from ialp_jax.labelling.config import LLM, SOURCES, LabellingConfig
+from ialp_jax.labelling.sources import FoldIn, Logged, Popularity, Random, Truth, rule_labeller
+from ialp_jax.types import Histories, Prompts, UserModel
+from ialp_jax.users.predict import like_probability
 
 # User 0 liked 1, 2, 5, 9 in this order, user 1 liked 4, 3, 8.
 HISTORIES = Histories(np.array([1, 2, 5, 9, 4, 3, 8], np.int32), np.array([0, 4, 7]))
@@ -25,7 +25,7 @@ MODEL = UserModel(
 def ask(source, candidates, rows, histories=None):
     candidates = np.asarray(candidates, np.int32)
     histories = np.zeros((len(candidates), 3), np.int32) if histories is None else np.asarray(histories)
-    labels = source.label(histories, candidates, np.asarray(rows))
+    labels = source.label(Prompts(histories, candidates, np.asarray(rows)))
     np.testing.assert_array_equal(labels.candidates, candidates)
     assert labels.scores.shape == candidates.shape
     assert labels.choice.dtype == np.int32
@@ -129,13 +129,13 @@ class OfOrder:
 
 
 def test_every_source_can_be_named():
+    rules = {name for name in SOURCES if name != LLM}
     made = {
-        name: label_source(LabellingConfig(source=name), OfOrder(), tastes(4), MODEL, 0) for name in SOURCES
+        name: rule_labeller(LabellingConfig(source=name), OfOrder(), tastes(4), MODEL, 0) for name in rules
     }
-    assert made.pop("llm") is None
     named = {name.replace("_", ""): type(source).__name__.lower() for name, source in made.items()}
     assert named == {name: name for name in named}
-    assert {source.manifest()["source"] for source in made.values()} == set(SOURCES) - {"llm"}
+    assert {source.manifest()["source"] for source in made.values()} == rules
 
 
 def test_impossible_settings_are_refused():

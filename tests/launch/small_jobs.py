@@ -1,4 +1,4 @@
-"""Jobs that need no JAX: little scripts in the place of runs."""
+"""Jobs without JAX: small scripts instead of runs."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from launch.jobs import Job
 
 def script(folder, name, code):
     """A job that runs some code in its own folder."""
-    home = folder / name
-    home.mkdir(parents=True, exist_ok=True)
-    return Job({}, Config(), home, ("-c", f"import os; os.chdir({str(home)!r})\n{code}"))
+    job_folder = folder / name
+    job_folder.mkdir(parents=True, exist_ok=True)
+    return Job({}, Config(), job_folder, ("-c", f"import os; os.chdir({str(job_folder)!r})\n{code}"))
 
 
-def wait_for(what, seconds=120):
-    """What ``what`` returns once it is true."""
+def wait_for(condition, seconds=120):
+    """Calls ``condition`` until it returns something true, and returns that."""
     deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline, "waited in vain"
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "the condition did not become true"
         time.sleep(0.05)
-    return found
+    return value
 
 
 def children(text):
-    """Processes of this one with some text in their command line."""
-    found = []
+    """Child processes of this one with ``text`` in their command line."""
+    processes = []
     for process in psutil.Process(os.getpid()).children(recursive=True):
         try:
             if text in " ".join(process.cmdline()):
-                found.append(process)
+                processes.append(process)
         except psutil.Error:
             continue
-    return found
+    return processes

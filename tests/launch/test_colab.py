@@ -1,4 +1,4 @@
-"""The notebook, run from top to bottom without a browser, on a small run and what is installed here."""
+"""The notebook runs from top to bottom without a browser, with a small run and the installed packages."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ def notebook():
 
 
 def set_form(notebook, **values):
-    """Fills the form in, as a user does: only the named lines change."""
+    """Fills in the form as a user does: only the named lines change."""
     cell = next(cell for cell in notebook.cells if cell.id == "settings")
     lines = cell.source.splitlines()
     for name, value in values.items():
-        place = next(i for i, line in enumerate(lines) if line.startswith(f"{name} = "))
-        lines[place] = f"{name} = {value!r}"
+        row = next(i for i, line in enumerate(lines) if line.startswith(f"{name} = "))
+        lines[row] = f"{name} = {value!r}"
     cell.source = "\n".join(lines)
 
 
 def text_of(notebook, cell_id):
-    """All that a cell put out."""
+    """The whole output of a cell."""
     cell = next(cell for cell in notebook.cells if cell.id == cell_id)
     parts = [out.get("text", "") or "".join(out.get("data", {}).values()) for out in cell.outputs]
     return "".join(parts)
 
 
-def test_it_is_kept_without_outputs(notebook):
+def test_the_notebook_is_stored_without_outputs(notebook):
     nbformat.validate(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -43,7 +43,7 @@ def test_it_is_kept_without_outputs(notebook):
             assert cell.execution_count is None
 
 
-def test_from_top_to_bottom(notebook, tmp_path):
+def test_the_notebook_runs_from_top_to_bottom(notebook, tmp_path):
     set_form(notebook, CONFIG="tests/launch/tiny_run.py", RUN=str(tmp_path / "run"), INSTALL=False)
     set_form(notebook, OVERRIDES="--config.adapt.agents=random")
     client = nbclient.NotebookClient(notebook, timeout=1200, resources={"metadata": {"path": str(ROOT)}})
@@ -57,7 +57,7 @@ def test_from_top_to_bottom(notebook, tmp_path):
     assert "data:image/svg+xml" in page
 
 
-def test_a_run_that_fails_stops_the_notebook_with_its_reason(notebook, tmp_path):
+def test_a_failed_run_stops_the_notebook_and_shows_the_reason(notebook, tmp_path):
     set_form(notebook, CONFIG="no/such.py", RUN=str(tmp_path / "run"), INSTALL=False)
     client = nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT)}})
     with pytest.raises(nbclient.exceptions.CellExecutionError, match="The run failed"):

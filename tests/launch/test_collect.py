@@ -1,4 +1,4 @@
-"""The tables of the runs below one another, and a page that compares settings."""
+"""The report of a sweep: merged tables, and a page that compares settings."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import pandas as pd
 import pytest
 
 from experiments.config import Config
+from experiments.reporting import plots
 from experiments.reporting.page import COLUMNS
 from experiments.reporting.report import CURVE_COLUMNS, SUMMARY_COLUMNS
-from experiments.run import KEY, settings
+from experiments.run import FINGERPRINT, settings
 from experiments.study.overrides import overridden
 from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation import statistics
-from launch import collect
+from launch import collect, finished_runs, sweep_page
 
 STEPS = (0, 500, 1000)
 
@@ -29,7 +30,7 @@ def few_resamples():
 
 
 def finish(folder, level, num_seeds=2, **changes):
-    """A finished run whose a2c ends at ``level`` and its seeds beside it; random always has 1."""
+    """A finished run. The mean return of a2c ends at ``level``, that of random is 1."""
     config = overridden(Config(), changes, "test")
     summary, curves = [], []
     for agent, end in (("random", 1.0), ("a2c", level)):
@@ -42,7 +43,7 @@ def finish(folder, level, num_seeds=2, **changes):
         text = pd.DataFrame(rows, columns=columns).to_csv(index=False)
         store.write_text(folder / "report" / f"{name}.csv", text)
     store.write_json(folder / "config.json", settings(config))
-    store.seal(folder / "report", {KEY: "", "config": settings(config)})
+    store.seal(folder / "report", {FINGERPRINT: "", "config": settings(config)})
 
 
 @pytest.fixture
@@ -55,14 +56,14 @@ def sweep(tmp_path):
     return tmp_path
 
 
-def test_tables_have_columns_for_what_was_swept(sweep):
+def test_tables_have_a_column_per_swept_setting(sweep):
     assert collect.collect(sweep) == ["begun"]
     summary = pd.read_csv(sweep / "report" / "summary.csv")
     assert list(summary)[:3] == ["run", "config.agents.a2c.learning_rate", "config.seed"]
     assert list(summary)[3:] == SUMMARY_COLUMNS
-    own = summary[(summary.agent == "a2c") & (summary.metric == "final_return")]
-    assert dict(zip(own.run, own["mean"], strict=True))["r0.003-2"] == 10
-    assert set(zip(own["config.agents.a2c.learning_rate"], own["config.seed"], strict=True)) == {
+    rows = summary[(summary.agent == "a2c") & (summary.metric == "final_return")]
+    assert dict(zip(rows.run, rows["mean"], strict=True))["r0.003-2"] == 10
+    assert set(zip(rows["config.agents.a2c.learning_rate"], rows["config.seed"], strict=True)) == {
         (rate, seed) for rate in (0.001, 0.003) for seed in range(3)
     }
     curves = pd.read_csv(sweep / "report" / "curves.csv")
@@ -71,25 +72,25 @@ def test_tables_have_columns_for_what_was_swept(sweep):
 
 
 def test_runs_that_differ_in_seed_are_repetitions(sweep):
-    runs, _ = collect.read(sweep)
-    paths = collect.swept_paths(runs)
-    groups = collect.settings_of(runs, paths)
+    runs, _ = finished_runs.read(sweep)
+    paths = finished_runs.swept_paths(runs)
+    groups = finished_runs.settings_of(runs, paths)
     assert list(groups) == ["learning_rate=0.001", "learning_rate=0.003"]
-    rows = collect.metric_rows(groups["learning_rate=0.003"], "a2c")["final_return"]
+    rows = sweep_page.metric_rows(groups["learning_rate=0.003"], "a2c")["final_return"]
     assert rows["mean"] == pytest.approx(9)
     assert 8 <= rows["ci_low"] < 9 < rows["ci_high"] <= 10  # over the three runs
-    curve = collect.return_curve(groups["learning_rate=0.003"], "a2c")
+    curve = sweep_page.return_curve(groups["learning_rate=0.003"], "a2c")
     np.testing.assert_array_equal(curve.env_steps, STEPS)
     np.testing.assert_allclose(curve.estimate.point, [0, 4.5, 9])
-    assert curve.estimate.low[0] == curve.estimate.high[0] == 0  # the runs agree there, their seeds do not
-    alone = collect.return_curve(groups["learning_rate=0.003"][:1], "a2c").estimate
-    np.testing.assert_allclose(alone.point, [0, 4, 8])
-    np.testing.assert_allclose((alone.low[0], alone.high[0]), (-0.5, 0.5))  # over its two seeds
-    assert collect.metric_rows(groups["learning_rate=0.003"][:1], "a2c")["final_return"]["ci_low"] == 7.5
-    assert collect.return_curve(runs, "dqn") is None
+    assert curve.estimate.low[0] == curve.estimate.high[0] == 0  # here the runs agree, but not their seeds
+    one_run = sweep_page.return_curve(groups["learning_rate=0.003"][:1], "a2c").estimate
+    np.testing.assert_allclose(one_run.point, [0, 4, 8])
+    np.testing.assert_allclose((one_run.low[0], one_run.high[0]), (-0.5, 0.5))  # over its two seeds
+    assert sweep_page.metric_rows(groups["learning_rate=0.003"][:1], "a2c")["final_return"]["ci_low"] == 7.5
+    assert sweep_page.return_curve(runs, "dqn") is None
 
 
-def test_the_page_marks_the_best_and_says_once_what_no_setting_changes(sweep):
+def test_the_page_marks_the_best_and_has_one_row_for_an_unchanged_agent(sweep):
     collect.collect(sweep)
     page = (sweep / "report" / "index.html").read_text()
     assert "6 finished runs of 2 settings; not finished: begun." in page
@@ -101,35 +102,36 @@ def test_the_page_marks_the_best_and_says_once_what_no_setting_changes(sweep):
     assert "<script" not in page
 
 
-def test_of_many_settings_the_best_are_drawn(tmp_path):
-    for width in range(8, 8 + 2 * (len(collect.COLOURS) + 2), 2):
+def test_of_many_settings_only_the_best_are_drawn(tmp_path):
+    for width in range(8, 8 + 2 * (len(sweep_page.COLOURS) + 2), 2):
         finish(tmp_path / f"w{width}", float(width), **{"network.width": width})
-    runs, _ = collect.read(tmp_path)
-    groups = collect.settings_of(runs, collect.swept_paths(runs))
+    runs, _ = finished_runs.read(tmp_path)
+    groups = finished_runs.settings_of(runs, finished_runs.swept_paths(runs))
     assert list(groups)[:2] == ["width=8", "width=10"]  # as numbers
     drawn = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collect.plots, "learning_curves", lambda curves, *_, **__: drawn.extend(curves) or "")
-        collect.curve_figures(groups, ["a2c"])
+        patch.setattr(plots, "learning_curves", lambda curves, *_, **__: drawn.extend(curves) or "")
+        sweep_page.curve_figures(groups, ["a2c"])
     assert drawn == list(groups)[2:]
-    assert "shows the 8 settings with the highest" in collect.render("x", runs, [], collect.swept_paths(runs))
+    page = sweep_page.render("x", runs, [], finished_runs.swept_paths(runs))
+    assert "shows the 8 settings with the highest" in page
 
 
-def test_short_labels_stay_apart(tmp_path):
-    changes = {"agents.a2c.learning_rate": 0.1, "agents.ft.learning_rate": 0.2, "seed": 4}
+def test_short_labels_are_unique(tmp_path):
+    changes = {"agents.a2c.learning_rate": 0.1, "agents.a_ialp_ft.learning_rate": 0.2, "seed": 4}
     finish(tmp_path / "a", 1.0, **changes)
     finish(tmp_path / "b", 1.0)
-    runs, _ = collect.read(tmp_path)
-    names = collect.label(runs[0], collect.swept_paths(runs))
-    assert names == "a2c.learning_rate=0.1, ft.learning_rate=0.2, seed=4"
-    assert collect.label(runs[0], []) == "all runs"
-    groups = collect.settings_of(runs, collect.swept_paths(runs))
-    assert next(iter(groups)) == "1: a2c.learning_rate=0.003, ft.learning_rate=0.001"
+    runs, _ = finished_runs.read(tmp_path)
+    names = finished_runs.label(runs[0], finished_runs.swept_paths(runs))
+    assert names == "a2c.learning_rate=0.1, a_ialp_ft.learning_rate=0.2, seed=4"
+    assert finished_runs.label(runs[0], []) == "all runs"
+    groups = finished_runs.settings_of(runs, finished_runs.swept_paths(runs))
+    assert next(iter(groups)) == "1: a2c.learning_rate=0.003, a_ialp_ft.learning_rate=0.001"
     looks = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collect.plots, "learning_curves", lambda c, *_, look: looks.extend(map(look, c)) or "")
-        collect.curve_figures(groups, ["a2c"])
-    assert [look.name for look in looks] == ["1", "2"]  # the whole label would leave no room for the lines
+        patch.setattr(plots, "learning_curves", lambda c, *_, look: looks.extend(map(look, c)) or "")
+        sweep_page.curve_figures(groups, ["a2c"])
+    assert [look.name for look in looks] == ["1", "2"]  # whole labels would leave no room for the lines
 
 
 def test_mistakes_are_one_line(tmp_path, capsys):
@@ -148,7 +150,7 @@ def test_mistakes_are_one_line(tmp_path, capsys):
     assert capsys.readouterr().err == f"error: {tmp_path / 'none'}: holds no finished run\n"
 
 
-def test_a_base_adds_what_each_change_does(sweep, capsys):
+def test_with_a_base_the_report_shows_the_effect_of_each_change(sweep, capsys):
     collect.main(["collect", "--base=r0.001-0", str(sweep)])
     report = sweep / "report"
     rows = pd.read_csv(report / "effects.csv")

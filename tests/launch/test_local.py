@@ -1,4 +1,4 @@
-"""Jobs as processes: packed, followed, listed where they fail, and gone when the sweep is."""
+"""Jobs as processes: their cores and GPUs, the list of failures, and their end with the sweep."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from launch.local import LocalExecutor
 from launch.sweep import run_jobs
 
 
-def run(jobs, executor, terminal=False, kept=0):
+def run(jobs, executor, terminal=False, num_done=0):
     out = io.StringIO()
-    board = Board(jobs, kept, Console(file=out, force_terminal=terminal, width=200, highlight=False))
+    board = Board(jobs, num_done, Console(file=out, force_terminal=terminal, width=200, highlight=False))
     run_jobs(jobs, executor, board)
     board.failures()
     return board, out.getvalue()
@@ -37,7 +37,7 @@ def test_a_failure_stops_no_other_job_and_is_listed_with_its_log(tmp_path, no_gp
         script(tmp_path, "bad", "print('first'); print('50%\\r100%'); raise SystemExit(3)"),
         script(tmp_path, "last", "print('fine too')"),
     ]
-    board, text = run(jobs, LocalExecutor(jobs=2, cores=1), kept=4)
+    board, text = run(jobs, LocalExecutor(jobs=2, cores=1), num_done=4)
     assert [(job.name, code) for job, code in board.failed] == [("bad", 3)]
     assert "done before, kept: 4" in text
     assert "[3/3]" in text
@@ -45,7 +45,7 @@ def test_a_failure_stops_no_other_job_and_is_listed_with_its_log(tmp_path, no_gp
     assert text.rstrip().endswith(f"bad\n    exit code 3: 100%\n    {jobs[1].log}")
     assert [last_line(job) for job in jobs] == ["fine", "100%", "fine too"]
     run(jobs[:1], LocalExecutor(jobs=1, cores=1))
-    assert jobs[0].log.read_text() == "fine\nfine\n"  # a log keeps what earlier attempts said
+    assert jobs[0].log.read_text() == "fine\nfine\n"  # a log keeps the output of earlier attempts
 
 
 def test_a_terminal_gets_a_table(tmp_path, no_gpu):
@@ -54,20 +54,20 @@ def test_a_terminal_gets_a_table(tmp_path, no_gpu):
     assert "last line of its log" in text
 
 
-def test_so_many_at_a_time_each_on_its_own_cores(tmp_path, no_gpu, monkeypatch):
+def test_jobs_run_at_the_same_time_each_on_its_own_cores(tmp_path, no_gpu, monkeypatch):
     code = (
         "import glob, time; open(f'../now-{os.getpid()}', 'w').close(); time.sleep(0.4)\n"
         "print(len(glob.glob('../now-*')), sorted(os.sched_getaffinity(0)))\n"
         "os.unlink(f'../now-{os.getpid()}')"
     )
-    have = local.cores_here()
+    cores_here = local.cores_here()
     jobs = [script(tmp_path, f"j{i}", code) for i in range(5)]
     executor = LocalExecutor(jobs=0, cores=1)
-    assert executor.slots == len(have)
+    assert executor.slots == len(cores_here)
     run(jobs, executor)
-    told = [last_line(job).split(" ", 1) for job in jobs]
-    assert 1 <= max(int(count) for count, _ in told) <= len(have)
-    assert {cores for _, cores in told} == {f"[{core}]" for core in have[: min(5, len(have))]}
+    lines = [last_line(job).split(" ", 1) for job in jobs]
+    assert 1 <= max(int(count) for count, _ in lines) <= len(cores_here)
+    assert {cores for _, cores in lines} == {f"[{core}]" for core in cores_here[: min(5, len(cores_here))]}
     monkeypatch.setattr(local, "cores_here", lambda: list(range(16)))
     assert LocalExecutor(0, 4).slots == 4
 
@@ -82,10 +82,10 @@ def test_each_gpu_gets_a_job(tmp_path, monkeypatch):
     assert [last_line(job) for job in jobs] == ["5", "7"]
 
 
-PATIENT = """
+SLOW_TO_END = """
 import os, signal, sys, time
 def end(*_):
-    os.write(1, b'saved')  # print may be what was interrupted
+    os.write(1, b'saved')  # the signal may have interrupted print
     sys.exit(143)
 signal.signal(signal.SIGTERM, end)
 print('ready', flush=True)
@@ -94,9 +94,11 @@ time.sleep(600)
 
 
 @pytest.mark.parametrize("stubborn", [False, True])
-def test_an_interrupted_sweep_ends_its_jobs_and_lets_them_save(tmp_path, no_gpu, monkeypatch, stubborn):
+def test_an_interrupted_sweep_lets_its_jobs_save_and_ends_them(tmp_path, no_gpu, monkeypatch, stubborn):
     monkeypatch.setattr(local, "GRACE_SECONDS", 0.5 if stubborn else 60.0)
-    code = PATIENT.replace("sys.exit(143)", "return") + "\nwhile True: time.sleep(1)" if stubborn else PATIENT
+    code = SLOW_TO_END
+    if stubborn:
+        code = code.replace("sys.exit(143)", "return") + "\nwhile True: time.sleep(1)"
     job = script(tmp_path, "patient", code)
     executor = LocalExecutor(1, 1)
     finished = executor.finished
@@ -114,16 +116,16 @@ def test_an_interrupted_sweep_ends_its_jobs_and_lets_them_save(tmp_path, no_gpu,
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
-def test_a_child_dies_with_the_process_that_started_it(tmp_path):
+def test_a_child_ends_with_its_parent(tmp_path):
     code = (
         "import subprocess, time\nfrom launch.child import command_of\n"
         "p = subprocess.Popen(command_of(('-c', 'import time; time.sleep(600)')))\n"
         "print(p.pid, flush=True); time.sleep(600)"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as starter:
-        pid = int(starter.stdout.readline())
-        wait_for(lambda: (command := _command(pid)) and "launch.child" not in command)  # it has begun
-        starter.kill()
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        pid = int(parent.stdout.readline())
+        wait_for(lambda: (command := _command(pid)) and "launch.child" not in command)
+        parent.kill()
     wait_for(lambda: not _command(pid))
 
 
@@ -136,7 +138,7 @@ def _command(pid):
         return ""
 
 
-def test_a_child_whose_starter_is_gone_does_not_begin(tmp_path):
+def test_a_child_without_its_parent_does_not_start(tmp_path):
     command = command_of(("-c", "print('begun')"))
     command[command.index(str(os.getpid()))] = "1"
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""A sweep on a Ray of this machine: a killed worker's job is run again and goes on where it was."""
+"""A sweep on a Ray of this machine: the job of a killed worker runs again and continues."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def kill_worker(job):
     raise AssertionError("no process runs the job")
 
 
-def test_a_killed_worker_is_replaced_and_failures_are_told_apart(tmp_path):
+def test_a_job_of_a_killed_worker_continues_and_failures_are_listed(tmp_path):
     sweep = tmp_path / "sweep.py"
     sweep.write_text("SWEEP = {'grid': {'seed': [5]}}")
     config = tiny_run.get_config()
@@ -44,13 +44,13 @@ def test_a_killed_worker_is_replaced_and_failures_are_told_apart(tmp_path):
     executor = RayExecutor("", 1)
     finished, killed = executor.finished, []
 
-    def watched():
+    def finished_after_kill():
         if not killed and (whole.folder / "simulator" / "manifest.json").exists():
             killed.append(kill_worker(whole))
-            killed[0].wait(30)  # it dies with its worker
+            killed[0].wait(30)  # the job ends with its worker
         return finished()
 
-    executor.finished = watched
+    executor.finished = finished_after_kill
     board = Board([whole, failing, deadly], 0, Console(file=io.StringIO()))
     run_jobs([whole, failing, deadly], executor, board)
     assert not ray.is_initialized()
@@ -70,7 +70,7 @@ def test_a_killed_worker_is_replaced_and_failures_are_told_apart(tmp_path):
 
     assert collect.collect(tmp_path / "out") == []
     merged = pd.read_csv(tmp_path / "out" / "report" / "summary.csv")
-    own = pd.read_csv(whole.folder / "report" / "summary.csv")
-    pd.testing.assert_frame_equal(merged.drop(columns="run"), own)
+    of_run = pd.read_csv(whole.folder / "report" / "summary.csv")
+    pd.testing.assert_frame_equal(merged.drop(columns="run"), of_run)
     assert set(merged.run) == {"seed=5"}
     assert "1 finished run of 1 setting." in (tmp_path / "out" / "report" / "index.html").read_text()

@@ -1,4 +1,4 @@
-"""launch/slurm.sh with a number of the array of our own: one line of the file, its exit code, its signals."""
+"""launch/slurm.sh without SLURM: a task runs its line of the file, and passes on exit code and signals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "launch" / "slurm.sh"
 
 @pytest.fixture
 def array(tmp_path):
-    """Starts a task of a job array whose third line saves for a while when it is told to end."""
+    """Starts tasks of a job array; the job of line 3 takes a moment to save after SIGTERM."""
     saving = (
         "import os, signal, sys, time\n"
         "def end(*_):\n    time.sleep(0.3); os.write(1, b'saved\\n'); sys.exit(99)\n"
@@ -36,15 +36,15 @@ def array(tmp_path):
     queue.chmod(0o755)
 
     def start(number, *arguments):
-        known = {
+        environment = {
             "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
             "SLURM_SUBMIT_DIR": str(tmp_path),
             "SLURM_ARRAY_JOB_ID": "77",
         }
-        known |= {"SLURM_ARRAY_TASK_ID": str(number)} if number else {}
+        environment |= {"SLURM_ARRAY_TASK_ID": str(number)} if number else {}
         return subprocess.Popen(
             ["bash", str(SCRIPT), *arguments],
-            env=known,
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -60,22 +60,22 @@ def test_task_n_runs_line_n_in_the_folder_of_the_submission(array, tmp_path):
     assert not (tmp_path / "bin" / "requeued").exists()
 
 
-def test_a_job_that_is_told_to_end_saves_and_is_queued_again(array, tmp_path):
+def test_after_sigterm_a_job_saves_and_is_queued_again(array, tmp_path):
     task = array(3, "jobs.txt")
     assert task.stdout.readline() == "ready\n"
     task.send_signal(signal.SIGTERM)
     assert task.communicate()[0] == "saved\n"
-    assert task.returncode == 99  # the job's own, which came after the signal
+    assert task.returncode == 99  # the exit code of the job, not of the signal
     assert wait_for((tmp_path / "bin" / "requeued").read_text) == "requeue 77_3\n"
 
 
 @pytest.mark.parametrize(
-    ("number", "arguments", "said"),
+    ("number", "arguments", "message"),
     [(4, ["jobs.txt"], "jobs.txt has no line 4"), (None, ["jobs.txt"], "job array"), (1, [], "usage")],
 )
-def test_mistakes_are_one_line(array, number, arguments, said):
+def test_mistakes_are_one_line(array, number, arguments, message):
     task = array(number, *arguments)
     text = task.communicate()[1]
     assert task.returncode != 0
-    assert said in text
+    assert message in text
     assert text.count("\n") == 1

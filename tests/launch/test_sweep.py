@@ -1,4 +1,4 @@
-"""The whole command: its lines, its mistakes, and what it leaves when it is interrupted."""
+"""The sweep command: its output, its errors, and its end when it is interrupted."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ TINY = "--config=tests/launch/tiny_run.py"
 SWEEP = "--sweep=launch/sweeps/learning_rate.py"
 
 
-# A shell has what it runs in the background ignore SIGINT, these tests and their children included.
-HEARING = """
+# Commands that a shell runs in the background ignore SIGINT; this script handles it.
+SCRIPT = """
 import runpy, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 runpy.run_module("launch.sweep", run_name="__main__", alter_sys=True)
@@ -26,7 +26,7 @@ runpy.run_module("launch.sweep", run_name="__main__", alter_sys=True)
 
 def start(*args):
     return subprocess.Popen(
-        [sys.executable, "-c", HEARING, *args],
+        [sys.executable, "-c", SCRIPT, *args],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -35,8 +35,8 @@ def start(*args):
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory):
-    """What several command lines said, run side by side."""
+def outputs(tmp_path_factory):
+    """Output, errors and exit code of several command lines that run at the same time."""
     folder = tmp_path_factory.mktemp("sweep")
     lines = {
         "print": [TINY, SWEEP, "--config.num_seeds=2", "--stage=label", "--redo"],
@@ -45,18 +45,18 @@ def said(tmp_path_factory):
         "a study": ["--config=experiments/configs/paper.py", SWEEP],
         "a dry run": [TINY, SWEEP, "--dry_run"],
         "unknown executor": [TINY, SWEEP, "--executor=cloud"],
-        "swept and given": [TINY, SWEEP, "--config.agents.ft.learning_rate=0.1"],
+        "swept and given": [TINY, SWEEP, "--config.agents.a_ialp_ft.learning_rate=0.1"],
     }
     started = {
         name: start("--executor=print", f"--workdir={folder / 'out'}", *args) for name, args in lines.items()
     }
-    found = {name: (*process.communicate(), process.returncode) for name, process in started.items()}
+    outputs = {name: (*process.communicate(), process.returncode) for name, process in started.items()}
     assert not (folder / "out").exists()
-    return found
+    return outputs
 
 
-def test_print_gives_a_line_per_job_that_any_shell_runs(said):
-    out, error, code = said["print"]
+def test_print_gives_a_shell_command_per_job(outputs):
+    out, error, code = outputs["print"]
     assert (error, code) == ("", 0)
     lines = [shlex.split(line) for line in out.splitlines()]
     assert len(lines) == 6
@@ -67,8 +67,8 @@ def test_print_gives_a_line_per_job_that_any_shell_runs(said):
     assert all(line[-3].startswith("--workdir=/") for line in lines)
 
 
-def test_help_names_the_flags_of_its_own(said):
-    out, _, code = said["help"]
+def test_help_names_the_flags_of_sweeps(outputs):
+    out, _, code = outputs["help"]
     assert code == 0
     for name in ("--sweep", "--executor", "--jobs", "--cores", "--ray_address"):
         assert f"  {name}: " in out
@@ -81,11 +81,11 @@ def test_help_names_the_flags_of_its_own(said):
         ("a study", "a sweep varies the settings of a run"),
         ("a dry run", "--dry_run: a sweep has none"),
         ("unknown executor", "cloud"),
-        ("swept and given", "agents.ft.learning_rate is swept"),
+        ("swept and given", "agents.a_ialp_ft.learning_rate is swept"),
     ],
 )
-def test_a_mistake_is_one_line(said, case, part):
-    out, error, code = said[case]
+def test_a_mistake_is_one_line(outputs, case, part):
+    out, error, code = outputs[case]
     assert (out, code) == ("", 2)
     assert error.startswith("error: ")
     assert part in error
@@ -93,7 +93,7 @@ def test_a_mistake_is_one_line(said, case, part):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_sweep_leaves_no_run_behind(tmp_path, number, code):
+def test_an_interrupted_sweep_ends_its_runs(tmp_path, number, code):
     process = start(TINY, SWEEP, "--jobs=2", f"--workdir={tmp_path / 'out'}")
     wait_for(lambda: len(children(f"{tmp_path / 'out'}/agents")) == 2)
     process.send_signal(number)

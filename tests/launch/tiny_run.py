@@ -1,4 +1,4 @@
-"""A whole run at the smallest size, its labels from popularity: no torch.
+"""The smallest whole run, with labels from popularity, so that it needs no torch.
 
 python -m experiments.main --config=tests/launch/tiny_run.py    (half a minute on 2 cores)
 """
@@ -8,7 +8,7 @@ from experiments.configs import smoke
 
 
 def get_config() -> Config:
-    """A part of the smoke run."""
+    """The smoke run with fewer parts and steps."""
     config = smoke.get_config()
     config.name, config.num_seeds = "tiny", 1
     config.labelling.source, config.labelling.rounds = "popularity", 1

@@ -1,8 +1,8 @@
-"""A stand-in for vLLM's published offline interface, over transformers: names and rules as documented.
+"""A fake of vLLM's published offline interface that runs transformers; names and rules are those of its docs.
 
 ``LLM.generate(prompts, sampling_params, *, use_tqdm, lora_request)`` takes ``TokensPrompt`` and returns
-``RequestOutput``. Its rules hold: a prompt leaves room for what is generated; ``prompt_logprobs`` begin with
-None, each later entry maps token ids to ``Logprob``; ``logprob_token_ids`` are answered by exactly those.
+``RequestOutput``. A prompt must leave room for the generated tokens. ``prompt_logprobs`` begin with None, and
+each later entry maps token ids to ``Logprob``. For ``logprob_token_ids`` the answer has exactly these tokens.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import transformers
 
 
 class SamplingParams:
-    """The published fields that are used; others are refused as in the real one."""
+    """The published fields that the engine uses; others raise TypeError, as in vLLM."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class SamplingParams:
 
 
 class LoRARequest:
-    """Name, an id from 1 on, and the folder of the adapter."""
+    """Name, id (at least 1) and folder of an adapter."""
 
     def __init__(self, lora_name: str, lora_int_id: int, lora_path: str) -> None:
         assert lora_int_id >= 1
@@ -43,48 +43,48 @@ class LoRARequest:
 
 
 class LLM:
-    """Records how it was built (``made``) and what it was asked (``asked``)."""
+    """Records its instances (``instances``), their arguments (``options``) and requests (``requests``)."""
 
-    made: list[LLM]
+    instances: list[LLM]
 
-    def __init__(self, model: str, **given: Any) -> None:
+    def __init__(self, model: str, **options: Any) -> None:
         if "no-such-gpu" in str(model):
-            raise RuntimeError("no device of vLLM's here\nwith a long story")
-        self.given, self.asked = given, []
+            raise RuntimeError("vLLM finds no device\nand a long explanation")
+        self.options, self.requests = options, []
         self._model = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
         self._tokenizer = transformers.AutoTokenizer.from_pretrained(model)
-        LLM.made.append(self)
+        LLM.instances.append(self)
 
     @torch.inference_mode()
     def generate(
         self, prompts: list[dict], sampling_params: Any, *, use_tqdm: bool = True, lora_request: Any = None
     ) -> list[Any]:
         assert len(prompts) == len(sampling_params)
-        self.asked.append((prompts, sampling_params, lora_request))
+        self.requests.append((prompts, sampling_params, lora_request))
         return [self._one(p["prompt_token_ids"], s) for p, s in zip(prompts, sampling_params, strict=True)]
 
-    def _one(self, ids: list[int], wanted: SamplingParams) -> Any:
+    def _one(self, ids: list[int], params: SamplingParams) -> Any:
         assert all(type(i) is int for i in ids)
-        assert len(ids) + wanted.max_tokens <= self.given["max_model_len"]
+        assert len(ids) + params.max_tokens <= self.options["max_model_len"]
         logs = torch.log_softmax(self._model(torch.tensor([ids])).logits[0].float(), -1)
-        before = None
-        if wanted.prompt_logprobs == 0:
+        of_prompt = None
+        if params.prompt_logprobs == 0:
             pairs = zip(logs[:-1], ids[1:], strict=True)
-            before = [None, *({token: SimpleNamespace(logprob=log[token].item())} for log, token in pairs)]
-        told = None
-        if wanted.logprob_token_ids is not None:
-            told = [{i: SimpleNamespace(logprob=logs[-1, i].item()) for i in wanted.logprob_token_ids}]
-        written = self._model.generate(
-            torch.tensor([ids]), max_new_tokens=wanted.max_tokens, do_sample=False, pad_token_id=0
+            of_prompt = [None, *({token: SimpleNamespace(logprob=log[token].item())} for log, token in pairs)]
+        of_tokens = None
+        if params.logprob_token_ids is not None:
+            of_tokens = [{i: SimpleNamespace(logprob=logs[-1, i].item()) for i in params.logprob_token_ids}]
+        output = self._model.generate(
+            torch.tensor([ids]), max_new_tokens=params.max_tokens, do_sample=False, pad_token_id=0
         )[0, len(ids) :].tolist()
-        text = self._tokenizer.decode(written, skip_special_tokens=True) if wanted.detokenize else ""
-        answer = SimpleNamespace(text=text, token_ids=written, logprobs=told)
-        return SimpleNamespace(prompt_logprobs=before, outputs=[answer])
+        text = self._tokenizer.decode(output, skip_special_tokens=True) if params.detokenize else ""
+        completion = SimpleNamespace(text=text, token_ids=output, logprobs=of_tokens)
+        return SimpleNamespace(prompt_logprobs=of_prompt, outputs=[completion])
 
 
 def install(monkeypatch: Any) -> type[LLM]:
-    """Puts the stand-in where ``import vllm`` finds it."""
-    LLM.made = []
+    """Makes ``import vllm`` import the fake."""
+    LLM.instances = []
     vllm, lora, request = (types.ModuleType(f"vllm{rest}") for rest in ("", ".lora", ".lora.request"))
     vllm.LLM, vllm.SamplingParams = LLM, SamplingParams
     vllm.TokensPrompt = lambda *, prompt_token_ids: {"prompt_token_ids": prompt_token_ids}

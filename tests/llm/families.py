@@ -11,7 +11,7 @@ import transformers
 from small_world import dataset
 
 from ialp_jax.llm.model import embedded
-from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting import templates
 
 WINDOW = 16  # tokens; a prompt of a few titles is longer
 SIZES = {
@@ -117,7 +117,7 @@ def configuration(name: str, vocabulary: int) -> Any:
 
 def write(name: str, folder: Path) -> Path:
     """A random model of a family with its tokenizer, in the Hugging Face format."""
-    tokenizer = embedded.train_tokenizer(dataset().catalogue, prompts.TEMPLATES["titles"], 320)
+    tokenizer = embedded.train_tokenizer(dataset().catalogue, templates.TEMPLATES["titles"], 320)
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(configuration(name, len(tokenizer)))
     for parameter in model.parameters():  # so that it heeds its context

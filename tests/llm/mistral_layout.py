@@ -15,7 +15,7 @@ import transformers
 from small_world import sharpen, titles
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from ialp_jax.llm.prompting.prompts import TEMPLATES
+from ialp_jax.llm.prompting.templates import TEMPLATES
 
 TRUE_SIZES = {
     "hidden_size": 4096,

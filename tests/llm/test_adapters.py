@@ -1,4 +1,4 @@
-"""Adapters as peft writes them, on any module: merged or attached, the model is the one that was tuned."""
+"""Adapters as peft writes them, on any module: merged or attached, the model is the fine-tuned one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def base(request, model_folder, tmp_path_factory):
     return folder
 
 
-def tuned(base, folder, save="auto", **settings):
+def adapted(base, folder, save="auto", **settings):
     """An adapter of random updates in a folder, and what the model says with it."""
     torch.manual_seed(0)
     with warnings.catch_warnings():
@@ -55,8 +55,8 @@ def tuned(base, folder, save="auto", **settings):
 
 @pytest.mark.parametrize("use", ["merge", "attach"])
 @pytest.mark.parametrize("case", CASES)
-def test_the_model_is_the_tuned_one(base, tmp_path, case, use):
-    expected = tuned(base, tmp_path, **CASES[case])
+def test_the_model_is_the_fine_tuned_one(base, tmp_path, case, use):
+    expected = adapted(base, tmp_path, **CASES[case])
     plain = loading.load_model(base, "cpu", "float32")
     assert (plain(input_ids=IDS).logits - expected).abs().max() > 0.05
     found = adapters.apply(plain, tmp_path, use)(input_ids=IDS).logits
@@ -65,7 +65,7 @@ def test_the_model_is_the_tuned_one(base, tmp_path, case, use):
 
 @pytest.mark.parametrize("save", [True, False])
 def test_an_embedding_stored_beside_its_updates_is_no_other_model(base, tmp_path, save):
-    expected = tuned(base, tmp_path, save, **CASES["embedding"])
+    expected = adapted(base, tmp_path, save, **CASES["embedding"])
     names = safetensors.load_file(tmp_path / adapter_files.WEIGHTS).keys()
     assert any("base_layer" in name for name in names) == save
     found = adapters.apply(loading.load_model(base, "cpu", "float32"), tmp_path, "merge")
@@ -88,7 +88,7 @@ def changed(folder, change):
     ids=["a layer more", "one less", "a part that is not there"],
 )
 def test_updates_that_would_be_left_out_are_refused(base, tmp_path, change):
-    tuned(base, tmp_path, **CASES["embedding and attention"])
+    adapted(base, tmp_path, **CASES["embedding and attention"])
     changed(tmp_path, change)
     with pytest.raises(
         InputError, match=r"an adapter of another base model.*is in one of the two only"
@@ -98,7 +98,7 @@ def test_updates_that_would_be_left_out_are_refused(base, tmp_path, change):
 
 
 def test_a_module_that_the_model_lacks_is_refused(base, tmp_path):
-    tuned(base, tmp_path, **CASES["attention"])
+    adapted(base, tmp_path, **CASES["attention"])
     settings = json.loads((tmp_path / adapter_files.CONFIG).read_text()) | {"target_modules": ["c_attn"]}
     (tmp_path / adapter_files.CONFIG).write_text(json.dumps(settings))
     with pytest.raises(InputError, match="an adapter of another base model"):

@@ -12,14 +12,14 @@ from small_world import dataset
 
 from ialp_jax import keys
 from ialp_jax.errors import InputError
-from ialp_jax.labelling.audit_config import AuditConfig
 from ialp_jax.labelling.audit_questions import draw
-from ialp_jax.llm.lora.tuning_prompts import PromptSource
+from ialp_jax.labelling.config import AuditConfig
+from ialp_jax.llm.lora.training_prompts import PromptSampler
 from ialp_jax.llm.modes import none_rule
-from ialp_jax.llm.prompting import alike, prompts
+from ialp_jax.llm.prompting import alike, templates
 from ialp_jax.types import EVALUATION, Interactions
 
-LIST = prompts.TEMPLATES["list"]
+LIST = templates.TEMPLATES["list"]
 SHORT = dataclasses.replace(LIST, max_title=5)  # "Amber Waltz" and "Amber Hymn" become "Amber"
 
 
@@ -48,7 +48,7 @@ def require_different(histories, candidates, same):
 @given(st.lists(st.text("aA[( ", min_size=1), min_size=1, max_size=8), st.booleans(), st.integers(1, 4))
 def test_items_are_alike_exactly_where_their_words_are(names, lettered, length):
     template = dataclasses.replace(LIST, max_title=length)
-    show = prompts.quote if lettered else prompts.sanitise
+    show = templates.quote if lettered else templates.sanitise
     words = ["", *(show(name, length) for name in names)]
     found = alike.groups(["", *names], template, lettered)
     if found is None:
@@ -67,19 +67,19 @@ def test_brackets_make_titles_alike_only_where_they_are_replaced():
     assert alike.groups(names, LIST, lettered=True).tolist() == [0, 1, 1]
 
 
-def test_tuning_prompts(world, same):
-    source = PromptSource(
+def test_training_prompts(world, same):
+    source = PromptSampler(
         world, np.arange(40), history_length=3, num_candidates=4, alike=same, none_share=0.2
     )
     drawn = source.draw(keys.generator(0, "test"), 300)
-    require_different(drawn.histories, drawn.candidates, same)
-    asked = drawn.candidates[np.arange(300), drawn.answer - 1][drawn.answer > 0]
+    require_different(*drawn.prompts[:2], same)
+    asked = drawn.prompts.candidates[np.arange(300), drawn.answer - 1][drawn.answer > 0]
     assert all(
         item in world.histories.of(user)
         for item, user in zip(asked, drawn.user[drawn.answer > 0], strict=True)
     )
     with pytest.raises(InputError, match="no user has two likes and 7 others"):
-        PromptSource(world, np.arange(40), history_length=3, num_candidates=7, alike=same)
+        PromptSampler(world, np.arange(40), history_length=3, num_candidates=7, alike=same)
 
 
 def test_prompts_of_the_threshold(world, same):
@@ -122,13 +122,14 @@ def test_questions_of_the_audit(world, same, change):
 
 def test_without_twins_no_draw_changes(world):
     apart = np.arange(49, dtype=np.int32)
-    source = [
-        PromptSource(world, np.arange(40), history_length=3, num_candidates=4, alike=found).draw(
+    batches = [
+        PromptSampler(world, np.arange(40), history_length=3, num_candidates=4, alike=found).draw(
             keys.generator(0, "test"), 50
         )
         for found in (None, apart)
     ]
-    for one, other in zip(*source, strict=True):
+    flat = [[*batch.prompts[:2], batch.answer, batch.user] for batch in batches]
+    for one, other in zip(*flat, strict=True):
         np.testing.assert_array_equal(one, other)
     trials = [none_rule.draw_trial(world, world.users(EVALUATION), 0, found) for found in (None, apart)]
     for one, other in zip(*trials, strict=True):

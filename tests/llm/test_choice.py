@@ -11,12 +11,12 @@ transformers = pytest.importorskip("transformers")
 from ialp_jax.errors import InputError  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
 from ialp_jax.llm.model import embedded  # noqa: E402
-from ialp_jax.llm.model.models import Scorer  # noqa: E402
+from ialp_jax.llm.model.scorer import Scorer  # noqa: E402
 from ialp_jax.llm.modes import choice, prefix  # noqa: E402
 from ialp_jax.llm.modes.answers import CAUSES  # noqa: E402
-from ialp_jax.llm.prompting import letters, orders, prompts  # noqa: E402
+from ialp_jax.llm.prompting import letters, orders, templates  # noqa: E402
 
-TEMPLATE = prompts.TEMPLATES["titles"]
+TEMPLATE = templates.TEMPLATES["titles"]
 
 
 def plainly(model, tokenizer, text, names):
@@ -43,28 +43,28 @@ def test_equals_whole_sequences_for_any_tokens_of_the_letters(wide_folder, merge
         tokenizer = characters(ALPHABET, *merges)
     model = Scorer(wide_folder, titles(), TEMPLATE, LLMConfig()).model
     blocks = letters.LetteredTokens(tokenizer, titles(), TEMPLATE, None, 4096)
-    histories, candidates = draw(5, length=3)
-    found, spent = choice.score_lines(model, blocks, histories, candidates, batch_size=2)
+    prompts = draw(5, length=3)
+    found, spent = choice.score_lines(model, blocks, prompts, batch_size=2)
     for p in range(5):
-        text = letters.render(TEMPLATE, titles(), histories[p], candidates[p])
+        text = letters.render(TEMPLATE, titles(), prompts.histories[p], prompts.candidates[p])
         expected = plainly(model, tokenizer, text, [f" {letter}" for letter in "ABCDE"])
         np.testing.assert_allclose(found[p], expected, atol=2e-3)
-    assert spent == blocks.lengths(histories, candidates).sum()
+    assert spent == blocks.lengths(prompts).sum()
     assert found.std(axis=0).min() > 1e-3  # prompts matter, or equality would prove nothing
 
 
 @pytest.mark.parametrize("merges", [(), [(" ", "B")]], ids=["one", "uneven"])
 def test_what_prompts_begin_with_is_read_once(wide_folder, merges):
     model = Scorer(wide_folder, titles(), TEMPLATE, LLMConfig()).model
-    words = prompts.TEMPLATES["list"]
+    words = templates.TEMPLATES["list"]
     blocks = letters.LetteredTokens(characters(ALPHABET, *merges), titles(), words, None, 4096)
-    histories, candidates = draw(4)
-    histories[0] = 0  # nothing stands between the beginning and the candidates
+    prompts = draw(4)
+    prompts.histories[0] = 0  # nothing stands between the beginning and the candidates
     shared = prefix.read(model, blocks.tokens.prefix)
     assert shared.length == len(blocks.tokens.prefix) - 1
     for _ in range(2):  # and is not used up
-        fast, _ = choice.score_lines(model, blocks, histories, candidates, 2, shared)
-    whole, _ = choice.score_lines(model, blocks, histories, candidates, 2)
+        fast, _ = choice.score_lines(model, blocks, prompts, 2, shared)
+    whole, _ = choice.score_lines(model, blocks, prompts, 2)
     np.testing.assert_allclose(fast, whole, atol=1e-4)
 
 
@@ -72,7 +72,7 @@ def test_scores_can_be_learned_from(wide_folder):
     tokenizer = transformers.AutoTokenizer.from_pretrained(wide_folder)
     model = Scorer(wide_folder, titles(), TEMPLATE, LLMConfig()).model
     blocks = letters.LetteredTokens(tokenizer, titles(), TEMPLATE, None, 4096)
-    rows = blocks.rows(*draw(3))
+    rows = blocks.rows(draw(3))
     scores = choice.letter_scores(model, rows)
     assert scores.shape == (3, 5)
     torch.testing.assert_close(scores.exp().sum(1), torch.ones(3))
@@ -125,16 +125,16 @@ def scorer(folder, **settings):
 
 
 def test_an_answer_does_not_depend_on_the_batch_or_the_order_of_prompts(wide_folder):
-    histories, candidates = draw(7)
-    together, _ = scorer(wide_folder, batch_size=3, permutations=2).answer(histories, candidates)
-    turned, _ = scorer(wide_folder, batch_size=7, permutations=2).answer(histories[::-1], candidates[::-1])
+    prompts = draw(7)
+    together, _ = scorer(wide_folder, batch_size=3, permutations=2).answer(prompts)
+    turned, _ = scorer(wide_folder, batch_size=7, permutations=2).answer(prompts.rows(slice(None, None, -1)))
     assert not together.replies.any()
     for a, b in zip(together[:-1], turned[:-1], strict=True):
         np.testing.assert_allclose(a, b[::-1], atol=1e-4)
 
 
 def test_the_best_letter_is_the_choice(wide_folder):
-    answers, spent = scorer(wide_folder).answer(*draw(40))
+    answers, spent = scorer(wide_folder).answer(draw(40))
     everything = np.concatenate([answers.scores, answers.none[:, None]], axis=1)
     np.testing.assert_allclose(np.exp(everything).sum(1), 1, rtol=1e-5)
     np.testing.assert_array_equal(answers.choice, (everything.argmax(1) + 1) % 5)
@@ -148,8 +148,8 @@ def test_the_best_letter_is_the_choice(wide_folder):
 def test_permutations_and_chat_act(wide_folder, tmp_path):
     tokenizer = transformers.AutoTokenizer.from_pretrained(wide_folder)
     subject = scorer(wide_folder)
-    once, tokens = subject.answer(*draw(5))
-    thrice, more = scorer(wide_folder, permutations=3).answer(*draw(5))
+    once, tokens = subject.answer(draw(5))
+    thrice, more = scorer(wide_folder, permutations=3).answer(draw(5))
     assert thrice.places.shape == (5, 3)
     assert more == 3 * tokens
     assert not np.allclose(once.scores, thrice.scores)
@@ -157,8 +157,8 @@ def test_permutations_and_chat_act(wide_folder, tmp_path):
     tokenizer.chat_template = MISTRAL
     tokenizer.save_pretrained(tmp_path)
     plain, wrapped = (scorer(tmp_path, chat=chat) for chat in ("off", "auto"))
-    np.testing.assert_array_equal(plain.answer(*draw(5))[0].scores, once.scores)
-    assert not np.allclose(wrapped.answer(*draw(5))[0].scores, once.scores)
+    np.testing.assert_array_equal(plain.answer(draw(5))[0].scores, once.scores)
+    assert not np.allclose(wrapped.answer(draw(5))[0].scores, once.scores)
     assert len(wrapped.asker.facts()["wrapper_sha256"]) == 64
     kept = Scorer(tmp_path, titles(), TEMPLATE, LLMConfig(mode="choice"), ["<s>Hear: ", "!", " "])
     assert tokenizer.decode(kept.asker.letters.tokens.prefix) == "<s>Hear: "
@@ -173,8 +173,8 @@ def test_a_tokenizer_that_joins_pieces_is_told(wide_folder, monkeypatch):
 
 def test_too_many_candidates_are_refused_when_asked(wide_folder):
     with pytest.raises(InputError, match="letters name at most 25"):
-        scorer(wide_folder).answer(*draw(1, candidates=26))
-    answers, _ = scorer(wide_folder).answer(*draw(2, candidates=25))
+        scorer(wide_folder).answer(draw(1, candidates=26))
+    answers, _ = scorer(wide_folder).answer(draw(2, candidates=25))
     assert answers.scores.shape == (2, 25)
 
 
@@ -182,5 +182,5 @@ def test_the_embedded_model_can_be_asked(tmp_path):
     from small_world import dataset, recipe
 
     embedded.train(tmp_path / "model", dataset(), TEMPLATE, recipe(context=512), seed=0)
-    answers, _ = scorer(tmp_path / "model").answer(*draw(3))
+    answers, _ = scorer(tmp_path / "model").answer(draw(3))
     assert (answers.choice >= 0).all()

@@ -11,10 +11,11 @@ from small_world import dataset, recipe
 
 from ialp_jax import store
 from ialp_jax.data.files import save_dataset
-from ialp_jax.labelling.client import LabelWorker
 from ialp_jax.labelling.label_text import prompt_text, read_labels
+from ialp_jax.labelling.llm_labeller import LLMLabeller
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.prompting.prompts import TEMPLATES, shown
+from ialp_jax.llm.prompting.templates import TEMPLATES, shown
+from ialp_jax.types import Prompts
 
 CUT = 12
 
@@ -31,8 +32,8 @@ def cut_alike(tmp_path_factory):
     config = LLMConfig(threads=1, embedded=recipe(), template=str(folder / "short.json"))
     histories = np.array([[0, 1], [0, 2], [0, 3], [0, 4], [0, 5]], np.int32)
     candidates = np.array([[6, 7, 8]] * 4 + [[1, 2, 3]], np.int32)
-    with LabelWorker(config, folder / "data", folder / "labels", seed=0) as worker:
-        labels = worker.label(histories, candidates)
+    with LLMLabeller(config, folder / "data", folder / "labels", seed=0) as worker:
+        labels = worker.label(Prompts(histories, candidates))
         store.save(folder / "told", labels._asdict(), worker.manifest())
     return folder, labels
 

@@ -14,11 +14,12 @@ torch = pytest.importorskip("torch")
 import mistral_layout  # noqa: E402
 
 from ialp_jax.errors import InputError  # noqa: E402
-from ialp_jax.labelling import dry_run, process  # noqa: E402
-from ialp_jax.llm.config import LLMConfig, TuneConfig  # noqa: E402
-from ialp_jax.llm.model import loading, memory, models, speed  # noqa: E402
+from ialp_jax.labelling import estimate_client, worker_process  # noqa: E402
+from ialp_jax.llm.config import LLMConfig, LoraConfig  # noqa: E402
+from ialp_jax.llm.model import loading, memory, speed  # noqa: E402
+from ialp_jax.llm.model.scorer import Scorer  # noqa: E402
 from ialp_jax.llm.modes import none_rule  # noqa: E402
-from ialp_jax.llm.prompting import lengths, prompts  # noqa: E402
+from ialp_jax.llm.prompting import lengths, templates  # noqa: E402
 from ialp_jax.llm.worker import estimate  # noqa: E402
 
 SIZES = memory.Sizes(
@@ -55,7 +56,7 @@ def settings(folder="", **changes):
 
 
 def told(folder=None, count=12000, shape=(10, 20), more=(), **changes):
-    asked = [lengths.Demand("labels", count, *lengths.sample_of(dataset(), shape, 0)), *more]
+    asked = [lengths.Demand("labels", count, lengths.sample_of(dataset(), shape, 0)), *more]
     return estimate.estimate(folder, dataset(), settings(folder or "", **changes), asked, shape, 0)
 
 
@@ -127,18 +128,18 @@ def test_the_way_of_asking_decides_the_parts(true_size, quick):
 
 
 def test_measured_lengths_are_what_labelling_spends(model_folder):
-    histories, candidates = lengths.sample_prompts(48, (5, 4))
+    prompts = lengths.sample_prompts(48, (5, 4))
     for mode in ("likelihood", "choice"):
         config = settings(model_folder, mode=mode, pad_token="", dtype="float32", template="titles")
-        template = prompts.TEMPLATES["titles"]
-        scorer = models.Scorer(model_folder, dataset().catalogue.titles, template, config)
+        template = templates.TEMPLATES["titles"]
+        scorer = Scorer(model_folder, dataset().catalogue.titles, template, config)
         tokenizer = loading.load_tokenizer(model_folder, "")
         try:
-            spent = scorer.answer(histories, candidates)[1]
+            spent = scorer.answer(prompts)[1]
         except InputError:  # the toy's context of 96 is too short for this way
             continue
         ruler = lengths.Ruler(tokenizer, model_folder, dataset().catalogue.titles, template, config, 96)
-        assert ruler.measure(histories, candidates).prompt.sum() == spent
+        assert ruler.measure(prompts).prompt.sum() == spent
 
 
 def test_the_embedded_model_is_trained_first(quick):
@@ -150,27 +151,27 @@ def test_the_embedded_model_is_trained_first(quick):
     assert said["parameters"] < 1e6
 
 
-def test_tuning_costs_two_passes_and_a_third_where_activations_are_computed_twice(true_size, quick):
-    tuned = TuneConfig(steps=10, batch_size=8)
+def test_lora_costs_two_passes_and_a_third_where_activations_are_computed_twice(true_size, quick):
+    lora = LoraConfig(steps=10, batch_size=8)
     plain = [by_name(told(true_size, mode="choice", count=80))["labels"]]
-    found = {p["name"]: p for p in told(true_size, mode="choice", count=80, tune=tuned)["parts"]}
-    names = ["tuning by LoRA", "held-out prompts of the tuning", "check of the masks", "labels"]
+    found = {p["name"]: p for p in told(true_size, mode="choice", count=80, lora=lora)["parts"]}
+    names = ["fine-tuning by LoRA", "held-out prompts of LoRA", "check of the masks", "labels"]
     assert list(found) == names
-    held_out = found["held-out prompts of the tuning"]
+    held_out = found["held-out prompts of LoRA"]
     assert held_out["prompts"] == 4 * lengths.NUM_HELD_OUT
     assert held_out["flops"] == pytest.approx(plain[0]["flops"] / 80 * 4 * lengths.NUM_HELD_OUT)
-    assert found["tuning by LoRA"]["prompts"] == 80
-    assert found["tuning by LoRA"]["flops"] == pytest.approx(2 * plain[0]["flops"])
-    tuned.gradient_checkpointing = True
-    again = told(true_size, mode="choice", count=80, tune=tuned)["parts"][0]
+    assert found["fine-tuning by LoRA"]["prompts"] == 80
+    assert found["fine-tuning by LoRA"]["flops"] == pytest.approx(2 * plain[0]["flops"])
+    lora.gradient_checkpointing = True
+    again = told(true_size, mode="choice", count=80, lora=lora)["parts"][0]
     assert again["flops"] == pytest.approx(3 * plain[0]["flops"])
 
 
 def test_demands_of_one_name_are_one_part_and_the_largest_decides_the_memory(true_size, quick):
     wide = lengths.sample_of(dataset(), (10, 40), 0)
     more = [
-        lengths.Demand("audit", 30, *wide),
-        lengths.Demand("audit", 12, *lengths.sample_of(dataset(), (10, 4), 0)),
+        lengths.Demand("audit", 30, wide),
+        lengths.Demand("audit", 12, lengths.sample_of(dataset(), (10, 4), 0)),
     ]
     alone, both = told(true_size), told(true_size, more=more)
     audit = by_name(both)["audit"]
@@ -216,7 +217,7 @@ def test_the_fastest_dtype_is_the_one_with_the_higher_rate(monkeypatch, faster):
 
 
 def test_histories_are_of_offline_users_alone():
-    histories, candidates = lengths.sample_of(dataset(), (10, 4), 0)
+    histories, candidates, _ = lengths.sample_of(dataset(), (10, 4), 0)
     own = [dataset().histories.of(user).tolist() for user in dataset().users(0)]
     assert all(row[row > 0].tolist() in own for row in histories)
     assert candidates.min() >= 1
@@ -226,16 +227,18 @@ def test_histories_are_of_offline_users_alone():
 def test_a_worker_says_it_and_loads_nothing(true_size, tmp_path, monkeypatch):
     """Through the process; there are no weights that it could load."""
     data, log = save(tmp_path), tmp_path / "dry_run.log"
-    asked = [lengths.Demand("some", 100, *draw(8)), lengths.Demand("others", 7, *draw(3, candidates=9))]
-    said = dry_run.estimate(settings(true_size), data, log, 0, asked, (5, 4))
+    asked = [lengths.Demand("some", 100, draw(8)), lengths.Demand("others", 7, draw(3, candidates=9))]
+    said = estimate_client.estimate(settings(true_size), data, log, 0, asked, (5, 4))
     assert [by_name(said)[name]["prompts"] for name in ("some", "others")] == [100, 7]
     assert said["parameters"] == 7_248_023_552
     assert said["rate"] > 1e8
     assert json.dumps(said)
     assert {path.name for path in tmp_path.iterdir()} == {"data"}
-    monkeypatch.setattr(process.subprocess, "Popen", lambda *a, **k: pytest.fail("a worker for a bad model"))
+    monkeypatch.setattr(
+        worker_process.subprocess, "Popen", lambda *a, **k: pytest.fail("a worker for a bad model")
+    )
     with pytest.raises(InputError, match="no such folder"):
-        dry_run.estimate(settings("/no/such/folder"), data, log, 0, asked, (5, 4))
+        estimate_client.estimate(settings("/no/such/folder"), data, log, 0, asked, (5, 4))
 
 
 def test_of_a_hub_model_the_weights_are_not_downloaded(monkeypatch, tmp_path):

@@ -15,14 +15,15 @@ transformers = pytest.importorskip("transformers")
 import families  # noqa: E402
 
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
+from ialp_jax.llm.engines.transformers_engine import TransformersEngine  # noqa: E402
 from ialp_jax.llm.model import self_check  # noqa: E402
 from ialp_jax.llm.model.loading import load_tokenizer  # noqa: E402
-from ialp_jax.llm.model.models import Scorer  # noqa: E402
 from ialp_jax.llm.modes import masks  # noqa: E402
-from ialp_jax.llm.prompting import prompts  # noqa: E402
+from ialp_jax.llm.prompting import templates  # noqa: E402
 from ialp_jax.llm.prompting.lengths import Ruler  # noqa: E402
+from ialp_jax.types import Prompts  # noqa: E402
 
-TEMPLATE = prompts.TEMPLATES["list"]
+TEMPLATE = templates.TEMPLATES["list"]
 LENGTH, CANDIDATES, WRITTEN = 14, 3, 4
 # Families whose positions or layers allow no candidates side by side: titles are scored one by one.
 ONE_BY_ONE = {"gpt_neo", "falcon with alibi", "bloom", "mpt", "mamba", "lfm2"}
@@ -46,7 +47,7 @@ def family(request, tmp_path_factory):
 
 def scorer(family, mode, **settings):
     config = LLMConfig(model=str(family.folder), mode=mode, max_new_tokens=WRITTEN, batch_size=2, **settings)
-    subject = Scorer(family.folder, titles(), TEMPLATE, config)
+    subject = TransformersEngine(family.folder, titles(), TEMPLATE, config)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         subject.check((LENGTH, CANDIDATES))
@@ -59,10 +60,11 @@ def draw():
     histories = generator.integers(1, len(titles()), (4, LENGTH)).astype(np.int32)
     for row, count in enumerate((0, 1, 5, LENGTH)):
         histories[row, : LENGTH - count] = 0
-    return histories, generator.integers(1, len(titles()), (4, CANDIDATES)).astype(np.int32)
+    return Prompts(histories, generator.integers(1, len(titles()), (4, CANDIDATES)).astype(np.int32))
 
 
-def expected_titles(family, tokens, histories, candidates):
+def expected_titles(family, tokens, prompts):
+    histories, candidates, _ = prompts
     found = np.zeros(candidates.shape)
     for p, k in np.ndindex(*candidates.shape):
         before = np.concatenate([tokens.prefix, *(tokens.of(item) for item in histories[p])])
@@ -75,10 +77,10 @@ def expected_titles(family, tokens, histories, candidates):
     return found
 
 
-def expected_letters(family, blocks, histories, candidates):
-    rows = blocks.rows(histories, candidates)
-    found = np.zeros((len(histories), CANDIDATES + 1))
-    for p in range(len(histories)):
+def expected_letters(family, blocks, prompts):
+    rows = blocks.rows(prompts)
+    found = np.zeros((prompts.num_prompts, CANDIDATES + 1))
+    for p in range(prompts.num_prompts):
         prompt = rows.ids[p][rows.segment[p] == 0].tolist()
         for line, name in enumerate(blocks.names[: CANDIDATES + 1]):
             ids = torch.tensor([*prompt, *name])
@@ -91,38 +93,36 @@ def expected_letters(family, blocks, histories, candidates):
 def test_likelihood(family):
     subject = scorer(family, "likelihood")
     assert subject.plain == (family.name in ONE_BY_ONE)
-    histories, candidates = draw()
-    expected = expected_titles(family, subject.tokens, histories, candidates)
-    np.testing.assert_allclose(subject.answer(histories, candidates)[0].scores, expected, atol=2e-3)
-    assert (
-        np.abs(expected[0] - expected_titles(family, subject.tokens, histories[::-1], candidates)[0]).max()
-        > 0.1
-    )
+    prompts = draw()
+    expected = expected_titles(family, subject.tokens, prompts)
+    np.testing.assert_allclose(subject.answer(prompts)[0].scores, expected, atol=2e-3)
+    turned = prompts._replace(histories=prompts.histories[::-1])
+    assert np.abs(expected[0] - expected_titles(family, subject.tokens, turned)[0]).max() > 0.1
     if not subject.plain:
-        tuned = subject.alternatives(histories, candidates)
-        np.testing.assert_allclose(tuned.detach(), expected, atol=2e-3)
-        tuned.sum().backward()
+        scores = subject.alternatives(prompts)
+        np.testing.assert_allclose(scores.detach(), expected, atol=2e-3)
+        scores.sum().backward()
         assert subject.model.get_input_embeddings().weight.grad.abs().max() > 0
 
 
 def test_choice(family):
     subject = scorer(family, "choice")
     assert subject.plain == (family.name in NO_PREFIX)
-    histories, candidates = draw()
-    expected = expected_letters(family, subject.asker.letters, histories, candidates)
-    np.testing.assert_allclose(subject.asker.lines(histories, candidates), expected, atol=2e-3)
+    prompts = draw()
+    expected = expected_letters(family, subject.asker.letters, prompts)
+    np.testing.assert_allclose(subject.asker.lines(prompts), expected, atol=2e-3)
     with torch.inference_mode():
-        np.testing.assert_allclose(subject.alternatives(histories, candidates), expected, atol=2e-3)
+        np.testing.assert_allclose(subject.alternatives(prompts), expected, atol=2e-3)
     subject.plain = True
-    np.testing.assert_allclose(subject.asker.lines(histories, candidates), expected, atol=2e-3)
+    np.testing.assert_allclose(subject.asker.lines(prompts), expected, atol=2e-3)
 
 
 def test_generate(family):
     subject = scorer(family, "generate")
     assert not subject.plain
-    histories, candidates = draw()
-    texts, _ = subject.asker._write(histories, candidates)
-    ids, mask = subject.asker.letters.prompts(histories, candidates)
+    prompts = draw()
+    texts, _ = subject.asker.write(prompts)
+    ids, mask = subject.asker.letters.padded(prompts)
     for p, text in enumerate(texts):
         written = ids[p][mask[p] == 1].tolist()
         begun = len(written)
@@ -138,7 +138,9 @@ def test_the_check_sees_a_mask_without_its_window(name, tmp_path, monkeypatch):
     """It is right within the window, so only prompts as long as those to come show it."""
     folder = families.write(name, tmp_path)
     monkeypatch.setattr(masks, "LIMITS", {masks.SLIDING: "none", masks.CHUNKED: "none"})
-    subject = Scorer(folder, titles(), prompts.TEMPLATES["titles"], LLMConfig(model=str(folder)))
+    subject = TransformersEngine(
+        folder, titles(), templates.TEMPLATES["titles"], LLMConfig(model=str(folder))
+    )
     subject.check((0, 1))
     assert not subject.plain
     with pytest.warns(UserWarning, match="titles are scored one by one"):
@@ -150,36 +152,36 @@ def test_the_check_sees_a_mask_without_its_window(name, tmp_path, monkeypatch):
 def test_a_model_in_training_gives_the_same_scores(name, tmp_path):
     """There is no dropout; but models that also see ask for more in training, and experts are balanced."""
     folder = families.write(name, tmp_path)
-    subject = Scorer(folder, titles(), TEMPLATE, LLMConfig(model=str(folder)))
-    expected = subject.alternatives(*draw()).detach()
+    subject = TransformersEngine(folder, titles(), TEMPLATE, LLMConfig(model=str(folder)))
+    expected = subject.alternatives(draw()).detach()
     subject.model.train()
-    torch.testing.assert_close(subject.alternatives(*draw()).detach(), expected)
+    torch.testing.assert_close(subject.alternatives(draw()).detach(), expected)
 
 
 def test_the_longest_prompt_is_as_long_as_any(tmp_path):
     folder = families.write("mistral", tmp_path)
     for mode in ("likelihood", "choice"):
         config = LLMConfig(model=str(folder), mode=mode)
-        subject = Scorer(folder, titles(), TEMPLATE, config)
+        subject = TransformersEngine(folder, titles(), TEMPLATE, config)
         generator = np.random.default_rng(0)
         some = generator.integers(1, len(titles()), (200, LENGTH + CANDIDATES)).astype(np.int32)
         hard = self_check.hardest(subject, (LENGTH, CANDIDATES))
-        assert hard[0].shape == (2, LENGTH)
-        assert hard[1].shape == (2, CANDIDATES)
+        assert hard.histories.shape == (2, LENGTH)
+        assert hard.candidates.shape == (2, CANDIDATES)
         ruler = Ruler(load_tokenizer(folder, ""), folder, titles(), TEMPLATE, config, subject.limit)
-        longest, short = ruler.measure(*hard).prompt
-        others = ruler.measure(some[:, :LENGTH], some[:, LENGTH:]).prompt
+        longest, short = ruler.measure(hard).prompt
+        others = ruler.measure(Prompts(some[:, :LENGTH], some[:, LENGTH:])).prompt
         assert longest >= others.max() > others.min() >= short
 
 
 def test_prompts_that_cannot_all_fit_are_tried_as_long_as_they_can(tmp_path):
     """Letters refuse the longest candidates together; the check does not."""
     folder = families.write("mistral", tmp_path)
-    subject = Scorer(folder, titles(), TEMPLATE, LLMConfig(model=str(folder), mode="choice"))
-    candidates = self_check.hardest(subject, (LENGTH, 20))[1]
-    longest = subject.asker.letters.lengths(np.zeros((2, 1), np.int32), candidates)[0]
+    subject = TransformersEngine(folder, titles(), TEMPLATE, LLMConfig(model=str(folder), mode="choice"))
+    candidates = self_check.hardest(subject, (LENGTH, 20)).candidates
+    longest = subject.asker.letters.lengths(Prompts(np.zeros((2, 1), np.int32), candidates))[0]
     subject.limit = subject.asker.letters._limit = int(longest) - 3
-    candidates = self_check.hardest(subject, (LENGTH, 20))[1]
-    assert subject.asker.letters.lengths(np.zeros((2, 1), np.int32), candidates)[0] <= subject.limit
+    candidates = self_check.hardest(subject, (LENGTH, 20)).candidates
+    assert subject.asker.letters.lengths(Prompts(np.zeros((2, 1), np.int32), candidates))[0] <= subject.limit
     subject.check((LENGTH, 20))
     assert not subject.plain

@@ -7,12 +7,15 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
-from ialp_jax.llm.model.models import Scorer  # noqa: E402
+from ialp_jax.llm.model.scorer import Scorer  # noqa: E402
 from ialp_jax.llm.modes import generate  # noqa: E402
 from ialp_jax.llm.modes.answers import CAUSES, LONGEST_REPLY  # noqa: E402
-from ialp_jax.llm.prompting import prompts  # noqa: E402
+from ialp_jax.llm.prompting import templates  # noqa: E402
+from ialp_jax.types import Prompts  # noqa: E402
 
-CANDIDATES = np.array([[11, 12, 13], [21, 22, 23]])
+# A prompt's history is its number.
+PROMPTS = Prompts(np.array([[0], [1]]), np.array([[11, 12, 13], [21, 22, 23]]))
+CANDIDATES = PROMPTS.candidates
 
 
 class Reader:
@@ -21,9 +24,9 @@ class Reader:
     def __init__(self, reply):
         self.reply, self.shown = reply, []
 
-    def __call__(self, rows, lists):
+    def __call__(self, prompts):
         texts = []
-        for row, items in zip(rows, lists, strict=True):
+        for row, items in zip(prompts.histories[:, 0], prompts.candidates, strict=True):
             before = sum(r == row for r, _ in self.shown)
             self.shown.append((row, tuple(items)))
             texts.append(self.reply(row, items.tolist(), before))
@@ -32,7 +35,7 @@ class Reader:
 
 def ask(reply, permutations=1, retries=0):
     reader = Reader(reply)
-    answers, tokens = generate.ask(reader, [5, 6], CANDIDATES, permutations, retries, "none of these")
+    answers, tokens = generate.ask(reader, PROMPTS, [5, 6], permutations, retries, "none of these")
     assert tokens == len(reader.shown)
     return answers, reader
 
@@ -94,11 +97,11 @@ def test_replies_are_kept_as_they_were_written():
 
 
 def test_inside_a_block_of_thinking_letters_are_no_answers():
-    prompts_ = [5, 6], CANDIDATES, 1, 0, "none"
+    prompts_ = PROMPTS, [5, 6], 1, 0, "none"
     said = ["A, no B", "A</think>B"]
-    answers, _ = generate.ask(lambda rows, lists: (said, 2), *prompts_, opened=True)
+    answers, _ = generate.ask(lambda prompts: (said, 2), *prompts_, opened=True)
     assert [CAUSES[c] for c in answers.cause] == ["thinking", "valid"]
-    answers, _ = generate.ask(lambda rows, lists: (said[:1] * 2, 2), *prompts_)
+    answers, _ = generate.ask(lambda prompts: (said[:1] * 2, 2), *prompts_)
     assert [CAUSES[c] for c in answers.cause] == ["several", "several"]
 
 
@@ -113,24 +116,22 @@ def test_only_what_is_invalid_is_asked_again():
 
 def test_a_retry_does_not_depend_on_the_batch():
     both, one = Reader(lambda *_: ""), Reader(lambda *_: "")
-    generate.ask(both, [5, 6], CANDIDATES, 1, 3, "none")
-    generate.ask(one, [6], CANDIDATES[1:], 1, 3, "none")
+    generate.ask(both, PROMPTS, [5, 6], 1, 3, "none")
+    generate.ask(one, PROMPTS.rows(slice(1, 2)), [6], 1, 3, "none")
     assert [items for row, items in both.shown if row == 1] == [items for _, items in one.shown]
 
 
 def scorer(folder, **settings):
     config = LLMConfig(model=str(folder), mode="generate", **settings)
-    return Scorer(folder, titles(), prompts.TEMPLATES["titles"], config)
+    return Scorer(folder, titles(), templates.TEMPLATES["titles"], config)
 
 
 def test_written_text_is_the_greedy_continuation(wide_folder):
-    subject, (histories, candidates) = scorer(wide_folder), draw(5)
+    subject, prompts = scorer(wide_folder), draw(5)
     blocks, model = subject.asker.letters, subject.model
     tokenizer = transformers.AutoTokenizer.from_pretrained(wide_folder)
-    texts, spent = generate.write(
-        model, tokenizer, blocks, histories, candidates, max_new_tokens=4, batch_size=2
-    )
-    ids, mask = blocks.prompts(histories, candidates)
+    texts, spent = generate.write(model, tokenizer, blocks, prompts, max_new_tokens=4, batch_size=2)
+    ids, mask = blocks.padded(prompts)
     for p in range(5):
         row = ids[p][mask[p] > 0].tolist()
         with torch.inference_mode():
@@ -143,14 +144,14 @@ def test_written_text_is_the_greedy_continuation(wide_folder):
 
 
 def test_knobs_act(wide_folder):
-    histories, candidates = draw(30)
-    short, tokens = scorer(wide_folder, retries=0, max_new_tokens=1).answer(histories, candidates)
+    prompts = draw(30)
+    short, tokens = scorer(wide_folder, retries=0, max_new_tokens=1).answer(prompts)
     assert short.places.shape == (30, 1)
-    again, more = scorer(wide_folder, retries=4, max_new_tokens=1).answer(histories, candidates)
+    again, more = scorer(wide_folder, retries=4, max_new_tokens=1).answer(prompts)
     assert again.places.shape == (30, 5)
     assert more > tokens
     np.testing.assert_array_equal(again.places[:, :1], short.places)
     asked = (again.places != 0).sum(1)
     np.testing.assert_array_equal(asked[short.cause == 0], 1)
-    long = scorer(wide_folder, retries=0, max_new_tokens=12).answer(histories, candidates)[1]
+    long = scorer(wide_folder, retries=0, max_new_tokens=12).answer(prompts)[1]
     assert tokens < long <= tokens + 11 * 30

@@ -14,11 +14,12 @@ import families  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
-from ialp_jax.llm.model import loading, memory, models  # noqa: E402
+from ialp_jax.llm.model import loading, memory  # noqa: E402
+from ialp_jax.llm.model.scorer import Scorer  # noqa: E402
 from ialp_jax.llm.modes import head  # noqa: E402
-from ialp_jax.llm.prompting import lengths, prompts  # noqa: E402
+from ialp_jax.llm.prompting import lengths, templates  # noqa: E402
 
-TEMPLATE = prompts.TEMPLATES["titles"]
+TEMPLATE = templates.TEMPLATES["titles"]
 VOCABULARY = 20_000
 
 
@@ -47,16 +48,16 @@ def wordy(model_folder, tmp_path_factory):
 
 
 def scorer(folder, **settings):
-    return models.Scorer(folder, titles(), TEMPLATE, LLMConfig(model=str(folder), **settings))
+    return Scorer(folder, titles(), TEMPLATE, LLMConfig(model=str(folder), **settings))
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_logits_are_bounded(wordy, monkeypatch, batch_size):
     subject = scorer(wordy, batch_size=batch_size)
-    expected = subject.score(*draw(8, candidates=20))[0]
+    expected = subject.score(draw(8, candidates=20))[0]
     monkeypatch.setattr(head, "CHUNK", 40 * VOCABULARY)
     with Largest() as largest:
-        found = subject.score(*draw(8, candidates=20))[0]
+        found = subject.score(draw(8, candidates=20))[0]
     assert largest.elements == 40 * VOCABULARY
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
@@ -66,10 +67,10 @@ def test_a_chunk_is_at_least_a_row():
     assert head.rows_at_once(2**30) == 1
 
 
-def test_what_tuning_learns_from_does_not_depend_on_chunks(wordy, monkeypatch):
+def test_what_lora_learns_from_does_not_depend_on_chunks(wordy, monkeypatch):
     def learned():
         subject = scorer(wordy)
-        scores = subject.alternatives(*draw(2))
+        scores = subject.alternatives(draw(2))
         (scores.softmax(-1)[:, 0]).sum().backward()
         return scores.detach(), [parameter.grad for parameter in subject.model.parameters()]
 
@@ -98,15 +99,15 @@ def test_the_estimate_is_near_what_a_batch_takes(wordy, monkeypatch, mode):
     """What exists at once, by torch's own profiler, with attention that compares all pairs at once."""
     monkeypatch.setattr(head, "CHUNK", 2**20)
     subject = scorer(wordy, mode=mode, batch_size=16)
-    asked = tuple(part[:16] for part in lengths.sample_prompts(len(titles()) - 1, (10, 20)))
+    asked = lengths.sample_prompts(len(titles()) - 1, (10, 20)).rows(slice(16))
     with torch.profiler.profile(profile_memory=True) as profile:
-        subject.answer(*asked)
+        subject.answer(asked)
     events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
     held = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]).max()
     config = LLMConfig(model=str(wordy), mode=mode, batch_size=16)
     sizes = memory.read_sizes(wordy)
     ruler = lengths.Ruler(loading.load_tokenizer(wordy, ""), wordy, titles(), TEMPLATE, config, sizes.context)
-    measured = ruler.measure(*asked)
+    measured = ruler.measure(asked)
     estimated = memory.need(sizes, measured, 16, "float32").batch
     assert 0.3 * estimated < held < 1.1 * estimated
     if mode == "likelihood":

@@ -7,12 +7,15 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
-from ialp_jax.llm.model.models import Scorer  # noqa: E402
-from ialp_jax.llm.prompting import prompts  # noqa: E402
+from ialp_jax.llm.engines.transformers_engine import TransformersEngine  # noqa: E402
+from ialp_jax.llm.prompting import templates  # noqa: E402
+from ialp_jax.types import Prompts  # noqa: E402
 
 
 def scorer(folder, template="titles", **settings):
-    return Scorer(folder, titles(), prompts.TEMPLATES[template], LLMConfig(model=str(folder), **settings))
+    return TransformersEngine(
+        folder, titles(), templates.TEMPLATES[template], LLMConfig(model=str(folder), **settings)
+    )
 
 
 def gpt2(folder, model_folder):
@@ -38,43 +41,43 @@ def gpt2(folder, model_folder):
 @pytest.mark.parametrize("template", ["titles", "list"])
 def test_equals_whole_sequences_one_by_one(model_folder, template):
     subject = scorer(model_folder, template, batch_size=4)
-    histories, candidates = draw(11)
-    assert len(set((histories > 0).sum(1))) > 2
-    fast, tokens = subject.score(histories, candidates)
+    prompts = draw(11)
+    assert len(set((prompts.histories > 0).sum(1))) > 2
+    fast, tokens = subject.score(prompts)
     subject.plain = True
-    plain, plain_tokens = subject.score(histories, candidates)
+    plain, plain_tokens = subject.score(prompts)
     np.testing.assert_allclose(fast, plain, atol=1e-4)
     assert 0 < tokens < plain_tokens
-    shuffled = subject.score(np.roll(histories, 1, axis=0), candidates)[0]
+    shuffled = subject.score(prompts._replace(histories=np.roll(prompts.histories, 1, axis=0)))[0]
     assert np.abs(shuffled - plain).max() > 1  # the history matters, or equality would prove nothing
 
 
 def test_other_causal_models_are_fine(model_folder, tmp_path):
     subject = scorer(gpt2(tmp_path, model_folder))
-    histories, candidates = draw(5)
-    fast = subject.score(histories, candidates)[0]
+    prompts = draw(5)
+    fast = subject.score(prompts)[0]
     subject.check((5, 4))
     assert not subject.plain
     subject.plain = True
-    np.testing.assert_allclose(fast, subject.score(histories, candidates)[0], atol=1e-4)
+    np.testing.assert_allclose(fast, subject.score(prompts)[0], atol=1e-4)
 
 
 def test_padding_candidates_and_batches_do_not_matter(model_folder):
-    histories, candidates = draw(9)
-    together = scorer(model_folder, batch_size=9).score(histories, candidates)[0]
+    prompts = draw(9)
+    together = scorer(model_folder, batch_size=9).score(prompts)[0]
     alone = scorer(model_folder, batch_size=1)
     for p in range(9):
-        for k in range(candidates.shape[1]):
-            one = alone.score(histories[p : p + 1], candidates[p : p + 1, k : k + 1])[0]
+        for k in range(prompts.candidates.shape[1]):
+            one = alone.score(
+                Prompts(prompts.histories[p : p + 1], prompts.candidates[p : p + 1, k : k + 1])
+            )[0]
             np.testing.assert_allclose(one[0, 0], together[p, k], atol=1e-4)
 
 
 def test_mean_is_the_sum_over_the_tokens_of_the_title(model_folder):
-    histories, candidates = draw(3)
-    total, mean = (
-        scorer(model_folder, normalise=way).score(histories, candidates)[0] for way in ("sum", "mean")
-    )
-    lengths = scorer(model_folder).tokens.lengths()[candidates]
+    prompts = draw(3)
+    total, mean = (scorer(model_folder, normalise=way).score(prompts)[0] for way in ("sum", "mean"))
+    lengths = scorer(model_folder).tokens.lengths()[prompts.candidates]
     np.testing.assert_allclose(mean * lengths, total, rtol=1e-5)
 
 
@@ -83,7 +86,7 @@ def test_unconditional_scores_are_those_after_an_empty_history(model_folder):
     alone = subject.unconditional()
     items = np.arange(1, len(titles()), dtype=np.int32)
     subject.plain = True
-    expected = subject.score(np.zeros((len(items), 1), np.int32), items[:, None])[0][:, 0]
+    expected = subject.score(Prompts(np.zeros((len(items), 1), np.int32), items[:, None]))[0][:, 0]
     np.testing.assert_allclose(alone, [0.0, *expected], atol=1e-4)
 
 
@@ -94,7 +97,7 @@ def test_probabilities_of_all_continuations_sum_to_one(model_folder):
     subject.tokens = subject.tokens._replace(  # a catalogue in which each item is one token
         values=np.arange(size), offsets=np.concatenate([[0], np.arange(size + 1)])
     )
-    scores = subject.score(np.zeros((1, 1), np.int32), np.arange(1, size + 1)[None])[0]
+    scores = subject.score(Prompts(np.zeros((1, 1), np.int32), np.arange(1, size + 1)[None]))[0]
     np.testing.assert_allclose(np.exp(scores).sum(), 1, rtol=1e-4)
 
 
@@ -113,9 +116,7 @@ def test_a_model_that_ignores_masks_is_scored_plainly(model_folder, monkeypatch)
 
 
 def test_bfloat16_is_close(model_folder):
-    histories, candidates = draw(4)
-    exact, rough = (
-        scorer(model_folder, dtype=d).score(histories, candidates)[0] for d in ("float32", "bfloat16")
-    )
+    prompts = draw(4)
+    exact, rough = (scorer(model_folder, dtype=d).score(prompts)[0] for d in ("float32", "bfloat16"))
     assert not np.array_equal(exact, rough)
     np.testing.assert_allclose(exact, rough, rtol=0.05)

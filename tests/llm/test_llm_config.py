@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from ialp_jax.errors import InputError
-from ialp_jax.llm.config import EmbeddedConfig, LLMConfig, TuneConfig
+from ialp_jax.llm.config import EmbeddedConfig, LLMConfig, LoraConfig
 
 
 def test_defaults_are_possible():
@@ -76,25 +76,25 @@ def test_impossible_embedded_values_name_their_flag(knob, value):
         ("dtype", "int8"),
     ],
 )
-def test_impossible_tuning_values_name_their_flag(knob, value):
-    with pytest.raises(InputError, match=rf"^--config\.llm\.tune\.{knob} must be"):
-        LLMConfig(tune=TuneConfig(**{knob: value})).check()
+def test_impossible_lora_values_name_their_flag(knob, value):
+    with pytest.raises(InputError, match=rf"^--config\.llm\.lora\.{knob} must be"):
+        LLMConfig(lora=LoraConfig(**{knob: value})).check()
 
 
 def test_a_run_labels_with_one_adapter():
     LLMConfig(adapter="a").check()
     with pytest.raises(InputError, match=r"^--config\.llm\.adapter must be empty where"):
-        LLMConfig(adapter="a", tune=TuneConfig(steps=1)).check()
+        LLMConfig(adapter="a", lora=LoraConfig(steps=1)).check()
 
 
-def test_who_sets_the_threshold_of_none_is_not_tuned_on():
-    LLMConfig(tune=TuneConfig(holdout=0.05)).check()
-    with pytest.raises(InputError, match=r"^--config\.llm\.tune\.holdout must be at least"):
-        LLMConfig(tune=TuneConfig(steps=1, holdout=0.05)).check()
+def test_lora_does_not_read_the_users_who_set_the_threshold_of_none():
+    LLMConfig(lora=LoraConfig(holdout=0.05)).check()
+    with pytest.raises(InputError, match=r"^--config\.llm\.lora\.holdout must be at least"):
+        LLMConfig(lora=LoraConfig(steps=1, holdout=0.05)).check()
 
 
 def test_a_config_survives_the_way_to_the_worker():
-    config = LLMConfig(model="m", embedded=EmbeddedConfig(hidden=32), tune=TuneConfig(rank=3))
+    config = LLMConfig(model="m", embedded=EmbeddedConfig(hidden=32), lora=LoraConfig(rank=3))
     assert LLMConfig.from_dict(dataclasses.asdict(config)) == config
 
 

@@ -13,10 +13,11 @@ import mistral_layout  # noqa: E402
 from ialp_jax.errors import InputError  # noqa: E402
 from ialp_jax.llm import engines  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
-from ialp_jax.llm.model import loading, memory, models  # noqa: E402
-from ialp_jax.llm.prompting import lengths, prompts  # noqa: E402
+from ialp_jax.llm.model import loading, memory  # noqa: E402
+from ialp_jax.llm.model.scorer import Scorer  # noqa: E402
+from ialp_jax.llm.prompting import lengths, templates  # noqa: E402
 
-TEMPLATE = prompts.TEMPLATES["list"]
+TEMPLATE = templates.TEMPLATES["list"]
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def needed(folder, shape, dtype="float32", **settings):
     sizes = memory.read_sizes(folder)
     tokenizer = loading.load_tokenizer(folder, config.pad_token)
     ruler = lengths.Ruler(tokenizer, folder, titles(), TEMPLATE, config, sizes.context)
-    measured = ruler.measure(*lengths.sample_prompts(len(titles()) - 1, shape))
+    measured = ruler.measure(lengths.sample_prompts(len(titles()) - 1, shape))
     return memory.need(sizes, measured, config.batch_size, dtype).batch
 
 
@@ -77,10 +78,10 @@ def test_everything_that_makes_a_batch_larger_counts(toy):
 def test_the_batch_is_near_what_it_takes(toy, mode):
     """What exists at once, by torch's own profiler, is under the estimate and not far under it."""
     config = LLMConfig(model=str(toy), pad_token="</s>", batch_size=16, mode=mode)
-    scorer = models.Scorer(toy, titles(), TEMPLATE, config)
-    prompts_ = tuple(part[:16] for part in lengths.sample_prompts(len(titles()) - 1, (10, 20)))
+    scorer = Scorer(toy, titles(), TEMPLATE, config)
+    prompts_ = lengths.sample_prompts(len(titles()) - 1, (10, 20)).rows(slice(16))
     with torch.profiler.profile(profile_memory=True) as profile:
-        scorer.answer(*prompts_)
+        scorer.answer(prompts_)
     events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
     held = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())])
     estimated = needed(toy, (10, 20), mode=mode, batch_size=16)

@@ -17,12 +17,12 @@ import mistral_layout
 import transformers
 
 from ialp_jax.errors import InputError
-from ialp_jax.labelling.client import LabelWorker
+from ialp_jax.labelling.llm_labeller import LLMLabeller
 from ialp_jax.llm import engines
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.model import model_files
 from ialp_jax.llm.modes.answers import CAUSES
-from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting import templates
 
 MODES = ("likelihood", "choice", "generate")
 
@@ -45,8 +45,8 @@ def settings(folder, **changes):
 
 def label(folder, tmp_path, **changes):
     data = save(tmp_path)
-    with LabelWorker(settings(folder, **changes), data, tmp_path / "labels", seed=0) as worker:
-        return worker.label(*draw(20)), worker.manifest()
+    with LLMLabeller(settings(folder, **changes), data, tmp_path / "labels", seed=0) as worker:
+        return worker.label(draw(20)), worker.manifest()
 
 
 def test_the_folder_has_the_files_of_the_published_one(published):
@@ -96,13 +96,13 @@ def test_labels_come_from_the_published_layout(published, tmp_path, mode):
 
 
 def build(folder, **changes):
-    return engines.build(folder, titles(), prompts.TEMPLATES["list"], settings(folder, **changes), (5, 4))
+    return engines.build(folder, titles(), templates.TEMPLATES["list"], settings(folder, **changes), (5, 4))
 
 
 @pytest.mark.parametrize("mode", ["choice", "generate"])
 def test_letters_are_asked_in_a_turn_of_the_chat_template(published, mode):
     engine = build(published, mode=mode)
-    answers, tokens = engine.answer(*draw(8))
+    answers, tokens = engine.answer(draw(8))
     assert engine.facts()["wrapper"][0].startswith("<s>[INST] ")
     assert answers.scores.shape == (8, 4)
     assert tokens > 8 * 40
@@ -129,7 +129,7 @@ def test_every_shard_is_read(published, copy, number):
     changed = {name: tensor.flip(0).contiguous() for name, tensor in safetensors.load_file(shard).items()}
     safetensors.save_file(changed, shard, metadata={"format": "pt"})
     assert model_files.fingerprint(copy) != model_files.fingerprint(published)
-    before, after = (build(folder).answer(*draw(3))[0].scores for folder in (published, copy))
+    before, after = (build(folder).answer(draw(3))[0].scores for folder in (published, copy))
     assert not np.allclose(before, after, atol=1e-2)
 
 

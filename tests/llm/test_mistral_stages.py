@@ -1,4 +1,4 @@
-"""A run whose LLM has the layout of Mistral-7B-Instruct: tuned, asked and audited in every way of asking."""
+"""A run whose LLM has the layout of Mistral-7B-Instruct: fine-tuned, asked and audited in every mode."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def settings(published, mode="choice"):
     config.audit.users, config.audit.negatives = 6, 8
     config.llm.model, config.llm.pad_token = str(published), "</s>"
     config.llm.mode, config.llm.threads = mode, 1
-    config.llm.tune.steps, config.llm.tune.batch_size, config.llm.tune.rank = 3, 2, 2
+    config.llm.lora.steps, config.llm.lora.batch_size, config.llm.lora.rank = 3, 2, 2
     return config
 
 
@@ -47,21 +47,21 @@ def world(published, tmp_path_factory):
 
 
 @pytest.mark.parametrize("mode", ["choice", "likelihood", "generate"])
-def test_it_is_tuned_asked_and_audited(published, world, tmp_path, mode):
+def test_it_is_fine_tuned_asked_and_audited(published, world, tmp_path, mode):
     folder = shutil.copytree(world, tmp_path / "run")
     run = Run.open(folder, settings(published, mode), overwrite=True)
-    stages.run_stages(run, ["tune", "label", "audit"])
+    stages.run_stages(run, ["lora", "label", "audit"])
 
-    tuned = store.read_manifest(folder / "tune")["tuning"]
-    assert len(tuned["loss"]) > 0
-    assert np.isfinite([tuned["held_out"][name] for name in ("loss_before", "loss_after")]).all()
-    weights = list((folder / "tune").rglob(adapter_files.WEIGHTS))
+    log = store.read_manifest(folder / "lora")["fine_tuning"]
+    assert len(log["loss"]) > 0
+    assert np.isfinite([log["held_out"][name] for name in ("loss_before", "loss_after")]).all()
+    weights = list((folder / "lora").rglob(adapter_files.WEIGHTS))
     assert len(weights) == 1
     assert adapter_files.WEIGHTS.endswith(".safetensors")
 
     labels, manifest = store.load(folder / "labels")
     assert manifest["model"] == str(published)
-    assert manifest["adapter"], "the labels are the tuned model's"
+    assert manifest["adapter"], "labels of the fine-tuned model"
     assert labels["choice"].shape == (PROMPTS,)
     assert np.isfinite(labels["scores"][labels["choice"] >= 0]).all()
 

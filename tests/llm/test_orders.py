@@ -2,17 +2,18 @@ import numpy as np
 import pytest
 
 from ialp_jax.llm.prompting import orders
+from ialp_jax.types import Prompts
 
 DIGESTS = orders.title_digests(["", "a", "b", "c", "d", "e"])
 
 
 def test_seeds_are_of_the_titles_alone():
-    histories, candidates = np.array([[1, 2], [2, 1], [0, 1]]), np.array([[3, 4], [3, 4], [4, 3]])
-    seeds = orders.seeds(DIGESTS, histories, candidates)
+    prompts = Prompts(np.array([[1, 2], [2, 1], [0, 1]]), np.array([[3, 4], [3, 4], [4, 3]]))
+    seeds = orders.seeds(DIGESTS, prompts)
     assert len(set(seeds)) == 3
-    assert orders.seeds(DIGESTS, np.array([[0, 0, 1]]), np.array([[4, 3]])) == seeds[2:]
+    assert orders.seeds(DIGESTS, Prompts(np.array([[0, 0, 1]]), np.array([[4, 3]]))) == seeds[2:]
     moved = np.array([0, 5, 4, 3, 2, 1])  # the same titles under other ids
-    assert orders.seeds(DIGESTS[moved], moved[histories], moved[candidates]) == seeds
+    assert orders.seeds(DIGESTS[moved], Prompts(moved[prompts.histories], moved[prompts.candidates])) == seeds
 
 
 def test_orders_do_not_depend_on_the_batch():

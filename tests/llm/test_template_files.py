@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting import templates
 
 
 def write(path, **fields):
@@ -16,9 +16,9 @@ def write(path, **fields):
 
 def test_a_file_states_what_differs_from_list(tmp_path):
     name = write(tmp_path / "t.json", offered="Choose from:\n", max_title=5)
-    template = prompts.choose(name, embedded=False)
+    template = templates.choose(name, embedded=False)
     assert (template.name, template.version, template.offered) == ("mine", 3, "Choose from:\n")
-    assert template.introduction == prompts.TEMPLATES["list"].introduction
+    assert template.introduction == templates.TEMPLATES["list"].introduction
     assert template.line("Radiohead") == "- Radio\n"
     LLMConfig(template=name).check()
 
@@ -53,9 +53,9 @@ def test_a_faulty_file_is_one_line(tmp_path, fields, said):
 def test_a_file_that_is_no_template_is_one_line(tmp_path, text, said):
     (tmp_path / "t.json").write_text(text)
     with pytest.raises(InputError, match=rf"^--config\.llm\.template=[^\n]*{said}[^\n]*$"):
-        prompts.choose(str(tmp_path / "t.json"), embedded=True)
+        templates.choose(str(tmp_path / "t.json"), embedded=True)
     with pytest.raises(InputError, match=r"^--config\.llm\.template=[^\n]*missing\.json: no such file"):
-        prompts.choose(str(tmp_path / "missing.json"), embedded=True)
+        templates.choose(str(tmp_path / "missing.json"), embedded=True)
 
 
 WORDS = st.sampled_from(["", "- ", "x\n", "Answer:", "a\nb", "\u2028", "\x0b"]) | st.text(max_size=5)
@@ -71,14 +71,14 @@ def test_any_file_is_a_template_that_keeps_its_lines_or_one_line(tmp_path, field
     text = json.dumps({"name": "mine", "version": 1} | fields)
     (tmp_path / "t.json").write_text(text[: len(text) - max(0, cut - 8)])
     try:
-        template = prompts.choose(str(tmp_path / "t.json"), embedded=False)
+        template = templates.choose(str(tmp_path / "t.json"), embedded=False)
     except InputError as error:
         said = str(error)
     else:
         said = "t.json"
         assert template.line("Title").splitlines() == [template.bullet + "Title"[: template.max_title]]
         assert template.quoted("Title").count("\n") == 1
-        assert prompts.render(template, ("", "Title"), [0, 1]) == template.introduction + template.line(
+        assert templates.render(template, ("", "Title"), [0, 1]) == template.introduction + template.line(
             "Title"
         )
         assert template.offered.endswith("\n")

@@ -3,15 +3,16 @@ import pytest
 from small_world import prompts as draw
 from small_world import titles
 
-from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting import templates
 from ialp_jax.llm.prompting.tokens import TitleTokens, build_rows, cut_histories, prompt_lengths, tokenise
+from ialp_jax.types import Prompts
 
 # Items: 1 -> [11, 0], 2 -> [12, 13, 0], 3 -> [14, 0]; 0 ends a line, 9 begins a text.
 TOKENS = TitleTokens(np.array([9]), np.array([11, 0, 12, 13, 0, 14, 0]), np.array([0, 0, 2, 5, 7], np.int64))
 
 
 def test_rows_by_hand():
-    rows = build_rows(TOKENS, np.array([[0, 1], [2, 3]]), np.array([[2, 3], [1, 3]]), padding=7)
+    rows = build_rows(TOKENS, Prompts(np.array([[0, 1], [2, 3]]), np.array([[2, 3], [1, 3]])), padding=7)
     assert rows.ids.tolist() == [[9, 11, 0, 12, 13, 14, 7, 7], [9, 12, 13, 0, 14, 0, 11, 14]]
     assert rows.position.tolist() == [[0, 1, 2, 3, 4, 3, 0, 0], [0, 1, 2, 3, 4, 5, 6, 6]]
     assert rows.segment.tolist() == [[0, 0, 0, 1, 1, 2, -1, -1], [0, 0, 0, 0, 0, 0, 1, 2]]
@@ -30,35 +31,35 @@ def test_rows_by_hand():
 
 
 def test_lengths_are_those_of_the_rows():
-    histories, candidates = np.array([[0, 1], [2, 3]]), np.array([[2, 3], [1, 3]])
-    rows = build_rows(TOKENS, histories, candidates, padding=7)
-    assert prompt_lengths(TOKENS, histories, candidates).tolist() == (rows.segment >= 0).sum(1).tolist()
+    prompts = Prompts(np.array([[0, 1], [2, 3]]), np.array([[2, 3], [1, 3]]))
+    rows = build_rows(TOKENS, prompts, padding=7)
+    assert prompt_lengths(TOKENS, prompts).tolist() == (rows.segment >= 0).sum(1).tolist()
 
 
 def test_histories_lose_their_oldest_items_whole():
-    histories, candidates = np.array([[1, 2, 3], [0, 0, 1]]), np.array([[2], [2]])
+    prompts = Prompts(np.array([[1, 2, 3], [0, 0, 1]]), np.array([[2], [2]]))
     # prefix 1 + candidate 3 + history 2 + 3 + 2 = 11
-    assert cut_histories(TOKENS, histories, candidates, 11).tolist() == histories.tolist()
-    assert cut_histories(TOKENS, histories, candidates, 10).tolist() == [[0, 2, 3], [0, 0, 1]]
-    assert cut_histories(TOKENS, histories, candidates, 5).tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert cut_histories(TOKENS, prompts, 11).histories.tolist() == prompts.histories.tolist()
+    assert cut_histories(TOKENS, prompts, 10).histories.tolist() == [[0, 2, 3], [0, 0, 1]]
+    assert cut_histories(TOKENS, prompts, 5).histories.tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
 @pytest.mark.parametrize("name", ["titles", "list"])
 def test_tokens_spell_the_prompt(model_folder, name):
     transformers = pytest.importorskip("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
-    template = prompts.TEMPLATES[name]
+    template = templates.TEMPLATES[name]
     tokens = tokenise(tokenizer, titles(), template, 4096)
     history = draw(1)[0][0]
     ids = np.concatenate([tokens.prefix, *(tokens.of(item) for item in history)])
     assert ids[0] == tokenizer.bos_token_id
-    assert tokenizer.decode(ids[1:]) == prompts.render(template, titles(), history)
+    assert tokenizer.decode(ids[1:]) == templates.render(template, titles(), history)
 
 
 def test_special_tokens_in_a_title_stay_text(model_folder):
     transformers = pytest.importorskip("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
-    tokens = tokenise(tokenizer, ("", "</s><s><pad>"), prompts.TEMPLATES["titles"], 4096)
+    tokens = tokenise(tokenizer, ("", "</s><s><pad>"), templates.TEMPLATES["titles"], 4096)
     assert not {*tokens.of(1).tolist()} & {*tokenizer.all_special_ids}
     assert tokenizer.decode(tokens.of(1)) == "</s><s><pad>\n"
 
@@ -66,7 +67,7 @@ def test_special_tokens_in_a_title_stay_text(model_folder):
 def test_long_titles_are_cut_and_still_end_their_line(model_folder):
     transformers = pytest.importorskip("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
-    tokens = tokenise(tokenizer, ("", "qz" * 50), prompts.TEMPLATES["titles"], 40)
+    tokens = tokenise(tokenizer, ("", "qz" * 50), templates.TEMPLATES["titles"], 40)
     assert tokens.lengths().tolist() == [0, 10]
     assert tokenizer.decode(tokens.of(1)).endswith("\n")
 
@@ -85,8 +86,8 @@ def test_tokenizers_that_mark_the_start_of_a_text_see_lines_as_in_the_prompt():
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=inner, bos_token="<s>", eos_token="</s>"
     )
-    tokens = tokenise(tokenizer, titles(), prompts.TEMPLATES["titles"], 4096)
-    text = prompts.render(prompts.TEMPLATES["titles"], titles(), [5, 6])
+    tokens = tokenise(tokenizer, titles(), templates.TEMPLATES["titles"], 4096)
+    text = templates.render(templates.TEMPLATES["titles"], titles(), [5, 6])
     whole = tokenizer(text, add_special_tokens=False)["input_ids"]
     assert whole[0] == vocabulary["\u2581"]
     assert [*tokens.of(5), *tokens.of(6)] == whole[1:]

@@ -1,4 +1,4 @@
-"""What is asked of vLLM, and that its answers are those of the plain engine."""
+"""The vLLM engine sends the right requests and gives the answers of the transformers engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.llm import engines
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.engines import vllm_engine
-from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting import templates
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def build(folder, engine="vllm", **settings):
     config = LLMConfig(
         model=str(folder), pad_token="</s>", engine=engine, device="cpu", dtype="float32", **settings
     )
-    return engines.build(folder, titles(), prompts.TEMPLATES["list"], config, (5, 4))
+    return engines.build(folder, titles(), templates.TEMPLATES["list"], config, (5, 4))
 
 
 @pytest.fixture
@@ -50,20 +50,21 @@ def fake(monkeypatch):
     ],
     ids=str,
 )
-def test_answers_are_those_of_the_plain_engine(fake, folder, settings):
-    histories, candidates = draw(5)
-    candidates = (candidates[:, :1] + np.arange(0, 44, 11, dtype=np.int32)) % 48 + 1  # no item twice: no ties
-    plain, _ = build(folder, "transformers", **settings).answer(histories, candidates)
-    answers, tokens = build(folder, **settings).answer(histories, candidates)
+def test_answers_are_those_of_the_transformers_engine(fake, folder, settings):
+    prompts = draw(5)
+    candidates = (prompts.candidates[:, :1] + np.arange(0, 44, 11, dtype=np.int32)) % 48 + 1  # no ties
+    prompts = prompts._replace(candidates=candidates)
+    expected, _ = build(folder, "transformers", **settings).answer(prompts)
+    answers, tokens = build(folder, **settings).answer(prompts)
     for name in ("choice", "cause", "places"):
-        np.testing.assert_array_equal(getattr(answers, name), getattr(plain, name))
+        np.testing.assert_array_equal(getattr(answers, name), getattr(expected, name))
     for name in ("scores", "none"):
-        np.testing.assert_allclose(getattr(answers, name), getattr(plain, name), atol=1e-4)
-        assert getattr(answers, name).dtype == getattr(plain, name).dtype
+        np.testing.assert_allclose(getattr(answers, name), getattr(expected, name), atol=1e-4)
+        assert getattr(answers, name).dtype == getattr(expected, name).dtype
     assert tokens > 5 * 10
 
 
-def test_titles_alone(fake, folder):
+def test_unconditional_scores_are_those_of_the_transformers_engine(fake, folder):
     np.testing.assert_allclose(
         build(folder).unconditional(), build(folder, "transformers").unconditional(), atol=1e-4
     )
@@ -71,45 +72,46 @@ def test_titles_alone(fake, folder):
 
 def test_requests_of_likelihood(fake, folder):
     engine = build(folder)
-    engine.answer(*draw(3))
-    (llm,) = fake.made
-    assert llm.given["enable_prefix_caching"]
-    assert llm.given["trust_remote_code"] is False
-    assert llm.given["dtype"] == "float32"
-    ((asked, parameters, adapter),) = llm.asked
+    engine.answer(draw(3))
+    (llm,) = fake.instances
+    assert llm.options["enable_prefix_caching"]
+    assert llm.options["trust_remote_code"] is False
+    assert llm.options["dtype"] == "float32"
+    ((requests, parameters, adapter),) = llm.requests
     assert adapter is None
-    assert len(asked) == 3 * 4  # prompts of one history side by side, for the prefix cache
+    assert len(requests) == 3 * 4  # requests with the same history follow each other, for the prefix cache
     for p in range(3):
-        ids = [request["prompt_token_ids"] for request in asked[4 * p : 4 * p + 4]]
+        ids = [request["prompt_token_ids"] for request in requests[4 * p : 4 * p + 4]]
         assert ids[0][0] == 1
         assert len({tuple(row[:10]) for row in ids}) == 1
     assert {(s.max_tokens, s.prompt_logprobs, s.temperature) for s in parameters} == {(1, 0, 0.0)}
 
 
-def test_requests_of_choice_name_the_letters(fake, folder):
+def test_requests_of_choice_ask_for_the_letters(fake, folder):
     engine = build(folder, mode="choice")
-    engine.answer(*draw(3))
-    ((asked, parameters, _),) = fake.made[0].asked
-    assert len(asked) == 3
+    engine.answer(draw(3))
+    ((requests, parameters, _),) = fake.instances[0].requests
+    assert len(requests) == 3
     letters = engine._model._llm._tokenizer.convert_ids_to_tokens(parameters[0].logprob_token_ids)
     assert [letter.strip("▁") for letter in letters] == ["A", "B", "C", "D", "E"]
     assert {s.max_tokens for s in parameters} == {1}
-    text = fake.made[0]._tokenizer.decode(asked[0]["prompt_token_ids"])
+    text = fake.instances[0]._tokenizer.decode(requests[0]["prompt_token_ids"])
     assert text.startswith("<s>[INST]")
 
 
 def test_requests_of_generate(fake, folder):
-    build(folder, mode="generate", max_new_tokens=3, retries=0).answer(*draw(3))
-    ((asked, parameters, _),) = fake.made[0].asked
-    assert len(asked) == 3
+    build(folder, mode="generate", max_new_tokens=3, retries=0).answer(draw(3))
+    ((requests, parameters, _),) = fake.instances[0].requests
+    assert len(requests) == 3
     assert {(s.max_tokens, s.logprob_token_ids, s.detokenize) for s in parameters} == {(3, None, False)}
 
 
-def test_an_adapter_is_a_lora_request(fake, folder, tmp_path):
+def test_an_adapter_becomes_a_lora_request(fake, folder, tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 16}))
-    build(folder, adapter=str(tmp_path)).answer(*draw(3))
-    assert (fake.made[0].given["enable_lora"], fake.made[0].given["max_lora_rank"]) == (True, 16)
-    assert fake.made[0].asked[0][2].lora_path == str(tmp_path)
+    build(folder, adapter=str(tmp_path)).answer(draw(3))
+    (llm,) = fake.instances
+    assert (llm.options["enable_lora"], llm.options["max_lora_rank"]) == (True, 16)
+    assert llm.requests[0][2].lora_path == str(tmp_path)
 
 
 def test_vllm_missing_is_one_line(folder, monkeypatch):
@@ -118,6 +120,6 @@ def test_vllm_missing_is_one_line(folder, monkeypatch):
         build(folder)
 
 
-def test_what_vllm_cannot_load_is_one_line(fake):
-    with pytest.raises(InputError, match=r"vLLM does not load .*no-such-gpu \(no device of vLLM's here\)$"):
+def test_a_model_that_vllm_cannot_load_is_one_line(fake):
+    with pytest.raises(InputError, match=r"vLLM does not load .*no-such-gpu \(vLLM finds no device\)$"):
         vllm_engine.VLLM("no-such-gpu", 128, "auto")

@@ -18,8 +18,9 @@ import families  # noqa: E402
 
 from ialp_jax.errors import InputError  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
-from ialp_jax.llm.model import loading, model_files, models, weights  # noqa: E402
-from ialp_jax.llm.prompting import prompts  # noqa: E402
+from ialp_jax.llm.model import loading, model_files, weights  # noqa: E402
+from ialp_jax.llm.model.scorer import Scorer  # noqa: E402
+from ialp_jax.llm.prompting import templates  # noqa: E402
 
 IDS = torch.arange(3, 23)[None]
 
@@ -141,7 +142,7 @@ def test_attention_is_what_transformers_holds_exact():
 
 
 def scorer(folder, **settings):
-    return models.Scorer(folder, titles(), prompts.TEMPLATES["titles"], LLMConfig(**settings))
+    return Scorer(folder, titles(), templates.TEMPLATES["titles"], LLMConfig(**settings))
 
 
 def tokenizer_with(folder, *tokens):
@@ -175,15 +176,15 @@ def test_a_token_beyond_the_embedding_is_one_line(wide_folder, tmp_path, mode):
 
 def test_tokens_that_no_prompt_holds_are_fine(copy):
     tokenizer_with(copy, "[UNUSED]").save_pretrained(copy)
-    assert np.isfinite(scorer(copy).score(*draw(2))[0]).all()
+    assert np.isfinite(scorer(copy).score(draw(2))[0]).all()
 
 
 def test_what_samples_or_punishes_does_not_act_on_answers(wide_folder, tmp_path):
     folder = shutil.copytree(wide_folder, tmp_path / "copy")
-    expected, _ = scorer(folder, mode="generate").asker._write(*draw(6))
+    expected, _ = scorer(folder, mode="generate").asker.write(draw(6))
     acts = {"do_sample": True, "temperature": 9.0, "repetition_penalty": 50.0, "suppress_tokens": [5, 6, 7]}
     configured(folder, "generation_config.json", no_repeat_ngram_size=1, **acts)
-    found, _ = scorer(folder, mode="generate").asker._write(*draw(6))
+    found, _ = scorer(folder, mode="generate").asker.write(draw(6))
     assert found == expected
     assert scorer(folder, mode="generate").model.generation_config.eos_token_id == 2
 

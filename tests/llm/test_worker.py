@@ -14,13 +14,13 @@ from small_world import prompts as draw
 from small_world import save
 
 from ialp_jax.errors import InputError
-from ialp_jax.labelling.process import WorkerProcess
+from ialp_jax.labelling.worker_process import WorkerProcess
 from ialp_jax.llm.worker import protocol
 
 IMPORTS = """
 import sys
 import warnings
-import ialp_jax.llm.{module}
+import ialp_jax.{module}
 print(*sorted({{"jax", "torch", "transformers"}} & set(sys.modules)))
 """
 
@@ -28,13 +28,14 @@ print(*sorted({{"jax", "torch", "transformers"}} & set(sys.modules)))
 @pytest.mark.parametrize(
     "module",
     [
-        "service.worker",
-        "service.client",
-        "config",
-        "labels.label_store",
-        "prompting.prompts",
-        "model.model_files",
-        "inspect",
+        "labelling.label_store",
+        "labelling.llm_labeller",
+        "labelling.lora_client",
+        "labelling.inspect",
+        "llm.config",
+        "llm.model.model_files",
+        "llm.prompting.templates",
+        "llm.worker.worker",
     ],
 )
 def test_light_modules_load_neither_jax_nor_torch(module):
@@ -75,19 +76,18 @@ worker.main()
 
     from ialp_jax.llm.config import LLMConfig
 
-    histories, candidates = draw(6)
     order = {
         "do": "load",
         "config": asdict(LLMConfig(model=str(model_folder), threads=1)),
         "seed": 0,
         "data_folder": str(save(tmp_path)),
         "model_folder": str(model_folder),
-        "calibrate": "key",
+        protocol.CALIBRATION: "fingerprint",
         "calibration_folder": str(tmp_path / "calibration"),
         "shape": (5, 4),
     }
     stream = io.BytesIO()
-    protocol.send(stream, order, histories=histories, candidates=candidates)
+    protocol.send(stream, order, **draw(6).arrays())
     process = subprocess.Popen(
         [sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -142,7 +142,7 @@ def test_every_mode_is_tried_on_the_longest_prompts_to_come(wide_folder, tmp_pat
         "seed": 0,
         "data_folder": str(save(tmp_path)),
         "model_folder": str(wide_folder),
-        "calibrate": "key",
+        protocol.CALIBRATION: "fingerprint",
         "calibration_folder": str(tmp_path / "calibration"),
         "shape": (7, 5),
     }
@@ -153,11 +153,11 @@ def test_every_mode_is_tried_on_the_longest_prompts_to_come(wide_folder, tmp_pat
     assert tried == [(7, 5)]
     assert store.read_manifest(tmp_path / "calibration")["plain"] is not exact
     assert any("scored one by one" in str(one.message) for one in told) is not exact
-    loaded = order | {"calibrate": None, "plain": not exact, "wrapper": None}
+    loaded = order | {protocol.CALIBRATION: None, "plain": not exact, "wrapper": None}
     subject.answer(loaded, {})  # as a later process does
-    assert subject._scorer.plain is not exact
+    assert subject._engine.plain is not exact
     if mode != "likelihood":
-        assert subject._scorer.asker.plain is not exact
+        assert subject._engine.asker.plain is not exact
 
 
 def test_ctrl_c_while_it_starts_is_left_to_the_client(tmp_path, capfd):

@@ -21,7 +21,7 @@ def output():
 SHOWN = jnp.array([[[1, 0, 7, 1], [0, 0, 0, 0], [2, 3, 4, 5]], [[7, 7, 7, 7], [1, 2, 3, 0], [6, 0, 0, 0]]])
 
 
-def test_mask_shown_hits_the_shown_items_alone():
+def test_mask_shown_changes_only_the_shown_items():
     values = np.arange(42, dtype=np.float32).reshape(2, 3, 7)
     expected = values.copy()
     for i in range(2):
@@ -57,8 +57,8 @@ def test_gradients_are_finite_when_almost_all_items_are_masked():
         logits = mask_shown(out.logits, shown)
         return log_prob(logits, jnp.int32(15)) + entropy(logits) + centred_q(out, shown)[15]
 
-    for left in (1, 2):
-        leaves = jax.tree.leaves(gradient(params, jnp.arange(1, ITEMS + 1).at[-left:].set(0)))
+    for unmasked in (1, 2):
+        leaves = jax.tree.leaves(gradient(params, jnp.arange(1, ITEMS + 1).at[-unmasked:].set(0)))
         assert all(np.isfinite(leaf).all() for leaf in leaves)
         assert any(np.abs(leaf).max() > 0 for leaf in leaves)
 
@@ -71,7 +71,7 @@ def test_masked_items_get_no_gradient():
     assert (jnp.abs(gradient[jnp.array([0, 2, 3])]) > 1e-3).all()
 
 
-def test_duelling_q_averages_to_a_value_that_no_item_owns():
+def test_duelling_q_ignores_a_constant_added_to_all_advantages():
     history = jnp.stack([start_of(0).history, start_of(2).history])
     params = jax.jit(Q_NETWORK.init)(jax.random.key(0), history[0])
     apply = jax.jit(Q_NETWORK.apply)
@@ -80,7 +80,6 @@ def test_duelling_q_averages_to_a_value_that_no_item_owns():
     assert float(values.std()) > 0
     heads = params["params"]
     shifted = {**heads, "ItemHead_0": {**heads["ItemHead_0"], "bias": heads["ItemHead_0"]["bias"] + 5.0}}
-    # A constant on all advantages is no advantage.
     np.testing.assert_allclose(apply({"params": shifted}, history), values, atol=1e-5)
 
 

@@ -37,30 +37,30 @@ def influence(encoder, history):
 
 
 def test_no_position_sees_a_later_item(encoder):
-    found = influence(encoder, FULL)
+    influences = influence(encoder, FULL)
     later = np.triu(np.ones((LENGTH, LENGTH), bool), 1)
-    assert (found[later] == 0).all()
-    assert (found[~later] > 1e-4).all()
+    assert (influences[later] == 0).all()
+    assert (influences[~later] > 1e-4).all()
 
 
 def test_no_item_sees_padding(encoder):
-    found = influence(encoder, PADDED)
-    assert (found[2:, :2] == 0).all()
-    assert (found[2:, 2:][np.tril_indices(3)] > 1e-4).all()
-    assert np.isfinite(found).all()
+    influences = influence(encoder, PADDED)
+    assert (influences[2:, :2] == 0).all()
+    assert (influences[2:, 2:][np.tril_indices(3)] > 1e-4).all()
+    assert np.isfinite(influences).all()
 
 
 @pytest.mark.parametrize("piece", [1, 2])
-def test_attention_in_pieces_is_attention(encoder, monkeypatch, piece):
+def test_attention_in_pieces_equals_attention_at_once(encoder, monkeypatch, piece):
     network, params, encode = encoder
     monkeypatch.setattr(sasrec, "PIECE", piece)
     for history in (FULL, PADDED):
         # Not jitted: the fixture's program was compiled with one piece.
-        found = network.apply(params, history, last_only=False)
-        np.testing.assert_allclose(found, encode(params, history), atol=1e-5)
+        pieced = network.apply(params, history, last_only=False)
+        np.testing.assert_allclose(pieced, encode(params, history), atol=1e-5)
 
 
-def test_padding_does_not_act(encoder):
+def test_padding_has_no_effect(encoder):
     _, params, encode = encoder
     embedding = params["params"]["items"]["embedding"].at[0].set(50.0)
     other = {"params": {**params["params"], "items": {"embedding": embedding}}}
@@ -84,7 +84,7 @@ def test_last_only_is_the_last_position_of_the_full_pass(encoder):
     np.testing.assert_allclose(last[:, 0], full, atol=1e-5)
 
 
-def test_order_and_dropout_act(encoder):
+def test_order_and_dropout_change_the_output(encoder):
     network, params, encode = encoder
     swapped = jnp.array([7, 4, 2, 9, 5])
     assert not np.allclose(encode(params, FULL)[-1], encode(params, swapped)[-1], atol=1e-3)

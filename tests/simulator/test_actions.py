@@ -1,4 +1,4 @@
-"""Actions outside the space: refused where they can be, and worth nothing where they cannot."""
+"""Tests of action checks: NumPy agents get an error, compiled code recommends nothing."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ialp_jax.simulator.adapters.gymnasium_env import SessionGym, SessionVectorE
 from ialp_jax.simulator.config import SimulatorConfig
 
 ITEMS = 50
-HINT = "the actions are the whole numbers 0..49; recommend item a + 1 by action a"
+HINT = "actions are integers in 0..49; action a recommends item a + 1"
 OUTSIDE = (ITEMS, 1_000_000, -5, -1, 2**40)
 BROKEN = (2.7, 3.0, float("nan"), "7", None)
 
 
 @pytest.fixture(scope="module")
 def world():
-    """150 users who like most of 50 items."""
+    """A world of 150 users who like most of 50 items."""
     simulator = SimulatorConfig(horizon=12, history_length=4, start_length=4, dislike_cost=0.5)
     simulator.user_model.family = "truth"
     demo = DemoConfig(users=150, items=ITEMS, base=3.0)
@@ -68,31 +68,31 @@ ADAPTERS = {
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
-def test_every_adapter_refuses_what_is_no_action(world, adapter):
+def test_every_adapter_raises_for_invalid_actions(world, adapter):
     step = ADAPTERS[adapter](world)
     for action in (0, ITEMS - 1):
         step(action)
     for action in (*OUTSIDE, *BROKEN):
         with pytest.raises(ValueError, match=r"^action") as error:
             step(action)
-        said = str(error.value)
-        assert said.endswith(HINT)
-        assert "\n" not in said
+        message = str(error.value)
+        assert message.endswith(HINT)
+        assert "\n" not in message
         if action in OUTSIDE:
-            assert said.startswith(f"action {action}")
+            assert message.startswith(f"action {action}")
 
 
-def test_the_line_says_who_did_what(world):
+def test_error_names_the_user_and_the_action(world):
     step = vector(world)
-    with pytest.raises(ValueError, match=rf"^action 50 of user 1 is outside the space; {HINT.split(';')[0]}"):
+    with pytest.raises(ValueError, match=rf"^action 50 of user 1 is out of range; {HINT.split(';')[0]}"):
         step(ITEMS)
     env = SessionVectorEnv(*world, 3)
     env.reset(seed=0)
     for wrong, shape in (([0, 0], r"\(2,\)"), (0, r"\(\)"), ([[0, 0, 0]], r"\(1, 3\)")):
-        with pytest.raises(ValueError, match=rf"^actions of shape {shape}, not \(3,\)"):
+        with pytest.raises(ValueError, match=rf"^actions have shape {shape}, expected \(3,\)"):
             env.step(wrong)
     for adapter in (gym, vector):
-        with pytest.raises(ValueError, match=r"^action 2\.5 is no whole number \(float64\); the actions"):
+        with pytest.raises(ValueError, match=r"^action 2\.5 is not an integer \(float64\); actions"):
             adapter(world)(2.5)
     with pytest.raises(ValueError, match=r"^action (np\.)?True"):
         gym(world)(True)
@@ -103,8 +103,8 @@ def compiled(env, params):
 
 
 @pytest.mark.parametrize("action", [ITEMS, 1_000_000, -5, -1])
-def test_compiled_sessions_give_nothing_for_it(world, action):
-    """Before, N and beyond were taken for the last item, which never counted as repeated."""
+def test_compiled_step_gives_no_reward_for_actions_out_of_range(world, action):
+    """Guards against clipping: an action of N or more must not recommend the last item again and again."""
     env, params = world
     step = compiled(env, params)
     observation, state = env.reset(jax.random.key(3), params)
@@ -118,8 +118,7 @@ def test_compiled_sessions_give_nothing_for_it(world, action):
     assert bool(env.is_terminated(state, params))
 
 
-def test_an_agent_that_sends_item_ids_earns_no_more_than_by_actions(world):
-    """All of the last item's likes came from one more recommendation than there are items."""
+def test_item_id_as_action_earns_no_reward(world):
     env, params = world
     step = compiled(env, params)
     _, state = env.reset(jax.random.key(3), params)
@@ -130,21 +129,21 @@ def test_an_agent_that_sends_item_ids_earns_no_more_than_by_actions(world):
     assert sum(likes[1:]) == 0
 
 
-def test_actions_of_another_type_are_refused_when_jax_traces(world):
+def test_actions_of_another_type_raise_under_vmap(world):
     env, params = world
     _, state = env.reset(jax.random.key(0), params)
     states = jax.tree.map(lambda leaf: leaf[None], state)
     for action in (jnp.array([2.7]), jnp.array([True])):
-        with pytest.raises(ValueError, match=r"is no whole number; .* item a \+ 1 by action a"):
+        with pytest.raises(ValueError, match=r"is not an integer; .* action a recommends item a \+ 1"):
             jax.vmap(env.step, in_axes=(None, 0, 0, None))(jax.random.key(0), states, action, params)
 
 
 @given(st.integers(-(2**31), 2**31 - 1), st.integers(1, 2**23))
-def test_an_action_is_an_item_or_none(action, num_items):
-    item, known = actions.to_item(jnp.int32(action), num_items)
-    assert (int(item), bool(known)) == ((action + 1, True) if 0 <= action < num_items else (0, False))
-    if known:
+def test_to_item_and_check_agree_on_the_range(action, num_items):
+    item, in_range = actions.to_item(jnp.int32(action), num_items)
+    assert (int(item), bool(in_range)) == ((action + 1, True) if 0 <= action < num_items else (0, False))
+    if in_range:
         assert int(actions.check(action, num_items)) == action
     else:
-        with pytest.raises(ValueError, match=rf"^action {action} is outside"):
+        with pytest.raises(ValueError, match=rf"^action {action} is out of range"):
             actions.check(action, num_items)

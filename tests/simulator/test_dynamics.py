@@ -1,4 +1,4 @@
-"""Each part of the session dynamics acts as its docstring says; off, it leaves no trace."""
+"""Tests of the dynamics: each part acts as documented; a part that is off changes nothing."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from ialp_jax.simulator.dynamics_params import (
 from ialp_jax.simulator.environment import SessionEnvironment, respond
 from ialp_jax.simulator.types import SessionParams
 from ialp_jax.types import Observation, UserModel
-from ialp_jax.users.preference import like_probability
+from ialp_jax.users.predict import like_probability
 
-# Items 1..3 are of category 1, 4..6 of category 2, 7 and 8 of none; 7 and 8 have the same direction.
+# Items 1..3 have category 1, 4..6 category 2, 7 and 8 no category; 7 and 8 have the same direction.
 CATEGORY = jnp.array([0, 1, 1, 1, 2, 2, 2, 0, 0])[:, None]
 VECTORS = jnp.array([[0, 0], [1, 0], [1, 0.1], [0.9, 0], [0, 1], [0, 2], [0.1, 1], [1, 1], [2, 2.0]])
 ITEMS, HORIZON = 8, 6
@@ -40,7 +40,7 @@ near = functools.partial(pytest.approx, abs=1e-5)
 
 
 def params(horizon=HORIZON, logit=0.0, **parts) -> SessionParams:
-    """Two users who like every item with log-odds ``logit`` plus the product of the vectors."""
+    """A world of two users; the log-odds of a like are ``logit`` plus the product of the vectors."""
     return SessionParams(
         user_model=UserModel(
             user_factors=jnp.array([[1.0, 0.0], [0.6, 0.8]]),
@@ -69,7 +69,7 @@ def start(world, user=0):
 
 
 def answered(world, *answers, user=0):
-    """The state after items and answers, without any draw."""
+    """Returns the state after the given items and answers; draws nothing."""
     state = start(world, user)
     for item, like in answers:
         state = respond(state, jnp.int32(item), jnp.bool_(like), world)
@@ -81,30 +81,30 @@ def logit(world, state, item):
 
 
 def plain_step(key, state, action, params):
-    """The rules of the preset ``paper``, written without any dynamics."""
-    item, known = to_item(action, params.user_model.item_bias.shape[0] - 1)
+    """The rules of the preset ``paper``, implemented without ``dynamics``."""
+    item, in_range = to_item(action, params.user_model.item_bias.shape[0] - 1)
     like = jax.random.uniform(key) < like_probability(params.user_model, state.user, item)
-    like &= known & ~jnp.any(state.shown == item)
+    like &= in_range & ~jnp.any(state.shown == item)
     liked = jnp.concatenate([state.history[1:], item[None]])
-    better = jnp.minimum(state.patience + params.recovery, params.patience)
+    recovered = jnp.minimum(state.patience + params.recovery, params.patience)
     here = jnp.arange(state.shown.shape[0]) == state.history.shape[0] + state.time
     state = state.replace(
         time=state.time + 1,
         history=jnp.where(like, liked, state.history),
         shown=jnp.where(here, item, state.shown),
-        patience=jnp.where(like, better, state.patience - params.dislike_cost),
+        patience=jnp.where(like, recovered, state.patience - params.dislike_cost),
     )
-    info = {"like": like, "user": state.user, "out_of_range": ~known}
+    info = {"like": like, "user": state.user, "out_of_range": ~in_range}
     return Observation(state.history, state.shown), state, like.astype(F), state.patience <= 0, info
 
 
 def operations(step, world):
-    """How often each primitive stands in the traced program."""
+    """Counts each primitive in the traced program."""
     program = str(jax.make_jaxpr(step)(jax.random.key(0), start(world), jnp.int32(3), world))
     return collections.Counter(re.findall(r"= ([a-z_0-9]+)", program))
 
 
-def test_off_dynamics_leave_no_trace_in_the_program_the_state_or_the_results():
+def test_dynamics_that_are_off_change_neither_program_nor_state_nor_results():
     world = params()
     assert operations(ENV.step_env, world) == operations(plain_step, world)
     assert len(jax.tree.leaves(start(world))) == 5
@@ -126,7 +126,7 @@ def likes_of(world, state, item, draws=4000):
     return step(keys, state, jnp.int32(item - 1), world)
 
 
-def test_an_explicit_dislike_costs_reward_and_patience_and_is_rarer_for_what_is_nearly_liked():
+def test_dislikes_cost_reward_and_patience_and_get_rarer_with_the_like_probability():
     world = params(logit=-1.0, dislikes=Dislikes(F(0.5), F(0.25), F(2.0)))
     rates = []
     for item in (1, 4):  # log-odds 0 and -1
@@ -140,31 +140,31 @@ def test_an_explicit_dislike_costs_reward_and_patience_and_is_rarer_for_what_is_
     np.testing.assert_allclose(rates, [0.5 * 0.5, 0.5 / (1 + np.exp(-1))], atol=0.03)
 
 
-def test_recency_weighs_the_last_items_of_the_same_category_most():
+def test_recency_weights_items_of_the_same_category_by_inverse_age():
     part = boredom(window=3)
     recent = jnp.array([1, 4, 2])
-    of = [float(dynamics.recency(part, recent, jnp.int32(item))) for item in (3, 5, 7)]
-    np.testing.assert_allclose(of, [(1 + 1 / 3) / (11 / 6), (1 / 2) / (11 / 6), 0.0], rtol=1e-6)
+    recency = [float(dynamics.recency(part, recent, jnp.int32(item))) for item in (3, 5, 7)]
+    np.testing.assert_allclose(recency, [(1 + 1 / 3) / (11 / 6), (1 / 2) / (11 / 6), 0.0], rtol=1e-6)
     nothing = jnp.array([0, 0, 0])
     assert float(dynamics.recency(boredom(similarity=0.0), nothing, jnp.int32(7))) == 0.0
 
 
-def test_items_with_several_categories_bore_if_they_share_one():
+def test_items_are_similar_if_they_share_one_of_several_categories():
     several = jnp.array([[0, 0], [1, 3], [1, 0], [2, 0], [2, 3], [0, 0], [0, 0], [0, 0], [0, 0]])
     part = boredom(window=3)._replace(category=several)
     recent = jnp.array([1, 0, 2])  # weights 1/3, 1/2 and 1 of 11/6
-    of = [float(dynamics.recency(part, recent, jnp.int32(item))) for item in (1, 2, 3, 4, 5)]
-    np.testing.assert_allclose(of, [8 / 11, 8 / 11, 0.0, 2 / 11, 0.0], rtol=1e-6)
+    recency = [float(dynamics.recency(part, recent, jnp.int32(item))) for item in (1, 2, 3, 4, 5)]
+    np.testing.assert_allclose(recency, [8 / 11, 8 / 11, 0.0, 2 / 11, 0.0], rtol=1e-6)
 
 
-def test_near_identical_items_bore_without_a_common_category():
-    of = [
+def test_items_with_nearly_equal_vectors_are_similar_without_a_common_category():
+    recency = [
         float(dynamics.recency(boredom(similarity=s), jnp.array([0, 0, 7]), jnp.int32(8))) for s in (0.99, 2)
     ]
-    np.testing.assert_allclose(of, [6 / 11, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(recency, [6 / 11, 0.0], rtol=1e-6)
 
 
-def test_boredom_wears_on_likes_and_on_patience_and_a_change_of_category_cures_it():
+def test_boredom_lowers_likes_and_patience_until_the_category_changes():
     world = params(boredom=boredom(logit=2.0, patience=0.5, window=2))
     same, other = answered(world, (1, False), (2, False)), answered(world, (1, False), (4, False))
     assert float(same.patience) == near(2.0 - 0.5 * 2 / 3)
@@ -174,7 +174,7 @@ def test_boredom_wears_on_likes_and_on_patience_and_a_change_of_category_cures_i
     assert logit(world, other, 3) == near(0.9 - 2.0 / 3)
 
 
-def test_satiation_grows_with_likes_of_a_category_and_fades():
+def test_satiation_grows_with_likes_of_a_category_and_decays():
     world = params(satiation=Satiation(jnp.array([0.0, 1.0, 1.0]), F(0.5), CATEGORY))
     assert logit(world, answered(world, (1, True)), 3) == near(0.9 - 0.5)
     assert logit(world, answered(world, (1, True), (2, True)), 3) == near(0.9 - 0.75)
@@ -183,12 +183,12 @@ def test_satiation_grows_with_likes_of_a_category_and_fades():
     assert logit(world, answered(world, (7, True)), 8) == near(2.0)  # no category, no satiation
 
 
-def test_satiation_of_several_categories_is_their_mean():
+def test_satiation_of_an_item_with_several_categories_is_their_mean():
     several = jnp.array([[0, 0], [1, 2], [1, 0], [2, 0], [3, 0], [0, 0], [0, 0], [2, 3], [0, 0]])
     world = params(satiation=Satiation(jnp.array([0.0, 1.0, 1.0, 1.0]), F(0.5), several))
-    fresh, sated = start(world), answered(world, (1, True))  # categories 1 and 2 have 0.5 now
-    lost = [logit(world, fresh, item) - logit(world, sated, item) for item in (1, 2, 3, 4, 7, 8)]
-    np.testing.assert_allclose(lost, [0.5, 0.5, 0.5, 0.0, 0.25, 0.0], atol=1e-6)
+    fresh, satiated = start(world), answered(world, (1, True))  # categories 1 and 2 have 0.5 now
+    decrease = [logit(world, fresh, item) - logit(world, satiated, item) for item in (1, 2, 3, 4, 7, 8)]
+    np.testing.assert_allclose(decrease, [0.5, 0.5, 0.5, 0.0, 0.25, 0.0], atol=1e-6)
 
 
 def drifted(item, user=1, **part):
@@ -197,14 +197,14 @@ def drifted(item, user=1, **part):
     return np.asarray(state.mood.taste)
 
 
-def test_taste_is_drawn_to_items_on_its_side_and_keeps_its_length():
+def test_taste_drifts_towards_agreeing_items_and_keeps_its_length():
     taste = drifted(4, attraction=0.5)
     expected = np.array([0.6, 0.8 + 0.5 * 0.8])
     np.testing.assert_allclose(taste, np.tile(expected / np.linalg.norm(expected), (200, 1)), rtol=1e-5)
     np.testing.assert_allclose(drifted(4), np.tile([0.6, 0.8], (200, 1)), rtol=1e-5)
 
 
-def test_taste_walks_at_random_and_likes_follow_it():
+def test_taste_noise_is_a_random_walk_that_changes_likes():
     taste = drifted(4, noise=0.2)
     np.testing.assert_allclose(np.linalg.norm(taste, axis=1), 1.0, rtol=1e-5)
     assert 0.05 < taste.std(axis=0).max() < 0.2
@@ -215,17 +215,17 @@ def test_taste_walks_at_random_and_likes_follow_it():
     assert logit(world, moved, 5) == near(2.0)
 
 
-def test_segments_scale_patience_and_turn_niche_users_from_the_popular():
+def test_segments_scale_patience_and_lower_likes_of_popular_items():
     appeal = jnp.array([0, 1, 0, 0, 0, -1.0, 0, 0, 0])
     world = params(segments=Segments(jnp.array([1, 2]), F(0.5), F(3.0), appeal))
     assert [float(start(world, user).patience) for user in (0, 1)] == [2.0, 4.0]
-    assert float(answered(world, (1, True)).patience) == 2.0  # recovers to the user's own full patience
+    assert float(answered(world, (1, True)).patience) == 2.0  # recovers to the full patience of this user
     assert logit(world, start(world, 0), 1) == near(1.0)
     assert logit(world, start(world, 1), 1) == near(0.6 - 3.0)
     assert logit(world, start(world, 1), 5) == near(1.6 + 3.0)
 
 
-def test_noise_mixes_the_answers_and_repeats_are_still_never_liked():
+def test_noise_flips_answers_and_repeats_are_still_never_liked():
     world = params(logit=40.0, noise=Noise(F(0.0), F(0.3)))
     assert float(likes_of(world, start(world), 1)[2].mean()) == near(0.7, abs=0.03)
     world = params(logit=-40.0, noise=Noise(F(0.2), F(0.0)))
@@ -233,7 +233,7 @@ def test_noise_mixes_the_answers_and_repeats_are_still_never_liked():
     assert float(likes_of(world, answered(world, (1, False)), 1)[2].mean()) == 0.0
 
 
-def test_who_was_pleased_returns_rested_and_the_taste_stays():
+def test_returns_depend_on_likes_and_reset_all_but_the_taste():
     parts = {
         "boredom": boredom(logit=1.0),
         "satiation": Satiation(jnp.ones(3), F(0.9), CATEGORY),
@@ -259,7 +259,7 @@ def test_who_was_pleased_returns_rested_and_the_taste_stays():
     assert np.all(np.asarray(after.mood.taste)[0] != state.mood.taste)  # drifted by item 4
 
 
-def test_a_visit_ends_after_its_length_also_for_a_patient_user():
+def test_visit_ends_after_its_length_even_with_patience_left():
     world = params(logit=40.0, returning=Returning(F(0.0), F(0.0), jnp.int32(2)))
     first = likes_of(world, start(world), 1, draws=50)
     assert not np.asarray(first[3]).any()
@@ -269,7 +269,7 @@ def test_a_visit_ends_after_its_length_also_for_a_patient_user():
     assert np.all(np.asarray(second[2]) == 1.0)
 
 
-def everything():
+def all_parts():
     return {
         "dislikes": Dislikes(F(0.3), F(0.2), F(0.5)),
         "boredom": boredom(logit=1.0, patience=0.5, similarity=0.99),
@@ -281,8 +281,8 @@ def everything():
     }
 
 
-def test_scores_of_all_items_are_those_of_each_item_and_plain_where_nothing_moves_them():
-    world = params(**everything())
+def test_item_scores_equal_like_logits_or_raw_scores_if_no_part_changes_the_ranking():
+    world = params(**all_parts())
     states = jax.vmap(lambda user: answered(world, (1, True), (4, False), user=user))(jnp.arange(2))
     table = dynamics.item_scores(states, world)
     assert table.shape == (2, ITEMS)
@@ -290,7 +290,7 @@ def test_scores_of_all_items_are_those_of_each_item_and_plain_where_nothing_move
         state = jax.tree.map(lambda leaf, user=user: leaf[user], states)
         one = [logit(world, state, item) for item in range(1, ITEMS + 1)]
         np.testing.assert_allclose(table[user], one, rtol=1e-5, atol=1e-6)
-    plain = params()  # raw scores are kept where calibration would make ties
+    plain = params()  # raw scores differ even if calibration makes ties
     plain = plain.replace(user_model=plain.user_model._replace(knot_logits=jnp.zeros(2)))
     expected = plain.user_model.user_factors @ VECTORS[1:].T
     np.testing.assert_allclose(
@@ -298,24 +298,24 @@ def test_scores_of_all_items_are_those_of_each_item_and_plain_where_nothing_move
     )
 
 
-def test_jit_vmap_and_single_steps_agree_with_everything_on_and_no_state_grows_with_the_catalogue():
-    world = params(**everything())
+def test_jit_vmap_and_single_steps_agree_with_all_parts_on():
+    world = params(**all_parts())
     keys = jax.random.split(jax.random.key(1), 4)
     _, states = jax.vmap(ENV.reset, in_axes=(0, None))(keys, world)
     actions = jnp.array([0, 3, 6, 7])
     together = jax.jit(jax.vmap(ENV.step, in_axes=(0, 0, 0, None)))(keys, states, actions, world)
     for number in range(4):
         state = jax.tree.map(lambda leaf, number=number: leaf[number], states)
-        alone = ENV.step(keys[number], state, actions[number], world)
-        for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
+        single = ENV.step(keys[number], state, actions[number], world)
+        for a, b in zip(jax.tree.leaves(single), jax.tree.leaves(together), strict=True):
             np.testing.assert_allclose(a, b[number], rtol=1e-6)
     sizes = {leaf.size for leaf in jax.tree.leaves(start(world))}
     assert not sizes & {ITEMS, ITEMS + 1} - {HORIZON + 2}
 
 
-def test_imagined_sessions_keep_what_labels_can_answer_and_no_user():
+def test_imagined_sessions_use_only_boredom():
     windows = np.array([[0, 1], [0, 2], [1, 4]], np.int32)  # more windows than users
-    world = imagined_params(params(**everything()), windows)
+    world = imagined_params(params(**all_parts()), windows)
     state = answered(world, (4, False), (5, False), user=2)
     assert float(state.patience) == near(2.0 - 0.5 * (1 / (11 / 6)))
     assert state.mood.taste is None

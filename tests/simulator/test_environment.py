@@ -1,4 +1,4 @@
-"""Session dynamics by hand, as properties, and as a gymnax environment."""
+"""Tests of the environment: rules on small examples, properties, and the gymnax interface."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ialp_jax.types import UserModel
 
 ITEMS, LENGTH, HORIZON = 9, 3, 6
 ENV = SessionEnvironment()
-LIKED = (2, 4, 5, 6, 7, 8)  # user 0 likes these for sure, user 1 the others
+LIKED = (2, 4, 5, 6, 7, 8)  # user 0 likes these items with probability 1, user 1 the others
 
 
 def world(**changes) -> SessionParams:
@@ -40,7 +40,7 @@ def world(**changes) -> SessionParams:
 
 
 def run(items, params=None, user=0):
-    """One session without the automatic reset: what step_env and the two ends say."""
+    """Runs one session without the automatic reset; returns observation, state, reward and both ends."""
     params = params or world()
     _, state = ENV.start(jnp.int32(user), params)
     rows = []
@@ -56,7 +56,7 @@ def run(items, params=None, user=0):
     return rows
 
 
-def test_a_session_starts_with_the_users_own_history():
+def test_session_starts_with_the_history_of_its_user():
     observation, state = ENV.start(jnp.int32(1), world())
     np.testing.assert_array_equal(observation.history, [3, 1, 9])
     np.testing.assert_array_equal(observation.shown, [3, 1, 9] + [0] * HORIZON)
@@ -64,7 +64,7 @@ def test_a_session_starts_with_the_users_own_history():
     assert int(state.time) == 0
 
 
-def test_only_the_split_s_users_come_and_all_of_them_do():
+def test_reset_draws_all_users_of_the_split_and_no_others():
     keys = jax.random.split(jax.random.key(0), 200)
     _, both = jax.vmap(ENV.reset, in_axes=(0, None))(keys, world())
     assert set(np.unique(both.user)) == {0, 1}
@@ -72,7 +72,7 @@ def test_only_the_split_s_users_come_and_all_of_them_do():
     assert set(np.unique(one.user)) == {1}
 
 
-def test_likes_enter_the_history_and_dislikes_do_not():
+def test_only_liked_items_enter_the_history():
     rows = run([4, 1, 5])
     np.testing.assert_array_equal(rows[0][0].history, [0, 2, 4])
     np.testing.assert_array_equal(rows[1][0].history, [0, 2, 4])
@@ -81,30 +81,30 @@ def test_likes_enter_the_history_and_dislikes_do_not():
     np.testing.assert_array_equal(rows[2][0].shown, [0, 0, 2, 4, 1, 5, 0, 0, 0])
 
 
-def test_patience_falls_recovers_and_never_exceeds_its_start():
+def test_patience_falls_recovers_and_never_exceeds_its_start_value():
     assert [float(row[1].patience) for row in run([4, 1, 5, 6, 7])] == [2.0, 1.0, 1.5, 2.0, 2.0]
 
 
 @pytest.mark.parametrize("item", [2, 4])
-def test_an_item_shown_before_gives_nothing_even_one_of_the_starting_history(item):
+def test_repeated_items_earn_nothing_even_from_the_starting_history(item):
     rows = run([4, item])
     assert rows[1][2] == 0.0
     assert float(rows[1][1].patience) == 1.0
 
 
-def test_the_user_leaves_when_patience_is_gone():
+def test_user_leaves_when_patience_is_gone():
     rows = run([1, 3])
     assert [row[3] for row in rows] == [False, True]
     assert [row[4] for row in rows] == [False, False]
 
 
-def test_the_horizon_truncates_a_user_who_stays():
+def test_horizon_truncates_the_session_of_a_user_who_stays():
     rows = run([4, 5, 6, 7, 8, 1])
     assert [row[3] for row in rows] == [False] * 6
     assert [row[4] for row in rows] == [False] * 5 + [True]
 
 
-def test_leaving_at_the_horizon_is_termination_alone():
+def test_leaving_at_the_horizon_is_terminated_and_not_truncated():
     rows = run([4, 5, 6, 7, 1, 3])
     assert (rows[-1][3], rows[-1][4]) == (True, False)
     _, state = ENV.start(jnp.int32(0), world())
@@ -114,7 +114,7 @@ def test_leaving_at_the_horizon_is_termination_alone():
     assert (bool(info["terminated"]), bool(info["truncated"])) == (True, False)
 
 
-def test_step_resets_by_itself_and_keeps_the_true_final_observation():
+def test_step_resets_automatically_and_returns_the_true_final_observation():
     params = world(users=jnp.array([1]))
     _, state = ENV.start(jnp.int32(0), params)
     state = state.replace(patience=jnp.float32(1.0))
@@ -126,7 +126,7 @@ def test_step_resets_by_itself_and_keeps_the_true_final_observation():
     assert (int(after.user), int(after.time), float(after.patience)) == (1, 0, 2.0)
 
 
-def test_likes_come_with_the_user_models_probability():
+def test_likes_have_the_probability_of_the_user_model():
     knots = jnp.array([0.0])
     params = world()
     params = params.replace(
@@ -142,7 +142,7 @@ def test_likes_come_with_the_user_models_probability():
     ("knob", "value", "expected"),
     [("patience", 4.0, 3.0), ("dislike_cost", 0.25, 1.75), ("recovery", 0.0, 1.0)],
 )
-def test_every_knob_acts(knob, value, expected):
+def test_every_setting_changes_the_result(knob, value, expected):
     _, state = ENV.start(jnp.int32(0), world(**{knob: jnp.float32(value)}))
     rows = [1, 4] if knob == "recovery" else [1]
     params = world(**{knob: jnp.float32(value)})
@@ -153,7 +153,7 @@ def test_every_knob_acts(knob, value, expected):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, ITEMS), st.booleans()), min_size=1, max_size=HORIZON))
-def test_whatever_the_answers_state_and_history_agree(answers):
+def test_state_and_history_agree_for_any_answers(answers):
     params = world()
     _, state = ENV.start(jnp.int32(0), params)
     liked, patience = [2], 2.0
@@ -181,12 +181,12 @@ def test_jit_and_vmap_agree_with_single_steps():
     together = jax.jit(jax.vmap(ENV.step, in_axes=(0, 0, 0, None)))(keys, states, actions, params)
     for row in range(5):
         state = jax.tree.map(lambda leaf, row=row: leaf[row], states)
-        alone = ENV.step(keys[row], state, actions[row], params)
-        for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
+        single = ENV.step(keys[row], state, actions[row], params)
+        for a, b in zip(jax.tree.leaves(single), jax.tree.leaves(together), strict=True):
             np.testing.assert_array_equal(a, b[row])
 
 
-def test_it_is_a_gymnax_environment_whose_spaces_tell_the_truth():
+def test_spaces_match_the_observations():
     assert isinstance(ENV, environment.Environment)
     params = world()
     assert ENV.action_space(params).n == ITEMS

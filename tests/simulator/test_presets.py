@@ -1,4 +1,4 @@
-"""Presets: what they set, what wins over them, and that every one of them is a world worth learning in."""
+"""Tests of the presets: their values, settings that override them, and the worlds they make."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ialp_jax.simulator.world import build
 FIELDS = {
     f"dynamics.{field.name}" for field in dataclasses.fields(DynamicsConfig) if field.name != "seed"
 } | {"patience", "dislike_cost", "recovery"}
-WHOLE = ("boredom_window", "visit_length", "seed")
+INTEGERS = ("boredom_window", "visit_length", "seed")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def dataset():
     return load(DataConfig(demo=DemoConfig(users=400, items=200)))
 
 
-def test_paper_names_every_knob_and_the_others_only_differences():
+def test_paper_lists_every_setting_and_other_presets_only_differences():
     assert set(PRESETS["paper"]) == FIELDS
     for name, values in PRESETS.items():
         assert set(values) <= FIELDS
@@ -38,18 +38,18 @@ def test_paper_names_every_knob_and_the_others_only_differences():
     assert set(RANGES) == {path.removeprefix("dynamics.") for path in FIELDS if "." in path} | {"seed"}
 
 
-def test_paper_is_patience_alone(dataset):
+def test_paper_switches_on_only_patience(dataset):
     params = build(dataset, dataset.truth, SimulatorConfig()).params
     assert [float(x) for x in (params.patience, params.dislike_cost, params.recovery)] == [5.0, 1.0, 1.0]
     assert params.dynamics == Dynamics()
 
 
-def test_what_is_set_wins_over_a_preset_even_where_it_switches_off(dataset):
+def test_set_values_override_the_preset_even_with_0(dataset):
     config = SimulatorConfig(preset="hard", patience=2.5, dynamics=DynamicsConfig(satiation=0.0))
-    found = resolved(config)
-    assert (found.patience, found.recovery, found.dynamics.satiation) == (2.5, 0.5, 0.0)
-    assert found.dynamics.boredom_logit == PRESETS["hard"]["dynamics.boredom_logit"]
-    assert config.recovery is None  # the settings themselves stay as they were stated
+    filled = resolved(config)
+    assert (filled.patience, filled.recovery, filled.dynamics.satiation) == (2.5, 0.5, 0.0)
+    assert filled.dynamics.boredom_logit == PRESETS["hard"]["dynamics.boredom_logit"]
+    assert config.recovery is None  # the given settings do not change
     parts = build(dataset, dataset.truth, config).params.dynamics
     assert parts.satiation is None
     assert parts.boredom is not None
@@ -73,7 +73,7 @@ def test_what_is_set_wins_over_a_preset_even_where_it_switches_off(dataset):
         ("visit_length", "returning"),
     ],
 )
-def test_every_switch_adds_its_own_part_only(dataset, knob, part):
+def test_every_switch_adds_only_its_part(dataset, knob, part):
     config = resolved(
         SimulatorConfig(dynamics=DynamicsConfig(**{knob: 1 if knob == "visit_length" else 0.5}))
     )
@@ -82,16 +82,16 @@ def test_every_switch_adds_its_own_part_only(dataset, knob, part):
 
 
 @pytest.mark.parametrize("knob", sorted(RANGES))
-def test_every_knob_reaches_the_parameters(dataset, knob):
+def test_every_setting_changes_the_parameters(dataset, knob):
     before = resolved(SimulatorConfig(preset="hard")).dynamics
-    after = dataclasses.replace(before, **{knob: getattr(before, knob) + (1 if knob in WHOLE else 0.1)})
+    after = dataclasses.replace(before, **{knob: getattr(before, knob) + (1 if knob in INTEGERS else 0.1)})
     parts = [build_dynamics(dataset, dataset.truth, config) for config in (before, after)]
     one, other = (jax.tree.leaves(part) for part in parts)
     assert any(not np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize("knob", sorted(RANGES))
-def test_impossible_knobs_are_refused_by_name(knob):
+def test_impossible_values_raise_with_their_name(knob):
     for wrong in (RANGES[knob][0] - 1, float("nan")):
         with pytest.raises(InputError, match=rf"dynamics\.{knob}="):
             SimulatorConfig(dynamics=DynamicsConfig(**{knob: wrong})).check()
@@ -99,7 +99,7 @@ def test_impossible_knobs_are_refused_by_name(knob):
         SimulatorConfig(preset="harder").check()
 
 
-def test_segments_are_of_the_stated_shares_and_niche_users_like_the_less_popular(dataset):
+def test_segments_have_the_given_shares_and_niche_users_like_unpopular_items(dataset):
     config = resolved(SimulatorConfig(preset="hard", dynamics=DynamicsConfig(impatient_share=0.25)))
     parts = build_dynamics(dataset, dataset.truth, config.dynamics).segments
     segment = np.asarray(parts.segment)
@@ -114,8 +114,8 @@ def test_segments_are_of_the_stated_shares_and_niche_users_like_the_less_popular
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
-def test_every_preset_rewards_knowing_the_user(dataset, preset):
-    """Oracle > popular > random, and pleasing pays more than merely making users stay."""
+def test_every_preset_ranks_oracle_above_popular_above_random(dataset, preset):
+    """The oracle also beats a policy that only keeps users from leaving."""
     world = build(dataset, dataset.truth, SimulatorConfig(preset=preset))
     num_items = dataset.catalogue.num_items
 
@@ -128,13 +128,13 @@ def test_every_preset_rewards_knowing_the_user(dataset, preset):
         "oracle": oracle(scores),
         "stayer": stayer(scores, lambda state: state.patience > 2.0),
     }
-    found = reference_returns(world, agents, jax.random.key(0), 256)
+    returns = reference_returns(world, agents, jax.random.key(0), 256)
     for better, worse in (("oracle", "popular"), ("popular", "random"), ("oracle", "stayer")):
-        assert found[f"{better}_return_ci_low"] > found[f"{worse}_return_ci_high"], (better, worse)
-    assert found["oracle_length"] >= found["random_length"]
-    # The policy that only avoids exit does what it is for: its users stay about as long as the oracle's.
-    assert found["stayer_length"] > max(1.5 * found["random_length"], 0.75 * found["oracle_length"])
-    segments = {name for name in found if "/" in name}
+        assert returns[f"{better}_return_ci_low"] > returns[f"{worse}_return_ci_high"], (better, worse)
+    assert returns["oracle_length"] >= returns["random_length"]
+    # The policy that only avoids exit works: its users stay about as long as those of the oracle.
+    assert returns["stayer_length"] > max(1.5 * returns["random_length"], 0.75 * returns["oracle_length"])
+    segments = {name for name in returns if "/" in name}
     assert segments == (
         {
             f"{agent}_{metric}/{name}"

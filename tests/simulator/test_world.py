@@ -1,4 +1,4 @@
-"""Worlds are put together without mixing users."""
+"""Tests of build and World.of: users are not mixed, settings reach the parameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def dataset():
     return load(DataConfig(demo=DemoConfig(users=120, items=100)))
 
 
-def test_each_split_meets_its_own_users_and_no_others(dataset):
+def test_each_split_has_exactly_its_users(dataset):
     world = build(dataset, dataset.truth, SimulatorConfig())
     parts = [
         set(np.asarray(world.of(split).users).tolist()) for split in (OFFLINE, ONLINE, TUNING, EVALUATION)
@@ -27,14 +27,14 @@ def test_each_split_meets_its_own_users_and_no_others(dataset):
         assert users == set(np.flatnonzero(dataset.split == split).tolist())
 
 
-def test_start_histories_are_the_users_own_likes_padded_on_the_left(dataset):
+def test_start_histories_are_likes_of_the_user_padded_on_the_left(dataset):
     config = SimulatorConfig(history_length=8, start_length=3)
     starts = np.asarray(build(dataset, dataset.truth, config).params.start_histories)
     assert starts.shape == (dataset.num_users, 8)
     assert not starts[:, :5].any()
     for user in range(dataset.num_users):
-        own = set(dataset.histories.of(user).tolist())
-        assert set(starts[user][starts[user] > 0].tolist()) <= own
+        likes = set(dataset.histories.of(user).tolist())
+        assert set(starts[user][starts[user] > 0].tolist()) <= likes
         assert starts[user, -1] > 0
 
 
@@ -57,6 +57,6 @@ def test_settings_reach_the_parameters(dataset):
         {"recovery": -0.1},
     ],
 )
-def test_impossible_settings_are_refused_by_name(wrong):
+def test_impossible_settings_raise_with_their_name(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         SimulatorConfig(**wrong).check()

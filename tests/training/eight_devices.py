@@ -1,6 +1,6 @@
-"""What eight devices compute, against one: run by test_devices.py in a process that has eight.
+"""Compares eight devices with one: test_devices.py runs it in a process that has eight.
 
-It prints one JSON object: name of a check -> what was found.
+It prints one JSON object: name of a check -> result.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ialp_jax.agents.pg import pg
 from ialp_jax.errors import InputError
 from ialp_jax.mesh import USER, device_mesh, split_users
 from ialp_jax.networks.heads import Recommender
-from ialp_jax.training.adapt import adapt
+from ialp_jax.training.adapt import OnlineTask, adapt
 from ialp_jax.training.config import AdaptConfig, DevicesConfig, EvaluationConfig, PretrainConfig
 from ialp_jax.training.pretrain import Pretrainer, supervised_loss
 from ialp_jax.training.rollout import collect, start_users
@@ -61,14 +61,13 @@ def same(tree: object, other: object) -> bool:
 def curves(seeds: int, devices: DevicesConfig | None) -> dict[str, np.ndarray]:
     """An adaptation, rollouts and evaluations included."""
     config = AdaptConfig(env_steps=2000)
-    judged = EvaluationConfig(episodes=16, points=2)
-    met = world("two_tastes")
-    found = adapt(ENV, met, met, bandit(), KEY, seeds, config, judged, devices=devices)
-    return {metric: values for metric, values in found.items() if not metric.startswith("seconds")}
+    evaluation, params = EvaluationConfig(episodes=16, points=2), world("two_tastes")
+    task = OnlineTask(ENV, params, params, KEY, seeds, config, evaluation, devices=devices)
+    return adapt(task, bandit())
 
 
 def training_rows() -> np.ndarray:
-    """What a supervised network learns from: histories and what followed, [64, L + 1]."""
+    """Training sequences of a supervised network: histories and the next item, [64, L + 1]."""
     return np.random.default_rng(0).integers(1, ITEMS + 1, (64, LENGTH + 1)).astype(np.int32)
 
 
@@ -118,12 +117,12 @@ def pretrained(seeds: int, devices: DevicesConfig | None) -> object:
 
 
 def moved(path: tuple, leaf: jax.Array) -> jax.Array:
-    """A parameter, but for attention's bias of keys: softmax is blind to it, Adam follows rounding."""
+    """A parameter, except the bias of attention's keys: softmax ignores it, and Adam follows rounding."""
     return leaf.at[:, 1].set(0) if "Attention_0']['bias" in jax.tree_util.keystr(path) else leaf
 
 
 def exchanged(agent: Agent) -> list[str]:
-    """What eight devices that share users send each other in a rollout and an update, as XLA names it."""
+    """The exchanges between eight devices that share users in a rollout and an update, as XLA names them."""
     params = world("two_tastes")
 
     def learn(state: object, users: object, key: jax.Array) -> tuple:
@@ -137,7 +136,7 @@ def exchanged(agent: Agent) -> list[str]:
 
 
 def refused(*args: int) -> str:
-    """What is said against a mesh."""
+    """The error message for a mesh."""
     try:
         return str(device_mesh(*args))
     except InputError as error:
@@ -145,13 +144,13 @@ def refused(*args: int) -> str:
 
 
 def shares(*args: int) -> list[int]:
-    """The sides of a mesh."""
+    """The lengths of the axes of a mesh."""
     mesh = device_mesh(*args)
     return [] if mesh is None else list(mesh.shape.values())
 
 
 def split_rows() -> list[int]:
-    """The part of eight rows that each of four devices holds after `split_users`."""
+    """The shape of the part of eight rows on each of four devices after `split_users`."""
     with jax.set_mesh(Mesh(jax.devices()[:4], (USER,))):
         return list(jax.jit(split_users)(jnp.ones((8, 3))).sharding.shard_shape((8, 3)))
 

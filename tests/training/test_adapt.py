@@ -12,7 +12,7 @@ from ialp_jax.agents.sampling import sample
 from ialp_jax.errors import InputError
 from ialp_jax.networks.heads import mask_shown
 from ialp_jax.simulator.dynamics_params import Dynamics, Segments
-from ialp_jax.training.adapt import adapt, evaluation_points
+from ialp_jax.training.adapt import OnlineTask, adapt, evaluation_points
 from ialp_jax.training.config import UNIT, AdaptConfig, EvaluationConfig
 
 EPISODES = EvaluationConfig(episodes=32, points=4)
@@ -41,9 +41,11 @@ def bandit(rate=3.0, poison=None):
 
 
 def run(agent, seeds=2, by="map", steps=3000, key=0, where="two_tastes", **more):
-    met = world("two_tastes"), world(where).replace(users=jnp.array([0, 1]))
+    evaluation = world(where).replace(users=jnp.array([0, 1]))
     config = AdaptConfig(env_steps=steps, seeds_by=by)
-    return adapt(ENV, *met, agent, jax.random.key(key), seeds, config, EPISODES, **more)
+    key = jax.random.key(key)
+    task = OnlineTask(ENV, world("two_tastes"), evaluation, key, seeds, config, EPISODES)
+    return adapt(task, agent, **more)
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +55,11 @@ def curves():
 
 def test_evaluation_points():
     for steps, points in ((1000, 2), (1000, 16), (4000, 4), (21_000, 12), (50_000, 16), (200_000, 2)):
-        found = evaluation_points(steps, points)
-        assert found[0] == 0
-        assert found[-1] == steps
-        assert all(a < b for a, b in itertools.pairwise(found))
-        assert all(point % UNIT == 0 for point in found)
+        result = evaluation_points(steps, points)
+        assert result[0] == 0
+        assert result[-1] == steps
+        assert all(a < b for a, b in itertools.pairwise(result))
+        assert all(point % UNIT == 0 for point in result)
     assert evaluation_points(50_000, 16)[:9] == [0, 1000, 2000, 3000, 5000, 7000, 10_000, 15_000, 20_000]
     later = np.diff(evaluation_points(50_000, 16)[8:])
     assert len(later) == 7
@@ -73,13 +75,13 @@ def test_shapes_and_names(curves):
     assert np.isfinite(curves["learn/like_rate"][:, 1:]).all()
 
 
-def test_pretrained_parameters_belong_to_seeds_and_frozen_agents_stand_still():
-    """Evaluated on users of taste A alone, of whom one policy knows the taste."""
+def test_each_seed_starts_from_its_pretrained_parameters_and_frozen_agents_keep_them():
+    """All evaluation users have taste A, and the policy of one seed recommends for taste A."""
     keen = jnp.full(ITEMS, -9.0).at[2:9].set(9.0)
-    found = run(bandit()._replace(update=None), pretrained=jnp.stack([keen, -keen]))
-    np.testing.assert_allclose(found["return"], [[6, 6], [0, 0]], atol=0.3)
-    assert found["env_steps"].tolist() == [0, 3000]
-    assert set(found) == CURVES
+    result = run(bandit()._replace(update=None), pretrained=jnp.stack([keen, -keen]))
+    np.testing.assert_allclose(result["return"], [[6, 6], [0, 0]], atol=0.3)
+    assert result["env_steps"].tolist() == [0, 3000]
+    assert set(result) == CURVES
 
 
 def test_two_seeds_differ(curves):
@@ -87,7 +89,7 @@ def test_two_seeds_differ(curves):
         assert (curves[name][0, 1:] != curves[name][1, 1:]).any(), name
 
 
-def test_the_same_seed_repeats_bit_for_bit_whatever_others_there_are(curves):
+def test_a_seed_has_the_same_bits_with_and_without_other_seeds(curves):
     alone = run(bandit(), seeds=1)
     for name, values in curves.items():
         np.testing.assert_array_equal(values[:1] if name != "env_steps" else values, alone[name])
@@ -99,27 +101,29 @@ def test_how_seeds_share_the_device_does_not_matter(curves):
 
 
 def test_every_agent_and_seed_is_evaluated_with_the_same_users_and_answers():
-    """In a world of coins the return is what the coins say, whatever is recommended."""
+    """In the coin world the return depends on random answers, not on recommendations."""
     popularity = np.arange(ITEMS + 1)
-    found = run(popular(popularity), seeds=4, where="coin")
-    assert found["return"].shape == (4, 2)
-    assert (found["return"] == found["return"][0, 0]).all()
+    result = run(popular(popularity), seeds=4, where="coin")
+    assert result["return"].shape == (4, 2)
+    assert (result["return"] == result["return"][0, 0]).all()
     other = run(popular(popularity[::-1]), seeds=4, where="coin")
-    np.testing.assert_array_equal(found["return"], other["return"])
+    np.testing.assert_array_equal(result["return"], other["return"])
     again = run(popular(popularity), seeds=4, where="coin", key=1)
-    assert (again["return"] != found["return"]).all()
+    assert (again["return"] != result["return"]).all()
 
 
-def test_what_is_not_finite_is_named():
+def test_a_metric_that_is_not_finite_is_named():
     def poison(steps, params):
-        """NaN for the second seed alone, after 1,600 steps."""
+        """NaN for the second seed only, after 1,600 steps."""
         bad = (steps > 1600) & (params[0] != first)
         return jnp.where(bad, jnp.nan, 0.0)
 
-    # The first logit is the first seed's alone if nothing is learned.
+    # With learning rate 0, the first logit tells the seeds apart.
     first = jnp.float32(0.25)
     start = jnp.stack([jnp.full(ITEMS, 0.25), jnp.full(ITEMS, 0.5)])
-    with pytest.raises(InputError, match=r"^toy: like_rate is nan at 2000 env steps, seed 1;.*learning_rate"):
+    with pytest.raises(
+        InputError, match=r"^adapt toy: like_rate is nan in env steps 1001 to 2000, seed 1;.*learning_rate"
+    ):
         run(bandit(0.0, poison), pretrained=start, name="toy")
 
 
@@ -141,13 +145,13 @@ def test_impossible_settings_are_refused():
             config.check()
 
 
-def test_users_in_segments_have_curves_of_their_own():
+def test_each_segment_of_users_has_its_curves():
     segments = Segments(jnp.array([0, 1, 0, 0]), jnp.float32(0.5), jnp.float32(0), jnp.zeros(ITEMS + 1))
-    met = world("patience").replace(dynamics=Dynamics(segments=segments), users=jnp.array([0, 1]))
+    params = world("patience").replace(dynamics=Dynamics(segments=segments), users=jnp.array([0, 1]))
     config = AdaptConfig(env_steps=UNIT, seeds_by="map")
-    agent = popular(np.arange(ITEMS + 1))  # of no use: nobody likes the last items
-    found = adapt(ENV, met, met, agent, jax.random.key(0), 2, config, EPISODES)
-    assert found["length/patient_mainstream"].shape == found["return"].shape
-    np.testing.assert_array_equal(found["length/patient_mainstream"], 2.0)
-    np.testing.assert_array_equal(found["length/impatient_mainstream"], 1.0)
-    assert np.isnan(found["return/patient_niche"]).all()
+    agent = popular(np.arange(ITEMS + 1))  # a bad policy: nobody likes the last items
+    result = adapt(OnlineTask(ENV, params, params, jax.random.key(0), 2, config, EPISODES), agent)
+    assert result["length/patient_mainstream"].shape == result["return"].shape
+    np.testing.assert_array_equal(result["length/patient_mainstream"], 2.0)
+    np.testing.assert_array_equal(result["length/impatient_mainstream"], 1.0)
+    assert np.isnan(result["return/patient_niche"]).all()

@@ -3,20 +3,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from diagnostic_worlds import ACTOR_CRITIC, ENV, ITEMS, LENGTH, SMALL, start_of, world
+from function_labeller import FunctionLabeller
+from test_checkpoint import Killed, checkpoints
 
 from ialp_jax.agents.config import IALPConfig
 from ialp_jax.errors import InputError
-from ialp_jax.labelling.imagine import imagined_params, label_round, start_sessions, training_data
+from ialp_jax.labelling.config import LabellingConfig
+from ialp_jax.labelling.imagine import imagined_params, start_sessions
+from ialp_jax.labelling.rounds import Setting, label_round
+from ialp_jax.labelling.transitions import training_data
 from ialp_jax.networks.heads import Recommender, mask_shown
-from ialp_jax.training.checkpoint import load_params, save_params
-from ialp_jax.training.config import LabellingConfig, PretrainConfig
+from ialp_jax.training.config import CheckpointConfig, PretrainConfig
+from ialp_jax.training.loop import Hooks
+from ialp_jax.training.params import load_params, save_params
 from ialp_jax.training.pretrain import Pretrainer, offline_loss, supervised_loss
-from ialp_jax.types import Labels
 
 ROUNDS, SESSIONS, STEPS = 3, 6, 5
 LABELLING = LabellingConfig(rounds=ROUNDS, sessions=SESSIONS, steps=STEPS, candidates=4)
 CONFIG = PretrainConfig(batch_size=16, learning_rate=1e-2)
 PARAMS = imagined_params(world("patience"), np.array([[0, 0, 0, 1], [0, 0, 0, 2]], np.int32))
+SETTING = Setting(ENV, PARAMS, ACTOR_CRITIC, LABELLING)
 KEY = jax.random.key(0)
 
 
@@ -37,11 +43,12 @@ def trainer(loss, seeds=2):
     )
 
 
-def likes_low_items(histories, proposed, rows):
-    """A labeller of taste: the smallest id if it is under 10, else none; every seventh answer is invalid."""
+def low_items(prompts):
+    """The choices of who likes the smallest id if it is under 10, else none; every seventh is invalid."""
+    proposed = prompts.candidates
     choice = np.where(proposed.min(1) < 10, proposed.argmin(1) + 1, 0)
     choice[(proposed.sum(1) % 7) == 0] = -1
-    return Labels(histories, proposed, choice.astype(np.int32), -proposed.astype(np.float32))
+    return choice
 
 
 @pytest.fixture(scope="module")
@@ -49,25 +56,25 @@ def labelling_run():
     """Rounds of labelling with learning between them: (trainer, traces, all arrays, metrics)."""
     loss = Counted(offline_loss(IALPConfig(), ACTOR_CRITIC))
     run = trainer(loss)
-    users = start_sessions(ENV, PARAMS, KEY, LABELLING)
-    kept, metrics = [], []
+    users = start_sessions(ENV, PARAMS, KEY, SESSIONS)
+    rounds, metrics = [], []
     for number in range(ROUNDS):
         actor = jax.tree.map(lambda leaf: leaf[0], run.params)
         key = jax.random.fold_in(KEY, number)
-        users, arrays = label_round(ENV, PARAMS, ACTOR_CRITIC, actor, users, likes_low_items, key, LABELLING)
-        kept.append(arrays)
-        joined = {name: np.concatenate([rows[name] for rows in kept]) for name in arrays}
+        users, arrays = label_round(SETTING, actor, users, FunctionLabeller(low_items), key)
+        rounds.append(arrays)
+        joined = {name: np.concatenate([rows[name] for rows in rounds]) for name in arrays}
         metrics.append(run.advance(*training_data(joined, ROUNDS * SESSIONS * STEPS)))
-    return run, loss.traced, kept, metrics
+    return run, loss.traced, rounds, metrics
 
 
 def test_pretraining_from_stored_labels_repeats_the_labelling_run(labelling_run):
-    run, _, kept, metrics = labelling_run
+    run, _, rounds, metrics = labelling_run
     again = trainer(offline_loss(IALPConfig(), ACTOR_CRITIC))
     for number in range(ROUNDS):
-        joined = {name: np.concatenate([rows[name] for rows in kept[: number + 1]]) for name in kept[0]}
-        found = again.advance(*training_data(joined, ROUNDS * SESSIONS * STEPS))
-        for name, values in found.items():
+        joined = {name: np.concatenate([rows[name] for rows in rounds[: number + 1]]) for name in rounds[0]}
+        result = again.advance(*training_data(joined, ROUNDS * SESSIONS * STEPS))
+        for name, values in result.items():
             np.testing.assert_array_equal(values, metrics[number][name])
     for first, second in zip(jax.tree.leaves(run.learner), jax.tree.leaves(again.learner), strict=True):
         np.testing.assert_array_equal(first, second)
@@ -105,7 +112,7 @@ def test_it_learns_the_labels(labelling_run):
 
 
 def test_only_filled_rows_are_learned_from():
-    """Rows behind ``size`` would be NaN; and nothing filled, or what is not finite, is said."""
+    """Rows after ``size`` are NaN. No filled row, or a metric that is not finite, is an error."""
 
     def loss(params, target, batch, key):
         value = jnp.mean(params["params"]["critic"]["Dense_0"]["bias"] ** 2) + batch.mean()
@@ -117,9 +124,43 @@ def test_only_filled_rows_are_learned_from():
     with pytest.raises(InputError, match="toy: there is nothing to learn from"):
         run.advance(data, 0)
     with pytest.raises(
-        InputError, match=r"toy: \w+ is nan in phase 2, gradient steps 4 to 6, seed 0; .*--config\.pretrain"
+        InputError,
+        match=r"toy: \w+ is nan in gradient steps 4 to 6 \(phase 2\), seed 0; .*--config\.pretrain",
     ):
         run.advance(data, 4)
+
+
+@pytest.mark.parametrize("stop", [20, 40], ids=["within a phase", "after a phase"])
+def test_an_interrupted_pretraining_ends_with_the_same_bits(tmp_path, stop):
+    network = Recommender(ITEMS, LENGTH, SMALL)
+    sequences = np.random.default_rng(0).integers(1, ITEMS + 1, (64, LENGTH + 1)).astype(np.int32)
+    loss = supervised_loss(network)
+    again = Pretrainer(loss, network, CONFIG, 40, KEY, 2, LENGTH, seeds_by="map")
+    start = again.learner
+
+    def train(saving=None):
+        again.learner = start
+        rows = again.run(sequences, [32, 64], first_bias, Hooks(saving))
+        return rows, again.learner
+
+    rows, learner = train()
+    with (
+        pytest.raises(Killed),
+        checkpoints(tmp_path, at=stop, config=CheckpointConfig(every=1, seconds=0)) as saving,
+    ):
+        train(saving)
+    with checkpoints(tmp_path) as saving:
+        same_rows, same_learner = train(saving)
+        assert saving.offered == list(range(stop + 10, 81, 10))
+    assert [row["bias"].tolist() for row in same_rows] == [row["bias"].tolist() for row in rows]
+    assert len(rows) == 3
+    for one, other in zip(jax.tree.leaves(learner), jax.tree.leaves(same_learner), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def first_bias(params):
+    """An evaluation: one number of each seed's parameters."""
+    return {"bias": np.asarray(jax.tree.leaves(params)[0]).reshape(2, -1)[:, 0]}
 
 
 def test_supervised_training_learns_what_follows():
@@ -134,8 +175,8 @@ def test_supervised_training_learns_what_follows():
 def test_checkpoints_keep_every_bit_and_refuse_another_network(tmp_path, labelling_run):
     params = labelling_run[0].params
     save_params(tmp_path / "ialp", params)
-    found = load_params(tmp_path / "ialp", params)
-    for old, new in zip(jax.tree.leaves(params), jax.tree.leaves(found), strict=True):
+    result = load_params(tmp_path / "ialp", params)
+    for old, new in zip(jax.tree.leaves(params), jax.tree.leaves(result), strict=True):
         np.testing.assert_array_equal(old, new)
     other = jax.jit(Recommender(ITEMS, LENGTH, SMALL).init)(KEY, start_of(0).history)
     wider = jax.tree.map(lambda leaf: np.zeros((3, *leaf.shape[1:]), leaf.dtype), params)

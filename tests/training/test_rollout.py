@@ -21,7 +21,7 @@ from ialp_jax.training.rollout import (
     summarise_groups,
     summarise_segments,
 )
-from ialp_jax.users.fit import user_scores
+from ialp_jax.users.predict import user_scores
 
 USERS, STEPS = 3, 40
 STATE = frozen_state({})
@@ -102,7 +102,7 @@ def whole(name, agent, user_key=1, act_key=2):
 
 
 def test_play_by_hand():
-    """Patience 2, items from 1 on, 3..9 liked: who started from item 1 sees 2, 3, ..., who from 2 sees 1."""
+    """Items 3 to 9 are liked, patience is 2. A user with history 1 sees 2, 3, 4; one with 2 sees 1, 3, 4."""
     episodes = whole("patience", in_order())
     assert set(episodes.items[0]) == {1, 2}
     assert (episodes.items[1:].T == [3, 4, 5, 6, 7]).all()
@@ -111,7 +111,7 @@ def test_play_by_hand():
 
 
 def test_play_stops_counting_when_the_user_leaves():
-    """Items from 8 on: 8 and 9 are liked, patience stays 2, 10 and 11 are not, the user is gone."""
+    """The user likes 8 and 9, so patience stays 2; dislikes 10 and 11, and leaves."""
     episodes = whole("patience", in_order(7))
     assert (episodes.items.T == [8, 9, 10, 11, 0, 0]).all()
     assert (episodes.length == 4).all()
@@ -129,21 +129,21 @@ def test_reward_per_step_weighs_sessions_by_their_length():
     assert float(sums["coverage"]) == pytest.approx(0.5)
 
 
-def test_whom_an_agent_meets_does_not_depend_on_the_agent():
-    """The first item after 1 and 2 tells the users apart; the answers are the same tosses of coins."""
+def test_users_and_their_answers_do_not_depend_on_the_agent():
+    """Users differ in the first item that they see; their answers are the same random numbers."""
     one, other = whole("coin", in_order()), whole("coin", in_order(), act_key=9)
     np.testing.assert_array_equal(one.total, other.total)
     np.testing.assert_array_equal(one.items, other.items)
-    met = whole("two_tastes", in_order()).items[0]
-    np.testing.assert_array_equal(met, one.items[0])
-    assert set(met) == {1, 2}
-    assert (whole("coin", in_order(), user_key=5).items[0] != met).any()
+    shown = whole("two_tastes", in_order()).items[0]
+    np.testing.assert_array_equal(shown, one.items[0])
+    assert set(shown) == {1, 2}
+    assert (whole("coin", in_order(), user_key=5).items[0] != shown).any()
     # Another agent, other items; in the world of coins its answers are the same.
     np.testing.assert_array_equal(whole("coin", in_order(6)).total, one.total)
     assert len(set(one.total)) > 1
 
 
-def test_a_privileged_agent_is_shown_the_state():
+def test_a_privileged_agent_sees_the_state():
     params = world("two_tastes")
     best = whole("two_tastes", oracle(lambda state: user_scores(params.user_model, state.user)))
     assert (best.total == HORIZON).all()
@@ -159,7 +159,7 @@ def test_greedy_reaches_the_agent():
         assert (episodes.items[0] == item).all()
 
 
-def test_segments_are_summed_up_apart():
+def test_segments_are_summarised_separately():
     segment = jnp.array([0, 3, 0, 1])
     segments = Segments(segment, jnp.float32(1), jnp.float32(0), jnp.zeros(ITEMS + 1))
     params = world("coin").replace(dynamics=Dynamics(segments=segments))
@@ -188,8 +188,8 @@ def test_gini_by_hand():
     assert float(gini(jnp.array(counts))) == pytest.approx(differences / 2 / counts.mean(), rel=1e-6)
 
 
-def test_groups_are_summed_up_apart():
-    """Items 1 and 2 are of category 1, 3 of 2, 4 of none: three of five are of category 1."""
+def test_groups_are_summarised_separately():
+    """Items 1 and 2 have category 1, item 3 has category 2, item 4 has none; so 3 of 5 are in category 1."""
     groups = Groups(np.array([0, 1, 1, 2, 0]), np.array([0, 1, 1]), ("mainstream", "niche"))
     items = jnp.array([[1, 2, 3], [1, 3, 4], [4, 0, 0]])
     episodes = Episodes(jnp.array([3.0, 1.0, 2.0]), jnp.array([3, 2, 2]), items, jnp.array([0, 1, 2]))

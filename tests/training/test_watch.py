@@ -1,4 +1,4 @@
-"""What TensorBoard shows: every point once, also after an interruption."""
+"""TensorBoard shows every point once, also after an interruption."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_adapt import bandit, run
 from test_checkpoint import Killed, checkpoints
 
+from ialp_jax.training.loop import Hooks
 from ialp_jax.training.watch import Watch
 
 
@@ -18,12 +19,12 @@ def scalars(folder):
 def test_an_interrupted_training_has_every_point_once(tmp_path):
     with (
         pytest.raises(Killed),
-        checkpoints(tmp_path / "saved", at=2000) as kept,
+        checkpoints(tmp_path / "saved", at=2000) as saving,
         Watch(tmp_path / "shown", 2) as watch,
     ):
-        run(bandit(), steps=5000, checkpoints=kept, watch=watch)
-    with checkpoints(tmp_path / "saved") as kept, Watch(tmp_path / "shown", 2) as watch:
-        curves = run(bandit(), steps=5000, checkpoints=kept, watch=watch)
+        run(bandit(), steps=5000, hooks=Hooks(saving, watch))
+    with checkpoints(tmp_path / "saved") as saving, Watch(tmp_path / "shown", 2) as watch:
+        curves = run(bandit(), steps=5000, hooks=Hooks(saving, watch))
     points = curves["env_steps"].tolist()
     for name, pick in (("seed0", lambda v: v[0]), ("seed1", lambda v: v[1]), ("mean", lambda v: v.mean(0))):
         shown = scalars(tmp_path / "shown" / name)

@@ -1,4 +1,4 @@
-"""Queries by hand, ALS against the paper's equations, and fits that find what is there."""
+"""Tests of the fit: predictions, alternating least squares against the equations, whole fits."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import pytest
 from ialp_jax.data import DataConfig, DemoConfig, load
 from ialp_jax.errors import InputError
 from ialp_jax.types import EVALUATION, OFFLINE, UserModel
-from ialp_jax.users import als, holdout
 from ialp_jax.users import fit as user_model
+from ialp_jax.users import holdout, implicit_mf
 from ialp_jax.users.config import UserModelConfig, grid
-from ialp_jax.users.fit import calibrated, fit, like_logit, like_probability, user_scores
+from ialp_jax.users.fit import fit
+from ialp_jax.users.predict import calibrated, like_logit, like_probability, user_scores
 
 QUICK = {"factors": "8", "regularisation": "30", "confidence": "20", "iterations": 5}
 
@@ -45,7 +46,7 @@ def tiny_model():
     )
 
 
-def test_logits_by_hand_and_constant_beyond_the_ends():
+def test_logits_match_hand_computed_values_and_are_constant_beyond_the_end_knots():
     model = tiny_model()
     scores = [[1.5, -1.0, 2.0], [3.0, 1.0, 1.0]]
     logits = [[1.5, -4.0, 3.0], [3.0, 0.0, 0.0]]
@@ -56,51 +57,56 @@ def test_logits_by_hand_and_constant_beyond_the_ends():
     assert float(like_probability(model, 1, 2)) == pytest.approx(0.5)
 
 
-def test_queries_broadcast_and_agree_under_jit_and_vmap():
+def test_probabilities_broadcast_and_agree_under_jit_and_vmap():
     model = jax.tree.map(jnp.asarray, tiny_model())
     user, item = jnp.array([0, 1, 1]), jnp.array([3, 2, 1])
-    whole = like_probability(model, user, item)
-    assert whole.shape == (3,)
-    assert whole.dtype == jnp.float32
+    together = like_probability(model, user, item)
+    assert together.shape == (3,)
+    assert together.dtype == jnp.float32
     each = jax.jit(jax.vmap(like_probability, (None, 0, 0)))(model, user, item)
-    np.testing.assert_allclose(whole, each, rtol=1e-6)
+    np.testing.assert_allclose(together, each, rtol=1e-6)
     assert like_probability(model, user[:, None], item[None]).shape == (3, 3)
 
 
-def test_chunks_hold_every_like_once():
+def test_chunks_contain_every_like_once():
     draw = np.random.default_rng(0)
     owner, neighbour = draw.integers(0, 9, 300), draw.integers(0, 50, 300)
     owner = owner[owner != 4]
     neighbour = neighbour[: len(owner)]
-    cut = als.chunks(owner, neighbour, 9, width=7)
-    found = [(one, item) for one, row, mask in zip(*cut, strict=True) for item in row[mask > 0]]
-    assert sorted(found) == sorted(zip(owner, neighbour, strict=True))
+    cut = implicit_mf.chunks(owner, neighbour, 9, width=7)
+    pairs = [(one, item) for one, row, mask in zip(*cut, strict=True) for item in row[mask > 0]]
+    assert sorted(pairs) == sorted(zip(owner, neighbour, strict=True))
     assert np.all(np.diff(cut.owner) >= 0)
     assert 4 not in cut.owner
 
 
-def test_solve_is_equation_4_of_the_paper():
+def test_solve_equals_equation_4_of_the_paper():
     draw = np.random.default_rng(1)
     items = draw.normal(size=(12, 3)).astype(np.float32)
     likes = draw.random((5, 12)) < 0.4
     likes[2] = False
     alpha, penalty = 7.0, 0.3
-    found = als.solve(jnp.asarray(items), als.chunks(*np.nonzero(likes), 5, width=2), 5, alpha, penalty)
+    factors = implicit_mf.solve(
+        jnp.asarray(items), implicit_mf.chunks(*np.nonzero(likes), 5, width=2), 5, alpha, penalty
+    )
     for user in range(5):
         confidence = np.diag(1 + alpha * likes[user])
         left = items.T @ confidence @ items + penalty * np.eye(3)
         expected = np.linalg.solve(left, items.T @ confidence @ likes[user])
-        np.testing.assert_allclose(found[user], expected, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(factors[user], expected, rtol=1e-3, atol=1e-5)
 
 
 def test_sweeps_lower_the_objective():
     draw = np.random.default_rng(2)
     likes = draw.random((30, 20)) < 0.3
     alpha, penalty = 5.0, 1.0
-    by_user, by_item = als.chunks(*np.nonzero(likes), 30), als.chunks(*np.nonzero(likes.T), 20)
+    by_user, by_item = (
+        implicit_mf.chunks(*np.nonzero(likes), 30),
+        implicit_mf.chunks(*np.nonzero(likes.T), 20),
+    )
 
     def objective(iterations):
-        users, items = als.factorise(
+        users, items = implicit_mf.factorise(
             jax.random.key(0),
             by_user,
             by_item,
@@ -118,7 +124,7 @@ def test_sweeps_lower_the_objective():
     assert values == sorted(values, reverse=True)
 
 
-def test_roles_are_shares_of_the_likes_and_leave_everyone_one(small):
+def test_roles_have_the_given_shares_and_leave_each_user_a_training_like(small):
     table = holdout.roles(small.histories, small.catalogue.num_items, 0.1, 0.2, seed=0)
     rows = small.interactions
     liked = np.zeros(table.shape, bool)
@@ -132,7 +138,7 @@ def test_roles_are_shares_of_the_likes_and_leave_everyone_one(small):
     assert not np.array_equal(table, holdout.roles(small.histories, table.shape[1], 0.1, 0.2, seed=1))
 
 
-def test_same_seed_same_bits_and_seeds_differ(small, quick):
+def test_same_seed_gives_the_same_bits_and_another_seed_does_not(small, quick):
     one, again = quick[0], fit(small, UserModelConfig(**QUICK))[0]
     for left, right in zip(one, again, strict=True):
         np.testing.assert_array_equal(left, right)
@@ -140,30 +146,30 @@ def test_same_seed_same_bits_and_seeds_differ(small, quick):
     assert not np.allclose(one.user_factors, other.user_factors)
 
 
-def test_the_factors_never_see_test_likes(small, quick, monkeypatch):
+def test_test_likes_do_not_change_the_factors(small, quick, monkeypatch):
     usual, metrics, _ = quick
 
-    def moved(*arguments):
+    def roles_with_other_test_items(*arguments):
         table = holdout.roles(*arguments)
-        for row in table:  # the test likes become other, arbitrary items
+        for row in table:  # replaces the test likes by other items
             tested = np.flatnonzero(row == holdout.TEST)
             row[np.flatnonzero(row == holdout.NEVER)[: len(tested)]] = holdout.TEST
             row[tested] = holdout.NEVER
         return table
 
-    monkeypatch.setattr(user_model, "roles", moved)
+    monkeypatch.setattr(user_model, "roles", roles_with_other_test_items)
     other, other_metrics, _ = fit(small, UserModelConfig(**QUICK))
     np.testing.assert_array_equal(usual.user_factors, other.user_factors)
     np.testing.assert_array_equal(usual.item_factors, other.item_factors)
     assert other_metrics["auc"] < metrics["auc"] - 0.1
 
 
-def test_selection_takes_the_best_of_the_grid(small):
-    def chosen(regularisation):
+def test_fit_selects_the_best_setting_of_the_grid(small):
+    def metrics_of(regularisation):
         return fit(small, UserModelConfig(**(QUICK | {"regularisation": regularisation})))[1]
 
-    single = {value: chosen(value)["validation_auc"] for value in ("1", "30", "3000")}
-    both = chosen("1,30,3000")
+    single = {value: metrics_of(value)["validation_auc"] for value in ("1", "30", "3000")}
+    both = metrics_of("1,30,3000")
     assert both["validation_auc"] == max(single.values())
     assert single[f"{both['regularisation']:g}"] == both["validation_auc"]
     assert len(set(single.values())) == 3
@@ -182,18 +188,18 @@ def test_selection_takes_the_best_of_the_grid(small):
         ("base_rate", 3.0),
     ],
 )
-def test_every_knob_acts(small, quick, field, value):
+def test_every_setting_changes_the_result(small, quick, field, value):
     usual = quick[0]
     changed = fit(small, UserModelConfig(**(QUICK | {field: value})))[0]
     users, items = np.arange(small.num_users)[:, None], np.arange(1, small.catalogue.num_items + 1)[None]
     assert not np.allclose(like_logit(usual, users, items), like_logit(changed, users, items), atol=1e-3)
 
 
-def test_fit_on_demo_comes_close_to_the_truth(demo):
+def test_fit_on_demo_is_close_to_the_truth(demo):
     config = UserModelConfig(factors="16", regularisation="100", confidence="20")
     model, fitted, _ = fit(demo, config)
-    known, truth, _ = fit(demo, UserModelConfig(family="truth"))
-    assert known is demo.truth
+    true_model, truth, _ = fit(demo, UserModelConfig(family="truth"))
+    assert true_model is demo.truth
     assert truth["auc"] - 0.04 < fitted["auc"] <= truth["auc"] + 0.005
     assert fitted["auc"] > fitted["popularity_auc"] + 0.1
     assert fitted["ece"] < 0.01
@@ -202,18 +208,18 @@ def test_fit_on_demo_comes_close_to_the_truth(demo):
     np.testing.assert_array_equal(model.item_factors[0], 0)
 
 
-def test_truth_of_real_data_is_not_known(small):
+def test_family_truth_raises_for_real_data(small):
     real = small.__class__(**{**small.__dict__, "truth": None})
     with pytest.raises(InputError, match=r"user_model\.family=truth"):
         fit(real, UserModelConfig(family="truth"))
 
 
-def test_too_few_likes_to_hold_out(small):
+def test_too_few_likes_to_hold_out_raise(small):
     with pytest.raises(InputError, match=r"user_model\.test"):
         fit(small, UserModelConfig(**QUICK, test=1e-9))
 
 
-def test_factors_that_are_not_finite_are_not_taken(small):
+def test_factors_that_are_not_finite_raise(small):
     with pytest.raises(InputError, match="regularisation"):
         fit(small, UserModelConfig(**(QUICK | {"regularisation": "1e-30", "factors": "300"})))
 
@@ -235,17 +241,17 @@ def test_factors_that_are_not_finite_are_not_taken(small):
         ("seed", -1),
     ],
 )
-def test_impossible_settings_name_their_flag(field, value):
+def test_impossible_settings_raise_with_their_flag(field, value):
     with pytest.raises(InputError) as caught:
         UserModelConfig(**{field: value}).check()
     assert f"--config.simulator.user_model.{field}" in str(caught.value) or f".{field}:" in str(caught.value)
 
 
-def test_grid_reads_lists():
+def test_grid_reads_comma_separated_lists():
     assert grid("8, 16,0.5", "factors") == [8.0, 16.0, 0.5]
 
 
-def test_real_last_fm(data_root):
+def test_fit_on_real_last_fm(data_root):
     data = load(DataConfig(name="lfm", root=str(data_root)))
     config = UserModelConfig(factors="32", regularisation="100", confidence="40")
     model, metrics, _ = fit(data, config)
@@ -260,41 +266,42 @@ def test_real_last_fm(data_root):
     assert best > 2 * popular > 4 * probability.mean()
 
 
-def test_a_fit_without_offline_users_has_seen_nothing_of_theirs(small):
-    """Other likes of offline users change nothing."""
+def test_fit_without_offline_users_ignores_their_likes(small):
     config = UserModelConfig(**QUICK, fit_users="not_offline")
     model, metrics, arrays = fit(small, config)
     owner = np.repeat(np.arange(small.num_users), np.diff(small.histories.offsets))
-    kept = small.split != OFFLINE
+    fit_users = small.split != OFFLINE
     moved = np.where(
-        kept[owner], small.histories.items, small.histories.items % small.catalogue.num_items + 1
+        fit_users[owner], small.histories.items, small.histories.items % small.catalogue.num_items + 1
     )
     changed = dataclasses.replace(small, histories=small.histories._replace(items=moved))
     for one, other in zip(model, fit(changed, config)[0], strict=True):
         np.testing.assert_array_equal(one, other)
     assert not np.array_equal(model.item_factors, fit(small, UserModelConfig(**QUICK))[0].item_factors)
-    assert metrics["users"] == kept.sum() == len(arrays["likes_real"])
+    assert metrics["users"] == fit_users.sum() == len(arrays["likes_real"])
     counts = np.diff(small.histories.offsets)
-    assert metrics["interactions"] == counts[kept].sum()
-    np.testing.assert_array_equal(arrays["likes_real"], counts[kept])
+    assert metrics["interactions"] == counts[fit_users].sum()
+    np.testing.assert_array_equal(arrays["likes_real"], counts[fit_users])
     assert model.user_factors.shape == (small.num_users, 8)
-    np.testing.assert_allclose(model.user_factors[~kept], [model.user_factors[kept].mean(0)] * (~kept).sum())
+    np.testing.assert_allclose(
+        model.user_factors[~fit_users], [model.user_factors[fit_users].mean(0)] * (~fit_users).sum()
+    )
     assert metrics["auc"] > metrics["popularity_auc"] + 0.02
 
 
-def test_only_some_users_is_the_same_data_numbered_anew(small):
-    kept = small.split == EVALUATION
-    part = holdout.only_users(small, kept)
-    for number, user in enumerate(np.flatnonzero(kept)):
+def test_only_users_keeps_the_data_of_the_selected_users(small):
+    selected = small.split == EVALUATION
+    part = holdout.only_users(small, selected)
+    for number, user in enumerate(np.flatnonzero(selected)):
         np.testing.assert_array_equal(part.histories.of(number), small.histories.of(user))
         rows, old = part.interactions.user == number, small.interactions.user == user
         np.testing.assert_array_equal(part.interactions.item[rows], small.interactions.item[old])
         np.testing.assert_array_equal(part.truth.user_factors[number], small.truth.user_factors[user])
-    assert part.num_users == kept.sum()
+    assert part.num_users == selected.sum()
     assert (part.split == EVALUATION).all()
 
 
-def test_the_truth_is_not_fitted_to_some_users():
+def test_family_truth_raises_with_fit_users():
     with pytest.raises(InputError, match="fit_users"):
         UserModelConfig(family="truth", fit_users="not_offline").check()
     with pytest.raises(InputError, match="fit_users=online"):

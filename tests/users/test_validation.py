@@ -1,4 +1,4 @@
-"""Ranking and calibration figures against cases whose answer is known."""
+"""Tests of ranking metrics and calibration on cases with known results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ialp_jax.users.validation import validate
 
 
 def scorer(scores):
-    """A user model with exactly these scores [U, N] as log-odds."""
+    """Returns a user model whose log-odds are exactly these scores [U, N]."""
     scores = np.asarray(scores, np.float32)
     items = np.concatenate([np.zeros((1, len(scores)), np.float32), scores.T])
     knots = np.array([-20.0, 20.0], np.float32)
@@ -25,17 +25,17 @@ def scorer(scores):
     )
 
 
-def test_auc_and_ndcg_by_hand():
+def test_auc_and_ndcg_match_hand_computed_values():
     table = np.array([[TEST, NEVER, TRAIN, NEVER, TEST], [NEVER, NEVER, TEST, VALIDATION, NEVER]], np.int8)
     scores = [[3.0, 2.0, 9.0, 1.0, 1.5], [1.0, 0.0, 0.0, 9.0, 2.0]]
-    found = ranking_metrics(scorer(scores), table, TEST)
-    # User 0: ranks 0 and 2 among 4 candidates, AUC of (1 + 1/2) / 2; user 1: one tie, two ahead.
-    assert found["auc"] == pytest.approx(np.mean([0.75, 0.5 / 3]))
+    metrics = ranking_metrics(scorer(scores), table, TEST)
+    # User 0: ranks 0 and 2 among 4 items, AUC (1 + 1/2) / 2. User 1: one tie, two items ranked higher.
+    assert metrics["auc"] == pytest.approx(np.mean([0.75, 0.5 / 3]))
     first = (1 + 1 / np.log2(4)) / (1 + 1 / np.log2(3))
-    assert found["ndcg10"] == pytest.approx(np.mean([first, 1 / np.log2(2.5 + 2)]))
+    assert metrics["ndcg10"] == pytest.approx(np.mean([first, 1 / np.log2(2.5 + 2)]))
 
 
-def test_ranking_agrees_with_sorting_on_many_users():
+def test_ranking_metrics_agree_with_sorting():
     draw = np.random.default_rng(0)
     table = draw.choice([NEVER, TRAIN, VALIDATION, TEST], (40, 60), p=[0.7, 0.1, 0.1, 0.1]).astype(np.int8)
     scores = draw.normal(size=table.shape)
@@ -46,12 +46,12 @@ def test_ranking_agrees_with_sorting_on_many_users():
         order = np.argsort(-np.where((part == NEVER) | (part == VALIDATION), row, -np.inf))[:10]
         ideal = np.sum(1 / np.log2(np.arange(min(10, len(good))) + 2))
         ndcgs.append(np.sum((part[order] == VALIDATION) / np.log2(np.arange(10) + 2)) / ideal)
-    found = ranking_metrics(scorer(scores), table, VALIDATION)
-    assert found["auc"] == pytest.approx(np.mean(aucs), abs=1e-5)
-    assert found["ndcg10"] == pytest.approx(np.mean(ndcgs), abs=1e-5)
+    metrics = ranking_metrics(scorer(scores), table, VALIDATION)
+    assert metrics["auc"] == pytest.approx(np.mean(aucs), abs=1e-5)
+    assert metrics["ndcg10"] == pytest.approx(np.mean(ndcgs), abs=1e-5)
 
 
-def test_no_knowledge_has_auc_one_half():
+def test_equal_scores_have_auc_one_half():
     table = np.full((5, 9), NEVER, np.int8)
     table[:, :2] = TEST
     assert ranking_metrics(scorer(np.zeros((5, 9))), table, TEST)["auc"] == pytest.approx(0.5)
@@ -63,7 +63,7 @@ def test_popularity_counts_training_likes_only():
 
 
 def world(num_users=800, num_items=200, seed=0):
-    """Log-odds [U, N] and the roles of likes drawn from them."""
+    """Returns log-odds [U, N] and the roles of likes drawn from them."""
     draw = np.random.default_rng(seed)
     logits = draw.normal(-3.0, 1.5, (num_users, num_items))
     table = np.zeros(logits.shape, np.int8)
@@ -87,7 +87,7 @@ def test_calibration_recovers_log_odds_from_a_monotone_score():
     np.testing.assert_allclose(np.interp(np.tanh(some / 4), *model[3:]), some, atol=0.25)
 
 
-def test_weight_raises_the_base_rate():
+def test_larger_weight_raises_the_like_rate():
     logits, table = world()
     weight = held_out_weight(table, VALIDATION)
     one, three = (calibrate(scorer(logits), table, VALIDATION, 10, factor * weight) for factor in (1, 3))
@@ -95,7 +95,7 @@ def test_weight_raises_the_base_rate():
     np.testing.assert_allclose(shift[1:-1], np.log(3), atol=0.35)
 
 
-def test_calibration_of_unhelpful_scores_is_flat():
+def test_calibration_of_random_scores_is_flat():
     logits, table = world()
     noise = scorer(np.random.default_rng(9).normal(size=logits.shape))
     model = calibrate(noise, table, VALIDATION, 20, held_out_weight(table, VALIDATION))
@@ -105,11 +105,11 @@ def test_calibration_of_unhelpful_scores_is_flat():
     assert len(model.knot_logits) < 12
     near = np.argsort(np.abs(model.knot_logits - np.median(model.knot_logits)))[0]
     assert probability[near] == pytest.approx(np.mean(table > 0), rel=0.05), (
-        "with the mean rate of their bins"
+        "the probability is the mean rate of the merged bins"
     )
 
 
-def test_reliability_of_the_truth_and_of_a_wrong_model():
+def test_reliability_tells_the_truth_from_a_wrong_model():
     logits, table = world()
     weight = held_out_weight(table, TEST)
     right = reliability(scorer(logits), table, TEST, 15, weight, weight)
@@ -122,7 +122,7 @@ def test_reliability_of_the_truth_and_of_a_wrong_model():
     )
 
 
-def test_expected_calibration_error_by_hand():
+def test_expected_calibration_error_matches_hand_computed_value():
     bins = {
         "predicted": np.array([0.1, 0.5]),
         "observed": np.array([0.2, 0.5]),
@@ -131,7 +131,7 @@ def test_expected_calibration_error_by_hand():
     assert expected_calibration_error(bins) == pytest.approx(0.075)
 
 
-def test_validation_of_the_truth_where_logs_hold_a_share_of_the_likes():
+def test_validation_of_the_truth_if_logs_hold_only_a_share_of_the_likes():
     data = load(DataConfig(demo=DemoConfig(users=1000, items=200, genres=6, observed=0.5)))
     table = roles(data.histories, data.catalogue.num_items, 0.1, 0.3, 0)
     metrics, arrays = validate(data.truth, table, None)

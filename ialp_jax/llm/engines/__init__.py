@@ -1,4 +1,9 @@
-"""Engines: who carries a prompt to a model and its answer back, all behind one interface."""
+"""Engines: each runs a loaded model; `Engine` is what the worker needs of them.
+
+- ``transformers``: `ialp_jax.llm.engines.transformers_engine`, on one device;
+- ``ray``: `ialp_jax.llm.engines.ray_engine`, several models on several devices or machines;
+- ``vllm``: `ialp_jax.llm.engines.vllm_engine`, if vLLM is installed.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +15,33 @@ import numpy as np
 
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.modes.answers import Answers
-from ialp_jax.llm.prompting.prompts import Template
+from ialp_jax.llm.prompting.templates import Template
+from ialp_jax.types import Prompts
 
 
 class Engine(Protocol):
-    """What the worker needs of an engine; `ialp_jax.llm.model.models.Scorer` is the plain one.
+    """What the worker needs of an engine.
 
     Attributes:
-      plain: whether sequences are scored one by one, see `Scorer.check`.
+      plain: whether sequences are scored one by one, see `check`.
     """
 
     plain: bool
 
-    def answer(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[Answers, int]:
-        """Answers to n prompts, histories int32 [n, L] and candidates int32 [n, K], and the tokens spent."""
+    def answer(self, prompts: Prompts) -> tuple[Answers, int]:
+        """Answers to n prompts, and the tokens spent."""
 
-    def score(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, int]:
-        """The scores float32 [n, K] alone, and the tokens spent."""
+    def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
+        """Only the scores float32 [n, K] of the answers, and the tokens spent."""
 
     def unconditional(self) -> np.ndarray:
         """Scores of all titles after an empty history, float32 [N + 1]; 0 for padding."""
 
     def check(self, shape: tuple[int, int]) -> None:
-        """Sets ``plain`` if prompts of L items and K candidates can be scored exactly by no faster way."""
+        """Sets ``plain`` if no faster way scores prompts of L items and K candidates exactly."""
 
     def facts(self) -> dict[str, Any]:
-        """On what the model runs, ``device`` and ``dtype``, and with letters how it is asked."""
+        """``device`` and ``dtype`` of the model and, for lettered modes, prompt settings."""
 
 
 def build(
@@ -52,22 +58,23 @@ def build(
       folder: of the model, in the Hugging Face format.
       titles: N + 1 titles; ``titles[0]`` is padding.
       template: the text around titles.
-      config: ``engine`` says which.
-      shape: L and K of the prompts to come, for the memory they will need; None: not known.
-      wrapper: what the chat template gave before, where prompts must remain the same.
+      config: ``config.engine`` names the engine.
+      shape: L and K of the prompts to come, to estimate the memory they need; None: unknown.
+      wrapper: chat wrapper of an earlier run, if the prompts must stay the same.
 
     Raises:
-      InputError: a package is missing, the model does not fit, or as the loaders say.
+      InputError: a package is missing, the model does not fit into memory, or it cannot be loaded.
     """
     if config.engine == "ray":
-        from ialp_jax.llm.engines.ray_data import RayEngine
+        from ialp_jax.llm.engines.ray_engine import RayEngine
 
         return RayEngine(folder, titles, template, config, shape, wrapper)
     if config.engine == "vllm":
         from ialp_jax.llm.engines.vllm_engine import VLLMEngine
 
         return VLLMEngine(folder, titles, template, config, wrapper)
-    from ialp_jax.llm.model import memory, models
+    from ialp_jax.llm.engines.transformers_engine import TransformersEngine
+    from ialp_jax.llm.model import memory
 
     memory.require(folder, titles, template, config, shape)
-    return models.Scorer(folder, titles, template, config, wrapper)
+    return TransformersEngine(folder, titles, template, config, wrapper)

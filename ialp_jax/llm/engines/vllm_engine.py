@@ -1,12 +1,12 @@
 """vLLM as an engine, through its published offline interface: ``LLM.generate`` over token ids.
 
-- ``likelihood``: log-probabilities of a prompt's own tokens (``prompt_logprobs=0``), a request per candidate.
-- ``choice``: one token, with the log-probabilities of the letters (``logprob_token_ids``; restricting the
-  answer by ``allowed_token_ids`` alone would not return them all).
+- ``likelihood``: one request per candidate, for the log-probabilities of the prompt (``prompt_logprobs=0``).
+- ``choice``: one token, with the log-probabilities of the letters (``logprob_token_ids``;
+  ``allowed_token_ids`` would not return all of them).
 - ``generate``: greedy text.
 
-Prefix caching is on, but vLLM reads no cache for requests that want prompt log-probabilities, as it keeps
-none of them: ``likelihood`` costs K full sequences here, which it does not with the transformers engine.
+Prefix caching is on. But vLLM does not read the cache for requests for log-probabilities of the prompt, so
+``likelihood`` costs K full sequences per prompt here. The transformers engine shares the history.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.modes.asker import LetterAsker
 from ialp_jax.llm.prompting import thinking
 from ialp_jax.llm.prompting import tokens as rows_of
-from ialp_jax.llm.prompting.prompts import Template
+from ialp_jax.llm.prompting.templates import Template
 from ialp_jax.llm.prompting.tokens import Rows
+from ialp_jax.types import Prompts
 
 
 def _import_vllm() -> Any:
@@ -44,14 +45,14 @@ def _import_vllm() -> Any:
 
 
 class VLLM:
-    """A loaded model, asked by token ids."""
+    """A model loaded by vLLM that takes token ids."""
 
     def __init__(self, folder: Path, context: int, dtype: str, adapter: str = "") -> None:
         """Loads the model.
 
         Args:
           folder: of the model.
-          context: tokens of the longest prompt and its answer.
+          context: number of tokens of the longest prompt with its answer.
           dtype: ``auto`` (the file's own), ``float32`` or ``bfloat16``.
           adapter: folder of a LoRA adapter, or empty.
 
@@ -59,11 +60,11 @@ class VLLM:
           InputError: vLLM is missing or does not load the model.
         """
         self._vllm = _import_vllm()
-        given: dict[str, Any] = {}
+        lora: dict[str, Any] = {}
         self._adapter = None
         if adapter:
             rank = json.loads((Path(adapter) / "adapter_config.json").read_text(encoding="utf-8"))["r"]
-            given = {"enable_lora": True, "max_lora_rank": max(8, 1 << (rank - 1).bit_length())}
+            lora = {"enable_lora": True, "max_lora_rank": max(8, 1 << (rank - 1).bit_length())}
             self._adapter = self._vllm.lora.request.LoRARequest("adapter", 1, str(adapter))
         try:
             self._llm = self._vllm.LLM(
@@ -73,68 +74,69 @@ class VLLM:
                 enable_prefix_caching=True,
                 trust_remote_code=False,
                 seed=0,
-                **given,
+                **lora,
             )
         except (RuntimeError, ValueError, OSError, ImportError) as error:
-            first = loading.first_line(error)
-            raise InputError(f"--config.llm.engine=vllm: vLLM does not load {folder} ({first})") from None
+            reason = loading.first_line(error)
+            raise InputError(f"--config.llm.engine=vllm: vLLM does not load {folder} ({reason})") from None
 
     def ask(self, prompts: list[list[int]], settings: list[dict[str, Any]]) -> list[Any]:
-        """What vLLM returns for each prompt of token ids, in order; greedy, each with its own settings."""
+        """The outputs of vLLM for prompts of token ids, in order; greedy, with settings for each prompt."""
         try:
-            parameters = [self._vllm.SamplingParams(temperature=0.0, **given) for given in settings]
+            parameters = [self._vllm.SamplingParams(temperature=0.0, **setting) for setting in settings]
         except TypeError as error:
             raise InputError(
-                f"--config.llm.engine=vllm: this version of vLLM does not know what is asked ({error}); "
+                f"--config.llm.engine=vllm: this version of vLLM lacks a setting ({error}); "
                 "run python -m pip install -U vllm"
             ) from None
         requests = [self._vllm.TokensPrompt(prompt_token_ids=ids) for ids in prompts]
         return self._llm.generate(requests, parameters, use_tqdm=False, lora_request=self._adapter)
 
     def scores(self, rows: Rows, num_candidates: int) -> tuple[np.ndarray, int]:
-        """Summed log-probabilities float32 [B, K], as of `likelihood.title_scores`, and the tokens spent."""
+        """Summed log-probabilities float32 [B, K], as `likelihood.title_scores`, and the tokens spent."""
         prompts = [ids[segment == 0].tolist() for ids, segment in zip(rows.ids, rows.segment, strict=True)]
-        counts = np.bincount(rows.slot, minlength=len(prompts) * num_candidates)
-        names = [part.tolist() for part in np.split(rows.target, np.cumsum(counts)[:-1])]
+        lengths = np.bincount(rows.slot, minlength=len(prompts) * num_candidates)
+        titles = [part.tolist() for part in np.split(rows.target, np.cumsum(lengths)[:-1])]
         shape = (len(prompts), num_candidates)
-        if max(counts) == 1:
-            ids = np.array(names).reshape(shape).tolist()
-            settings = [{"max_tokens": 1, "logprob_token_ids": asked, "detokenize": False} for asked in ids]
-            said = [output.outputs[0].logprobs[0] for output in self.ask(prompts, settings)]
-            found = [[told[i].logprob for i in asked] for told, asked in zip(said, ids, strict=True)]
-            return np.array(found, np.float32), sum(map(len, prompts))
-        whole = [prompts[slot // num_candidates] + name for slot, name in enumerate(names)]
-        settings = [{"max_tokens": 1, "prompt_logprobs": 0, "detokenize": False}] * len(whole)
-        gained = [
-            sum(
-                told[token].logprob
-                for told, token in zip(output.prompt_logprobs[-len(name) :], name, strict=True)
-            )
-            for output, name in zip(self.ask(whole, settings), names, strict=True)
-        ]
-        return np.array(gained, np.float32).reshape(shape), sum(map(len, whole))
+        if max(lengths) == 1:
+            return self._scores_of_tokens(prompts, np.array(titles).reshape(shape).tolist())
+        sequences = [prompts[slot // num_candidates] + title for slot, title in enumerate(titles)]
+        settings = [{"max_tokens": 1, "prompt_logprobs": 0, "detokenize": False}] * len(sequences)
+        sums = []
+        for output, title in zip(self.ask(sequences, settings), titles, strict=True):
+            by_position = zip(output.prompt_logprobs[-len(title) :], title, strict=True)
+            sums.append(sum(logprobs[token].logprob for logprobs, token in by_position))
+        return np.array(sums, np.float32).reshape(shape), sum(map(len, sequences))
+
+    def _scores_of_tokens(self, prompts: list[list[int]], tokens: list[list[int]]) -> tuple[np.ndarray, int]:
+        """`scores` if each candidate is one token, ``tokens`` [B, K]: one request per prompt."""
+        settings = [{"max_tokens": 1, "logprob_token_ids": ids, "detokenize": False} for ids in tokens]
+        scores = []
+        for output, ids in zip(self.ask(prompts, settings), tokens, strict=True):
+            logprobs = output.outputs[0].logprobs[0]
+            scores.append([logprobs[token].logprob for token in ids])
+        return np.array(scores, np.float32), sum(map(len, prompts))
 
 
 class _Asker(LetterAsker):
-    """Asks for letters through vLLM."""
+    """Asks a model loaded by vLLM for letters."""
 
-    def _score(self, histories: np.ndarray, lists: np.ndarray) -> tuple[np.ndarray, int]:
-        histories, num_lines = self.letters.cut(histories, lists, reserve=1), lists.shape[1] + 1
-        scores, spent = self._model.scores(self.letters.rows(histories, lists), num_lines)
+    def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
+        rows = self.letters.rows(self.letters.cut(prompts, reserve=1))
+        scores, spent = self.model.scores(rows, prompts.candidates.shape[1] + 1)
         return scores - np.logaddexp.reduce(scores, axis=1, keepdims=True), spent
 
-    def _write(self, histories: np.ndarray, lists: np.ndarray) -> tuple[list[str], int]:
-        most = self._config.max_new_tokens
-        ids, mask = self.letters.prompts(self.letters.cut(histories, lists, reserve=most), lists)
-        prompts = [row[seen == 1].tolist() for row, seen in zip(ids, mask, strict=True)]
-        outputs = self._model.ask(prompts, [{"max_tokens": most, "detokenize": False}] * len(prompts))
-        written = [output.outputs[0] for output in outputs]
-        spent = sum(map(len, prompts)) + sum(len(one.token_ids) for one in written)
-        return thinking.Decoder(self._tokenizer)(list(one.token_ids) for one in written), spent
+    def write(self, prompts: Prompts) -> tuple[list[str], int]:
+        max_tokens = self.config.max_new_tokens
+        ids, mask = self.letters.padded(self.letters.cut(prompts, reserve=max_tokens))
+        texts = [row[is_token == 1].tolist() for row, is_token in zip(ids, mask, strict=True)]
+        outputs = self.model.ask(texts, [{"max_tokens": max_tokens, "detokenize": False}] * len(texts))
+        replies = [list(output.outputs[0].token_ids) for output in outputs]
+        return thinking.Decoder(self.tokenizer)(replies), sum(map(len, texts)) + sum(map(len, replies))
 
 
 class VLLMEngine:
-    """A model loaded by vLLM, asked about one catalogue as configured."""
+    """Answers prompts about one catalogue by a model loaded by vLLM."""
 
     def __init__(
         self,
@@ -149,7 +151,7 @@ class VLLMEngine:
         context = loading.context_of(loading.read_config(folder))
         dtype = "auto" if config.dtype == "fastest" else config.dtype
         self._model = VLLM(folder, context, dtype, config.adapter)
-        self._limit = context - 1  # one token is always generated
+        self._limit = context - 1  # vLLM always generates one token
         self._padding, self._normalise = tokenizer.pad_token_id, config.normalise
         self._place = {"device": "vllm", "dtype": dtype}
         self.tokens = rows_of.tokenise(tokenizer, titles, template, self._limit)
@@ -158,35 +160,30 @@ class VLLMEngine:
             self._asker = _Asker(self._model, tokenizer, folder, titles, template, config, context, wrapper)
 
     def facts(self) -> dict[str, Any]:
-        """On what the model runs, ``device`` and ``dtype``, and with letters how it is asked."""
+        """``device`` and ``dtype`` of the model and, for lettered modes, prompt settings."""
         return self._place | (self._asker.facts() if self._asker else {})
 
     def check(self, shape: tuple[int, int]) -> None:
-        """Nothing to check: vLLM gets whole sequences and no masks of ours."""
+        """Does nothing: vLLM gets whole sequences, so there is no mask to check."""
 
-    def score(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, int]:
-        """Scores float32 [n, K], summed or mean log-probabilities as configured, and the tokens spent.
-
-        Args:
-          histories: int32 [n, L], left-padded with 0.
-          candidates: int32 [n, K].
-        """
-        histories = rows_of.cut_histories(self.tokens, histories, candidates, self._limit)
-        rows = rows_of.build_rows(self.tokens, histories, candidates, self._padding)
-        scores, spent = self._model.scores(rows, candidates.shape[1])
+    def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
+        """Scores float32 [n, K], summed or mean log-probabilities as configured, and the tokens spent."""
+        prompts = rows_of.cut_histories(self.tokens, prompts, self._limit)
+        rows = rows_of.build_rows(self.tokens, prompts, self._padding)
+        scores, spent = self._model.scores(rows, prompts.candidates.shape[1])
         if self._normalise == "mean":
-            scores = (scores / self.tokens.lengths()[candidates]).astype(np.float32)
+            scores = (scores / self.tokens.lengths()[prompts.candidates]).astype(np.float32)
         return scores, spent
 
-    def answer(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[Answers, int]:
-        """Answers to n prompts, histories int32 [n, L] and candidates int32 [n, K], and the tokens spent."""
+    def answer(self, prompts: Prompts) -> tuple[Answers, int]:
+        """Answers to n prompts, and the tokens spent."""
         if self._asker is not None:
-            return self._asker.answer(histories, candidates)
-        scores, spent = self.score(histories, candidates)
+            return self._asker.answer(prompts)
+        scores, spent = self.score(prompts)
         return Answers.from_scores(scores), spent
 
     def unconditional(self) -> np.ndarray:
         """Scores of all titles after an empty history, float32 [N + 1]; 0 for padding."""
         items = np.arange(1, len(self.tokens.offsets) - 1, dtype=np.int32)
-        scores, _ = self.score(np.zeros((len(items), 1), np.int32), items[:, None])
+        scores, _ = self.score(Prompts(np.zeros((len(items), 1), np.int32), items[:, None]))
         return np.concatenate([[0.0], scores[:, 0]]).astype(np.float32)

@@ -1,7 +1,7 @@
 """A LoRA adapter's folder in peft's format: found, checked, fingerprinted; no torch.
 
 ``adapter_config.json`` and ``adapter_model.safetensors`` are what peft reads and writes. Adapters made by the
-tune stage also have a ``manifest.json`` with the fingerprint of the model they belong to.
+lora stage also have a ``manifest.json`` with the fingerprint of the model they belong to.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import safetensors
 from ialp_jax import store
 from ialp_jax.errors import InputError
 
-FOLDER = "tune"  # of a run, beside its labels
+FOLDER = "lora"  # of a run, beside its labels
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 _ELSEWHERE = (
     "base_model_name_or_path",
@@ -57,8 +57,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 def check_base(folder: Path, model: str, fingerprint: str) -> None:
     """Raises InputError where an adapter is known to belong to another model.
 
-    Known are the fingerprint where the tune stage made the adapter, and the hub id where it was tuned from
-    the hub; what remains shows when the weights are loaded.
+    An adapter of the lora stage records the model's fingerprint. Others may record a hub id. A mismatch that
+    neither shows is noticed when the weights are loaded.
 
     Args:
       folder: of the adapter.
@@ -74,7 +74,7 @@ def check_base(folder: Path, model: str, fingerprint: str) -> None:
     if differs:
         raise InputError(
             f"{folder}: an adapter of another base model ({named or 'unnamed'}) than "
-            f"{model or 'the embedded one of this run'}; give its own model, or tune again"
+            f"{model or 'the embedded one of this run'}; give its own model, or run --stage=lora again"
         )
 
 
@@ -87,4 +87,4 @@ def fingerprint(folder: Path) -> str:
     settings = {name: value for name, value in read_config(folder).items() if name not in _ELSEWHERE}
     if isinstance(settings.get("target_modules"), list):
         settings["target_modules"] = sorted(settings["target_modules"])  # a set, written in any order
-    return store.digest([settings, store.file_digest(folder / WEIGHTS)])
+    return store.fingerprint([settings, store.file_fingerprint(folder / WEIGHTS)])

@@ -13,7 +13,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from ialp_jax.errors import InputError
-from ialp_jax.llm.config import TuneConfig
+from ialp_jax.llm.config import LoraConfig
 from ialp_jax.llm.model import adapter_files
 
 # What peft raises for an adapter that is broken or does not fit the model.
@@ -46,45 +46,45 @@ def apply(model: Any, folder: Path, use: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # keys that are missing are told below
-            tuned = peft.PeftModel.from_pretrained(model, folder)
-            unfit = _unfit_name(tuned, safetensors.torch.load_file(folder / adapter_files.WEIGHTS))
+            adapted = peft.PeftModel.from_pretrained(model, folder)
+            unfit = _unfit_name(adapted, safetensors.torch.load_file(folder / adapter_files.WEIGHTS))
     except _UNFIT as error:
         raise _does_not_fit(folder, (str(error).strip() or type(error).__name__).splitlines()[0]) from None
     if unfit:
         raise _does_not_fit(folder, f"{unfit} is in one of the two only")
     if use == "attach":
-        return tuned.get_base_model().eval()
-    _untie(tuned)
-    return tuned.merge_and_unload().eval()
+        return adapted.get_base_model().eval()
+    _untie(adapted)
+    return adapted.merge_and_unload().eval()
 
 
-def _unfit_name(tuned: peft.PeftModel, stored: dict[str, torch.Tensor]) -> str:
+def _unfit_name(adapted: peft.PeftModel, stored: dict[str, torch.Tensor]) -> str:
     """The first tensor that a loaded adapter lacks in its file, or that its file holds in vain; or empty.
 
     With updates of the embedding, peft stores the embedding itself too; it is loaded as well.
     """
-    taken = peft.get_peft_model_state_dict(tuned, save_embedding_layers=True)
+    taken = peft.get_peft_model_state_dict(adapted, save_embedding_layers=True)
     idle = [
         name
         for name, tensor in stored.items()
         if name not in taken or not torch.equal(tensor.to(taken[name]), taken[name])
     ]
-    return min([*idle, *(state(tuned).keys() - stored.keys())], default="")
+    return min([*idle, *(state(adapted).keys() - stored.keys())], default="")
 
 
-def _untie(tuned: peft.PeftModel) -> None:
+def _untie(adapted: peft.PeftModel) -> None:
     """Gives each layer its own weight where layers share one that is updated for one of them only.
 
     Otherwise a merged update of the embedding would also act on a head that is tied to it.
     """
-    layers = [module for module in tuned.modules() if isinstance(module, BaseTunerLayer)]
+    layers = [module for module in adapted.modules() if isinstance(module, BaseTunerLayer)]
     updated = {id(getattr(layer.get_base_layer(), "weight", None)) for layer in layers}
-    seen = set()
-    for module in tuned.modules():
+    visited = set()
+    for module in adapted.modules():
         for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            if id(parameter) in seen & updated:
+            if id(parameter) in visited & updated:
                 setattr(module, name, torch.nn.Parameter(parameter.detach().clone(), requires_grad=False))
-            seen.add(id(parameter))
+            visited.add(id(parameter))
 
 
 def _does_not_fit(folder: Path, reason: str) -> InputError:
@@ -94,7 +94,7 @@ def _does_not_fit(folder: Path, reason: str) -> InputError:
     )
 
 
-def add(model: Any, config: TuneConfig, name: str) -> peft.PeftModel:
+def add(model: Any, config: LoraConfig, name: str) -> peft.PeftModel:
     """Puts fresh updates into a model, in place; only they are trainable. Random by torch's global seed.
 
     Args:
@@ -111,7 +111,7 @@ def add(model: Any, config: TuneConfig, name: str) -> peft.PeftModel:
     for target in targets:
         if target not in modules:
             raise InputError(
-                f"--config.llm.tune.targets: {type(model).__name__} has no module {target!r}; it has "
+                f"--config.llm.lora.targets: {type(model).__name__} has no module {target!r}; it has "
                 f"{', '.join(sorted(matrices))}"
             )
     settings = peft.LoraConfig(
@@ -124,28 +124,28 @@ def add(model: Any, config: TuneConfig, name: str) -> peft.PeftModel:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the name is set below
-            tuned = peft.get_peft_model(model, settings)
+            adapted = peft.get_peft_model(model, settings)
         settings.base_model_name_or_path = name
-        return tuned
+        return adapted
     except ValueError as error:
-        raise InputError(f"--config.llm.tune.targets: {str(error).splitlines()[0][:200]}") from None
+        raise InputError(f"--config.llm.lora.targets: {str(error).splitlines()[0][:200]}") from None
 
 
-def state(tuned: peft.PeftModel) -> dict[str, torch.Tensor]:
+def state(adapted: peft.PeftModel) -> dict[str, torch.Tensor]:
     """The updates' tensors by the names peft gives them in a file."""
-    return peft.get_peft_model_state_dict(tuned, save_embedding_layers=False)
+    return peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
 
 
-def restore(tuned: peft.PeftModel, tensors: dict[str, torch.Tensor]) -> None:
+def restore(adapted: peft.PeftModel, tensors: dict[str, torch.Tensor]) -> None:
     """Sets the updates to what `state` gave."""
-    peft.set_peft_model_state_dict(tuned, tensors)
+    peft.set_peft_model_state_dict(adapted, tensors)
 
 
-def save(tuned: peft.PeftModel, folder: Path) -> None:
+def save(adapted: peft.PeftModel, folder: Path) -> None:
     """Writes the adapter in peft's format, safetensors alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings = tuned.peft_config["default"]
+    settings = adapted.peft_config["default"]
     settings.inference_mode = True
     settings.save_pretrained(folder)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state(tuned).items()}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state(adapted).items()}
     safetensors.torch.save_file(weights, folder / adapter_files.WEIGHTS, metadata={"format": "pt"})

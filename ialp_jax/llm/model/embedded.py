@@ -26,7 +26,7 @@ from ialp_jax.llm.config import EmbeddedConfig
 from ialp_jax.llm.model import corpus as corpora
 from ialp_jax.llm.model import torch_checkpoint
 from ialp_jax.llm.model.muon import Muon
-from ialp_jax.llm.prompting.prompts import Template
+from ialp_jax.llm.prompting.templates import Template
 from ialp_jax.llm.prompting.tokens import TitleTokens, tokenise
 from ialp_jax.types import Catalogue, Dataset
 
@@ -146,14 +146,14 @@ def _optimise(
     config: EmbeddedConfig,
     progress: Callable[[int, float], None],
     folder: Path,
-    key: str,
+    fingerprint: str,
 ) -> tuple[list[float], int]:
     """Takes the steps that are not done yet, in place; returns the losses, and tokens predicted."""
-    optimisers, losses, seen = build_optimisers(model), [], 0
-    saved = torch_checkpoint.restore(folder, key, optimisers)
+    optimisers, losses, num_predicted = build_optimisers(model), [], 0
+    saved = torch_checkpoint.restore(folder, fingerprint, optimisers)
     if saved:
         model.load_state_dict(saved.tensors)
-        losses, seen = saved.progress["losses"], saved.progress["seen"]
+        losses, num_predicted = saved.progress["losses"], saved.progress["seen"]
     clock, done = time.monotonic(), len(losses)
     for step, batch in zip(range(done, config.steps), itertools.islice(stream, done, None), strict=False):
         loss = loss_of(model, batch, "mean")
@@ -164,7 +164,7 @@ def _optimise(
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, config)
             optimiser.step()
-        seen += int((batch.target != corpora.IGNORED).sum())
+        num_predicted += int((batch.target != corpora.IGNORED).sum())
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
             raise InputError(
@@ -173,10 +173,10 @@ def _optimise(
             )
         progress(step + 1, losses[-1])
         if time.monotonic() - clock >= SAVE_SECONDS:
-            now = {"losses": losses, "seen": seen}
-            torch_checkpoint.save(folder, key, model.state_dict(), optimisers, now)
+            now = {"losses": losses, "seen": num_predicted}
+            torch_checkpoint.save(folder, fingerprint, model.state_dict(), optimisers, now)
             clock = time.monotonic()
-    return losses, seen
+    return losses, num_predicted
 
 
 def checkpoints_of(folder: Path) -> Path:
@@ -191,7 +191,7 @@ def train(
     config: EmbeddedConfig,
     seed: int,
     progress: Callable[[int, float], None] = lambda step, loss: None,
-    key: str = "",
+    fingerprint: str = "",
 ) -> dict[str, Any]:
     """Trains the embedded model and saves it with its tokenizer in the Hugging Face format.
 
@@ -202,8 +202,8 @@ def train(
       config: sizes and budget.
       seed: fixes the result, given the number of threads.
       progress: called after each step with the step and its loss.
-      key: digest of all that fixes the result; a training of this key that was killed goes on from the last
-        checkpoint in `checkpoints_of` the folder, which the caller removes in the end.
+      fingerprint: of all that fixes the result; a killed training of the same fingerprint goes on from the
+        last checkpoint in `checkpoints_of` the folder, which the caller removes in the end.
 
     Returns:
       The training log: losses over steps, held-out loss, seconds, tokens.
@@ -219,7 +219,7 @@ def train(
     padding = tokenizer.pad_token_id
     users, held_out = corpora.split_offline(dataset, config.holdout, seed)
     stream = batches(tokens, dataset, users, config, padding, seed)
-    losses, seen = _optimise(model, stream, config, progress, checkpoints_of(folder), key)
+    losses, num_predicted = _optimise(model, stream, config, progress, checkpoints_of(folder), fingerprint)
     rows = corpora.pack(tokens, [dataset.histories.of(user) for user in held_out], config.context, padding)
     every = max(1, config.steps // LOG_POINTS)
     log = {
@@ -227,7 +227,7 @@ def train(
         "users": len(users),
         "held_out_users": len(held_out),
         "steps": config.steps,
-        "tokens": seen,
+        "tokens": num_predicted,
         "held_out_loss": held_out_loss(model.eval(), rows, config.batch_size),
         "loss": [
             [end, float(np.mean(losses[max(0, end - every) : end]))]
@@ -238,5 +238,5 @@ def train(
     with store.replacing(folder) as partial:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
-        store.seal(partial, {"recipe": key, "training": log})
+        store.seal(partial, {"recipe": fingerprint, "training": log})
     return log

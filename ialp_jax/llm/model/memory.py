@@ -20,7 +20,7 @@ from ialp_jax.llm.model import loading, weights
 from ialp_jax.llm.modes import head
 from ialp_jax.llm.prompting import lengths
 from ialp_jax.llm.prompting.lengths import Lengths
-from ialp_jax.llm.prompting.prompts import Template
+from ialp_jax.llm.prompting.templates import Template
 
 GB = 1e9
 
@@ -184,7 +184,7 @@ def require(
     if shape is not None and len(titles) > 1:
         tokenizer = loading.load_tokenizer(folder, config.pad_token)
         ruler = lengths.Ruler(tokenizer, folder, titles, template, config, sizes.context)
-        measured = ruler.measure(*lengths.sample_prompts(len(titles) - 1, shape))
+        measured = ruler.measure(lengths.sample_prompts(len(titles) - 1, shape))
     needed = need(sizes, measured, config.batch_size, dtype)
     refusal = verdict(needed, available(device), device, dtype, config)
     if refusal:

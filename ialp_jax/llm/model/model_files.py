@@ -139,4 +139,4 @@ def fingerprint(folder: Path) -> str:
         for path in folder.glob(pattern)
         if path.name != store.MANIFEST and not any(path.match(other) for other in _DUPLICATES)
     )
-    return store.digest({path.name: store.file_digest(path) for path in files})
+    return store.fingerprint({path.name: store.file_fingerprint(path) for path in files})

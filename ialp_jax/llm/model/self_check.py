@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 import transformers
 
 from ialp_jax.errors import InputError
+from ialp_jax.llm.model.scorer import Scorer
 from ialp_jax.llm.model.weights import same
 from ialp_jax.llm.modes import plain
 from ialp_jax.llm.prompting.tokens import build_rows, cut_histories
-
-if TYPE_CHECKING:
-    from ialp_jax.llm.model.models import Scorer
+from ialp_jax.types import Prompts
 
 COMPARED = 3  # candidates of a prompt whose titles are also scored plainly
 WRITTEN = 3  # tokens of an answer in free text that are compared
@@ -22,15 +19,12 @@ WRITTEN = 3  # tokens of an answer in free text that are compared
 UNABLE = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, NotImplementedError)
 
 
-def hardest(scorer: Scorer, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def hardest(scorer: Scorer, shape: tuple[int, int]) -> Prompts:
     """Two prompts that go through the model together: as long as any to come, and as short.
 
     Args:
       scorer: about whose catalogue.
       shape: L and K of the prompts to come.
-
-    Returns:
-      Histories int32 [2, L] and candidates int32 [2, K].
     """
     length, num_candidates = shape
     tokens = scorer.asker.letters.tokens if scorer.asker else scorer.tokens
@@ -40,73 +34,70 @@ def hardest(scorer: Scorer, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndar
     candidates = np.stack([np.resize(by_length, num_candidates), np.resize(by_length[::-1], num_candidates)])
     for start in range(0, scorer.num_items, num_candidates):  # the longest that the model can read
         candidates[0] = np.resize(by_length[start:], num_candidates)
-        if _fits(scorer, histories[:1], candidates[:1]):
+        if _fits(scorer, Prompts(histories[:1], candidates[:1])):
             break
-    return histories, candidates
+    return Prompts(histories, candidates)
 
 
-def _fits(scorer: Scorer, histories: np.ndarray, candidates: np.ndarray) -> bool:
+def _fits(scorer: Scorer, prompts: Prompts) -> bool:
     try:
-        return scorer.asker is None or scorer.asker.cut(histories, candidates) is not None
+        return scorer.asker is None or scorer.asker.cut(prompts) is not None
     except InputError:
         return False
 
 
-def is_exact(scorer: Scorer, shape: tuple[int, int], tuning: bool = False) -> bool:
+def is_exact(scorer: Scorer, shape: tuple[int, int], lora: bool = False) -> bool:
     """Whether the fast way gives the model's own scores.
 
     Args:
       scorer: whose ``plain`` is False.
       shape: L and K of the prompts to come.
-      tuning: compares what tuning computes, not what labelling does.
+      lora: compares what LoRA computes, not what labelling does.
     """
-    histories, candidates = hardest(scorer, shape)
+    prompts = hardest(scorer, shape)
     try:
         if scorer.asker is None:
-            return _titles_are_same(scorer, histories, candidates, tuning)
-        if scorer.mode == "generate" and not tuning:
-            return _texts_are_same(scorer, histories, candidates)
-        return _letters_are_same(scorer, histories, candidates, tuning)
+            return _titles_are_same(scorer, prompts, lora)
+        if scorer.mode == "generate" and not lora:
+            return _texts_are_same(scorer, prompts)
+        return _letters_are_same(scorer, prompts, lora)
     except torch.OutOfMemoryError:
         raise
     except UNABLE:
         return False
 
 
-def _titles_are_same(scorer: Scorer, histories: np.ndarray, candidates: np.ndarray, tuning: bool) -> bool:
-    if tuning:
+def _titles_are_same(scorer: Scorer, prompts: Prompts, lora: bool) -> bool:
+    if lora:
         with torch.inference_mode():
-            fast = scorer.alternatives(histories, candidates)
+            fast = scorer.alternatives(prompts)
     else:
-        fast = torch.from_numpy(scorer.score(histories, candidates)[0])
-    some = np.unique(np.linspace(0, candidates.shape[1] - 1, COMPARED).round().astype(int))
-    rows = build_rows(
-        scorer.tokens,
-        cut_histories(scorer.tokens, histories, candidates, scorer.limit),
-        candidates[:, some],
-        scorer.padding,
-    )
+        fast = torch.from_numpy(scorer.score(prompts)[0])
+    some = np.unique(np.linspace(0, prompts.candidates.shape[1] - 1, COMPARED).round().astype(int))
+    candidates = prompts.candidates[:, some]
+    cut = cut_histories(scorer.tokens, prompts, scorer.limit)
+    rows = build_rows(scorer.tokens, cut._replace(candidates=candidates), scorer.padding)
     right = plain.title_scores(scorer.model, rows, len(some)).cpu().numpy()
-    right = torch.from_numpy(scorer.normalised(right, candidates[:, some]))
+    right = torch.from_numpy(scorer.normalised(right, candidates))
     return same(fast[:, some], right, scorer.model.dtype)
 
 
-def _letters_are_same(scorer: Scorer, histories: np.ndarray, candidates: np.ndarray, tuning: bool) -> bool:
+def _letters_are_same(scorer: Scorer, prompts: Prompts, lora: bool) -> bool:
     asker = scorer.asker
     with torch.inference_mode():
-        fast = asker.alternatives(histories, candidates) if tuning else asker.lines(histories, candidates)
+        fast = asker.alternatives(prompts) if lora else asker.lines(prompts)
     before, asker.plain = asker.plain, True
     try:
-        right = asker.lines(histories, candidates)
+        right = asker.lines(prompts)
     finally:
         asker.plain = before
     return same(fast, right, scorer.model.dtype)
 
 
 @torch.inference_mode()
-def _texts_are_same(scorer: Scorer, histories: np.ndarray, candidates: np.ndarray) -> bool:
+def _texts_are_same(scorer: Scorer, prompts: Prompts) -> bool:
     asker, model = scorer.asker, scorer.model
-    ids, mask = asker.letters.prompts(asker.cut(histories, candidates), candidates)
+    ids, mask = asker.letters.padded(asker.cut(prompts))
     written = model.generate(
         input_ids=torch.from_numpy(ids).to(model.device),
         attention_mask=torch.from_numpy(mask).to(model.device),
@@ -119,11 +110,11 @@ def _texts_are_same(scorer: Scorer, histories: np.ndarray, candidates: np.ndarra
             return_dict_in_generate=True,
         ),
     )
-    said = torch.stack(written.logits, dim=1).float().log_softmax(-1)  # [2, WRITTEN, V]
+    log_probs = torch.stack(written.logits, dim=1).float().log_softmax(-1)  # [2, WRITTEN, V]
     answers = written.sequences[:, ids.shape[1] :].cpu().numpy()
     return all(
         same(
-            said[p],
+            log_probs[p],
             plain.predictions(model, np.concatenate([ids[p][mask[p] == 1], answers[p][:-1]]), WRITTEN),
             model.dtype,
         )

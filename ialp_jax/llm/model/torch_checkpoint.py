@@ -1,4 +1,4 @@
-"""Where a training in torch stands: safetensors with JSON in its metadata, replaced atomically.
+"""Checkpoints of a training in torch: safetensors with JSON in its metadata, replaced atomically.
 
 The checkpoint before the newest is kept beside it, for the case that the newest is damaged.
 """
@@ -36,23 +36,23 @@ class Saved(NamedTuple):
 
 def save(
     folder: Path,
-    key: str,
+    fingerprint: str,
     tensors: Mapping[str, torch.Tensor],
     optimisers: Sequence[torch.optim.Optimizer],
     progress: Mapping[str, Any],
 ) -> None:
-    """Adds a checkpoint to a folder; ``key`` names what the training is of."""
+    """Adds a checkpoint to a folder; ``fingerprint`` says which training it is of."""
     held = dict(tensors)
     for number, optimiser in enumerate(optimisers):
         for index, state in optimiser.state_dict()["state"].items():
             held |= {f"{_OPTIMISER}{number}/{index}/{name}": tensor for name, tensor in state.items()}
     # Cloned: tied weights share their memory, which the format does not allow.
     held = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in held.items()}
-    told = {"key": key, "progress": json.dumps(progress)}
+    facts = {"fingerprint": fingerprint, "progress": json.dumps(progress)}
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{NAME}"
     try:
-        safetensors.torch.save_file(held, partial, metadata={**told, "sha256": _checksum(held, told)})
+        safetensors.torch.save_file(held, partial, metadata={**facts, "sha256": _checksum(held, facts)})
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         if (folder / NAME).exists():
@@ -63,36 +63,36 @@ def save(
         raise
 
 
-def restore(folder: Path, key: str, optimisers: Sequence[torch.optim.Optimizer]) -> Saved | None:
-    """The newest intact checkpoint of a training of this key, whose optimisers are set to it; or None."""
+def restore(folder: Path, fingerprint: str, optimisers: Sequence[torch.optim.Optimizer]) -> Saved | None:
+    """The newest intact checkpoint of this training, after setting the optimisers to it; or None."""
     for name in (NAME, BEFORE):
         path = folder / name
         if not path.exists():
             continue
         try:
             with safetensors.safe_open(path, framework="pt") as file:
-                told = file.metadata() or {}
+                facts = file.metadata() or {}
                 held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            if told.pop("sha256", "") != _checksum(held, told):
+            if facts.pop("sha256", "") != _checksum(held, facts):
                 raise ValueError("altered: its sha256 differs")
-            progress = json.loads(told["progress"])
+            progress = json.loads(facts["progress"])
         except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
             warnings.warn(
                 f"{path}: not a readable checkpoint ({error}); the one before it is used, if there is one",
                 stacklevel=2,
             )
             continue
-        if told["key"] != key:
+        if facts.get("fingerprint") != fingerprint:
             return None
-        own = {name: tensor for name, tensor in held.items() if not name.startswith(_OPTIMISER)}
+        of_model = {name: tensor for name, tensor in held.items() if not name.startswith(_OPTIMISER)}
         for number, optimiser in enumerate(optimisers):
             state: dict[int, dict[str, torch.Tensor]] = {}
-            for name in held.keys() - own.keys():
+            for name in held.keys() - of_model.keys():
                 owner, index, slot = name.removeprefix(_OPTIMISER).split("/", 2)
                 if int(owner) == number:
                     state.setdefault(int(index), {})[slot] = held[name]
             optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-        return Saved(own, progress)
+        return Saved(of_model, progress)
     return None
 
 
@@ -104,9 +104,9 @@ def remove(folder: Path) -> None:
         folder.rmdir()
 
 
-def _checksum(tensors: Mapping[str, torch.Tensor], told: Mapping[str, str]) -> str:
-    """sha256 of content, names, shapes and what is told beside them."""
-    content = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+def _checksum(tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str]) -> str:
+    """sha256 of content, names, shapes and facts."""
+    content = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         content.update(f"|{name} {tensor.dtype} {tuple(tensor.shape)}|".encode())

@@ -74,8 +74,8 @@ def keep_to_scores(model: Any) -> None:
     for name in ("output_router_logits", "output_attentions", "output_hidden_states"):
         if getattr(model.config, name, False):
             setattr(model.config, name, False)
-    found = model.generation_config
-    ends = {name: getattr(found, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    generation = model.generation_config
+    ends = {name: getattr(generation, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     model.generation_config = transformers.GenerationConfig(**ends)
 
 

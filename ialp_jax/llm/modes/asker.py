@@ -14,11 +14,21 @@ from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.modes import choice, generate, prefix
 from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.prompting import chat, letters, orders
-from ialp_jax.llm.prompting.prompts import Template
+from ialp_jax.llm.prompting.templates import Template
+from ialp_jax.types import Prompts
 
 
 class LetterAsker:
-    """A model that is asked for letters about one catalogue."""
+    """Asks a model for letters about one catalogue.
+
+    Another engine overrides `score` and `write`, the two methods that run the model.
+
+    Attributes:
+      model, tokenizer, config: as given.
+      letters: titles and template as tokens.
+      wrapper: text that the chat template puts around a prompt, or None.
+      plain: whether each sequence goes through the model by itself.
+    """
 
     def __init__(
         self,
@@ -45,7 +55,7 @@ class LetterAsker:
         Raises:
           InputError: the chat template is missing though wanted, or cannot be used.
         """
-        self._model, self._tokenizer, self._config, self._template = model, tokenizer, config, template
+        self.model, self.tokenizer, self.config, self._template = model, tokenizer, config, template
         self.plain = False  # each sequence goes through the model by itself
         self.wrapper = chat.Wrapper(*wrapper) if wrapper else chat.find(tokenizer, config.chat, folder)
         self.letters = letters.LetteredTokens(tokenizer, titles, template, self.wrapper, limit)
@@ -56,75 +66,65 @@ class LetterAsker:
                 stacklevel=2,
             )
 
-    def answer(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[Answers, int]:
-        """Answers to n prompts, histories int32 [n, L] and candidates int32 [n, K], and the tokens spent."""
-        letters.check_count(candidates.shape[1])
-        prompts, config = orders.seeds(self._digests, histories, candidates), self._config
+    def answer(self, prompts: Prompts) -> tuple[Answers, int]:
+        """Answers to n prompts, and the tokens spent."""
+        num_candidates = prompts.candidates.shape[1]
+        letters.check_count(num_candidates)
+        seeds, config = orders.seeds(self._digests, prompts), self.config
         if config.mode == "generate":
-
-            def write_to(rows: np.ndarray, lists: np.ndarray) -> tuple[list[str], int]:
-                return self._write(histories[rows], lists)
-
             return generate.ask(
-                write_to,
+                self.write,
                 prompts,
-                candidates,
+                seeds,
                 config.permutations,
                 config.retries,
                 self._template.none,
                 chat.thinking_of(self.wrapper) == chat.OPEN,
             )
-        drawn = orders.draw(prompts, candidates.shape[1], config.permutations)
+        drawn = orders.draw(seeds, num_candidates, config.permutations)
         shape = drawn.shape
-        lists = np.take_along_axis(candidates[:, None], drawn, axis=2).reshape(-1, shape[2])
-        histories = np.repeat(histories, shape[1], axis=0)
-        scores, spent = self._score(histories, lists)
+        lists = np.take_along_axis(prompts.candidates[:, None], drawn, axis=2).reshape(-1, shape[2])
+        scores, spent = self.score(Prompts(np.repeat(prompts.histories, shape[1], axis=0), lists))
         return choice.combine(scores.reshape(*shape[:2], -1), drawn), spent
 
-    def alternatives(self, histories: np.ndarray, candidates: np.ndarray) -> torch.Tensor:
+    def alternatives(self, prompts: Prompts) -> torch.Tensor:
         """Log-probabilities of the lines, "none" last, float32 [n, K + 1], differentiable, in one pass.
 
-        Args:
-          histories: int32 [n, L].
-          candidates: int32 [n, K], listed in this order.
+        Candidates are listed in their order in ``prompts``.
 
         Raises:
           InputError: too many candidates, or they do not fit.
         """
-        histories = self.letters.cut(histories, candidates)
-        return choice.letter_scores(self._model, self.letters.rows(histories, candidates))
+        return choice.letter_scores(self.model, self.letters.rows(self.letters.cut(prompts)))
 
-    def cut(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        """Histories int [n, L] without what would not fit; see `letters.LetteredTokens.cut`."""
-        reserve = self._config.max_new_tokens if self._config.mode == "generate" else 0
-        return self.letters.cut(histories, candidates, reserve)
+    def cut(self, prompts: Prompts) -> Prompts:
+        """The prompts without what would not fit; see `letters.LetteredTokens.cut`."""
+        reserve = self.config.max_new_tokens if self.config.mode == "generate" else 0
+        return self.letters.cut(prompts, reserve)
 
-    def lines(self, histories: np.ndarray, lists: np.ndarray) -> torch.Tensor:
+    def lines(self, prompts: Prompts) -> torch.Tensor:
         """Log-probabilities of the lines, float32 [n, K + 1], as labelling by ``choice`` computes them."""
-        return torch.from_numpy(self._score(histories, lists)[0])
+        return torch.from_numpy(self.score(prompts)[0])
 
-    def order(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        """In what order n prompts, int [n, L] and [n, K], fill batches, int64 [n]: longest first."""
-        lengths = self.letters.lengths(self.letters.cut(histories, candidates), candidates)
-        return np.argsort(-lengths, kind="stable")
+    def order(self, prompts: Prompts) -> np.ndarray:
+        """In what order n prompts fill batches, int64 [n]: longest first."""
+        return np.argsort(-self.letters.lengths(self.letters.cut(prompts)), kind="stable")
 
-    def _score(self, histories: np.ndarray, lists: np.ndarray) -> tuple[np.ndarray, int]:
-        """See `choice.score_lines`."""
-        # Read each time: tuning changes the model.
-        begun = None if self.plain else prefix.read(self._model, self.letters.tokens.prefix)
-        size = self._config.batch_size
-        return choice.score_lines(self._model, self.letters, histories, lists, size, begun)
+    def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
+        """Log-probabilities of the lines float32 [n, K + 1], "none" last, and the tokens spent."""
+        # Read each time: LoRA changes the model.
+        shared = None if self.plain else prefix.read(self.model, self.letters.tokens.prefix)
+        return choice.score_lines(self.model, self.letters, prompts, self.config.batch_size, shared)
 
-    def _write(self, histories: np.ndarray, lists: np.ndarray) -> tuple[list[str], int]:
-        """See `generate.write`."""
+    def write(self, prompts: Prompts) -> tuple[list[str], int]:
+        """The texts that the model writes for n prompts, and the tokens spent."""
         return generate.write(
-            self._model,
-            self._tokenizer,
+            self.model,
+            self.tokenizer,
             self.letters,
-            histories,
-            lists,
-            max_new_tokens=self._config.max_new_tokens,
-            batch_size=1 if self.plain else self._config.batch_size,  # alone, nothing is padded
+            prompts,
+            max_new_tokens=self.config.max_new_tokens,
+            batch_size=1 if self.plain else self.config.batch_size,  # alone, nothing is padded
         )
 
     def facts(self) -> dict[str, Any]:
@@ -142,6 +142,6 @@ class LetterAsker:
         if not plain:
             return True
         text = letters.render(self._template, titles, plain, plain, self.wrapper)
-        begin = [] if self.wrapper or self._tokenizer.bos_token_id is None else [self._tokenizer.bos_token_id]
-        whole = begin + self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return self.letters.prompts(np.array([plain]), np.array([plain]))[0][0].tolist() == whole
+        begin = [] if self.wrapper or self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
+        whole = begin + self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self.letters.padded(Prompts(np.array([plain]), np.array([plain])))[0][0].tolist() == whole

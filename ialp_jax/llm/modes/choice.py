@@ -13,6 +13,7 @@ from ialp_jax.llm.modes.likelihood import title_scores
 from ialp_jax.llm.modes.prefix import NOTHING, Prefix
 from ialp_jax.llm.prompting.letters import LetteredTokens
 from ialp_jax.llm.prompting.tokens import Rows
+from ialp_jax.types import Prompts
 
 
 def letter_scores(model: Any, rows: Rows, prefix: Prefix = NOTHING) -> torch.Tensor:
@@ -38,8 +39,7 @@ def letter_scores(model: Any, rows: Rows, prefix: Prefix = NOTHING) -> torch.Ten
 def score_lines(
     model: Any,
     letters: LetteredTokens,
-    histories: np.ndarray,
-    candidates: np.ndarray,
+    prompts: Prompts,
     batch_size: int,
     prefix: Prefix | None = NOTHING,
 ) -> tuple[np.ndarray, int]:
@@ -48,8 +48,7 @@ def score_lines(
     Args:
       model: a causal language model.
       letters: the blocks of its prompts.
-      histories: int [P, L].
-      candidates: int [P, K], in the order of the lines.
+      prompts: P of them, candidates in the order of the lines.
       batch_size: prompts per forward pass.
       prefix: of ``letters.tokens.prefix``, where it was read before.
 
@@ -59,22 +58,22 @@ def score_lines(
     Raises:
       InputError: too many candidates, or they do not fit.
     """
-    histories = letters.cut(histories, candidates)
-    lengths = letters.lengths(histories, candidates)
+    prompts = letters.cut(prompts)
+    lengths = letters.lengths(prompts)
     order = np.argsort(-lengths, kind="stable")  # longest first: a lack of memory shows at once
-    num_lines = candidates.shape[1] + 1
-    scores, spent = np.empty((len(candidates), num_lines), np.float32), int(lengths.sum())
+    num_lines = prompts.candidates.shape[1] + 1
+    scores, spent = np.empty((prompts.num_prompts, num_lines), np.float32), int(lengths.sum())
     if prefix is None:
         spent = 0
     for start in range(0, len(order), batch_size):
         part = order[start : start + batch_size]
-        rows = letters.rows(histories[part], candidates[part])
+        rows = letters.rows(prompts.rows(part))
         if prefix is None:
-            found = torch.log_softmax(plain.title_scores(model, rows, num_lines), dim=-1)
+            line_scores = torch.log_softmax(plain.title_scores(model, rows, num_lines), dim=-1)
             spent += plain.tokens_spent(rows, num_lines)
         else:
-            found = letter_scores(model, rows, prefix)
-        scores[part] = found.cpu().numpy()
+            line_scores = letter_scores(model, rows, prefix)
+        scores[part] = line_scores.cpu().numpy()
     return scores, spent
 
 
@@ -89,9 +88,9 @@ def combine(by_line: np.ndarray, orders: np.ndarray) -> Answers:
       orders: int [P, R, K], see `ialp_jax.llm.prompting.orders.draw`.
     """
     last = np.full((*orders.shape[:2], 1), orders.shape[2])
-    own = np.empty_like(by_line)
-    np.put_along_axis(own, np.concatenate([orders, last], axis=2), by_line, axis=2)
-    mean = own.mean(axis=1, dtype=np.float64)
+    by_candidate = np.empty_like(by_line)
+    np.put_along_axis(by_candidate, np.concatenate([orders, last], axis=2), by_line, axis=2)
+    mean = by_candidate.mean(axis=1, dtype=np.float64)
     with np.errstate(invalid="ignore"):
         scores = (mean - np.logaddexp.reduce(mean, axis=1, keepdims=True)).astype(np.float32)
     finite = np.isfinite(scores).all(axis=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from ialp_jax.llm.modes import grammar
 from ialp_jax.llm.modes.answers import CAUSES, Answers, shortened
 from ialp_jax.llm.prompting import orders, thinking
 from ialp_jax.llm.prompting.letters import LetteredTokens
+from ialp_jax.types import Prompts
 
 
 @torch.inference_mode()
@@ -20,8 +21,7 @@ def write(
     model: Any,
     tokenizer: Any,
     letters: LetteredTokens,
-    histories: np.ndarray,
-    candidates: np.ndarray,
+    prompts: Prompts,
     *,
     max_new_tokens: int,
     batch_size: int,
@@ -31,8 +31,7 @@ def write(
     Args:
       model, tokenizer: of one folder.
       letters: the blocks of its prompts.
-      histories: int [P, L].
-      candidates: int [P, K], in the order of the lines.
+      prompts: P of them, candidates in the order of the lines.
       max_new_tokens: most that it may write to each.
       batch_size: prompts per call.
 
@@ -42,8 +41,8 @@ def write(
     Raises:
       InputError: too many candidates, or they do not fit.
     """
-    histories = letters.cut(histories, candidates, max_new_tokens)
-    lengths = letters.lengths(histories, candidates)
+    prompts = letters.cut(prompts, max_new_tokens)
+    lengths = letters.lengths(prompts)
     order = np.argsort(-lengths, kind="stable")
     texts, spent, decode = [""] * len(order), 0, thinking.Decoder(tokenizer)
     greedy = transformers.GenerationConfig(
@@ -54,10 +53,7 @@ def write(
     )
     for start in range(0, len(order), batch_size):
         part = order[start : start + batch_size]
-        ids, mask = (
-            torch.from_numpy(array).to(model.device)
-            for array in letters.prompts(histories[part], candidates[part])
-        )
+        ids, mask = (torch.from_numpy(array).to(model.device) for array in letters.padded(prompts.rows(part)))
         out = model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy)
         written = out[:, ids.shape[1] :]
         for p, text in zip(part, decode(written.tolist()), strict=True):
@@ -67,9 +63,9 @@ def write(
 
 
 def ask(
-    write_to: Any,
-    prompts: Sequence[int],
-    candidates: np.ndarray,
+    write_to: Callable[[Prompts], tuple[list[str], int]],
+    prompts: Prompts,
+    seeds: Sequence[int],
     permutations: int,
     retries: int,
     none_text: str,
@@ -82,15 +78,15 @@ def ask(
     cause of its last one.
 
     Args:
-      write_to: rows int [n] and lists int [n, K] in the order of lines -> n texts and the tokens spent.
-      prompts: P seeds, from `ialp_jax.llm.prompting.orders.seeds`.
-      candidates: int [P, K].
+      write_to: n prompts, candidates in the order of lines -> n texts and the tokens spent.
+      prompts: P of them.
+      seeds: P numbers, from `ialp_jax.llm.prompting.orders.seeds`.
       permutations: R.
       retries: further askings of each order.
       none_text: what the last line says.
       opened: whether prompts end inside a block of thinking.
     """
-    num_prompts, num_candidates = candidates.shape
+    num_prompts, num_candidates = prompts.candidates.shape
     places = np.zeros((num_prompts, permutations, 1 + retries), np.int8)
     replies = np.full(places.shape, "", object)
     named = np.full((num_prompts, permutations), -1)  # candidate 0..K - 1, K none, -1 nothing valid
@@ -100,8 +96,9 @@ def ask(
         if not len(row):
             break
         asked, where = np.unique(row, return_inverse=True)
-        drawn = orders.draw([prompts[p] for p in asked], num_candidates, permutations, attempt)[where, number]
-        texts, tokens = write_to(row, np.take_along_axis(candidates[row], drawn, 1))
+        drawn = orders.draw([seeds[p] for p in asked], num_candidates, permutations, attempt)[where, number]
+        again = prompts.rows(row)
+        texts, tokens = write_to(again._replace(candidates=np.take_along_axis(again.candidates, drawn, 1)))
         spent += tokens
         for p, r, order, text in zip(row, number, drawn, texts, strict=True):
             place, cause = grammar.parse(text, num_candidates, none_text, opened)

@@ -60,10 +60,10 @@ def parse(text: str, num_candidates: int, none_text: str, opened: bool = False) 
     Returns:
       The line that is named, 1..K + 1, and ``valid``; or 0 and the cause.
     """
-    said = thinking.answer_of(text, opened)
-    if said is None:
+    answer = thinking.answer_of(text, opened)
+    if answer is None:
         return 0, "thinking"
-    line = next((line.strip() for line in said.splitlines() if line.strip()), "")
+    line = next((line.strip() for line in answer.splitlines() if line.strip()), "")
     if not line:
         return 0, "empty"
     plain = line.replace("\u2019", "'")
@@ -83,12 +83,12 @@ def _named(line: str, num_candidates: int, none_text: str) -> set[int]:
     last = num_candidates + 1
     head = _HEAD.match(line)
     if head is None:
-        found = {_place(letter) for letter in _LETTER.findall(line)}
-        return found or ({last} if _says_none(line, none_text) else set())
-    found, echo = {_place(head[1])}, line[head.end() :]
+        named = {_place(letter) for letter in _LETTER.findall(line)}
+        return named or ({last} if _says_none(line, none_text) else set())
+    named, echo = {_place(head[1])}, line[head.end() :]
     if second := _SECOND.match(echo):
-        found.add(_place(second[1]))
-    return found | ({last} if _says_none(echo, none_text) else set())
+        named.add(_place(second[1]))
+    return named | ({last} if _says_none(echo, none_text) else set())
 
 
 def _place(letter: str) -> int:

@@ -37,10 +37,10 @@ def decoder_of(model: Any) -> Any:
     Raises:
       AttributeError: it has none apart from its head.
     """
-    found = model.get_decoder()
-    if found is model.get_output_embeddings():
+    decoder = model.get_decoder()
+    if decoder is model.get_output_embeddings():
         return model.base_model  # ModernBERT calls its head a decoder
-    return model.model if found is model else found  # Llama 4 names itself
+    return model.model if decoder is model else decoder  # Llama 4 names itself
 
 
 @contextlib.contextmanager

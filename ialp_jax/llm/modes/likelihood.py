@@ -15,6 +15,7 @@ from ialp_jax.llm.modes import head, masks, plain
 from ialp_jax.llm.modes.prefix import NOTHING, Prefix
 from ialp_jax.llm.prompting import tokens as rows_of
 from ialp_jax.llm.prompting.tokens import Rows, TitleTokens
+from ialp_jax.types import Prompts
 
 
 def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = NOTHING) -> torch.Tensor:
@@ -56,14 +57,14 @@ def _view(model: Any, rows: Rows, prefix: Prefix) -> dict[str, Any]:
     Nothing where padding at the end is all there is, which no token before it sees: the model's own masks
     are right, with all that they know of windows and positions.
     """
-    told: dict[str, Any] = {"use_cache": False}
+    arguments: dict[str, Any] = {"use_cache": False}
     if prefix.length:
-        told = {prefix.argument: prefix.of(len(rows.ids)), "use_cache": True}
+        arguments = {prefix.argument: prefix.of(len(rows.ids)), "use_cache": True}
     if (rows.segment <= 0).all():
-        return told
+        return arguments
     position, segment = (torch.from_numpy(array).to(model.device) for array in (rows.position, rows.segment))
-    told["attention_mask"] = masks.of_layers(model.config, position, segment, model.dtype, prefix.length)
-    return told | {"position_ids": position[:, prefix.length :]}
+    arguments["attention_mask"] = masks.of_layers(model.config, position, segment, model.dtype, prefix.length)
+    return arguments | {"position_ids": position[:, prefix.length :]}
 
 
 @torch.inference_mode()
@@ -74,23 +75,19 @@ def score_rows(model: Any, rows: Rows, num_candidates: int, prefix: Prefix | Non
     return title_scores(model, rows, num_candidates, prefix).cpu().numpy()
 
 
-def by_length(
-    tokens: TitleTokens, histories: np.ndarray, candidates: np.ndarray, limit: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The order int64 [P] in which prompts fill batches, and their lengths in tokens, int64 [P].
+def by_length(tokens: TitleTokens, prompts: Prompts, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """The order int64 [P] in which P prompts fill batches, and their lengths in tokens, int64 [P].
 
-    Histories [P, L] are cut to ``limit`` tokens. Longest first: a lack of memory shows at once.
+    Prompts are cut to ``limit`` tokens. Longest first: a lack of memory shows at once.
     """
-    histories = rows_of.cut_histories(tokens, histories, candidates, limit)
-    lengths = rows_of.prompt_lengths(tokens, histories, candidates)
+    lengths = rows_of.prompt_lengths(tokens, rows_of.cut_histories(tokens, prompts, limit))
     return np.argsort(-lengths, kind="stable"), lengths
 
 
 def score(
     model: Any,
     tokens: TitleTokens,
-    histories: np.ndarray,
-    candidates: np.ndarray,
+    prompts: Prompts,
     *,
     padding: int,
     limit: int,
@@ -102,12 +99,13 @@ def score(
     Returns:
       Summed log-probabilities float32 [P, K], and the tokens that went through the model.
     """
-    histories = rows_of.cut_histories(tokens, histories, candidates, limit)
-    order, lengths = by_length(tokens, histories, candidates, limit)
-    scores, spent = np.empty(candidates.shape, np.float32), 0 if prefix is None else int(lengths.sum())
+    prompts, num_candidates = rows_of.cut_histories(tokens, prompts, limit), prompts.candidates.shape[1]
+    order, lengths = by_length(tokens, prompts, limit)
+    scores = np.empty(prompts.candidates.shape, np.float32)
+    spent = 0 if prefix is None else int(lengths.sum())
     for start in range(0, len(order), batch_size):
         part = order[start : start + batch_size]
-        rows = rows_of.build_rows(tokens, histories[part], candidates[part], padding)
-        scores[part] = score_rows(model, rows, candidates.shape[1], prefix)
-        spent += plain.tokens_spent(rows, candidates.shape[1]) if prefix is None else 0
+        rows = rows_of.build_rows(tokens, prompts.rows(part), padding)
+        scores[part] = score_rows(model, rows, num_candidates, prefix)
+        spent += plain.tokens_spent(rows, num_candidates) if prefix is None else 0
     return scores, spent

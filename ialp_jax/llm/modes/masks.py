@@ -61,18 +61,18 @@ def of_layers(
     kinds, longest = kinds_of(config), int(position.max()) + 1
     asking, asked = position[:, past:, None], position[:, None, :]
     same = segment[:, past:, None] == segment[:, None, :]
-    seen = (same | (segment[:, None, :] == 0)) & (asking >= asked)
+    visible = (same | (segment[:, None, :] == 0)) & (asking >= asked)
     near = {
         SLIDING: lambda limit: asked > asking - limit,
         CHUNKED: lambda limit: asked // limit == asking // limit,
     }
-    masks = {kind: near[kind](limit) & seen for kind, limit in kinds.items() if 0 < limit < longest}
+    masks = {kind: near[kind](limit) & visible for kind, limit in kinds.items() if 0 < limit < longest}
     if masks and len(kinds) > 1:
-        return {kind: _additive(masks.get(kind, seen), dtype) for kind in kinds}
-    return _additive(masks.popitem()[1] if masks else seen, dtype)
+        return {kind: _additive(masks.get(kind, visible), dtype) for kind in kinds}
+    return _additive(masks.popitem()[1] if masks else visible, dtype)
 
 
-def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def _additive(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """0 where a token is seen, the smallest number elsewhere: [B, 1, ...] of bool [B, ...]."""
-    mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
-    return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
+    mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
+    return mask.masked_fill_(~visible, torch.finfo(dtype).min)[:, None]

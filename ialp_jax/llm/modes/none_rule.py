@@ -8,33 +8,21 @@ Youden's J = true positive rate - false positive rate (Youden 1950, Cancer 3:32-
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from ialp_jax import keys
 from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.prompting.alike import apart
-from ialp_jax.types import Dataset
+from ialp_jax.types import Dataset, Prompts
 
 NUM_PROMPTS = 1000  # both rates then have a standard error of at most 1.6 %
 HISTORY_LENGTH = 10  # histories of 1 to this many items
 
 
-class Trial(NamedTuple):
-    """Prompts about held-out users: one item of their own against one at random.
+def draw_trial(dataset: Dataset, users: np.ndarray, seed: int, alike: np.ndarray | None = None) -> Prompts:
+    """Prompts of two candidates: the user's own next item, and an item that the user never liked.
 
-    Attributes:
-      histories: int32 [P, L].
-      candidates: int32 [P, 2], the user's own next item and an item that the user never liked.
-    """
-
-    histories: np.ndarray
-    candidates: np.ndarray
-
-
-def draw_trial(dataset: Dataset, users: np.ndarray, seed: int, alike: np.ndarray | None = None) -> Trial:
-    """Draws the prompts from users with at least two likes; P = 0 where there are none.
+    They are about those of the held-out ``users`` who have two likes or more; P = 0 if there are none.
 
     No prompt has two items of the same words, see `ialp_jax.llm.prompting.alike`.
 
@@ -54,25 +42,25 @@ def draw_trial(dataset: Dataset, users: np.ndarray, seed: int, alike: np.ndarray
         histories[p, HISTORY_LENGTH - len(before) :] = before
         others = apart(np.setdiff1d(np.arange(1, dataset.catalogue.num_items + 1), likes), likes, alike)
         candidates[p] = likes[place], generator.choice(others) if len(others) else likes[place]
-    return Trial(histories, candidates)
+    return Prompts(histories, candidates)
 
 
-def threshold(own: np.ndarray, other: np.ndarray, rule: str, quantile: float) -> float | None:
+def threshold(taken: np.ndarray, other: np.ndarray, rule: str, quantile: float) -> float | None:
     """The gain under which the label is ``none``; None: never.
 
     Args:
-      own: float [P], gains of the users' own items; non-finite ones are left out.
+      taken: float [P], gains of the users' own items; non-finite ones are left out.
       other: float [P], gains of random items, likewise.
       rule: ``youden``, ``quantile`` (that quantile of ``other``) or ``never``.
       quantile: for ``quantile``.
     """
-    own, other = np.sort(own[np.isfinite(own)]), np.sort(other[np.isfinite(other)])
-    if rule == "never" or not len(own) or not len(other):
+    taken, other = np.sort(taken[np.isfinite(taken)]), np.sort(other[np.isfinite(other)])
+    if rule == "never" or not len(taken) or not len(other):
         return None
     if rule == "quantile":
         return float(np.quantile(other, quantile))
-    values = np.unique(np.concatenate([own, other]))
-    missed = np.searchsorted(own, values) / len(own)
+    values = np.unique(np.concatenate([taken, other]))
+    missed = np.searchsorted(taken, values) / len(taken)
     rejected = np.searchsorted(other, values) / len(other)
     return float(values[np.argmax(rejected - missed)])
 

@@ -1,6 +1,6 @@
 """Items that a prompt shows by the same words: no prompt may offer two of them, nor one beside its twin.
 
-Titles are unique in a data set, and `prompts.shown` tells apart those that a template cuts alike, except by
+Titles are unique in a data set, and `templates.shown` tells apart those that a template cuts alike, except by
 very short cuts. This module sees to the rest. Everywhere here ``alike`` is int32 [N + 1], the same number for
 items of the same words, 0 for padding; or None where all items differ, and then nothing is changed, no random
 draw included.
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ialp_jax.llm.prompting.prompts import Template, quote, sanitise
+from ialp_jax.llm.prompting.templates import Template, quote, sanitise
 
 
 def groups(titles: Sequence[str], template: Template, lettered: bool) -> np.ndarray | None:

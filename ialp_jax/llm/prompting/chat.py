@@ -34,7 +34,7 @@ class Wrapper(NamedTuple):
 
     def digest(self) -> str:
         """sha256 of all three."""
-        return store.digest(list(self))
+        return store.fingerprint(list(self))
 
 
 def find(tokenizer: Any, wanted: str, folder: Path) -> Wrapper | None:
@@ -55,8 +55,8 @@ def find(tokenizer: Any, wanted: str, folder: Path) -> Wrapper | None:
             f"--config.llm.chat=on: the tokenizer of {folder} has no chat template; use auto or off"
         )
     switches = _switches(tokenizer, folder)
-    before, found, after = _user_turn(tokenizer, _PROMPT, folder, **switches).partition(_PROMPT)
-    if not found or _user_turn(tokenizer, _PROBE, folder, **switches) != before + _PROBE + after:
+    before, is_there, after = _user_turn(tokenizer, _PROMPT, folder, **switches).partition(_PROMPT)
+    if not is_there or _user_turn(tokenizer, _PROBE, folder, **switches) != before + _PROBE + after:
         raise InputError(f"{folder}: its chat template alters the user's words; use --config.llm.chat=off")
     turns = [{"role": "user", "content": _PROMPT}, {"role": "assistant", "content": _ANSWER}]
     answered = _render(tokenizer, turns, folder, **switches).partition(_ANSWER)[0]
@@ -90,7 +90,7 @@ def _render(tokenizer: Any, turns: list[dict[str, str]], folder: Path, **options
     try:
         return tokenizer.apply_chat_template(turns, tokenize=False, **options)
     except Exception as error:  # whatever a template's own code may raise
-        said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        message = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise InputError(
-            f"{folder}: its chat template cannot be used ({said}); use --config.llm.chat=off"
+            f"{folder}: its chat template cannot be used ({message}); use --config.llm.chat=off"
         ) from None

@@ -13,10 +13,10 @@ from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.prompting import chat
 from ialp_jax.llm.prompting import tokens as rows_of
 from ialp_jax.llm.prompting.letters import LetteredTokens
-from ialp_jax.llm.prompting.prompts import Template
-from ialp_jax.types import OFFLINE, Dataset
+from ialp_jax.llm.prompting.templates import Template
+from ialp_jax.types import OFFLINE, Dataset, Prompts
 
-NUM_HELD_OUT = 500  # held-out prompts of a tuning, or a few more for as many of each user
+NUM_HELD_OUT = 500  # held-out prompts of LoRA, or a few more for as many of each user
 NUM_SAMPLED = 256  # prompts that stand for all
 CHARACTERS_PER_TOKEN = 4  # of English text
 
@@ -52,14 +52,12 @@ class Demand(NamedTuple):
     Attributes:
       name: what they are for; demands of one name are one line of the estimate.
       count: how many prompts.
-      histories: int32 [S, L], some of them.
-      candidates: int32 [S, K].
+      sample: some of them.
     """
 
     name: str
     count: int
-    histories: np.ndarray
-    candidates: np.ndarray
+    sample: Prompts
 
 
 class Ruler:
@@ -92,35 +90,34 @@ class Ruler:
             wrapper = chat.find(tokenizer, config.chat, folder)
             self._letters = LetteredTokens(tokenizer, titles, template, wrapper, context)
 
-    def measure(self, histories: np.ndarray, candidates: np.ndarray) -> Lengths:
-        """Lengths of P prompts, histories int [P, L] and candidates int [P, K].
+    def measure(self, prompts: Prompts) -> Lengths:
+        """Lengths of P prompts.
 
         Raises:
           InputError: with letters, too many candidates, or they do not fit.
         """
         if self._letters is not None:
-            histories = self._letters.cut(histories, candidates, self._written)
-            prompt = self._letters.lengths(histories, candidates)
+            prompt = self._letters.lengths(self._letters.cut(prompts, self._written))
             return Lengths(prompt, np.full(len(prompt), max(1, self._written)), self._written)
-        histories = rows_of.cut_histories(self._tokens, histories, candidates, self._context)
+        prompts = rows_of.cut_histories(self._tokens, prompts, self._context)
         # One output predicts the first tokens of all candidates, the others the rest of each.
-        scored = 1 + np.maximum(self._tokens.lengths()[candidates] - 1, 0).sum(1)
-        return Lengths(rows_of.prompt_lengths(self._tokens, histories, candidates), scored, 0)
+        scored = 1 + np.maximum(self._tokens.lengths()[prompts.candidates] - 1, 0).sum(1)
+        return Lengths(rows_of.prompt_lengths(self._tokens, prompts), scored, 0)
 
 
-def sample_prompts(num_items: int, shape: tuple[int, int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Histories int32 [NUM_SAMPLED, L] and candidates int32 [NUM_SAMPLED, K] of random items."""
+def sample_prompts(num_items: int, shape: tuple[int, int], seed: int = 0) -> Prompts:
+    """`NUM_SAMPLED` prompts of random items; ``shape`` is L and K."""
     generator = keys.generator(seed, "llm-lengths")
     drawn = generator.integers(1, num_items + 1, (NUM_SAMPLED, sum(shape))).astype(np.int32)
-    return drawn[:, : shape[0]], drawn[:, shape[0] :]
+    return Prompts(drawn[:, : shape[0]], drawn[:, shape[0] :])
 
 
-def sample_of(dataset: Dataset, shape: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
+def sample_of(dataset: Dataset, shape: tuple[int, int], seed: int) -> Prompts:
     """As `sample_prompts`, with real histories: the last L likes of offline users."""
-    histories, candidates = sample_prompts(dataset.catalogue.num_items, shape, seed)
-    histories[:] = 0
+    prompts = sample_prompts(dataset.catalogue.num_items, shape, seed)
+    histories = np.zeros_like(prompts.histories)
     users = keys.generator(seed, "llm-dry-run").permutation(dataset.users(OFFLINE))
     for row, user in enumerate(np.resize(users, len(histories)) if len(users) else ()):
         likes = dataset.histories.of(user)[-shape[0] :]
         histories[row, shape[0] - len(likes) :] = likes
-    return histories, candidates
+    return prompts._replace(histories=histories)

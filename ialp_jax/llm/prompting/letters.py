@@ -30,8 +30,9 @@ import numpy as np
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import MOST_LETTERED
 from ialp_jax.llm.prompting import chat
-from ialp_jax.llm.prompting.prompts import LINE_END, Template
+from ialp_jax.llm.prompting.templates import LINE_END, Template
 from ialp_jax.llm.prompting.tokens import Rows, TitleTokens, after, build_rows, prompt_lengths
+from ialp_jax.types import Prompts
 
 LETTERS = string.ascii_uppercase
 _BULLET, _MARK, _LEAD = "-", ".", " "
@@ -98,31 +99,31 @@ class LetteredTokens:
         """
         self._limit, self._padding = limit, tokenizer.pad_token_id
 
-        def own(texts: list[str]) -> list[list[int]]:
+        def encode_own(texts: list[str]) -> list[list[int]]:
             return tokenizer(texts, add_special_tokens=False)["input_ids"]
 
-        def foreign(texts: list[str]) -> list[list[int]]:
+        def encode_title(texts: list[str]) -> list[list[int]]:
             return tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
         around = wrap(template, wrapper)
         begin = [] if wrapper or tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-        prefix = begin + (own([around.before])[0] if around.before else [])
+        prefix = begin + (encode_own([around.before])[0] if around.before else [])
         marks = [_BULLET, *(letter + _MARK for letter in LETTERS)]
         quoted = [template.quoted(title) for title in titles[1:]]
         closing = after(
-            own, LINE_END, [around.after + end for end in ("", *(around.lead + x for x in LETTERS))]
+            encode_own, LINE_END, [around.after + end for end in ("", *(around.lead + x for x in LETTERS))]
         )
         columns = zip(*closing[1:], strict=False)
         shared = sum(1 for _ in itertools.takewhile(lambda column: len({*column}) == 1, columns))
         self.names = [ids[shared:] for ids in closing[1:]]
         blocks = [
             [],
-            *after(foreign, LINE_END + _BULLET, quoted),
-            *after(own, LINE_END, [template.offered]),
-            *after(own, LINE_END + LETTERS[0] + _MARK, [_LEAD + template.none + LINE_END]),
+            *after(encode_title, LINE_END + _BULLET, quoted),
+            *after(encode_own, LINE_END, [template.offered]),
+            *after(encode_own, LINE_END + LETTERS[0] + _MARK, [_LEAD + template.none + LINE_END]),
             closing[0],
             closing[1][:shared],
-            *after(own, LINE_END, marks),
+            *after(encode_own, LINE_END, marks),
             *self.names,
         ]
         number = len(titles)
@@ -131,70 +132,76 @@ class LetteredTokens:
         self._tails = self._marks + len(LETTERS)
         lengths = [len(block) for block in blocks]
         self.tokens = TitleTokens(
-            np.array(prefix or own([LINE_END])[0], np.int64),  # something must predict the first token
+            np.array(prefix or encode_own([LINE_END])[0], np.int64),  # something must predict the first token
             np.fromiter((token for block in blocks for token in block), np.int64, sum(lengths)),
             np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         )
 
-    def rows(self, histories: np.ndarray, candidates: np.ndarray) -> Rows:
-        """Rows of B prompts whose "candidates" are the names of their lines, for `choice.letter_scores`.
+    def rows(self, prompts: Prompts) -> Rows:
+        """Rows of B prompts in which the names of the lines are scored, for `choice.letter_scores`.
 
         Args:
-          histories: int [B, L], from `cut`.
-          candidates: int [B, K], ids 1..N in the order of the lines.
+          prompts: from `cut`, candidates in the order of the lines.
 
         Raises:
           InputError: the tokenizer cannot tell the letters apart.
         """
-        names = self.names[: candidates.shape[1] + 1]
+        names = self.names[: prompts.candidates.shape[1] + 1]
         for i, j in np.ndindex(len(names), len(names)):
             if i != j and names[i] == names[j][: len(names[i])]:
                 raise InputError(
                     f"--config.llm.mode=choice: the tokenizer does not tell {LETTERS[i]} from {LETTERS[j]}; "
                     "use likelihood"
                 )
-        blocks = self._layout(histories, candidates, self._to_choose)
-        return build_rows(self.tokens, blocks, self._tails_of(candidates), self._padding)
+        return build_rows(self.tokens, self._to_name_lines(prompts), self._padding)
 
-    def prompts(self, histories: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def padded(self, prompts: Prompts) -> tuple[np.ndarray, np.ndarray]:
         """B whole prompts for free text: ids int64 [B, S], padded on the left, and mask int64 [B, S]."""
-        blocks = self._layout(histories, candidates, self._to_write)
-        rows = build_rows(self.tokens, blocks, candidates[:, :0], self._padding)
+        blocks = self._layout(prompts, self._to_write)
+        rows = build_rows(self.tokens, Prompts(blocks, prompts.candidates[:, :0]), self._padding)
         mask = rows.segment == 0
         order = np.argsort(mask, axis=1, kind="stable")  # padding first
         return np.take_along_axis(rows.ids, order, 1), np.take_along_axis(mask, order, 1).astype(np.int64)
 
-    def lengths(self, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    def lengths(self, prompts: Prompts) -> np.ndarray:
         """Tokens that each prompt of `rows` takes in a forward pass, int64 [P]."""
-        blocks = self._layout(histories, candidates, self._to_choose)
-        return prompt_lengths(self.tokens, blocks, self._tails_of(candidates))
+        return prompt_lengths(self.tokens, self._to_name_lines(prompts))
 
-    def cut(self, histories: np.ndarray, candidates: np.ndarray, reserve: int = 0) -> np.ndarray:
-        """Histories int [P, L] without the oldest items that would push a prompt over the limit.
+    def cut(self, prompts: Prompts, reserve: int = 0) -> Prompts:
+        """The prompts without the oldest liked items that would push them over the limit.
 
         Args:
-          histories: int [P, L].
-          candidates: int [P, K].
+          prompts: P of them.
           reserve: tokens to keep for an answer in free text.
 
         Raises:
-          InputError: more candidates than letters, or the candidates alone are too long.
+          InputError: more candidates than letters, or the candidates without any history are too long.
         """
-        check_count(candidates.shape[1])
+        histories, num_candidates = prompts.histories, prompts.candidates.shape[1]
+        check_count(num_candidates)
         lengths = self.tokens.lengths()
-        room = self._limit - reserve - self.lengths(np.zeros_like(histories), candidates)
+        without_history = prompts._replace(histories=np.zeros_like(histories))
+        room = self._limit - reserve - self.lengths(without_history)
         if len(room) and room.min() < 0:
             raise InputError(
-                f"--config.labelling.candidates={candidates.shape[1]}: a prompt of them takes "
+                f"--config.labelling.candidates={num_candidates}: a prompt of them takes "
                 f"{self._limit - room.min()} tokens without any history, the model reads {self._limit}; ask "
                 "fewer, give the embedded model more --config.llm.embedded.context, or shorten titles by "
                 "max_title in a file of --config.llm.template"
             )
         lines = np.where(histories > 0, lengths[histories] + lengths[self._bullet], 0)
-        return np.where(np.cumsum(lines[:, ::-1], axis=1)[:, ::-1] <= room[:, None], histories, 0)
+        fits = np.cumsum(lines[:, ::-1], axis=1)[:, ::-1] <= room[:, None]
+        return prompts._replace(histories=np.where(fits, histories, 0))
 
-    def _layout(self, histories: np.ndarray, candidates: np.ndarray, closing: int) -> np.ndarray:
+    def _to_name_lines(self, prompts: Prompts) -> Prompts:
+        """B prompts for `build_rows`: all their blocks as history, the names of their lines as candidates."""
+        num_lines = prompts.candidates.shape[1] + 1
+        tails = np.broadcast_to(self._tails[:num_lines], (prompts.num_prompts, num_lines))
+        return Prompts(self._layout(prompts, self._to_choose), tails)
+
+    def _layout(self, prompts: Prompts, closing: int) -> np.ndarray:
         """Blocks of B prompts in their order, int64 [B, 2 L + 2 K + 4]; 0 is no block."""
+        histories, candidates = prompts.histories, prompts.candidates
         (count, length), num_candidates = histories.shape, candidates.shape[1]
         blocks = np.empty((count, 2 * length + 2 * num_candidates + 4), np.int64)
         blocks[:, 0 : 2 * length : 2] = np.where(histories > 0, self._bullet, 0)
@@ -206,8 +213,3 @@ class LetteredTokens:
         lines[:, -1] = self._none
         blocks[:, -1] = closing
         return blocks
-
-    def _tails_of(self, candidates: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(
-            self._tails[: candidates.shape[1] + 1], (len(candidates), candidates.shape[1] + 1)
-        )

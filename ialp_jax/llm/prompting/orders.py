@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ialp_jax import keys
+from ialp_jax.types import Prompts
 
 _DIGEST_BYTES = 16
 
@@ -26,32 +27,31 @@ def title_digests(texts: Sequence[str]) -> np.ndarray:
     return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, _DIGEST_BYTES)
 
 
-def seeds(digests: np.ndarray, histories: np.ndarray, candidates: np.ndarray) -> list[int]:
-    """A seed per prompt, from its titles alone.
+def seeds(digests: np.ndarray, prompts: Prompts) -> list[int]:
+    """A seed for each of P prompts. It depends only on the titles in the prompt.
 
     Args:
       digests: uint8 [N + 1, 16], from `title_digests`.
-      histories: int [P, L]; padding leaves no trace.
-      candidates: int [P, K].
+      prompts: P of them; padding leaves no trace.
     """
     return [
         int.from_bytes(
             hashlib.sha256(
-                digests[history[history > 0]].tobytes() + b"|" + digests[asked].tobytes()
+                digests[history[history > 0]].tobytes() + b"|" + digests[offered].tobytes()
             ).digest()[:8]
         )
-        for history, asked in zip(histories, candidates, strict=True)
+        for history, offered in zip(prompts.histories, prompts.candidates, strict=True)
     ]
 
 
-def draw(prompts: Sequence[int], num_candidates: int, permutations: int, attempt: int = 0) -> np.ndarray:
-    """Orders int64 [P, R, K]: at [p, r, l], the candidate 0..K-1 that stands on line l.
+def draw(prompt_seeds: Sequence[int], num_candidates: int, permutations: int, attempt: int = 0) -> np.ndarray:
+    """Orders int64 [P, R, K]: at [p, r, l], which candidate, counted from 0, is on line l.
 
     Orders r = 0..K-1 are rotations of one random permutation, R of them evenly spaced; where R > K, the
     next K are rotations of another one, and so on.
 
     Args:
-      prompts: P seeds.
+      prompt_seeds: P numbers, from `seeds`.
       num_candidates: K.
       permutations: R.
       attempt: each has its own permutations.
@@ -60,8 +60,8 @@ def draw(prompts: Sequence[int], num_candidates: int, permutations: int, attempt
     number = np.arange(permutations)
     shift = number % num_candidates * num_candidates // min(permutations, num_candidates)
     lines = (np.arange(num_candidates) + shift[:, None]) % num_candidates
-    out = np.empty((len(prompts), permutations, num_candidates), np.int64)
-    for p, seed in enumerate(prompts):
+    out = np.empty((len(prompt_seeds), permutations, num_candidates), np.int64)
+    for p, seed in enumerate(prompt_seeds):
         first = np.stack(
             [
                 keys.generator(seed, "llm-order", attempt * blocks + block).permutation(num_candidates)

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ialp_jax.llm.prompting.prompts import LINE_END, Template
+from ialp_jax.llm.prompting.templates import LINE_END, Template
+from ialp_jax.types import Prompts
 
 PADDING = -1
 
@@ -107,20 +108,19 @@ def tokenise(tokenizer: Any, titles: Sequence[str], template: Template, limit: i
     )
 
 
-def cut_histories(
-    tokens: TitleTokens, histories: np.ndarray, candidates: np.ndarray, limit: int
-) -> np.ndarray:
-    """Histories int32 [P, L] without the oldest items that would push a prompt over ``limit`` tokens."""
+def cut_histories(tokens: TitleTokens, prompts: Prompts, limit: int) -> Prompts:
+    """The prompts without the oldest liked items that would push them over ``limit`` tokens."""
     lengths = tokens.lengths()
-    room = limit - len(tokens.prefix) - lengths[candidates].max(axis=1, initial=0)
-    from_right = np.cumsum(lengths[histories][:, ::-1], axis=1)[:, ::-1]
-    return np.where(from_right <= room[:, None], histories, 0)
+    room = limit - len(tokens.prefix) - lengths[prompts.candidates].max(axis=1, initial=0)
+    from_right = np.cumsum(lengths[prompts.histories][:, ::-1], axis=1)[:, ::-1]
+    return prompts._replace(histories=np.where(from_right <= room[:, None], prompts.histories, 0))
 
 
-def prompt_lengths(tokens: TitleTokens, histories: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Tokens that each row takes in a forward pass, int64 [P]; histories [P, L], candidates [P, K]."""
+def prompt_lengths(tokens: TitleTokens, prompts: Prompts) -> np.ndarray:
+    """Tokens that each of P rows takes in a forward pass, int64 [P]."""
     lengths = tokens.lengths()
-    return len(tokens.prefix) + lengths[histories].sum(1) + np.maximum(lengths[candidates] - 1, 0).sum(1)
+    scored = np.maximum(lengths[prompts.candidates] - 1, 0)
+    return len(tokens.prefix) + lengths[prompts.histories].sum(1) + scored.sum(1)
 
 
 def _spread(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -129,15 +129,15 @@ def _spread(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
-def build_rows(tokens: TitleTokens, histories: np.ndarray, candidates: np.ndarray, padding: int) -> Rows:
+def build_rows(tokens: TitleTokens, prompts: Prompts, padding: int) -> Rows:
     """Rows of B prompts.
 
     Args:
       tokens: of the catalogue.
-      histories: int [B, L], oldest first, 0 is padding.
-      candidates: int [B, K], ids 1..N.
+      prompts: B of them.
       padding: token id for the places after the end of a row.
     """
+    histories, candidates = prompts.histories, prompts.candidates
     lengths, first = tokens.lengths(), tokens.offsets[:-1]
     num_rows, num_candidates = candidates.shape
     shared = len(tokens.prefix) + lengths[histories].sum(1)

@@ -1,1 +1,1 @@
-"""The process that loads torch and runs the model."""
+"""The process that loads torch: `worker` carries out orders, `protocol` frames them, `estimate` costs."""

@@ -2,7 +2,7 @@
 
 Operations of a forward pass, after Chowdhery et al. 2022 (arXiv 2204.02311, appendix B, a third of what it
 gives for training): 2 per parameter and token, and for attention 4 * layers * (heads * width) per pair of
-tokens. The input embedding is no product, and the head runs on scored rows alone; both are counted so.
+tokens. The input embedding costs no FLOPs, and the head runs on scored rows only.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.model import embedded, loading, memory, models, speed
+from ialp_jax.llm.model import embedded, loading, memory, scorer, speed
 from ialp_jax.llm.model.memory import Sizes
 from ialp_jax.llm.modes import none_rule
-from ialp_jax.llm.prompting import prompts
+from ialp_jax.llm.prompting import templates
 from ialp_jax.llm.prompting.lengths import (
     CHARACTERS_PER_TOKEN,
     NUM_HELD_OUT,
@@ -27,11 +27,11 @@ from ialp_jax.llm.prompting.lengths import (
     Ruler,
     sample_of,
 )
-from ialp_jax.types import Dataset
+from ialp_jax.types import Dataset, Prompts
 
 UTILISATION = 0.5  # share of the matrix-product rate that forward passes are taken to reach
 TRAINING = 3  # forward and backward against forward alone, ibidem
-TUNING = 2  # the same where the weights are frozen: gradients of activations alone
+LORA = 2  # the same with frozen weights: only gradients of activations
 
 
 class Part(NamedTuple):
@@ -76,7 +76,7 @@ def estimate(
       folder: of the model, of which configuration and tokenizer are read; None: the embedded one.
       dataset: whose offline users are asked about.
       config: model, mode, dtype, device and batch size as they will be.
-      demands: the prompts of the stages; what they need before (training, tuning, calibration) is added.
+      demands: the prompts of the stages; training, LoRA and calibration, which they need, are added.
       shape: L and K of the label stage.
       seed: of the sampled prompts.
 
@@ -88,17 +88,17 @@ def estimate(
       InputError: the configuration cannot be read, or there is no such device.
     """
     device, dtype = loading.place(config.device, config.dtype)
-    template = prompts.choose(config.template, embedded=folder is None)
+    template = templates.choose(config.template, embedded=folder is None)
     tokenizer, sizes = _subject(folder, dataset, config, template)
     guessed = isinstance(tokenizer, Guess)
     titles = dataset.catalogue.titles
     ruler = Ruler(tokenizer, folder or Path("embedded"), titles, template, config, sizes.context)
     sample = sample_of(dataset, shape, seed)
-    measured = ruler.measure(*sample)
-    asked = [(demand, ruler.measure(demand.histories, demand.candidates)) for demand in demands]
+    measured = ruler.measure(sample)
+    asked = [(demand, ruler.measure(demand.sample)) for demand in demands]
     parts = [] if folder else [_training(sizes, config)]
-    if config.tune.steps:
-        parts += _tuning(sizes, ruler, sample, config)
+    if config.lora.steps:
+        parts += _lora(sizes, ruler, sample, config)
     if demands:
         parts += _calibration(sizes, ruler, sample, demands, config, dataset.catalogue.num_items)
     parts += _asked(sizes, asked, config)
@@ -130,12 +130,12 @@ def estimate(
 
 def _asked(sizes: Sizes, asked: Sequence[tuple[Demand, Lengths]], config: LLMConfig) -> list[Part]:
     """The prompts of the stages, each under all its orders; and as many more as may be asked again."""
-    found: dict[str, Part] = {}
+    by_name: dict[str, Part] = {}
     for demand, measured in asked:
         part = _part(demand.name, demand.count * config.permutations, sizes, measured)
-        before = found.get(part.name, Part(part.name, 0, 0, 0.0))
-        found[part.name] = Part(part.name, *(a + b for a, b in zip(before[1:], part[1:], strict=True)))
-    parts = list(found.values())
+        before = by_name.get(part.name, Part(part.name, 0, 0, 0.0))
+        by_name[part.name] = Part(part.name, *(a + b for a, b in zip(before[1:], part[1:], strict=True)))
+    parts = list(by_name.values())
     if config.mode == "generate" and config.retries:
         sums = (config.retries * sum(part[k] for part in parts) for k in (1, 2, 3))
         parts.append(Part("asked again, at most", *sums))
@@ -145,7 +145,7 @@ def _asked(sizes: Sizes, asked: Sequence[tuple[Demand, Lengths]], config: LLMCon
 def _calibration(
     sizes: Sizes,
     ruler: Ruler,
-    sample: tuple[np.ndarray, np.ndarray],
+    sample: Prompts,
     demands: Sequence[Demand],
     config: LLMConfig,
     num_items: int,
@@ -155,12 +155,12 @@ def _calibration(
     Stages whose first prompts have the same shape share it.
     """
     first = {demand.name: demand for demand in reversed(demands)}
-    times = len({(one.histories.shape[1], one.candidates.shape[1]) for one in first.values()})
+    times = len({demand.sample.shape for demand in first.values()})
     parts = []
     if config.engine != "vllm":  # two prompts, each in the fast way and in the plain one
-        parts.append(_part("check of the masks", 4 * times, sizes, ruler.measure(*sample)))
+        parts.append(_part("check of the masks", 4 * times, sizes, ruler.measure(sample)))
     if config.mode == "likelihood":
-        pairs = ruler.measure(sample[0], sample[1][:, :2])
+        pairs = ruler.measure(sample._replace(candidates=sample.candidates[:, :2]))
         alone = _unconditional(sizes, ruler, num_items)
         parts += [
             _part("threshold of none", times * none_rule.NUM_PROMPTS, sizes, pairs),
@@ -170,7 +170,7 @@ def _calibration(
 
 
 def _subject(
-    folder: Path | None, dataset: Dataset, config: LLMConfig, template: prompts.Template
+    folder: Path | None, dataset: Dataset, config: LLMConfig, template: templates.Template
 ) -> tuple[Any, Sizes]:
     """Tokenizer, or a `Guess` where the folder has none, and sizes of the model."""
     if folder is None:
@@ -192,8 +192,8 @@ def _part(name: str, count: int, sizes: Sizes, measured: Lengths) -> Part:
 def _unconditional(sizes: Sizes, ruler: Ruler, num_items: int) -> Part:
     """All titles after an empty history."""
     items = np.arange(1, num_items + 1, dtype=np.int32)
-    rows = np.resize(items, (-(-num_items // models.TOGETHER), models.TOGETHER))
-    measured = ruler.measure(np.zeros((len(rows), 1), np.int32), rows)
+    rows = np.resize(items, (-(-num_items // scorer.TOGETHER), scorer.TOGETHER))
+    measured = ruler.measure(Prompts(np.zeros((len(rows), 1), np.int32), rows))
     return _part("titles alone", len(rows), sizes, measured)
 
 
@@ -205,17 +205,15 @@ def _training(sizes: Sizes, config: LLMConfig) -> Part:
     return Part("training of the embedded model", rows, rows * width, rows * flops)
 
 
-def _tuning(
-    sizes: Sizes, ruler: Ruler, sample: tuple[np.ndarray, np.ndarray], config: LLMConfig
-) -> list[Part]:
-    """LoRA's steps, less its own small matrices; and the held-out prompts, asked before and after.
+def _lora(sizes: Sizes, ruler: Ruler, sample: Prompts, config: LLMConfig) -> list[Part]:
+    """LoRA's steps, without its own small matrices; and the held-out prompts.
 
-    Each of them costs one label and one loss, before the tuning and after it.
+    Each held-out prompt costs one label and one loss before the first step, and the same after the last.
     """
-    count = config.tune.negatives + 1 if config.tune.negatives else sample[1].shape[1]
-    candidates = np.resize(sample[1], (len(sample[1]), count))
-    measured = ruler.measure(sample[0], candidates)
-    passes = TUNING + config.tune.gradient_checkpointing
-    steps = _part("tuning by LoRA", config.tune.steps * config.tune.batch_size, sizes, measured)
-    held_out = _part("held-out prompts of the tuning", 4 * NUM_HELD_OUT, sizes, measured)
+    count = config.lora.negatives + 1 if config.lora.negatives else sample.candidates.shape[1]
+    candidates = np.resize(sample.candidates, (sample.num_prompts, count))
+    measured = ruler.measure(sample._replace(candidates=candidates))
+    passes = LORA + config.lora.gradient_checkpointing
+    steps = _part("fine-tuning by LoRA", config.lora.steps * config.lora.batch_size, sizes, measured)
+    held_out = _part("held-out prompts of LoRA", 4 * NUM_HELD_OUT, sizes, measured)
     return [steps._replace(flops=passes * steps.flops), held_out]

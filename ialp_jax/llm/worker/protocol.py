@@ -10,7 +10,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # a whole group of processes may get them; the client decides
+GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # a whole process group may get them; the client decides
+# In an order to calibrate and in the calibration's manifest: the fingerprint of all that it depends on.
+CALIBRATION = "calibration_fingerprint"
 _LENGTH_BYTES = 8
 _HEADER = "header"
 
@@ -25,7 +27,7 @@ def send(stream: BinaryIO, header: Mapping[str, Any], **arrays: np.ndarray) -> N
 
 
 def receive(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-    """Reads one frame, or None where the other side has gone, even in the middle of a frame."""
+    """Reads one frame, or None if the other side has ended, even in the middle of a frame."""
     length = stream.read(_LENGTH_BYTES)
     frame = stream.read(int.from_bytes(length, "little")) if len(length) == _LENGTH_BYTES else b""
     if not frame or len(frame) < int.from_bytes(length, "little"):

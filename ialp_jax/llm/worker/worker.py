@@ -1,16 +1,18 @@
-"""The process that alone loads torch: ``python -m ialp_jax.llm.worker.worker``, which the client starts.
+"""The only process that loads torch: ``python -m ialp_jax.llm.worker.worker``.
 
-It reads frames (`ialp_jax.llm.worker.protocol`) from its standard input and answers on its standard output:
+`ialp_jax.labelling.worker_process` starts it. It reads frames (`ialp_jax.llm.worker.protocol`) from its
+standard input and answers on its standard output:
 
 - ``train``: trains the embedded model on the offline users and saves it;
-- ``tune``: tunes a model by LoRA on the offline users and saves the adapter;
-- ``load``: loads the model, and where asked to writes the calibration (scores after an empty history,
+- ``lora``: fine-tunes a model by LoRA on the offline users and saves the adapter;
+- ``load``: loads the model; on request it also writes the calibration (scores after an empty history,
   threshold of ``none``; the chat template of letters) beside the labels;
-- ``estimate``: what labelling would cost;
-- ``score``: histories [n, L] and candidates [n, K] to `ialp_jax.llm.modes.answers.Answers`.
+- ``estimate``: the costs of labelling;
+- ``score``: n prompts, ``histories`` [n, L] and ``candidates`` [n, K], to
+  `ialp_jax.llm.modes.answers.Answers`.
 
-An answer with ``error`` is one line for the user. The process ends as soon as its input closes, so it
-never outlives its client, whatever it is busy with. JAX must not enter it: both would fight for the cores.
+An answer with ``error`` is one line for the user. The process ends as soon as its input closes, even in the
+middle of an order, so it never outlives its client. It must not load JAX: both would fight for the cores.
 """
 
 from __future__ import annotations
@@ -30,16 +32,17 @@ import numpy as np
 
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
-from ialp_jax.errors import InputError
+from ialp_jax.errors import InputError, missing_package
 from ialp_jax.llm import engines
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.engines import ray_data
+from ialp_jax.llm.engines import ray_connection
 from ialp_jax.llm.model.corpus import split_offline
 from ialp_jax.llm.modes import none_rule
-from ialp_jax.llm.prompting import alike, prompts
+from ialp_jax.llm.prompting import alike, templates
 from ialp_jax.llm.prompting.lengths import Demand
 from ialp_jax.llm.worker import protocol
-from ialp_jax.llm.worker.protocol import GROUP_SIGNALS
+from ialp_jax.llm.worker.protocol import CALIBRATION, GROUP_SIGNALS
+from ialp_jax.types import Prompts
 
 if TYPE_CHECKING:
     from ialp_jax.types import Dataset
@@ -51,41 +54,41 @@ class Worker:
     """What the process knows between orders."""
 
     def __init__(self) -> None:
-        self._scorer: engines.Engine | None = None
+        self._engine: engines.Engine | None = None
 
     def answer(self, order: dict[str, Any], arrays: dict[str, np.ndarray]) -> Answer:
         """Carries out one order. Raises InputError where the user can mend what is wrong."""
         if order["do"] == "score":
-            return self._score(**arrays)
+            return self._score(Prompts(**arrays))
         _import_torch()
         config = LLMConfig.from_dict(order["config"])
         if config.threads:
             sys.modules["torch"].set_num_threads(config.threads)
-        template = prompts.choose(config.template, embedded=not config.model)
-        dataset = prompts.shown(load_dataset(Path(order["data_folder"])), template)
+        template = templates.choose(config.template, embedded=not config.model)
+        dataset = templates.shown(load_dataset(Path(order["data_folder"])), template)
         if order["do"] == "train":
             _train(dataset, config, order)
             return {"did": "train"}, {}
-        if order["do"] == "tune":
-            return {"did": "tune", "log": _tune(dataset, config, order)}, {}
+        if order["do"] == "lora":
+            return {"did": "lora", "log": _fine_tune(dataset, config, order)}, {}
         if order["do"] == "estimate":
             return _estimate(dataset, config, order, arrays), {}
         return self._load(dataset, config, order), {}
 
     def _load(self, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
-        template = prompts.choose(config.template, embedded=not config.model)
+        template = templates.choose(config.template, embedded=not config.model)
         folder, titles = Path(order["model_folder"]), dataset.catalogue.titles
         known = order.get("shape"), order.get("wrapper")
-        self._scorer = engines.build(folder, titles, template, config, *known)
-        if order["calibrate"]:
-            _calibrate(self._scorer, dataset, config, order)
+        self._engine = engines.build(folder, titles, template, config, *known)
+        if order[CALIBRATION]:
+            _calibrate(self._engine, dataset, config, order)
         else:
-            self._scorer.plain = order["plain"]
+            self._engine.plain = order["plain"]
         return {"did": "load"}
 
-    def _score(self, histories: np.ndarray, candidates: np.ndarray) -> Answer:
+    def _score(self, prompts: Prompts) -> Answer:
         started = time.monotonic()
-        answers, tokens = self._scorer.answer(histories, candidates)
+        answers, tokens = self._engine.answer(prompts)
         return {"tokens": tokens, "seconds": time.monotonic() - started}, answers._asdict()
 
 
@@ -94,11 +97,7 @@ def _import_torch() -> None:
         import torch  # noqa: F401
         import transformers
     except ImportError as error:
-        missing = error.name or "torch"
-        raise InputError(
-            f"the label stage needs {missing}, which cannot be imported; "
-            "run python -m pip install -r requirements.txt"
-        ) from None
+        raise missing_package("the label stage", error.name or "torch", "llm") from None
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
 
@@ -109,7 +108,7 @@ def _train(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
 
     from ialp_jax.llm.model import embedded, torch_checkpoint
 
-    template = prompts.choose(config.template, embedded=True)
+    template = templates.choose(config.template, embedded=True)
     folder = Path(order["model_folder"])
     with tqdm(total=config.embedded.steps, desc="train the embedded Mistral", unit="step") as bar:
 
@@ -123,65 +122,65 @@ def _train(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
     torch_checkpoint.remove(embedded.checkpoints_of(folder))
 
 
-def _tune(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
-    """Tunes the model, saves the adapter and returns the log."""
+def _fine_tune(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
+    """Trains an adapter, saves it and returns the log."""
     from tqdm import tqdm
 
-    from ialp_jax.llm.lora import tuning
+    from ialp_jax.llm.lora import fine_tuning
 
-    with tqdm(total=config.tune.steps, desc="tune", unit="step") as bar:
+    with tqdm(total=config.lora.steps, desc="LoRA", unit="step") as bar:
 
         def progress(step: int, loss: float) -> None:
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             bar.update(step - bar.n)
 
-        return tuning.tune(
-            Path(order["tune_folder"]),
+        return fine_tuning.fine_tune(
+            Path(order["adapter_folder"]),
             Path(order["model_folder"]),
             dataset,
             config,
             seed=order["seed"],
             progress=progress,
-            **order["tuning"],
+            **order["lora"],
         )
 
 
 def _estimate(
     dataset: Dataset, config: LLMConfig, order: dict[str, Any], arrays: dict[str, np.ndarray]
 ) -> dict[str, Any]:
-    """What labelling would cost, see `ialp_jax.llm.worker.estimate`."""
+    """The costs of labelling, see `ialp_jax.llm.worker.estimate`."""
     from ialp_jax.llm.worker import estimate
 
     folder = Path(order["model_folder"]) if order["model_folder"] else None
     demands = [
-        Demand(name, count, arrays[f"histories{number}"], arrays[f"candidates{number}"])
+        Demand(name, count, Prompts(arrays[f"histories{number}"], arrays[f"candidates{number}"]))
         for number, (name, count) in enumerate(order["demands"])
     ]
     return estimate.estimate(folder, dataset, config, demands, tuple(order["shape"]), order["seed"])
 
 
-def _calibrate(scorer: engines.Engine, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
-    """Writes the calibration: ``unconditional`` float32 [N + 1], the threshold, and what it keeps.
+def _calibrate(engine: engines.Engine, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
+    """Writes the calibration: ``unconditional`` float32 [N + 1], the threshold, and the shares above it.
 
-    Letters need none: the model itself says "none", and the manifest tells only how it is asked.
+    Lettered modes need no threshold, because the model itself says "none": only the manifest is written.
     """
-    scorer.check(order["shape"])
-    manifest = {"key": order["calibrate"], **scorer.facts(), "plain": scorer.plain}
+    engine.check(order["shape"])
+    manifest = {CALIBRATION: order[CALIBRATION], **engine.facts(), "plain": engine.plain}
     folder = Path(order["calibration_folder"])
     if config.mode != "likelihood":
         return store.save(folder, {}, manifest)
     _, held_out = split_offline(dataset, config.embedded.holdout, order["seed"])
-    template = prompts.choose(config.template, embedded=not config.model)
+    template = templates.choose(config.template, embedded=not config.model)
     same = alike.groups(dataset.catalogue.titles, template, lettered=False)
     trial = none_rule.draw_trial(dataset, held_out, order["seed"], same)
-    unconditional = scorer.unconditional()
-    scores, _ = scorer.score(trial.histories, trial.candidates)
+    unconditional = engine.unconditional()
+    scores, _ = engine.score(trial)
     gains = scores - unconditional[trial.candidates]
     limit = none_rule.threshold(gains[:, 0], gains[:, 1], config.none_rule, config.none_quantile)
-    kept = gains >= (-np.inf if limit is None else limit)
+    is_kept = gains >= (-np.inf if limit is None else limit)
     manifest |= {"threshold": limit, "calibration_prompts": len(gains)}
-    if len(kept):
-        manifest["own_kept"], manifest["random_kept"] = kept.mean(0).tolist()
+    if len(is_kept):
+        manifest["own_kept"], manifest["random_kept"] = is_kept.mean(0).tolist()
         manifest["own_above_random"] = float((scores[:, 0] > scores[:, 1]).mean())
     store.save(folder, {"unconditional": unconditional}, manifest)
 
@@ -208,7 +207,7 @@ def _listen(stream: BinaryIO, orders: queue.Queue) -> None:
     """Passes frames on; when the client goes, the process goes, even in the middle of its work."""
     while (frame := protocol.receive(stream)) is not None:
         orders.put(frame)
-    ray_data.shut_down()
+    ray_connection.shut_down()
     os._exit(0)
 
 

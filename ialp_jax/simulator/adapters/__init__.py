@@ -1,4 +1,4 @@
-"""Our worlds for agents that others wrote.
+"""Adapters: our environments for agents written for other libraries.
 
 | agent written for                   | adapter                                                |
 |-------------------------------------|--------------------------------------------------------|
@@ -9,8 +9,9 @@
 | gymnasium, many users               | `gymnasium_env.SessionVectorEnv`                       |
 | stable-baselines3                   | `stable_baselines.SessionVecEnv`                       |
 
-Each takes an environment and its parameters, as ``ialp_jax.simulator.make`` returns them, or a
-`FlatSessions` around it. The wrappers of gymnax 1.0 itself do not serve here: its FlattenObservationWrapper
-takes no struct observations; its gymnasium wrappers return JAX arrays outside their own spaces, the next
-session's observation for the final one, and no autoreset mode.
+Each adapter takes the environment and the parameters that ``ialp_jax.simulator.make`` returns, or a
+`FlatSessions` around the environment. The wrappers of gymnax 1.0 do not work here. Its
+FlattenObservationWrapper takes no struct observations. Its gymnasium wrappers return JAX arrays that are not
+in their spaces, return the next session's first observation instead of the final one, and name no autoreset
+mode.
 """

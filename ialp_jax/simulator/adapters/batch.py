@@ -1,4 +1,4 @@
-"""Sessions that live outside JAX: what the adapters for NumPy agents share."""
+"""Sessions with NumPy inputs and outputs; the adapters for NumPy agents are built on them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ NumpyObservation = np.ndarray | dict[str, np.ndarray]
 
 
 class Step(NamedTuple):
-    """What B sessions returned, as NumPy.
+    """Results of one step of B sessions, as NumPy arrays.
 
     Attributes:
-      observation: [B, ...], already of the next session where one ended.
+      observation: [B, ...]; if a session ended, the first observation of the next one.
       reward: float32 [B].
       terminated, truncated: bool [B].
-      final_observation: [B, ...], the true last one where a session ended.
+      final_observation: [B, ...]; if a session ended, its true last observation.
       info: further values, [B] each.
     """
 
@@ -35,21 +35,21 @@ class Step(NamedTuple):
 
 
 def to_numpy(observation: Any) -> NumpyObservation:
-    """A dictionary for struct observations, an array for flat ones; copies, which may be written to."""
+    """Copies a struct observation to a dictionary of arrays, a flat one to an array; both are writable."""
     if hasattr(observation, "_asdict"):
         return {name: np.array(value) for name, value in observation._asdict().items()}
     return np.array(observation)
 
 
 def row(observation: NumpyObservation, index: int) -> NumpyObservation:
-    """The observation of one of B sessions."""
+    """Returns the observation of one of B sessions."""
     if isinstance(observation, dict):
         return {name: value[index] for name, value in observation.items()}
     return observation[index]
 
 
 class SessionBatch:
-    """B sessions in one compiled step, each followed by a new one when it ends.
+    """B sessions in one compiled step; when a session ends, a new one starts in its place.
 
     Attributes:
       env: a `SessionEnvironment` or a `FlatSessions`.
@@ -58,9 +58,9 @@ class SessionBatch:
     """
 
     def __init__(self, env: environment.Environment, params: SessionParams, count: int) -> None:
-        """Compiles nothing yet. Raises InputError where ``count`` is under 1."""
+        """Compiles nothing yet. Raises InputError if ``count`` is below 1."""
         if count < 1:
-            raise InputError(f"{count} sessions in parallel: give at least 1")
+            raise InputError(f"{count} sessions in parallel: must be at least 1")
         self.env, self.params, self.count = env, params, count
         self._key = self._state = None
         self._num_items = int(env.action_space(params).n)
@@ -78,10 +78,10 @@ class SessionBatch:
         return to_numpy(observation)
 
     def step(self, actions: np.ndarray) -> Step:
-        """One recommendation for each session; actions int [B], 0..N-1.
+        """Recommends one item in each session; actions are int [B], 0..N-1.
 
         Raises:
-          ValueError: an action is no whole number or outside the space.
+          ValueError: an action is not an integer in 0..N-1.
         """
         chosen = check(actions, self._num_items, (self.count,))
         observation, self._state, reward, terminated, truncated, info = self._step(

@@ -1,4 +1,4 @@
-"""Flat observations, and the five-value step of gymnax before 1.0, for JAX agents of others."""
+"""Adapters for JAX agents: flat observations, and the five-value ``step`` of gymnax before 1.0."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ ENCODINGS = ("bag", "ids")
 
 
 class FlatSessions(environment.Environment[SessionState, SessionParams]):
-    """`SessionEnvironment` with one float32 vector for an observation; all else stays as it is.
+    """`SessionEnvironment` whose observation is one float32 vector.
 
         env, params = ialp_jax.simulator.make("demo")
         env = FlatSessions(env)
 
-    - ``encoding="bag"``: [N], for networks of dense layers. 1 for an item of the history, -1 for an item
-      that was shown and is not in it, 0 for all others. The order of the history is lost.
-    - ``encoding="ids"``: [2 L + H], for networks that embed items themselves, and for catalogues so large
-      that a replay buffer of bags does not fit: the item ids of ``history``, then of ``shown``, divided by
-      N. ``jnp.round(observation * N)`` gives them back exactly for N under 2**23.
+    - ``encoding="bag"``: [N], for dense networks. 1 for an item of the history, -1 for an item that was shown
+      and is not in the history, 0 for all others. The order of the history is lost.
+    - ``encoding="ids"``: [2 L + H], for networks that embed items, and for catalogues that are too large for
+      a replay buffer of bags. It holds the item ids of ``history``, then those of ``shown``, divided by N.
+      ``jnp.round(observation * N)`` returns the exact ids if N is below 2**23.
 
-    The final observation in ``info`` is flat too. Agents that do not mask will recommend items again; those
-    are never liked. Actions outside 0..N-1 are treated as by `SessionEnvironment`.
+    The final observation in ``info`` is flat too. Agents that do not mask may recommend an item again; a
+    repeated item is never liked. Actions outside 0..N-1 are handled as by `SessionEnvironment`.
     """
 
     def __init__(self, env: SessionEnvironment, encoding: str = "bag") -> None:
@@ -49,28 +49,28 @@ class FlatSessions(environment.Environment[SessionState, SessionParams]):
     def step(
         self, key: Key, state: SessionState, action: Array, params: SessionParams
     ) -> tuple[Array, SessionState, Array, Array, Array, dict[str, Any]]:
-        """Steps as gymnax does, with automatic reset. Raises ValueError as `actions.check_if_known` does."""
-        actions.check_if_known(action, self.action_space(params).n)
+        """Takes a step with gymnax's automatic reset. Raises ValueError as `actions.check_traced` does."""
+        actions.check_traced(action, self.action_space(params).n)
         return super().step(key, state, action, params)
 
     def reset_env(self, key: Key, params: SessionParams) -> tuple[Array, SessionState]:
-        """As the wrapped environment's, flat."""
+        """Resets the wrapped environment; flat observation."""
         observation, state = self._env.reset_env(key, params)
         return self._flat(observation, params), state
 
     def step_env(
         self, key: Key, state: SessionState, action: Array, params: SessionParams
     ) -> tuple[Array, SessionState, Array, Array, dict[str, Any]]:
-        """As the wrapped environment's, flat."""
+        """Steps the wrapped environment; flat observation."""
         observation, *rest = self._env.step_env(key, state, action, params)
         return self._flat(observation, params), *rest
 
     def is_terminated(self, state: SessionState, params: SessionParams) -> Array:
-        """As the wrapped environment's."""
+        """Whether the user has left."""
         return self._env.is_terminated(state, params)
 
     def is_truncated(self, state: SessionState, params: SessionParams) -> Array:
-        """As the wrapped environment's."""
+        """Whether the horizon ended the session before the user left."""
         return self._env.is_truncated(state, params)
 
     @property
@@ -83,7 +83,7 @@ class FlatSessions(environment.Environment[SessionState, SessionParams]):
         return self._env.action_space(params)
 
     def observation_space(self, params: SessionParams) -> spaces.Box:
-        """One vector, see the class."""
+        """A vector, see the class."""
         if self._encoding == "bag":
             return spaces.Box(-1.0, 1.0, (self.action_space(params).n,), jnp.float32)
         parts = self._env.observation_space(params).spaces.values()
@@ -91,19 +91,19 @@ class FlatSessions(environment.Environment[SessionState, SessionParams]):
 
 
 class FiveValueSteps(LegacyStepAPIWrapper):
-    """``step`` returns observation, state, reward, done, info, as gymnax did before 1.0.
+    """Environment whose ``step`` returns observation, state, reward, done, info, as gymnax before 1.0.
 
-    rejax 0.1.3 does not fit gymnax 1.0: it unpacks five values from ``step``. It trains in our worlds as
+    rejax 0.1.3 does not work with gymnax 1.0, because it expects five values from ``step``. Use it so:
 
         env, params = ialp_jax.simulator.make("demo", split="online")
         agent = rejax.PPO.create(env=FiveValueSteps(FlatSessions(env)), env_params=params, ...)
 
-    ``done`` is terminated or truncated, so such agents take the end of the horizon for the user's leaving,
-    and bootstrap from neither. gymnax's own wrapper lacks only what follows: rejax deep-copies its
-    settings, and the wrapper's ``__getattr__`` never returns on a copy that is not filled yet.
+    ``done`` is ``terminated | truncated``. So such agents cannot tell the end of the horizon from a user who
+    left, and bootstrap from neither. This class adds only ``__deepcopy__`` to gymnax's wrapper: rejax
+    deep-copies its settings, and ``__getattr__`` of the wrapper never returns on a copy without attributes.
     """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FiveValueSteps:
-        """The object itself: nothing in it changes."""
+        """Returns the object itself, because nothing in it changes."""
         del memo
         return self

@@ -1,4 +1,4 @@
-"""Our worlds as gymnasium environments: one user, or many in one compiled step."""
+"""Adapters for gymnasium: an environment of one user, and a vector environment of many."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _SEEDS = 2**31 - 1
 
 
 class SessionGym(gymnasium.Env):
-    """One user at a time.
+    """Gymnasium environment of one session at a time.
 
-    Observations are dictionaries of int32 vectors (``history``, ``shown``), or one float32 vector around a
-    `FlatSessions`; the action is the item less 1. A session that ended stays ended until `reset`. ``info``
-    holds ``like``, ``user``, ``out_of_range`` (never true here) and what the session dynamics add, as Python
+    Observations are dictionaries of int32 vectors (``history``, ``shown``); around a `FlatSessions`, one
+    float32 vector. Action a recommends item a + 1. After the end of a session, call `reset`. ``info`` holds
+    ``like``, ``user``, ``out_of_range`` (never true here) and the values that the dynamics add, as Python
     numbers.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012 - gymnasium's way
+    metadata = {"render_modes": []}  # noqa: RUF012 - gymnasium's convention
 
     def __init__(self, env: environment.Environment, params: SessionParams) -> None:
-        """Wraps ``env``, a `SessionEnvironment` or a `FlatSessions`, with the parameters of its world."""
+        """Wraps ``env``, a `SessionEnvironment` or a `FlatSessions`, and the parameters of its world."""
         self._env, self._params, self._state, self._key = env, params, None, None
         self.action_space = gymnax_space_to_gym_space(env.action_space(params))
         self.observation_space = gymnax_space_to_gym_space(env.observation_space(params))
 
-        def step(key: jax.Array, state: Any, action: int, params: SessionParams) -> tuple:
+        def step(key: jax.Array, state: Any, action: int, params: SessionParams) -> tuple[Any, ...]:
             key, now = jax.random.split(key)
             observation, state, reward, terminated, info = env.step_env(now, state, action, params)
             return key, observation, state, reward, terminated, env.is_truncated(state, params), info
@@ -46,7 +46,7 @@ class SessionGym(gymnasium.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NumpyObservation, dict[str, Any]]:
-        """Starts a session; the same seed gives the same sessions from here on. ``options`` are not used."""
+        """Starts a session; the same seed gives the same sessions from then on. Ignores ``options``."""
         super().reset(seed=seed)
         key = jax.random.key(int(self.np_random.integers(_SEEDS)))
         self._key, now = jax.random.split(key)
@@ -57,7 +57,7 @@ class SessionGym(gymnasium.Env):
         """Recommends item ``action + 1``.
 
         Raises:
-          ValueError: the action is no whole number in 0..N-1.
+          ValueError: the action is not an integer in 0..N-1.
         """
         chosen = check(action, int(self.action_space.n))
         self._key, observation, self._state, reward, terminated, truncated, info = self._step(
@@ -68,17 +68,17 @@ class SessionGym(gymnasium.Env):
 
 
 class SessionVectorEnv(gymnasium.vector.VectorEnv):
-    """B users in one compiled step.
+    """Gymnasium vector environment: B sessions in one compiled step.
 
-    The autoreset mode is ``SAME_STEP``: where a session ended, the observation is the first of the next
-    one, and ``info["final_obs"][b]`` and ``info["final_info"]`` hold the true end, with the masks
-    ``_final_obs`` and ``_final_info``, as gymnasium's own SyncVectorEnv has it.
+    The autoreset mode is ``SAME_STEP``: if a session ended, the observation is the first one of the next
+    session. ``info["final_obs"][b]`` and ``info["final_info"]`` hold the last observation and info of the
+    ended session, with the masks ``_final_obs`` and ``_final_info``, as in gymnasium's SyncVectorEnv.
     """
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
     def __init__(self, env: environment.Environment, params: SessionParams, num_envs: int) -> None:
-        """Wraps ``env``, a `SessionEnvironment` or a `FlatSessions`, for B = ``num_envs`` users."""
+        """Wraps ``env``, a `SessionEnvironment` or a `FlatSessions`; B = ``num_envs``."""
         self._batch, self.num_envs, self.render_mode = SessionBatch(env, params, num_envs), num_envs, None
         self.single_action_space = gymnax_space_to_gym_space(env.action_space(params))
         self.single_observation_space = gymnax_space_to_gym_space(env.observation_space(params))
@@ -88,7 +88,7 @@ class SessionVectorEnv(gymnasium.vector.VectorEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NumpyObservation, dict[str, Any]]:
-        """Starts B sessions; one seed for all of them. ``options`` are not used."""
+        """Starts B sessions; one seed determines all of them. Ignores ``options``."""
         super().reset(seed=seed)
         return self._batch.reset(int(self.np_random.integers(_SEEDS))), {}
 
@@ -98,29 +98,23 @@ class SessionVectorEnv(gymnasium.vector.VectorEnv):
         """Recommends item ``actions[b] + 1`` to each user; int [B].
 
         Raises:
-          ValueError: an action is no whole number in 0..N-1.
+          ValueError: an action is not an integer in 0..N-1.
         """
-        done_step = self._batch.step(actions)
-        done = done_step.terminated | done_step.truncated
-        infos = _masked(done_step.info, ~done)
+        now = self._batch.step(actions)
+        done = now.terminated | now.truncated
+        infos = _masked(now.info, ~done)
         if done.any():
             final = np.full(self.num_envs, None, object)
             for index in np.flatnonzero(done):
-                final[index] = row(done_step.final_observation, index)
+                final[index] = row(now.final_observation, index)
             infos |= {"final_obs": final, "_final_obs": done}
-            infos |= {"final_info": _masked(done_step.info, done), "_final_info": done}
-        return (
-            done_step.observation,
-            done_step.reward,
-            done_step.terminated,
-            done_step.truncated,
-            infos,
-        )
+            infos |= {"final_info": _masked(now.info, done), "_final_info": done}
+        return now.observation, now.reward, now.terminated, now.truncated, infos
 
 
 def _masked(info: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, np.ndarray]:
-    """Values [B] with 0 outside the mask, and the mask beside them: gymnasium's form of vector infos."""
-    found = {}
+    """Returns vector infos in gymnasium's form: values [B], 0 outside the mask, and the mask as ``_name``."""
+    masked = {}
     for name, values in info.items():
-        found |= {name: np.where(mask, values, np.zeros_like(values)), f"_{name}": mask}
-    return found
+        masked |= {name: np.where(mask, values, np.zeros_like(values)), f"_{name}": mask}
+    return masked

@@ -1,4 +1,4 @@
-"""Flat observations, and agents of others that train on them."""
+"""Tests of flat observations, and of agents of other libraries that train on them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ialp_jax.simulator.adapters.flat import FiveValueSteps, FlatSessions
 
 
 def both(world, encoding, actions):
-    """Plain and flat observations of the same session, and its plain and flat final ones."""
+    """Returns pairs of plain and flat observations of the same session, final ones included."""
     env, params = world
     flat = FlatSessions(env, encoding)
     key = jax.random.key(0)
-    (seen, state), (vector, other) = env.reset(key, params), flat.reset(key, params)
-    rows = [(seen, vector)]
+    (observation, state), (vector, other) = env.reset(key, params), flat.reset(key, params)
+    rows = [(observation, vector)]
     for number, action in enumerate(actions):
         key = jax.random.key(number + 1)
         plain, wrapped = env.step(key, state, action, params), flat.step(key, other, action, params)
@@ -34,18 +34,18 @@ def both(world, encoding, actions):
     return rows
 
 
-def test_ids_give_back_history_and_shown(world):
+def test_ids_encode_history_and_shown_items(world):
     env, params = world
     num_items = env.action_space(params).n
-    for seen, vector in both(world, "ids", range(12)):
-        expected = np.concatenate([seen.history, seen.shown])
+    for observation, vector in both(world, "ids", range(12)):
+        expected = np.concatenate([observation.history, observation.shown])
         np.testing.assert_array_equal(np.round(np.asarray(vector) * num_items), expected)
 
 
-def test_a_bag_tells_history_from_what_was_merely_shown(world):
+def test_bag_separates_history_from_other_shown_items(world):
     env, params = world
-    for seen, vector in both(world, "bag", range(12)):
-        history, shown = set(np.asarray(seen.history)) - {0}, set(np.asarray(seen.shown)) - {0}
+    for observation, vector in both(world, "bag", range(12)):
+        history, shown = set(np.asarray(observation.history)) - {0}, set(np.asarray(observation.shown)) - {0}
         expected = [
             1.0 if item in history else -1.0 if item in shown else 0.0
             for item in range(1, env.action_space(params).n + 1)
@@ -54,7 +54,7 @@ def test_a_bag_tells_history_from_what_was_merely_shown(world):
 
 
 @pytest.mark.parametrize("encoding", ["bag", "ids"])
-def test_the_space_tells_the_truth(world, encoding):
+def test_space_matches_the_observation(world, encoding):
     env, params = FlatSessions(world[0], encoding), world[1]
     observation, _ = env.reset(jax.random.key(0), params)
     space = env.observation_space(params)
@@ -65,7 +65,7 @@ def test_the_space_tells_the_truth(world, encoding):
 
 
 def train(env, params, updates=100, users=64, steps=12):
-    """REINFORCE with a linear policy: knows an environment's reset, step and spaces, and nothing of ours.
+    """Trains a linear policy by REINFORCE; uses only reset, step and spaces of the environment.
 
     Returns the mean reward per step of the first and of the last ten updates.
     """
@@ -85,12 +85,12 @@ def train(env, params, updates=100, users=64, steps=12):
             )
             return (after, state), (observation, action, reward)
 
-        (observation, state), (seen, action, reward) = jax.lax.scan(
+        (observation, state), (observations, action, reward) = jax.lax.scan(
             act, (observation, state), jax.random.split(key, steps)
         )
 
         def loss(weights):
-            log_probability = jax.nn.log_softmax(seen @ weights["w"] + weights["b"])
+            log_probability = jax.nn.log_softmax(observations @ weights["w"] + weights["b"])
             chosen = jnp.take_along_axis(log_probability, action[..., None], -1)[..., 0]
             return -jnp.mean(chosen * (reward - reward.mean()))
 
@@ -105,12 +105,12 @@ def train(env, params, updates=100, users=64, steps=12):
     return float(rewards[:10].mean()), float(rewards[-10:].mean())
 
 
-def test_an_agent_that_knows_only_gymnax_learns(world):
+def test_plain_gymnax_agent_learns(world):
     first, last = train(FlatSessions(world[0]), world[1])
-    assert last > 1.15 * first  # without learning the ratio is 1, give or take 0.03
+    assert last > 1.15 * first  # without learning, the ratio is 1 +- 0.03
 
 
-def test_five_values_are_the_six_with_both_ends_in_one(world):
+def test_five_value_step_merges_terminated_and_truncated(world):
     env, params = FlatSessions(world[0]), world[1]
     old = copy.deepcopy(FiveValueSteps(env))
     _, state = old.reset(jax.random.key(0), params)
@@ -124,11 +124,11 @@ def test_five_values_are_the_six_with_both_ends_in_one(world):
         ends += int(done)
     assert ends
     first, last = train_five(old, params)
-    assert last > 1.15 * first  # without learning the ratio is 1, give or take 0.03
+    assert last > 1.15 * first  # without learning, the ratio is 1 +- 0.03
 
 
 def train_five(env, params):
-    """The agent above, as rejax 0.1.3 calls an environment: five values."""
+    """Trains the agent of ``train`` in an environment whose step returns five values, as for rejax 0.1.3."""
 
     class Six:
         observation_space, action_space, reset = env.observation_space, env.action_space, env.reset
@@ -142,7 +142,7 @@ def train_five(env, params):
 
 
 @pytest.mark.parametrize("name", ["PPO", "DQN"])
-def test_rejax_trains_in_our_world(world, name):
+def test_rejax_agents_learn(world, name):
     rejax = pytest.importorskip("rejax")
     settings = {
         "PPO": {"num_steps": 32, "num_minibatches": 4, "num_epochs": 4},

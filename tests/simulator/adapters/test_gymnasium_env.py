@@ -1,4 +1,4 @@
-"""gymnasium: one user passes its checker, many behave as its own vector environments."""
+"""Tests of the gymnasium adapters against the checker and vector environment of gymnasium."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def made(world, request):
     return (env if request.param == "struct" else FlatSessions(env)), params
 
 
-def test_one_user_passes_gymnasiums_checker(made):
+def test_single_environment_passes_the_checker_of_gymnasium(made):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_env(SessionGym(*made), skip_render_check=True)
 
 
-def test_one_user_is_followed_to_a_true_end_and_starts_again_from_the_seed(world):
+def test_single_environment_ends_correctly_and_restarts_from_the_seed(world):
     env = SessionGym(*world)
     (first, info), ends = env.reset(seed=3), []
     for _ in range(20):
@@ -51,7 +51,7 @@ def test_one_user_is_followed_to_a_true_end_and_starts_again_from_the_seed(world
 
 
 def steps(env, count):
-    """What ``count`` steps under fixed actions returned."""
+    """Returns the results of ``count`` steps with fixed actions."""
     rows, observation = [], env.reset(seed=0)[0]
     for number in range(count):
         actions = (np.arange(USERS) * 7 + number) % env.single_action_space.n
@@ -61,7 +61,7 @@ def steps(env, count):
     return rows
 
 
-def test_many_users_have_the_spaces_they_say(made):
+def test_vector_environment_matches_its_spaces(made):
     env = SessionVectorEnv(*made, USERS)
     assert isinstance(env, gymnasium.vector.VectorEnv)
     assert env.num_envs == USERS
@@ -75,7 +75,7 @@ def test_many_users_have_the_spaces_they_say(made):
         SessionVectorEnv(*made, 0)
 
 
-def test_sessions_restart_in_the_same_step_and_their_final_observation_is_kept(world):
+def test_vector_environment_resets_in_the_same_step_and_returns_final_observations(world):
     env = SessionVectorEnv(*world, USERS)
     assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     ended, time = 0, np.zeros(USERS, int)
@@ -102,7 +102,7 @@ def test_sessions_restart_in_the_same_step_and_their_final_observation_is_kept(w
     assert ended >= USERS
 
 
-def test_infos_have_the_form_of_gymnasiums_own_vector_environment(world):
+def test_infos_have_the_form_of_sync_vector_env(world):
     ours = SessionVectorEnv(*world, USERS)
     theirs = SyncVectorEnv([lambda: SessionGym(*world)] * USERS, autoreset_mode=AutoresetMode.SAME_STEP)
     assert ours.observation_space == theirs.observation_space
@@ -114,12 +114,12 @@ def test_infos_have_the_form_of_gymnasiums_own_vector_environment(world):
             {name: sorted(value) if isinstance(value, dict) else value.shape for name, value in info.items()}
         )
     for name, form in forms[0].items():
-        # Theirs lack these where all sessions ended.
+        # SyncVectorEnv lacks these if all sessions ended.
         if name.removeprefix("_") not in ("like", "user", "out_of_range"):
             assert form == forms[1][name]
 
 
-def test_the_seed_decides_everything(world):
+def test_seed_determines_all_sessions(world):
     one, same = (steps(SessionVectorEnv(*world, USERS), 6) for _ in range(2))
     for a, b in zip(one, same, strict=True):
         np.testing.assert_array_equal(a[2]["shown"], b[2]["shown"])

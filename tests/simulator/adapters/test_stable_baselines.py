@@ -1,4 +1,4 @@
-"""stable-baselines3: its agents train, ends are told apart, and without it there is one clear line."""
+"""Tests of the stable-baselines3 adapter: its agents train, ends are correct, a missing package raises."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from ialp_jax.simulator.adapters.flat import FlatSessions
 NAME = "ialp_jax.simulator.adapters.stable_baselines"
 
 
-def test_without_it_one_line_says_what_to_install(monkeypatch):
+def test_missing_stable_baselines3_raises_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "stable_baselines3.common.vec_env", None)
     monkeypatch.delitem(sys.modules, NAME, raising=False)
-    with pytest.raises(InputError, match="pip install 'stable-baselines3"):
+    line = r"^SessionVecEnv needs stable_baselines3, [^\n]*pip install 'ialp_jax\[gym\]'"
+    with pytest.raises(InputError, match=line):
         importlib.import_module(NAME)
 
 
@@ -31,7 +32,7 @@ def users(world):
     )
 
 
-def test_ends_and_final_observations_are_told(users):
+def test_infos_contain_ends_and_final_observations(users):
     env = users(False)
     assert env.observation_space.contains({name: value[0] for name, value in env.reset().items()})
     ends = []
@@ -50,7 +51,7 @@ def test_ends_and_final_observations_are_told(users):
     assert {True, False} == set(ends)
 
 
-def test_seeds_decide_the_sessions(users):
+def test_seeds_determine_the_sessions(users):
     env = users(False)
     first = env.reset()["history"]
     assert np.any(env.reset()["history"] != first)
@@ -62,7 +63,7 @@ def test_seeds_decide_the_sessions(users):
     np.testing.assert_array_equal(env.reset()["history"], again)
 
 
-def test_dqn_runs_and_the_example_s_ppo_learns(users):
+def test_dqn_runs_and_ppo_of_the_example_learns(users):
     from stable_baselines3 import DQN
 
     DQN("MlpPolicy", users(True), learning_starts=60, buffer_size=500, seed=0, device="cpu").learn(300)
@@ -73,7 +74,7 @@ def test_dqn_runs_and_the_example_s_ppo_learns(users):
     assert after > 1.4 * before
 
 
-def test_what_it_cannot_do_for_single_users_is_refused(users):
+def test_methods_for_single_users_raise(users):
     env = users(True)
     assert env.get_attr("render_mode") == [None] * 6
     assert env.env_is_wrapped(object) == [False] * 6

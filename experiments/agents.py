@@ -1,0 +1,137 @@
+"""The agents as experiments show and tune them: one record each. `ialp_jax.agents.registry` makes them.
+
+An agent without a record is displayed with its id, in the group of others, and is not tuned.
+
+Every method has the same budget of the search (`experiments.study.settings.SearchConfig`), whatever the size
+of its space. The first configuration that is tried is the default, the values of the run's configuration; the
+others are drawn from the lists (`experiments.study.search.draw`). A path is in one space only. No space has
+settings of a world (``simulator``, ``data``): a world is never changed for a method's benefit. Nor settings
+that labels depend on (``agents.ialp``, ``pretrain.learning_rate``): all methods share one set of labels.
+
+The start of a method is tuned as ``ialp``, with its own budget, before the methods that start from it.
+``a2c_warm``, the only one to use its pre-training, has both phases in one space. Settings that several
+methods have are tried at the same values: learning rates, entropy, discount, starts of critics and policies.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+REFERENCE, SCRATCH, LOGS, LABELS, RIVALS, OTHER = (
+    "References",
+    "From scratch",
+    "Pre-trained on logs",
+    "Pre-trained on LLM labels",
+    "Pre-trained on LLM labels, other ways of adapting",
+    "Others",
+)
+GROUPS = (REFERENCE, SCRATCH, LOGS, LABELS, RIVALS, OTHER)
+
+_RATES = (3e-4, 1e-3, 3e-3)
+_PRETRAIN_RATES = (1e-3, 3e-3, 1e-2)
+_LEARNER = {"learning_rate": _RATES, "discount": (0.5, 0.9)}
+_ON_POLICY = {**_LEARNER, "entropy_cost": (1e-3, 1e-2)}
+_STARTS = ("pretrained", "random")
+_STEPS = (0, 10_000, 50_000)  # of a schedule; 0 is all of the adaptation
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentDisplay:
+    """How an agent is displayed and tuned.
+
+    Attributes:
+      name: in tables, figures and sentences.
+      group: of `GROUPS`, in tables; findings compare groups.
+      colour: ``#rrggbb`` of its line.
+      space: setting -> values to try: a name of its own section, or a path with a dot. Empty: not tuned.
+      headline: whether the findings compare this agent, of all in its group, with other groups at the end.
+    """
+
+    name: str
+    group: str
+    colour: str
+    space: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
+    headline: bool = False
+
+
+# The colours are those of Okabe and Ito, a little darkened; colour-blind readers tell them apart.
+AGENTS = {
+    "random": AgentDisplay("Random", REFERENCE, "#6b6b6b"),
+    "popular": AgentDisplay("Popular", REFERENCE, "#6b6b6b"),
+    "oracle": AgentDisplay("Oracle", REFERENCE, "#6b6b6b"),
+    "dqn": AgentDisplay(
+        *("DQN", SCRATCH, "#e69f00"),
+        {**_LEARNER, "epsilon_steps": (5_000, 20_000, 50_000), "target_rate": (0.005, 0.02, 0.1)},
+    ),
+    "pg": AgentDisplay("PG", SCRATCH, "#cc79a7", _ON_POLICY),
+    "a2c": AgentDisplay("A2C", SCRATCH, "#3fa9dc", _ON_POLICY),
+    "sasrec": AgentDisplay(
+        *("SASRec", LOGS, "#0072b2"),
+        {"pretrain.sasrec_learning_rate": _PRETRAIN_RATES, "pretrain.sasrec_updates": (150, 300)},
+    ),
+    "a2c_warm": AgentDisplay(
+        *("A2C warm", LOGS, "#999933"),
+        {
+            "pretrain.warm_learning_rate": _PRETRAIN_RATES,
+            "pretrain.warm_updates": (300, 600),
+            **_ON_POLICY,
+            "critic_start": _STARTS,
+        },
+    ),
+    "ialp": AgentDisplay(
+        *("iALP", LABELS, "#1a1a1a"),
+        {"pretrain.ialp_learning_rate": _PRETRAIN_RATES, "pretrain.ialp_updates": (75, 150)},
+    ),
+    "a_ialp_ft": AgentDisplay("A-iALP_ft", LABELS, "#009e73", {**_ON_POLICY, "critic_start": _STARTS}),
+    "a_ialp_ap": AgentDisplay(
+        *("A-iALP_ap", LABELS, "#d55e00"),
+        {**_ON_POLICY, "alpha_steps": _STEPS, "start": _STARTS, "gradient": ("importance", "mixture")},
+        headline=True,
+    ),
+    "a_ialp_gate": AgentDisplay(
+        *("A-iALP_gate", LABELS, "#882255"),
+        {**_ON_POLICY, "evidence": (1.0, 3.0, 6.0), "slow_rate": (0.03, 0.1), "critic_start": _STARTS},
+    ),
+    "a2c_kl": AgentDisplay(
+        *("A2C + KL", RIVALS, "#117733"), {**_ON_POLICY, "kl_cost": (0.01, 0.1, 1.0), "kl_steps": _STEPS}
+    ),
+    "jsrl": AgentDisplay(
+        *("JSRL", RIVALS, "#6a51a3"),
+        {**_LEARNER, "guide_start": (0.25, 0.5, 1.0), "guide_steps": _STEPS, "start": _STARTS},
+    ),
+    "pex": AgentDisplay(
+        *("PEX", RIVALS, "#a65628"),
+        {
+            **_LEARNER,
+            "temperature": (0.03, 0.1, 0.3),
+            "weight_temperature": (0.1, 0.3, 1.0),
+            "start": _STARTS,
+        },
+    ),
+    "rlpd": AgentDisplay(
+        *("RLPD", RIVALS, "#b5890b"),
+        {**_LEARNER, "labelled_share": (0.25, 0.5), "critic_start": _STARTS},
+    ),
+    "wsrl": AgentDisplay(
+        *("WSRL", RIVALS, "#44aa99"),
+        {**_LEARNER, "warmup_steps": (0, 2_000, 10_000), "critic_start": _STARTS},
+    ),
+}
+
+
+def group_of(agent: str) -> str:
+    """The group of an agent; that of others for an agent without a record."""
+    return AGENTS[agent].group if agent in AGENTS else OTHER
+
+
+def space_of(agent: str) -> dict[str, Sequence[Any]]:
+    """The search space of an agent: dotted path -> values to try; empty if it is not tuned."""
+    space = AGENTS[agent].space if agent in AGENTS else {}
+    return {path if "." in path else f"agents.{agent}.{path}": values for path, values in space.items()}
+
+
+def tunable_paths() -> frozenset[str]:
+    """The paths of all search spaces."""
+    return frozenset(path for agent in AGENTS for path in space_of(agent))

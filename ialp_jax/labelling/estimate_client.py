@@ -1,0 +1,59 @@
+"""Has a worker process estimate the costs of labelling; nothing is trained, loaded or labelled."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ialp_jax.labelling.worker_process import WorkerProcess
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.model import model_files
+from ialp_jax.llm.prompting.lengths import Demand
+
+
+def estimate(
+    config: LLMConfig,
+    data_folder: Path,
+    log: Path,
+    seed: int,
+    demands: Sequence[Demand],
+    shape: tuple[int, int],
+) -> dict[str, Any]:
+    """Returns the result of `ialp_jax.llm.worker.estimate.estimate`.
+
+    Args:
+      config: checked here; of a hub id, only configuration and tokenizer are downloaded.
+      data_folder: of the data stage.
+      log: gets the traceback of an unforeseen failure.
+      seed: of the run.
+      demands: the prompts of the stages.
+      shape: L and K of the label stage.
+
+    Raises:
+      InputError: no such model, no torch, ...
+    """
+    config.check()
+    folder = ""
+    if config.model:
+        folder = str(model_files.resolve(config.model, config.revision, weights=False))
+    order = {
+        "do": "estimate",
+        "config": dataclasses.asdict(config),
+        "seed": seed,
+        "data_folder": str(data_folder),
+        "model_folder": folder,
+        "demands": [(demand.name, demand.count) for demand in demands],
+        "shape": shape,
+    }
+    process = WorkerProcess(log)
+    try:
+        arrays = {
+            f"{name}{number}": array
+            for number, demand in enumerate(demands)
+            for name, array in demand.sample.arrays().items()
+        }
+        return process.ask(order, **arrays)[0]
+    finally:
+        process.close()

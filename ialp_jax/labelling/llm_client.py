@@ -1,0 +1,111 @@
+"""The run's side of the LLM worker: checks data and model, starts the process, trains the embedded model."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ialp_jax import store
+from ialp_jax.claim import LABELS, STORE, claim
+from ialp_jax.data.files import load_dataset
+from ialp_jax.errors import InputError
+from ialp_jax.labelling import label_files
+from ialp_jax.labelling.worker_process import WorkerProcess
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.model import adapter_files, model_files
+from ialp_jax.llm.prompting import templates
+
+
+class LLMClient:
+    """A model and the worker that runs it; use it as a context manager.
+
+    The worker starts at the first order: a request that needs no model costs no torch.
+    """
+
+    def __init__(self, config: LLMConfig, data_folder: Path, folder: Path, seed: int) -> None:
+        """Takes the settings; nothing is read before the context is entered.
+
+        Args:
+          config: checked here.
+          data_folder: of the data stage.
+          folder: of the labels; gets ``model/`` (the embedded one) and ``worker.log``.
+          seed: of the embedded model's training, of the calibration and of LoRA.
+        """
+        config.check()
+        self._config, self._seed = config, seed
+        self._data_folder, self._folder = Path(data_folder), Path(folder)
+        self._template = templates.choose(config.template, embedded=not config.model)
+        self._process: WorkerProcess | None = None
+        self._adapter = Path(config.adapter).expanduser() if config.adapter else None
+        self._shape = (0, 0)  # L, K of the prompts to come
+
+    def __enter__(self) -> Self:
+        """Reads the data and finds the model. Raises InputError if either is missing."""
+        claim(self._folder, LABELS)
+        self._data_files = store.verify(self._data_folder)["files"]
+        dataset = load_dataset(self._data_folder)
+        self._titles = templates.shown(dataset, self._template).catalogue.titles
+        self._catalogue = label_files.catalogue_facts(dataset)
+        if self._config.store:  # before hours of training and labelling
+            claim(Path(self._config.store).expanduser(), STORE, "--config.llm.store")
+        self._model_folder = self._folder / "model"
+        if self._config.model:
+            self._model_folder = model_files.resolve(self._config.model, self._config.revision)
+            model_files.check(self._model_folder)  # so that a missing file is said at once
+        if self._adapter:
+            adapter_files.check(self._adapter)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends the worker."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def model_fingerprint(self) -> str:
+        """Fingerprint of the model's files; the embedded model is trained if it is not there yet."""
+        if not self._config.model and not self._is_trained():
+            self._order("train", recipe=self._recipe())
+        return model_files.fingerprint(self._model_folder)
+
+    def _order(self, task: str, **details: Any) -> dict[str, Any]:
+        """Sends one order, with the settings that all tasks need; returns the header of the reply.
+
+        Raises:
+          InputError: the worker cannot do it, in one line: torch or model missing, out of memory, ...
+        """
+        if self._process is None:
+            self._process = WorkerProcess(self._folder / "worker.log")
+        common = {
+            "do": task,
+            "config": dataclasses.asdict(self._config) | {"adapter": str(self._adapter or "")},
+            "seed": self._seed,
+            "data_folder": str(self._data_folder),
+            "model_folder": str(self._model_folder),
+            "shape": self._shape,
+        }
+        return self._process.ask({**common, **details})[0]
+
+    def _recipe(self) -> str:
+        """Fingerprint of all that fixes the embedded model."""
+        parts = [dataclasses.asdict(self._config.embedded), self._template.digest(), self._seed]
+        return store.fingerprint([parts, self._data_files])
+
+    def _is_trained(self) -> bool:
+        """Whether the embedded model is there, unaltered and of the configured recipe."""
+        manifest = intact_manifest(self._model_folder, "the model is trained again")
+        return manifest.get("recipe") == self._recipe()
+
+
+def intact_manifest(folder: Path, consequence: str) -> dict[str, Any]:
+    """The manifest of a complete, unaltered folder; else an empty one, with a warning if it is altered."""
+    try:
+        return store.verify(folder) if store.read_manifest(folder) else {}
+    except InputError as error:
+        warnings.warn(f"{error}; {consequence}", stacklevel=5)
+        return {}

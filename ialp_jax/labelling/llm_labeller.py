@@ -1,0 +1,258 @@
+"""The LLM as labeller: looks prompts up in the store, has the worker answer the rest, decides the labels."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ialp_jax import store
+from ialp_jax.errors import InputError
+from ialp_jax.labelling import label_files, quality, shards
+from ialp_jax.labelling.label_store import LabelStore
+from ialp_jax.labelling.llm_client import LLMClient, intact_manifest
+from ialp_jax.labelling.shards import Batch
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.model import adapter_files, model_files
+from ialp_jax.llm.modes import none_rule
+from ialp_jax.llm.modes.answers import CAUSES, Answers
+from ialp_jax.llm.prompting import chat, orders
+from ialp_jax.llm.worker.protocol import CALIBRATION
+from ialp_jax.types import Labels, Prompts
+
+_NOT_TOLD = ("unconditional", "files", CALIBRATION)  # of a calibration: not in the manifest of labels
+
+
+class LLMLabeller(LLMClient):
+    """Labels prompts with the configured model, see `ialp_jax.labelling.labeller.Labeller`.
+
+    A prompt that was labelled before in the same folder or store is not labelled again. A run that begins
+    anew must make its requests again from the first one, in the same order; stored ones cost no torch.
+
+    Attributes:
+      places: of each request, int8 [P, A], see `Answers`.
+    """
+
+    def __init__(
+        self,
+        config: LLMConfig,
+        data_folder: Path,
+        folder: Path,
+        seed: int,
+        on_caution: Callable[[str], object] = warnings.warn,
+    ) -> None:
+        """Takes the settings; nothing is read before the context is entered.
+
+        Args:
+          config: checked here.
+          data_folder: of the data stage.
+          folder: of the labels; gets ``model/`` (the embedded one), ``calibration/``, ``plans/`` and, if
+            ``config.store`` is empty, ``shards/``.
+          seed: of the embedded model's training and of the calibration.
+          on_caution: is called with a reason to doubt the labels to come.
+        """
+        super().__init__(config, data_folder, folder, seed)
+        self._on_caution = on_caution
+        own_store = self._folder / label_files.SHARDS
+        self._store_folder = Path(config.store).expanduser() if config.store else own_store
+        self._store: LabelStore | None = None
+        self._fingerprint = self._context = ""
+        self._calibration: dict[str, Any] = {}
+        self._is_loaded = False  # whether the worker is ready to score
+        self._batches: list[Batch] = []
+        self._choices: list[np.ndarray] = []
+        self._causes: list[np.ndarray] = []
+        self._num_candidates: list[int] = []  # of each request
+        self._invalid_reply = ""  # the first one in words
+        self.places: list[np.ndarray] = []
+
+    def label(self, prompts: Prompts) -> Labels:
+        """Labels P prompts.
+
+        Raises:
+          InputError: the worker cannot work, in one line: torch or model missing, out of memory, ...
+        """
+        histories, candidates = (np.asarray(array, np.int32) for array in prompts[:2])
+        self._check(histories, candidates)
+        prompts = Prompts(histories, candidates)
+        self._shape = prompts.shape
+        if self._store is None:
+            self._open()
+        answers, batches = self._store.answers(prompts, self._compute)
+        choice = self._decide(answers, candidates)
+        self._record(answers, choice)
+        self._batches += batches
+        return Labels(histories, candidates, choice, answers.scores)
+
+    def _decide(self, answers: Answers, candidates: np.ndarray) -> np.ndarray:
+        """Labels int32 [P] of answers: by the rule of "none", or the model's own choice."""
+        choice = answers.choice
+        if self._config.mode == "likelihood":
+            alone = self._calibration["unconditional"][candidates]
+            choice = none_rule.decide(answers, alone, self._calibration["threshold"])
+        return np.maximum(choice, 0) if self._config.on_invalid == "none" else choice
+
+    def _record(self, answers: Answers, choice: np.ndarray) -> None:
+        """Notes one request for the manifest."""
+        self._choices.append(choice)
+        self._causes.append(answers.cause)
+        self.places.append(answers.places)
+        self._num_candidates.append(answers.scores.shape[1])
+        invalid = answers.replies[answers.cause > 0].ravel().tolist()
+        self._invalid_reply = self._invalid_reply or next((text for text in invalid if text.strip()), "")
+
+    def manifest(self) -> dict[str, Any]:
+        """Who labelled, how, and how much of it.
+
+        ``asked`` counts different prompts that this run put to the model, ``taken`` those whose answers were
+        in the store before; ``tokens`` and ``seconds`` are the costs of the asked ones, also of those that an
+        earlier process of the run asked. With letters, ``answers_invalid`` counts single answers by cause,
+        including those that were asked again, and ``order_bias`` is
+        `ialp_jax.llm.prompting.orders.order_bias` over the prompts with the most usual number of candidates.
+        ``cautions`` says why the labels may be junk, see `ialp_jax.labelling.quality`.
+        """
+        trained = {} if self._config.model else store.read_manifest(self._model_folder) or {}
+        manifest = {
+            "model": self._config.model or "embedded",
+            "revision": self._config.revision,
+            "fingerprint": self._fingerprint,
+            "catalogue": self._catalogue,
+            "store": self._config.store,
+            "context": self._context,
+            "adapter": adapter_files.fingerprint(self._adapter) if self._adapter else "",
+            "adapter_use": self._config.adapter_use if self._adapter else "",
+            "template": dataclasses.asdict(self._template),
+            "template_sha256": self._template.digest(),
+            **self._config.asking(),
+            "on_invalid": self._config.on_invalid,
+            **self._mode_facts(),
+            **{name: value for name, value in self._calibration.items() if name not in _NOT_TOLD},
+            "counts": self._counts(),
+            "asked": sum(len(batch.answers.choice) for batch in self._batches),
+            "taken": self._store.taken if self._store else 0,
+            "tokens": sum(batch.tokens for batch in self._batches),
+            "seconds": round(sum(batch.seconds for batch in self._batches), 3),
+            "training": trained.get("training", {}),
+        }
+        return {**manifest, "cautions": quality.cautions(manifest)}
+
+    def _counts(self) -> dict[str, Any]:
+        """Prompts by kind of label.
+
+        ``valid`` includes ``none``; ``invalid`` counts prompts without a valid answer by cause, also if
+        ``on_invalid`` makes them "none".
+        """
+        choices = np.concatenate([np.zeros(0, np.int32), *self._choices])
+        causes = np.concatenate([np.zeros(0, np.uint8), *self._causes])
+        return {
+            "prompts": len(choices),
+            "valid": int(np.sum(causes == 0)),
+            "none": int(np.sum(choices == 0)),
+            "invalid": {name: int(np.sum(causes == i)) for i, name in enumerate(CAUSES) if i},
+        }
+
+    def _mode_facts(self) -> dict[str, Any]:
+        """Facts that only some modes have."""
+        if self._config.mode == "likelihood":
+            return {"none_rule": self._config.none_rule}
+        sizes = self._num_candidates
+        usual = max(sizes, key=sizes.count, default=1)
+        of_usual_size = [p.ravel() for p, size in zip(self.places, sizes, strict=True) if size == usual]
+        places = np.concatenate([np.zeros(0, np.int8), *(p.ravel() for p in self.places)])
+        return {
+            "answers_invalid": {name: int(np.sum(places == -i)) for i, name in enumerate(CAUSES) if i},
+            "order_bias": orders.order_bias(np.concatenate([np.zeros(0, np.int8), *of_usual_size]), usual),
+        }
+
+    def require_valid(self) -> None:
+        """Raises InputError if there are answers so far and none of them is valid."""
+        quality.require_valid(self.manifest(), self._invalid_reply, self._store_folder)
+
+    def _check(self, histories: np.ndarray, candidates: np.ndarray) -> None:
+        if histories.ndim != 2 or candidates.ndim != 2 or len(histories) != len(candidates):
+            raise ValueError(f"not [P, L] and [P, K]: {histories.shape} and {candidates.shape}")
+        if candidates.shape[1] < 1:
+            raise ValueError("no candidates")
+        for name, array, least in (("histories", histories, 0), ("candidates", candidates, 1)):
+            if array.size and not least <= array.min() <= array.max() < len(self._titles):
+                raise ValueError(f"{name}: item ids outside {least}..{len(self._titles) - 1}")
+
+    def _open(self) -> None:
+        """Trains and calibrates if need be, then opens the store."""
+        config = self._config
+        self._fingerprint = self._adapted(self.model_fingerprint())
+        facts = self._facts()
+        rule = [config.none_rule, config.none_quantile, config.embedded.holdout, self._seed, self._data_files]
+        # The shape too, because a calibration tries the longest prompts to come.
+        self._calibrate(store.fingerprint([facts, self._titles, rule, self._shape]))
+        # The values of "auto"; and the text of a chat template, which may contain the date.
+        names = ("device", "dtype", "plain", "wrapper_sha256")
+        resolved = {name: self._calibration[name] for name in names if name in self._calibration}
+        resolved["device"] = resolved["device"].partition(":")[0]
+        if caution := quality.thinking({**self._calibration, **config.asking()}):
+            self._on_caution(caution)
+            resolved["thinking"] = chat.OPEN  # how answers are read depends on it
+        name = config.model or "embedded"
+        self._context = shards.describe(self._store_folder, {**facts, **resolved}, model=name)
+        self._store = LabelStore(
+            self._store_folder,
+            self._folder / label_files.PLANS,
+            self._context,
+            self._titles,
+            self._template,
+            config.shard_size,
+        )
+
+    def _facts(self) -> dict[str, Any]:
+        """The settings that fix an answer beside its prompt.
+
+        The fingerprint covers the files of the model and its adapter, and so the revision too.
+        """
+        names = ("pad_token", "dtype", "device", "batch_size", "engine")
+        acting = model_files.acting(self._model_folder, self._config.mode)
+        return {
+            **({"acting": acting} if acting else {}),
+            "fingerprint": self._fingerprint,
+            "template": dataclasses.asdict(self._template),
+            **self._config.asking(),
+            **{name: getattr(self._config, name) for name in names},
+        }
+
+    def _adapted(self, base: str) -> str:
+        """Fingerprint of the model with its adapter. Raises InputError if the two do not fit."""
+        if self._config.lora.steps:
+            self._adapter = self._folder.parent / adapter_files.FOLDER
+            if store.read_manifest(self._adapter) is None:
+                raise InputError(f"{self._adapter}: missing or not finished; run --stage=lora first")
+        if not self._adapter:
+            return base
+        adapter_files.check(self._adapter)
+        adapter_files.check_base(self._adapter, self._config.model, base)
+        return store.fingerprint([base, adapter_files.fingerprint(self._adapter), self._config.adapter_use])
+
+    def _calibrate(self, fingerprint: str) -> None:
+        """Reads the calibration with this fingerprint; has the worker make it if it is missing.
+
+        Each shape of prompts has its calibration: those of the audit and of the label stage differ.
+        """
+        folder = self._folder / "calibration" / "{}x{}".format(*self._shape)
+        manifest = intact_manifest(folder, "the model is calibrated again")
+        if manifest.get(CALIBRATION) != fingerprint:
+            self._order("load", **{CALIBRATION: fingerprint}, calibration_folder=str(folder))
+            self._is_loaded = True
+            manifest = store.verify(folder)
+        self._calibration = {**manifest, **store.read_arrays(folder / "arrays.npz")}
+
+    def _compute(self, parts: Sequence[Prompts]) -> Iterator[Batch]:
+        """Has the worker score batches of prompts."""
+        if self._process is None or not self._is_loaded:
+            checked_before = {name: self._calibration.get(name) for name in ("plain", "wrapper")}
+            self._order("load", **{CALIBRATION: None}, **checked_before)
+            self._is_loaded = True
+        score_orders = [({"do": "score"}, part.arrays()) for part in parts]
+        for header, arrays in self._process.ask_all(score_orders):
+            yield Batch(Answers(**arrays), header["tokens"], header["seconds"])

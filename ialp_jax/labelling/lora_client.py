@@ -1,0 +1,58 @@
+"""The lora stage's client: has the worker fine-tune the configured model by LoRA."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from ialp_jax import store
+from ialp_jax.labelling.llm_client import LLMClient
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.prompting import templates
+
+IRRELEVANT = ("save_every",)  # settings of LoRA that do not change its result
+
+
+class LoraClient(LLMClient):
+    """Fine-tunes the same model that labels, in the same folder; use it as a context manager."""
+
+    def fine_tune(self, folder: Path, history_length: int, num_candidates: int) -> dict[str, Any]:
+        """Trains an adapter, after training the embedded model if that is used and not there yet.
+
+        A killed fine-tuning with the same settings goes on from its last checkpoint.
+
+        Args:
+          folder: gets the adapter in peft's format.
+          history_length: L of the label stage's prompts.
+          num_candidates: K of them.
+
+        Returns:
+          The manifest of the folder; ``fine_tuning`` is the log.
+
+        Raises:
+          InputError: the worker cannot work, in one line.
+        """
+        base, config = self.model_fingerprint(), self._config
+        shape = {"history_length": history_length, "num_candidates": num_candidates}
+        facts = [base, self._data_files, self._seed, shape, settings(config)]
+        details = {**shape, "fingerprint": store.fingerprint(facts)}
+        reply = self._order("lora", adapter_folder=str(folder), lora=details)
+        return {
+            "model": config.model or "embedded",
+            "revision": config.revision,
+            "base_fingerprint": base,
+            "template_sha256": self._template.digest(),
+            **config.asking(),
+            "fine_tuning": reply["log"],
+        }
+
+
+def settings(config: LLMConfig) -> dict[str, Any]:
+    """The settings on which an adapter depends."""
+    names = ("model", "revision", "pad_token", "device", "threads")
+    template = templates.choose(config.template, embedded=not config.model).digest()
+    lora = {name: value for name, value in dataclasses.asdict(config.lora).items() if name not in IRRELEVANT}
+    embedded = {} if config.model else dataclasses.asdict(config.embedded)
+    parts = {"asking": config.asking(), "template": template, "lora": lora, "embedded": embedded}
+    return {**{name: getattr(config, name) for name in names}, **parts}

@@ -1,0 +1,131 @@
+"""The label loop, round by round: propose candidates, label, answer the sessions, learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from ialp_jax.agents.base import Params
+from ialp_jax.keys import stream
+from ialp_jax.labelling.config import LabellingConfig
+from ialp_jax.labelling.imagine import answer, chosen_item, propose, start_sessions
+from ialp_jax.labelling.labeller import Labeller
+from ialp_jax.labelling.transitions import training_data
+from ialp_jax.networks.heads import ActorCritic
+from ialp_jax.simulator.environment import SessionEnvironment
+from ialp_jax.simulator.types import SessionParams
+from ialp_jax.training.pretrain import Pretrainer
+from ialp_jax.training.rollout import Users
+from ialp_jax.types import Key, Prompts
+
+Arrays = dict[str, np.ndarray]
+
+
+class Setting(NamedTuple):
+    """Where and by whom candidates are proposed; the same in all rounds.
+
+    Attributes:
+      env, params: of the imagined world, see `ialp_jax.labelling.imagine.imagined_params`.
+      network: of the actor.
+      config: rounds, sessions, steps, K.
+      alike: int32 [N + 1], items of one number have the same words in a prompt; None: all differ.
+    """
+
+    env: SessionEnvironment
+    params: SessionParams
+    network: ActorCritic
+    config: LabellingConfig
+    alike: np.ndarray | None = None
+
+
+def label_rounds(
+    setting: Setting,
+    labeller: Labeller,
+    learner: Pretrainer,
+    key: Key,
+    on_step: Callable[[], object] = lambda: None,
+    on_round: Callable[[Arrays], object] = lambda arrays: None,
+) -> Arrays:
+    """All rounds. Between two rounds the actor learns from the labels of all rounds so far.
+
+    Args:
+      setting: of the rounds.
+      labeller: answers the prompts; its context is entered.
+      learner: has the actor, as its seed 0; it learns in place.
+      key: streams of sessions, proposals and answers are derived from it.
+      on_step: called after each step of the sessions.
+      on_round: called with the arrays of each round.
+
+    Returns:
+      Arrays of P = rounds * steps * sessions rows: those of `label_round`, and ``round`` int32 [P].
+
+    Raises:
+      InputError: the labeller cannot work, or none of its answers is valid; or see `propose`.
+    """
+    config = setting.config
+    users = start_sessions(setting.env, setting.params, key, config.sessions)
+    rounds: list[Arrays] = []
+    for number in range(config.rounds):
+        actor = jax.tree.map(lambda leaf: leaf[0], learner.params)
+        users, arrays = label_round(setting, actor, users, labeller, stream(key, "round", number), on_step)
+        rounds.append({**arrays, "round": np.full(len(arrays["choice"]), number, np.int32)})
+        on_round(rounds[-1])
+        labeller.require_valid()  # before the actor learns from nothing
+        if number + 1 < config.rounds:
+            learner.advance(*training_data(_joined(rounds), config.num_prompts()))
+    return _joined(rounds)
+
+
+def label_round(
+    setting: Setting,
+    actor: Params,
+    users: Users,
+    labeller: Labeller,
+    key: Key,
+    on_step: Callable[[], object] = lambda: None,
+) -> tuple[Users, Arrays]:
+    """One round: ``steps`` steps of all imagined sessions under one actor.
+
+    Args:
+      setting: of the round.
+      actor: parameters of the one who proposes.
+      users: sessions to continue.
+      labeller: answers all prompts of a step at once.
+      key: consumed.
+      on_step: called after each step.
+
+    Returns:
+      The sessions afterwards, and arrays of P = steps * sessions rows, step by step: the fields of
+      `Labels`, ``shown`` int32 [P, L + H], ``terminated``, ``truncated`` bool [P], ``session`` int32 [P].
+
+    Raises:
+      InputError: see `propose`, or the labeller cannot work.
+    """
+    env, params, network, config, alike = setting
+    steps: list[Arrays] = []
+    for number in range(config.steps):
+        propose_key, user_key = stream(key, "propose", number), stream(key, "user", number)
+        candidates = propose(network, config.candidates, actor, users.observation, propose_key, alike)
+        before = jax.tree.map(np.asarray, users.observation)
+        labels = labeller.label(Prompts(before.history, candidates, np.asarray(users.state.user)))
+        item, liked = chosen_item(labels)
+        users, terminated, truncated = answer(env, params, users, item, liked, labels.choice >= 0, user_key)
+        steps.append(
+            {
+                **labels._asdict(),
+                "shown": before.shown,
+                "terminated": np.asarray(terminated),
+                "truncated": np.asarray(truncated),
+                "session": np.arange(len(item), dtype=np.int32),
+            }
+        )
+        on_step()
+    return users, _joined(steps)
+
+
+def _joined(parts: list[Arrays]) -> Arrays:
+    """Arrays of equal names, one after the other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

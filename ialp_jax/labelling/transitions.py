@@ -1,0 +1,61 @@
+"""Stored labels as experience to learn from."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+from ialp_jax.labelling.imagine import chosen_item
+from ialp_jax.training.offline import appended
+from ialp_jax.types import Labels, Observation, Transition
+
+
+def labelled_transitions(arrays: dict[str, np.ndarray]) -> tuple[Transition, np.ndarray]:
+    """Stored labels as experience.
+
+    Args:
+      arrays: of `ialp_jax.labelling.rounds`, rounds one after the other.
+
+    Returns:
+      Transition [M] of the M valid labels, and their rows in ``arrays``, int64 [M].
+    """
+    rows = np.flatnonzero(arrays["choice"] >= 0)
+    labels = Labels(*(arrays[name][rows] for name in Labels._fields))
+    item, liked = chosen_item(labels)
+    shown, length = arrays["shown"][rows], labels.histories.shape[1]
+    next_shown = shown.copy()
+    next_shown[np.arange(len(rows)), length + (shown[:, length:] > 0).sum(1)] = item
+    next_history = np.where(liked[:, None], appended(labels.histories, item), labels.histories)
+    transitions = Transition(
+        observation=Observation(labels.histories, shown),
+        action=item - 1,
+        reward=liked.astype(np.float32),
+        terminated=arrays["terminated"][rows],
+        truncated=arrays["truncated"][rows],
+        next_observation=Observation(next_history.astype(np.int32), next_shown),
+        extras={"candidate_actions": labels.candidates - 1},
+    )
+    return transitions, rows
+
+
+def training_data(arrays: dict[str, np.ndarray], total: int) -> tuple[Transition, int]:
+    """Labelled transitions in arrays of fixed size, so that more rounds need no new compilation.
+
+    Args:
+      arrays: of the rounds so far.
+      total: rows of all rounds, at least those of ``arrays``.
+
+    Returns:
+      Transition [total], the valid ones first and zeros behind them, and how many are valid.
+    """
+    transitions, rows = labelled_transitions(arrays)
+
+    def pad(leaf: np.ndarray) -> np.ndarray:
+        return np.pad(leaf, [(0, total - len(rows)), *[(0, 0)] * (leaf.ndim - 1)])
+
+    return jax.tree.map(pad, transitions), len(rows)
+
+
+def rounds_until(arrays: dict[str, np.ndarray], number: int) -> int:
+    """Number of valid labels of the rounds 0..number."""
+    return int(np.sum((arrays["round"] <= number) & (arrays["choice"] >= 0)))

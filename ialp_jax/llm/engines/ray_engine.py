@@ -1,0 +1,192 @@
+"""Labels on several devices or machines: one model per Ray worker.
+
+The engine forms the same batches as the transformers engine, and Ray's `ActorPool` hands them to the workers
+and returns their answers in order. The number of workers therefore changes the time, but no bit of the
+answers, if all devices are of one kind and use equally many threads. (Lettered modes with permutations or
+retries differ: there the batches are those of one Ray worker, not those of the transformers engine.)
+
+On a cluster, the project and the model folder must have the same path on every machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ialp_jax.errors import InputError
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.engines.ray_connection import connect, last_line
+from ialp_jax.llm.modes.answers import Answers
+from ialp_jax.llm.prompting.templates import Template
+from ialp_jax.types import Prompts
+
+RESTARTS = 3  # of a worker whose process or machine is lost; it answers the same batch again
+IN_FLIGHT = 2  # batches that each worker has at a time, so that it never waits for the next one
+
+
+class Replica:
+    """A loaded model in a Ray worker."""
+
+    def __init__(
+        self,
+        folder: Path,
+        titles: Sequence[str],
+        template: Template,
+        config: LLMConfig,
+        shape: tuple[int, int] | None,
+        wrapper: Sequence[str] | None,
+    ) -> None:
+        """Loads the model; `facts` raises the error if that fails, because Ray wraps errors of __init__."""
+        import torch
+
+        from ialp_jax.llm import engines
+
+        self._batches = 0
+        self._error: InputError | None = None
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        try:
+            self._engine = engines.build(folder, titles, template, config, shape, wrapper)
+        except InputError as error:
+            self._error = error
+
+    def facts(self) -> dict[str, Any]:
+        """`Engine.facts` of the model. Raises InputError if it was not loaded."""
+        if self._error:
+            raise self._error
+        return self._engine.facts()
+
+    def order(self, prompts: Prompts) -> np.ndarray:
+        """The order int64 [n] in which prompts fill batches."""
+        return self._engine.order(prompts)
+
+    def answer(self, prompts: Prompts, plain: bool) -> tuple[Answers, int]:
+        """`Engine.answer`; ``plain`` is that of the Ray engine."""
+        self._batches += 1
+        self._engine.plain = plain
+        return self._engine.answer(prompts)
+
+    def num_batches(self) -> int:
+        """Number of batches that this worker has answered."""
+        return self._batches
+
+    def unconditional(self, plain: bool) -> np.ndarray:
+        """`Engine.unconditional`; ``plain`` is that of the Ray engine."""
+        self._engine.plain = plain
+        return self._engine.unconditional()
+
+    def check(self, shape: tuple[int, int]) -> bool:
+        """Runs `Engine.check` and returns ``plain``."""
+        self._engine.check(shape)
+        return self._engine.plain
+
+
+class RayEngine:
+    """The configured number of models, each on its own device."""
+
+    def __init__(
+        self,
+        folder: Path,
+        titles: Sequence[str],
+        template: Template,
+        config: LLMConfig,
+        shape: tuple[int, int] | None,
+        wrapper: Sequence[str] | None,
+    ) -> None:
+        """Starts Ray or joins a cluster, and loads the model in every worker. Raises InputError."""
+        num_cpus = max(config.workers, os.cpu_count() or 1)
+        self._ray = connect(config.ray_address, num_cpus, "--config.llm.ray_address")
+        count, gpus = count_workers(self._ray, config)
+        config_of_worker = dataclasses.replace(
+            config, engine="transformers", workers=0, ray_address="", device="cuda" if gpus else "cpu"
+        )
+        actor = self._ray.remote(Replica).options(
+            num_cpus=1, num_gpus=gpus, max_restarts=RESTARTS, max_task_retries=RESTARTS
+        )
+        args = (Path(folder), self._ray.put(tuple(titles)), template, config_of_worker, shape, wrapper)
+        self._replicas = [actor.remote(*args) for _ in range(count)]
+        self._batch_size, self.plain = config.batch_size, False
+        with self._one_line_errors():
+            self._facts = self._ray.get([replica.facts.remote() for replica in self._replicas])[0]
+
+    def close(self) -> None:
+        """Ends the workers and frees their devices."""
+        for replica in self._replicas:
+            self._ray.kill(replica)
+
+    def facts(self) -> dict[str, Any]:
+        """Device and dtype of the first worker and, for lettered modes, prompt settings."""
+        return self._facts
+
+    def check(self, shape: tuple[int, int]) -> None:
+        """Sets ``plain`` for all workers as the first one finds it. Raises InputError."""
+        with self._one_line_errors():
+            self.plain = self._ray.get(self._replicas[0].check.remote(shape))
+
+    def unconditional(self) -> np.ndarray:
+        """Scores of all titles after an empty history, float32 [N + 1], by the first worker."""
+        with self._one_line_errors():
+            return self._ray.get(self._replicas[0].unconditional.remote(self.plain))
+
+    def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
+        """Only the scores float32 [n, K] of `answer`, and the tokens spent."""
+        answers, tokens = self.answer(prompts)
+        return answers.scores, tokens
+
+    def answer(self, prompts: Prompts) -> tuple[Answers, int]:
+        """Answers to n prompts, and the tokens spent.
+
+        Raises:
+          InputError: a worker reports an error, or its process is lost more than `RESTARTS` times.
+        """
+        if not prompts.num_prompts:
+            return Answers.empty(prompts.shape[1]), 0
+
+        def submit(replica: Any, batch: np.ndarray) -> Any:
+            return replica.answer.remote(prompts.rows(batch), self.plain)
+
+        with self._one_line_errors():
+            order = self._ray.get(self._replicas[0].order.remote(prompts))
+            batches = [order[i : i + self._batch_size] for i in range(0, len(order), self._batch_size)]
+            pool = self._ray.util.ActorPool(self._replicas * IN_FLIGHT)
+            answers, tokens = zip(*pool.map(submit, batches), strict=True)
+        position = np.argsort(order)
+        columns = (np.concatenate(column)[position] for column in zip(*answers, strict=True))
+        return Answers(*columns), sum(tokens)
+
+    @contextlib.contextmanager
+    def _one_line_errors(self) -> Iterator[None]:
+        """Raises InputError in place of Ray's errors: the worker's own message, or that it is lost."""
+        try:
+            yield
+        except self._ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, InputError):
+                raise InputError(str(cause)) from None
+            raise InputError(
+                f"a Ray worker failed ({last_line(error)}); its log is in /tmp/ray/session_latest/logs"
+            ) from None
+
+
+def count_workers(ray: Any, config: LLMConfig) -> tuple[int, int]:
+    """The number of workers, and the number of GPUs of each.
+
+    Raises:
+      InputError: Ray has fewer devices; it would wait for them forever.
+    """
+    resources = ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0)) if config.device != "cpu" else 0
+    if config.device.startswith("cuda") and not gpus:
+        raise InputError(f"--config.llm.device={config.device}: Ray sees no GPU; use auto or cpu")
+    count = config.workers or max(1, gpus)
+    most = gpus or int(resources.get("CPU", 0))
+    if count > most:
+        devices = "GPUs" if gpus else "CPU cores"
+        raise InputError(f"--config.llm.workers={count}: Ray sees {most} {devices}; use at most that many")
+    return count, min(gpus, 1)

@@ -1,0 +1,256 @@
+"""Fine-tuning by LoRA (arXiv 2106.09685) on what offline users liked next; torch.
+
+A training prompt is one of the label stage's, with the user's next like at a random place among items that
+the user never liked. The loss is the conditional logit (McFadden 1974): cross-entropy of the right answer
+over the scores of all answers, which are those that the label stage compares (`Scorer.alternatives`).
+
+The names of the random streams begin with ``llm-tune`` for the sake of old results.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ialp_jax import keys
+from ialp_jax.errors import InputError
+from ialp_jax.llm.config import LLMConfig, LoraConfig
+from ialp_jax.llm.engines.transformers_engine import TransformersEngine
+from ialp_jax.llm.lora.training_prompts import NONE, PromptSampler, TrainingPrompts
+from ialp_jax.llm.model import adapters, self_check, torch_checkpoint
+from ialp_jax.llm.model.corpus import split_offline
+from ialp_jax.llm.model.embedded import learning_rate
+from ialp_jax.llm.prompting import alike, templates
+from ialp_jax.llm.prompting.lengths import NUM_HELD_OUT  # standard error at most 2.2 %
+from ialp_jax.types import Dataset
+
+LOG_POINTS = 100  # mean losses in the log
+RESAMPLES = 2000  # of the users, for the intervals
+MAX_GRADIENT_NORM = 1.0
+WITHOUT_NONE = ("likelihood",)  # modes without a "none" answer
+
+
+def fine_tune(
+    folder: Path,
+    model_folder: Path,
+    dataset: Dataset,
+    config: LLMConfig,
+    *,
+    seed: int,
+    history_length: int,
+    num_candidates: int,
+    fingerprint: str,
+    progress: Callable[[int, float], None] = lambda step, loss: None,
+) -> dict[str, Any]:
+    """Trains an adapter of a model and saves it.
+
+    Args:
+      folder: gets the adapter; until then, a checkpoint from which a killed fine-tuning goes on, with the
+        same result bit for bit on a CPU with as many threads.
+      model_folder: of the model.
+      dataset: only its offline users are read.
+      config: of the LLM.
+      seed: fixes the result.
+      history_length: L of the label stage.
+      num_candidates: K of the label stage, unless ``config.lora.negatives`` says otherwise.
+      fingerprint: of all that fixes the result; a checkpoint of another one is not used.
+      progress: called after each step with the step and its loss.
+
+    Returns:
+      The log: losses over steps, held-out accuracy before and after, seconds.
+
+    Raises:
+      InputError: if the settings are invalid or the memory is too small.
+    """
+    began = time.monotonic()
+    without_adapter = dataclasses.replace(config, dtype=config.lora.dtype, adapter="")
+    template = templates.choose(config.template, embedded=not config.model)
+    engine = TransformersEngine(model_folder, dataset.catalogue.titles, template, without_adapter)
+    shape = {
+        "history_length": history_length,
+        "num_candidates": (config.lora.negatives or num_candidates - 1) + 1,
+    }
+    source, held_out = _sources(dataset, config, seed, shape)
+    _check_scores(engine, config, (history_length, shape["num_candidates"]))
+    before = measure(engine, held_out, config.lora.batch_size)
+    torch.manual_seed(int(keys.generator(seed, "llm-tune-init").integers(2**63)))
+    adapted = adapters.add(engine.model, config.lora, config.model or str(model_folder))
+    trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=config.lora.learning_rate, weight_decay=0.0)
+    saved = torch_checkpoint.restore(folder, fingerprint, [optimiser])
+    if saved:
+        adapters.restore(adapted, saved.tensors)
+    done = saved.progress if saved else {"losses": [], "seconds": 0.0}
+
+    def save(losses: list[float]) -> None:
+        now = {"losses": losses, "seconds": done["seconds"] + time.monotonic() - began}
+        torch_checkpoint.save(folder, fingerprint, adapters.state(adapted), [optimiser], now)
+
+    losses = _optimise(engine, source, optimiser, config.lora, seed, done["losses"], save, progress)
+    after = measure(engine, held_out, config.lora.batch_size)
+    adapters.save(adapted, folder)
+    torch_checkpoint.remove(folder)
+    return {
+        "parameters": sum(parameter.numel() for parameter in trained),
+        "users": len(source.users),
+        "steps": config.lora.steps,
+        **shape,
+        "loss": curve(losses),
+        "held_out": compare(held_out, before, after, seed),
+        "seconds": round(done["seconds"] + time.monotonic() - began, 1),
+    }
+
+
+def _sources(
+    dataset: Dataset, config: LLMConfig, seed: int, shape: dict[str, int]
+) -> tuple[PromptSampler, TrainingPrompts]:
+    """The sampler of training prompts, and the held-out prompts: one of each user, or equally many."""
+    users, others = split_offline(dataset, config.lora.holdout, seed)
+    if not config.model:  # users whom the embedded model has not read either; they are among the others
+        others = split_offline(dataset, config.embedded.holdout, seed)[1]
+    template = templates.choose(config.template, embedded=not config.model)
+    same = alike.groups(dataset.catalogue.titles, template, config.mode not in WITHOUT_NONE)
+    common = {**shape, "negative_sampling": config.lora.negative_sampling, "alike": same}
+    share = 0.0 if config.mode in WITHOUT_NONE else config.lora.none_share
+    source = PromptSampler(dataset, users, none_share=share, **common)
+    held_out = PromptSampler(dataset, others, **common)
+    generator = keys.generator(seed, "llm-tune-held-out")
+    asked = generator.permutation(held_out.users)[:NUM_HELD_OUT]
+    return source, held_out.about(generator, np.tile(asked, -(-NUM_HELD_OUT // len(asked))))
+
+
+def _check_scores(engine: TransformersEngine, config: LLMConfig, shape: tuple[int, int]) -> None:
+    """Refuses a model whose scores in the packed rows of the loss differ from its own."""
+    engine.check(shape)
+    if not self_check.is_exact(engine, shape, lora=True):
+        raise InputError(
+            f"--config.llm.model={config.model}: {type(engine.model).__name__} takes no mask per token, "
+            f"without which LoRA cannot train it for {config.mode}"
+        )
+
+
+def loss_of(engine: TransformersEngine, batch: TrainingPrompts) -> torch.Tensor:
+    """Mean negative log-probability of the right answers, in nats, differentiable."""
+    scores = engine.alternatives(batch.prompts)
+    none = batch.prompts.candidates.shape[1]  # the last column
+    target = np.where(batch.answer == NONE, none, batch.answer - 1)
+    return functional.cross_entropy(scores, torch.from_numpy(target).long().to(scores.device))
+
+
+def _optimise(
+    engine: TransformersEngine,
+    source: PromptSampler,
+    optimiser: torch.optim.Optimizer,
+    config: LoraConfig,
+    seed: int,
+    losses: list[float],
+    save: Callable[[list[float]], None],
+    progress: Callable[[int, float], None],
+) -> list[float]:
+    """Takes the steps that are not done yet, in place; returns the losses of all.
+
+    A step's prompts and dropout depend on its number alone, so that where a process ended leaves no trace.
+    """
+    if config.gradient_checkpointing:
+        engine.model.gradient_checkpointing_enable({"use_reentrant": False})
+    engine.model.train()
+    losses = list(losses)
+    for step in range(len(losses), config.steps):
+        generator = keys.generator(seed, "llm-tune", step)
+        torch.manual_seed(int(generator.integers(2**63)))
+        losses.append(_step(engine, source.draw(generator, config.batch_size), optimiser, config, step))
+        progress(step + 1, losses[-1])
+        if (step + 1) % config.save_every == 0 and step + 1 < config.steps:
+            save(losses)
+    engine.model.eval()
+    return losses
+
+
+def _step(
+    engine: TransformersEngine,
+    batch: TrainingPrompts,
+    optimiser: torch.optim.Optimizer,
+    config: LoraConfig,
+    step: int,
+) -> float:
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate(step, config)
+    optimiser.zero_grad()
+    try:
+        loss = loss_of(engine, batch)
+        loss.backward()
+    except torch.OutOfMemoryError:
+        raise InputError(
+            f"--config.llm.lora.batch_size={config.batch_size}: out of memory; use a smaller one, or "
+            "--config.llm.lora.gradient_checkpointing"
+        ) from None
+    value = loss.item()
+    if not math.isfinite(value):
+        raise InputError(
+            f"--config.llm.lora.learning_rate={config.learning_rate}: the loss is {value} at step {step + 1};"
+            " use a lower one"
+        )
+    for group in optimiser.param_groups:
+        torch.nn.utils.clip_grad_norm_(group["params"], MAX_GRADIENT_NORM)
+    optimiser.step()
+    return value
+
+
+def curve(losses: list[float]) -> list[list[float]]:
+    """Mean losses over equal stretches of steps, each with the step at which it ends."""
+    ends = np.unique(np.linspace(0, len(losses), min(len(losses), LOG_POINTS) + 1).round().astype(int))
+    return [[int(b), float(np.mean(losses[a:b]))] for a, b in itertools.pairwise(ends)]
+
+
+class Measured(NamedTuple):
+    """How a model answers P prompts at label time.
+
+    Attributes:
+      hit: float64 [P], 1 where it prefers the user's own item.
+      loss: mean of the loss that LoRA minimises, in nats.
+    """
+
+    hit: np.ndarray
+    loss: float
+
+
+@torch.inference_mode()
+def measure(engine: TransformersEngine, held_out: TrainingPrompts, batch_size: int) -> Measured:
+    """Asks the model as the label stage does, and takes the loss in batches."""
+    answers, _ = engine.answer(held_out.prompts)
+    total = 0.0
+    for start in range(0, len(held_out.answer), batch_size):
+        part = held_out.rows(slice(start, start + batch_size))
+        total += loss_of(engine, part).item() * len(part.answer)
+    return Measured((answers.choice == held_out.answer).astype(np.float64), total / len(held_out.answer))
+
+
+def compare(held_out: TrainingPrompts, before: Measured, after: Measured, seed: int) -> dict[str, Any]:
+    """Means over the held-out prompts, with 95 % percentile-bootstrap intervals over users.
+
+    ``gain`` is the paired difference of the accuracies.
+    """
+    users, owner = np.unique(held_out.user, return_inverse=True)
+    results: dict[str, Any] = {
+        "users": len(users),
+        "prompts": len(held_out.user),
+        "chance": 1 / held_out.prompts.candidates.shape[1],
+        "loss_before": before.loss,
+        "loss_after": after.loss,
+    }
+    drawn = keys.generator(seed, "llm-tune-bootstrap").integers(len(users), size=(RESAMPLES, len(users)))
+    hits = {"accuracy_before": before.hit, "accuracy_after": after.hit, "gain": after.hit - before.hit}
+    for name, values in hits.items():
+        means = np.bincount(owner, values) / np.bincount(owner)  # as many prompts of each user
+        results[name] = float(means.mean())
+        results[f"{name}_interval"] = np.quantile(means[drawn].mean(axis=1), [0.025, 0.975]).tolist()
+    return results

@@ -1,0 +1,159 @@
+"""Scores prompts by a loaded causal language model. torch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ialp_jax.errors import InputError
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.model import adapters, weights
+from ialp_jax.llm.model.loading import context_of, load_model, load_tokenizer
+from ialp_jax.llm.modes import likelihood, prefix
+from ialp_jax.llm.modes.answers import Answers
+from ialp_jax.llm.modes.asker import LetterAsker
+from ialp_jax.llm.prompting.templates import Template
+from ialp_jax.llm.prompting.tokens import TitleTokens, build_rows, cut_histories, tokenise
+from ialp_jax.types import Prompts
+
+TOGETHER = 50  # titles per row where the history is empty
+
+
+@contextlib.contextmanager
+def memory_in_one_line(batch_size: int) -> Iterator[None]:
+    """Within it, a lack of memory is an InputError."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise InputError(f"--config.llm.batch_size={batch_size}: out of memory; use a smaller one") from None
+
+
+class Scorer:
+    """A loaded model that scores titles of one catalogue, and is asked about them as configured."""
+
+    def __init__(
+        self,
+        folder: Path,
+        titles: Sequence[str],
+        template: Template,
+        config: LLMConfig,
+        wrapper: Sequence[str] | None = None,
+    ) -> None:
+        """Loads model, adapter and tokenizer, tokenises the N + 1 titles. Raises what the loaders raise.
+
+        Args:
+          folder: of the model.
+          titles: ``titles[0]`` is padding.
+          template: words of the prompts.
+          config: how to load and how to ask.
+          wrapper: what the chat template gave before, where prompts must remain the same.
+        """
+        tokenizer = load_tokenizer(folder, config.pad_token)
+        self.model = load_model(folder, config.device, config.dtype)
+        if config.adapter:
+            self.model = adapters.apply(self.model, Path(config.adapter), config.adapter_use)
+        self.limit = context_of(self.model.config)
+        self.padding = tokenizer.pad_token_id
+        self.mode, self._normalise, self.batch_size = config.mode, config.normalise, config.batch_size
+        self.num_items = len(titles) - 1
+        self.tokens: TitleTokens = tokenise(tokenizer, titles, template, self.limit)
+        self.asker = None
+        if config.mode != "likelihood":
+            self.asker = LetterAsker(
+                self.model, tokenizer, folder, titles, template, config, self.limit, wrapper
+            )
+        read = self.asker.letters.tokens if self.asker else self.tokens
+        weights.check_tokens(folder, tokenizer, self.model, read.prefix, read.values)
+        self.plain = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether each sequence goes through the model by itself.
+
+        `ialp_jax.llm.engines.transformers_engine` sets it if the fast way gives other scores.
+        """
+        return self._plain
+
+    @plain.setter
+    def plain(self, plain: bool) -> None:
+        self._plain = plain
+        if self.asker is not None:
+            self.asker.plain = plain
+
+    def facts(self) -> dict[str, Any]:
+        """On what the model runs, ``device`` and ``dtype``, and with letters how it is asked."""
+        place = {"device": str(self.model.device), "dtype": str(self.model.dtype).removeprefix("torch.")}
+        return place | (self.asker.facts() if self.asker else {})
+
+    def order(self, prompts: Prompts) -> np.ndarray:
+        """In what order n prompts fill batches, int64 [n]."""
+        if self.asker is not None:
+            return self.asker.order(prompts)
+        return likelihood.by_length(self.tokens, prompts, self.limit)[0]
+
+    def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
+        """Scores float32 [P, K], summed or mean log-probabilities as configured, and the tokens spent.
+
+        Raises:
+          InputError: out of memory.
+        """
+        with memory_in_one_line(self.batch_size):
+            # Read each time: LoRA changes the model.
+            shared = None if self.plain else prefix.read(self.model, self.tokens.prefix)
+            scores, spent = likelihood.score(
+                self.model,
+                self.tokens,
+                prompts,
+                padding=self.padding,
+                limit=self.limit,
+                batch_size=self.batch_size,
+                prefix=shared,
+            )
+        return self.normalised(scores, prompts.candidates), spent
+
+    def normalised(self, scores: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        """Summed log-probabilities float32 [n, K] of candidates int32 [n, K], or means if so configured."""
+        if self._normalise == "mean":
+            scores = (scores / self.tokens.lengths()[candidates]).astype(np.float32)
+        return scores
+
+    def alternatives(self, prompts: Prompts) -> torch.Tensor:
+        """What LoRA compares, with its gradient, in one pass: scores of titles, or of letters.
+
+        Letters name the candidates in their order in ``prompts``.
+
+        Returns:
+          float32 [n, K]; with letters, also where answers are free text, [n, K + 1], "none" last.
+        """
+        if self.asker is not None:
+            return self.asker.alternatives(prompts)
+        rows = build_rows(self.tokens, cut_histories(self.tokens, prompts, self.limit), self.padding)
+        scores = likelihood.title_scores(self.model, rows, prompts.candidates.shape[1])
+        if self._normalise == "mean":
+            lengths = self.tokens.lengths()[prompts.candidates]
+            scores = scores / torch.from_numpy(lengths).to(scores)
+        return scores
+
+    def answer(self, prompts: Prompts) -> tuple[Answers, int]:
+        """Answers to n prompts, and the tokens spent.
+
+        Raises:
+          InputError: out of memory; or with letters, too many candidates, or they do not fit.
+        """
+        if self.asker is not None:
+            with memory_in_one_line(self.batch_size):
+                return self.asker.answer(prompts)
+        scores, spent = self.score(prompts)
+        return Answers.from_scores(scores), spent
+
+    def unconditional(self) -> np.ndarray:
+        """Scores of all titles after an empty history, float32 [N + 1]; 0 for padding."""
+        items = np.arange(1, len(self.tokens.offsets) - 1, dtype=np.int32)
+        rows = np.resize(items, (-(-len(items) // TOGETHER), TOGETHER))
+        scores, _ = self.score(Prompts(np.zeros((len(rows), 1), np.int32), rows))
+        return np.concatenate([[0.0], scores.ravel()[: len(items)]]).astype(np.float32)

@@ -1,0 +1,192 @@
+"""The loop of every training: units of steps with evaluations, checkpoints, TensorBoard and a progress bar.
+
+A `Training` is the part that differs between online adaptation and pre-training. `train` runs it. After each
+unit it checks that metrics are finite, evaluates at given points, and serves TensorBoard and checkpoints.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ialp_jax.agents.base import Metrics
+from ialp_jax.errors import NotFiniteError
+from ialp_jax.training.checkpoint import Checkpoints
+from ialp_jax.training.packing import Row, Rows
+from ialp_jax.training.processes import host
+from ialp_jax.training.watch import Watch
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """A training of S seeds in units of equal size.
+
+    Attributes:
+      name: for messages and the progress bar.
+      units: number of units.
+      size: number of steps of a unit.
+      counted: the kind of step, as ``env steps``.
+      step: (number of the unit from 0, state) -> (state, mean metrics of learning, [S] each).
+      evaluate: state -> metrics, [S] each, in this process's memory.
+      points: numbers of finished units after which the state is evaluated.
+      remedy: advice for a metric that is not finite.
+      place: number of the unit -> text for a message, besides its steps.
+    """
+
+    name: str
+    units: int
+    size: int
+    counted: str
+    step: Callable[[int, Any], tuple[Any, Metrics]]
+    evaluate: Callable[[Any], Row] = lambda state: {}
+    points: Collection[int] = ()
+    remedy: str = ""
+    place: Callable[[int], str] = lambda unit: ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hooks:
+    """Services that run between two units.
+
+    Attributes:
+      checkpoints: saves the training, and restores it at the start; on a CPU it goes on to the same bits.
+      watch: writes every evaluation and every unit to TensorBoard.
+      bar: whether a progress bar is shown.
+    """
+
+    checkpoints: Checkpoints | None = None
+    watch: Watch | None = None
+    bar: bool = True
+
+
+ONLY_BAR, NO_HOOKS = Hooks(), Hooks(bar=False)
+
+
+@dataclasses.dataclass
+class Progress:
+    """The present state of a training, and all its measurements.
+
+    Attributes:
+      unit: number of units done.
+      state: of the training, [S, ...].
+      evaluations: metrics of each evaluation, [S] each.
+      learning: mean metrics of learning in each unit, [S] each.
+      timing: ``seconds`` of each unit, all seeds together, float64 [].
+    """
+
+    unit: int
+    state: Any
+    evaluations: Rows = dataclasses.field(default_factory=list)
+    learning: Rows = dataclasses.field(default_factory=list)
+    timing: Rows = dataclasses.field(default_factory=list)
+
+    def tables(self) -> dict[str, Rows]:
+        """All measurements, as `Checkpoints` stores them."""
+        return {"evaluations": self.evaluations, "learning": self.learning, "timing": self.timing}
+
+
+def train(training: Training, state: Any, hooks: Hooks = ONLY_BAR, done: int = 0) -> Progress:
+    """Runs a training to its end; if it has a checkpoint, from there.
+
+    Args:
+      training: the training.
+      state: at the start, [S, ...].
+      hooks: checkpoints, TensorBoard and progress bar.
+      done: number of units that are done at the start.
+
+    Raises:
+      NotFiniteError: a metric of learning is NaN or infinite. The message names metric, steps and seed, and
+        the checkpoint of the state before.
+      Terminated: the process was asked to end; a checkpoint is saved.
+      InputError: a checkpoint cannot be written, or the last one is of another training.
+    """
+    progress, size = _restored(training, state, hooks.checkpoints, done), training.size
+    if 0 in training.points and not progress.evaluations:
+        progress.evaluations.append(training.evaluate(progress.state))
+    _show_past(training, progress, hooks.watch)
+    bar = tqdm(
+        total=training.units * size,
+        initial=progress.unit * size,
+        desc=training.name,
+        unit="step",
+        unit_scale=True,
+        disable=not hooks.bar,
+    )
+    with bar:
+        while progress.unit < training.units:
+            _advance(training, progress, hooks.checkpoints)
+            _show_unit(training, hooks.watch, progress.unit, progress.learning[-1], progress.timing[-1])
+            bar.update(size)
+            if progress.unit in training.points:
+                progress.evaluations.append(training.evaluate(progress.state))
+                show_evaluation(hooks.watch, progress.unit * size, progress.evaluations[-1])
+                if "return" in (row := progress.evaluations[-1]):
+                    bar.set_postfix({"return": f"{float(row['return'].mean()):.2f}"})
+            if hooks.checkpoints:
+                hooks.checkpoints.offer(progress.unit * size, progress.state, progress.tables())
+    return progress
+
+
+def show_evaluation(watch: Watch | None, step: int, metrics: Row) -> None:
+    """Writes an evaluation after so many steps to TensorBoard, if it is on."""
+    if watch:
+        watch.tell(step, {f"evaluation/{metric}": values for metric, values in metrics.items()})
+
+
+def _restored(training: Training, state: Any, checkpoints: Checkpoints | None, done: int) -> Progress:
+    saved = checkpoints.restore(state) if checkpoints else None
+    if saved is None:
+        return Progress(done, state)
+    return Progress(saved.step // training.size, saved.state, **saved.tables)
+
+
+def _advance(training: Training, progress: Progress, checkpoints: Checkpoints | None) -> None:
+    """Does the next unit."""
+    began = time.perf_counter()
+    state, metrics = training.step(progress.unit, progress.state)
+    learned = host(metrics)
+    _require_finite(training, progress, learned, checkpoints)
+    progress.learning.append(learned)
+    progress.timing.append({"seconds": np.asarray(time.perf_counter() - began)})
+    progress.unit, progress.state = progress.unit + 1, state
+
+
+def _require_finite(
+    training: Training, before: Progress, learned: Row, checkpoints: Checkpoints | None
+) -> None:
+    """Saves the state before and raises NotFiniteError, if a metric is not finite."""
+    for metric, values in learned.items():
+        if np.isfinite(values).all():
+            continue
+        seed = int(np.flatnonzero(~np.isfinite(values))[0])
+        first = before.unit * training.size
+        steps = f"{training.counted} {first + 1} to {first + training.size}{training.place(before.unit)}"
+        saved = ""
+        if checkpoints:
+            saved = f"; the state before is in {checkpoints.save(first, before.state, before.tables())}"
+        raise NotFiniteError(
+            f"{training.name}: {metric} is {values[seed]} in {steps}, seed {seed}; {training.remedy}{saved}"
+        )
+
+
+def _show_past(training: Training, progress: Progress, watch: Watch | None) -> None:
+    """Writes the points before the last checkpoint to TensorBoard, because event files are written anew."""
+    for point, row in zip(sorted(training.points), progress.evaluations, strict=False):
+        show_evaluation(watch, point * training.size, row)
+    for number, row in enumerate(progress.learning):
+        _show_unit(training, watch, number + 1, row, progress.timing[number])
+
+
+def _show_unit(training: Training, watch: Watch | None, unit: int, learned: Row, timing: Row) -> None:
+    """Writes the metrics of a unit, and its throughput over all seeds."""
+    if watch:
+        seeds = len(next(iter(learned.values())))
+        rate = np.full(seeds, seeds * training.size / timing["seconds"])
+        curves = {f"learn/{metric}": values for metric, values in learned.items()}
+        counted = training.counted.replace(" ", "_")
+        watch.tell(unit * training.size, {**curves, f"throughput/{counted}_per_second": rate})

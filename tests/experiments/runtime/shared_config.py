@@ -1,0 +1,18 @@
+"""The smallest run of two seeds, with labels from popularity; it saves a checkpoint whenever it can."""
+
+from experiments.config import Config
+from tests.launch import tiny_run
+
+
+def get_config() -> Config:
+    """Fewer users and steps than the tiny run, and an agent that starts from labels."""
+    config = tiny_run.get_config()
+    config.name, config.num_seeds = "shared", 2
+    config.data.demo.users, config.data.demo.items = 80, 60
+    config.labelling.sessions, config.labelling.steps = 8, 2
+    config.evaluation.episodes = 8
+    config.adapt.agents, config.adapt.env_steps = "random,a_ialp_ap", 2000
+    config.agents.a_ialp_ap.num_users, config.agents.a_ialp_ap.rollout_length = 50, 10
+    config.checkpoint.every, config.checkpoint.seconds = 1000, 0.0
+    config.tensorboard = False
+    return config

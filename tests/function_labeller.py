@@ -1,0 +1,43 @@
+"""A labeller whose answers a test decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import numpy as np
+
+from ialp_jax.types import Labels, Prompts
+
+
+class FunctionLabeller(AbstractContextManager):
+    """Labels by a function of the prompts and notes the prompts.
+
+    Attributes:
+      prompts: of each request.
+      calls: names of the methods that were called, in order.
+    """
+
+    def __init__(self, choose: Callable[[Prompts], np.ndarray]) -> None:
+        """Takes the function: P prompts -> choices int [P]."""
+        self._choose = choose
+        self.prompts: list[Prompts] = []
+        self.calls: list[str] = []
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing to free."""
+
+    def label(self, prompts: Prompts) -> Labels:
+        """Low item ids have high scores."""
+        self.prompts.append(prompts)
+        self.calls.append("label")
+        choice = np.asarray(self._choose(prompts), np.int32)
+        return Labels(prompts.histories, prompts.candidates, choice, -prompts.candidates.astype(np.float32))
+
+    def require_valid(self) -> None:
+        """Notes the call."""
+        self.calls.append("require_valid")
+
+    def manifest(self) -> dict[str, object]:
+        """Who labelled."""
+        return {"model": "a function", "counts": {}}

@@ -1,0 +1,103 @@
+"""The label loop without a run folder: a small world, an actor that learns, a labeller made by hand."""
+
+import jax
+import numpy as np
+import pytest
+from diagnostic_worlds import ACTOR_CRITIC, ENV, LENGTH, world
+from function_labeller import FunctionLabeller
+
+from ialp_jax.agents.config import IALPConfig
+from ialp_jax.errors import InputError
+from ialp_jax.labelling.config import LabellingConfig
+from ialp_jax.labelling.imagine import imagined_params
+from ialp_jax.labelling.rounds import Setting, label_rounds
+from ialp_jax.training.config import PretrainConfig
+from ialp_jax.training.pretrain import Pretrainer, offline_loss
+
+ROUNDS, SESSIONS, STEPS, K = 3, 4, 2, 3
+WINDOWS = np.array([[0, 0, 0, 1], [0, 0, 2, 3], [0, 4, 5, 6]], np.int32)
+SETTING = Setting(
+    ENV,
+    imagined_params(world("patience"), WINDOWS),
+    ACTOR_CRITIC,
+    LabellingConfig(rounds=ROUNDS, sessions=SESSIONS, steps=STEPS, candidates=K),
+)
+
+
+class Learner(Pretrainer):
+    """Notes when it learns, and from how many labels."""
+
+    def __init__(self, calls):
+        loss = offline_loss(IALPConfig(), ACTOR_CRITIC)
+        super().__init__(loss, ACTOR_CRITIC, PretrainConfig(batch_size=8), 5, jax.random.key(1), 1, LENGTH)
+        self.calls, self.sizes = calls, []
+
+    def advance(self, data, size, *rest):
+        self.calls.append("learn")
+        self.sizes.append(size)
+        return super().advance(data, size, *rest)
+
+
+def lowest_id(prompts):
+    return prompts.candidates.argmin(1) + 1
+
+
+def run(choose=lowest_id, **events):
+    labeller = FunctionLabeller(choose)
+    learner = Learner(labeller.calls)
+    return labeller, learner, label_rounds(SETTING, labeller, learner, jax.random.key(0), **events)
+
+
+@pytest.fixture(scope="module")
+def done():
+    steps, rounds = [], []
+    results = run(on_step=lambda: steps.append(1), on_round=lambda arrays: rounds.append(arrays["round"]))
+    return *results, steps, rounds
+
+
+def test_the_arrays_hold_all_rounds_in_their_order(done):
+    labeller, _, arrays, *_ = done
+    per_round = SESSIONS * STEPS
+    np.testing.assert_array_equal(arrays["round"], np.repeat(np.arange(ROUNDS), per_round))
+    assert {len(array) for array in arrays.values()} == {SETTING.config.num_prompts()}
+    for name in ("histories", "candidates"):
+        asked = np.concatenate([getattr(prompts, name) for prompts in labeller.prompts])
+        np.testing.assert_array_equal(arrays[name], asked)
+    assert set(np.concatenate([prompts.windows for prompts in labeller.prompts])) <= {0, 1, 2}
+
+
+def test_a_new_session_is_labelled_with_the_window_that_it_began_with(done):
+    first = done[0].prompts[0]
+    np.testing.assert_array_equal(WINDOWS[first.windows], first.histories)
+
+
+def test_the_actor_learns_between_rounds_from_all_labels_so_far_and_only_from_valid_rounds(done):
+    labeller, learner, *_ = done
+    one_round = ["label"] * STEPS + ["require_valid"]
+    assert labeller.calls == [*one_round, "learn", *one_round, "learn", *one_round]
+    assert learner.sizes == [SESSIONS * STEPS, 2 * SESSIONS * STEPS]
+
+
+def test_progress_is_told_step_by_step_and_round_by_round(done):
+    *_, steps, rounds = done
+    assert len(steps) == ROUNDS * STEPS
+    assert [set(numbers) for numbers in rounds] == [{0}, {1}, {2}]
+
+
+def test_what_the_actor_learned_changes_what_it_proposes(done):
+    *_, other = run(lambda prompts: prompts.candidates.argmax(1) + 1)
+    arrays, per_round = done[2], SESSIONS * STEPS
+    np.testing.assert_array_equal(arrays["candidates"][:SESSIONS], other["candidates"][:SESSIONS])
+    assert (arrays["candidates"][per_round:] != other["candidates"][per_round:]).any()
+
+
+def test_a_labeller_without_a_valid_answer_ends_it_before_anything_is_learned():
+    class Useless(FunctionLabeller):
+        def require_valid(self):
+            raise InputError("all answers are invalid")
+
+    labeller = Useless(lambda prompts: np.full(SESSIONS, -1))
+    learner = Learner(labeller.calls)
+    with pytest.raises(InputError, match="all answers are invalid"):
+        label_rounds(SETTING, labeller, learner, jax.random.key(0))
+    assert labeller.calls == ["label"] * STEPS
