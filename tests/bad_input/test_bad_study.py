@@ -67,7 +67,8 @@ RESULTS = {
     ),
     "no markers": (
         {},
-        "--config.readme=HERE/README.md: has no markers of tables; add one of <!-- study:overview -->, "
+        "--config.readme=HERE/README.md: has no markers of tables; add one of <!-- study:headline -->, "
+        "<!-- study:overview -->, "
         "<!-- study:table -->, <!-- study:verdicts --> and its <!-- /study:... -->",
     ),
     "no file for the tables": (

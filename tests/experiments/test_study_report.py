@@ -13,7 +13,7 @@ from study_fakes import ENDS, pair, world, write_results
 
 from experiments.config import names_in
 from experiments.configs import paper
-from experiments.study import study_report
+from experiments.study import study_markdown, study_report, study_tables
 from experiments.study.settings import NOT_OFFLINE_METHODS
 from experiments.study.study_results import read_results
 from ialp_jax.errors import InputError
@@ -78,12 +78,12 @@ def test_labels_from_different_machines_are_named(tmp_path):
         config["pairs"]["lfm"][agent]["labels"] = labels
     (tmp_path / "config.json").write_text(json.dumps(config))
     results = read_results(tmp_path)
-    table = study_report.results_markdown(results, study_report.summary_table(results.pairs))
+    table = study_markdown.results_markdown(results, study_tables.summary_table(results.pairs))
     assert "The agents use 2 sets of labels, made on different machines: iALP, A-iALP_ap; A-iALP_ft." in table
     config["pairs"]["lfm"]["a_ialp_ft"]["labels"] = "one"
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert "sets of labels" not in study_report.results_markdown(
-        read_results(tmp_path), study_report.summary_table(results.pairs)
+    assert "sets of labels" not in study_markdown.results_markdown(
+        read_results(tmp_path), study_tables.summary_table(results.pairs)
     )
 
 
@@ -144,19 +144,19 @@ START, END = "<!-- study:table -->\n", "<!-- /study:table -->\n"
 @pytest.mark.parametrize("text", [(START + END) * 2, START, END, END + START, START + END + END])
 def test_a_missing_or_repeated_marker_is_refused(text):
     with pytest.raises(InputError, match=r"^X: needs the lines <!-- study:table -->"):
-        study_report.replace_blocks(text, {"table": "new\n"}, "X")
+        study_markdown.replace_blocks(text, {"table": "new\n"}, "X")
 
 
 def test_a_file_without_any_marker_is_refused():
     with pytest.raises(InputError, match=r"^X: has no markers of tables; add one of <!-- study:table -->"):
-        study_report.replace_blocks("# x\n", {"table": "new\n"}, "X")
+        study_markdown.replace_blocks("# x\n", {"table": "new\n"}, "X")
 
 
 def test_the_readmes_of_the_paper_config_have_markers_for_every_table():
-    blocks, used = dict.fromkeys(("overview", "table", "verdicts"), "new\n"), set()
+    blocks, used = dict.fromkeys(("headline", "overview", "table", "verdicts"), "new\n"), set()
     for name in names_in(paper.get_config().readme):
         text = (ROOT / name).read_text(encoding="utf-8")
-        study_report.replace_blocks(text, blocks, name)
+        study_markdown.replace_blocks(text, blocks, name)
         used |= set(re.findall(r"<!-- study:(\w+) -->", text))
     assert used == blocks.keys()
 
@@ -164,10 +164,11 @@ def test_the_readmes_of_the_paper_config_have_markers_for_every_table():
 def test_each_readme_gets_the_blocks_that_it_has_markers_for(reported, tmp_path):
     root, _ = reported
     first, second = tmp_path / "first.md", tmp_path / "second.md"
-    first.write_text("<!-- study:overview -->\n<!-- /study:overview -->\n")
+    first.write_text("<!-- study:headline -->\n<!-- /study:headline -->\n")
     second.write_text(f"{START}{END}<!-- study:verdicts -->\n<!-- /study:verdicts -->\n")
     study_report.write_report(root / "results" / "paper", [first, second])
-    assert "| agent | lfm |" in first.read_text()
+    assert "| agent | lfm | coat |\n" in first.read_text()
+    assert "| A-iALP_ap |" in first.read_text()
     assert "**lfm**" not in first.read_text()
     assert "**lfm**" in second.read_text()
     assert "| claim |" in second.read_text()
