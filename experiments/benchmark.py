@@ -1,4 +1,4 @@
-"""How fast and how large: measures one suite and writes a table.
+"""Measures the speed and memory of one suite and writes a table.
 
 python -m experiments.benchmark --suite=simulator --out=FILE.csv [--full]
 """
@@ -21,16 +21,18 @@ from ialp_jax import console, store
 from ialp_jax.claim import check_replaceable
 from ialp_jax.errors import InputError, expanded
 
-FIRST_LINE = table("", [])  # the names of the columns
-# Flags of its own: those of experiments.main mean nothing here.
+FIRST_LINE = table("", [])  # names of the columns
+# A separate set of flags, because the flags of experiments.main do not apply here.
 FLAGS = flags.FlagValues()
-flags.DEFINE_enum("suite", None, list(SUITES), "What to measure.", flag_values=FLAGS)
-flags.DEFINE_string("out", None, "The CSV file to write.", flag_values=FLAGS)
-flags.DEFINE_bool("full", False, "All sizes; without it a suite takes at most 6 minutes.", flag_values=FLAGS)
+flags.DEFINE_enum("suite", None, list(SUITES), "Suite to measure.", flag_values=FLAGS)
+flags.DEFINE_string("out", None, "CSV file to write.", flag_values=FLAGS)
+flags.DEFINE_bool(
+    "full", False, "Measure all sizes. Without it, a suite takes at most 6 minutes.", flag_values=FLAGS
+)
 
 
 def parse(argv: Sequence[str]) -> None:
-    """Reads the flags; a mistake is one line and exit code 2."""
+    """Reads the flags; reports a mistake as one line and exit code 2."""
     if any(re.fullmatch(r"--?(h|help|helpfull|helpshort)", arg) for arg in argv[1:]):
         console.show_lines([__doc__, FLAGS.get_help()])
         raise SystemExit(0)
@@ -60,9 +62,9 @@ def parse(argv: Sequence[str]) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measures every case of the suite; 1 where one of them failed."""
+    """Measures every case of the suite; returns 1 if a case failed, else 0."""
     parse(argv)
-    cpu.cores_as_devices()  # for the processes of the cases
+    cpu.cores_as_devices()  # the processes of the cases inherit this
     suite, out = FLAGS["suite"].value, Path(FLAGS["out"].value)
     rows: list[Row] = []
     failed = False
@@ -70,20 +72,20 @@ def main(argv: Sequence[str]) -> int:
     for case in bar:
         bar.set_postfix_str(case.name)
         try:
-            found = measure(case)
+            case_rows = measure(case)
         except RuntimeError as error:
             failed = True
             tqdm.write(f"error: {error}", file=sys.stderr)
             continue
-        rows += found
-        store.write_text(out, table(suite, rows))  # each time, so that an interrupted run leaves something
-        tqdm.write("  ".join(_short(row) for row in found))
+        rows += case_rows
+        store.write_text(out, table(suite, rows))  # after each case, so an interrupted run keeps its rows
+        tqdm.write("  ".join(_short(row) for row in case_rows))
     print(f"benchmark: {out}")
     return int(failed)
 
 
 def _short(row: Row) -> str:
-    """A row for the console."""
+    """A row as text for the console."""
     ratio = "" if row.ratio != row.ratio else f" ({row.ratio:.2f} x {row.baseline})"
     return f"{row.case} {row.metric} {row.value:,.4g} {row.unit}{ratio}"
 

@@ -1,6 +1,6 @@
-"""The whole configuration of a run: every component's own dataclass, composed.
+"""The configuration of a run, composed of the dataclasses of its components.
 
-Here and in the components' config modules annotations are not postponed: the flags read field types.
+Config modules do not postpone annotations, because the flags read the types of fields.
 """
 
 import dataclasses
@@ -25,14 +25,18 @@ from ialp_jax.training.config import (
     PretrainConfig,
 )
 
-MOST = 2**31 - 1  # of whole numbers: JAX counts in 32 bits
+MOST = 2**31 - 1  # largest whole number, because JAX counts in 32 bits
 
 
 def check_fields(config: Any, flag: str = "--config") -> None:
-    """Checks what a config file may have assigned: names, types, finite numbers. ``flag`` leads the message.
+    """Checks the names, types and ranges of settings that a config file may have assigned.
+
+    Args:
+      config: dataclass of settings.
+      flag: beginning of the names in error messages.
 
     Raises:
-      InputError: a name that is no setting, a value of another type, NaN, infinity or beyond 32 bits.
+      InputError: a name is not a setting, or a value has the wrong type, is not finite or exceeds 32 bits.
     """
     wanted = {
         field.name: typing.get_args(field.type) or (field.type,) for field in dataclasses.fields(config)
@@ -53,7 +57,7 @@ def check_fields(config: Any, flag: str = "--config") -> None:
 
 
 def check_name(name: str) -> None:
-    """Raises InputError where a name cannot be that of a folder."""
+    """Raises InputError if a name cannot be the name of a folder."""
     if (
         not name.isprintable()
         or name != name.strip(" .")
@@ -66,25 +70,25 @@ def check_name(name: str) -> None:
 
 @dataclasses.dataclass
 class Config:
-    """One run: a world, the labels, the policies and their comparison.
+    """A run: a world, its labels, the policies and their comparison.
 
     Attributes:
-      name: of the run; its folder is runs/<name> unless --workdir says otherwise.
-      seed: from which all randomness derives.
+      name: name of the run; its folder is runs/<name> unless --workdir is given.
+      seed: seed of the run; all random numbers derive from it.
       num_seeds: S, independent repetitions of all training.
-      data: which data set.
-      simulator: the simulated users.
-      network: the state encoder.
-      llm: who labels.
-      labelling: how many labels, of what.
-      audit: whether labels prefer what users really took.
+      data: data set.
+      simulator: simulated users.
+      network: state encoder.
+      llm: language model that labels.
+      labelling: source and number of the labels.
+      audit: test of the labels on held-out interactions.
       pretrain: offline training.
       agents: settings of each agent, in a section named by its id; ialp is the loss of the pre-training.
       adapt: online training.
       evaluation: how policies are measured.
-      devices: how training shares several devices.
+      devices: how training is divided among several devices.
       checkpoint: how often a stage in progress is saved.
-      tensorboard: whether event files for TensorBoard are written, to ``tensorboard/``.
+      tensorboard: whether the run writes event files for TensorBoard to <workdir>/tensorboard/.
     """
 
     name: str = "quickstart"
@@ -105,7 +109,7 @@ class Config:
     tensorboard: bool = True
 
     def check(self) -> None:
-        """Raises InputError for settings that cannot work."""
+        """Raises InputError if settings are invalid."""
         check_fields(self)
         check_name(self.name)
         if self.num_seeds < 1 or self.seed < 0:
@@ -122,17 +126,17 @@ class Config:
         check_names("--config.adapt.agents", self.adapt.agents, registry.ids())
 
     def agent_ids(self) -> list[str]:
-        """The agents to run, in the order in which they were named."""
+        """Ids of the agents to run, in the order of the setting."""
         return names_in(self.adapt.agents)
 
 
 def names_in(text: str) -> list[str]:
-    """The names in a comma-separated list."""
+    """Splits a comma-separated list into names."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def check_names(flag: str, text: str, known: Collection[str], least: int = 1) -> None:
-    """Raises InputError where a list has an unknown name, one twice, or fewer than ``least``."""
+    """Raises InputError if a list has an unknown name, a repeated name, or fewer than ``least`` names."""
     names = names_in(text)
     for name in names:
         if name not in known:

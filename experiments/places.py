@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.config import Config
+from experiments.config import Config, names_in
 from experiments.study.settings import Study
 from ialp_jax import claim
 from ialp_jax.errors import InputError
@@ -50,8 +50,10 @@ def _of_run(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _of_study(study: Study) -> Iterator[tuple[str, str]]:
-    for name in ("data_root", "results", "tuned", "readme"):
+    for name in ("data_root", "results", "tuned"):
         yield f"--config.{name}", getattr(study, name)
+    for path in names_in(study.readme):
+        yield "--config.readme", path
 
 
 def _check_apart(flag: str, path: str, run: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where results come from: versions, commit, device and command, for manifests and the page."""
+"""Records how results were made: versions, commit, device and command, for manifests and the page."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ import ialp_jax
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "torch", "transformers")
 ROOT = Path(__file__).resolve().parents[1]
-_GIT_SECONDS = 10.0  # a slow file system must not hold up a run
+_GIT_SECONDS = 10.0  # time limit, so that a slow file system does not delay a run
 
 
 def environment() -> dict[str, Any]:
-    """Versions of Python and of the packages that compute, and the device."""
+    """Versions of Python and of the numerical packages, and the device."""
     versions = {"ialp_jax": ialp_jax.__version__}
     for package in PACKAGES:
         try:
@@ -42,9 +42,9 @@ def environment() -> dict[str, Any]:
 
 @functools.cache
 def commit(root: Path = ROOT) -> dict[str, Any] | None:
-    """The commit that a clone is at, and whether tracked files differ from it; None outside a clone.
+    """The current commit of a clone, and whether tracked files differ from it; None outside a clone.
 
-    A copy of the code below some other repository is no clone of it: its main program must be tracked.
+    The code may lie inside another repository. So this returns None if git does not track the main program.
     """
     if _git(root, "ls-files", "--error-unmatch", "experiments/main.py") is None:
         return None
@@ -58,26 +58,26 @@ def _git(root: Path, *args: str) -> str | None:
     """The output of git, or None if git is missing, fails or takes too long."""
     command = ["git", "-C", str(root), "--no-optional-locks", *args]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=False)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return result.stdout.strip() if result.returncode == 0 else None
 
 
 def command() -> str:
-    """The command line of this process as it was given, quoted for a shell."""
-    given = sys.orig_argv if len(sys.orig_argv) > 1 else sys.argv
-    return shlex.join(given)
+    """The command line of this process, quoted for a shell."""
+    arguments = sys.orig_argv if len(sys.orig_argv) > 1 else sys.argv
+    return shlex.join(arguments)
 
 
 def record(seconds: float) -> dict[str, Any]:
-    """Provenance of something that has just been made.
+    """The provenance of a part that has just been finished.
 
     Args:
-      seconds: how long it took.
+      seconds: time that the part took.
 
     Returns:
-      JSON-like: python, versions, device, os, git, command, began (UTC, ISO 8601) and seconds.
+      JSON values: python, versions, device, os, git, command, began (UTC, ISO 8601) and seconds.
     """
     began = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
     return {

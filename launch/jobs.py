@@ -31,7 +31,7 @@ from typing import Any
 
 from experiments.config import Config
 from experiments.run import fingerprint_in, report_fingerprint
-from experiments.study.overrides import kind, overridden, value_at
+from experiments.study.overrides import overridden, setting_type, value_at
 from ialp_jax import keys, store
 from ialp_jax.errors import InputError
 
@@ -124,7 +124,7 @@ def points(sweep: Mapping[str, Any], config: Config, source: str) -> Iterator[Va
     """Yields the values of every job, trial by trial, with the types of the settings. Raises InputError."""
     grid, random = sweep.get("grid", {}), sweep.get("random", {})
     for path, values in (*grid.items(), *random.items()):
-        wanted = kind(config, path, source)
+        wanted = setting_type(config, path, source)
         if path in random and isinstance(values, Mapping):
             _check_range(path, values, wanted, source)
         elif not isinstance(values, Sequence) or isinstance(values, str) or not values:
@@ -137,7 +137,7 @@ def points(sweep: Mapping[str, Any], config: Config, source: str) -> Iterator[Va
         overridden(config, values, source)
     for trial in range(sweep.get("trials", 1)):
         drawn = {
-            path: _draw(values, kind(config, path, source), sweep.get("seed", 0), path, trial)
+            path: _draw(values, setting_type(config, path, source), sweep.get("seed", 0), path, trial)
             for path, values in random.items()
         }
         for values, *combination in itertools.product(variants, *grid.values()):

@@ -1,1 +1,1 @@
-"""What `python -m experiments.benchmark` measures: suites of cases, each case in a process of its own."""
+"""The suites of `python -m experiments.benchmark`. Each case of a suite runs in a separate process."""

@@ -1,4 +1,4 @@
-"""One training step of SASRec as published: every position predicts the next item against one negative."""
+"""Measures a training step of SASRec as published, with one negative item per position."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ State = tuple[Params, optax.OptState]
 
 
 def training_step(case: str, batch: int, length: int, width: int) -> list[Row]:
-    """Seconds of a step: binary cross-entropy on the next item and one uniform negative per position.
+    """Seconds of a step with binary cross-entropy on the next item and one uniform negative per position.
 
-    Two blocks, one head, dropout 0.2, Adam (Kang and McAuley, ICDM 2018, section III.E).
+    The encoder has two blocks, one head and dropout 0.2; the optimiser is Adam. Source: Kang and McAuley,
+    ICDM 2018, section III.E.
     """
     network = SASRec(ITEMS, length, NetworkConfig(width=width, blocks=2, heads=1, dropout=0.2))
     draw = np.random.default_rng(0)

@@ -1,8 +1,9 @@
-"""The speed of asking: each mode on real prompts of mixed lengths, against what one writes first.
+"""Measures the speed of each mode of asking the LLM, against simple implementations.
 
-Prompts come from Last.fm where it is at hand (``IALP_DATA`` or ``../shared/data``), else from the generated
-world: a history of 1 to 10 likes and K = 10 items out of all likes, so popular ones are frequent. The model
-is a randomly initialised Mistral (hidden 256, 4 layers, 4.9 million parameters). torch alone is loaded.
+The prompts have mixed lengths: a history of 1 to 10 likes, and K = 10 candidates drawn from all likes, so
+popular items are frequent. They come from Last.fm if ``IALP_DATA`` or ``../shared/data`` has it, else from
+the generated world. The model is a Mistral with random weights (hidden size 256, 4 layers, 4.9 million
+parameters). This module loads torch and not JAX.
 """
 
 from __future__ import annotations
@@ -37,39 +38,44 @@ SMALL = EmbeddedConfig(hidden=256, layers=4, heads=4, vocabulary=6_700, context=
 DTYPES = ("float32", "bfloat16")
 
 
-class Asked(NamedTuple):
-    """P prompts, and a model to ask."""
+class LabelTask(NamedTuple):
+    """A model and prompts for it.
+
+    Attributes:
+      scorer: the model.
+      prompts: P prompts.
+    """
 
     scorer: Scorer
     prompts: Prompts
 
     def part(self, count: int) -> Prompts:
-        """The first prompts."""
+        """The first ``count`` prompts."""
         return self.prompts.rows(slice(count))
 
 
 def dataset() -> Dataset:
-    """Last.fm where there is any, else the generated world."""
+    """Last.fm if its files exist, else the generated world."""
     root = data_root() / "lastfm_hetrec2011"
     return load(DataConfig(name="lfm", root=str(root)) if root.is_dir() else DataConfig(name="demo"))
 
 
 def draw(data: Dataset, count: int) -> Prompts:
-    """Prompts with histories of 1 to L likes and K candidates without repetition."""
+    """Draws prompts with histories of 1 to L likes and K different candidates."""
     generator = keys.generator(0, "benchmark labels")
     users = [u for u in range(data.num_users) if len(data.histories.of(u)) >= LENGTH]
     histories = np.zeros((count, LENGTH), np.int32)
     candidates = np.zeros((count, K), np.int32)
     for p in range(count):
-        known = int(generator.integers(1, LENGTH + 1))
-        histories[p, LENGTH - known :] = data.histories.of(int(generator.choice(users)))[:known]
+        length = int(generator.integers(1, LENGTH + 1))
+        histories[p, LENGTH - length :] = data.histories.of(int(generator.choice(users)))[:length]
         drawn = np.unique(generator.choice(data.histories.items, 10 * K))
         candidates[p] = generator.permutation(drawn)[:K]
     return Prompts(histories, candidates)
 
 
 def save_small(folder: Path, data: Dataset, template: templates.Template) -> None:
-    """The model and its tokenizer, which knows the template's words as a large one would."""
+    """Saves the model and its tokenizer, trained to know the template's words as a large tokenizer does."""
     words = [template.introduction, template.liked, template.offered, template.none, template.question]
     lines = [" ".join(pair) for text in [*words, template.cue] for pair in itertools.pairwise(text.split())]
     lines.append(" ".join(letters.LETTERS[-1] + letters.LETTERS))
@@ -80,8 +86,8 @@ def save_small(folder: Path, data: Dataset, template: templates.Template) -> Non
     tokenizer.save_pretrained(folder)
 
 
-def prepare(mode: str, count: int, dtype: str = "fastest", **settings: Any) -> Asked:
-    """The small model, ready to be asked ``count`` prompts; in the faster dtype where none is given."""
+def prepare(mode: str, count: int, dtype: str = "fastest", **settings: Any) -> LabelTask:
+    """Builds the small model and ``count`` prompts; by default the model has the faster dtype."""
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     data, template = dataset(), templates.TEMPLATES["list"]
@@ -89,11 +95,11 @@ def prepare(mode: str, count: int, dtype: str = "fastest", **settings: Any) -> A
         save_small(Path(folder), data, template)
         config = LLMConfig(model=folder, mode=mode, dtype=dtype, **settings)
         scorer = Scorer(Path(folder), data.catalogue.titles, template, config)
-    return Asked(scorer, draw(data, count))
+    return LabelTask(scorer, draw(data, count))
 
 
 def race(*runs: Callable[[], object]) -> list[float]:
-    """Median seconds of each run, in turns."""
+    """Median seconds of each run; the runs take turns."""
 
     def program(run: Callable[[], object]) -> Program:
         run()
@@ -102,20 +108,20 @@ def race(*runs: Callable[[], object]) -> list[float]:
     return medians([program(run) for run in runs], seconds=0.0, repeats=5)
 
 
-def whole_prompts(asked: Asked, count: int) -> list[torch.Tensor]:
-    """The prompts in order of arrival as token ids, each without padding."""
-    ids, mask = asked.scorer.asker.letters.padded(asked.part(count))
-    return [torch.from_numpy(row[seen > 0]) for row, seen in zip(ids, mask, strict=True)]
+def whole_prompts(task: LabelTask, count: int) -> list[torch.Tensor]:
+    """The prompts as token ids without padding, in their given order."""
+    ids, mask = task.scorer.asker.letters.padded(task.part(count))
+    return [torch.from_numpy(row[is_token > 0]) for row, is_token in zip(ids, mask, strict=True)]
 
 
-def generating(asked: Asked, count: int, batch: int) -> Callable[[], None]:
-    """`model.generate` with exactly 8 new tokens, in batches in order of arrival."""
-    model, blocks = asked.scorer.model, asked.scorer.asker.letters
+def generating(task: LabelTask, count: int, batch: int) -> Callable[[], None]:
+    """Calls `model.generate` for exactly 8 new tokens, in batches of prompts in their given order."""
+    model, blocks = task.scorer.model, task.scorer.asker.letters
     exact = transformers.GenerationConfig(
         max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0, eos_token_id=2
     )
     parts = [slice(start, min(start + batch, count)) for start in range(0, count, batch)]
-    padded = [blocks.padded(asked.prompts.rows(part)) for part in parts]
+    padded = [blocks.padded(task.prompts.rows(part)) for part in parts]
 
     @torch.inference_mode()
     def run() -> None:
@@ -128,10 +134,13 @@ def generating(asked: Asked, count: int, batch: int) -> Callable[[], None]:
     return run
 
 
-def best_simple(asked: Asked, count: int, batch: int) -> Callable[[], None]:
-    """Base model, last position made contiguous, head; padded on the right, in order of arrival."""
-    model, texts = asked.scorer.model, whole_prompts(asked, count)
-    named = torch.tensor([ids[0] for ids in asked.scorer.asker.letters.names[: K + 1]])
+def best_simple(task: LabelTask, count: int, batch: int) -> Callable[[], None]:
+    """Fast simple method: base model, contiguous copy of the last position, head.
+
+    Prompts are padded on the right and keep their given order.
+    """
+    model, texts = task.scorer.model, whole_prompts(task, count)
+    named = torch.tensor([ids[0] for ids in task.scorer.asker.letters.names[: K + 1]])
 
     @torch.inference_mode()
     def run() -> None:
@@ -146,11 +155,11 @@ def best_simple(asked: Asked, count: int, batch: int) -> Callable[[], None]:
     return run
 
 
-def full_sequences(asked: Asked, count: int, batch: int) -> Callable[[], None]:
-    """Title likelihoods from K whole sequences per prompt, padded on the right, in order of arrival."""
-    tokens, model = asked.scorer.tokens, asked.scorer.model
+def full_sequences(task: LabelTask, count: int, batch: int) -> Callable[[], None]:
+    """Title likelihoods from K complete sequences per prompt, padded on the right, in their given order."""
+    tokens, model = task.scorer.tokens, task.scorer.model
     sequences, begins = [], []
-    prompts = asked.part(count)
+    prompts = task.part(count)
     for history, candidates in zip(prompts.histories, prompts.candidates, strict=True):
         before = np.concatenate([tokens.prefix, *(tokens.of(item) for item in history)])
         for item in candidates:
@@ -171,78 +180,88 @@ def full_sequences(asked: Asked, count: int, batch: int) -> Callable[[], None]:
 
 
 def operations(model: Any, lengths: Sequence[int]) -> float:
-    """Operations of the decoder on sequences without padding; causal attention is half a square."""
+    """FLOPs of the decoder on sequences without padding; causal attention needs half of a square."""
     lengths = np.asarray(lengths, np.float64)
     return estimate.forward_flops(memory.sizes_of(model.config), lengths.sum(), (lengths**2).sum() / 2, 0)
 
 
 def report(
-    case: str, asked: Asked, count: int, seconds: float, tokens: int, baseline: str, other: float
+    case: str,
+    task: LabelTask,
+    count: int,
+    seconds: float,
+    tokens: int,
+    baseline: str,
+    baseline_seconds: float,
 ) -> list[Row]:
-    """Rows of a mode on ``count`` prompts; ``other`` is the baseline's seconds per prompt."""
+    """Rows of a mode on ``count`` prompts; ``baseline_seconds`` are the baseline's seconds per prompt."""
     speed = count / seconds
     return [
-        Row(case, "prompts_per_second", speed, "prompts/s", baseline, speed * other),
-        Row(case, f"{baseline}_prompts_per_second", 1 / other, "prompts/s"),
+        Row(case, "prompts_per_second", speed, "prompts/s", baseline, speed * baseline_seconds),
+        Row(case, f"{baseline}_prompts_per_second", 1 / baseline_seconds, "prompts/s"),
         Row(case, "tokens_per_second", tokens / seconds, "tokens/s"),
         Row(case, "tokens_per_prompt", tokens / count, "tokens"),
-        Row(case, "bfloat16", float(asked.scorer.model.dtype == torch.bfloat16), ""),
+        Row(case, "bfloat16", float(task.scorer.model.dtype == torch.bfloat16), ""),
         Row(case, "peak_memory", peak_memory(), "MiB"),
     ]
 
 
 def choice(case: str, against: str, count: int, baseline_count: int) -> list[Row]:
-    """``choice`` against 8 new tokens of ``generate``, one prompt per call or batched, or ``simple``."""
-    asked = prepare("choice", count)
-    rivals = {
+    """Measures ``choice`` against ``generate`` (single prompts or batches) or ``simple``."""
+    task = prepare("choice", count)
+    baselines = {
         "generate_one": (generating, 1),
         "generate_batch": (generating, BATCH),
         "simple": (best_simple, BATCH),
     }
-    make, batch = rivals[against]
-    mine, other = race(lambda: asked.scorer.answer(asked.part(count)), make(asked, baseline_count, batch))
-    tokens = asked.scorer.answer(asked.part(count))[1]
-    found = report(case, asked, count, mine, tokens, against, other / baseline_count)
+    make, batch = baselines[against]
+    choice_seconds, other_seconds = race(
+        lambda: task.scorer.answer(task.part(count)), make(task, baseline_count, batch)
+    )
+    tokens = task.scorer.answer(task.part(count))[1]
+    rows = report(case, task, count, choice_seconds, tokens, against, other_seconds / baseline_count)
     if against == "simple":
-        rate = speed.matmul_rate("cpu", str(asked.scorer.model.dtype).removeprefix("torch."))
-        work = operations(asked.scorer.model, asked.scorer.asker.letters.lengths(asked.part(count)))
-        found.append(Row(case, "share_of_matmul_rate", work / mine / rate, ""))
-        found.append(Row(case, "parameters", sum(p.numel() for p in asked.scorer.model.parameters()), ""))
-    return found
+        rate = speed.matmul_rate("cpu", str(task.scorer.model.dtype).removeprefix("torch."))
+        work = operations(task.scorer.model, task.scorer.asker.letters.lengths(task.part(count)))
+        rows.append(Row(case, "share_of_matmul_rate", work / choice_seconds / rate, ""))
+        rows.append(Row(case, "parameters", sum(p.numel() for p in task.scorer.model.parameters()), ""))
+    return rows
 
 
 def likelihood(case: str, count: int, baseline_count: int) -> list[Row]:
-    """``likelihood`` against K full sequences, batched."""
-    asked = prepare("likelihood", count)
-    mine, other = race(
-        lambda: asked.scorer.answer(asked.part(count)), full_sequences(asked, baseline_count, BATCH)
+    """Measures ``likelihood`` against K full sequences in batches."""
+    task = prepare("likelihood", count)
+    seconds, other_seconds = race(
+        lambda: task.scorer.answer(task.part(count)), full_sequences(task, baseline_count, BATCH)
     )
-    tokens = asked.scorer.answer(asked.part(count))[1]
-    return report(case, asked, count, mine, tokens, "full_sequences", other / baseline_count)
+    tokens = task.scorer.answer(task.part(count))[1]
+    return report(case, task, count, seconds, tokens, "full_sequences", other_seconds / baseline_count)
 
 
 def generate(case: str, count: int) -> list[Row]:
-    """``generate`` as it is used, its grammar and no retries, against batches in order of arrival."""
-    asked = prepare("generate", count, retries=0)
-    mine, other = race(lambda: asked.scorer.answer(asked.part(count)), generating(asked, count, BATCH))
-    tokens = asked.scorer.answer(asked.part(count))[1]
-    return report(case, asked, count, mine, tokens, "generate_batch", other / count)
+    """Measures ``generate`` with its grammar and without retries, against batches in the given order."""
+    task = prepare("generate", count, retries=0)
+    seconds, other_seconds = race(
+        lambda: task.scorer.answer(task.part(count)), generating(task, count, BATCH)
+    )
+    tokens = task.scorer.answer(task.part(count))[1]
+    return report(case, task, count, seconds, tokens, "generate_batch", other_seconds / count)
 
 
 def dtypes(case: str, count: int) -> list[Row]:
-    """Matrix products and ``choice`` in float32 and bfloat16: which one is faster here."""
+    """Compares float32 and bfloat16 on this machine: matrix products and ``choice``."""
     rates = {name: speed.matmul_rate("cpu", name) for name in DTYPES}
-    found = [Row(case, f"matmul_{name}", rate / 1e9, "GFLOP/s") for name, rate in rates.items()]
+    rows = [Row(case, f"matmul_{name}", rate / 1e9, "GFLOP/s") for name, rate in rates.items()]
     both = [prepare("choice", count, name) for name in rates]
-    full, half = race(*(lambda asked=asked: asked.scorer.answer(asked.part(count)) for asked in both))
-    found.append(Row(case, "choice_float32", count / full, "prompts/s"))
-    found.append(Row(case, "choice_bfloat16", count / half, "prompts/s", "choice_float32", full / half))
-    return found
+    full, half = race(*(lambda task=task: task.scorer.answer(task.part(count)) for task in both))
+    rows.append(Row(case, "choice_float32", count / full, "prompts/s"))
+    rows.append(Row(case, "choice_bfloat16", count / half, "prompts/s", "choice_float32", full / half))
+    return rows
 
 
 @torch.inference_mode()
 def large(case: str, length: int, batch: int) -> list[Row]:
-    """A random Mistral of the shape of 7B in bfloat16 on a GPU: its share of the matrix rate."""
+    """Speed of a Mistral with random weights and the shape of 7B on a GPU, in bfloat16."""
     torch.set_default_device("cuda")
     torch.set_default_dtype(torch.bfloat16)
     config = transformers.MistralConfig(sliding_window=None, attn_implementation="sdpa")

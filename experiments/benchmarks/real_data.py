@@ -1,4 +1,4 @@
-"""Where benchmarks look for the published data sets."""
+"""Finds the folder of the published data sets."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def data_root() -> Path:
-    """``IALP_DATA``, or ``../shared/data`` beside the project; it need not exist."""
+    """The folder ``IALP_DATA``, or else ``../shared/data`` beside the project; it may not exist."""
     return Path(os.environ.get("IALP_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))

@@ -1,4 +1,4 @@
-"""Rows of a benchmark's table, and how a case is measured in a process of its own."""
+"""The rows of a benchmark's table. Measures each case in a separate process."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from typing import NamedTuple
 
 from experiments.benchmarks.suites import Case
 
-_MARK = "rows: "  # in front of the one line of a child's output that is meant for the parent
+_MARK = "rows: "  # begins the line of output that the child process sends to its parent
 
 
 class Row(NamedTuple):
-    """One number.
+    """One measured number.
 
     Attributes:
       case: id of the case.
-      metric: what was measured.
+      metric: name of the measured quantity.
       value: the number.
-      unit: of it.
-      baseline: what it is compared with, measured in the same process; empty where nothing is.
-      ratio: ``value`` over the baseline's; NaN where there is none.
+      unit: unit of the number.
+      baseline: name of the baseline that the same process measured; empty without one.
+      ratio: ``value`` divided by the baseline's value; NaN without a baseline.
     """
 
     case: str
@@ -40,15 +40,15 @@ class Row(NamedTuple):
 
 
 def peak_memory() -> float:
-    """The most memory this process has held so far, MiB (host memory; a GPU's is not in it).
+    """The peak memory of this process so far, in MiB; host memory only, without GPU memory.
 
-    Linux carries `ru_maxrss` over from the parent that forked, but not the high-water mark in /proc.
+    On Linux, `ru_maxrss` includes the peak of the parent process that forked; the peak in /proc does not.
     """
     status = Path("/proc/self/status")
-    if status.is_file() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
-        return int(found[1]) / 2**10
+    if status.is_file() and (match := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(match[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, else KiB
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # macOS counts bytes, others KiB
 
 
 def measure(case: Case) -> list[Row]:
@@ -58,16 +58,16 @@ def measure(case: Case) -> list[Row]:
       RuntimeError: the process failed; the message is the last line of its standard error.
     """
     command = [sys.executable, "-m", "experiments.benchmarks.rows", case.function, json.dumps(case.settings)]
-    done = subprocess.run([*command, case.name], capture_output=True, text=True, check=False)
-    lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
-    if done.returncode or not lines:
-        said = done.stderr.strip().splitlines() or ["no message"]
-        raise RuntimeError(f"{case.name}: its process ended with code {done.returncode}: {said[-1]}")
+    process = subprocess.run([*command, case.name], capture_output=True, text=True, check=False)
+    lines = [line for line in process.stdout.splitlines() if line.startswith(_MARK)]
+    if process.returncode or not lines:
+        errors = process.stderr.strip().splitlines() or ["no message"]
+        raise RuntimeError(f"{case.name}: its process ended with code {process.returncode}: {errors[-1]}")
     return [Row(*row) for row in json.loads(lines[-1].removeprefix(_MARK))]
 
 
 def table(suite: str, rows: Iterable[Row]) -> str:
-    """The rows as CSV; six significant digits, an empty ratio where there is none."""
+    """The rows as CSV with six significant digits; a row without a ratio has an empty cell."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["suite", *Row._fields])
@@ -78,7 +78,7 @@ def table(suite: str, rows: Iterable[Row]) -> str:
 
 
 def _child(function: str, settings: str, name: str) -> None:
-    """The other end of `measure`."""
+    """Measures a case in the child process and prints its rows for `measure`."""
     module, _, attribute = function.partition(":")
     rows = getattr(importlib.import_module(module), attribute)(name, **json.loads(settings))
     print(_MARK + json.dumps(rows))

@@ -1,4 +1,4 @@
-"""The simulator's speed and size, against CartPole and against a naive actor loop."""
+"""Measures the simulator's speed and memory, against CartPole and against a simple actor loop."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from ialp_jax.types import (
 )
 
 WORLD_USERS, FACTORS, KNOTS = 2_000, 16, 30
-NAIVE_ITEMS, NAIVE_USERS = 3_000, 1_024  # the most that the naive loop is measured with
+NAIVE_ITEMS, NAIVE_USERS = 3_000, 1_024  # largest size at which the simple loop is measured
 SIZE = NetworkConfig(width=64, blocks=2, heads=2)
 
 Act = Callable[[Any, Any, Key], Array]  # parameters, observation of B users, key -> int32 [B]
 
 
 def world(items: int) -> World:
-    """A made-up world of N items in which about one item in ten is liked; all knobs off."""
+    """A made-up world of N items; users like about one item in ten, and all optional dynamics are off."""
     draw = np.random.default_rng(0)
     likes = draw.integers(1, items + 1, 40 * WORLD_USERS, dtype=np.int32)
     owner = np.repeat(np.arange(WORLD_USERS, dtype=np.int32), 40)
@@ -64,7 +64,10 @@ def world(items: int) -> World:
 
 
 def program(env: Environment, env_params: Any, act: Act, params: Any, users: int) -> Program:
-    """B users who act and are answered; rewards are summed up, so that no answer is left out."""
+    """Compiles a loop in which B users take steps.
+
+    The loop sums the rewards, so the compiler cannot drop the users' answers.
+    """
 
     def loop(steps: Array, env_params: Any, params: Any, start: tuple[Any, ...], key: Key) -> Any:
         def step(number: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -84,7 +87,7 @@ def program(env: Environment, env_params: Any, act: Act, params: Any, users: int
 
 
 def uniform(actions: int, users: int) -> Act:
-    """Any action for each user, shown before or not."""
+    """A random action for each user; it may repeat items."""
     return lambda params, observation, key: jax.random.randint(key, (users,), 0, actions)
 
 
@@ -97,37 +100,43 @@ def cartpole(users: int) -> Program:
 def rows(
     case: str, users: int, ours: Program, memory: float, baseline: str, other: Callable[[], Program] | None
 ) -> list[Row]:
-    """Speed, compile time and memory of ``ours``; ``other`` is compiled only now, outside that memory."""
-    stats = jax.devices()[0].memory_stats()  # of a GPU; the CPU has none
-    rivals = [] if other is None else [other()]
-    seconds, *reference = medians([ours, *rivals])
-    found = [
+    """Rows for speed, compile time and memory of ``ours``.
+
+    ``other`` compiles the baseline only here, so ``memory`` does not include it.
+    """
+    stats = jax.devices()[0].memory_stats()  # None on a CPU
+    baselines = [] if other is None else [other()]
+    seconds, *baseline_seconds = medians([ours, *baselines])
+    result = [
         Row(
             case,
             "env_steps_per_second",
             users / seconds,
             "steps/s",
             baseline,
-            *(r / seconds for r in reference),
+            *(other_seconds / seconds for other_seconds in baseline_seconds),
         ),
         Row(case, "compile_seconds", ours.compile_seconds, "s"),
         Row(case, "peak_memory", memory, "MiB"),
     ]
     if stats:
-        found.append(Row(case, "peak_device_memory", stats["peak_bytes_in_use"] / 2**20, "MiB"))
-    found += [Row(case, f"{baseline}_steps_per_second", users / r, "steps/s") for r in reference]
-    return found
+        result.append(Row(case, "peak_device_memory", stats["peak_bytes_in_use"] / 2**20, "MiB"))
+    result += [
+        Row(case, f"{baseline}_steps_per_second", users / other_seconds, "steps/s")
+        for other_seconds in baseline_seconds
+    ]
+    return result
 
 
 def random_actions(case: str, users: int, items: int) -> list[Row]:
-    """Random actions, against CartPole with as many users."""
-    here = world(items)
-    ours = program(here.env, here.params, uniform(items, users), None, users)
+    """Measures random actions, against CartPole with the same number of users."""
+    made_up = world(items)
+    ours = program(made_up.env, made_up.params, uniform(items, users), None, users)
     return rows(case, users, ours, peak_memory(), "cartpole", lambda: cartpole(users))
 
 
 class NaiveActor(nn.Module):
-    """The same actor as one writes it first: Flax's own attention, over the whole sequence in every block."""
+    """A simple version of the same actor: Flax's attention over the whole sequence in every block."""
 
     num_items: int
 
@@ -148,9 +157,9 @@ class NaiveActor(nn.Module):
 
 
 def actor(case: str, users: int, items: int) -> list[Row]:
-    """A SASRec actor in the loop, against the naive one, or in huge catalogues against no streaming."""
-    here = world(items)
-    observation, _ = here.env.reset(jax.random.key(0), here.params)
+    """Measures a loop with a SASRec actor, against the simple actor if the size allows it."""
+    made_up = world(items)
+    observation, _ = made_up.env.reset(jax.random.key(0), made_up.params)
     length = observation.history.shape[0]
     agent = a2c(A2CConfig(), ActorCritic(items, length, SIZE))
     state = agent.init(stream(jax.random.key(0), "init"), observation, None)
@@ -166,15 +175,15 @@ def actor(case: str, users: int, items: int) -> list[Row]:
             logits = network.apply(params, observation.history)
             return jax.random.categorical(key, mask_shown(logits, observation.shown))
 
-        return program(here.env, here.params, act, params, users)
+        return program(made_up.env, made_up.params, act, params, users)
 
-    ours = program(here.env, here.params, act, state, users)
-    measured = items <= NAIVE_ITEMS and users <= NAIVE_USERS
-    return rows(case, users, ours, peak_memory(), "naive" if measured else "", naive if measured else None)
+    ours = program(made_up.env, made_up.params, act, state, users)
+    is_small = items <= NAIVE_ITEMS and users <= NAIVE_USERS
+    return rows(case, users, ours, peak_memory(), "naive" if is_small else "", naive if is_small else None)
 
 
 def yardsticks(case: str) -> list[Row]:
-    """The rate of float32 matrix products, 2,048 in each dimension."""
+    """The rate of float32 products of 2,048 x 2,048 matrices."""
     size = 2048
     matrix = jnp.asarray(np.random.default_rng(0).normal(size=(size, size)) / size**0.5, jnp.float32)
 

@@ -1,7 +1,7 @@
-"""Suites by name: one function each, which lists its cases. Nothing heavy is imported here.
+"""Suites by name; each is a function that lists its cases. This module imports no large library.
 
-A case names the function that measures it, ``module:function``. That function runs in a fresh process,
-gets the case's settings as keyword arguments and returns rows; see `experiments.benchmarks.rows`.
+A case names the function that measures it as ``module:function``. This function runs in a new process, gets
+the case's settings as keyword arguments and returns rows; see `experiments.benchmarks.rows`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Case:
     """One measurement.
 
     Attributes:
-      name: its id in the column ``case``.
-      function: ``module:function`` that measures it.
-      settings: keyword arguments of that function, plain JSON values.
+      name: id in the column ``case``.
+      function: ``module:function`` that measures the case.
+      settings: keyword arguments of the function, as JSON values.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Case:
 
 
 def simulator(full: bool) -> list[Case]:
-    """Env steps per second with random actions and with a SASRec actor in the loop."""
+    """Env steps per second with random actions and with a SASRec actor."""
     sizes = [(users, items) for items in (300, 3_000, 30_000, 1_000_000) for users in USERS]
     chosen = sizes if full else [(users, items) for users, items in sizes if users == 1024 or items == 3_000]
     random = [*chosen, (2048, 3_000), (2048, 1_000_000), (4096, 1_000_000)]
@@ -46,9 +46,9 @@ def simulator(full: bool) -> list[Case]:
 
 
 def labels(full: bool) -> list[Case]:
-    """Prompts per second of each way of asking, against the ways that one writes first."""
+    """Prompts per second of each mode of asking, against simple implementations."""
     module = "experiments.benchmarks.labels"
-    rivals = {
+    baselines = {
         "choice_small": ("generate_one", 32),
         "choice_small_batched": ("generate_batch", 256),
         "choice_small_simple": ("simple", 512),
@@ -56,7 +56,7 @@ def labels(full: bool) -> list[Case]:
     cases = [
         *(
             Case(name, f"{module}:choice", {"against": against, "count": 512, "baseline_count": size})
-            for name, (against, size) in rivals.items()
+            for name, (against, size) in baselines.items()
         ),
         Case("likelihood_small", f"{module}:likelihood", {"count": 512, "baseline_count": 64}),
         Case("generate_small", f"{module}:generate", {"count": 256}),
@@ -68,7 +68,7 @@ def labels(full: bool) -> list[Case]:
 
 
 def training(full: bool) -> list[Case]:
-    """Learning online on Coat."""
+    """Speed of online learning on Coat."""
     del full
     return [
         Case(f"{agent}_coat", "experiments.benchmarks.training:online", {"agent": agent})
@@ -77,19 +77,19 @@ def training(full: bool) -> list[Case]:
 
 
 def encoder(full: bool) -> list[Case]:
-    """One step of supervised training."""
+    """Speed of a step of supervised training."""
     del full
     size = {"batch": 128, "length": 200, "width": 50}
     return [Case("sasrec_128x200x50", "experiments.benchmarks.encoder:training_step", size)]
 
 
 def _has_gpu() -> bool:
-    """Whether an NVIDIA driver is here, without loading torch."""
+    """Whether the machine has an NVIDIA driver; does not load torch."""
     return shutil.which("nvidia-smi") is not None
 
 
-def _sized(what: str, function: str, users: int, items: int) -> Case:
-    return Case(f"{what}_n{items}_b{users}", function, {"users": users, "items": items})
+def _sized(name: str, function: str, users: int, items: int) -> Case:
+    return Case(f"{name}_n{items}_b{users}", function, {"users": users, "items": items})
 
 
 SUITES: dict[str, Callable[[bool], list[Case]]] = {

@@ -1,4 +1,4 @@
-"""Times of programs: compilation, where there is any, apart from running; contenders in turns."""
+"""Times programs: compile time and run time separately; compared programs take turns."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 
 class Program(NamedTuple):
-    """A compiled program of a varying number of steps.
+    """A compiled program that runs any number of steps.
 
     Attributes:
-      run: number of steps -> None, when they are done.
-      compile_seconds: what tracing and compiling took.
+      run: runs a number of steps and returns when they are done.
+      compile_seconds: time of tracing and compiling.
     """
 
     run: Callable[[int], None]
@@ -22,8 +22,8 @@ class Program(NamedTuple):
 
 
 def compiled(loop: Callable[..., Any], *arguments: Any) -> Program:
-    """Compiles ``loop(steps, *arguments)``, in which ``steps`` is a traced int32."""
-    import jax  # late: torch's suite takes turns in the same way, and must not load it
+    """Compiles ``loop(steps, *arguments)``; ``steps`` is a traced int32."""
+    import jax  # late, because the torch suite also uses this module and must not load JAX
 
     began = time.perf_counter()
     program = jax.jit(loop).lower(np.int32(1), *arguments).compile()
@@ -32,7 +32,10 @@ def compiled(loop: Callable[..., Any], *arguments: Any) -> Program:
 
 
 def called(loop: Callable[..., Any], *arguments: Any) -> Program:
-    """Of ``loop(steps, *arguments)`` that compiles itself when first called; a step is in that time."""
+    """A program from ``loop(steps, *arguments)``, which compiles itself at its first call.
+
+    ``compile_seconds`` includes one step.
+    """
     import jax
 
     def run(steps: int) -> None:
@@ -44,26 +47,26 @@ def called(loop: Callable[..., Any], *arguments: Any) -> Program:
 
 
 def steps_for(program: Program, seconds: float, most: int = 100_000) -> int:
-    """How many steps take about this long."""
+    """The number of steps that take about ``seconds``, at most ``most``."""
     steps = 1
     while True:
         began = time.perf_counter()
         program.run(steps)
-        took = time.perf_counter() - began
-        if took > seconds / 4 or steps >= most:
-            return max(1, min(most, round(steps * seconds / took)))
+        elapsed = time.perf_counter() - began
+        if elapsed > seconds / 4 or steps >= most:
+            return max(1, min(most, round(steps * seconds / elapsed)))
         steps = min(most, steps * 4)
 
 
 def medians(programs: Sequence[Program], seconds: float = 0.25, repeats: int = 9) -> list[float]:
     """Median seconds per step of each program.
 
-    They run in turns, so that whatever else the machine does falls on all of them alike.
+    The programs take turns, so that other work on the machine affects all of them equally.
 
     Args:
-      programs: contenders.
-      seconds: length of one run, roughly.
-      repeats: runs of each.
+      programs: programs to compare.
+      seconds: approximate length of one run.
+      repeats: number of runs of each program.
     """
     steps = [steps_for(program, seconds) for program in programs]
     times = np.zeros((len(programs), repeats))

@@ -1,7 +1,7 @@
-"""The speed of learning online, on Coat: interactions per second with everything that learning takes.
+"""Measures the speed of online learning on Coat: interactions per second, updates included.
 
-Ratings come from the data folder (``IALP_DATA`` or ``../shared/data``); where there are none, the world is
-made up, of the same size.
+The ratings come from ``IALP_DATA`` or ``../shared/data``. If they do not exist, a made-up world of the same
+size replaces Coat.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from ialp_jax.users.evaluation_model import fit_models
 
 COAT_ITEMS = 300
 SEEDS = 10
-POINTS, UPDATES, EPISODES = 40, 5, 256  # evaluations while learning, updates between two, sessions of each
-REPLAYED = 5  # samples that DQN replays per interaction
+POINTS, UPDATES, EPISODES = 40, 5, 256  # evaluations, updates between two of them, sessions of each
+REPLAYED = 5  # replayed samples of DQN per interaction
 
 
 def coat() -> World:
-    """Coat where it is at hand, else a made-up world of its size."""
+    """Coat if its files exist, else a made-up world of its size."""
     root = data_root()
     if not root.is_dir():
         return simulator.world(COAT_ITEMS)
@@ -52,7 +52,7 @@ def coat() -> World:
 
 
 def agent_of(name: str, world: World) -> Agent:
-    """A2C with D = 64, 2 blocks and B = 256; DQN with D = 32, 1 block and 5 replayed samples a step."""
+    """A2C with D = 64, 2 blocks and B = 256, or DQN with D = 32, 1 block and 5 replayed samples per step."""
     items = world.params.user_model.item_bias.shape[0] - 1
     length = world.env.reset(jax.random.key(0), world.params)[0].history.shape[0]
     if name == "a2c":
@@ -63,21 +63,21 @@ def agent_of(name: str, world: World) -> Agent:
 
 
 def begin(world: World, agent: Agent, key: Key) -> tuple[AgentState, Users]:
-    """The agent's state and its users, of one seed."""
+    """The agent's state and its users at the start of one seed."""
     observation, _ = world.env.reset(key, world.params)
     users = start_users(world.env, world.params, stream(key, "user"), agent.num_users)
     return agent.init(stream(key, "init"), observation, None), users
 
 
 def learning(world: World, agent: Agent) -> Callable[..., tuple[AgentState, Users]]:
-    """(updates, params, (state, users), key) -> (state, users) after so many rollouts and updates."""
+    """Returns a loop (updates, params, (state, users), key) -> (state, users) of rollouts and updates."""
 
     def loop(updates: Array, params: Any, start: tuple[AgentState, Users], key: Key) -> Any:
         def update(number: Array, carry: tuple[AgentState, Users]) -> tuple[AgentState, Users]:
             state, users = carry
-            now = jax.random.fold_in(key, number)
-            users, batch = collect(world.env, params, agent, state, users, stream(now, "collect"))
-            return agent.update(state, batch, stream(now, "update"))[0], users
+            step_key = jax.random.fold_in(key, number)
+            users, batch = collect(world.env, params, agent, state, users, stream(step_key, "collect"))
+            return agent.update(state, batch, stream(step_key, "update"))[0], users
 
         return jax.lax.fori_loop(0, updates, update, start)
 
@@ -85,9 +85,9 @@ def learning(world: World, agent: Agent) -> Callable[..., tuple[AgentState, User
 
 
 def operations(world: World, agent: Agent, start: tuple[AgentState, Users], gradient_steps: int) -> float:
-    """Floating point operations of an interaction, by XLA's own count.
+    """Floating-point operations per interaction, as counted by XLA.
 
-    It counts the body of a loop once, so that of an update with a loop over gradient steps is multiplied.
+    XLA counts the body of a loop once, so the count of an update is multiplied by its gradient steps.
     """
     state, users = start
     key = jax.random.key(0)
@@ -102,31 +102,33 @@ def operations(world: World, agent: Agent, start: tuple[AgentState, Users], grad
 
 
 def until_learned(case: str, world: World, agent: Agent, keys: Key, mesh: Mesh | None) -> list[Row]:
-    """Seconds of learning until the return reaches 90 % of the last one; evaluations are not timed."""
+    """Seconds of learning until the return reaches 90 % of the final return, without evaluations."""
     loop = over_seeds(learning(world, agent), "map", shared=2, mesh=mesh)
     evaluate = over_seeds(evaluator(world.env, agent, keys[0], EvaluationConfig(episodes=EPISODES)), shared=1)
     carry = jax.jit(jax.vmap(lambda key: begin(world, agent, key)))(keys)
-    params, watched, spent, returns = world.of(ONLINE), world.of(EVALUATION), [0.0], []
-    jax.block_until_ready(loop(np.int32(1), params, carry, keys))  # compiled
+    params, evaluation_params = world.of(ONLINE), world.of(EVALUATION)
+    seconds, returns = [0.0], []
+    jax.block_until_ready(loop(np.int32(1), params, carry, keys))  # compiles
     for point in range(POINTS + 1):
-        returns.append(float(evaluate(watched, jax.device_get(carry[0]), keys)["return"][0]))
+        returns.append(float(evaluate(evaluation_params, jax.device_get(carry[0]), keys)["return"][0]))
         part = jax.vmap(lambda key, point=point: stream(key, "part", point))(keys)
         began = time.perf_counter()
         carry = jax.block_until_ready(loop(np.int32(UPDATES), params, carry, part))
-        spent.append(spent[-1] + time.perf_counter() - began)
+        seconds.append(seconds[-1] + time.perf_counter() - began)
     reached = int(np.argmax(np.array(returns) >= 0.9 * returns[-1]))
     steps = POINTS * UPDATES * agent.num_users * agent.rollout_length
     return [
         Row(case, f"return_after_{steps}_steps", returns[-1], "likes"),
-        Row(case, "seconds_to_90_percent_of_it", spent[reached], "s"),
+        Row(case, "seconds_to_90_percent_of_it", seconds[reached], "s"),
     ]
 
 
 def online(case: str, agent: str) -> list[Row]:
-    """Interactions per second of one seed, their share of the matrix-product rate, the cost of ten seeds.
+    """Measures interactions per second of one seed and the cost of ten seeds.
 
-    One seed runs on one device, and its users shared among all; ten seeds one after the other in the faster
-    of these ways, side by side on one device, and shared among all. What is fastest counts.
+    One seed runs twice: on one device, and with its users divided among all devices. The faster way counts.
+    Ten seeds run three times: one after another in this way, together on one device, and divided among all
+    devices.
     """
     world = coat()
     gradient_steps = REPLAYED if agent == "dqn" else 1
@@ -136,13 +138,13 @@ def online(case: str, agent: str) -> list[Row]:
     start = jax.jit(jax.vmap(lambda key: begin(world, agent, key)))(keys)
 
     def program(seeds: int, how: str, mesh: Mesh | None) -> Program:
-        own = jax.tree.map(lambda leaf: leaf[:seeds], (start, keys))
-        return called(over_seeds(loop, how, shared=2, mesh=mesh), params, *own)
+        arguments = jax.tree.map(lambda leaf: leaf[:seeds], (start, keys))
+        return called(over_seeds(loop, how, shared=2, mesh=mesh), params, *arguments)
 
     by_users = device_mesh(1, 0, 1, agent.num_users)
-    ones = {mesh: program(1, "map", mesh) for mesh in dict.fromkeys((None, by_users))}
+    single = {mesh: program(1, "map", mesh) for mesh in dict.fromkeys((None, by_users))}
     memory = peak_memory()
-    seconds = dict(zip(ones, medians(list(ones.values()), seconds=1.0, repeats=9), strict=True))
+    seconds = dict(zip(single, medians(list(single.values()), seconds=1.0, repeats=9), strict=True))
     fastest = min(seconds, key=seconds.get)
     ways = {
         "map": ("map", fastest),
@@ -150,14 +152,14 @@ def online(case: str, agent: str) -> list[Row]:
         "devices": ("map", device_mesh(0, 1, SEEDS, agent.num_users)),
     }
     many = [program(SEEDS, *way) for way in ways.values()]
-    one, *tens = medians([ones[fastest], *many], seconds=1.0, repeats=5)
+    one, *tens = medians([single[fastest], *many], seconds=1.0, repeats=5)
     rate = simulator.yardsticks(case)[0].value
     steps = agent.num_users * agent.rollout_length
-    speed, alone = steps / seconds[fastest], steps / seconds[None]
+    speed, one_device_speed = steps / seconds[fastest], steps / seconds[None]
     work = operations(world, agent, jax.tree.map(lambda leaf: leaf[0], start), gradient_steps)
     return [
-        Row(case, "interactions_per_second", speed, "steps/s", "on one device", speed / alone),
-        Row(case, "compile_seconds", ones[fastest].compile_seconds, "s"),
+        Row(case, "interactions_per_second", speed, "steps/s", "on one device", speed / one_device_speed),
+        Row(case, "compile_seconds", single[fastest].compile_seconds, "s"),
         Row(case, "peak_memory", memory, "MiB"),
         Row(case, "operations_per_interaction", work / 1e6, "MFLOP"),
         Row(case, "matmul_rate", rate, "GFLOP/s"),

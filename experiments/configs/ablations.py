@@ -1,4 +1,4 @@
-"""What the ablations have in common: Last.fm as in the study, 5 seeds, half of its env steps; iALP, ft and ap.
+"""Base of the ablations: the study's Last.fm with 5 seeds, 100,000 env steps, and iALP, ft and ap.
 
 python -m experiments.main --config=experiments/configs/ablations.py --config.data.root=../shared/data --workdir=runs/base
 python -m launch.sweep --config=experiments/configs/ablations.py --config.data.root=../shared/data \
@@ -18,7 +18,7 @@ METHODS = ("ialp", "a_ialp_ft", "a_ialp_ap")
 
 
 def get_config() -> Config:
-    """The study's Last.fm with the values that were chosen there for the three methods."""
+    """Last.fm as in the study, with the study's tuned values of the three methods."""
     tuned = json.loads(TUNED.read_text())
     values = {path: value for method in METHODS for path, value in tuned[method].items()}
     config = overridden(lfm.get_config(), {**paper.OVERRIDES, **values}, "experiments/configs/ablations.py")
@@ -26,6 +26,8 @@ def get_config() -> Config:
     config.num_seeds = 5
     config.adapt.env_steps = 100_000
     config.adapt.agents = ",".join(("random", "popular", "oracle", *METHODS))
-    config.labelling.none_share = 0.02  # where it has a say; as often as our Mistral says none there
+    config.labelling.none_share = (
+        0.02  # for label sources that use it; equals the share of our Mistral on Last.fm
+    )
     config.audit.enabled = False
     return config

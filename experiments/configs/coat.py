@@ -1,8 +1,8 @@
-"""Coat shopping, explicit ratings, every method.
+"""Coat (shopping data with explicit ratings), every method.
 
 python -m experiments.main --config=experiments/configs/coat.py --config.data.root=../shared/data
 
-About 8 minutes on 2 CPU cores. Expect iALP to start near a return of 4.5, A2C from scratch to end near 8.
+Takes about 8 minutes on 2 CPU cores. iALP starts near a return of 4.5; A2C from scratch ends near 8.
 """
 
 from experiments.config import Config
@@ -14,5 +14,5 @@ def get_config() -> Config:
     config = Config(name="coat")
     config.simulator = simulator_of("coat")
     config.data.name = "coat"
-    config.llm.embedded.steps = 400  # lowest loss on held-out offline users among 400, 800 and 1,600
+    config.llm.embedded.steps = 400  # of 400, 800 and 1,600, the lowest loss on held-out offline users
     return config

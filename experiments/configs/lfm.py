@@ -1,8 +1,8 @@
-"""Real Last.fm (hetrec2011-lastfm-2k), every method.
+"""Last.fm (hetrec2011-lastfm-2k), every method.
 
 python -m experiments.main --config=experiments/configs/lfm.py --config.data.root=../shared/data
 
-About 25 minutes on 2 CPU cores. Expect iALP to start near a return of 11, A2C from scratch to end near 4.
+Takes about 25 minutes on 2 CPU cores. iALP starts near a return of 11; A2C from scratch ends near 4.
 """
 
 from experiments.config import Config

@@ -1,11 +1,11 @@
-"""MovieLens latest-small, ratings of 4 stars and more as likes, every method.
+"""MovieLens latest-small, every method. Ratings of 4 stars or more are likes.
 
 python -m experiments.main --config=experiments/configs/movielens.py --config.data.root=../shared/data
 
-42 minutes on 2 CPU cores that four other programs shared, 53 of CPU time, 2.2 GB; the supervised SASRec,
-with its softmax over 9,723 items at every position, takes a third of it. Expect iALP to start near a return
-of 7.4 and A-iALP_ft to end near 11.6, below popular (12.7).
-With a network, --config.data.download=true fetches the publisher's zip into the root.
+Takes 42 minutes on 2 CPU cores shared with four other programs (53 minutes of CPU time) and 2.2 GB. A third
+of it is the supervised SASRec with its softmax over 9,723 items at every position. iALP starts near a return
+of 7.4; A-iALP_ft ends near 11.6, below popular (12.7).
+--config.data.download=true downloads the publisher's zip to the root.
 """
 
 from experiments.config import Config

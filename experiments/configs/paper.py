@@ -1,20 +1,20 @@
-"""The paper's claims on three real worlds: every method, tuned alike, 10 seeds, 200,000 env steps.
+"""The study of the paper's claims: three real worlds, every method tuned with the same budget, 10 seeds.
 
 python -m experiments.main --config=experiments/configs/paper.py --config.data_root=../shared/data
 
-Reads experiments/configs/tuned/<world>.json, which --stage=search writes; where a world has none, defaults
-are run and the report says so. It may be killed at any instant: the next command does what is missing.
-launch/paper.sh runs search and study; several may run at once, each with --config.worlds of its own.
-A look: --config.worlds=coat --config.num_seeds=2 --config.env_steps=20000 --config.results= --config.tuned=
---config.readme= --workdir=runs/look
+Reads the tuned values experiments/configs/tuned/<world>.json, which --stage=search writes. Methods without
+tuned values run with defaults, and the report names them. After a kill, the same command does the missing
+work. launch/paper.sh runs the search and the study. Several processes can run at the same time, each with
+different --config.worlds. A short test run: --config.worlds=coat --config.num_seeds=2
+--config.env_steps=20000 --config.results= --config.tuned= --config.readme= --workdir=runs/look
 """
 
 from experiments.study.settings import Study
 
-# Where all runs differ from the worlds' own files: one block (half the time of
-# two), one thread for the LLM (labels then have the same bits however many cores there are), fewer
-# supervised updates (nearly nothing comes after them), smaller batches of replay, and PG on fewer users at a
-# time (less of its window is idle).
+# Settings in which all runs differ from the files of their worlds: one block, which takes half the time of
+# two; one LLM thread, so that labels have the same bits on any number of cores; fewer supervised updates,
+# because more add almost nothing; smaller replay batches; fewer users for PG, so that less of its rollout
+# window is idle.
 OVERRIDES = {
     "network.blocks": 1,
     "llm.threads": 1,
@@ -26,7 +26,7 @@ OVERRIDES = {
 
 
 def get_config() -> Study:
-    """Last.fm, Amazon "Industrial and Scientific", Coat; Last.fm once more for claim (f)."""
+    """Last.fm, Amazon "Industrial and Scientific" and Coat; Last.fm runs twice, for claim (f)."""
     return Study(
         name="paper",
         worlds="lfm,industry,coat",
@@ -34,5 +34,5 @@ def get_config() -> Study:
         overrides=";".join(f"{path}={value}" for path, value in OVERRIDES.items()),
         results="experiments/results/paper",
         tuned="experiments/configs/tuned",
-        readme="README.md",
+        readme="README.md,experiments/results/README.md",
     )

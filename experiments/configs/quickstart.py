@@ -1,8 +1,8 @@
-"""The generated world, every method, no data and no network needed.
+"""A generated world, every method; needs neither data nor network.
 
 python -m experiments.main --config=experiments/configs/quickstart.py
 
-5 minutes and 2 GB on 2 CPU cores. Expect iALP to start near a return of 10, A2C from scratch to end near 5.
+Takes 5 minutes and 2 GB on 2 CPU cores. iALP starts near a return of 10; A2C from scratch ends near 5.
 """
 
 from experiments.config import Config

@@ -1,4 +1,4 @@
-"""Everything at the smallest size: proves that the pipeline runs, not that anything is learned.
+"""Every stage at the smallest size: shows that the pipeline runs, not that agents learn.
 
 python -m experiments.main --config=experiments/configs/smoke.py    (under 2 minutes on 2 cores)
 """
@@ -8,7 +8,7 @@ from ialp_jax.simulator.config import simulator_of
 
 
 def get_config() -> Config:
-    """A tenth of the quickstart."""
+    """About a tenth of the quickstart."""
     config = Config(name="smoke", num_seeds=2)
     config.simulator = simulator_of("demo")
     config.data.demo.users = 200

@@ -2,31 +2,34 @@
 
 python -m experiments.main --config=experiments/configs/tabular.py --config.data.root=FOLDER
 
-FOLDER holds two tables. Each is a CSV, a CSV.gz, a Parquet file, or a folder of such files as Spark writes it
-(--config.data.tabular.interactions=NAME, --config.data.tabular.items=NAME):
+FOLDER contains two tables. Each is a CSV, CSV.gz or Parquet file, or a folder of such files as Spark writes
+it. Other file names: --config.data.tabular.interactions=NAME, --config.data.tabular.items=NAME.
 
-    interactions.csv    user_id,item_id[,rating][,timestamp]    one row says that a user met an item
-    items.csv           item_id,title[,category]                one row for each item
+    interactions.csv    user_id,item_id[,rating][,timestamp]    one row per interaction of a user with an item
+    items.csv           item_id,title[,category]                one row per item
 
-Columns are found by name; case and signs may differ (userId, "User ID"). Other names, separators and
-encodings: --config.data.tabular.*. The data stage lists the columns that it does not read.
-Ids are any text, written alike in both files. A rating is a finite number, a like from --config.data.like_at
-(4) on; without ratings every row is a like. Timestamps are numbers or ISO 8601 dates; without them the order
-of the file is the order of time. An item may have several categories: "Action|Drama", or a list in Parquet.
-Items with the same title get their categories or their id added to it; to add the year instead:
---config.data.tabular.tell_apart=year. --config.data.min_users=5 drops items with fewer than 5 users; off.
-A file of more than 50 million rows is refused, unless --config.data.tabular.most_rows is raised.
+Columns are found by name; case and punctuation do not matter (userId, "User ID"). Other names, separators and
+encodings: --config.data.tabular.*. The data stage lists the columns that it ignores.
+- Ids are any text; both files must write them in the same way.
+- A rating is a finite number; --config.data.like_at (4) or more is a like.
+- Without ratings, every row is a like.
+- Timestamps are numbers or ISO 8601 dates. Without them, rows are in order of time.
+- An item may have several categories: "Action|Drama", or a list in Parquet.
+- Items with the same title get their categories or their id added to the title;
+  --config.data.tabular.tell_apart=year adds the year instead.
+- --config.data.min_users=5 drops items with fewer than 5 users; by default no item is dropped.
+- A file of more than 50 million rows is an error; --config.data.tabular.most_rows raises the limit.
 
-50,000 ratings of 5,000 items by 607 users take 15 minutes on 2 CPU cores. The small Mistral is the
-quickstart's; larger logs bear --config.llm.embedded.hidden=128 --config.llm.embedded.steps=6000.
-Look at the audit first: labels that are no better than popularity will not teach a better policy.
+50,000 ratings of 5,000 items by 607 users take 15 minutes on 2 CPU cores. The small Mistral has the size of
+the quickstart's; for larger logs use --config.llm.embedded.hidden=128 --config.llm.embedded.steps=6000.
+Look at the audit first: labels that are not better than popularity do not teach a better policy.
 """
 
 from experiments.config import Config
 
 
 def get_config() -> Config:
-    """Sizes as in the data, 3 seeds."""
+    """The users and items of the tables, 3 seeds."""
     config = Config(name="tabular")
     config.data.name = "tabular"
     return config

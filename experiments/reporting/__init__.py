@@ -1,1 +1,1 @@
-"""From result files to tables, plots and pages."""
+"""Makes tables, plots and pages from result files."""

@@ -1,4 +1,4 @@
-"""The page's section on the audit: what its template ``audit.html.j2`` is filled with."""
+"""The page's section about the audit: the values for the template ``audit.html.j2``."""
 
 from __future__ import annotations
 
@@ -9,16 +9,10 @@ import numpy as np
 import pandas as pd
 
 from experiments.reporting import audit_plots
+from experiments.reporting.audit_plots import NAMES
 from experiments.reporting.run_results import AuditResults
 from ialp_jax.labelling.audit import CHANCE, LLM, POPULARITY, SHUFFLED, TRUTH, Questions
 
-NAMES = {
-    LLM: "LLM",
-    SHUFFLED: "LLM, shuffled",
-    POPULARITY: "popularity",
-    TRUTH: "truth",
-    CHANCE: "chance",
-}
 _SHARE, _DIFFERENCE = "{:.1%}".format, "{:+.3f}".format
 METRICS: dict[str, tuple[str, Callable[[float], str]]] = {
     "auc": ("AUC", "{:.3f}".format),
@@ -37,25 +31,25 @@ METRICS: dict[str, tuple[str, Callable[[float], str]]] = {
 SEGMENTS = {
     "mainstream": "mainstream taste",
     "niche": "niche taste",
-    "long": "much is known",
-    "short": "little is known",
+    "long": "many known likes",
+    "short": "few known likes",
 }
-_SAMPLES, _SHOWN = 6, 5  # questions, and the best candidates of each
+_SAMPLES, _SHOWN = 6, 5  # number of sample questions; number of best candidates of each
 
 
 def _cell(rows: pd.DataFrame, source: str, metric: str, write: Callable[[float], str]) -> dict[str, str]:
     if (source, metric) not in rows.index:
         return {"value": "", "interval": ""}
     row = rows.loc[source, metric]
-    known = np.isfinite(row.ci_low) and source != CHANCE
+    has_interval = np.isfinite(row.ci_low) and source != CHANCE
     return {
         "value": write(row.value) if np.isfinite(row.value) else "-",
-        "interval": f"[{write(row.ci_low)}, {write(row.ci_high)}]" if known else "",
+        "interval": f"[{write(row.ci_low)}, {write(row.ci_high)}]" if has_interval else "",
     }
 
 
 def _sources(rows: pd.DataFrame) -> dict[str, Any]:
-    """A line for each metric, a column for each source."""
+    """The table with a row per metric and a column per source."""
     sources, metrics = (rows.index.get_level_values(name) for name in ("source", "metric"))
     shown = [source for source in NAMES if source in sources]
     return {
@@ -69,6 +63,7 @@ def _sources(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _segments(rows: pd.DataFrame) -> dict[str, Any]:
+    """The table with a row per group of users."""
     shown = [
         (LLM, "users", "users", "{:,.0f}".format),
         *(
@@ -95,31 +90,33 @@ def _segments(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _verdict(rows: pd.DataFrame) -> str:
-    """One sentence for each of the two comparisons."""
-    said = [
-        f"The LLM ranks the item that the user took above {rows.loc[(LLM, 'auc')].value:.1%} of the others"
-    ]
+    """The result of the audit in words: AUC, and comparisons with two other sources."""
+    comparisons = []
     for other in (POPULARITY, SHUFFLED):
         row = rows.loc[LLM, f"auc_minus_{other}"]
-        word = "not distinguishable from"
+        word = "not clearly different from"
         if row.ci_low > 0 or row.ci_high < 0:
             word = "better than" if row.ci_low > 0 else "worse than"
-        name = "popularity" if other == POPULARITY else "itself after another user's history"
+        name = "popularity" if other == POPULARITY else "the LLM with another user's history"
         interval = f" [{row.ci_low:+.3f}, {row.ci_high:+.3f}]" if np.isfinite(row.ci_low) else ""
-        said.append(f"{word} {name} ({row.value:+.3f}{interval})")
-    return f"{said[0]}: {said[1]}, {said[2]}."
-
-
-def _task(questions: Questions) -> str:
-    if (questions.relevant.sum(1) > 1).any():
-        return "Candidates are items drawn at random that the user then rated; the taken ones were liked."
+        comparisons.append(f"{word} {name} ({row.value:+.3f}{interval})")
+    auc = rows.loc[(LLM, "auc")].value
     return (
-        f"One item that the user took, among {questions.sizes.max() - 1} at random that the user never met."
+        f"The LLM ranks the item that the user took above {auc:.1%} of the other candidates. "
+        f"It is {comparisons[0]} and {comparisons[1]}."
     )
 
 
+def _task(questions: Questions) -> str:
+    """The kind of question in one sentence."""
+    if (questions.relevant.sum(1) > 1).any():
+        return "The candidates are random items that the user rated; the user liked the taken ones."
+    others = questions.sizes.max() - 1
+    return f"Each question mixes one item that the user took with {others} items that the user never took."
+
+
 def _samples(results: AuditResults, questions: Questions, titles: tuple[str, ...]) -> list[dict[str, Any]]:
-    """A few questions, evenly spaced over the users, with the LLM's best candidates and the taken ones."""
+    """A few questions, evenly spaced over the users, with the LLM's best candidates and the taken items."""
     samples = []
     for q in np.unique(np.linspace(0, len(questions.user) - 1, _SAMPLES).astype(int)):
         size, choice = questions.sizes[q], int(results.arrays["llm/choice"][q])
@@ -136,17 +133,17 @@ def _samples(results: AuditResults, questions: Questions, titles: tuple[str, ...
             for rank, k in enumerate(order, start=1)
             if rank <= _SHOWN or questions.relevant[q, k]
         ]
-        answer = {-1: "invalid", 0: "none"}.get(choice, "the shaded one")
+        answer = {-1: "invalid", 0: "none"}.get(choice, "the shaded candidate")
         history = [titles[item] for item in questions.histories[q] if item]
         samples.append({"history": history, "candidates": candidates, "answer": answer, "size": int(size)})
     return samples
 
 
 def section(results: AuditResults, titles: tuple[str, ...]) -> dict[str, Any]:
-    """All that the template needs but the wrapping of figures, which are SVG text with a description.
+    """The values for the template; each figure is a pair of SVG text and description.
 
     Args:
-      results: of the audit stage.
+      results: results of the audit stage.
       titles: N + 1 titles; the page escapes them.
     """
     rows = results.table.set_index(["source", "metric"])
@@ -170,7 +167,7 @@ def section(results: AuditResults, titles: tuple[str, ...]) -> dict[str, Any]:
             ),
             (
                 audit_plots.calibration_curves(curves),
-                "How often the best candidate is the taken one, over the softmax of its score",
+                "Share of questions in which the best candidate is the taken item, over its softmax",
             ),
         ],
         "samples": _samples(results, questions, titles),

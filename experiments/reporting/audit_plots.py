@@ -1,4 +1,4 @@
-"""Figures of the audit as SVG text."""
+"""Plots of the audit as SVG text."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from experiments.reporting.plots import NARROW, panel
+from experiments.reporting.plots import panel
 from experiments.reporting.styles import ink
 
+NAMES = {
+    "llm": "LLM",
+    "shuffled": "LLM, shuffled",
+    "popularity": "popularity",
+    "truth": "truth",
+    "chance": "chance",
+}
 COLOURS = {
     "llm": "#d55e00",
     "shuffled": "#e69f00",
@@ -19,15 +26,15 @@ COLOURS = {
 
 
 def auc_by_source(rows: Mapping[str, tuple[float, float, float]]) -> str:
-    """AUC with its interval (value, low, high) by source, and a line at chance."""
-    with panel("AUC on held-out items", NARROW) as (axes, out):
-        for place, (source, (value, low, high)) in enumerate(reversed(rows.items())):
+    """Plots AUC as (value, low, high) for each source, and a line at chance."""
+    with panel("AUC on held-out items") as (axes, out):
+        for y, (source, (value, low, high)) in enumerate(reversed(rows.items())):
             colour = COLOURS[source]
-            axes.plot([low, high], [place, place], color=colour, linewidth=2.2, solid_capstyle="butt")
-            axes.plot(value, place, "o", color=colour, markersize=6)
+            axes.plot([low, high], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
+            axes.plot(value, y, "o", color=colour, markersize=6)
             axes.annotate(
-                f"{source} {value:.3f}",
-                (value, place),
+                f"{NAMES[source]} {value:.3f}",
+                (value, y),
                 xytext=(0, 7),
                 textcoords="offset points",
                 ha="center",
@@ -45,16 +52,22 @@ def auc_by_source(rows: Mapping[str, tuple[float, float, float]]) -> str:
 
 
 def calibration_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
-    """Share of hits over the mean confidence in the best candidate, arrays [bins] each, by source."""
-    with panel("Calibration of the best candidate", NARROW) as (axes, out):
+    """Plots the share of hits over the mean confidence in the best candidate.
+
+    Args:
+      curves: source -> confidence and share of hits, float [bins] each.
+    """
+    with panel("Calibration of the best candidate") as (axes, out):
         top = 1.08 * max(max(map(np.max, curve)) for curve in curves.values())
         top = max(top, 1e-3)
         axes.plot([0, top], [0, top], color="#8a8a8a", linestyle="--", linewidth=1)
         for source, (confidence, hit) in curves.items():
-            axes.plot(confidence, hit, "o-", color=COLOURS[source], markersize=4, linewidth=1.2, label=source)
+            axes.plot(
+                confidence, hit, "o-", color=COLOURS[source], markersize=4, linewidth=1.2, label=NAMES[source]
+            )
         axes.set_xlim(0, top)
         axes.set_ylim(0, top)
-        axes.set_xlabel("softmax of the best candidate")
-        axes.set_ylabel("it is the taken one")
+        axes.set_xlabel("softmax of the best candidate's score")
+        axes.set_ylabel("share of questions with this item taken")
         axes.legend(frameon=False)
     return out[0]

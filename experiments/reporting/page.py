@@ -1,4 +1,4 @@
-"""The page ``report/index.html``: what the template is filled with."""
+"""Renders the page ``report/index.html``: computes the values for its template."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from experiments.reporting.styles import ordered, style
 from ialp_jax.evaluation import statistics
 from ialp_jax.labelling import quality
 
-COLUMNS = {  # metric: heading, how a value is written, whether the page marks the highest
+COLUMNS = {  # metric: heading, format of a value, whether the highest mean is bold
     "initial_return": ("initial return", "{:.2f}".format, True),
     "final_return": ("final return", "{:.2f}".format, True),
     "final_length": ("length", "{:.1f}".format, True),
@@ -32,34 +32,34 @@ COLUMNS = {  # metric: heading, how a value is written, whether the page marks t
     "reward_per_step": ("reward / step", "{:.3f}".format, True),
     "coverage": ("coverage", "{:.1%}".format, False),
 }
-_SAMPLES = 6  # prompts shown
+_SAMPLES = 6  # number of sample prompts
 
 
 def written(row: Mapping[str, float], write: Callable[[float], str]) -> tuple[str, str]:
-    """Mean and interval of a summary row as text: a dash for NaN, nothing for an unknown interval."""
+    """Mean and interval of a summary row as text; a dash for NaN, and an empty text without an interval."""
     interval = "" if np.isnan(row["ci_low"]) else f"[{write(row['ci_low'])}, {write(row['ci_high'])}]"
     return "-" if np.isnan(row["mean"]) else write(row["mean"]), interval
 
 
 def figure(svg: str, alt: str, note: str = "") -> dict[str, str]:
-    """Make an image whose source is the SVG itself; as an image it can neither load nor run anything."""
+    """Makes an image that contains the SVG as data; an image cannot load files or run scripts."""
     data = base64.b64encode(svg.encode()).decode()
     return {"source": f"data:image/svg+xml;base64,{data}", "alt": alt, "note": note}
 
 
 def _table_groups(summary: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of the page's table by group; the best mean of a column is marked among those that learn."""
+    """Rows of the page's table by group; the highest mean of a column is bold, without the references."""
     means = summary.pivot(index="agent", columns="metric", values="mean")
-    contest = means[[style(agent).group != REFERENCE for agent in means.index]]
+    candidates = means[[style(agent).group != REFERENCE for agent in means.index]]
     groups = []
     for group in GROUPS:
         rows = []
         for agent in (agent for agent in ordered(means.index) if style(agent).group == group):
-            own = summary[summary.agent == agent].set_index("metric")
+            by_metric = summary[summary.agent == agent].set_index("metric")
             cells = []
-            for metric, (_, write, marked) in COLUMNS.items():
-                mean, interval = written(own.loc[metric], write)
-                best = marked and group != REFERENCE and mean == write(contest[metric].max())
+            for metric, (_, write, bold_best) in COLUMNS.items():
+                mean, interval = written(by_metric.loc[metric], write)
+                best = bold_best and group != REFERENCE and mean == write(candidates[metric].max())
                 cells.append({"mean": mean, "interval": interval, "best": best})
             rows.append({"name": style(agent).name, "colour": style(agent).colour, "cells": cells})
         if rows:
@@ -85,22 +85,24 @@ def _curve_figures(results: Results) -> list[dict[str, str]]:
 
 
 def _headline(results: Results, facts: dict[str, float]) -> str:
+    """The size of the comparison in one sentence."""
     seeds = sorted({agent.num_seeds for agent in results.agents.values()})
     steps = max(int(agent.env_steps[-1]) for agent in results.agents.values())
-    crowd = " and ".join(f"{facts[name]:,.0f} {name}" for name in ("users", "items") if name in facts)
+    size = " and ".join(f"{facts[name]:,.0f} {name}" for name in ("users", "items") if name in facts)
     runs = " to ".join(str(count) for count in dict.fromkeys((seeds[0], seeds[-1])))
     return (
         f"{len(results.agents)} agents compared in the world “{results.world}”"
-        f"{f' ({crowd})' if crowd else ''}, over {runs} random seed{'s' if seeds[-1] > 1 else ''}"
+        f"{f' ({size})' if size else ''}, with {runs} random seed{'s' if seeds[-1] > 1 else ''}"
         f" and {steps:,} env steps each."
     )
 
 
 def _samples(arrays: dict[str, np.ndarray], titles: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Pick a few prompts, evenly spaced over the last label round, with the LLM's answers."""
+    """A few prompts with their labels, evenly spaced over the last label round."""
     rounds = arrays.get("round", np.zeros(len(arrays["choice"])))
-    last = np.flatnonzero(rounds == rounds.max(initial=0))
-    chosen = last[np.unique(np.linspace(0, len(last) - 1, _SAMPLES).astype(int))] if len(last) else []
+    last_round = np.flatnonzero(rounds == rounds.max(initial=0))
+    spaced = np.unique(np.linspace(0, len(last_round) - 1, _SAMPLES).astype(int))
+    chosen = last_round[spaced] if len(last_round) else []
 
     def title(item: int) -> str:
         return titles[item] if 0 < item < len(titles) else f"item {item}"
@@ -120,7 +122,7 @@ def _samples(arrays: dict[str, np.ndarray], titles: tuple[str, ...]) -> list[dic
 
 
 def _labels(results: Results) -> dict[str, Any] | None:
-    """Facts, plot and sample prompts of the label stage; None where it was skipped."""
+    """Facts, plot and sample prompts of the label stage; None if the stage was skipped."""
     if results.labels is None:
         return None
     arrays, manifest = results.labels
@@ -133,16 +135,16 @@ def _labels(results: Results) -> dict[str, Any] | None:
     invalid = {cause: number for cause, number in counts.get("invalid", {}).items() if number}
     facts.append(("invalid", ", ".join(f"{cause} {number:,}" for cause, number in invalid.items()) or "0"))
     template, training = manifest.get("template", {}), manifest.get("training", {})
-    told = {
+    entries = {
         "template": template.get("name") if isinstance(template, dict) else template,
-        "template version": manifest.get("template_sha256", "")[:12],
+        "template fingerprint": manifest.get("template_sha256", "")[:12],
         "different prompts": manifest.get("asked"),
-        "held-out loss of the model": training.get("held_out_loss"),
+        "held-out loss of the LLM": training.get("held_out_loss"),
     }
     for name in ("model", "revision", "adapter_use", "mode", "threshold", "tokens"):
-        told[name] = manifest.get(name)
-    told["seconds of answering"] = manifest.get("seconds")
-    for name, value in told.items():
+        entries[name] = manifest.get(name)
+    entries["seconds of answering"] = manifest.get("seconds")
+    for name, value in entries.items():
         if value not in (None, ""):
             facts.append((name, {float: "{:,.4g}", int: "{:,}"}.get(type(value), "{}").format(value)))
     if manifest.get("seconds"):
@@ -152,37 +154,38 @@ def _labels(results: Results) -> dict[str, Any] | None:
     rounds, index = np.unique(arrays.get("round", np.zeros(0, int)), return_inverse=True)
     if len(rounds) > 1:
         share = np.bincount(index, weights=arrays["choice"] == 0) / np.bincount(index)
-        figures.append(figure(plots.none_share(rounds, share), "Share of none by label round"))
+        figures.append(figure(plots.none_share(rounds, share), "Share of “none” labels in each label round"))
     return {"facts": facts, "figures": figures, "samples": _samples(arrays, results.titles)}
 
 
 def _seconds(results: Results) -> list[tuple[str, str]]:
-    """Wall-clock seconds by stage and agent, if a manifest has them.
+    """Wall-clock seconds of each stage and agent, if its manifest records them.
 
-    Labels and the audit have those of their answers beside those of the stage, which trains and calibrates.
+    The manifests of labels and audit have two durations; the longer one is that of the whole stage, which
+    also trains and calibrates the LLM.
     """
     manifests = {"fine-tuning": results.lora["fine_tuning"]} if results.lora else {}
     manifests |= {"labels": results.labels[1]} if results.labels else {}
-    manifests |= {f"pre-training of {style(n).name}": made[1] for n, made in results.pretrain.items()}
+    manifests |= {f"pre-training of {style(n).name}": data[1] for n, data in results.pretrain.items()}
     manifests |= {"audit": results.audit.manifest} if results.audit else {}
     manifests |= {style(agent).name: result.manifest for agent, result in results.agents.items()}
-    found = []
+    facts = []
     for name, manifest in manifests.items():
-        places = [place for place in (manifest, manifest.get("provenance")) if isinstance(place, dict)]
-        told = [place["seconds"] for place in places if isinstance(place.get("seconds"), int | float)]
-        found += [(name, f"{max(told):,.1f} s")] if told else []
-    return found
+        records = [record for record in (manifest, manifest.get("provenance")) if isinstance(record, dict)]
+        seconds = [record["seconds"] for record in records if isinstance(record.get("seconds"), int | float)]
+        facts += [(name, f"{max(seconds):,.1f} s")] if seconds else []
+    return facts
 
 
 def _audit(results: Results) -> dict[str, Any] | None:
     if results.audit is None:
         return None
     section = audit_page.section(results.audit, results.titles)
-    return section | {"figures": [figure(*drawn) for drawn in section["figures"]]}
+    return section | {"figures": [figure(*svg) for svg in section["figures"]]}
 
 
 def template(name: str) -> jinja2.Template:
-    """A template of this folder; every text from data is escaped."""
+    """Loads a template of this folder; it escapes every text from data."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -194,14 +197,14 @@ def template(name: str) -> jinja2.Template:
 
 
 def render(results: Results, summary: pd.DataFrame) -> str:
-    """Make the page.
+    """Renders the page.
 
     Args:
-      results: of a run folder.
-      summary: its rows of ``summary.csv``.
+      results: results of a run.
+      summary: rows of the run's ``summary.csv``.
 
     Returns:
-      HTML text, whole in itself. Every text from data is escaped.
+      HTML text that loads no other file. Every text from data is escaped.
     """
     facts = dict(zip(results.worlds["metric"], results.worlds["value"], strict=True))
     about, lora, pretrained = world_section(results), lora_section(results), pretraining_figure(results)
@@ -223,7 +226,7 @@ def render(results: Results, summary: pd.DataFrame) -> str:
         audit=_audit(results),
         lora=lora | {"figure": figure(*lora["figure"])} if lora else None,
         pretraining=figure(*pretrained) if pretrained else None,
-        about=about | {"figures": [figure(*drawn) for drawn in about["figures"]]},
+        about=about | {"figures": [figure(*svg) for svg in about["figures"]]},
         seconds=_seconds(results),
         provenance=provenance_section(results.provenance),
         config=json.dumps(results.config, indent=2, sort_keys=True, ensure_ascii=False),

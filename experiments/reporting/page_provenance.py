@@ -1,4 +1,4 @@
-"""The page's part about provenance: versions, commit, device and command, from the manifests of the parts."""
+"""The page's section about provenance: versions, commit, device and command from the manifests."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-_MOST = 1000  # characters of one entry that are shown; the manifests have all
+_MOST = 1000  # maximum number of characters of an entry; the manifests have the full text
 
 
 def provenance_section(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
     """The values for the template, or None if no part has a record.
 
     Args:
-      records: part of the run folder -> `experiments.provenance.record`, in the order of the stages. What a
-        record lacks is left out.
+      records: part of the run folder -> `experiments.provenance.record`, in the order of the stages. Missing
+        entries are left out.
     """
     if not records:
         return None
@@ -26,7 +26,7 @@ def provenance_section(records: Mapping[str, Mapping[str, Any]]) -> dict[str, An
 
 
 def _grouped(records: Mapping[str, Mapping[str, Any]], of: Any) -> list[tuple[str, Any]]:
-    """Each different value with the parts that have it; the parts are named only if their values differ."""
+    """Pairs of part names and value, one pair per different value; names are empty if all parts agree."""
     groups: dict[str, tuple[Any, list[str]]] = {}
     for part, record in records.items():
         value = of(record)
@@ -36,11 +36,12 @@ def _grouped(records: Mapping[str, Mapping[str, Any]], of: Any) -> list[tuple[st
 
 
 def _environment(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Facts about the code and the machine."""
+    """Facts about the code and the machine of a part."""
     device, git = _mapping(record, "device"), _mapping(record, "git")
     kind = " ".join(dict.fromkeys(str(device[name]) for name in ("platform", "kind") if name in device))
     facts = {
-        "commit": str(git.get("commit", "not from a clone")) + (" and changes" if git.get("dirty") else ""),
+        "commit": str(git.get("commit", "unknown, not a clone"))
+        + (" with local changes" if git.get("dirty") else ""),
         "device": f"{device.get('count', 1)} x {kind}" if kind else "",
         "CPU cores": device.get("cpus"),
         "system": record.get("os"),

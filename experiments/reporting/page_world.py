@@ -1,4 +1,4 @@
-"""The page's part about the world: its figures, whether they can be trusted, and who its users are."""
+"""The page's section about the world: its size, its checks, and results by user segment."""
 
 from __future__ import annotations
 
@@ -15,37 +15,36 @@ from ialp_jax.evaluation.sanity import world_checks
 
 
 def world_facts(facts: dict[str, float]) -> list[tuple[str, str]]:
-    """Puts ``worlds.csv`` into words."""
-    words = [(name, f"{facts[name]:,.0f}") for name in ("users", "items", "interactions") if name in facts]
-    for name, heading in (("like_rate", "like rate"), ("simulated_like_rate", "like rate, simulated")):
+    """Name and value of each fact in ``worlds.csv``."""
+    rows = [(name, f"{facts[name]:,.0f}") for name in ("users", "items", "interactions") if name in facts]
+    for name, heading in (("like_rate", "like rate"), ("simulated_like_rate", "simulated like rate")):
         if name in facts:
-            words.append((heading, f"{facts[name]:.2%}"))
+            rows.append((heading, f"{facts[name]:.2%}"))
     for name, heading in (("auc", "AUC"), ("ndcg10", "NDCG@10")):
         if name in facts:
-            rivals = [
-                f"{rival} {facts[f'{key}_{name}']:.3f}"
-                for rival, key in (("popularity", "popularity"), ("item mean", "item_mean"))
+            baselines = [
+                f"{baseline} {facts[f'{key}_{name}']:.3f}"
+                for baseline, key in (("popularity", "popularity"), ("item mean", "item_mean"))
                 if not np.isnan(facts.get(f"{key}_{name}", np.nan))
             ]
-            words.append(
-                (f"held-out {heading}", f"{facts[name]:.3f}" + (f" ({', '.join(rivals)})" if rivals else ""))
-            )
+            compared = f" ({', '.join(baselines)})" if baselines else ""
+            rows.append((f"held-out {heading}", f"{facts[name]:.3f}{compared}"))
     if "ece" in facts:
-        words.append(("calibration error", f"{facts['ece']:.4f}"))
+        rows.append(("calibration error", f"{facts['ece']:.4f}"))
     if "test_model_auc" in facts:
-        told = f"AUC {facts['test_model_auc']:.3f}, calibration error {facts['test_model_ece']:.4f}"
-        words.append(("second user model, which judges", told))
+        quality = f"AUC {facts['test_model_auc']:.3f}, calibration error {facts['test_model_ece']:.4f}"
+        rows.append(("user model of the evaluation world", quality))
     for agent in REFERENCES:
         if f"{agent}_return" in facts:
             low, high = (facts.get(f"{agent}_return_ci_{end}", np.nan) for end in ("low", "high"))
             interval = "" if np.isnan(low) else f" [{low:.2f}, {high:.2f}]"
             length = f", length {facts[f'{agent}_length']:.1f}" if f"{agent}_length" in facts else ""
-            words.append((f"return of {agent}", f"{facts[f'{agent}_return']:.2f}{interval}{length}"))
-    return words
+            rows.append((f"return of {agent}", f"{facts[f'{agent}_return']:.2f}{interval}{length}"))
+    return rows
 
 
 def validation_figures(validation: dict[str, np.ndarray]) -> list[tuple[str, str]]:
-    """SVG and what it shows."""
+    """Pairs of SVG text and description."""
     bins = (validation[f"reliability_{kind}"] for kind in ("predicted", "observed", "count"))
     items = (validation[f"popularity_{kind}"] for kind in ("real", "simulated"))
     users = (validation[f"likes_{kind}"] for kind in ("real", "simulated"))
@@ -57,10 +56,10 @@ def validation_figures(validation: dict[str, np.ndarray]) -> list[tuple[str, str
 
 
 def segment_table(results: Results) -> dict[str, Any] | None:
-    """Final return of each agent by segment of users; None where the world has no segments."""
-    mark = SEGMENT_CURVES[0]
+    """Final return of each agent by user segment; None if the world has no segments."""
+    prefix = SEGMENT_CURVES[0]
     names = sorted(
-        {name for agent in results.agents.values() for name in agent.curves if name.startswith(mark)}
+        {name for agent in results.agents.values() for name in agent.curves if name.startswith(prefix)}
     )
     if not names:
         return None
@@ -73,11 +72,11 @@ def segment_table(results: Results) -> dict[str, Any] | None:
                 "cells": ["-" if np.isnan(final).any() else f"{np.mean(final):.2f}" for final in finals],
             }
         )
-    return {"headings": [name.removeprefix(mark).replace("_", ", ") for name in names], "rows": rows}
+    return {"headings": [name.removeprefix(prefix).replace("_", ", ") for name in names], "rows": rows}
 
 
 def world_section(results: Results) -> dict[str, Any]:
-    """What the template shows of the world."""
+    """The values about the world for the template."""
     facts = dict(zip(results.worlds["metric"], results.worlds["value"], strict=True))
     return {
         "facts": world_facts(facts),

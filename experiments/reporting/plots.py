@@ -1,4 +1,4 @@
-"""Figures of the report as SVG text. Lines bear their names: colour is not all that tells them apart."""
+"""Plots of the report as SVG text. Each line has its name beside it, so readers do not depend on colours."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ SETTINGS = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Liberation Sans", "Arial", "Helvetica", "DejaVu Sans"],
     "font.size": 9.5,
-    "text.parse_math": False,  # a name may hold a dollar sign
+    "text.parse_math": False,  # a name may contain a dollar sign
     "svg.fonttype": "none",
-    "svg.hashsalt": "ialp_jax",  # the same data give the same file
+    "svg.hashsalt": "ialp_jax",  # so that the same data give the same file
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#8a8a8a",
@@ -39,7 +39,7 @@ SETTINGS = {
     "ytick.color": "#555555",
 }
 _WIDTH, NARROW, _HEIGHT = 5.0, 4.2, 3.5  # inches
-_MARGIN = 0.2  # inches to the right of axes
+_MARGIN = 0.2  # inches at the right of the axes
 _LABEL_SIZE = 8.5
 
 
@@ -48,36 +48,36 @@ class Curve(NamedTuple):
 
     Attributes:
       env_steps: int [E].
-      estimate: mean and interval, each [E].
+      estimate: mean and interval, [E] each.
     """
 
     env_steps: np.ndarray
     estimate: Estimate
 
 
-def spread(wanted: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
-    """Move label positions as little as possible (least squares) until they are ``gap`` apart.
+def spread(positions: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
+    """Moves label positions as little as possible (least squares) until they are ``gap`` apart.
 
     Args:
-      wanted: float [C].
+      positions: float [C].
       gap: smallest distance between two labels.
-      low: lower end of the room for labels.
-      high: upper end; where the room is too small, labels run past it.
+      low: lower end of the space for labels.
+      high: upper end of the space; labels exceed it if the space is too small.
 
     Returns:
-      float [C], in the order of ``wanted``.
+      float [C], in the order of ``positions``.
     """
-    order = np.argsort(wanted, kind="stable")
-    offsets = gap * np.arange(len(wanted))
-    packed = isotonic_regression(wanted[order] - offsets).x
-    placed = np.empty(len(wanted))
-    placed[order] = np.clip(packed, low, max(low, high - offsets[-1])) + offsets
-    return placed
+    order = np.argsort(positions, kind="stable")
+    offsets = gap * np.arange(len(positions))
+    packed = isotonic_regression(positions[order] - offsets).x
+    moved = np.empty(len(positions))
+    moved[order] = np.clip(packed, low, max(low, high - offsets[-1])) + offsets
+    return moved
 
 
 @contextmanager
 def panel(title: str, width: float = _WIDTH) -> Iterator[tuple[Axes, list[str]]]:
-    """Axes to draw on, and a list that receives the SVG text afterwards."""
+    """Yields axes and an empty list; on exit, appends the SVG text to the list."""
     out: list[str] = []
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(width, _HEIGHT))
@@ -96,7 +96,7 @@ def _band(axes: Axes, x: np.ndarray, estimate: Estimate, colour: str, **line: ob
 
 
 def _name_lines(axes: Axes, ends: Mapping[str, float], look: Callable[[str], Style]) -> None:
-    """Write each agent's name to the right of its line's end; one outside the axes gets an arrow."""
+    """Writes each agent's name at the right end of its line; adds an arrow if the end is outside the axes."""
     if not ends:
         return
     figure = axes.figure
@@ -110,9 +110,9 @@ def _name_lines(axes: Axes, ends: Mapping[str, float], look: Callable[[str], Sty
     room = (0.58 * _LABEL_SIZE * max(map(len, names.values())) + 16) / 72 / figure.get_figwidth()
     axes.set_position((box.x0, box.y0, right - room - box.x0, box.height))
     points = box.height * figure.get_figheight() * 72
-    at = np.clip((np.array(list(ends.values())) - low) / (high - low), 0, 1)
-    placed = spread(at, (_LABEL_SIZE + 2) / points, 0.0, 1.0)
-    for agent, end, y in zip(ends, at, placed, strict=True):
+    line_ends = np.clip((np.array(list(ends.values())) - low) / (high - low), 0, 1)
+    label_heights = spread(line_ends, (_LABEL_SIZE + 2) / points, 0.0, 1.0)
+    for agent, end, y in zip(ends, line_ends, label_heights, strict=True):
         axes.annotate(
             names[agent],
             xy=(1, end),
@@ -127,7 +127,7 @@ def _name_lines(axes: Axes, ends: Mapping[str, float], look: Callable[[str], Sty
 
 
 def early_limit(steps: np.ndarray) -> int:
-    """Where the zoom on the early phase ends: a tenth of the steps, at most 20,000, at least 3 points."""
+    """Last env step of the early phase: a tenth of the steps, at most 20,000, but at least 3 points."""
     limit = min(steps[-1] // 10, 20_000)
     return int(max(limit, steps[min(2, len(steps) - 1)]))
 
@@ -139,14 +139,16 @@ def learning_curves(
     limit: int | None = None,
     look: Callable[[str], Style] = style,
 ) -> str:
-    """Mean with 95 % band per agent over env steps; agents with two points or fewer as dashed lines.
+    """Plots the mean with its 95 % band for each agent over env steps.
+
+    An agent with at most two points is a fixed policy and gets a dashed line.
 
     Args:
-      curves: by agent id.
-      title: above the axes.
-      ylabel: what is drawn.
-      limit: last env step shown; the y axis then fits the learning agents. None shows everything.
-      look: how a line is named and coloured, where the lines are no agents.
+      curves: agent id -> curve.
+      title: title of the plot.
+      ylabel: label of the y axis.
+      limit: last env step of the plot; the y axis then fits the learning agents. None shows all steps.
+      look: returns name and colour of a line; replace it if the lines are not agents.
 
     Returns:
       SVG text.
@@ -163,7 +165,7 @@ def draw_curves(
     limit: int | None = None,
     look: Callable[[str], Style] = style,
 ) -> None:
-    """The drawing of `learning_curves` on axes that are there; the names need room to the axes' right."""
+    """Draws `learning_curves` on given axes; the names need space at the right of the axes."""
     last = limit or max(int(curve.env_steps[-1]) for curve in curves.values())
     ends, shown = {}, []
     for agent in ordered(curves):
@@ -191,10 +193,10 @@ def draw_curves(
 
 
 def pretraining(curves: Mapping[str, tuple[np.ndarray, Estimate]]) -> str:
-    """Return on tuning users during pre-training; SVG text.
+    """Plots the return on tuning users during pre-training; returns SVG text.
 
     Args:
-      curves: source -> updates [E] and estimate over E evaluations.
+      curves: agent id -> updates [E] and estimate at E evaluations.
     """
     with panel("Return on tuning users during pre-training") as (axes, out):
         for name, (updates, estimate) in curves.items():
@@ -209,8 +211,8 @@ def pretraining(curves: Mapping[str, tuple[np.ndarray, Estimate]]) -> str:
 
 
 def lora(steps: np.ndarray, loss: np.ndarray) -> str:
-    """Mean training loss of the fine-tuning at each of E steps; SVG text."""
-    with panel("Loss of the fine-tuning") as (axes, out):
+    """Plots the mean training loss of the fine-tuning at E steps; returns SVG text."""
+    with panel("Training loss of the fine-tuning") as (axes, out):
         axes.plot(steps, loss, color="#0072b2", linewidth=1.7)
         axes.set_xlabel("steps")
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -220,8 +222,8 @@ def lora(steps: np.ndarray, loss: np.ndarray) -> str:
 
 
 def none_share(rounds: np.ndarray, share: np.ndarray) -> str:
-    """Share of prompts answered ``none`` in each label round; SVG text."""
-    with panel("Share of “none” by label round") as (axes, out):
+    """Plots the share of prompts with the label "none" in each round; returns SVG text."""
+    with panel("Share of “none” labels in each round") as (axes, out):
         axes.bar(rounds, share, color="#0072b2", width=0.7)
         axes.set_xlabel("round")
         axes.set_ylabel("share of prompts")
@@ -232,7 +234,7 @@ def none_share(rounds: np.ndarray, share: np.ndarray) -> str:
 
 
 def reliability(predicted: np.ndarray, observed: np.ndarray, count: np.ndarray) -> str:
-    """Observed like rate over predicted probability, one dot per bin [C] that holds anything; SVG text."""
+    """Plots observed like rates over predicted probabilities for non-empty bins [C]; returns SVG text."""
     filled = count > 0
     predicted, observed = predicted[filled], observed[filled]
     with panel("Calibration on held-out interactions", NARROW) as (axes, out):
@@ -241,7 +243,7 @@ def reliability(predicted: np.ndarray, observed: np.ndarray, count: np.ndarray) 
         axes.annotate("perfect", (top, top), ha="right", va="bottom", color="#6b6b6b", fontsize=_LABEL_SIZE)
         axes.plot(predicted, observed, color="#0072b2", linewidth=1, alpha=0.6)
         axes.scatter(predicted, observed, s=22, color="#0072b2")
-        axes.set_xlabel("predicted probability of a like ")
+        axes.set_xlabel("predicted probability of a like")
         axes.set_ylabel("observed share of likes")
     return out[0]
 
@@ -253,16 +255,16 @@ def _real_and_simulated(axes: Axes, lines: Mapping[str, tuple[np.ndarray, np.nda
 
 
 def popularity(real: np.ndarray, simulated: np.ndarray) -> str:
-    """Each item's share of all likes, most liked first, on log axes; arrays [N]; SVG text."""
+    """Plots each item's share of all likes over its rank, on log axes, from arrays [N]; returns SVG text."""
     lines = {}
     for name, likes in (("real", real), ("simulated", simulated)):
         ranked = np.sort(likes)[::-1] / max(likes.sum(), 1e-12)
         lines[name] = (np.arange(1, len(ranked) + 1)[ranked > 0], ranked[ranked > 0])
-    with panel("Long tail of popularity", NARROW) as (axes, out):
+    with panel("Popularity of items", NARROW) as (axes, out):
         _real_and_simulated(axes, lines)
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xlabel("item's rank by likes")
+        axes.set_xlabel("rank of the item by likes")
         axes.set_ylabel("share of all likes")
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
@@ -271,7 +273,7 @@ def popularity(real: np.ndarray, simulated: np.ndarray) -> str:
 
 
 def user_likes(real: np.ndarray, simulated: np.ndarray) -> str:
-    """Share of users with at most so many likes; arrays [U]; SVG text."""
+    """Plots the share of users with at most x likes over x, from arrays [U]; returns SVG text."""
     lines = {
         name: (np.sort(likes), np.arange(1, len(likes) + 1) / max(len(likes), 1))
         for name, likes in (("real", real), ("simulated", simulated))
@@ -280,6 +282,6 @@ def user_likes(real: np.ndarray, simulated: np.ndarray) -> str:
         _real_and_simulated(axes, lines)
         axes.set_xlim(0, max(np.quantile(both, 0.995) for both in (real, simulated)) * 1.05 or 1)
         axes.set_xlabel("likes")
-        axes.set_ylabel("users with at most so many")
+        axes.set_ylabel("share of users with at most so many likes")
         axes.yaxis.set_major_formatter(Shares())
     return out[0]

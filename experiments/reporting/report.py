@@ -1,4 +1,4 @@
-"""The report stage: a run folder's results as tables (CSV) and as one HTML page with its plots inside."""
+"""The report stage: writes the results of a run as CSV tables and as one HTML page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CURVE_COLUMNS = ["world", "agent", "seed", "env_steps", "metric", "value"]
 
 
 def summary_table(results: Results) -> pd.DataFrame:
-    """Rows of ``summary.csv``: each metric of each agent, over its S seeds; the interval is the mean's."""
+    """Rows of ``summary.csv``: each metric of each agent over its S seeds, with the interval of the mean."""
     rows = []
     for agent, result in results.agents.items():
         scores = np.stack([result.metrics[metric] for metric in METRICS], axis=1)
@@ -32,7 +32,7 @@ def summary_table(results: Results) -> pd.DataFrame:
 
 
 def curves_table(world: str, agents: Mapping[str, AgentCurves]) -> pd.DataFrame:
-    """Rows of ``curves.csv``: every curve of every seed, point by point."""
+    """Rows of ``curves.csv``: every point of every curve of every seed."""
     parts = []
     for agent, result in agents.items():
         seeds, points = np.indices(result.curves["return"].shape)
@@ -44,17 +44,17 @@ def curves_table(world: str, agents: Mapping[str, AgentCurves]) -> pd.DataFrame:
 
 
 def console_table(summary: pd.DataFrame) -> str:
-    """Render the summary for the end of the console: one line per agent, a block per world."""
+    """The summary as text for the console: a block per world and a line per agent."""
     blocks = []
     for world, rows in summary.groupby("world", sort=False):
         lines = [["agent", *(heading for heading, _, _ in COLUMNS.values())]]
-        for agent, own in rows.groupby("agent", sort=False):
+        for agent, agent_rows in rows.groupby("agent", sort=False):
             cells = [style(str(agent)).name]
-            numbers = own.set_index("metric")
+            numbers = agent_rows.set_index("metric")
             for metric, (_, write, _) in COLUMNS.items():
                 mean, interval = written(numbers.loc[metric], write)
-                shown = f" {interval}" if interval and metric == "final_return" else ""
-                cells.append(mean + shown)
+                suffix = f" {interval}" if interval and metric == "final_return" else ""
+                cells.append(mean + suffix)
             lines.append(cells)
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         text = [
@@ -69,18 +69,20 @@ def console_table(summary: pd.DataFrame) -> str:
 def write_report(
     run: Path, agents: Sequence[str] | None = None, fits: Collection[str] = OPTIONAL
 ) -> pd.DataFrame:
-    """Write ``report/``: CSV tables (labels.csv where audited) and, last, index.html; each atomically.
+    """Writes the CSV tables of ``report/`` and then index.html; each file atomically.
+
+    ``labels.csv`` is written only if the run has an audit.
 
     Args:
-      run: a run folder with finished adapt and simulate stages; labels and pretrain may be absent.
-      agents: ids; all that the folder holds, where none are named.
-      fits: which of `OPTIONAL` belong to this run if the folder holds them.
+      run: a run folder with finished simulate and adapt stages; labels and pretrain may be absent.
+      agents: ids of the agents; None for all agents in the folder.
+      fits: the parts of `OPTIONAL` that belong to the present settings; other parts are ignored.
 
     Returns:
       The rows of summary.csv.
 
     Raises:
-      InputError: a stage is missing (it is named), or a file is broken.
+      InputError: a stage is missing (the message names it), or a file is broken.
     """
     results = read_run(run, agents, fits)
     summary = summary_table(results)

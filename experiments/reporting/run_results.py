@@ -1,4 +1,4 @@
-"""Reading the results of a run folder, checked, as the report needs them."""
+"""Reads and checks the results of a run folder for the report."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ VALIDATION = (
     "likes_real",
     "likes_simulated",
 )
-OPTIONAL = ("audit", "labels", "lora")  # parts that a report can do without
-AUDIT_TABLE = "labels.csv"  # in the audit's folder and in the report's
+OPTIONAL = ("audit", "labels", "lora")  # parts that a report does not need
+AUDIT_TABLE = "labels.csv"  # file name in audit/ and in report/
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +37,9 @@ class AgentCurves:
 
     Attributes:
       env_steps: int64 [E].
-      curves: float64 [S, E] for each name in ``CURVES``, and for those of segments of users.
+      curves: float64 [S, E] for each name in ``CURVES`` and for each user segment.
       metrics: float64 [S] for each name in ``METRICS``.
-      manifest: of the store.
+      manifest: manifest of the folder.
     """
 
     env_steps: np.ndarray
@@ -55,7 +55,7 @@ class AgentCurves:
 
 @dataclasses.dataclass(frozen=True)
 class AuditResults:
-    """What the audit stage wrote: its table ``labels.csv``, its arrays and its manifest."""
+    """The files of the audit stage: table ``labels.csv``, arrays and manifest."""
 
     table: pd.DataFrame
     arrays: dict[str, np.ndarray]
@@ -64,7 +64,7 @@ class AuditResults:
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """What a report is made from; what comes from a stage that was skipped is None."""
+    """The input of a report; the results of a skipped stage are None."""
 
     config: dict[str, Any]
     world: str
@@ -76,16 +76,16 @@ class Results:
     titles: tuple[str, ...]
     audit: AuditResults | None = None
     lora: dict[str, Any] | None = None
-    provenance: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)  # by part of the folder
+    provenance: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)  # by part of the run
 
 
 def _require(arrays: Mapping[str, np.ndarray], names: Iterable[str], folder: Path, stage: str) -> None:
     if absent := [name for name in names if name not in arrays]:
-        raise InputError(f"{folder}: lacks the arrays {', '.join(absent)}; run --stage={stage} again")
+        raise InputError(f"{folder}: the arrays {', '.join(absent)} are missing; run --stage={stage} again")
 
 
 def read_agent(folder: Path) -> AgentCurves:
-    """The curves of one agent. Raises InputError where they are missing or broken."""
+    """Reads the curves of one agent. Raises InputError if they are missing or broken."""
     arrays, manifest = store.load(folder)
     try:
         steps = arrays["env_steps"]
@@ -100,7 +100,7 @@ def _read_agents(run: Path, agents: Sequence[str] | None) -> dict[str, AgentCurv
     if agents is None:
         agents = [path.name for path in (run / "adapt").glob("*") if path.is_dir() and path.name[0] != "."]
     if not agents:
-        raise InputError(f"{run / 'adapt'}: no results of any agent; run --stage=adapt first")
+        raise InputError(f"{run / 'adapt'}: has no results of an agent; run --stage=adapt first")
     return {name: read_agent(run / "adapt" / name) for name in ordered(agents)}
 
 
@@ -116,7 +116,7 @@ def _read_worlds(path: Path) -> pd.DataFrame:
                 raise ValueError(f"no interval of {name}")
         return worlds[["world", "metric", "value"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a table of world,metric,value ({error})") from None
+        raise InputError(f"{path}: not a table with the columns world,metric,value ({error})") from None
 
 
 def _read_audit(folder: Path) -> AuditResults:
@@ -131,55 +131,60 @@ _FIRST = ("data", "simulator")  # parts that every run has
 
 
 def _later(agents: Iterable[str], sources: Iterable[str]) -> list[str]:
+    """Names of the parts of pre-training and adaptation."""
     return [*(f"pretrain/{name}" for name in sources), *(f"adapt/{name}" for name in agents)]
 
 
 def _provenance(run: Path, parts: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """The record of how some parts were made, from their manifests; parts that say nothing are left out."""
-    told = {part: (store.read_manifest(run / part) or {}).get("provenance") for part in parts}
-    return {part: record for part, record in told.items() if isinstance(record, dict)}
+    """Reads the provenance of some parts from their manifests; leaves out parts without a record."""
+    records = {part: (store.read_manifest(run / part) or {}).get("provenance") for part in parts}
+    return {part: record for part, record in records.items() if isinstance(record, dict)}
 
 
 def read_run(run: Path, agents: Sequence[str] | None = None, fits: Collection[str] = OPTIONAL) -> Results:
-    """Read the results of a run folder, of the named agents or of all that it holds.
+    """Reads the results of a run folder.
 
     Args:
-      run: its folder.
-      agents: ids; all that the folder holds, if none are named.
-      fits: which of `OPTIONAL` are read if they are there; a folder may hold those of other settings.
+      run: the run folder.
+      agents: ids of the agents; None for all agents in the folder.
+      fits: parts of `OPTIONAL` to read if they exist; the folder may also contain parts of other settings.
 
     Raises:
-      InputError: a stage is missing (it is named), or a file is broken.
+      InputError: a stage is missing (the message names it), or a file is broken.
     """
-    found = _read_agents(run, agents)
-    worlds = {str(agent.manifest.get("world", "")) for agent in found.values()}
+    agent_curves = _read_agents(run, agents)
+    worlds = {str(agent.manifest.get("world", "")) for agent in agent_curves.values()}
     if len(worlds) > 1:
         raise InputError(f"{run / 'adapt'}: mixes the worlds {', '.join(sorted(worlds))}; keep one per run")
     validation = store.read_arrays(run / "simulator" / "validation.npz")
     _require(validation, VALIDATION, run / "simulator", "simulate")
     config = store.read_json(run / "config.json")
     if config is None:
-        raise InputError(f"{run / 'config.json'}: no such file; it is no run folder")
+        raise InputError(f"{run / 'config.json'}: no such file; {run} is not a run folder")
 
-    def there(part: str) -> bool:
+    def exists(part: str) -> bool:
         return part in fits and store.read_manifest(run / part) is not None
 
-    steps = config.get("llm", {}).get("lora", {}).get("steps")  # 0: a lora folder is of earlier settings
-    labels = store.load(run / "labels") if there("labels") else None
+    steps = config.get("llm", {}).get("lora", {}).get("steps")  # if 0, a lora folder has earlier settings
+    labels = store.load(run / "labels") if exists("labels") else None
     if labels:
         check_labels(run / "labels", labels[0])
-    sources = dict.fromkeys(filter(None, map(registry.starts_from, found)))
-    made = {name: run / "pretrain" / name for name in sources}
+    sources = dict.fromkeys(filter(None, map(registry.starts_from, agent_curves)))
+    pretrain_folders = {name: run / "pretrain" / name for name in sources}
     return Results(
         config=config,
         world=worlds.pop(),
-        agents=found,
+        agents=agent_curves,
         worlds=_read_worlds(run / "simulator" / "worlds.csv"),
         validation=validation,
         titles=load_dataset(run / "data").catalogue.titles if store.read_manifest(run / "data") else (),
-        audit=_read_audit(run / "audit") if there("audit") else None,
-        lora=store.read_manifest(run / "lora") if steps and there("lora") else None,
+        audit=_read_audit(run / "audit") if exists("audit") else None,
+        lora=store.read_manifest(run / "lora") if steps and exists("lora") else None,
         labels=labels,
-        provenance=_provenance(run, [*_FIRST, *filter(there, OPTIONAL), *_later(found, sources)]),
-        pretrain={name: store.load(folder) for name, folder in made.items() if store.read_manifest(folder)},
+        provenance=_provenance(run, [*_FIRST, *filter(exists, OPTIONAL), *_later(agent_curves, sources)]),
+        pretrain={
+            name: store.load(folder)
+            for name, folder in pretrain_folders.items()
+            if store.read_manifest(folder)
+        },
     )

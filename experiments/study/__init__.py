@@ -1,1 +1,1 @@
-"""Several worlds, every method tuned alike, claims with verdicts."""
+"""A study: several worlds, the same tuning budget for every method, and tests of the paper's claims."""

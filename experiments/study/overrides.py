@@ -1,4 +1,4 @@
-"""Settings of a run by their paths: as text on a command line, as JSON of tuned values, as search spaces."""
+"""Reads and sets single settings by their dotted path, such as ``agents.a2c.learning_rate``."""
 
 import dataclasses
 import functools
@@ -12,8 +12,12 @@ from ialp_jax.errors import InputError
 from ialp_jax.simulator.config import replaced
 
 
-def kind(config: Config, path: str, source: str) -> type:
-    """The type of the setting at ``a.b``. Raises InputError, naming ``source``, where there is none."""
+def setting_type(config: Config, path: str, source: str) -> type:
+    """The type of the setting at ``a.b``.
+
+    Raises:
+      InputError: ``source`` names a setting that does not exist, or a group of settings.
+    """
     *parents, name = path.split(".")
     try:
         holder = functools.reduce(getattr, parents, config)
@@ -33,19 +37,19 @@ def value_at(config: Config, path: str) -> Any:
 
 
 def overridden(config: Config, values: Mapping[str, Any], source: str) -> Config:
-    """A copy of a run's configuration with other values.
+    """A copy of a configuration in which some settings have new values.
 
     Args:
-      config: stays as it is.
-      values: by path; a whole number may stand for a float.
-      source: the flag or file that they come from, for messages.
+      config: is not changed.
+      values: path -> new value; a float setting also accepts a whole number.
+      source: flag or file that holds the values; error messages name it.
 
     Raises:
-      InputError: an unknown path or a value of another type.
+      InputError: a path is unknown or a value has the wrong type.
     """
     checked = {}
     for path, value in values.items():
-        wanted = kind(config, path, source)
+        wanted = setting_type(config, path, source)
         if wanted is float and type(value) is int:
             value = float(value)
         if type(value) is not wanted:
@@ -55,17 +59,17 @@ def overridden(config: Config, values: Mapping[str, Any], source: str) -> Config
 
 
 def parsed(config: Config, text: str, source: str) -> dict[str, Any]:
-    """The values in ``a.b=1;c.d=text``, each of the type of its setting in ``config``.
+    """Parses ``a.b=1;c.d=text``; each value gets the type of its setting in ``config``.
 
     Raises:
-      InputError: a part is not ``path=value``, the path is unknown, or the value does not fit.
+      InputError: a part is not ``path=value``, a path is unknown, or a value has the wrong type.
     """
     values = {}
     for part in filter(None, (part.strip() for part in text.split(";"))):
         path, equals, written = (piece.strip() for piece in part.partition("="))
         if not equals:
-            raise InputError(f"{source}: {part!r} must be path=value; several are parted by ';'")
-        wanted = kind(config, path, source)
+            raise InputError(f"{source}: {part!r} must be path=value; put ';' between several settings")
+        wanted = setting_type(config, path, source)
         readers = {bool: {"true": True, "false": False}.__getitem__}
         try:
             values[path] = readers.get(wanted, wanted)(written)

@@ -1,16 +1,18 @@
-"""Choosing settings: successive halving, the same budget for every method (Jamieson and Talwalkar 2016).
+"""Tunes settings by successive halving, with the same budget for every method.
 
-Every configuration adapts on the online users of the world with tuning seeds, from parameters pre-trained
-with tuning seeds, and is judged by tuning users alone. The score is the mean over tuning seeds of
+Every configuration is pre-trained and adapted with tuning seeds. It learns on the online users of the world
+and is evaluated on tuning users only. The score is the mean over tuning seeds of
 
     (auc_return + final_return) / 2
 
-so that both how fast and how far a policy comes count; a policy that does not learn has its return. The
-first round gives each configuration fewer env steps than the study does; a schedule that spans all of the
-adaptation is as long as the study's there too: the first round is the beginning of the second.
+so it rewards both fast learning and a high final return. A fixed policy scores its return. The first round
+uses fewer env steps than the study. Schedules keep the length that they have in the study, so the first
+round equals the beginning of the second one.
 
-Every trial is logged as it ends, and never run again while its settings stay the same; a trial that ends in
-numbers that are not finite scores NaN and loses.
+Every trial is logged when it ends. It is not run again as long as its settings stay the same. A trial with
+a loss or return that is not finite scores NaN and loses.
+
+Source: Jamieson and Talwalkar, AISTATS 2016.
 """
 
 from __future__ import annotations
@@ -26,7 +28,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from scipy.stats import qmc
 
 from experiments.agents import space_of
@@ -39,6 +40,7 @@ from experiments.stages.pretrain_stage import checkpoint_fingerprint, pretrained
 from experiments.study.overrides import overridden, value_at
 from experiments.study.settings import Study
 from experiments.study.study_results import pair_key
+from experiments.study.trial_log import TrialLog
 from ialp_jax import keys, store
 from ialp_jax.agents import registry
 from ialp_jax.agents.base import Params
@@ -50,43 +52,39 @@ from ialp_jax.training.adapt import adapt
 from ialp_jax.training.loop import Hooks
 from ialp_jax.training.params import save_params
 
-SPACES = "experiments/agents.py"  # file of the search spaces, for messages
-LOG_COLUMNS = [
-    *("world", "method", "round", "env_steps", "configuration", "values", "seed"),
-    *("initial_return", "final_return", "auc_return", "score", "seconds", "key"),
-]
+SPACES = "experiments/agents.py"  # file of the search spaces; error messages name it
 Values = dict[str, Any]
 ReadWorlds = Callable[[], Worlds]
 
 
 def draw(space: Mapping[str, Sequence[Any]], default: Config, count: int, seed: int) -> list[Values]:
-    """Configurations of a space, all different, the default first.
+    """Draws different configurations from a search space; the default comes first.
 
-    The others are points of a scrambled Sobol sequence over the lists, so that few of them spread well.
+    The others are points of a scrambled Sobol sequence, so that even a few points cover the space evenly.
     Combinations that the agents' settings refuse are left out.
 
     Args:
-      space: path -> values.
-      default: gives the first configuration, whether or not its values stand in the lists.
-      count: how many; fewer where the space has no more.
-      seed: same seed, same draws.
+      space: path -> values to try.
+      default: its values form the first configuration, even if the lists do not contain them.
+      count: number of configurations; the result has fewer if the space is smaller.
+      seed: the same seed gives the same configurations.
     """
     chosen = [{path: value_at(default, path) for path in space}]
     sobol = qmc.Sobol(len(space), rng=keys.generator(seed, "search"))
     combinations = (dict(zip(space, values, strict=True)) for values in itertools.product(*space.values()))
     usable = [values for values in combinations if _is_usable(default, values)]
-    wanted = min(count, len(usable) + (chosen[0] not in usable))
-    while len(chosen) < wanted:
+    limit = min(count, len(usable) + (chosen[0] not in usable))
+    while len(chosen) < limit:
         for point in sobol.random(8):
-            places = [int(part * len(values)) for part, values in zip(point, space.values(), strict=True)]
-            drawn = {p: values[i] for i, (p, values) in zip(places, space.items(), strict=True)}
-            if drawn in usable and drawn not in chosen and len(chosen) < wanted:
+            indices = [int(part * len(values)) for part, values in zip(point, space.values(), strict=True)]
+            drawn = {p: values[i] for i, (p, values) in zip(indices, space.items(), strict=True)}
+            if drawn in usable and drawn not in chosen and len(chosen) < limit:
                 chosen.append(drawn)
     return chosen
 
 
 def _is_usable(default: Config, values: Values) -> bool:
-    """Whether the agents' settings are possible with these values in place of the default's."""
+    """Whether the agents' settings stay valid if these values replace the default's."""
     try:
         overridden(default, values, SPACES).agents.check()
     except InputError:
@@ -94,125 +92,83 @@ def _is_usable(default: Config, values: Values) -> bool:
     return True
 
 
-class Log:
-    """The trials of one world as a table on disk, `LOG_COLUMNS`; written whole after each of them."""
-
-    def __init__(self, path: Path) -> None:
-        """Reads what is there. Raises InputError where it is no log."""
-        self.path, self.rows = path, pd.DataFrame(columns=LOG_COLUMNS)
-        self.asked: set[tuple[str, int]] = set()  # keys and rounds
-        if path.is_file():
-            try:
-                self.rows = pd.read_csv(path, dtype={"key": str, "values": str})[LOG_COLUMNS]
-            except (ValueError, KeyError) as error:
-                raise InputError(f"{path}: not a log of trials ({error}); remove it") from None
-
-    def of(self, key: str, number: int) -> pd.DataFrame:
-        """The rows of a trial in a round, one per seed; none where it was not finished."""
-        return self.rows[(self.rows.key == key) & (self.rows["round"] == number)]
-
-    def add(self, rows: list[dict[str, Any]]) -> None:
-        """Adds a finished trial, in place of what the same round and configuration had before."""
-        new = pd.DataFrame(rows, columns=LOG_COLUMNS)
-        stale = np.ones(len(self.rows), bool)
-        for name in ("world", "method", "round", "configuration"):
-            stale &= (self.rows[name] == rows[0][name]).to_numpy(bool)
-        left = self.rows[~stale]
-        self.rows = pd.concat([left, new], ignore_index=True) if len(left) else new
-        self.write()
-
-    def forget(self, methods: Sequence[str]) -> None:
-        """Drops all trials of some methods."""
-        self.rows = self.rows[~self.rows.method.isin(methods)]
-        self.write()
-
-    def keep_asked(self, method: str) -> None:
-        """Drops the trials of a method that nobody asked for: those of another search space."""
-        asked = [pair in self.asked for pair in zip(self.rows.key, self.rows["round"], strict=True)]
-        self.rows = self.rows[(self.rows.method != method) | np.array(asked, bool)]
-        self.write()
-
-    def write(self) -> None:
-        """Writes the table."""
-        store.write_text(self.path, self.rows.to_csv(index=False, float_format="%.7g"))
-
-
-class Bench(NamedTuple):
-    """What the trials of one world share.
+class WorldSearch(NamedTuple):
+    """Everything that the trials of one world share.
 
     Attributes:
-      study: its settings.
-      world: id.
-      run: of the world: its data, simulator and labels are read, nothing is written but ``tuning/``.
+      study: settings of the study.
+      world: id of the world.
+      run: the world's run; trials read its data, simulator and labels, and write only to ``tuning/``.
       worlds: returns the training world and the evaluation world.
-      log: of the trials.
+      log: log of the trials.
     """
 
     study: Study
     world: str
     run: Run
     worlds: ReadWorlds
-    log: Log
+    log: TrialLog
 
 
 def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool, worlds: ReadWorlds) -> None:
-    """Chooses the settings of every method of a study in one world.
+    """Tunes every method of a study in one world.
 
-    Writes the log ``<results>/tuning/<world>.csv`` trial by trial, and the chosen values
-    ``study.tuned_path(world)`` method by method.
+    Writes the log ``<results>/tuning/<world>.csv`` after each trial, and the tuned values
+    ``study.tuned_path(world)`` after each method.
 
     Args:
-      study: its settings.
-      world: id.
-      run: of the world.
-      folder: of the study.
-      overwrite: whether all trials of these methods are made anew.
-      worlds: called before the first trial that the log does not have; does the stages before adaptation.
+      study: settings of the study.
+      world: id of the world.
+      run: the world's run.
+      folder: folder of the study.
+      overwrite: whether to repeat all trials of these methods.
+      worlds: runs the stages before adaptation and returns the training world and the evaluation world;
+        called before the first trial that is not in the log.
     """
     methods = [name for name in study.methods_of(world) if space_of(name)]
-    # What others start from comes first: they start from what was chosen.
+    # Pre-trained policies come first: other methods start from their tuned versions.
     methods.sort(key=lambda name: name not in registry.PRETRAININGS)
     results = study.results_folder(folder)
     claim(results, RESULTS, "--config.results")
-    log = Log(results / "tuning" / f"{world}.csv")
+    log = TrialLog(results / "tuning" / f"{world}.csv")
     if overwrite:
         log.forget(methods)
-    bench = Bench(study, world, run, functools.cache(worlds), log)
+    shared = WorldSearch(study, world, run, functools.cache(worlds), log)
     for method in methods:
-        chosen, score = halving(bench, method, folder)
+        chosen, score = halving(shared, method, folder)
         values = study.tuned_values(world, folder)
         store.write_json(study.tuned_path(world, folder), {**values, method: chosen})
-        told = ", ".join(f"{path.rpartition('.')[2]}={value}" for path, value in chosen.items())
-        say(f"search {world} {method}: score {score:.2f} with {told}")
+        settings_text = ", ".join(f"{path.rpartition('.')[2]}={value}" for path, value in chosen.items())
+        say(f"search {world} {method}: score {score:.2f} with {settings_text}")
 
 
-def halving(bench: Bench, method: str, folder: Path) -> tuple[Values, float]:
-    """Tries the configurations of one method; returns the best one and its score."""
-    budget, start = bench.study.search, tuning_config(bench.study, bench.world, method, folder)
+def halving(shared: WorldSearch, method: str, folder: Path) -> tuple[Values, float]:
+    """Tries the configurations of one method in two rounds; returns the best one and its score."""
+    budget, start = shared.study.search, tuning_config(shared.study, shared.world, method, folder)
     tried = draw(space_of(method), start, budget.configurations, budget.seed)
-    short, long = (min(n, bench.study.env_steps) for n in (budget.env_steps, budget.final_env_steps))
-    first = [trial(bench, method, start, 1, n, values, short) for n, values in enumerate(tried)]
+    short, long = (min(n, shared.study.env_steps) for n in (budget.env_steps, budget.final_env_steps))
+    first = [trial(shared, method, start, 1, n, values, short) for n, values in enumerate(tried)]
     if math.isnan(first[0]):
-        say(f"search {bench.world} {method}: the default did not stay finite")
+        say(f"search {shared.world} {method}: the default gave a loss or return that is not finite")
     finalists = _best(first)[: budget.finalists]
-    last = [trial(bench, method, start, 2, n, tried[n], long) for n in finalists]
+    last = [trial(shared, method, start, 2, n, tried[n], long) for n in finalists]
     if all(map(math.isnan, last)):
         raise InputError(
-            f"search {bench.world} {method}: no configuration stays finite; lower the learning rates in "
+            f"search {shared.world} {method}: no configuration stays finite; lower the learning rates in "
             f"its space in {SPACES}"
         )
     best = _best(last)[0]
-    bench.log.keep_asked(method)
+    shared.log.keep_used(method)
     return tried[finalists[best]], last[best]
 
 
 def _best(scores: Sequence[float]) -> list[int]:
-    """Places by score, highest first, NaN last, the earlier first among equals."""
+    """Indices of scores, highest first and NaN last; ties keep their order."""
     return sorted(range(len(scores)), key=lambda n: math.inf if math.isnan(scores[n]) else -scores[n])
 
 
 def tuning_config(study: Study, world: str, method: str, folder: Path) -> Config:
-    """The configuration of a method's trials before its own values: tuning seeds, tuning users."""
+    """The configuration of a method's trials (tuning seeds and users) before its values are set."""
     config, source = study.run_config(world), registry.starts_from(method)
     if source != method:
         values = study.tuned_values(world, folder).get(source, {})
@@ -224,28 +180,38 @@ def tuning_config(study: Study, world: str, method: str, folder: Path) -> Config
 
 
 def trial(
-    bench: Bench, method: str, start: Config, number: int, place: int, values: Values, env_steps: int
+    shared: WorldSearch, method: str, start: Config, number: int, index: int, values: Values, env_steps: int
 ) -> float:
-    """The score of one configuration after ``env_steps``, from the log where it stands there."""
-    run = Run(bench.run.folder, overridden(start, values, SPACES))
+    """The score of one configuration after ``env_steps``, taken from the log if it is recorded there.
+
+    Args:
+      shared: everything that the trials of the world share.
+      method: agent id.
+      start: configuration before the method's values are set.
+      number: round, 1 or 2.
+      index: number of the configuration in the draw.
+      values: path -> value of the method's settings.
+      env_steps: length of the adaptation.
+    """
+    run = Run(shared.run.folder, overridden(start, values, SPACES))
     key = store.fingerprint([pair_key(settings(run.config), method), env_steps])[:16]
-    bench.log.asked.add((key, number))
-    logged = bench.log.of(key, number)
+    shared.log.used.add((key, number))
+    logged = shared.log.of(key, number)
     if logged.empty:
-        about = {"world": bench.world, "method": method, "round": number, "env_steps": env_steps, "key": key}
-        about |= {"configuration": place, "values": json.dumps(values)}
-        # A first round that is as long as the last is not run twice.
-        known = [bench.log.of(key, other) for other in (1, 2)]
-        rows = next((rows.to_dict("records") for rows in known if len(rows)), None)
+        about = {"world": shared.world, "method": method, "round": number, "env_steps": env_steps, "key": key}
+        about |= {"configuration": index, "values": json.dumps(values)}
+        # If both rounds are equally long, the second one reuses the rows of the first one.
+        logged_rounds = [shared.log.of(key, other) for other in (1, 2)]
+        rows = next((rows.to_dict("records") for rows in logged_rounds if len(rows)), None)
         if rows is None:
-            rows = measured(run, method, bench.worlds, env_steps, key, numbers_of(values))
-        bench.log.add([row | about for row in rows])
-        logged = bench.log.of(key, number)
+            rows = measured(run, method, shared.worlds, env_steps, key, numbers_of(values))
+        shared.log.add([row | about for row in rows])
+        logged = shared.log.of(key, number)
     return float(logged.score.mean(skipna=False))
 
 
 def numbers_of(values: Values) -> dict[str, float]:
-    """Those values that one compiled program serves whatever they are: an agent's numbers, but for shapes."""
+    """The agent's float settings that do not need a new compilation: no array shape depends on them."""
     return {
         path: value
         for path, value in values.items()
@@ -256,14 +222,15 @@ def numbers_of(values: Values) -> dict[str, float]:
 def measured(
     run: Run, method: str, worlds: ReadWorlds, env_steps: int, key: str, numbers: Mapping[str, float]
 ) -> list[dict[str, float]]:
-    """Trains and judges one configuration, known by ``key``; returns what the log says of each seed."""
-    both, began = worlds(), time.perf_counter()
+    """Trains and evaluates one configuration with fingerprint ``key``; returns a log row per seed."""
+    run_worlds, began = worlds(), time.perf_counter()
     adapt_config = dataclasses.replace(run.config.adapt, env_steps=env_steps)
     seeds = range(run.config.num_seeds)
     with saving(run, f"search/{method}-{key}", key) as checkpoints:
         try:
-            start = tuning_params(run, both.training, method)
-            task, agent = online_task(run, both, adapt_config), agent_of(run, method, both, numbers)
+            start = tuning_params(run, run_worlds.training, method)
+            task = online_task(run, run_worlds, adapt_config)
+            agent = agent_of(run, method, run_worlds, numbers)
             curves = adapt(task, agent, start, method, Hooks(checkpoints))
             columns = scores(curves["env_steps"], np.asarray(curves["return"], np.float64))
         except NotFiniteError as error:
@@ -279,7 +246,7 @@ def measured(
 
 
 def scores(env_steps: np.ndarray, returns: np.ndarray) -> dict[str, np.ndarray]:
-    """What a trial is judged by, [S] each, from env steps [E] and returns [S, E]."""
+    """The metrics of a trial and its score, [S] each, from env steps [E] and returns [S, E]."""
     area, final = auc_return(env_steps, returns), returns[:, -1]
     return {
         "initial_return": returns[:, 0],
@@ -290,7 +257,10 @@ def scores(env_steps: np.ndarray, returns: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def tuning_params(run: Run, world: World, method: str) -> Params | None:
-    """What a method starts from, pre-trained with tuning seeds; kept in ``tuning/<source>-<digest>/``."""
+    """Parameters that a method starts from, pre-trained with tuning seeds; None if it starts from scratch.
+
+    They are stored in ``tuning/<source>-<fingerprint>/``.
+    """
     source = registry.starts_from(method)
     if not source:
         return None

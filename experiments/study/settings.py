@@ -1,6 +1,6 @@
-"""A study: the same methods in several worlds, tuned alike, judged with statistics.
+"""Settings of a study: the same methods and the same tuning budget in several worlds.
 
-Here annotations are not postponed: the flags read field types.
+This module does not postpone annotations, because the flags read the types of fields.
 """
 
 import dataclasses
@@ -17,25 +17,25 @@ from ialp_jax.settings import setting
 from ialp_jax.training.config import UNIT, CheckpointConfig, DevicesConfig, EvaluationConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-NOT_OFFLINE = "_not_offline"  # ends the id of a world whose user model has not seen the offline users
-# What claims (a) and (b) need; in a world without offline users in its fit nothing else is run.
+NOT_OFFLINE = "_not_offline"  # last part of a world's id if its user model is fitted without offline users
+# Methods that claim (f) needs; such a world runs no others.
 NOT_OFFLINE_METHODS = ("random", "popular", "oracle", "dqn", "pg", "a2c", "ialp", "a_ialp_ap")
 
 
 @dataclasses.dataclass
 class SearchConfig:
-    """Successive halving, the same budget for every method and world.
+    """Budget of the search by successive halving; the same for every method and world.
 
     Attributes:
-      seed: of the draws of configurations and of all training while tuning, pre-training included; it must
-        differ from the study's.
+      seed: seed of the draw of configurations and of all training during the search, including pre-training;
+        it must differ from the study's seed.
       num_seeds: repetitions of each configuration.
-      configurations: how many are tried, the default among them.
-      env_steps: adaptation of each.
-      final_env_steps: adaptation of the finalists.
-      points: evaluation points of each, about; see --config.evaluation.points.
-      episodes: sessions of tuning users at each of them.
-      finalists: so many of them, by score, are tried again for longer; the best wins.
+      configurations: number of configurations to try, including the default.
+      env_steps: env steps of adaptation for each configuration in the first round.
+      final_env_steps: env steps of adaptation for each finalist in the second round.
+      points: approximate number of evaluation points; see --config.evaluation.points.
+      episodes: sessions of tuning users at each evaluation point.
+      finalists: number of configurations with the highest scores that enter the second round.
     """
 
     seed: int = setting(1000, at_least=0)
@@ -48,7 +48,7 @@ class SearchConfig:
     finalists: int = setting(2, at_least=1)
 
     def check(self) -> None:
-        """Raises InputError for settings that cannot work."""
+        """Raises InputError if settings are invalid."""
         settings.check(self, "search")
         for name in ("env_steps", "final_env_steps"):
             if getattr(self, name) % UNIT:
@@ -60,24 +60,24 @@ class Study:
     """Several worlds, several methods, many seeds.
 
     Attributes:
-      name: of the study; its folder is runs/<name> unless --workdir says otherwise.
-      worlds: comma-separated names of files in experiments/configs; each is a run in <workdir>/<world>.
-      not_offline: those of them that are run once more, as <world>_not_offline, with a user model fitted
-        without the offline users; of the methods only those that claim (f) needs.
+      name: name of the study; its folder is runs/<name> unless --workdir is given.
+      worlds: comma-separated names of files in experiments/configs; each world is a run in <workdir>/<world>.
+      not_offline: comma-separated worlds that also run as <world>_not_offline, with a user model fitted
+        without the offline users; these runs have only the methods that claim (f) needs.
       methods: comma-separated ids of the agents to run.
       data_root: folder of the data sets.
-      seed: from which all randomness of every run derives.
+      seed: seed of every run; all random numbers derive from it.
       num_seeds: S, independent repetitions of all training.
-      env_steps: of adaptation, total over all users, a multiple of 1,000.
+      env_steps: env steps of adaptation, total over all users, a multiple of 1,000.
       overrides: further settings of every run, as path=value;path=value.
-      results: folder of the tables and figures; empty: <workdir>/results.
-      tuned: folder of the chosen values, one <world>.json each; empty: <workdir>/tuned.
-      readme: file whose tables between markers the report replaces; empty: none.
-      evaluation: how policies are measured, in every world alike.
-      devices: how training shares several devices.
+      results: folder of the tables and figures; if empty, <workdir>/results.
+      tuned: folder of the tuned values, one file <world>.json each; if empty, <workdir>/tuned.
+      readme: comma-separated Markdown files; the report replaces the tables between their markers.
+      evaluation: how policies are measured; the same in every world.
+      devices: how training is divided among several devices.
       checkpoint: how often a stage in progress is saved.
-      tensorboard: whether event files for TensorBoard are written, to ``<world>/tensorboard/``.
-      search: how settings are chosen.
+      tensorboard: whether runs write event files for TensorBoard to <world>/tensorboard/.
+      search: budget of the search that tunes settings.
     """
 
     name: str = "study"
@@ -99,13 +99,13 @@ class Study:
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
     def check(self) -> None:
-        """Raises InputError for settings that cannot work."""
+        """Raises InputError if settings are invalid."""
         check_fields(self)
         check_name(self.name)
-        known = sorted(path.stem for path in CONFIGS.glob("[a-z]*.py") if path.stem != "paper")
+        world_names = sorted(path.stem for path in CONFIGS.glob("[a-z]*.py") if path.stem != "paper")
         for flag, choice, least in (
-            ("worlds", known, 1),
-            ("not_offline", known, 0),
+            ("worlds", world_names, 1),
+            ("not_offline", world_names, 0),
             ("methods", registry.ids(), 1),
         ):
             check_names(f"--config.{flag}", getattr(self, flag), choice, least)
@@ -116,10 +116,13 @@ class Study:
         self.devices.check()
         self.checkpoint.check()
         if self.search.seed == self.seed:
-            raise InputError(f"--config.search.seed={self.seed}: tuning must not share the seed of the study")
+            raise InputError(
+                f"--config.search.seed={self.seed}: the search needs another seed than the study"
+            )
         if self.evaluation.users != "evaluation":
             raise InputError(
-                "--config.evaluation.users: a study is judged by evaluation users, --stage=search tunes"
+                "--config.evaluation.users must be 'evaluation': a study reports on evaluation users; "
+                "--stage=search uses tuning users by itself"
             )
         for world in self.world_ids():
             config = self.run_config(world)
@@ -127,9 +130,9 @@ class Study:
             check_updates(config)
 
     def world_ids(self) -> list[str]:
-        """Ids of the runs, in order; a world that is run twice stands twice."""
-        worlds, again = names_in(self.worlds), names_in(self.not_offline)
-        return [*worlds, *(f"{world}{NOT_OFFLINE}" for world in worlds if world in again)]
+        """Ids of the runs, in order; a world that runs twice is listed twice."""
+        worlds, run_twice = names_in(self.worlds), names_in(self.not_offline)
+        return [*worlds, *(f"{world}{NOT_OFFLINE}" for world in worlds if world in run_twice)]
 
     def methods_of(self, world: str) -> list[str]:
         """Ids of the agents to run in a world."""
@@ -139,17 +142,19 @@ class Study:
     def run_config(self, world: str) -> Config:
         """The configuration of one world's run, without tuned values.
 
-        The world's own file in experiments/configs says what data, simulator, labels and networks are.
+        Data, simulator, labels and networks come from the world's file in experiments/configs.
         """
         config = importlib.import_module(f"experiments.configs.{base(world)}").get_config()
         if not isinstance(config, Config):
-            raise InputError(f"--config.worlds: experiments/configs/{base(world)}.py is no run")
+            raise InputError(
+                f"--config.worlds: experiments/configs/{base(world)}.py is not a run; name another file"
+            )
         config.name = world
         if self.data_root:
             config.data.root = self.data_root
         config.seed, config.num_seeds = self.seed, self.num_seeds
         config.adapt.env_steps = self.env_steps
-        config.adapt.agents = ",".join(registry.ids())  # the study chooses which of them are run
+        config.adapt.agents = ",".join(registry.ids())  # the study selects the agents, not the run
         config.evaluation = dataclasses.replace(self.evaluation)
         config.devices = dataclasses.replace(self.devices)
         config.checkpoint = dataclasses.replace(self.checkpoint)
@@ -160,10 +165,10 @@ class Study:
         return _spelled_out(overridden(config, parsed(config, self.overrides, flag), flag))
 
     def tuned_config(self, world: str, folder: Path) -> Config:
-        """The same with the values that the search chose for this world, where it has."""
+        """The configuration of one world's run with its tuned values, if the search has run there."""
         config, values = self.run_config(world), self.tuned_values(world, folder)
         source = str(self.tuned_path(world, folder))
-        config = overridden(config, {p: v for own in values.values() for p, v in own.items()}, source)
+        config = overridden(config, {p: v for tuned in values.values() for p, v in tuned.items()}, source)
         try:
             config.check()
             check_updates(config)
@@ -172,26 +177,27 @@ class Study:
         return config
 
     def tuned_path(self, world: str, folder: Path) -> Path:
-        """Where the chosen values of a world are; a world that is run twice is tuned once."""
+        """The file of a world's tuned values; a world that runs twice is tuned once."""
         return Path(self.tuned or folder / "tuned") / f"{base(world)}.json"
 
     def tuned_values(self, world: str, folder: Path) -> dict[str, dict[str, Any]]:
-        """Agent id -> path -> value; empty where nothing was tuned. Raises InputError for a broken file."""
+        """Agent id -> path -> tuned value; empty before a search. Raises InputError if the file is broken."""
         path = self.tuned_path(world, folder)
         values = store.read_json(path)
         if values is None:
             return {}
-        if not all(isinstance(own, dict) for own in values.values()) or values.keys() - set(registry.ids()):
+        known = set(registry.ids())
+        if not all(isinstance(tuned, dict) for tuned in values.values()) or values.keys() - known:
             raise InputError(f"{path}: must map agent ids to settings; run --stage=search")
         return values
 
     def results_folder(self, folder: Path) -> Path:
-        """Where tables and figures go."""
+        """The folder of tables and figures."""
         return Path(self.results or folder / "results")
 
 
 def _spelled_out(config: Config) -> Config:
-    """The configuration with the values that stand for others' filled in: they are defaults of a search."""
+    """Fills in pre-training settings that default to another setting; a search starts from their values."""
     pretrain = config.pretrain
     for name in ("ialp_learning_rate", "warm_learning_rate", "sasrec_learning_rate"):
         if getattr(pretrain, name) is None:
@@ -201,12 +207,12 @@ def _spelled_out(config: Config) -> Config:
 
 
 def base(world: str) -> str:
-    """The configuration file of a world's id."""
+    """The name of a world's configuration file, from its id."""
     return world.removesuffix(NOT_OFFLINE)
 
 
 def check_updates(config: Config) -> None:
-    """Raises InputError where an agent learns less often than once in 1,000 env steps."""
+    """Raises InputError if an agent learns less often than once in 1,000 env steps."""
     for field in dataclasses.fields(config.agents):
         agent = getattr(config.agents, field.name)
         if not hasattr(agent, "rollout_length"):
@@ -215,5 +221,5 @@ def check_updates(config: Config) -> None:
         if UNIT % steps:
             raise InputError(
                 f"--config.overrides: agents.{field.name}: num_users * rollout_length = {steps} must divide "
-                f"{UNIT}, so that there is at least one update per 1,000 env steps"
+                f"{UNIT}, so that the agent makes at least one update per 1,000 env steps"
             )

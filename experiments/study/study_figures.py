@@ -1,4 +1,4 @@
-"""The figures of a study: one per world like the paper's, and one across worlds."""
+"""Figures of a study: one per world, as in the paper, and one over all worlds."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from experiments.study.study_results import Pair
 from ialp_jax.evaluation import statistics
 
 _PANEL, _HEIGHT = 5.6, 4.4  # inches
-LEVELS = np.linspace(0, 1, 101)  # of the performance profile
+LEVELS = np.linspace(0, 1, 101)  # normalised returns at which the performance profile is drawn
 
 
 def svg(figure: Figure) -> str:
-    """The figure as SVG text, the same for the same data."""
+    """The figure as SVG text; the same data give the same text."""
     buffer = io.StringIO()
     with matplotlib.rc_context(SETTINGS):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
@@ -36,7 +36,7 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
 
 
 def world_figure(world: str, pairs: Mapping[str, Pair]) -> Figure:
-    """Return and length over env steps, mean and 95 % interval over seeds, and the early return close up."""
+    """Return, early return and length over env steps, with mean and 95 % interval over seeds."""
     bands = {
         metric: {
             agent: Curve(pair.env_steps, statistics.estimate(pair.curves[metric]))
@@ -58,12 +58,12 @@ def world_figure(world: str, pairs: Mapping[str, Pair]) -> Figure:
 
 
 def across_figure(across: pd.DataFrame, scores: Mapping[str, np.ndarray], other: str) -> Figure:
-    """IQM bars, performance profiles, and the probability of improvement over one agent, over all worlds.
+    """IQM bars, performance profiles and the probability of improvement over one agent, from all worlds.
 
     Args:
-      across: rows of ``across.csv``.
+      across: the rows of ``across.csv``.
       scores: agent id -> normalised final returns [S, W].
-      other: the agent over which improvement is measured.
+      other: id of the agent that the others are compared with.
     """
     with matplotlib.rc_context(SETTINGS):
         figure, axes = _panels(3)
@@ -87,13 +87,13 @@ def across_figure(across: pd.DataFrame, scores: Mapping[str, np.ndarray], other:
 
 
 def _bars(axes: Axes, rows: pd.DataFrame) -> None:
-    """One horizontal bar with its interval per agent."""
+    """Draws a horizontal bar with its interval for each agent."""
     agents = ordered(rows.index)[::-1]
     rows = rows.loc[agents]
     colours = [style(agent).colour for agent in agents]
     axes.barh(range(len(agents)), rows.value, color=colours, height=0.62, alpha=0.85)
-    for place, (low, high) in enumerate(zip(rows.ci_low, rows.ci_high, strict=True)):
-        axes.plot([low, high], [place, place], color="#1a1a1a", linewidth=1.2)
+    for y, (low, high) in enumerate(zip(rows.ci_low, rows.ci_high, strict=True)):
+        axes.plot([low, high], [y, y], color="#1a1a1a", linewidth=1.2)
     axes.set_yticks(range(len(agents)), [style(agent).name for agent in agents])
     axes.grid(visible=False, axis="y")
     box = axes.get_position()
@@ -102,13 +102,18 @@ def _bars(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _profiles(axes: Axes, scores: Mapping[str, np.ndarray]) -> None:
-    """One line per agent but random and oracle, which span the scale; the second of a colour is dashed."""
-    drawn = set()
+    """Draws a line for each agent except random and oracle, which define the scale.
+
+    If two agents have the same colour, the second line is dashed.
+    """
+    used_colours = set()
     for agent in ordered(scores.keys() - {"random", "oracle"}):
         point, low, high = statistics.performance_profile(scores[agent], LEVELS)
         name, _, colour = style(agent)
-        axes.plot(LEVELS, point, "--" if colour in drawn else "-", color=colour, linewidth=1.6, label=name)
-        drawn.add(colour)
+        axes.plot(
+            LEVELS, point, "--" if colour in used_colours else "-", color=colour, linewidth=1.6, label=name
+        )
+        used_colours.add(colour)
         if np.isfinite(low).all():
             axes.fill_between(LEVELS, low, high, color=colour, alpha=0.12, linewidth=0)
     axes.set_xlabel("normalised final return")

@@ -1,4 +1,4 @@
-"""The results of a study as files: what was run, with what, and every curve; all else is made from them."""
+"""Stores the settings and curves of a study. All tables and figures are made from these files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ialp_jax.agents import registry
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.metrics import CURVES, curve_metrics
 
-# Settings of a study that say which pairs it has or where its files are, not what a pair is.
+# Settings that do not change the results of a pair: they select pairs or say where files are.
 _SCOPE = (
     *("name", "worlds", "not_offline", "methods", "data_root", "results", "tuned", "readme", "search"),
     *UNSEEN,
 )
-_PARTS = ("study", "worlds", "pairs")  # of config.json
+_PARTS = ("study", "worlds", "pairs")  # required keys of config.json
 
 
 class Pair(NamedTuple):
@@ -33,7 +33,7 @@ class Pair(NamedTuple):
     Attributes:
       env_steps: int64 [E].
       curves: metric -> float64 [S, E].
-      metrics: metric -> float64 [S]; those of `curve_metrics`, and ``final_return/<group>`` of users.
+      metrics: metric -> float64 [S]; from `curve_metrics`, and ``final_return/<group>`` for groups of users.
     """
 
     env_steps: np.ndarray
@@ -42,7 +42,7 @@ class Pair(NamedTuple):
 
 
 class StudyResults(NamedTuple):
-    """What ``config.json`` and ``curves.csv`` hold; ``pairs`` by world, then by agent id."""
+    """The content of ``config.json`` and ``curves.csv``; ``pairs`` maps world -> agent id -> pair."""
 
     config: dict[str, Any]
     pairs: dict[str, dict[str, Pair]]
@@ -54,7 +54,7 @@ def identity(study: Study) -> dict[str, Any]:
 
 
 def pair_key(tree: dict[str, Any], agent: str) -> str:
-    """Digest of the settings of a run that act on one agent's results."""
+    """Fingerprint of the settings of a run that affect one agent's results."""
     shared = ("seed", "num_seeds", "simulator", "network", "evaluation")
     parts = [agent, [tree[name] for name in shared], tree["adapt"]["env_steps"]]
     parts += [{name: value for name, value in tree["data"].items() if name not in ("root", "download")}]
@@ -66,7 +66,7 @@ def pair_key(tree: dict[str, Any], agent: str) -> str:
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
-    """``config.json`` of the results, or None. Raises InputError where it cannot be read."""
+    """Reads ``config.json`` of the results; None if it does not exist. Raises InputError if it is broken."""
     path = folder / "config.json"
     config = store.read_json(path)
     if config is None:
@@ -77,22 +77,25 @@ def read_config(folder: Path) -> dict[str, Any] | None:
         records = agents.values() if isinstance(agents, dict) else [None]
         if not all(isinstance(record, dict) and {"key", "tuned"} <= record.keys() for record in records):
             raise InputError(
-                f"{path}: its pairs of {world} are not those of a study; give another --config.results"
+                f"{path}: the entries of {world} are not pairs of a study; give another --config.results"
             )
     return config
 
 
 def guard(study: Study, folder: Path, overwrite: bool) -> None:
-    """Raises InputError where the results are those of a study with other settings, unless ``overwrite``.
+    """Protects the results of a study with other settings.
 
-    With it they are removed, and collected anew from runs that fit.
+    With ``overwrite``, removes them; `collect` fills them again from runs that fit.
+
+    Raises:
+      InputError: the results have other settings and ``overwrite`` is false.
     """
     results = study.results_folder(folder)
     config = read_config(results)
     changes = difference(config["study"], identity(study)) if config else ""
     if changes and not overwrite:
         raise InputError(
-            f"{results} holds a study with other settings ({changes}); "
+            f"{results} contains a study with other settings ({changes}); "
             "give another --config.results, or --redo to replace it"
         )
     if changes:
@@ -101,67 +104,67 @@ def guard(study: Study, folder: Path, overwrite: bool) -> None:
 
 
 def missing(study: Study, folder: Path, run: Run) -> list[str]:
-    """The methods of a world whose results are not there, or were made with other settings.
+    """The methods of a world whose results do not exist or have other settings.
 
-    Results alone decide, not the run folder: what was committed elsewhere is not made again.
+    Only the results count, not the run folder, so a fresh clone does not repeat committed results.
     """
     config, world = read_config(study.results_folder(folder)), run.folder.name
-    known = config["pairs"].get(world, {}) if config else {}
+    records = config["pairs"].get(world, {}) if config else {}
     tree, tuned = settings(run.config), study.tuned_values(world, folder)
 
-    def is_there(name: str) -> bool:
-        found = known.get(name)
-        return bool(found) and (found["key"], found["tuned"]) == (pair_key(tree, name), tuned.get(name))
+    def is_done(name: str) -> bool:
+        record = records.get(name)
+        return bool(record) and (record["key"], record["tuned"]) == (pair_key(tree, name), tuned.get(name))
 
-    return [name for name in study.methods_of(world) if not is_there(name)]
+    return [name for name in study.methods_of(world) if not is_done(name)]
 
 
 def collect(study: Study, folder: Path, run: Run, agent: str, tuned: dict[str, dict[str, Any]]) -> None:
-    """Takes a finished pair of world and method into the results.
+    """Adds a finished pair of world and method to the results.
 
-    Pairs of the same world that were made with other settings than the run now has are dropped.
+    Drops pairs of the same world whose settings differ from the run's present settings.
 
     Args:
-      study: its settings.
-      folder: of the study.
-      run: of the world.
-      agent: id; its curves are in the run's folder.
-      tuned: the chosen values of this world.
+      study: settings of the study.
+      folder: folder of the study.
+      run: the world's run.
+      agent: agent id; its curves are in the run's folder.
+      tuned: agent id -> tuned values in this world.
     """
     results, world = study.results_folder(folder), run.folder.name
     config = read_config(results) or {"study": identity(study), "worlds": {}, "pairs": {}}
     tree = settings(run.config)
-    tree["data"]["root"] = ""  # a path of this machine
-    found = read_agent(run.folder / "adapt" / agent)
+    tree["data"]["root"] = ""  # differs between machines
+    curves = read_agent(run.folder / "adapt" / agent)
     record = {
         "key": pair_key(tree, agent),
-        "arrays": found.manifest["files"]["arrays.npz"],
-        "seconds": found.manifest["seconds"],
+        "arrays": curves.manifest["files"]["arrays.npz"],
+        "seconds": curves.manifest["seconds"],
         "tuned": tuned.get(agent),
         "environment": environment(),
     }
     if registry.needs_labels(agent):
         record["labels"] = store.read_manifest(run.folder / "labels")["files"]["arrays.npz"]
-    known = config["pairs"].get(world, {})
-    kept = {name: old for name, old in known.items() if old["key"] == pair_key(tree, name)}
-    if kept == known and _same(kept.get(agent), record):
+    old_records = config["pairs"].get(world, {})
+    valid_records = {name: old for name, old in old_records.items() if old["key"] == pair_key(tree, name)}
+    if valid_records == old_records and _same(valid_records.get(agent), record):
         return
-    config["worlds"][world], config["pairs"][world] = tree, {**kept, agent: record}
-    rows = curves_table(world, {agent: found})
+    config["worlds"][world], config["pairs"][world] = tree, {**valid_records, agent: record}
+    rows = curves_table(world, {agent: curves})
     table = read_curves(results)
-    others = table[(table.world != world) | (table.agent.isin(kept.keys() - {agent}))]
+    others = table[(table.world != world) | (table.agent.isin(valid_records.keys() - {agent}))]
     table = pd.concat([others, rows], ignore_index=True) if len(others) else rows
     store.write_text(results / "curves.csv", table.to_csv(index=False, float_format="%.7g"))
     store.write_json(results / "config.json", config)
 
 
 def _same(old: dict[str, Any] | None, new: dict[str, Any]) -> bool:
-    """Whether two records are of the same curves."""
+    """Whether two records describe the same curves."""
     return old is not None and all(old[name] == new[name] for name in ("key", "arrays", "tuned"))
 
 
 def read_curves(folder: Path) -> pd.DataFrame:
-    """``curves.csv`` of the results; no rows where there is none. Raises InputError for another table."""
+    """Reads ``curves.csv``; no rows if the file does not exist. Raises InputError if it has other columns."""
     path = folder / "curves.csv"
     if not path.is_file():
         return pd.DataFrame(columns=CURVE_COLUMNS)
@@ -170,14 +173,16 @@ def read_curves(folder: Path) -> pd.DataFrame:
         table["value"] = table["value"].astype(float)
         return table[CURVE_COLUMNS]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a table of {','.join(CURVE_COLUMNS)} ({error})") from None
+        raise InputError(
+            f"{path}: not a table with the columns {','.join(CURVE_COLUMNS)} ({error})"
+        ) from None
 
 
 def read_results(folder: Path) -> StudyResults:
-    """Reads what `collect` wrote.
+    """Reads the results that `collect` wrote.
 
     Raises:
-      InputError: there is nothing yet, or a file is broken.
+      InputError: no results exist yet, or a file is broken.
     """
     config = read_config(folder)
     if config is None:
@@ -189,13 +194,13 @@ def read_results(folder: Path) -> StudyResults:
     for world, agents in config["pairs"].items():
         if missing := agents.keys() - pairs.get(world, {}).keys():
             raise InputError(
-                f"{folder / 'curves.csv'}: holds no curves of {world}, {min(missing)}; run the study again"
+                f"{folder / 'curves.csv'}: has no curves of {world}, {min(missing)}; run the study again"
             )
     return StudyResults(config, pairs)
 
 
 def _pair(rows: pd.DataFrame, folder: Path) -> Pair:
-    """One pair from its rows of ``curves.csv``."""
+    """Builds a pair from its rows of ``curves.csv``."""
     where = f"{folder / 'curves.csv'}: {rows.world.iloc[0]}, {rows.agent.iloc[0]}"
     try:
         wide = rows.pivot(index=["seed", "env_steps"], columns="metric", values="value")

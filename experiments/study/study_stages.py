@@ -1,4 +1,4 @@
-"""The stages of a study: those of its worlds' runs, and what goes on between worlds."""
+"""Runs the stages of a study: the stages of each world, the search and the report."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.agents import tunable_paths
+from experiments.config import names_in
 from experiments.places import check_places
 from experiments.run import Run
 from experiments.runtime.lock import locked
@@ -24,23 +25,24 @@ from experiments.study.study_report import write_report
 from ialp_jax import store
 from ialp_jax.agents import registry
 from ialp_jax.claim import RESULTS, RUN, STUDY, claim
+from ialp_jax.errors import expanded
 from ialp_jax.simulator.config import replaced
 
 
 def run_study(study: Study, folder: Path, stage: str, overwrite: bool) -> None:
-    """Runs one stage of a study, or ``all`` but the search.
+    """Runs one stage of a study, or all stages except the search.
+
+    The process locks the folder of the world that it works on. So several processes can run a study at the
+    same time, each in another world, and a report can be made meanwhile.
 
     Args:
-      study: its settings.
-      folder: of the study; each world's run is a folder in it.
-      stage: of `experiments.flags.STAGES`, ``search`` or ``all``.
-      overwrite: whether what was made with other settings may be redone.
-
-    The folder of the world at work is locked: several processes may run a study, each in a world of its own,
-    and a report may be made meanwhile.
+      study: settings of the study.
+      folder: folder of the study; each world's run is a folder in it.
+      stage: a stage of `experiments.flags.STAGES`, ``search`` or ``all``.
+      overwrite: whether results with other settings may be replaced.
 
     Raises:
-      InputError: what the user can mend.
+      InputError: an error that the user can mend.
     """
     check_places(folder, study)
     if stage == "report":
@@ -50,7 +52,7 @@ def run_study(study: Study, folder: Path, stage: str, overwrite: bool) -> None:
         study_results.guard(study, folder, overwrite)
     for world in study.world_ids():
         if stage == "search" and world != base(world):
-            continue  # a world that is run twice is tuned once
+            continue  # a world that runs twice is tuned once
         say(f"\n{study.name}: {world}")
         with locked(folder / world, RUN):
             run_world(study, world, folder, stage, overwrite)
@@ -59,7 +61,7 @@ def run_study(study: Study, folder: Path, stage: str, overwrite: bool) -> None:
 
 
 def run_world(study: Study, world: str, folder: Path, stage: str, overwrite: bool) -> None:
-    """One stage of one world, or ``all``; see `run_study`."""
+    """Runs one stage of one world, or ``all``; see `run_study`."""
     run = open_run(study, world, folder, overwrite)
     if stage == "search":
 
@@ -70,11 +72,11 @@ def run_world(study: Study, world: str, folder: Path, stage: str, overwrite: boo
         search(study, world, run, folder, overwrite, worlds)
     elif stage in ("all", "adapt"):
         methods = study_results.missing(study, folder, run)
-        say(f"{world}: {len(study.methods_of(world)) - len(methods)} methods are in the results, kept")
+        say(f"{world}: {len(study.methods_of(world)) - len(methods)} methods are in the results and stay")
         if methods:
-            made = ("data", "simulate", *(("label",) if _labelled(methods) else ()), "pretrain")
-            # All at once: a later stage must not find out that an earlier one has changed its inputs.
-            check(with_agents(run, methods), (*(made if stage == "all" else ()), "adapt"))
+            earlier = ("data", "simulate", *(("label",) if _labelled(methods) else ()), "pretrain")
+            # Checks all stages before any runs, so that a refusal comes before any work.
+            check(with_agents(run, methods), (*(earlier if stage == "all" else ()), "adapt"))
         settle(run, ())
         if stage == "all" and methods:
             prepare(run, methods)
@@ -86,12 +88,12 @@ def run_world(study: Study, world: str, folder: Path, stage: str, overwrite: boo
 
 
 def open_run(study: Study, world: str, folder: Path, overwrite: bool) -> Run:
-    """The run folder of one world; tuned values may have changed since: what they change is redone."""
+    """Opens the run folder of one world; parts whose tuned values have changed since are made again."""
     return Run.open(folder / world, study.tuned_config(world, folder), overwrite, tunable_paths())
 
 
 def prepare(run: Run, methods: Sequence[str], pretrained: bool = True) -> None:
-    """The stages before adaptation, the last ones as far as the methods need them."""
+    """Runs the stages before adaptation; labels and pre-training only if a method needs them."""
     run_stages(run, ("data", "simulate"))
     if _labelled(methods):
         borrow_labels(run)
@@ -106,14 +108,14 @@ def _labelled(methods: Sequence[str]) -> bool:
 
 
 def with_agents(run: Run, methods: Sequence[str]) -> Run:
-    """The run with only these agents."""
+    """A copy of the run with only these agents."""
     return dataclasses.replace(run, config=replaced(run.config, {"adapt.agents": ",".join(methods)}))
 
 
 def borrow_labels(run: Run) -> None:
-    """Lets a world that is run twice take answers from the other run's label store, for it asks the same.
+    """Copies the label store of a world's first run to its second run, which has the same prompts.
 
-    The label stage checks each of them against its prompt, model and settings, and asks what is missing.
+    The label stage checks each answer against its prompt, model and settings, and asks the missing prompts.
     """
     target = run.folder / "labels"
     source = run.folder.parent / base(run.folder.name) / "labels"
@@ -127,7 +129,7 @@ def borrow_labels(run: Run) -> None:
 
 
 def adapt_all(study: Study, run: Run, folder: Path, methods: Sequence[str]) -> None:
-    """Methods in one world; the results of each are collected as it is done."""
+    """Adapts the methods in one world and collects the results of each when it ends."""
     worlds = functools.cache(lambda: read_worlds(run))
     tuned = study.tuned_values(run.folder.name, folder)
     for name in methods:
@@ -137,8 +139,9 @@ def adapt_all(study: Study, run: Run, folder: Path, methods: Sequence[str]) -> N
 
 
 def report(study: Study, folder: Path) -> None:
-    """Tables and figures, from the collected results alone."""
+    """Writes tables and figures from the collected results; needs no run folder."""
     results = study.results_folder(folder)
     claim(results, RESULTS, "--config.results")
-    say("\n" + write_report(results, Path(study.readme) if study.readme else None))
+    readmes = [Path(expanded(name, "--config.readme")) for name in names_in(study.readme)]
+    say("\n" + write_report(results, readmes))
     say(f"\nreport: {results}")

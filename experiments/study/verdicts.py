@@ -1,13 +1,13 @@
-"""The paper's claims as numbers with intervals, and what they say: holds, fails or undecided.
+"""Tests the paper's claims: each one holds, fails or is undecided.
 
-Every claim compares an effect with a threshold. It holds where the whole 95 % interval lies on the right side
-of the threshold (the threshold included), fails where the whole interval lies on the other side, and is
-undecided where the threshold lies between. Intervals are those of `statistics.compared`: over seeds, in one
-world with one set of labels. A claim whose agents are not all there is left out; one whose effect is no
-number (a ratio to a return of 0 or less) is undecided.
+Every claim compares an effect with a threshold. It holds if the whole 95 % interval lies on the right side of
+the threshold (or touches it), and fails if the whole interval lies on the other side. Otherwise it is
+undecided. `statistics.compared` computes the intervals over seeds, in one world with one set of labels. A
+claim is left out if one of its agents did not run. It is undecided if its effect is not a number, such as a
+ratio to a return of 0 or less.
 
-The returns of an agent are those of evaluation users; ``initial`` and ``final`` are its first and last
-evaluation point. A ratio is that of the means over seeds.
+All returns are returns on evaluation users; ``initial`` and ``final`` are the first and the last evaluation
+point. A ratio is the ratio of two means over seeds.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ COLUMNS = ["claim", "world", "verdict", "effect", "ci_low", "ci_high"]
 SCRATCH = ("dqn", "pg", "a2c")
 CONTROLS = ("popular", "sasrec", "a2c_warm")
 RIVALS = ("a_ialp_ft", "a_ialp_ap", "pex", "jsrl", "a2c_kl", "rlpd", "wsrl")
-HEAD_START = 2.6  # the paper's least ratio of initial returns
-TOLERANCE = 0.02  # share of the initial return that is no drop: 256 sessions do not tell less apart
+HEAD_START = 2.6  # lowest ratio of initial returns in the paper
+TOLERANCE = 0.02  # share of the initial return; 256 sessions cannot show smaller drops
 EARLY = 20_000  # env steps
 
 
@@ -37,11 +37,11 @@ class Claim(NamedTuple):
     """One claim, tested in one world.
 
     Attributes:
-      claim: its id; the letter is the claim's, what follows tells its parts apart.
-      text: what it says of the effect.
-      threshold: with which the effect is compared.
-      effect: its estimate.
-      at_most: whether the effect must not exceed the threshold, instead of reaching it.
+      claim: id; the letter names the claim, the rest names its part.
+      text: the claim in words.
+      threshold: the effect is compared with it.
+      effect: estimate of the effect.
+      at_most: whether the effect must be at most the threshold; otherwise it must be at least the threshold.
     """
 
     claim: str
@@ -52,7 +52,7 @@ class Claim(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Holds, fails or undecided."""
+        """``holds``, ``fails`` or ``undecided``."""
         low, high = float(self.effect.low), float(self.effect.high)
         if self.at_most:
             low, high = -high, -low
@@ -65,13 +65,13 @@ Test = Callable[[Pairs], Iterator[Claim]]
 
 
 def ratio(above: np.ndarray, *below: np.ndarray) -> float:
-    """Mean over the highest of the other means; NaN where that is not positive."""
+    """Mean divided by the highest of the other means; NaN if that one is not positive."""
     best = max(part.mean() for part in below)
     return above.mean() / best if best > 0 else np.nan
 
 
 def drop(returns: np.ndarray) -> float:
-    """Deepest fall of the mean curve below its start, as a share of the start: returns [S, E]."""
+    """Largest drop of the mean curve below its start, as a share of the start, from returns [S, E]."""
     mean = returns.mean(axis=0)
     return (mean[0] - mean.min()) / mean[0] if mean[0] > 0 else np.nan
 
@@ -85,14 +85,14 @@ def _has(pairs: Pairs, *agents: str) -> bool:
 
 
 def head_start(pairs: Pairs) -> Iterator[Claim]:
-    """(a) Initial return of iALP over the best initial return of DQN, PG and A2C: at least 2.6."""
+    """(a) The ratio of iALP's initial return to the best one of DQN, PG and A2C is at least 2.6."""
     if _has(pairs, "ialp", *SCRATCH):
         effect = statistics.compared(ratio, *_metric(pairs, "initial_return", "ialp", *SCRATCH))
         yield Claim("a", "iALP starts 2.6 times as high as the best of DQN, PG, A2C", HEAD_START, effect)
 
 
 def final_return(pairs: Pairs) -> Iterator[Claim]:
-    """(b) Final return of A-iALP_ap over that of DQN (paper: 1.15) and of frozen iALP (2.95): at least 1."""
+    """(b) A-iALP_ap ends at least as high as DQN (paper: 1.15 times) and frozen iALP (paper: 2.95 times)."""
     for other, paper in (("dqn", 1.15), ("ialp", 2.95)):
         if _has(pairs, "a_ialp_ap", other):
             effect = statistics.compared(ratio, *_metric(pairs, "final_return", "a_ialp_ap", other))
@@ -103,10 +103,10 @@ def final_return(pairs: Pairs) -> Iterator[Claim]:
 def early_drop(pairs: Pairs) -> Iterator[Claim]:
     """(c) A-iALP_ft drops early, A-iALP_ap does not.
 
-    A drop is that of the mean curve over seeds, as a share of its start: the deepest point of a single noisy
-    curve lies below its start in any case. ``c_ft``: that of ft within the first 20,000 env steps exceeds
-    2 %. ``c_ap``: that of ap, at all points, is at most 2 %. ``c_difference``: that of ft, at all points,
-    exceeds that of ap by 2 %.
+    A drop is measured on the mean curve over seeds, as a share of its start, because a single noisy curve
+    always has a point below its start. ``c_ft``: ft drops by 2 % or more in the first 20,000 env steps.
+    ``c_ap``: ap drops by at most 2 % over the whole run. ``c_difference``: over the whole run, ft's drop
+    exceeds ap's drop by 2 % or more.
     """
     ft, ap = "a_ialp_ft", "a_ialp_ap"
     if _has(pairs, ft):
@@ -126,9 +126,9 @@ def early_drop(pairs: Pairs) -> Iterator[Claim]:
 def baselines(pairs: Pairs) -> Iterator[Claim]:
     """(d) The order of the baselines: DQN ends above A2C and above PG.
 
-    Known of the paper are DQN's final return (28.8 on Last.fm), by which it is the baseline that A-iALP_ap is
-    compared with, and the range of all baselines' initial returns. Which of A2C and PG ends higher, and who
-    starts where within the range, is not known to us and cannot be tested.
+    The paper compares A-iALP_ap with DQN, whose final return on Last.fm is 28.8, and gives the range of the
+    baselines' initial returns. We do not know the order of A2C and PG or the other initial returns, so we
+    cannot test them.
     """
     for other in ("a2c", "pg"):
         if _has(pairs, "dqn", other):
@@ -137,7 +137,7 @@ def baselines(pairs: Pairs) -> Iterator[Claim]:
 
 
 def labels(pairs: Pairs) -> Iterator[Claim]:
-    """(e) What the labels add: iALP, ft, ap over popular, SASRec, a2c_warm, initial and final: at least 1."""
+    """(e) The labels help: iALP, ft and ap start and end at least as high as popular, SASRec and a2c_warm."""
     for agent in ("ialp", "a_ialp_ft", "a_ialp_ap"):
         for when, what in (("initial", "starts"), ("final", "ends")):
             for other in CONTROLS:
@@ -148,12 +148,12 @@ def labels(pairs: Pairs) -> Iterator[Claim]:
 
 
 def better_than_ap(pairs: Pairs) -> Iterator[Claim]:
-    """(g) Our own goal for the adaptive gate, not the paper's.
+    """(g) Our own goal for the adaptive gate; the paper does not have it.
 
-    ``g_area``: its area under the curve over that of ap, at least 1.1. ``g_probability``: the probability
-    that its area exceeds ap's, at least 0.9. ``g_best``: its area over the best one of ft, ap and the rivals,
-    at least 1. ``g_floor``: the least ratio, over all points, of its mean return to frozen iALP's, at least
-    0.98.
+    ``g_area``: the ratio of the gate's area under the curve to ap's is at least 1.1. ``g_probability``: the
+    gate's area exceeds ap's with probability 0.9 or more. ``g_best``: the ratio of its area to the best one
+    of ft, ap and the rivals is at least 1. ``g_floor``: at every evaluation point, the ratio of its mean
+    return to frozen iALP's is at least 0.98.
     """
     gate, ap = "a_ialp_gate", "a_ialp_ap"
     if not _has(pairs, gate):
@@ -183,24 +183,28 @@ TESTS: tuple[Test, ...] = (head_start, final_return, early_drop, baselines, labe
 def claims(world: str, pairs: Pairs) -> list[Claim]:
     """All claims that can be tested in one world.
 
-    (f) is (a) and (b), with ids ``f_a``, ``f_b_dqn`` and ``f_b_ialp``, in a world whose user model was fitted
-    without the offline users; nothing else is tested there.
+    If the user model of the world was fitted without the offline users, only (a) and (b) are tested. There
+    they form claim (f), with the ids ``f_a``, ``f_b_dqn`` and ``f_b_ialp``.
 
     Args:
-      world: id.
-      pairs: results by agent id.
+      world: id of the world.
+      pairs: agent id -> results.
     """
     if world.endswith(NOT_OFFLINE):
-        again = [*head_start(pairs), *final_return(pairs)]
-        return [claim._replace(claim=f"f_{claim.claim}") for claim in again]
+        repeated = [*head_start(pairs), *final_return(pairs)]
+        return [claim._replace(claim=f"f_{claim.claim}") for claim in repeated]
     return [claim for test in TESTS for claim in test(pairs)]
 
 
 def verdicts_table(tested: Mapping[str, list[Claim]]) -> pd.DataFrame:
-    """Rows of ``verdicts.csv`` from the claims by world."""
+    """The rows of ``verdicts.csv``.
+
+    Args:
+      tested: world -> tested claims.
+    """
     rows = [
         (claim.claim, world, claim.verdict, *map(float, claim.effect))
-        for world, found in tested.items()
-        for claim in found
+        for world, claims_of_world in tested.items()
+        for claim in claims_of_world
     ]
     return pd.DataFrame(rows, columns=COLUMNS)

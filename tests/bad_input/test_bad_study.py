@@ -26,7 +26,7 @@ CURVES = COLUMNS + "".join(
 )
 CONFIG = {"study": {}, "worlds": {}, "pairs": {"smoke": {"a2c": {"key": "k", "tuned": None}}}}
 GOOD = {"results/config.json": json.dumps(CONFIG), "results/curves.csv": CURVES, "README.md": "no markers\n"}
-NO_CURVES = "HERE/results/curves.csv: not a table of world,agent,seed,env_steps,metric,value (...)"
+NO_CURVES = "HERE/results/curves.csv: not a table with the columns world,agent,seed,env_steps,... (...)"
 RESULTS = {
     "none": (
         {"results/config.json": None},
@@ -39,11 +39,11 @@ RESULTS = {
     ),
     "pairs a list": (
         {"results/config.json": json.dumps(CONFIG | {"pairs": {"smoke": [5]}})},
-        "HERE/results/config.json: its pairs of smoke are not those of a study; give ...",
+        "HERE/results/config.json: the entries of smoke are not pairs of a study; give ...",
     ),
     "pairs of numbers": (
         {"results/config.json": json.dumps(CONFIG | {"pairs": {"smoke": {"a2c": 5}}})},
-        "HERE/results/config.json: its pairs of smoke are not those of a study; give ...",
+        "HERE/results/config.json: the entries of smoke are not pairs of a study; give ...",
     ),
     "no column": ({"results/curves.csv": CURVES.replace(",metric", ",measure")}, NO_CURVES),
     "empty": ({"results/curves.csv": ""}, NO_CURVES),
@@ -59,7 +59,7 @@ RESULTS = {
     ),
     "no rows": (
         {"results/curves.csv": COLUMNS},
-        "HERE/results/curves.csv: holds no curves of smoke, a2c; run the study again",
+        "HERE/results/curves.csv: has no curves of smoke, a2c; run the study again",
     ),
     "rows twice": (
         {"results/curves.csv": CURVES + CURVES.split("\n", 1)[1]},
@@ -67,7 +67,9 @@ RESULTS = {
     ),
     "no markers": (
         {},
-        "HERE/README.md: needs the lines <!-- study:overview --> and <!-- /study:overview -->, once each",
+        "--config.readme=HERE/README.md: has no markers of tables; add one of <!-- study:headline -->, "
+        "<!-- study:overview -->, "
+        "<!-- study:table -->, <!-- study:verdicts --> and its <!-- /study:... -->",
     ),
     "no file for the tables": (
         {"README.md": None},
@@ -133,7 +135,7 @@ SETTINGS = {
     "method": ("--config.methods=sac", "--config.methods: unknown 'sac'; known: random, ..."),
     "seed of the search": (
         "--config.search.seed=0",
-        "--config.search.seed=0: tuning must not share the seed of the study",
+        "--config.search.seed=0: the search needs another seed than the study",
     ),
     "override": (
         "--config.overrides=agents.a2c.speed=1",
@@ -149,7 +151,7 @@ SETTINGS = {
     ),
     "no pair": (
         "--config.overrides=fast",
-        "--config.overrides: 'fast' must be path=value; several are parted by ';'",
+        "--config.overrides: 'fast' must be path=value; put ';' between several settings",
     ),
     "another run": (
         "--start_from=HERE",
@@ -169,9 +171,10 @@ def test_settings(refused, tmp_path, case):
 def test_results_of_another_study(refused, tmp_path):
     write(tmp_path, {"results/config.json": json.dumps(CONFIG | {"study": {"seed": 7}})})
     line = (
-        "HERE/results holds a study with other settings (...seed: 7 -> 0...); give another --config.results, "
+        "HERE/results contains a study with other settings (...seed: 7 -> 0...); "
+        "give another --config.results, or --redo to replace it"
     )
-    refused(f"{line}or --redo to replace it", "main", *STUDY, "--stage=adapt")
+    refused(line, "main", *STUDY, "--stage=adapt")
 
 
 BENCHMARKS = {

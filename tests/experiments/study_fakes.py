@@ -1,4 +1,4 @@
-"""Made-up pairs of world and method, and results of a study on disk."""
+"""Made-up pairs of world and method, and made-up result files of a study."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ENDS = {  # agent: return at the first and at the last evaluation point
 def pair(
     first: float, last: float, seeds: int = 6, dip: float = 0.0, noise: float = 0.05, points=STEPS
 ) -> Pair:
-    """A rising curve; ``dip`` is how far it falls at 5,000 steps."""
+    """A rising curve that falls by ``dip`` at 5,000 steps."""
     draw = np.random.default_rng(round(100 * (first + last + dip)))
     rise = np.minimum(points / 100_000, 1)
     clean = first + (last - first) * rise - dip * (points == 5000)
@@ -44,15 +44,15 @@ def pair(
 
 def world(**changed: Pair) -> dict[str, Pair]:
     """All methods of `ENDS`; ft dips by 2, ap does not."""
-    made = {}
+    pairs = {}
     for agent, ends in ENDS.items():
         points = STEPS[[0, -1]] if agent in FROZEN else STEPS
-        made[agent] = pair(*ends, dip=2.0 * (agent == "a_ialp_ft"), points=points)
-    return made | changed
+        pairs[agent] = pair(*ends, dip=2.0 * (agent == "a_ialp_ft"), points=points)
+    return pairs | changed
 
 
 def write_results(folder: Path, worlds: dict[str, dict[str, Pair]], tuned: tuple[str, ...] = ()) -> None:
-    """``config.json`` and ``curves.csv`` as `study_results.collect` leaves them."""
+    """Writes ``config.json`` and ``curves.csv`` as `study_results.collect` does."""
     rows = []
     for name, pairs in worlds.items():
         agents = {

@@ -1,4 +1,4 @@
-"""The audit stage with labellers of whom we know what they know, and its section of the page."""
+"""The audit stage with labellers of known quality, and its section of the page."""
 
 import shutil
 
@@ -21,7 +21,10 @@ from ialp_jax.types import Labels
 
 
 class Fake:
-    """Scores by a function of histories [P, L] and candidates [P, K]; labels the best unless refused."""
+    """A labeller whose scores are a function of histories [P, L] and candidates [P, K].
+
+    It chooses the best candidate; items in ``refused`` get the label "none".
+    """
 
     def __init__(self, score, refused=()):
         self.score, self.refused, self.requests = score, refused, []
@@ -61,37 +64,37 @@ def questions_of(sizes, seed=0):
     return np.arange(len(sizes), dtype=np.int32)[:, None] + 1, table
 
 
-def test_several_prompts_give_the_label_of_one():
+def test_a_question_split_into_prompts_gives_the_same_label():
     histories, candidates = questions_of([101, 3, 26, 101, 25])
 
-    def score(shown, asked):
-        return np.sin(asked * 7.0 + shown)
+    def score(histories, candidates):
+        return np.sin(candidates * 7.0 + histories)
 
     best = [candidates[q, score(q + 1, row[row > 0]).argmax()] for q, row in enumerate(candidates)]
-    advanced, refused = [], [*best[::2], 1, 2, 3]
+    progress, refused = [], [*best[::2], 1, 2, 3]
     whole = auditing.ask(Fake(score, refused), histories, candidates, 1000)
     labeller = Fake(score, refused)
-    parts = auditing.ask(labeller, histories, candidates, 25, advanced.append)
+    parts = auditing.ask(labeller, histories, candidates, 25, progress.append)
     assert {request.shape[1] for request in labeller.requests} == {3, 13, 20, 21, 25}
     np.testing.assert_array_equal(parts.scores, whole.scores)
     np.testing.assert_array_equal(parts.choice, whole.choice)
-    assert sum(advanced) == pytest.approx(5)
+    assert sum(progress) == pytest.approx(5)
     for q, size in enumerate([101, 3, 26, 101, 25]):
         np.testing.assert_allclose(parts.scores[q, :size], score(q + 1, candidates[q, :size]), rtol=1e-5)
         assert np.isnan(parts.scores[q, size:]).all()
         assert parts.choice[q] == (0 if best[q] in refused else np.nanargmax(parts.scores[q]) + 1)
 
 
-def test_a_question_is_invalid_where_any_of_its_prompts_is():
+def test_a_question_is_invalid_if_one_of_its_prompts_is_invalid():
     histories, candidates = questions_of([60, 60])
     bad = np.setdiff1d(candidates[1], candidates[0])[0]
-    found = auditing.ask(Fake(lambda h, c: np.where(c == bad, np.nan, 1.0 / c)), histories, candidates, 25)
-    assert found.choice[1] == -1
-    assert found.choice[0] == candidates[0].argmin() + 1
+    labels = auditing.ask(Fake(lambda h, c: np.where(c == bad, np.nan, 1.0 / c)), histories, candidates, 25)
+    assert labels.choice[1] == -1
+    assert labels.choice[0] == candidates[0].argmin() + 1
 
 
 def test_the_widest_prompts_are_asked_first():
-    """The model's own check sees the shape of the first request, so no later one may be longer."""
+    """The check of the model uses the shape of the first request, so no later one may be longer."""
     fake = Fake(lambda h, c: c)
     auditing.ask(fake, *questions_of([3, 7, 12, 5]), most=5)
     widths = [candidates.shape[1] for candidates in fake.requests]
@@ -140,32 +143,33 @@ def run_audit(folder, monkeypatch, score, change=lambda config: None):
     return table.set_index(["source", "metric"])
 
 
-def knowing(folder):
-    """Knows by the history which item was held out."""
+def perfect_score(folder):
+    """A score that finds the held-out item by the user's history."""
     config = small()
     length = config.simulator.history_length
     questions = draw(load_dataset(folder / "data"), config.audit, length, False, config.seed)
-    own = {}
+    held_out = {}
     for history, candidates, relevant in zip(
         questions.histories, questions.candidates, questions.relevant, strict=True
     ):
-        own.setdefault(history.tobytes(), set()).update(candidates[relevant].tolist())
+        held_out.setdefault(history.tobytes(), set()).update(candidates[relevant].tolist())
 
     def score(histories, candidates):
-        held_out = [own.get(history.tobytes(), set()) for history in histories]
+        items = [held_out.get(history.tobytes(), set()) for history in histories]
         return (
-            np.array([[i in known for i in row] for known, row in zip(held_out, candidates, strict=True)])
-            * 9.0
+            np.array([[i in taken for i in row] for taken, row in zip(items, candidates, strict=True)]) * 9.0
         )
 
     return score
 
 
-def test_a_labeller_who_knows_the_users_one_who_guesses_and_popularity(folder, monkeypatch):
+def test_metrics_of_a_perfect_a_random_and_a_popularity_labeller(folder, monkeypatch):
     generator = np.random.default_rng(1)
-    rows = run_audit(folder, monkeypatch, knowing(folder))
+    rows = run_audit(folder, monkeypatch, perfect_score(folder))
     assert rows.loc[("llm", "auc"), "value"] > 0.97  # a few share their history
-    assert abs(rows.loc[("shuffled", "auc"), "value"] - 0.5) < 0.03  # what the other user took is not asked
+    assert (
+        abs(rows.loc[("shuffled", "auc"), "value"] - 0.5) < 0.03
+    )  # the other user's item is not a candidate
     assert rows.loc[("llm", "auc_minus_popularity"), "ci_low"] > 0.05
     assert rows.loc[("llm", "auc_minus_shuffled"), "ci_low"] > 0.2
     assert rows.loc[("truth", "auc"), "ci_low"] > 0.6
@@ -182,7 +186,7 @@ def test_a_labeller_who_knows_the_users_one_who_guesses_and_popularity(folder, m
     assert (difference == 0).all()
 
 
-def test_the_stage_is_kept_when_done_and_redone_when_settings_change(folder, monkeypatch, capsys):
+def test_a_finished_audit_is_kept_until_its_settings_change(folder, monkeypatch, capsys):
     def popular(histories, candidates):
         return 1.0 / candidates
 
@@ -203,9 +207,9 @@ def test_the_stage_is_kept_when_done_and_redone_when_settings_change(folder, mon
     def lettered(config):
         config.llm.mode = "choice"
 
-    assert ("llm", "letter_bias") not in rows.index  # there were no letters
-    told = {"answers": 40, "shares": [0.75, 0.25], "bias": 0.25, "by_chance": 0.1}
-    monkeypatch.setattr(Fake, "manifest", lambda self: {"model": "fake", "order_bias": told})
+    assert ("llm", "letter_bias") not in rows.index  # likelihood has no letters
+    order_bias = {"answers": 40, "shares": [0.75, 0.25], "bias": 0.25, "by_chance": 0.1}
+    monkeypatch.setattr(Fake, "manifest", lambda self: {"model": "fake", "order_bias": order_bias})
     rows = run_audit(folder, monkeypatch, popular, lettered)
     assert rows.loc[("llm", "letter_bias"), "value"] == 0.25
     assert store.load(folder / "audit")[0]["candidates"].shape[1] == PROMPT_CANDIDATES
@@ -219,7 +223,7 @@ def test_the_stage_is_kept_when_done_and_redone_when_settings_change(folder, mon
     assert store.read_manifest(folder / "audit") == before
 
 
-def test_the_audit_trains_the_embedded_model_itself_after_the_data_stage_alone(folder):
+def test_the_audit_needs_only_the_data_stage_and_trains_the_embedded_model(folder):
     pytest.importorskip("torch")
     run = Run.open(folder, small(), overwrite=True)
     run.config.audit.users = 8
@@ -238,7 +242,7 @@ def test_the_audit_needs_data(tmp_path):
 
 
 def write_audit(run, relevant=1):
-    """An audit of the fake run of test_report, whose catalogue holds hostile titles."""
+    """Writes an audit of the made-up run of test_report, whose catalogue has hostile titles."""
     generator = np.random.default_rng(0)
     candidates = np.stack([generator.permutation(40)[:12] + 1 for _ in range(30)]).astype(np.int32)
     histories = generator.integers(1, 41, (30, 4)).astype(np.int32)
@@ -264,7 +268,7 @@ def test_the_page_shows_the_audit_and_the_report_its_table(tmp_path):
     write_run(tmp_path)
     report.write_report(tmp_path)
     before = (tmp_path / "report" / "index.html").read_text()
-    assert "not audited" in before
+    assert "has no audit" in before
     assert not (tmp_path / "report" / "labels.csv").exists()
     write_audit(tmp_path)
     report.write_report(tmp_path)
@@ -277,15 +281,15 @@ def test_the_page_shows_the_audit_and_the_report_its_table(tmp_path):
         f'<td data-label="LLM">{auc.value:.3f}<small>[{auc.ci_low:.3f}, {auc.ci_high:.3f}]</small></td>'
         in page
     )
-    assert f"above {auc.value:.1%} of the others" in page
+    assert f"above {auc.value:.1%} of the other candidates" in page
     assert page.count("data:image/svg") == before.count("data:image/svg") + 2
     assert page.count("✓ ") >= 6
     assert "niche taste" in page
-    assert "not audited" not in page
+    assert "has no audit" not in page
     assert HOSTILE not in page
-    assert "nan" not in page.split("Do the labels prefer")[1].split("<h2>")[0].replace("finance", "")
+    assert "nan" not in page.split("Audit: do the labels prefer")[1].split("<h2>")[0].replace("finance", "")
     report.write_report(tmp_path, fits=("labels", "lora"))
-    assert "not audited" in (tmp_path / "report" / "index.html").read_text()
+    assert "has no audit" in (tmp_path / "report" / "index.html").read_text()
     assert not (tmp_path / "report" / "labels.csv").exists()
 
 
@@ -304,4 +308,4 @@ def test_a_sample_lists_the_best_candidates_and_the_taken_one_with_its_rank(tmp_
     taken = {row["rank"] for row in first["candidates"] if row["taken"]}
     assert taken == {int((scores > scores[k]).sum()) + 1 for k in (0, 1)}
     assert first["candidates"][0]["title"] == results.titles[questions.candidates[0, scores.argmax()]]
-    assert "drawn at random" in audit_page.section(results.audit, results.titles)["task"]
+    assert "random items that the user rated" in audit_page.section(results.audit, results.titles)["task"]

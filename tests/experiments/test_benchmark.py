@@ -1,4 +1,4 @@
-"""The benchmark: its flags, its table, its processes, and one tiny case of each kind."""
+"""The benchmark: flags, table, processes, and one tiny case of each kind."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def fresh_flags():
         benchmark.FLAGS[name].unparse()
 
 
-def one_liner(capsys, *arguments):
+def error_line(capsys, *arguments):
     with pytest.raises(SystemExit) as ended:
         benchmark.parse(["benchmark", *arguments])
-    said = capsys.readouterr().err
+    output = capsys.readouterr().err
     assert ended.value.code == 2
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
-    return said
+    assert output.startswith("error: ")
+    assert output.count("\n") == 1
+    return output
 
 
 @pytest.mark.parametrize(
@@ -50,10 +50,10 @@ def one_liner(capsys, *arguments):
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(capsys, arguments, named):
-    assert named in one_liner(capsys, *arguments)
+    assert named in error_line(capsys, *arguments)
 
 
-def test_the_cases_that_others_rely_on_are_measured_with_and_without_full():
+def test_the_documented_simulator_cases_are_in_the_suite_with_and_without_full():
     for full in (False, True):
         names = [case.name for case in suites.simulator(full)]
         assert set(PROMISED) <= set(names)
@@ -63,12 +63,12 @@ def test_the_cases_that_others_rely_on_are_measured_with_and_without_full():
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_the_cases_of_asking_are_measured_with_and_without_full(monkeypatch, full):
+def test_the_label_cases_are_in_the_suite_with_and_without_full(monkeypatch, full):
     monkeypatch.setattr(suites.shutil, "which", lambda name: None)
     names = [case.name for case in suites.labels(full)]
     assert {"choice_small", "choice_small_batched", "likelihood_small"} <= set(names)
     assert len(names) == len(set(names))
-    assert "choice_7b" not in names  # there is no GPU
+    assert "choice_7b" not in names  # needs a GPU
     monkeypatch.setattr(suites.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
     assert ("choice_7b" in [case.name for case in suites.labels(full)]) == full
 
@@ -80,7 +80,7 @@ from experiments.benchmarks import labels
 from ialp_jax.llm.config import EmbeddedConfig
 labels.SMALL = EmbeddedConfig(hidden=16, layers=1, heads=2, vocabulary=900, context=1024)
 labels.speed.SECONDS = 0.05
-found = [
+rows = [
     *labels.choice("a", "generate_one", 4, 2),
     *labels.choice("b", "generate_batch", 4, 2),
     *labels.choice("c", "simple", 4, 4),
@@ -88,18 +88,18 @@ found = [
     *labels.generate("e", 4),
     *labels.dtypes("f", 4),
 ]
-print(json.dumps([found, "jax" in sys.modules]))
+print(json.dumps([rows, "jax" in sys.modules]))
 """
 
 
-def test_asking_is_measured_without_jax(monkeypatch):
+def test_the_label_cases_run_without_jax(monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.setenv("IALP_DATA", "/no/such/folder")  # the generated world
-    done = subprocess.run([sys.executable, "-c", TINY_LABELS], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found, jax = json.loads(done.stdout.splitlines()[-1])
-    assert not jax
-    table = {(row[0], row[1]): Row(*row) for row in found}
+    process = subprocess.run([sys.executable, "-c", TINY_LABELS], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    measured, loaded_jax = json.loads(process.stdout.splitlines()[-1])
+    assert not loaded_jax
+    table = {(row[0], row[1]): Row(*row) for row in measured}
     for case, baseline in {"a": "generate_one", "c": "simple", "d": "full_sequences"}.items():
         speed = table[case, "prompts_per_second"]
         assert speed.baseline == baseline
@@ -108,8 +108,8 @@ def test_asking_is_measured_without_jax(monkeypatch):
     assert table["f", "choice_bfloat16"].ratio > 0
 
 
-def test_the_best_simple_way_gives_the_same_letters(monkeypatch):
-    """What is raced does the same work: the rival's letters are ours."""
+def test_the_simple_method_gives_the_same_letter_scores(monkeypatch):
+    """The benchmark compares methods that do the same work."""
     torch = pytest.importorskip("torch")
     import numpy as np
 
@@ -118,29 +118,29 @@ def test_the_best_simple_way_gives_the_same_letters(monkeypatch):
 
     monkeypatch.setenv("IALP_DATA", "/no/such/folder")
     monkeypatch.setattr(labels, "SMALL", labels.EmbeddedConfig(16, 1, 2, 900, 1024))
-    asked, kept = labels.prepare("choice", 6, "float32"), []
-    assert {len(name) for name in asked.scorer.asker.letters.names} == {1}
-    scores, _ = score_lines(asked.scorer.model, asked.scorer.asker.letters, asked.part(6), 4)
+    task, outputs = labels.prepare("choice", 6, "float32"), []
+    assert {len(name) for name in task.scorer.asker.letters.names} == {1}
+    scores, _ = score_lines(task.scorer.model, task.scorer.asker.letters, task.part(6), 4)
     real = torch.Tensor.log_softmax
     monkeypatch.setattr(
-        torch.Tensor, "log_softmax", lambda self, dim: kept.append(real(self, dim)) or kept[-1]
+        torch.Tensor, "log_softmax", lambda self, dim: outputs.append(real(self, dim)) or outputs[-1]
     )
-    labels.best_simple(asked, 6, 4)()
-    np.testing.assert_allclose(torch.cat(kept).numpy(), scores, atol=1e-4)
-    lengths = asked.scorer.asker.letters.lengths(asked.part(6))
-    assert labels.operations(asked.scorer.model, lengths) > 0
+    labels.best_simple(task, 6, 4)()
+    np.testing.assert_allclose(torch.cat(outputs).numpy(), scores, atol=1e-4)
+    lengths = task.scorer.asker.letters.lengths(task.part(6))
+    assert labels.operations(task.scorer.model, lengths) > 0
 
 
-def test_the_parent_leaves_the_machine_to_its_children():
+def test_the_parent_process_does_not_load_jax():
     code = "import sys, experiments.benchmark; print('jax' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "False"
 
 
 def hold(name, mebibytes):
-    kept = bytearray(mebibytes * 2**20)
-    for place in range(0, len(kept), 4096):
-        kept[place] = 1
+    memory = bytearray(mebibytes * 2**20)
+    for byte in range(0, len(memory), 4096):
+        memory[byte] = 1
     return [Row(name, "peak_memory", rows.peak_memory(), "MiB")]
 
 
@@ -158,15 +158,15 @@ def importable(monkeypatch):
 
 
 @pytest.mark.usefixtures("importable")
-def test_each_case_has_its_own_process_and_its_own_peak():
-    ballast = bytearray(b"x") * (300 * 2**20)  # the parent's own memory is none of a child's
+def test_each_case_has_a_separate_process_and_peak_memory():
+    ballast = bytearray(b"x") * (300 * 2**20)  # the parent's memory must not count
     large, small = (rows.measure(case("hold", mebibytes=size))[0].value for size in (200, 1))
     assert 190 < large - small < 210
     assert small < 200 < len(ballast)
 
 
 @pytest.mark.usefixtures("importable")
-def test_one_failed_case_is_told_and_the_rest_is_written(tmp_path, monkeypatch, capsys):
+def test_a_failed_case_is_reported_and_the_other_rows_are_written(tmp_path, monkeypatch, capsys):
     cases = [case("break_down"), case("hold", mebibytes=1)]
     monkeypatch.setitem(benchmark.SUITES, "simulator", lambda full: cases)
     out = tmp_path / "deep" / "table.csv"
@@ -178,7 +178,7 @@ def test_one_failed_case_is_told_and_the_rest_is_written(tmp_path, monkeypatch, 
     ]
 
 
-def test_the_table_has_the_agreed_columns():
+def test_the_table_has_the_documented_columns():
     text = rows.table(
         "training", [Row("a", "speed", 1234567.8, "steps/s", "naive", 2.5), Row("b", "m", 1, "s")]
     )
@@ -205,41 +205,43 @@ def test_medians_are_per_step_and_ignore_one_slow_run():
 
 
 @pytest.mark.parametrize(("function", "baseline"), [("random_actions", "cartpole"), ("actor", "naive")])
-def test_a_tiny_case(monkeypatch, function, baseline):
+def test_a_simulator_case_measures_speed_memory_and_baseline(monkeypatch, function, baseline):
     from experiments.benchmarks import simulator, timing
 
     monkeypatch.setattr(simulator, "medians", lambda programs: timing.medians(programs, 0.01, 3))
     monkeypatch.setattr(simulator, "SIZE", simulator.NetworkConfig(width=4, blocks=1, heads=1))
-    found = {row.metric: row for row in getattr(simulator, function)("tiny", users=3, items=40)}
-    speed = found["env_steps_per_second"]
+    by_metric = {row.metric: row for row in getattr(simulator, function)("tiny", users=3, items=40)}
+    speed = by_metric["env_steps_per_second"]
     assert speed.baseline == baseline
-    assert math.isclose(speed.ratio, speed.value / found[f"{baseline}_steps_per_second"].value, rel_tol=1e-6)
-    assert found["peak_memory"].value > 50
-    assert 0.01 < found["compile_seconds"].value < 100
-    json.dumps(list(found.values()))
+    assert math.isclose(
+        speed.ratio, speed.value / by_metric[f"{baseline}_steps_per_second"].value, rel_tol=1e-6
+    )
+    assert by_metric["peak_memory"].value > 50
+    assert 0.01 < by_metric["compile_seconds"].value < 100
+    json.dumps(list(by_metric.values()))
 
 
-def test_what_is_timed_is_the_whole_loop(monkeypatch):
-    """The compiled loop plays sessions: users like about one item in ten, and every step is taken."""
+def test_the_timed_loop_takes_every_step(monkeypatch):
+    """The compiled loop plays sessions, in which users like about one item in ten."""
     import jax
     import jax.numpy as jnp
 
     from experiments.benchmarks import simulator
 
-    taken = {}
+    outputs = {}
 
-    def keep(loop, *arguments):
-        taken["result"] = jax.jit(loop)(jnp.int32(200), *arguments)
+    def run_once(loop, *arguments):
+        outputs["result"] = jax.jit(loop)(jnp.int32(200), *arguments)
         return simulator.Program(lambda steps: None, 0.0)
 
-    monkeypatch.setattr(simulator, "compiled", keep)
-    here = simulator.world(30)
-    simulator.program(here.env, here.params, simulator.uniform(30, 50), None, 50)
-    assert 0.03 < float(taken["result"][2].mean()) / 200 < 0.3
+    monkeypatch.setattr(simulator, "compiled", run_once)
+    world = simulator.world(30)
+    simulator.program(world.env, world.params, simulator.uniform(30, 50), None, 50)
+    assert 0.03 < float(outputs["result"][2].mean()) / 200 < 0.3
 
 
-def test_learning_is_measured(monkeypatch):
-    """At toy size, in a made-up world; every figure but the speeds is what it must be."""
+def test_a_training_case_has_the_correct_ratios(monkeypatch):
+    """A tiny case in a made-up world with given times, so every ratio is known."""
     from experiments.benchmarks import simulator, training
     from ialp_jax.agents.a2c import a2c
     from ialp_jax.agents.config import A2CConfig
@@ -260,24 +262,24 @@ def test_learning_is_measured(monkeypatch):
     monkeypatch.setattr(simulator, "yardsticks", lambda case: [Row(case, "rate", 100.0, "GFLOP/s")])
     for name, value in {"SEEDS": 2, "POINTS": 2, "UPDATES": 1, "EPISODES": 8}.items():
         monkeypatch.setattr(training, name, value)
-    found = {row.metric: row.value for row in training.online("a2c_coat", "a2c")}
-    assert found["interactions_per_second"] == 8.0
-    tens = [found[f"ten_seeds_by_{way}"] for way in ("map", "vmap", "devices")]
+    values = {row.metric: row.value for row in training.online("a2c_coat", "a2c")}
+    assert values["interactions_per_second"] == 8.0
+    tens = [values[f"ten_seeds_by_{way}"] for way in ("map", "vmap", "devices")]
     assert tens == [8.0, 64.0, 512.0]
-    assert found["share_of_matmul_rate"] == pytest.approx(found["operations_per_interaction"] * 8e6 / 100e9)
-    assert found["operations_per_interaction"] > 0
-    assert found["return_after_16_steps"] >= 0
-    assert found["seconds_to_90_percent_of_it"] >= 0
+    assert values["share_of_matmul_rate"] == pytest.approx(values["operations_per_interaction"] * 8e6 / 100e9)
+    assert values["operations_per_interaction"] > 0
+    assert values["return_after_16_steps"] >= 0
+    assert values["seconds_to_90_percent_of_it"] >= 0
 
 
-def test_a_training_step_is_measured(monkeypatch):
+def test_the_encoder_case_measures_rows_per_second(monkeypatch):
     from experiments.benchmarks import encoder
 
     monkeypatch.setattr(encoder, "ITEMS", 50)
-    found = {row.metric: row.value for row in encoder.training_step("sasrec", 2, 6, 4)}
-    assert found["rows_per_second"] == pytest.approx(2 / found["seconds"])
+    values = {row.metric: row.value for row in encoder.training_step("sasrec", 2, 6, 4)}
+    assert values["rows_per_second"] == pytest.approx(2 / values["seconds"])
 
 
-def test_the_cases_of_learning_have_their_names():
+def test_the_training_and_encoder_cases_have_their_documented_names():
     assert [case.name for case in suites.training(False)] == ["a2c_coat", "dqn_coat"]
     assert [case.name for case in suites.encoder(True)] == ["sasrec_128x200x50"]

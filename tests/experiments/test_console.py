@@ -99,7 +99,7 @@ def test_ctrl_c_ends_other_commands_with_one_line(tmp_path, module):
     claim(tmp_path / "r", RUN)
     (tmp_path / "r" / "config.json").write_text("{}")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
         capture_output=True,
@@ -107,8 +107,8 @@ def test_ctrl_c_ends_other_commands_with_one_line(tmp_path, module):
         env=environment,
         check=False,
     )
-    assert (done.returncode, done.stderr.splitlines()[-1:]) == (130, ["interrupted"]), done.stderr
-    assert "Traceback" not in done.stderr
+    assert (process.returncode, process.stderr.splitlines()[-1:]) == (130, ["interrupted"]), process.stderr
+    assert "Traceback" not in process.stderr
 
 
 def test_home_folders_are_expanded_in_flags_settings_and_files(tmp_path, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""What ``--dry_run`` prints, and what it leaves undone."""
+"""The output of ``--dry_run``, and the stages that it does not run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from experiments.run import Run
 from ialp_jax import store
 from ialp_jax.labelling import estimate_client
 
-TOLD = {
+ESTIMATE = {
     "model": "mistralai/Mistral-7B-Instruct-v0.3",
     "mode": "choice",
     "device": "cuda",
@@ -35,16 +35,16 @@ TOLD = {
 }
 
 
-def test_the_figures_in_words():
-    text = "\n".join(dry_run.lines(TOLD, "transformers", 0, 32))
-    for said in (
+def test_the_estimate_is_printed_in_words():
+    text = "\n".join(dry_run.lines(ESTIMATE, "transformers", 0, 32))
+    for text_part in (
         "asks mistralai/Mistral-7B-Instruct-v0.3, mode choice, engine transformers, bfloat16 on cuda",
         "7.25 B parameters, 32 layers",
         "410 tokens each for a label, 640 at most, by its tokenizer over 256 prompts",
         "14.50 GB of weights + 2.00 GB for a batch of 32 = 16.50 GB; 80.00 GB are free: fits",
         "0.0642 hours at 50% of the matrix-product rate measured here, 600 TFLOP/s",
     ):
-        assert said in text
+        assert text_part in text
     rows = {line[2:33].strip(): line[33:].split() for line in text.splitlines() if line.startswith("  ")}
     assert rows["labels"] == ["12,000", "4,922,400", "6.90e+16", "0.064"]
     assert rows["total"] == ["12,057", "4,944,400", "6.93e+16", "0.064"]
@@ -52,7 +52,7 @@ def test_the_figures_in_words():
 
 
 @pytest.mark.parametrize(
-    ("changes", "engine", "workers", "said"),
+    ("changes", "engine", "workers", "note"),
     [
         ({"refusal": "it needs 16.5 GB"}, "transformers", 0, "does not fit: it needs 16.5 GB"),
         ({}, "ray", 4, "; 4 workers share them"),
@@ -60,18 +60,18 @@ def test_the_figures_in_words():
         ({"parameters": 40_000}, "transformers", 0, "models as small as this reach less"),
     ],
 )
-def test_what_is_only_said_at_times(changes, engine, workers, said):
-    assert said not in "\n".join(dry_run.lines(TOLD, "transformers", 0, 32))
-    assert said in "\n".join(dry_run.lines({**TOLD, **changes}, engine, workers, 32))
+def test_a_note_is_printed_only_if_it_applies(changes, engine, workers, note):
+    assert note not in "\n".join(dry_run.lines(ESTIMATE, "transformers", 0, 32))
+    assert note in "\n".join(dry_run.lines({**ESTIMATE, **changes}, engine, workers, 32))
 
 
-def test_the_data_stage_runs_and_nothing_else(tmp_path, monkeypatch, capsys):
-    asked = []
-    monkeypatch.setattr(estimate_client, "estimate", lambda *given: asked.append(given) or TOLD)
+def test_a_dry_run_runs_only_the_data_stage(tmp_path, monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(estimate_client, "estimate", lambda *args: calls.append(args) or ESTIMATE)
     config = smoke.get_config()
     dry_run.dry_run_labels(Run.open(tmp_path / "run", config, overwrite=False))
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.json", "data"}
-    (llm, data, _, seed, demands, shape) = asked[0]
+    (llm, data, _, seed, demands, shape) = calls[0]
     assert llm is config.llm
     assert data == tmp_path / "run" / "data"
     assert (seed, shape) == (0, (config.simulator.history_length, 5))
@@ -81,41 +81,43 @@ def test_the_data_stage_runs_and_nothing_else(tmp_path, monkeypatch, capsys):
     assert "nothing is labelled" in capsys.readouterr().out
 
 
-def test_where_no_llm_labels_only_the_audit_is_counted(tmp_path, monkeypatch, capsys):
-    asked = []
-    monkeypatch.setattr(estimate_client, "estimate", lambda *given: asked.append(given[4]) or TOLD)
+def test_with_labels_from_a_rule_only_the_audit_is_counted(tmp_path, monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(estimate_client, "estimate", lambda *args: calls.append(args[4]) or ESTIMATE)
     config = smoke.get_config()
     config.labelling.source = "popularity"
     dry_run.dry_run_labels(Run.open(tmp_path / "audit", config, overwrite=False))
-    assert {demand.name for demand in asked[0]} == {"audit"}
+    assert {demand.name for demand in calls[0]} == {"audit"}
     config.audit.enabled, config.llm.lora.steps = False, 5
     dry_run.dry_run_labels(Run.open(tmp_path / "none", config, overwrite=False))
-    assert len(asked) == 1
+    assert len(calls) == 1
     assert "no prompt is put to an LLM" in capsys.readouterr().out
 
 
-def test_what_is_counted_is_what_is_asked(tmp_path, monkeypatch):
-    """Against the manifests of a run of the same settings."""
+def test_the_estimate_equals_the_prompts_of_a_run(tmp_path, monkeypatch):
+    """Compares the estimate with the manifests of a run with the same settings."""
     pytest.importorskip("torch")
-    config, told = smoke.get_config(), []
+    config, estimates = smoke.get_config(), []
     config.labelling.sessions, config.labelling.steps = 4, 2
     config.audit.users, config.audit.negatives = 6, 30  # 31 candidates: two prompts
     config.llm.threads = 1
     run = Run.open(tmp_path / "run", config, overwrite=False)
     estimate = estimate_client.estimate
-    monkeypatch.setattr(estimate_client, "estimate", lambda *given: told.append(estimate(*given)) or told[0])
+    monkeypatch.setattr(
+        estimate_client, "estimate", lambda *args: estimates.append(estimate(*args)) or estimates[0]
+    )
     dry_run.dry_run_labels(run)
-    parts = {part["name"]: part for part in told[0]["parts"]}
+    parts = {part["name"]: part for part in estimates[0]["parts"]}
     stages.run_stages(run, ["simulate", "label", "audit"])
     labels, audit = (store.read_manifest(run.folder / name) for name in ("labels", "audit"))
     assert parts["labels, 2 rounds of 8"]["prompts"] == labels["counts"]["prompts"] == 16
     assert parts["audit"]["prompts"] == audit["counts"]["prompts"] == 2 * 2 * 6
-    made = (labels, audit)  # their prompts have not the same shape
-    assert parts["threshold of none"]["prompts"] == sum(one["calibration_prompts"] for one in made)
+    manifests = (labels, audit)  # their prompts have different shapes
+    assert parts["threshold of none"]["prompts"] == sum(one["calibration_prompts"] for one in manifests)
     rows = config.llm.embedded.steps * config.llm.embedded.batch_size
     assert parts["training of the embedded model"]["prompts"] == rows
     for name, manifest in (("labels, 2 rounds of 8", labels), ("audit", audit)):
         each = parts[name]["tokens"] / parts[name]["prompts"]
         assert each == pytest.approx(manifest["tokens"] / manifest["asked"], rel=0.25), name
-    known = {"labels, 2 rounds of 8", "audit", "threshold of none", "training of the embedded model"}
-    assert set(parts) - known == {"check of the masks", "titles alone"}
+    expected = {"labels, 2 rounds of 8", "audit", "threshold of none", "training of the embedded model"}
+    assert set(parts) - expected == {"check of the masks", "titles alone"}

@@ -1,4 +1,4 @@
-"""Every mistake on the command line is one line on stderr and exit code 2; every knob is explained."""
+"""A mistake on the command line is one line on stderr and exit code 2; the help explains every setting."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*args: str) -> subprocess.CompletedProcess:
-    """The whole command."""
+    """Runs the whole command."""
     return subprocess.run(
         [sys.executable, "-m", "experiments.main", *args],
         cwd=ROOT,
@@ -30,7 +30,7 @@ def run(*args: str) -> subprocess.CompletedProcess:
 
 
 def parse_in_child(lines: list[list[str]]) -> list[tuple[int, str]]:
-    """Parses many command lines, each in a fork of one process that has imported everything."""
+    """Parses many command lines, each in a fork of one process that has already imported all modules."""
     script = """
 import json, os, sys
 from experiments import flags
@@ -51,7 +51,7 @@ for args in lines:
     results.append((os.waitstatus_to_exitcode(status), text))
 print(json.dumps(results))
 """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script],
         input=json.dumps(lines),
         cwd=ROOT,
@@ -59,7 +59,7 @@ print(json.dumps(results))
         text=True,
         check=True,
     )
-    return [(code, text) for code, text in json.loads(done.stdout)]
+    return [(code, text) for code, text in json.loads(process.stdout)]
 
 
 SMOKE = "--config=experiments/configs/smoke.py"
@@ -108,15 +108,15 @@ def test_a_mistake_is_one_clear_line(case, bad_results):
     assert text.count("\n") == 1
 
 
-def test_the_whole_command_fails_the_same_way(tmp_path):
-    done = run(SMOKE, "--config.data.nme=demo", f"--workdir={tmp_path / 'r'}")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.count("\n") == 1
+def test_the_command_reports_a_mistake_in_one_line(tmp_path):
+    process = run(SMOKE, "--config.data.nme=demo", f"--workdir={tmp_path / 'r'}")
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.count("\n") == 1
     assert not (tmp_path / "r").exists()
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
         ("def get_config():\n    return {}\n", "Config"),
         ("def get_config(:\n", "cannot be loaded"),
@@ -124,15 +124,15 @@ def test_the_whole_command_fails_the_same_way(tmp_path):
         ("x = 1\n", "get_config"),
     ],
 )
-def test_a_broken_config_file_is_one_clear_line(tmp_path, source, said):
+def test_a_broken_config_file_is_one_clear_line(tmp_path, source, message):
     (tmp_path / "c.py").write_text(source)
     code, text = parse_in_child([[f"--config={tmp_path / 'c.py'}"]])[0]
     assert code == 2
-    assert said in text
+    assert message in text
     assert text.count("\n") == 1
 
 
-def test_good_lines_pass_and_no_flags_mean_the_quickstart():
+def test_correct_command_lines_pass_and_the_default_is_the_quickstart():
     lines = [
         [],
         [SMOKE],
@@ -168,7 +168,7 @@ def test_helpfull_explains_every_setting():
         assert len(meaning) > 5, f"--config.{path} is not explained"
 
 
-def test_defaults_pass_and_list_every_agent():
+def test_defaults_are_valid_and_their_agents_exist():
     Config().check()
     assert set(Config().agent_ids()) < set(registry.ids())
 
@@ -176,7 +176,7 @@ def test_defaults_pass_and_list_every_agent():
 @pytest.mark.parametrize(
     "name", sorted(path.stem for path in (ROOT / "experiments/configs").glob("[a-z]*.py"))
 )
-def test_every_config_file_passes_its_own_check(name):
+def test_every_config_file_is_valid(name):
     import importlib
 
     config = importlib.import_module(f"experiments.configs.{name}").get_config()
@@ -184,6 +184,6 @@ def test_every_config_file_passes_its_own_check(name):
     config.check()
 
 
-def test_errors_of_checks_are_input_errors():
+def test_invalid_settings_raise_input_errors():
     with pytest.raises(InputError):
         Config(num_seeds=0).check()

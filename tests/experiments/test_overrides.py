@@ -1,4 +1,4 @@
-"""Settings by path: typed, checked, and one line where they do not fit."""
+"""Settings addressed by path: their types are checked, and a mistake is one line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from experiments.study.overrides import overridden, parsed, value_at
 from ialp_jax.errors import InputError
 
 
-def test_text_becomes_typed_values_on_a_copy():
+def test_text_is_parsed_to_typed_values_and_the_config_is_copied():
     text = "agents.a2c.trace=1; num_seeds = 4;data.name=coat;evaluation.greedy=true;simulator.patience=3;"
     values = parsed(Config(), text, "--x")
     assert values == {
@@ -29,7 +29,7 @@ def test_text_becomes_typed_values_on_a_copy():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("agents.a2c.trase=1", "no such setting: agents.a2c.trase"),
         ("agents.a2c.trace.x=1", "no such setting"),
@@ -39,13 +39,13 @@ def test_text_becomes_typed_values_on_a_copy():
         ("num_seeds", "must be path=value"),
     ],
 )
-def test_what_does_not_fit_is_named(text, said):
+def test_a_wrong_path_or_value_is_named(text, message):
     with pytest.raises(InputError, match=r"^--x: ") as error:
         parsed(Config(), text, "--x")
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
-def test_plain_data_must_be_of_the_type_of_its_setting():
+def test_a_value_must_have_the_type_of_its_setting():
     for value in ("3", 2.5, True, None):
         with pytest.raises(InputError, match=r"tuned\.json: num_seeds=.* must be of type int"):
             overridden(Config(), {"num_seeds": value}, "tuned.json")

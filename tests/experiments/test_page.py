@@ -1,4 +1,4 @@
-"""The page as it is read: contrast of all text, ticks, long texts, narrow screens, provenance."""
+"""Readability of the page: contrast, ticks, long texts, narrow screens, provenance."""
 
 from __future__ import annotations
 
@@ -50,45 +50,43 @@ def page_of(run):
     return (run / "report" / "index.html").read_text()
 
 
-def test_contrast_is_that_of_the_standard():
+def test_contrast_follows_the_wcag_formula():
     assert styles.contrast("#000000", "#ffffff") == pytest.approx(21)
-    assert styles.contrast("#777777", "#ffffff") == pytest.approx(
-        4.478, abs=1e-3
-    )  # WCAG's well-known example
+    assert styles.contrast("#777777", "#ffffff") == pytest.approx(4.478, abs=1e-3)  # a known example of WCAG
     assert styles.contrast("#ffffff", "#e69f00") == styles.contrast("#e69f00", "#ffffff")
 
 
-def test_all_text_in_figures_can_be_read(run):
+def test_all_text_in_plots_has_enough_contrast(run):
     svgs = images(page_of(run))
     assert len(svgs) >= 11
-    seen = set()
+    colours = set()
     for svg in svgs:
         for style in re.findall(r"<text style=\"([^\"]*)\"", svg):
             colour = re.search(r"fill: (#\w{6})", style)
-            seen.add(colour[1] if colour else "#000000")
+            colours.add(colour[1] if colour else "#000000")
             assert "opacity" not in style
-    assert len(seen) > 8
+    assert len(colours) > 8
     assert {
-        c: round(styles.contrast(c, "#ffffff"), 2) for c in seen if styles.contrast(c, "#ffffff") < 4.5
+        c: round(styles.contrast(c, "#ffffff"), 2) for c in colours if styles.contrast(c, "#ffffff") < 4.5
     } == {}
 
 
-def test_ink_keeps_what_can_be_read_and_darkens_the_rest():
+def test_ink_darkens_only_colours_with_low_contrast():
     for style in AGENTS.values():
         ink = styles.ink(style.colour)
         assert styles.contrast(ink, "#ffffff") >= styles.READABLE
         assert (ink == style.colour) == (styles.contrast(style.colour, "#ffffff") >= styles.READABLE)
 
 
-def test_all_text_of_the_page_can_be_read():
+def test_all_text_of_the_page_has_enough_contrast():
     names = dict(re.findall(r"--(\w+): (#\w+)", CSS))
     assert set(re.findall(r"(?<![-\w])color: ([^;}]+)", CSS)) <= {"var(--ink)", "var(--soft)"}
-    found = {one for one in re.findall(r"background: ([^;}]+)", CSS) if one != "#fff"}
-    backgrounds = {"#ffffff", *(names["tint"] if one == "var(--tint)" else one for one in found)}
+    values = {value for value in re.findall(r"background: ([^;}]+)", CSS) if value != "#fff"}
+    backgrounds = {"#ffffff", *(names["tint"] if value == "var(--tint)" else value for value in values)}
     assert len(backgrounds) == 4
     for background in backgrounds:
         assert styles.contrast(names["ink"], background) >= 4.5
-    # Of soft text only that of table cells could stand on another ground, and there the ink is set.
+    # Soft text has a coloured background only in table cells, and there it gets the darker ink colour.
     assert styles.contrast(names["soft"], "#ffffff") >= 4.5
     assert ".chosen td { background: #fdeee4; font-weight: 600; color: var(--ink); }" in CSS
 
@@ -104,22 +102,22 @@ def test_ticks_of_shares_are_distinct_and_exact(top, low, count):
     )
 
 
-def test_a_share_of_three_percent_has_ticks_that_tell_it():
+def test_ticks_of_a_small_share_have_enough_decimals():
     svg = plots.none_share(np.arange(3), np.array([0.03, 0.02, 0.01]))
     ticks = re.findall(r">([\d.]+%)</text>", svg)
     assert ticks == ["0.0%", "0.5%", "1.0%", "1.5%", "2.0%", "2.5%", "3.0%"]
     assert re.findall(r">([\d.]+%)</text>", plots.none_share(np.arange(2), np.array([0.4, 0.9])))[1] == "20%"
 
 
-def test_a_title_without_end_is_clipped_and_its_beginning_is_in_an_attribute(run, monkeypatch):
+def test_a_very_long_title_is_clipped_and_its_beginning_is_in_an_attribute(run, monkeypatch):
     import test_report
 
     monkeypatch.setattr(test_report, "HOSTILE", f"{HOSTILE} {'x' * 10_000}")
     test_report.write_data(run)
     page = page_of(run)
-    shown = re.sub(r"\stitle=\"[^\"]*\"", "", page.split("<h2>Settings")[0])
-    assert "x" * 80 not in shown
-    assert "x" * 30 + "…" in shown
+    visible = re.sub(r"\stitle=\"[^\"]*\"", "", page.split("<h2>Settings")[0])
+    assert "x" * 80 not in visible
+    assert "x" * 30 + "…" in visible
     titles = re.findall(r"\stitle=\"([^\"]*)\"", page)
     assert titles
     assert all(len(re.sub(r"&\S{2,5};", "&", title)) <= 1000 for title in titles)
@@ -127,7 +125,7 @@ def test_a_title_without_end_is_clipped_and_its_beginning_is_in_an_attribute(run
     assert len(page) < 3e6
 
 
-def test_a_narrow_screen_gets_every_cell_with_its_heading(run):
+def test_every_cell_has_its_heading_for_narrow_screens(run):
     page = page_of(run)
     cells = re.findall(r"<td[^>]*>", page.split('<table class="results">')[1].split("</table>")[0])
     assert len(cells) == 7 * len(AGENTS)
@@ -138,23 +136,23 @@ def test_a_narrow_screen_gets_every_cell_with_its_heading(run):
         assert all("data-label=" in cell for cell in re.findall(r"<td[^>]*>", table))
 
 
-def test_the_foot_says_where_results_come_from(run):
-    assert "it was made by an earlier version" in page_of(run)
+def test_the_page_shows_how_the_results_were_made(run):
+    assert "because an earlier version made the run" in page_of(run)
     for part, changes in (("adapt/a2c", {}), ("labels", {"git": None, "command": "other"})):
         manifest = store.read_manifest(run / part)
         store.write_json(run / part / store.MANIFEST, manifest | {"provenance": RECORD | changes})
-    foot = page_of(run).split("Where these results come from")[1]
-    for told in (
-        "0123456789abcdef and changes",
-        "not from a clone",
+    foot = page_of(run).split("How these results were made")[1]
+    for text in (
+        "0123456789abcdef with local changes",
+        "unknown, not a clone",
         "4 x gpu NVIDIA H100",
         "<dt>jax</dt><dd>0.10.2</dd>",
-        "adapt/a2c, by this command:",
+        "adapt/a2c: made by the command",
         "python -m experiments.main &#39;--workdir=my runs/&lt;a&gt;&#39;",
         "2026-01-02T03:04:05+00:00",
         "12.3 s",
     ):
-        assert told in foot, told
+        assert text in foot, text
     assert foot.index("labels") < foot.index("adapt/a2c"), "in the order of the stages"
 
 
@@ -166,18 +164,18 @@ def test_the_foot_says_where_results_come_from(run):
         {"command": "y" * 9999},
     ],
 )
-def test_records_of_any_shape_are_shown_as_far_as_they_go(record):
+def test_incomplete_and_broken_records_are_shown_as_far_as_possible(record):
     section = provenance_section({"data": record})
     assert section["parts"] == [("data", "", "")]
     assert all(len(command) <= 1000 for _, command in section["commands"])
     assert provenance_section({}) is None
 
 
-def test_how_a_pretraining_was_measured_is_said(run):
+def test_the_page_says_how_pre_training_was_evaluated(run):
     for name, episodes in (("ialp", 64), ("sasrec", 64), ("a2c_warm", 128)):
         manifest = store.read_manifest(run / "pretrain" / name)
-        told = manifest | {"evaluation": {"episodes": episodes, "greedy": episodes == 128}}
-        store.write_json(run / "pretrain" / name / store.MANIFEST, told)
-    said = re.search(r"Each point: [^<]+", page_of(run))[0]
-    assert "iALP" in said
-    assert "A2C warm 128 sessions, greedy" in said
+        manifest |= {"evaluation": {"episodes": episodes, "greedy": episodes == 128}}
+        store.write_json(run / "pretrain" / name / store.MANIFEST, manifest)
+    note = re.search(r"Each point is the mean over [^<]+", page_of(run))[0]
+    assert "iALP" in note
+    assert "128 sessions, greedy (A2C warm)" in note

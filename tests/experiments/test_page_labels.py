@@ -1,4 +1,4 @@
-"""The page's section on labels says when they are junk."""
+"""The page's section about labels, with its warnings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ialp_jax.llm.prompting import orders
 
 
 def facts_of(manifest):
-    """Name and value of the section's facts, of four labels."""
+    """The section's facts (name, value) for four labels."""
     arrays = {
         "histories": np.zeros((4, 2), np.int32),
         "candidates": np.tile(np.arange(1, 6, dtype=np.int32), (4, 1)),
@@ -22,23 +22,23 @@ def facts_of(manifest):
     return page._labels(SimpleNamespace(labels=(arrays, manifest), titles=titles))["facts"]
 
 
-def test_bias_stands_beside_chance_and_doubts_are_said():
+def test_bias_is_shown_with_its_chance_value_and_warnings():
     places = np.ones((16, 1), np.int8)
     counts = {"prompts": 16, "valid": 16, "none": 0, "invalid": {"empty": 0}}
     facts = facts_of({"counts": counts, "order_bias": orders.order_bias(places, 5)})
     assert ("order bias of letters", "0.80 (0.20 by chance)") in facts
     assert ("most frequent letter", "A 100.0% (20.0% by chance)") in facts
-    (doubt,) = [value for name, value in facts if name == "warning"]
-    assert doubt.startswith("the model names letter A")
+    (warning,) = [value for name, value in facts if name == "warning"]
+    assert warning.startswith("the model names letter A")
 
 
-def test_without_letters_nothing_is_said_of_them():
+def test_without_letters_no_letter_bias_is_shown():
     counts = {"prompts": 4, "valid": 4, "none": 1}
     names = [name for name, _ in facts_of({"counts": counts})]
     assert not {"order bias of letters", "most frequent letter", "warning"} & set(names)
 
 
-def test_the_time_of_the_answers_is_not_taken_for_that_of_the_stage():
+def test_seconds_of_answering_and_of_the_stage_are_separate():
     manifest = {"counts": {"prompts": 4}, "asked": 4, "seconds": 0.5, "provenance": {"seconds": 18.7}}
     facts = dict(facts_of(manifest))
     assert (facts["seconds of answering"], facts["prompts per second"]) == ("0.5", "8.0")

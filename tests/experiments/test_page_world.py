@@ -1,4 +1,4 @@
-"""The page says what was measured of a world, and doubts what fails."""
+"""The page's section about the world: facts, checks and user segments."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def results(agents, facts):
     return types.SimpleNamespace(agents=agents, worlds=worlds, validation=arrays)
 
 
-def test_rivals_stand_beside_the_user_model():
-    told = dict(world_facts({"auc": 0.72, "popularity_auc": 0.65, "item_mean_auc": 0.68, "ndcg10": 0.4}))
-    assert told["held-out AUC"] == "0.720 (popularity 0.650, item mean 0.680)"
-    assert told["held-out NDCG@10"] == "0.400"
-    assert "second user model, which judges" not in told
-    told = dict(world_facts({"test_model_auc": 0.8, "test_model_ece": 0.01}))
-    assert told["second user model, which judges"] == "AUC 0.800, calibration error 0.0100"
+def test_facts_compare_the_user_model_with_baselines():
+    facts = dict(world_facts({"auc": 0.72, "popularity_auc": 0.65, "item_mean_auc": 0.68, "ndcg10": 0.4}))
+    assert facts["held-out AUC"] == "0.720 (popularity 0.650, item mean 0.680)"
+    assert facts["held-out NDCG@10"] == "0.400"
+    assert "user model of the evaluation world" not in facts
+    facts = dict(world_facts({"test_model_auc": 0.8, "test_model_ece": 0.01}))
+    assert facts["user model of the evaluation world"] == "AUC 0.800, calibration error 0.0100"
 
 
-def test_segments_have_a_table_where_there_are_any():
+def test_a_world_with_user_segments_has_a_table():
     flat = agent(**{"return": [[1.0, 2.0]]})
     assert segment_table(results({"dqn": flat}, {})) is None
     split = agent(
@@ -47,7 +47,7 @@ def test_segments_have_a_table_where_there_are_any():
     assert table["rows"] == [{"name": "DQN", "cells": ["5.00"]}, {"name": "PG", "cells": ["-"]}]
 
 
-def test_the_section_holds_the_checks_and_the_figures():
+def test_the_section_has_checks_and_plots():
     facts = {}
     for name, value in {"random": 4.0, "popular": 3.0, "oracle": 9.0}.items():
         facts |= {f"{name}_return{end}": value for end in ("", "_ci_low", "_ci_high")}

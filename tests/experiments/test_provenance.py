@@ -1,4 +1,4 @@
-"""Provenance: true of this process, and never a reason to fail."""
+"""Provenance describes this process; it never makes a run fail."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def fresh():
 
 @pytest.fixture
 def clone(tmp_path):
-    """A repository with the one file by which a clone of this project is known."""
+    """A repository with the file that identifies a clone of this project."""
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments/main.py").write_text("x = 1\n")
-    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "first"]):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "first"]):
         subprocess.run([GIT, "-C", tmp_path, *command], check=True)
     return tmp_path
 
 
-def test_a_record_is_of_this_process():
+def test_a_record_describes_this_process():
     began = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=100)
     record = provenance.record(100.0)
     assert json.loads(json.dumps(record)) == record
@@ -49,20 +49,20 @@ def test_a_record_is_of_this_process():
     assert abs((datetime.datetime.fromisoformat(record["began"]) - began).total_seconds()) < 5
 
 
-def test_the_command_is_the_one_that_was_given(monkeypatch):
-    given = ["python", "-m", "experiments.main", "--workdir=my runs/a", "--config.name=$x"]
-    monkeypatch.setattr(sys, "orig_argv", given)
+def test_the_command_is_the_command_line_of_the_process(monkeypatch):
+    arguments = ["python", "-m", "experiments.main", "--workdir=my runs/a", "--config.name=$x"]
+    monkeypatch.setattr(sys, "orig_argv", arguments)
     assert provenance.command() == "python -m experiments.main '--workdir=my runs/a' '--config.name=$x'"
 
 
 @pytest.mark.skipif(not GIT, reason="needs git")
-def test_the_commit_and_whether_files_differ_from_it(clone):
+def test_the_commit_is_recorded_with_changes_of_tracked_files(clone):
     head = subprocess.run(
         [GIT, "-C", clone, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
     ).stdout.strip()
     assert provenance.commit(clone) == {"commit": head, "dirty": False}
     (clone / "runs").mkdir()
-    (clone / "runs/new.txt").write_text("results are no change of the code")
+    (clone / "runs/new.txt").write_text("results do not change the code")
     provenance.commit.cache_clear()
     assert provenance.commit(clone)["dirty"] is False
     (clone / "experiments/main.py").write_text("x = 2\n")
@@ -71,7 +71,7 @@ def test_the_commit_and_whether_files_differ_from_it(clone):
 
 
 @pytest.mark.skipif(not GIT, reason="needs git")
-def test_a_copy_inside_another_repository_is_no_clone_of_it(clone):
+def test_a_copy_inside_another_repository_has_no_commit(clone):
     inside = clone / "site-packages"
     (inside / "experiments").mkdir(parents=True)
     (inside / "experiments/main.py").write_text("x = 1\n")
@@ -79,7 +79,7 @@ def test_a_copy_inside_another_repository_is_no_clone_of_it(clone):
 
 
 @pytest.mark.parametrize("failure", [FileNotFoundError("git"), subprocess.TimeoutExpired("git", 1)])
-def test_without_git_there_is_no_commit_and_no_failure(monkeypatch, failure):
+def test_without_git_the_record_has_no_commit(monkeypatch, failure):
     def broken(*args, **kwargs):
         raise failure
 
@@ -87,5 +87,5 @@ def test_without_git_there_is_no_commit_and_no_failure(monkeypatch, failure):
     assert provenance.record(1.0)["git"] is None
 
 
-def test_outside_a_repository_there_is_no_commit(tmp_path):
+def test_outside_a_repository_the_record_has_no_commit(tmp_path):
     assert provenance.commit(tmp_path) is None

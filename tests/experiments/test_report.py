@@ -1,4 +1,4 @@
-"""The report stage, on fake run folders."""
+"""The report stage, on made-up run folders."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def write_run(
 
 
 def images(page: str) -> list[str]:
-    """Decode the pictures of a page to SVG texts."""
+    """The images of a page, decoded to SVG text."""
     return [
         base64.b64decode(data).decode() for data in re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", page)
     ]
@@ -171,7 +171,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def test_tables_hold_every_agent_and_metric(run: Path):
+def test_tables_contain_every_agent_and_metric(run: Path):
     summary = pd.read_csv(run / "report" / "summary.csv")
     assert ",".join(summary.columns) == "world,agent,metric,mean,iqm,ci_low,ci_high,num_seeds"
     expected = [(agent, metric) for agent in ENDS for metric in METRICS]
@@ -184,9 +184,9 @@ def test_tables_hold_every_agent_and_metric(run: Path):
 
     curves = pd.read_csv(run / "report" / "curves.csv")
     assert ",".join(curves.columns) == "world,agent,seed,env_steps,metric,value"
-    own = curves[(curves.agent == "a2c") & (curves.metric == "return") & (curves.seed == 2)]
-    np.testing.assert_array_equal(own.env_steps, STEPS)
-    np.testing.assert_allclose(own.value, store.load(run / "adapt" / "a2c")[0]["return"][2])
+    rows = curves[(curves.agent == "a2c") & (curves.metric == "return") & (curves.seed == 2)]
+    np.testing.assert_array_equal(rows.env_steps, STEPS)
+    np.testing.assert_allclose(rows.value, store.load(run / "adapt" / "a2c")[0]["return"][2])
     assert set(curves.metric) == set(CURVES)
     pd.testing.assert_frame_equal(
         pd.read_csv(run / "report" / "worlds.csv"), pd.read_csv(run / "simulator" / "worlds.csv")
@@ -203,7 +203,7 @@ def test_same_results_give_the_same_bytes(run: Path, tmp_path: Path):
         assert (again / "report" / name).read_bytes() == (run / "report" / name).read_bytes(), name
 
 
-def test_page_is_whole_in_itself(run: Path):
+def test_page_loads_no_other_file(run: Path):
     page = (run / "report" / "index.html").read_text()
     assert "<script" not in page
     assert not re.search(r"(src|href)=[\"'](?!data:)", page)
@@ -211,7 +211,7 @@ def test_page_is_whole_in_itself(run: Path):
     assert len(svgs) == 4 + 2 + 3  # curves with zoom, labels and pre-training, validation
     assert all("A-iALP_ap" in svg and "env steps (all users)" in svg for svg in svgs[:4])
     assert "the first 12,000 steps" in svgs[1]
-    assert re.search(r"Oracle ↑ 3\d\.\d", svgs[1]), "a reference outside the zoom is named with its value"
+    assert re.search(r"Oracle ↑ 3\d\.\d", svgs[1]), "an arrow and a value mark a reference outside the plot"
 
 
 def test_text_from_data_is_escaped(run: Path):
@@ -240,7 +240,7 @@ def test_fine_tuning_is_shown_if_the_run_fine_tuned(tmp_path: Path):
     report.write_report(run)
     page = (run / "report" / "index.html").read_text()
     assert "22.2% [21.2%, 23.2%]" in page
-    assert "Training loss over steps of the fine-tuning" in page
+    assert "Training loss over steps of fine-tuning" in page
     assert "<dt>fine-tuning</dt><dd>7.0 s</dd>" in page
 
 
@@ -251,14 +251,14 @@ def test_skipped_stages_single_seed_and_unknown_agent(tmp_path: Path):
     page = (run / "report" / "index.html").read_text()
     assert "the label stage was skipped" in page
     assert "the pre-training stage was skipped" in page
-    assert "from one seed there is no interval" in page
+    assert "one seed has no interval" in page
     assert "new&lt;agent&gt;$x$" in page
     assert "nan" not in page.lower()
     assert ">new&lt;agent&gt;$x$</text>" in images(page)[0]
     assert "[" not in report.console_table(summary).split("\n", 1)[1]
 
 
-def test_console_table(run: Path):
+def test_console_table_has_a_line_per_agent(run: Path):
     lines = report.console_table(pd.read_csv(run / "report" / "summary.csv")).splitlines()
     assert lines[0] == "demo: mean over 3 seeds [95 % interval]"
     assert lines[1].split()[:3] == ["agent", "initial", "return"]
@@ -278,7 +278,7 @@ def test_console_table(run: Path):
         ("labels/arrays.npz", "missing"),
     ],
 )
-def test_missing_input_is_named(tmp_path: Path, damage: str, message: str):
+def test_missing_results_are_named(tmp_path: Path, damage: str, message: str):
     run = write_run(tmp_path / "run", ("random", "dqn"))
     (run / damage).rename(tmp_path / "gone")
     with pytest.raises(InputError, match=message) as raised:
@@ -287,7 +287,7 @@ def test_missing_input_is_named(tmp_path: Path, damage: str, message: str):
     assert not (run / "report").exists()
 
 
-def test_broken_input_is_named(tmp_path: Path):
+def test_broken_results_are_named(tmp_path: Path):
     run = write_run(tmp_path / "run", ("random", "dqn"))
     write_agent(run, "dqn", coverage=np.ones((3, 5)))
     with pytest.raises(InputError, match=r"dqn: not the curves of an agent.*--stage=adapt"):
@@ -298,7 +298,7 @@ def test_broken_input_is_named(tmp_path: Path):
         report.write_report(run)
 
 
-def test_worlds_are_not_mixed(tmp_path: Path):
+def test_agents_of_different_worlds_are_refused(tmp_path: Path):
     run = write_run(tmp_path / "run", ("random", "dqn"))
     arrays, manifest = store.load(run / "adapt" / "dqn")
     store.save(run / "adapt" / "dqn", arrays, {**manifest, "world": "lfm"})
@@ -306,23 +306,23 @@ def test_worlds_are_not_mixed(tmp_path: Path):
         report.write_report(run)
 
 
-def test_labels_are_spread():
-    wanted = np.array([0.5, 0.52, 0.1, 0.51])
-    placed = plots.spread(wanted, 0.1, 0.0, 1.0)
-    assert np.diff(np.sort(placed)).min() >= 0.1 - 1e-9
-    assert placed[2] == pytest.approx(0.1), "a label with room stays"
-    np.testing.assert_array_equal(np.argsort(placed), np.argsort(wanted))
+def test_names_of_lines_do_not_overlap():
+    positions = np.array([0.5, 0.52, 0.1, 0.51])
+    moved = plots.spread(positions, 0.1, 0.0, 1.0)
+    assert np.diff(np.sort(moved)).min() >= 0.1 - 1e-9
+    assert moved[2] == pytest.approx(0.1), "a label with enough space stays"
+    np.testing.assert_array_equal(np.argsort(moved), np.argsort(positions))
     assert plots.spread(np.full(4, 1.0), 0.2, 0.0, 1.0).max() == pytest.approx(1.0)
 
 
-def test_early_limit():
+def test_the_early_phase_ends_at_a_tenth_or_20000_steps():
     assert plots.early_limit(STEPS) == 12_000
     assert plots.early_limit(STEPS * 10) == 20_000
     assert plots.early_limit(np.array([0, 100, 200, 300])) == 200
     assert plots.early_limit(np.array([0])) == 0
 
 
-def test_every_line_has_its_own_look():
+def test_every_learning_agent_has_a_different_colour():
     colours = [record.colour for record in AGENTS.values() if record.group != REFERENCE]
     assert len(set(colours)) == len(colours)
     assert styles.ordered({"zeta", "a_ialp_ap", "random"}) == ["random", "a_ialp_ap", "zeta"]

@@ -1,4 +1,4 @@
-"""Halving on made-up scores: who is tried, who wins, what is logged and never tried twice."""
+"""Successive halving on made-up scores: configurations, winner, log and repeated searches."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from experiments.run import Run
 from experiments.stages.common import Worlds
 from experiments.study import search
 from experiments.study.settings import Study
+from experiments.study.trial_log import LOG_COLUMNS, TrialLog
 from ialp_jax.errors import InputError, NotFiniteError
 
 
@@ -25,7 +26,7 @@ def small_study(**changes):
     return study
 
 
-def test_draws_are_different_spread_and_begin_with_the_default():
+def test_drawn_configurations_differ_cover_the_space_and_begin_with_the_default():
     config = Study(worlds="smoke").run_config("smoke")
     drawn = search.draw(space_of("a2c"), config, 8, seed=5)
     assert drawn[0] == {
@@ -38,10 +39,10 @@ def test_draws_are_different_spread_and_begin_with_the_default():
     assert drawn != search.draw(space_of("a2c"), config, 8, seed=6)
     assert drawn[:5] == search.draw(space_of("a2c"), config, 5, seed=5)
     for path, values in space_of("a2c").items():
-        assert {own[path] for own in drawn} == set(values)
+        assert {configuration[path] for configuration in drawn} == set(values)
 
 
-def test_combinations_that_cannot_act_are_not_drawn():
+def test_invalid_combinations_are_not_drawn():
     config = Study(worlds="smoke").run_config("smoke")
     config.agents.jsrl.critic_start = "pretrained"
     space = {"agents.jsrl.start": ("pretrained", "random"), "agents.jsrl.discount": (0.5, 0.9)}
@@ -50,24 +51,24 @@ def test_combinations_that_cannot_act_are_not_drawn():
     assert {values["agents.jsrl.start"] for values in drawn} == {"pretrained"}
 
 
-def test_a_small_space_is_tried_whole_also_with_a_default_beside_it():
+def test_all_configurations_of_a_small_space_are_tried_and_the_default_too():
     config = Study(worlds="smoke").run_config("smoke")
     space = {"num_seeds": (5, 6), "seed": (0, 1)}
     drawn = {tuple(values.values()) for values in search.draw(space, config, 9, seed=0)}
     assert drawn == {(config.num_seeds, config.seed), *itertools.product((5, 6), (0, 1))}
 
 
-def test_the_score_is_that_of_the_docstring():
-    found = search.scores(np.array([0, 1000, 4000]), np.array([[1.0, 3.0, 5.0]]))
+def test_the_score_follows_its_formula():
+    columns = search.scores(np.array([0, 1000, 4000]), np.array([[1.0, 3.0, 5.0]]))
     area = (1000 * 2 + 3000 * 4) / 4000
-    assert found["auc_return"] == [area]
-    assert found["score"] == [(area + 5) / 2]
-    assert (found["initial_return"], found["final_return"]) == ([1], [5])
+    assert columns["auc_return"] == [area]
+    assert columns["score"] == [(area + 5) / 2]
+    assert (columns["initial_return"], columns["final_return"]) == ([1], [5])
 
 
 @pytest.fixture
 def tried(monkeypatch):
-    """Trials that remember what they were asked for; low learning rates score early, high ones late."""
+    """Replaces trials by a recorder; low learning rates score high in round 1, high ones in round 2."""
     calls = []
 
     def measured(run, method, worlds, env_steps, key, numbers):
@@ -87,7 +88,7 @@ def run_search(study, folder, overwrite=False):
     return json.loads((folder / "tuned" / "smoke.json").read_text())
 
 
-def test_the_best_of_the_finalists_wins_and_nothing_is_tried_twice(tried, tmp_path):
+def test_the_best_finalist_wins_and_no_trial_runs_twice(tried, tmp_path):
     study = small_study()
     chosen = run_search(study, tmp_path)["a2c"]
     first = [rate for rate, steps, _ in tried if steps == 2000]
@@ -98,9 +99,9 @@ def test_the_best_of_the_finalists_wins_and_nothing_is_tried_twice(tried, tmp_pa
     for _, _, config in tried:
         assert (config.seed, config.num_seeds, config.evaluation.users) == (1000, 2, "tuning")
         assert config.evaluation.episodes == study.search.episodes
-        assert config.adapt.env_steps == 4000  # schedules are as long as the study's
+        assert config.adapt.env_steps == 4000  # schedules keep the study's length
     log = pd.read_csv(tmp_path / "results" / "tuning" / "smoke.csv")
-    assert list(log.columns) == search.LOG_COLUMNS
+    assert list(log.columns) == LOG_COLUMNS
     assert len(log) == 2 * (4 + 2)
     assert run_search(study, tmp_path)["a2c"] == chosen
     assert len(tried) == 6
@@ -108,7 +109,7 @@ def test_the_best_of_the_finalists_wins_and_nothing_is_tried_twice(tried, tmp_pa
     assert len(tried) == 12
 
 
-def test_finalists_run_for_as_long_as_asked(tried, tmp_path):
+def test_finalists_run_for_final_env_steps(tried, tmp_path):
     study = small_study()
     study.search.final_env_steps = 3000
     run_search(study, tmp_path)
@@ -118,7 +119,7 @@ def test_finalists_run_for_as_long_as_asked(tried, tmp_path):
         study.check()
 
 
-def test_a_search_that_was_killed_goes_on_after_the_last_finished_trial(tried, tmp_path, monkeypatch):
+def test_a_killed_search_continues_after_the_last_finished_trial(tried, tmp_path, monkeypatch):
     whole = run_search(small_study(), tmp_path / "whole")
     tried.clear()
     measured = search.measured
@@ -138,15 +139,15 @@ def test_a_search_that_was_killed_goes_on_after_the_last_finished_trial(tried, t
     pd.testing.assert_frame_equal(*logs)
 
 
-def test_other_settings_make_trials_anew(tried, tmp_path):
+def test_trials_are_repeated_when_their_settings_change(tried, tmp_path):
     run_search(small_study(), tmp_path)
     run_search(small_study(overrides="agents.a2c.trace=0.5"), tmp_path)
     assert len(tried) == 12
     run_search(small_study(overrides="agents.a2c.trace=0.5;agents.dqn.batch_size=5"), tmp_path)
-    assert len(tried) == 12  # what another method does is nothing to it
+    assert len(tried) == 12  # settings of another method do not matter
 
 
-def test_the_log_holds_the_trials_of_the_present_space_alone(tried, tmp_path, monkeypatch):
+def test_the_log_keeps_only_trials_of_the_present_search_space(tried, tmp_path, monkeypatch):
     log = tmp_path / "results" / "tuning" / "smoke.csv"
     run_search(small_study(), tmp_path)
     other = pd.read_csv(log).assign(method="dqn")
@@ -155,13 +156,14 @@ def test_the_log_holds_the_trials_of_the_present_space_alone(tried, tmp_path, mo
     narrow = dataclasses.replace(AGENTS["a2c"], space={"learning_rate": rates})
     monkeypatch.setitem(AGENTS, "a2c", narrow)
     run_search(small_study(), tmp_path)
-    found = pd.read_csv(log)
-    values = {json.loads(text)["agents.a2c.learning_rate"] for text in found[found.method == "a2c"]["values"]}
+    trials = pd.read_csv(log)
+    texts = trials[trials.method == "a2c"]["values"]
+    values = {json.loads(text)["agents.a2c.learning_rate"] for text in texts}
     assert values == {*rates, small_study().run_config("smoke").agents.a2c.learning_rate}
-    assert (found.method == "dqn").sum() == len(other)
+    assert (trials.method == "dqn").sum() == len(other)
 
 
-def test_a_first_round_as_long_as_the_last_is_not_repeated(tried, tmp_path):
+def test_the_second_round_is_not_run_if_it_equals_the_first(tried, tmp_path):
     study = small_study()
     study.search.env_steps = 50_000
     run_search(study, tmp_path)
@@ -197,7 +199,7 @@ def test_a_configuration_that_does_not_stay_finite_loses(fake_adapt, tmp_path):
     assert search._best([math.nan, 1.0, 2.0, 2.0]) == [2, 3, 1, 0]
 
 
-def test_a_search_in_which_nothing_stays_finite_says_so(fake_adapt, tmp_path):
+def test_a_search_without_a_finite_trial_is_an_error(fake_adapt, tmp_path):
     def adapt(rate, env_steps):
         raise NotFiniteError("a2c: loss is nan in env steps 1 to 1000")
 
@@ -206,7 +208,7 @@ def test_a_search_in_which_nothing_stays_finite_says_so(fake_adapt, tmp_path):
         run_search(small_study(), tmp_path)
 
 
-def test_a_log_that_is_no_log_is_named(tmp_path):
+def test_a_file_that_is_not_a_log_is_named(tmp_path):
     (tmp_path / "log.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"log\.csv"):
-        search.Log(tmp_path / "log.csv")
+        TrialLog(tmp_path / "log.csv")

@@ -1,4 +1,4 @@
-"""The configuration of a study, and the spaces of its search."""
+"""The configuration of a study and its search spaces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REFERENCES = ("random", "popular", "oracle")
 TUNED = [name for name in registry.ids() if space_of(name)]
 
 
-def test_the_paper_is_what_was_asked_for():
+def test_the_paper_config_has_the_expected_worlds_seeds_and_methods():
     study = paper.get_config()
     study.check()
     assert study.world_ids() == ["lfm", "industry", "coat", "lfm_not_offline"]
@@ -36,19 +36,19 @@ def test_the_paper_is_what_was_asked_for():
         )
 
 
-def test_every_knob_reaches_the_runs():
+def test_every_setting_reaches_the_runs():
     study = Study(
         worlds="smoke", data_root="/d", seed=3, num_seeds=2, env_steps=5000, overrides="network.width=8"
     )
     study.evaluation.episodes = 7
     config = study.run_config("smoke")
-    found = (config.data.root, config.seed, config.num_seeds, config.adapt.env_steps, config.network.width)
-    assert found == ("/d", 3, 2, 5000, 8)
+    settings = (config.data.root, config.seed, config.num_seeds, config.adapt.env_steps, config.network.width)
+    assert settings == ("/d", 3, 2, 5000, 8)
     assert config.evaluation.episodes == 7
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"worlds": "lfm,moon"}, "unknown 'moon'"),
         ({"worlds": ""}, "name at least one"),
@@ -60,16 +60,19 @@ def test_every_knob_reaches_the_runs():
         ({"overrides": "agents.a2c.rollout_length=60"}, "one update per 1,000"),
         ({"overrides": "agents.a2c.trase=1"}, "no such setting"),
         ({"seed": 1000}, "search.seed"),
-        ({"worlds": "smoke", "not_offline": "smoke"}, "fit_users"),  # its truth is not fitted
+        (
+            {"worlds": "smoke", "not_offline": "smoke"},
+            "fit_users",
+        ),  # the demo world knows its user model and fits none
     ],
 )
-def test_a_mistake_is_one_line(change, said):
+def test_a_mistake_is_one_line(change, message):
     with pytest.raises(InputError, match=r"^--config\.") as error:
         Study(**{"worlds": "smoke"} | change).check()
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
-def test_every_agent_learns_at_least_once_in_a_thousand_steps():
+def test_every_agent_updates_at_least_once_in_1000_env_steps():
     config = Study(worlds="smoke").run_config("smoke")
     check_updates(config)
     config.agents.pg.num_users = 64
@@ -77,13 +80,13 @@ def test_every_agent_learns_at_least_once_in_a_thousand_steps():
         check_updates(config)
 
 
-def test_tuned_values_are_those_of_the_file(tmp_path):
+def test_tuned_values_are_read_from_the_file(tmp_path):
     study = Study(worlds="lfm", not_offline="lfm")
     assert study.tuned_values("lfm", tmp_path) == {}
     values = {"a2c": {"agents.a2c.learning_rate": 0.5}, "dqn": {"agents.dqn.gradient_steps": 7}}
     (tmp_path / "tuned").mkdir()
     (tmp_path / "tuned" / "lfm.json").write_text(json.dumps(values))
-    for world in study.world_ids():  # a world that is run twice is tuned once
+    for world in study.world_ids():  # a world that runs twice is tuned once
         config = study.tuned_config(world, tmp_path)
         assert (config.agents.a2c.learning_rate, config.agents.dqn.gradient_steps) == (0.5, 7)
     for text in ("{", "[]", '{"a2c": 1}', '{"a2c": {"agents.a2c.nothing": 1}}'):
@@ -92,7 +95,7 @@ def test_tuned_values_are_those_of_the_file(tmp_path):
             study.tuned_config("lfm", tmp_path)
 
 
-def test_every_method_that_learns_has_a_space_of_its_own():
+def test_every_method_that_learns_has_a_separate_search_space():
     assert set(TUNED) == set(registry.ids()) - set(REFERENCES)
     paths = [path for name in AGENTS for path in space_of(name)]
     assert len(paths) == len(set(paths))
@@ -100,7 +103,7 @@ def test_every_method_that_learns_has_a_space_of_its_own():
 
 
 @pytest.mark.parametrize("method", TUNED)
-def test_a_space_holds_legal_values_around_the_default_and_no_world(method):
+def test_a_search_space_has_valid_values_and_no_settings_of_the_world(method):
     config = Study(worlds="smoke").run_config("smoke")
     for path, values in space_of(method).items():
         assert path.startswith(("agents.", "pretrain."))

@@ -1,21 +1,25 @@
-"""Tables, figures and README of a study, from its two files alone."""
+"""Tables, figures and READMEs of a study, made from its two result files."""
 
 from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from study_fakes import ENDS, pair, world, write_results
 
-from experiments.study import study_report
+from experiments.config import names_in
+from experiments.configs import paper
+from experiments.study import study_markdown, study_report, study_tables
 from experiments.study.settings import NOT_OFFLINE_METHODS
 from experiments.study.study_results import read_results
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation import statistics
 
+ROOT = Path(__file__).resolve().parents[2]
 README = """# x
 <!-- study:overview -->
 <!-- /study:overview -->
@@ -40,14 +44,14 @@ def few_resamples():
 def reported(tmp_path_factory):
     root = tmp_path_factory.mktemp("study")
     (root / "README.md").write_text(README)
-    again = {name: one for name, one in world().items() if name in NOT_OFFLINE_METHODS}
-    worlds = {"lfm": world(), "coat": world(dqn=pair(0.3, 17)), "lfm_not_offline": again}
+    few = {name: one for name, one in world().items() if name in NOT_OFFLINE_METHODS}
+    worlds = {"lfm": world(), "coat": world(dqn=pair(0.3, 17)), "lfm_not_offline": few}
     write_results(root / "results" / "paper", worlds, tuned=("a2c", "dqn"))
-    text = study_report.write_report(root / "results" / "paper", root / "README.md")
+    text = study_report.write_report(root / "results" / "paper", [root / "README.md"])
     return root, text
 
 
-def test_every_file_is_made(reported):
+def test_every_file_of_the_report_is_written(reported):
     folder = reported[0] / "results" / "paper"
     names = {path.name for path in folder.iterdir()}
     worlds = {"lfm.svg", "coat.svg", "lfm_not_offline.svg"}
@@ -58,28 +62,28 @@ def test_every_file_is_made(reported):
     assert "A-iALP_ap" in (folder / "across.svg").read_text()
 
 
-def test_what_is_read_is_what_was_written(reported):
+def test_results_are_read_as_they_were_written(reported):
     read = read_results(reported[0] / "results" / "paper").pairs["lfm"]["dqn"]
-    made = world()["dqn"]
-    np.testing.assert_array_equal(read.env_steps, made.env_steps)
-    for name, curve in made.curves.items():
+    expected = world()["dqn"]
+    np.testing.assert_array_equal(read.env_steps, expected.env_steps)
+    for name, curve in expected.curves.items():
         np.testing.assert_allclose(read.curves[name], curve)
-    assert read.metrics.keys() >= made.metrics.keys() | {"final_return/mainstream"}
+    assert read.metrics.keys() >= expected.metrics.keys() | {"final_return/mainstream"}
 
 
-def test_labels_from_different_machines_are_told(tmp_path):
+def test_labels_from_different_machines_are_named(tmp_path):
     write_results(tmp_path, {"lfm": world()})
     config = json.loads((tmp_path / "config.json").read_text())
     for agent, labels in (("ialp", "one"), ("a_ialp_ap", "one"), ("a_ialp_ft", "other")):
         config["pairs"]["lfm"][agent]["labels"] = labels
     (tmp_path / "config.json").write_text(json.dumps(config))
     results = read_results(tmp_path)
-    table = study_report.results_markdown(results, study_report.summary_table(results.pairs))
-    assert "From 2 sets of labels, made on different machines: iALP, A-iALP_ap; A-iALP_ft." in table
+    table = study_markdown.results_markdown(results, study_tables.summary_table(results.pairs))
+    assert "The agents use 2 sets of labels, made on different machines: iALP, A-iALP_ap; A-iALP_ft." in table
     config["pairs"]["lfm"]["a_ialp_ft"]["labels"] = "one"
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert "sets of labels" not in study_report.results_markdown(
-        read_results(tmp_path), study_report.summary_table(results.pairs)
+    assert "sets of labels" not in study_markdown.results_markdown(
+        read_results(tmp_path), study_tables.summary_table(results.pairs)
     )
 
 
@@ -96,7 +100,7 @@ def test_the_summary_has_mean_and_iqm_with_intervals(reported):
     assert set(summary.agent) == set(ENDS)
 
 
-def test_scores_are_normalised_by_world_and_a_world_counts_once(reported):
+def test_scores_are_normalised_per_world_and_a_world_counts_once(reported):
     across = pd.read_csv(reported[0] / "results" / "paper" / "across.csv")
     assert set(across.num_worlds) == {2}
     final = across[across.metric == "final_return"].set_index(["statistic", "agent"]).value
@@ -107,7 +111,7 @@ def test_scores_are_normalised_by_world_and_a_world_counts_once(reported):
     assert final["probability_of_improvement", "oracle"] == 1
 
 
-def test_the_readme_has_the_tables_between_its_markers_and_nothing_else_changes(reported):
+def test_tables_replace_the_blocks_between_markers_and_the_rest_stays(reported):
     root, console = reported
     text = (root / "README.md").read_text()
     assert "old verdicts" not in text
@@ -122,23 +126,55 @@ def test_the_readme_has_the_tables_between_its_markers_and_nothing_else_changes(
     assert text.endswith("<!-- /study:table -->\nafter\n")
     assert "![Return and length over env steps in lfm](results/paper/lfm.svg)" in text
     assert "](lfm.svg)" in (root / "results" / "paper" / "table.md").read_text()
-    untuned = [line for line in text.splitlines() if line.startswith("With default settings")]
+    untuned = [
+        line for line in text.splitlines() if line.startswith("These agents ran with default settings")
+    ]
     assert "A2C warm" in untuned[0]
     assert "DQN" not in untuned[0]
     assert "| f_a |" in text
     assert "holds: " in console
     before = text
-    study_report.write_report(root / "results" / "paper", root / "README.md")
+    study_report.write_report(root / "results" / "paper", [root / "README.md"])
     assert (root / "README.md").read_text() == before
 
 
-@pytest.mark.parametrize("text", ["", "<!-- study:table -->\n<!-- /study:table -->\n" * 2])
-def test_a_readme_without_markers_is_refused(text):
+START, END = "<!-- study:table -->\n", "<!-- /study:table -->\n"
+
+
+@pytest.mark.parametrize("text", [(START + END) * 2, START, END, END + START, START + END + END])
+def test_a_missing_or_repeated_marker_is_refused(text):
     with pytest.raises(InputError, match=r"^X: needs the lines <!-- study:table -->"):
-        study_report.between_markers(text, "table", "new", "X")
+        study_markdown.replace_blocks(text, {"table": "new\n"}, "X")
 
 
-def test_a_study_in_work_is_reported_as_far_as_it_is(tmp_path):
+def test_a_file_without_any_marker_is_refused():
+    with pytest.raises(InputError, match=r"^X: has no markers of tables; add one of <!-- study:table -->"):
+        study_markdown.replace_blocks("# x\n", {"table": "new\n"}, "X")
+
+
+def test_the_readmes_of_the_paper_config_have_markers_for_every_table():
+    blocks, used = dict.fromkeys(("headline", "overview", "table", "verdicts"), "new\n"), set()
+    for name in names_in(paper.get_config().readme):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        study_markdown.replace_blocks(text, blocks, name)
+        used |= set(re.findall(r"<!-- study:(\w+) -->", text))
+    assert used == blocks.keys()
+
+
+def test_each_readme_gets_the_blocks_that_it_has_markers_for(reported, tmp_path):
+    root, _ = reported
+    first, second = tmp_path / "first.md", tmp_path / "second.md"
+    first.write_text("<!-- study:headline -->\n<!-- /study:headline -->\n")
+    second.write_text(f"{START}{END}<!-- study:verdicts -->\n<!-- /study:verdicts -->\n")
+    study_report.write_report(root / "results" / "paper", [first, second])
+    assert "| agent | lfm | coat |\n" in first.read_text()
+    assert "| A-iALP_ap |" in first.read_text()
+    assert "**lfm**" not in first.read_text()
+    assert "**lfm**" in second.read_text()
+    assert "| claim |" in second.read_text()
+
+
+def test_a_study_in_progress_is_reported_as_far_as_it_is_done(tmp_path):
     with pytest.raises(InputError, match="run the study first"):
         study_report.write_report(tmp_path)
     write_results(tmp_path, {"lfm": {"a2c": world()["a2c"]}})
@@ -153,19 +189,19 @@ def test_a_study_in_work_is_reported_as_far_as_it_is(tmp_path):
         study_report.write_report(tmp_path)
 
 
-def test_the_rest_of_a_readme_keeps_its_line_ends_its_mode_and_its_link(reported):
+def test_a_readme_keeps_its_line_ends_its_mode_and_its_link(reported):
     root, _ = reported
     text = (root / "README.md").read_bytes().replace(b"\n", b"\r\n")
     (root / "real.md").write_bytes(text)
     (root / "real.md").chmod(0o600)
     (root / "link.md").symlink_to("real.md")
-    study_report.write_report(root / "results" / "paper", root / "link.md")
+    study_report.write_report(root / "results" / "paper", [root / "link.md"])
     assert (root / "link.md").is_symlink()
     assert (root / "real.md").stat().st_mode & 0o777 == 0o600
     assert (root / "real.md").read_bytes() == text
 
 
-def test_a_readme_that_is_no_text_is_one_line(reported):
+def test_a_readme_that_is_not_text_is_a_one_line_error(reported):
     (reported[0] / "latin.md").write_bytes(b"caf\xe9\n")
     with pytest.raises(InputError, match=r"latin\.md: not UTF-8 text"):
-        study_report.write_report(reported[0] / "results" / "paper", reported[0] / "latin.md")
+        study_report.write_report(reported[0] / "results" / "paper", [reported[0] / "latin.md"])

@@ -1,4 +1,4 @@
-"""A whole study on a tiny world: killed, resumed, tuned, changed."""
+"""A whole study on a tiny world: killed, resumed, tuned and changed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from experiments.runtime.lock import LOCK, locked
 from experiments.stages import adapt_stage
 from experiments.study import search, study_results, study_stages
 from experiments.study.settings import Study
+from experiments.study.trial_log import LOG_COLUMNS
 from ialp_jax import store
 from ialp_jax.claim import RESULTS
 from ialp_jax.data.files import load_dataset
@@ -68,7 +69,7 @@ def quick():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A study that was killed in the middle of its third method, then between a pair and its results."""
+    """A study that was killed during its third method, and again before it stored that method's results."""
     folder = tmp_path_factory.mktemp("study") / "tiny"
     adapt, collect = adapt_stage.adapt, study_results.collect
 
@@ -108,7 +109,7 @@ def changed(folder, before):
     return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
 
 
-def test_every_pair_is_in_the_results_and_they_are_those_of_the_run(finished):
+def test_the_results_contain_every_pair_with_the_curves_of_its_run(finished):
     results = study_results.read_results(finished / "results")
     assert list(results.pairs["smoke"]) == list(METHODS)
     for agent in METHODS:
@@ -127,16 +128,16 @@ def test_every_pair_is_in_the_results_and_they_are_those_of_the_run(finished):
     assert set(pd.read_csv(finished / "results" / "verdicts.csv").world) == {"smoke"}
 
 
-def test_a_finished_study_does_nothing_again_but_the_report(copy):
+def test_a_finished_study_repeats_only_the_report(copy):
     before = written(copy)
     study_stages.run_study(tiny(), copy, "all", overwrite=False)
-    made = {"results/summary.csv", "results/across.csv", "results/verdicts.csv", "results/table.md"}
-    made |= {"results/verdicts.md", "results/smoke.svg", "results/across.svg", "smoke/config.json"}
-    assert changed(copy, before) <= made
+    report_files = {"results/summary.csv", "results/across.csv", "results/verdicts.csv", "results/table.md"}
+    report_files |= {"results/verdicts.md", "results/smoke.svg", "results/across.svg", "smoke/config.json"}
+    assert changed(copy, before) <= report_files
 
 
-def test_what_was_committed_elsewhere_is_not_made_again(copy, monkeypatch):
-    """A clone has the results and no run folder: nothing is run but what is missing."""
+def test_committed_results_are_not_made_again(copy, monkeypatch):
+    """A clone has the results but no run folder; only missing pairs run."""
     shutil.rmtree(copy / "smoke")
     before = {path.name: path.read_bytes() for path in (copy / "results").iterdir()}
     ran = []
@@ -150,48 +151,48 @@ def test_what_was_committed_elsewhere_is_not_made_again(copy, monkeypatch):
     assert ran == [("data", "simulate"), "popular"]
 
 
-def test_results_say_from_which_labels_they_are(finished):
+def test_results_record_the_fingerprint_of_their_labels(finished):
     pairs = study_results.read_config(finished / "results")["pairs"]["smoke"]
-    digest = store.read_manifest(finished / "smoke" / "labels")["files"]["arrays.npz"]
+    fingerprint = store.read_manifest(finished / "smoke" / "labels")["files"]["arrays.npz"]
     assert {name: record.get("labels") for name, record in pairs.items()} == {
-        name: digest if name in ("ialp", "a_ialp_ft") else None for name in METHODS
+        name: fingerprint if name in ("ialp", "a_ialp_ft") else None for name in METHODS
     }
 
 
-def test_results_are_taken_in_by_one_process_at_a_time(copy, monkeypatch):
-    taken = []
+def test_one_process_at_a_time_collects_results(copy, monkeypatch):
+    collected = []
     for name in ("config.json", "curves.csv"):
         (copy / "results" / name).unlink()
 
     def collect(study, folder, run, agent, tuned):
         with pytest.raises(InputError, match="is in use by process"):
             locked(study.results_folder(folder), RESULTS).__enter__()
-        taken.append(agent)
+        collected.append(agent)
 
     monkeypatch.setattr(study_results, "collect", collect)
     study_stages.run_study(tiny(), copy, "adapt", overwrite=False)
-    assert taken == list(METHODS)
+    assert collected == list(METHODS)
 
 
-def test_the_report_needs_no_run_and_repeats_bit_for_bit(copy):
+def test_the_report_needs_no_run_folder_and_repeats_bit_for_bit(copy):
     shutil.rmtree(copy / "smoke")
     before = {path.name: path.read_bytes() for path in (copy / "results").iterdir()}
     study_stages.run_study(tiny(), copy, "report", overwrite=False)
     assert {path.name: path.read_bytes() for path in (copy / "results").iterdir()} == before
 
 
-def test_other_settings_are_refused_before_anything_is_done(copy):
+def test_other_settings_are_refused_before_any_work(copy):
     before = written(copy)
     with pytest.raises(InputError, match="num_seeds: 2 -> 3"):
         study_stages.run_study(tiny(num_seeds=3), copy, "all", overwrite=False)
     assert not changed(copy, before)
-    # Which worlds and methods are run, and how they are tuned, is no other study.
+    # Another choice of worlds, methods or search settings is still the same study.
     study_results.guard(tiny(methods="a2c"), copy, overwrite=False)
     study_results.guard(tiny(num_seeds=3), copy, overwrite=True)
     assert study_results.read_config(copy / "results") is None
 
 
-def test_tuned_values_redo_what_they_change(copy):
+def test_new_tuned_values_redo_only_the_agents_that_they_change(copy):
     (copy / "tuned").mkdir()
     (copy / "tuned" / "smoke.json").write_text(json.dumps({"a2c": {"agents.a2c.learning_rate": 0.5}}))
     before = written(copy)
@@ -203,17 +204,17 @@ def test_tuned_values_redo_what_they_change(copy):
     assert pairs.keys() == set(METHODS)
 
 
-def test_pairs_made_with_other_settings_are_no_results(copy):
-    """Once one pair of a world is made anew with other settings, the others that they change are dropped."""
+def test_pairs_with_other_settings_are_dropped(copy):
+    """If one pair of a world is collected with new settings, other pairs that these change are dropped."""
     tree = tiny().run_config("smoke")
     tree.agents.a_ialp_ft.learning_rate = 0.5
     run = Run(copy / "smoke", tree)
     study_results.collect(tiny(), copy, run, "random", {})
-    left = study_results.read_results(copy / "results").pairs["smoke"]
-    assert set(left) == set(METHODS) - {"a_ialp_ft"}
+    remaining = study_results.read_results(copy / "results").pairs["smoke"]
+    assert set(remaining) == set(METHODS) - {"a_ialp_ft"}
 
 
-def test_tuning_meets_tuning_users_with_seeds_and_pretraining_of_its_own(copy, monkeypatch):
+def test_the_search_uses_tuning_users_and_separate_pretraining(copy, monkeypatch):
     users_of_calls = []
     adapt = search.adapt
 
@@ -238,15 +239,15 @@ def test_tuning_meets_tuning_users_with_seeds_and_pretraining_of_its_own(copy, m
     assert len(folders) == 2  # two configurations of ialp; ft starts from the better one
     assert store.read_manifest(copy / "smoke" / "pretrain" / "ialp") == reported
     log = pd.read_csv(copy / "results" / "tuning" / "smoke.csv")
-    assert list(log.columns) == search.LOG_COLUMNS
+    assert list(log.columns) == LOG_COLUMNS
     users_of_calls.clear()
     study_stages.run_study(study, copy, "search", overwrite=False)
     assert not users_of_calls
 
 
-def test_a_world_without_offline_users_borrows_the_answers_of_the_other(copy, monkeypatch):
+def test_a_not_offline_world_takes_its_labels_from_the_first_run(copy, monkeypatch):
     def forbidden(*args, **kwargs):
-        raise AssertionError("the LLM was started although every prompt is labelled")
+        raise AssertionError("started the LLM although every prompt has a label")
 
     monkeypatch.setattr("ialp_jax.labelling.worker_process.subprocess.Popen", forbidden)
     study = tiny(not_offline="smoke", methods="random,oracle,ialp")

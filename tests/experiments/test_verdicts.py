@@ -1,4 +1,4 @@
-"""Every claim on made-up curves of which the verdict is known."""
+"""Tests every claim on made-up curves with a known verdict."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ialp_jax.evaluation.statistics import Estimate
 
 
 def verdict_of(pairs, name, where="lfm"):
-    found = {claim.claim: claim for claim in claims(where, pairs)}[name]
-    return found.verdict, float(found.effect.point)
+    claim = {claim.claim: claim for claim in claims(where, pairs)}[name]
+    return claim.verdict, float(claim.effect.point)
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def few_resamples(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "at_most", "said"),
+    ("low", "high", "at_most", "verdict"),
     [
         (1.0, 1.2, False, "holds"),
         (0.9, 1.2, False, "undecided"),
@@ -35,12 +35,12 @@ def few_resamples(monkeypatch):
         (np.nan, np.nan, True, "undecided"),
     ],
 )
-def test_a_verdict_is_on_which_side_the_interval_lies(low, high, at_most, said):
+def test_the_side_of_the_interval_decides_the_verdict(low, high, at_most, verdict):
     estimate = Estimate(np.array(1.0), np.array(low), np.array(high))
-    assert Claim("x", "", 1.0, estimate, at_most).verdict == said
+    assert Claim("x", "", 1.0, estimate, at_most).verdict == verdict
 
 
-def test_effects_by_hand_without_noise():
+def test_effects_without_noise_equal_values_by_hand():
     pairs = world(
         ialp=pair(6, 6, noise=0, points=STEPS[[0, -1]]),
         dqn=pair(1, 8, noise=0),
@@ -62,7 +62,7 @@ def test_effects_by_hand_without_noise():
     assert verdict_of(pairs, name)[1] == pytest.approx(12 / pairs["popular"].metrics["final_return"].mean())
 
 
-def test_the_other_way_round_every_claim_fails():
+def test_every_claim_fails_on_reversed_curves():
     pairs = world(
         ialp=pair(2, 2, points=STEPS[[0, -1]]),
         dqn=pair(1, 4),
@@ -83,13 +83,12 @@ def test_noise_leaves_claims_undecided():
     assert verdict_of(nothing, "e_ialp_initial_popular")[0] == "undecided"
 
 
-def test_where_neither_drops_there_is_no_difference():
+def test_two_curves_without_drops_have_no_difference():
     flat = pair(10, 12, noise=0)
-    found = verdict_of(world(a_ialp_ft=flat, a_ialp_ap=flat), "c_difference")
-    assert found == ("fails", 0.0)
+    assert verdict_of(world(a_ialp_ft=flat, a_ialp_ap=flat), "c_difference") == ("fails", 0.0)
 
 
-def test_a_late_drop_is_no_early_one():
+def test_a_late_drop_does_not_count_as_early():
     late = pair(10, 13, noise=0)
     late.curves["return"][:, -1] = 1.0
     pairs = world(a_ialp_ft=late)
@@ -97,12 +96,12 @@ def test_a_late_drop_is_no_early_one():
     assert verdict_of(pairs, "c_difference")[0] == "holds"
 
 
-def test_without_offline_users_a_and_b_are_tested_again_and_nothing_else():
-    found = [claim.claim for claim in claims("lfm_not_offline", world())]
-    assert found == ["f_a", "f_b_dqn", "f_b_ialp"]
+def test_a_not_offline_world_tests_only_a_and_b():
+    tested = [claim.claim for claim in claims("lfm_not_offline", world())]
+    assert tested == ["f_a", "f_b_dqn", "f_b_ialp"]
 
 
-def test_claims_about_agents_that_are_not_there_are_left_out():
+def test_claims_about_absent_agents_are_left_out():
     few = {name: one for name, one in world().items() if name in ("dqn", "a_ialp_ap", "popular")}
     assert [claim.claim for claim in claims("lfm", few)] == [
         *("b_dqn", "c_ap", "e_a_ialp_ap_initial_popular", "e_a_ialp_ap_final_popular")
@@ -112,7 +111,7 @@ def test_claims_about_agents_that_are_not_there_are_left_out():
     assert letters == set("abcde")
 
 
-def test_the_gate_is_held_against_ap_the_rivals_and_the_frozen_policy():
+def test_the_gate_is_compared_with_ap_the_rivals_and_the_frozen_policy():
     gate = pair(10, 20)
     assert verdict_of(world(a_ialp_gate=gate), "g_area")[0] == "holds"
     assert verdict_of(world(a_ialp_gate=gate), "g_probability") == ("holds", 1.0)
@@ -122,7 +121,7 @@ def test_the_gate_is_held_against_ap_the_rivals_and_the_frozen_policy():
     assert verdict_of(world(a_ialp_gate=pair(10, 20, dip=2)), "g_floor")[0] == "fails"
 
 
-def test_the_table_has_the_columns_of_the_design():
+def test_the_verdicts_table_has_the_documented_columns():
     table = verdicts_table({"lfm": claims("lfm", world()), "coat": []})
     assert list(table.columns) == COLUMNS == ["claim", "world", "verdict", "effect", "ci_low", "ci_high"]
     assert set(table.verdict) <= {"holds", "fails", "undecided"}

@@ -1,0 +1,73 @@
+"""Tables of a study over seeds and over worlds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from experiments.reporting.report import SUMMARY_COLUMNS
+from experiments.reporting.styles import ordered
+from experiments.study.settings import NOT_OFFLINE
+from experiments.study.study_results import Pair
+from ialp_jax.evaluation import statistics
+
+IQM_COLUMNS = ["iqm_ci_low", "iqm_ci_high"]
+ACROSS_COLUMNS = ["agent", "metric", "statistic", "other", "value", "ci_low", "ci_high", "num_worlds"]
+RIVAL = "a_ialp_ap"  # the probability of improvement compares each agent with this one
+
+
+def summary_table(pairs: Mapping[str, Mapping[str, Pair]]) -> pd.DataFrame:
+    """Rows of ``summary.csv``: each metric of each method in each world, over its S seeds.
+
+    ``ci_low`` and ``ci_high`` bound the mean's interval, ``iqm_ci_low`` and ``iqm_ci_high`` the IQM's.
+    """
+    rows = []
+    for world, agents in pairs.items():
+        for agent in ordered(agents):
+            metrics = agents[agent].metrics
+            scores = np.stack(list(metrics.values()), axis=1)
+            mean, iqm = statistics.estimate(scores), statistics.estimate(scores, statistics.iqm)
+            for i, metric in enumerate(metrics):
+                of_mean = mean.point[i], iqm.point[i], mean.low[i], mean.high[i]
+                of_iqm = iqm.low[i], iqm.high[i]
+                rows.append((world, agent, metric, *map(float, of_mean), len(scores), *map(float, of_iqm)))
+    return pd.DataFrame(rows, columns=[*SUMMARY_COLUMNS, *IQM_COLUMNS])
+
+
+def normalised_scores(pairs: Mapping[str, Mapping[str, Pair]], metric: str) -> dict[str, np.ndarray]:
+    """Scores [S, W] on a scale with random at 0 and oracle at 1, by agent id.
+
+    Contains the agents that ran in every world. A world that runs twice counts once. Empty if random or
+    oracle did not run.
+    """
+    worlds = [agents for world, agents in pairs.items() if not world.endswith(NOT_OFFLINE)]
+    if not all({"random", "oracle"} <= agents.keys() for agents in worlds):
+        return {}
+    common = [name for name in worlds[0] if all(name in agents for agents in worlds)] if worlds else []
+    scores = {}
+    for agent in ordered(common):
+        columns = []
+        for agents in worlds:
+            floor, ceiling = (agents[name].metrics["final_return"].mean() for name in ("random", "oracle"))
+            columns.append(statistics.normalised(agents[agent].metrics[metric], floor, ceiling))
+        scores[agent] = np.stack(columns, axis=1)
+    return scores
+
+
+def across_table(pairs: Mapping[str, Mapping[str, Pair]]) -> pd.DataFrame:
+    """Rows of ``across.csv``: mean, IQM and probability of improvement over all runs in all worlds."""
+    rows = []
+    for metric in ("final_return", "auc_return"):
+        scores = normalised_scores(pairs, metric)
+        for agent, of_agent in scores.items():
+            estimates = [(name, "", statistics.over_worlds(of_agent, name)) for name in ("mean", "iqm")]
+            if RIVAL in scores and agent != RIVAL:
+                chance = statistics.probability_of_improvement(of_agent, scores[RIVAL])
+                estimates.append(("probability_of_improvement", RIVAL, chance))
+            rows += [
+                (agent, metric, name, other, *map(float, estimate), of_agent.shape[1])
+                for name, other, estimate in estimates
+            ]
+    return pd.DataFrame(rows, columns=ACROSS_COLUMNS)
