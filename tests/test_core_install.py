@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-IMPORT_NAMES = {"ray[data]": "ray", "pytest-xdist": "xdist"}
+IMPORT_NAMES = {"pytest-xdist": "xdist"}
 # These modules are imported by `ialp_jax.llm.model` and by the worker, both of which check the extra first.
 INNER = re.compile(r"ialp_jax\.llm\.(modes\.\w+|worker\.estimate)")
 # Dependencies of core packages (gymnax, flax, orbax), so the core has them.
