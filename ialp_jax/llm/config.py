@@ -3,8 +3,10 @@
 import dataclasses
 from typing import Any
 
+from ialp_jax import settings
 from ialp_jax.errors import InputError
 from ialp_jax.llm.prompting import templates
+from ialp_jax.settings import setting
 
 MOST_LETTERED = 25  # candidates that the letters A to Z can name, with one letter left for "none"
 
@@ -39,21 +41,20 @@ class EmbeddedConfig:
     """
 
     hidden: int = 64
-    layers: int = 2
+    layers: int = setting(2, at_least=1)
     heads: int = 4
     vocabulary: int = 3000
-    context: int = 128
-    steps: int = 800
-    batch_size: int = 4
-    learning_rate: float = 4e-3
-    shuffle: float = 0.0
-    drop: float = 0.0
-    holdout: float = 0.1
+    context: int = setting(128, at_least=32)
+    steps: int = setting(800, at_least=1)
+    batch_size: int = setting(4, at_least=1)
+    learning_rate: float = setting(4e-3, above=0)
+    shuffle: float = setting(0.0, at_least=0, at_most=1)
+    drop: float = setting(0.0, at_least=0, below=1)
+    holdout: float = setting(0.1, above=0, below=1)
 
     def check(self) -> None:
         """Raises InputError for values that no model can have."""
-        for knob in ("layers", "steps", "batch_size"):
-            _require(getattr(self, knob) >= 1, f"embedded.{knob}", "at least 1")
+        settings.check(self, "llm.embedded")
         _require(self.heads >= 2 and self.heads % 2 == 0, "embedded.heads", "even and at least 2")
         _require(
             self.hidden >= 1 and self.hidden % (2 * self.heads) == 0,
@@ -61,11 +62,6 @@ class EmbeddedConfig:
             f"a multiple of twice --config.llm.embedded.heads ({2 * self.heads})",
         )
         _require(self.vocabulary >= 300, "embedded.vocabulary", "at least 300 (256 bytes and some merges)")
-        _require(self.context >= 32, "embedded.context", "at least 32 tokens")
-        _require(self.learning_rate > 0, "embedded.learning_rate", "above 0")
-        _require(0 <= self.shuffle <= 1, "embedded.shuffle", "between 0 and 1")
-        _require(0 <= self.drop < 1, "embedded.drop", "at least 0 and below 1")
-        _require(0 < self.holdout < 1, "embedded.holdout", "between 0 and 1, both excluded")
 
 
 @dataclasses.dataclass
@@ -91,35 +87,25 @@ class LoraConfig:
       dtype: of the frozen weights, as of ``llm.dtype``; the updates are float32.
     """
 
-    steps: int = 0
-    batch_size: int = 16
-    learning_rate: float = 2e-4
-    rank: int = 16
-    alpha: float = 32.0
-    dropout: float = 0.05
+    steps: int = setting(0, at_least=0)
+    batch_size: int = setting(16, at_least=1)
+    learning_rate: float = setting(2e-4, above=0)
+    rank: int = setting(16, at_least=1)
+    alpha: float = setting(32.0, above=0)
+    dropout: float = setting(0.05, at_least=0, below=1)
     targets: str = "q_proj,k_proj,v_proj,o_proj"
-    negatives: int = 0
-    negative_sampling: str = "uniform"
-    none_share: float = 0.1
-    holdout: float = 0.1
-    save_every: int = 50
+    negatives: int = setting(0, at_least=0)
+    negative_sampling: str = setting("uniform", choices=("uniform", "popularity"))
+    none_share: float = setting(0.1, at_least=0, below=1)
+    holdout: float = setting(0.1, above=0, below=1)
+    save_every: int = setting(50, at_least=1)
     gradient_checkpointing: bool = False
-    dtype: str = "auto"
+    dtype: str = setting("auto", choices=DTYPES)
 
     def check(self) -> None:
         """Raises InputError for impossible values."""
-        for knob in ("batch_size", "rank", "save_every"):
-            _require(getattr(self, knob) >= 1, f"lora.{knob}", "at least 1")
-        for knob in ("steps", "negatives"):
-            _require(getattr(self, knob) >= 0, f"lora.{knob}", "0 or more")
-        for knob in ("learning_rate", "alpha"):
-            _require(getattr(self, knob) > 0, f"lora.{knob}", "above 0")
-        for knob in ("dropout", "none_share"):
-            _require(0 <= getattr(self, knob) < 1, f"lora.{knob}", "at least 0 and below 1")
-        _require(0 < self.holdout < 1, "lora.holdout", "between 0 and 1, both excluded")
+        settings.check(self, "llm.lora")
         _require(bool(self.target_modules()), "lora.targets", "a comma-separated list of module names")
-        for knob, choices in {"negative_sampling": ("uniform", "popularity"), "dtype": DTYPES}.items():
-            _require(getattr(self, knob) in choices, f"lora.{knob}", f"one of {', '.join(choices)}")
 
     def target_modules(self) -> list[str]:
         """The names in ``targets``."""
@@ -175,25 +161,25 @@ class LLMConfig:
     model: str = ""
     revision: str = ""
     pad_token: str = ""
-    mode: str = "likelihood"
+    mode: str = setting("likelihood", choices=("likelihood", "choice", "generate"))
     template: str = "auto"
-    chat: str = "auto"
-    permutations: int = 1
-    max_new_tokens: int = 8
-    retries: int = 1
-    on_invalid: str = "drop"
-    normalise: str = "sum"
-    none_rule: str = "youden"
-    none_quantile: float = 0.5
-    batch_size: int = 32
+    chat: str = setting("auto", choices=("auto", "on", "off"))
+    permutations: int = setting(1, at_least=1)
+    max_new_tokens: int = setting(8, at_least=1)
+    retries: int = setting(1, at_least=0)
+    on_invalid: str = setting("drop", choices=("drop", "none"))
+    normalise: str = setting("sum", choices=("sum", "mean"))
+    none_rule: str = setting("youden", choices=("youden", "quantile", "never"))
+    none_quantile: float = setting(0.5, at_least=0, at_most=1)
+    batch_size: int = setting(32, at_least=1)
     store: str = ""
-    shard_size: int = 1024
-    dtype: str = "auto"
+    shard_size: int = setting(1024, at_least=1)
+    dtype: str = setting("auto", choices=DTYPES)
     device: str = "auto"
     threads: int = 0
     adapter: str = ""
-    adapter_use: str = "merge"
-    engine: str = "transformers"
+    adapter_use: str = setting("merge", choices=("merge", "attach"))
+    engine: str = setting("transformers", choices=("transformers", "ray", "vllm"))
     workers: int = 0
     ray_address: str = ""
     embedded: EmbeddedConfig = dataclasses.field(default_factory=EmbeddedConfig)
@@ -201,30 +187,15 @@ class LLMConfig:
 
     def check(self) -> None:
         """Raises InputError for impossible values."""
-        for knob, choices in {
-            "mode": ("likelihood", "choice", "generate"),
-            "chat": ("auto", "on", "off"),
-            "on_invalid": ("drop", "none"),
-            "normalise": ("sum", "mean"),
-            "none_rule": ("youden", "quantile", "never"),
-            "dtype": DTYPES,
-            "adapter_use": ("merge", "attach"),
-            "engine": ("transformers", "ray", "vllm"),
-        }.items():
-            _require(getattr(self, knob) in choices, knob, f"one of {', '.join(choices)}")
+        settings.check(self, "llm")
         named = self.template in ("auto", *templates.TEMPLATES) or self.template.endswith(templates.SUFFIX)
         _require(named, "template", "auto, titles, brief, list or the path of a .json file")
         templates.choose(self.template, embedded=not self.model)  # so that a faulty file is said at once
-        for knob, least in {"permutations": 1, "max_new_tokens": 1, "retries": 0}.items():
-            _require(getattr(self, knob) >= least, knob, f"at least {least}")
         if self.mode == "likelihood":
             _require(self.permutations == 1, "permutations", "1 with likelihood: it scores each title alone")
             _require(self.chat != "on", "chat", "auto or off with likelihood: a title goes on with the list")
         device = self.device in ("auto", "cpu", "cuda") or self.device.removeprefix("cuda:").isdigit()
         _require(device, "device", "auto, cpu, cuda or cuda:<number>")
-        _require(0 <= self.none_quantile <= 1, "none_quantile", "between 0 and 1")
-        _require(self.batch_size >= 1, "batch_size", "at least 1")
-        _require(self.shard_size >= 1, "shard_size", "at least 1")
         _require(self.threads >= 0, "threads", "0 (one per core) or more")
         _require(self.workers >= 0, "workers", "0 (one per GPU) or more")
         for knob in ("workers", "ray_address"):

@@ -142,7 +142,10 @@ FLAGS = {
         "--config.simulator.preset=brutal",
         "--config.simulator.preset=brutal: unknown; known: easy, hard, paper",
     ),
-    "mode": ("--config.llm.mode=telepathy", "--config.llm.mode must be one of likelihood, choice, generate"),
+    "mode": (
+        "--config.llm.mode=telepathy",
+        "--config.llm.mode='telepathy' must be one of likelihood, choice, generate",
+    ),
     "device": ("--config.llm.device=tpu", "--config.llm.device must be auto, cpu, cuda or cuda:<number>"),
     "hash": ("--config.data.sha256=abc", "--config.data.sha256: 'abc' is not a sha256 of 64 hex digits"),
     "wide encoding": (

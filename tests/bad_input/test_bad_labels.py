@@ -40,9 +40,9 @@ FLAGS = {
     ),
     "no such engine": (
         "--config.llm.engine=rya",
-        "--config.llm.engine must be one of transformers, ray, vllm",
+        "--config.llm.engine='rya' must be one of transformers, ray, vllm",
     ),
-    "maybe a chat": ("--config.llm.chat=yes", "--config.llm.chat must be one of auto, on, off"),
+    "maybe a chat": ("--config.llm.chat=yes", "--config.llm.chat='yes' must be one of auto, on, off"),
     "a chat about titles": (
         "--config.llm.chat=on",
         "--config.llm.chat must be auto or off with likelihood: a title goes on with the list",
@@ -51,11 +51,11 @@ FLAGS = {
         "--config.llm.permutations=3",
         "--config.llm.permutations must be 1 with likelihood: it scores each title alone",
     ),
-    "no words": ("--config.llm.max_new_tokens=0", "--config.llm.max_new_tokens must be at least 1"),
-    "less than no retry": ("--config.llm.retries=-1", "--config.llm.retries must be at least 0"),
+    "no words": ("--config.llm.max_new_tokens=0", "--config.llm.max_new_tokens=0 must be at least 1"),
+    "less than no retry": ("--config.llm.retries=-1", "--config.llm.retries=-1 must be at least 0"),
     "invalid answers elsewhere": (
         "--config.llm.on_invalid=skip",
-        "--config.llm.on_invalid must be one of drop, none",
+        "--config.llm.on_invalid='skip' must be one of drop, none",
     ),
     "a port of nothing": (
         "--coordinator=127.0.0.1:0",

@@ -35,7 +35,7 @@ def test_defaults_are_possible():
     ],
 )
 def test_impossible_values_name_their_flag(knob, value):
-    with pytest.raises(InputError, match=rf"^--config\.llm\.{knob} must be [^\n]+$"):
+    with pytest.raises(InputError, match=rf"^--config\.llm\.{knob}(=\S+)? must be [^\n]+$"):
         LLMConfig(**{knob: value}).check()
 
 
@@ -54,7 +54,7 @@ def test_impossible_values_name_their_flag(knob, value):
     ],
 )
 def test_impossible_embedded_values_name_their_flag(knob, value):
-    with pytest.raises(InputError, match=rf"^--config\.llm\.embedded\.{knob} must be"):
+    with pytest.raises(InputError, match=rf"^--config\.llm\.embedded\.{knob}(=\S+)? must be"):
         LLMConfig(embedded=EmbeddedConfig(**{knob: value})).check()
 
 
@@ -77,7 +77,7 @@ def test_impossible_embedded_values_name_their_flag(knob, value):
     ],
 )
 def test_impossible_lora_values_name_their_flag(knob, value):
-    with pytest.raises(InputError, match=rf"^--config\.llm\.lora\.{knob} must be"):
+    with pytest.raises(InputError, match=rf"^--config\.llm\.lora\.{knob}(=\S+)? must be"):
         LLMConfig(lora=LoraConfig(**{knob: value})).check()
 
 
