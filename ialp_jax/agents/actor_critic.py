@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from ialp_jax.agents.base import AgentState, Metrics, Params, descend, fresh_state
-from ialp_jax.agents.config import A2CConfig, OffPolicyConfig, OnPolicyConfig, WarmA2CConfig
+from ialp_jax.agents.config import A2CConfig, OffPolicyConfig, OnPolicyConfig
 from ialp_jax.agents.losses import entropy, generalised_advantages
 from ialp_jax.agents.sampling import sample, sample_streamed
 from ialp_jax.networks.heads import CRITIC_HEADS, ActorCritic, mask_shown
@@ -25,7 +25,7 @@ OnPolicyLoss = Callable[[Params, AgentState, Transition, Array, Array], tuple[Ar
 
 
 def initialiser(
-    config: A2CConfig,
+    config: A2CConfig | OffPolicyConfig,
     network: ActorCritic,
     optimiser: optax.GradientTransformation,
     keeps_frozen: bool = False,
@@ -81,9 +81,7 @@ def on_policy_update(
     return update
 
 
-def starting_params(
-    config: WarmA2CConfig | OffPolicyConfig, fresh: Params, pretrained: Params | None
-) -> Params:
+def starting_params(config: A2CConfig | OffPolicyConfig, fresh: Params, pretrained: Params | None) -> Params:
     """Pre-trained parameters, if there are any, with the critic's heads that ``critic_start`` asks for."""
     if pretrained is None:
         return fresh
@@ -106,9 +104,9 @@ def act_on_logits(
     output = network.apply(params, observation.history)
     extras = {"value": output.value}
     if not greedy and len(users) == 1 and users[0] * network.num_items > STREAM_FROM:
-        factors = network.apply(params, observation.history, method="actor_factors")
+        query, table, bias = network.apply(params, observation.history, method="actor_factors")
         chunk = max(1024, STREAM_FROM // 4 // users[0])
-        return sample_streamed(key, *factors, observation.shown, chunk), extras
+        return sample_streamed(key, query, table, bias, observation.shown, chunk), extras
     logits = mask_shown(output.logits, observation.shown)
     if greedy:
         return jnp.argmax(logits, -1).astype(jnp.int32), extras

@@ -49,9 +49,9 @@ class Agent(NamedTuple):
         and not part of the policy (value-based agents).
     """
 
-    init: Callable[[Key, Observation, Params | None], AgentState]
+    init: Callable[[Key, Observation, Params | None], Any]
     act: Callable[..., tuple[Array, dict[str, Array]]]
-    update: Callable[[AgentState, Transition, Key], tuple[AgentState, Metrics]] | None = None
+    update: Callable[[Any, Transition, Key], tuple[Any, Metrics]] | None = None
     num_users: int = 1
     rollout_length: int = 1
     privileged: bool = False

@@ -24,7 +24,7 @@ less fades. The first policy is pi_theta itself, because there is no evidence ye
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -75,7 +75,8 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
       config: A2C's settings, the first weight of the evidence, how slowly the pre-trained policy learns.
       network: of both the pre-trained policy and what is learned beside it.
     """
-    slowly = optax.masked(optax.scale(config.slow_rate), GateParams(False, True, False, False))
+    is_slow: Any = (False, True, False, False)  # only the pre-trained policy
+    slowly = optax.masked(optax.scale(config.slow_rate), GateParams(*is_slow))
     optimiser = optax.chain(adam(config.learning_rate, config.max_gradient_norm), slowly)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
@@ -95,7 +96,11 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
         weight = config.evidence * jnp.exp(directions @ params.evidence)
         learned = network.apply(params.network, observation.history)
         pool = trust[..., None] * jax.nn.log_softmax(logits) + weight[..., None] * evidence(answers)
-        metrics = {"trust": jnp.mean(trust), "trust_spread": jnp.std(trust), "evidence": jnp.mean(weight)}
+        metrics: Metrics = {
+            "trust": jnp.mean(trust),
+            "trust_spread": jnp.std(trust),
+            "evidence": jnp.mean(weight),
+        }
         return mask_shown(pool + learned.logits, observation.shown), learned.value, metrics
 
     def act(

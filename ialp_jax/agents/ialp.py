@@ -16,7 +16,7 @@ from ialp_jax.agents.actor_critic import sampler
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, frozen_state
 from ialp_jax.agents.config import IALPConfig
 from ialp_jax.agents.losses import entropy, log_prob, of_action, q_target, value_target
-from ialp_jax.networks.heads import ActorCritic, centred_q, mask_shown
+from ialp_jax.networks.heads import ActorCritic, ActorCriticOutput, centred_q, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
 
@@ -71,7 +71,7 @@ def pretrain_loss(
     actor = -jnp.mean(weight * _choice_log_prob(config, logits, batch))
     bonus = jnp.mean(entropy(logits))
     loss = actor + config.critic_cost * critic - config.entropy_cost * bonus
-    metrics = {"actor_loss": actor, "critic_loss": critic, "entropy": bonus, "q": jnp.mean(chosen)}
+    metrics: Metrics = {"actor_loss": actor, "critic_loss": critic, "entropy": bonus, "q": jnp.mean(chosen)}
     return loss, metrics
 
 
@@ -92,7 +92,7 @@ def _targets(
     )
 
 
-def _weight(config: IALPConfig, output: object, batch: Transition) -> Array:
+def _weight(config: IALPConfig, output: ActorCriticOutput, batch: Transition) -> Array:
     """What an action's log-probability is multiplied by, float32 [B], at least 0, without gradient."""
     if config.actor_weight == "reward":
         weight = batch.reward

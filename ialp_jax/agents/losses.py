@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -39,7 +41,7 @@ def generalised_advantages(
     errors = rewards + discount * next_values * (1.0 - terminated) - values
     decay = discount * trace * (1.0 - jnp.logical_or(terminated, truncated))
 
-    def backward(later: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
+    def backward(later: jax.Array, step: tuple[Any, jax.Array]) -> tuple[jax.Array, jax.Array]:
         error, keep = step
         advantage = error + keep * later
         return advantage, advantage
@@ -62,8 +64,8 @@ def reward_to_go(rewards: Array, ended: Array, bootstrap: Array, discount: float
     chex.assert_rank([rewards, ended, bootstrap], 1)
 
     def backward(
-        carry: tuple[Array, Array], step: tuple[Array, Array, Array]
-    ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        carry: tuple[jax.Array, jax.Array], step: tuple[Any, Any, Any]
+    ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
         later, known = carry
         reward, end, beyond = step
         total = reward + discount * jnp.where(end, beyond, later)

@@ -44,7 +44,7 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
         theta, beta = (mask_shown(one.logits, observation.shown) for one in (frozen, output))
         if greedy:
             mixed = log_mixture(jax.nn.log_softmax(theta), jax.nn.log_softmax(beta), share)
-            action = jnp.argmax(mixed, -1).astype(jnp.int32)
+            action: Array = jnp.argmax(mixed, -1).astype(jnp.int32)
         else:
             action = sample_mixture(key, theta, beta, share)
         # alpha is that of the moment of acting; kept, so that learning sees the policy that acted.

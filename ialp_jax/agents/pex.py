@@ -110,7 +110,7 @@ def choose(
     """
     policies = [mask_shown(logits, shown) for logits in (frozen.logits, output.logits)]
     if temperature is None:
-        actions = [jnp.argmax(logits, -1).astype(jnp.int32) for logits in policies]
+        actions: list[Array] = [jnp.argmax(logits, -1).astype(jnp.int32) for logits in policies]
     else:
         actions = [sample(stream(key, "draw", i), logits) for i, logits in enumerate(policies)]
     q = centred_q(output, shown)

@@ -90,7 +90,7 @@ def sample_streamed(key: Key, query: Array, table: Array, bias: Array, shown: Ar
     num_items, users = table.shape[0], query.shape[0]
     chunk = min(chunk, num_items)
 
-    def step(carry: tuple[Array, Array], number: Array) -> tuple[tuple[Array, Array], None]:
+    def step(carry: tuple[jax.Array, jax.Array], number: Array) -> tuple[tuple[jax.Array, jax.Array], None]:
         drawn, total = carry
         first = number * chunk
         start = jnp.minimum(first, num_items - chunk)  # the last chunk reaches back over the one before

@@ -65,7 +65,7 @@ def _reviews(path: Path) -> tuple[Rows, list[str]]:
     """
     users: dict[str, int] = {}
     products: dict[str, int] = {}
-    columns = array("q"), array("q"), array("d"), array("d"), array("d")
+    columns: tuple[array, ...] = tuple(array(code) for code in "qqddd")
     for place, row in json_lines(path):
         if len(columns[0]) == MOST_REVIEWS:
             raise InputError(f"{place}: more than {MOST_REVIEWS:,} reviews; use the 5-core of one category")
@@ -76,11 +76,11 @@ def _reviews(path: Path) -> tuple[Rows, list[str]]:
         time = moment(row["unixReviewTime"], place, "unixReviewTime")
         for column, value in zip(columns, (user, product, stars, time.seconds, time.rest), strict=True):
             column.append(value)
-    user, item, stars, seconds, rest = (np.array(column) for column in columns)
+    owner, item, rating, seconds, rest = (np.array(column) for column in columns)
     known = sorted(products)
     place_of = {product: index for index, product in enumerate(known)}
     renumbered = np.array([place_of[product] for product in products], np.int64)
-    return Rows(user, renumbered[item], stars).at(np.lexsort((rest, seconds))), known
+    return Rows(owner, renumbered[item], rating).at(np.lexsort((rest, seconds))), known
 
 
 def _metadata(path: Path, products: Sequence[str]) -> tuple[Items, dict[str, int]]:

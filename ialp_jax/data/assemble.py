@@ -187,7 +187,7 @@ def assemble(
         dropped=counts,
         truth=truth,
         random_test=random_test and _interactions(random_test, users, used_items, config.like_at, False),
-        notes=({"shared titles made different": renamed} if renamed else {}) | (notes or {}),
+        notes={**({"shared titles made different": renamed} if renamed else {}), **(notes or {})},
     )
 
 

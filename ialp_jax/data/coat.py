@@ -11,6 +11,7 @@ build titles from the attributes. The data has no times: ``ordered`` is False.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,11 +47,11 @@ def _attributes(folder: Path) -> list[dict[str, str]]:
     names = [
         field.strip() for _, [field] in rows(folder / FEATURE_NAMES, ("attribute:value",), "ascii", False)
     ]
-    columns = [tuple(name.split(":", 1)) for name in names]
+    columns: list[Any] = [tuple(name.split(":", 1)) for name in names]
     groups = {column[0] for column in columns}
     if not groups.issuperset(ATTRIBUTES) or any(len(column) != 2 for column in columns):
         raise InputError(f"{folder / FEATURE_NAMES}: expected lines attribute:value for {ATTRIBUTES}")
-    items = []
+    items: list[dict[str, str]] = []
     for place, fields in rows(folder / FEATURES, names, "ascii", headed=False, separator=None):
         chosen = [column for column, field in zip(columns, fields, strict=True) if field != "0"]
         if not set(fields) <= {"0", "1"} or sorted(group for group, _ in chosen) != sorted(groups):
@@ -87,7 +88,7 @@ def _propensities(path: Path, num_users: int, num_items: int) -> np.ndarray:
     header = [f"item {item}" for item in range(num_items)]
     table = [
         [
-            number(field, place, name, least=np.finfo(np.float32).tiny, most=1.0)
+            number(field, place, name, least=float(np.finfo(np.float32).tiny), most=1.0)
             for name, field in zip(header, fields, strict=True)
         ]
         for place, fields in rows(path, header, "ascii", headed=False, separator=None)

@@ -27,7 +27,7 @@ def _columns(rows: Interactions, prefix: str = "") -> dict[str, np.ndarray]:
 def _interactions(arrays: Mapping[str, np.ndarray], prefix: str = "") -> Interactions:
     """Builds interactions from the columns that ``_columns`` returned."""
     names = [field.name for field in dataclasses.fields(Interactions) if prefix + field.name in arrays]
-    columns = {name: arrays[prefix + name] for name in names}
+    columns: dict[str, Any] = {name: arrays[prefix + name] for name in names}
     return Interactions(**{**columns, "ordered": bool(columns["ordered"])})
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ialp_jax.types import SPLITS, Catalogue, Dataset, Histories, Interactions, UserModel
+from ialp_jax.types import SPLITS, Array, Catalogue, Dataset, Histories, Interactions, UserModel
 
 
 def broken(dataset: Dataset) -> str:
@@ -20,7 +20,7 @@ def integers(array: np.ndarray, shape: tuple[int, ...], lowest: int, highest: in
     return fits and bool(((array >= lowest) & (array <= highest)).all())
 
 
-def finite(array: np.ndarray | None, shape: tuple[int, ...]) -> bool:
+def finite(array: Array | None, shape: tuple[int, ...]) -> bool:
     """Whether an array has this shape and holds finite floats."""
     fits = isinstance(array, np.ndarray) and array.shape == shape and array.dtype.kind == "f"
     return fits and bool(np.isfinite(array).all())
@@ -45,7 +45,8 @@ def _rules(data: Dataset) -> Iterator[tuple[str, bool]]:
     if data.random_test is not None:
         yield from _interactions(data.random_test, num_users, num_items)
     yield from _histories(data.histories, num_users, num_items)
-    liked = rows.user[rows.like], rows.item[rows.like]
+    liked: Sequence[np.ndarray] = (rows.user[rows.like], rows.item[rows.like])
+    listed: Sequence[np.ndarray]
     listed = np.repeat(np.arange(num_users), np.diff(data.histories.offsets)), data.histories.items
     if not rows.ordered:
         liked, listed = ([column[np.lexsort(pair[::-1])] for column in pair] for pair in (liked, listed))

@@ -89,7 +89,8 @@ def _movies(folder: Path) -> dict[int, tuple[str, list[str]]]:
 
 def _ratings(folder: Path, movies: dict[int, tuple[str, list[str]]]) -> list[np.ndarray]:
     """Returns user id, movie id, rating and time of each row, [M] each: float64 ratings, the others int64."""
-    columns, pairs = (array("q"), array("q"), array("d"), array("q")), set()
+    columns: tuple[array, ...] = (array("q"), array("q"), array("d"), array("q"))
+    pairs: set[tuple[int, int]] = set()
     header = ("userId", "movieId", "rating", "timestamp")
     for place, (user, movie, rating, time) in _table(folder, "ratings.csv", header):
         pair = whole_number(user, place, "userId"), whole_number(movie, place, "movieId")

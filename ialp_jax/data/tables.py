@@ -9,7 +9,7 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from ialp_jax.errors import InputError
 
@@ -22,7 +22,7 @@ _CSV_REMEDIES = {  # part of an error message of the csv module -> remedy
 }
 
 
-def lines_of(file: BinaryIO, name: str) -> Iterator[bytes]:
+def lines_of(file: IO[bytes] | gzip.GzipFile, name: str) -> Iterator[bytes]:
     """Yields the lines of an open file, plain or gzip, with their line ends.
 
     Raises:

@@ -75,7 +75,9 @@ def _items(root: Path, config: TabularConfig) -> tuple[dict[str, int], Items, di
     wanted = dict.fromkeys(details, parquet.NAMES)
     wanted |= {name: ROLES[knob] for knob, name in column_of.items()}
     places: dict[str, int] = {}
-    titles, categories, budget = [], [], _Budget(file)
+    titles: list[str] = []
+    categories: list[list[str]] = []
+    budget = _Budget(file)
     for place, row in table.records(wanted):
         cell = dict(zip(wanted, row, strict=True))
         key = cells.identity(cell[column_of["item"]], place, column_of["item"])
@@ -105,7 +107,7 @@ class _Log:
         self.unlisted = 0  # number of rows of items that are not listed
         self.unknown: dict[str, str] = {}  # the first ids of such items -> file and line
         self._dates: bool | None = None
-        self._columns = array("q"), array("q"), array("d"), array("d"), array("d")
+        self._columns: tuple[array, ...] = tuple(array(code) for code in "qqddd")
 
     def add(self, user: str, item: str, rating: float, moment: cells.Moment | None, place: str) -> None:
         """Adds one row, or only counts it if its item is not listed."""

@@ -83,7 +83,8 @@ def whole_sequence(windows: dict[tuple[int, ...], Window], cut: int) -> list[int
       InputError: a window does not continue the others; with its file and line.
     """
     left = dict(windows)
-    sequence = list(min(left, key=len))
+    shortest = min(left, key=len)
+    sequence = list(shortest)
     while tuple(sequence[-cut:]) in left:
         sequence.append(left.pop(tuple(sequence[-cut:]))[1])
     for place, _ in left.values():
@@ -135,6 +136,6 @@ def read(folder: Path, files: Sequence[str]) -> tuple[Rows, Items, dict[str, int
     item = np.array([item for items in sequences.values() for item in items], np.int64)
     split = [_split_text(text_of.get(product, "")) for product in products]
     category, names = numbered([department for _, department, _ in split])
-    titles, texts = [title for title, _, _ in split], [rest for _, _, rest in split]
-    items = Items(titles, category, names, texts, [products])
+    titles, descriptions = [title for title, _, _ in split], [rest for _, _, rest in split]
+    items = Items(titles, category, names, descriptions, [products])
     return Rows(owner, item), items, {}

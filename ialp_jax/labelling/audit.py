@@ -201,7 +201,7 @@ def segments(questions: Questions, likes: np.ndarray) -> dict[str, np.ndarray]:
     shown = questions.histories > 0
     taste = (np.log1p(likes)[questions.histories] * shown).sum(1) / shown.sum(1)
     pairs = {("niche", "mainstream"): taste, ("short", "long"): questions.known}
-    inside = {}
+    inside: dict[str, np.ndarray] = {}
     for (lower, upper), values in pairs.items():
         above = values > np.median(values)
         if above.any():

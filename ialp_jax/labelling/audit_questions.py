@@ -139,7 +139,7 @@ def _rated(
 
 def _padded(rows: list[np.ndarray], width: int, left: bool, dtype: type) -> np.ndarray:
     """Rows of any length in one array [Q, width]; on the left the last ``width`` of each."""
-    table = np.zeros((len(rows), width), dtype)
+    table: np.ndarray = np.zeros((len(rows), width), dtype)
     for target, row in zip(table, rows, strict=True):
         if left:
             row = row[-width:]

@@ -5,7 +5,9 @@ Annotations are not postponed: the flags read field types.
 
 import dataclasses
 
+from ialp_jax import settings
 from ialp_jax.errors import InputError
+from ialp_jax.settings import setting
 
 LLM = "llm"
 SOURCES = (LLM, "popularity", "random", "logged", "truth", "fold_in")
@@ -26,12 +28,12 @@ class LabellingConfig:
       none_share: share of prompts that the sources popularity, random and fold_in answer with none.
     """
 
-    rounds: int = 6
-    sessions: int = 200
-    steps: int = 10
-    candidates: int = 20
-    source: str = LLM
-    none_share: float = 0.2
+    rounds: int = setting(6, above=0)
+    sessions: int = setting(200, above=0)
+    steps: int = setting(10, above=0)
+    candidates: int = setting(20, at_least=2)
+    source: str = setting(LLM, choices=SOURCES)
+    none_share: float = setting(0.2, at_least=0, below=1)
 
     def num_prompts(self) -> int:
         """Prompts of all rounds."""
@@ -39,15 +41,7 @@ class LabellingConfig:
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
-        for name in ("rounds", "sessions", "steps"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"--config.labelling.{name}={getattr(self, name)} must be positive")
-        if self.candidates < 2:
-            raise InputError(f"--config.labelling.candidates={self.candidates} must be at least 2")
-        if self.source not in SOURCES:
-            raise InputError(f"--config.labelling.source={self.source!r} must be one of {', '.join(SOURCES)}")
-        if not 0 <= self.none_share < 1:
-            raise InputError(f"--config.labelling.none_share={self.none_share} must be in [0, 1)")
+        settings.check(self, "labelling")
 
 
 @dataclasses.dataclass
@@ -63,11 +57,10 @@ class AuditConfig:
 
     enabled: bool = True
     users: int = 0
-    negatives: int = 100
+    negatives: int = setting(100, at_least=1)
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
         if self.users < 0 or self.users == 1:
             raise InputError(f"--config.audit.users={self.users} must be 0 (all) or at least 2")
-        if self.negatives < 1:
-            raise InputError(f"--config.audit.negatives={self.negatives} must be at least 1")
+        settings.check(self, "audit")

@@ -41,7 +41,9 @@ def list_store(folder: Path, verify: bool) -> Iterator[str]:
     """
     damaged: list[str] = []
     for context in sorted(path.parent for path in folder.glob(f"*/{shards.CONTEXT}")):
-        known, count, before, replies = set(), 0, len(damaged), []
+        known: set[bytes] = set()
+        replies: list[str] = []
+        count, before = 0, len(damaged)
         for path in sorted(context.glob("*.npz")):
             try:
                 shard = shards.read(path, context.name)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.prompting.templates import Template, sanitise
 from ialp_jax.types import Prompts
 
-Compute = Callable[[list[Prompts]], Sequence[Batch]]
+Compute = Callable[[list[Prompts]], Iterable[Batch]]
 Places = dict[bytes, tuple[Answers, int]]  # address -> a block of answers and the row in it
 
 

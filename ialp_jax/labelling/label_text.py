@@ -216,8 +216,8 @@ def export(labels: RunLabels, rows: np.ndarray, path: Path) -> None:
         choice = int(arrays["choice"][row])
         place = [arrays[name][row] if name in arrays else "" for name in PLACE]
         common = [row, *place, history, *_answer(stored, titles), _choice_in_words(choice, titles)]
-        columns = zip(arrays["candidates"][row], titles, arrays["scores"][row], strict=True)
-        for k, (item, title, score) in enumerate(columns, start=1):
+        candidates = zip(arrays["candidates"][row], titles, arrays["scores"][row], strict=True)
+        for k, (item, title, score) in enumerate(candidates, start=1):
             table.writerow([*common, k, item, title, score, int(k == choice)])
     try:
         path.parent.stat()  # a folder that is missing is an error, as of a mistyped name

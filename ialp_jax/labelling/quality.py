@@ -59,7 +59,7 @@ def broken(manifest: Mapping[str, Any]) -> str:
         return "counts"
     if letters is not None:
         shares = letters.get("shares") if isinstance(letters, dict) else ""
-        answers = letters.get("answers") if isinstance(letters, dict) else ""
+        answers: Any = letters.get("answers") if isinstance(letters, dict) else ""
         known = ("bias", "by_chance")
         empty = answers == 0 and shares is None
         full = type(answers) is int and isinstance(shares, list) and 0 < len(shares) < len(LETTERS)

@@ -98,7 +98,7 @@ class Random(RuleLabeller):
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Only chance."""
         shape = prompts.candidates.shape
-        return random.random(shape), random.random(shape[0]) < self._none_share
+        return random.random(shape), np.asarray(random.random(shape[0]) < self._none_share)
 
 
 class Logged(RuleLabeller):

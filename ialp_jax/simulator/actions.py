@@ -11,7 +11,7 @@ from ialp_jax.types import Array
 HINT = "action a recommends item a + 1"
 
 
-def check(actions: Array, num_items: int, shape: tuple[int, ...] = ()) -> np.ndarray:
+def check(actions: Array | int, num_items: int, shape: tuple[int, ...] = ()) -> np.ndarray:
     """Checks the actions of a NumPy agent.
 
     Args:

@@ -6,6 +6,8 @@ Each function states its rule and its source. A part that is off is None, so JAX
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -136,13 +138,13 @@ def patience_after(
 def remember(mood: Mood, item: Array, like: Array, params: SessionParams) -> Mood:
     """Returns the mood after the user's answer to ``item``."""
     if mood.recent is not None:
-        mood = mood.replace(recent=jnp.concatenate([mood.recent[1:], item[None]]))
+        mood = dataclasses.replace(mood, recent=jnp.concatenate([mood.recent[1:], item[None]]))
     if mood.satiation is not None:
         satiation = _next_satiation(params.dynamics.satiation, mood.satiation, item, like)
-        mood = mood.replace(satiation=satiation)
+        mood = dataclasses.replace(mood, satiation=satiation)
     if mood.visit is not None:
         visit = mood.visit
-        mood = mood.replace(visit=Visit(visit.number, visit.steps + 1, visit.likes + like))
+        mood = dataclasses.replace(mood, visit=Visit(visit.number, visit.steps + 1, visit.likes + like))
     return mood
 
 
@@ -177,7 +179,7 @@ def between_steps(
         taste = _drifted(
             stream(key, "drift"), parts.drift, params.user_model, state.user, state.mood.taste, item
         )
-        state = state.replace(mood=state.mood.replace(taste=taste))
+        state = state.replace(mood=dataclasses.replace(state.mood, taste=taste))
     if parts.returning is None:
         return state, None
     return _maybe_return(stream(key, "return"), state, params)
@@ -214,7 +216,7 @@ def _maybe_return(key: Key, state: SessionState, params: SessionParams) -> tuple
     leaves |= (part.visit_length > 0) & (visit.steps >= part.visit_length)
     probability = part.base + part.gain * visit.likes / jnp.maximum(visit.steps, 1)
     returns = leaves & (jax.random.uniform(key) < probability)
-    fresh = rested.replace(taste=mood.taste, visit=Visit(visit.number + 1, *rested.visit[1:]))
+    fresh = dataclasses.replace(rested, taste=mood.taste, visit=Visit(visit.number + 1, *rested.visit[1:]))
     mood = jax.tree.map(lambda new, old: jnp.where(returns, new, old), fresh, mood)
     remaining = jnp.where(leaves, 0.0, state.patience)
     patience = jnp.where(returns, full_patience(state.user, params), jnp.minimum(remaining, state.patience))

@@ -145,10 +145,10 @@ def build_dynamics(dataset: Dataset, user_model: UserModel, config: DynamicsConf
         if c.dislike_probability
         else None,
         boredom=Boredom(
-            *_scalars(c.boredom_logit, c.boredom_patience, c.boredom_similarity),
-            weights=_recency_weights(c.boredom_window),
-            category=category,
-            directions=_directions(user_model),
+            *(
+                *_scalars(c.boredom_logit, c.boredom_patience, c.boredom_similarity),
+                *(_recency_weights(c.boredom_window), category, _directions(user_model)),
+            )
         )
         if c.boredom_logit or c.boredom_patience
         else None,
@@ -160,7 +160,7 @@ def build_dynamics(dataset: Dataset, user_model: UserModel, config: DynamicsConf
         else None,
         segments=_segments(dataset, c) if c.impatient_share or c.niche_share else None,
         noise=Noise(*_scalars(c.false_like, c.missed_like)) if c.false_like or c.missed_like else None,
-        returning=Returning(*_scalars(c.return_base, c.return_gain), jnp.int32(c.visit_length))
+        returning=Returning(*(*_scalars(c.return_base, c.return_gain), jnp.int32(c.visit_length)))
         if c.return_base or c.return_gain or c.visit_length
         else None,
     )

@@ -140,7 +140,7 @@ def respond(
     length = state.history.shape[0]
     liked = jnp.concatenate([state.history[1:], item[None]])
     recovered = jnp.minimum(state.patience + params.recovery, dynamics.full_patience(state.user, params))
-    patience = jnp.where(like, recovered, state.patience - params.dislike_cost)
+    patience: Array = jnp.where(like, recovered, state.patience - params.dislike_cost)
     patience = dynamics.patience_after(patience, state, item, dislike, params)
     # A select, not a scatter, because XLA fuses it with the neighbouring operations.
     here = jnp.arange(state.shown.shape[0]) == length + state.time

@@ -5,6 +5,8 @@ value under every preset, even the value 0, which switches an effect off. ``pape
 ``easy`` and ``hard`` list only their differences from it.
 """
 
+from typing import Any
+
 PRESETS = {
     # Users lose patience; all other effects are off.
     "paper": {
@@ -59,7 +61,7 @@ PRESETS = {
 }
 
 # World -> settings of `SimulatorConfig` that suit its data; `make` and the config files start from them.
-WORLDS = {
+WORLDS: dict[str, dict[str, Any]] = {
     "demo": {"user_model.family": "truth"},  # generated data: the true user model is known
     # The logs hold at most 50 artists per user, so users like more artists than the density of the logs says.
     "lfm": {"user_model.base_rate": 4.0},

@@ -131,7 +131,9 @@ def adapt(
     """
     keys, seeds_by = seed_keys(task.key, task.num_seeds), task.adapt_config.seeds_by
     batch = agent.num_users if agent.update else task.evaluation_config.episodes
-    mesh = task.devices and device_mesh(task.devices.seeds, task.devices.users, task.num_seeds, batch)
+    mesh = None
+    if task.devices:
+        mesh = device_mesh(task.devices.seeds, task.devices.users, task.num_seeds, batch)
     evaluate_seed = evaluator(task.env, agent, task.key, task.evaluation_config, task.groups)
     measure = over_seeds(evaluate_seed, seeds_by, shared=1, mesh=mesh)
     evaluation, online = placed(task.evaluation, mesh), placed(task.online, mesh)

@@ -2,16 +2,11 @@
 
 import dataclasses
 
+from ialp_jax import settings
 from ialp_jax.errors import InputError
+from ialp_jax.settings import setting
 
-EVALUATED_ON = ("evaluation", "tuning")
 UNIT = 1000  # env steps of one unit of an adaptation; evaluations and checkpoints lie between two units
-
-
-def _check_positive(section: str, **values: float) -> None:
-    for name, value in values.items():
-        if value <= 0:
-            raise InputError(f"--config.{section}.{name}={value} must be positive")
 
 
 @dataclasses.dataclass
@@ -32,25 +27,22 @@ class PretrainConfig:
       evaluations: points of the pre-training curves (return on tuning users).
     """
 
-    batch_size: int = 256
-    learning_rate: float = 3e-3
-    ialp_learning_rate: float | None = None
-    warm_learning_rate: float | None = None
-    sasrec_learning_rate: float | None = None
-    target_rate: float = 0.02
-    updates_per_round: int = 150
-    ialp_updates: int = 0
-    warm_updates: int = 600
-    sasrec_updates: int = 600
-    max_gradient_norm: float = 1.0
-    evaluations: int = 6
+    batch_size: int = setting(256, above=0)
+    learning_rate: float = setting(3e-3, above=0)
+    ialp_learning_rate: float | None = setting(None, above=0)
+    warm_learning_rate: float | None = setting(None, above=0)
+    sasrec_learning_rate: float | None = setting(None, above=0)
+    target_rate: float = setting(0.02, above=0)
+    updates_per_round: int = setting(150, above=0)
+    ialp_updates: int = setting(0, at_least=0)
+    warm_updates: int = setting(600, above=0)
+    sasrec_updates: int = setting(600, above=0)
+    max_gradient_norm: float = setting(1.0, above=0)
+    evaluations: int = setting(6, above=0)
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
-        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
-        if given.pop("ialp_updates") < 0:
-            raise InputError(f"--config.pretrain.ialp_updates={self.ialp_updates} must be at least 0")
-        _check_positive("pretrain", **given)
+        settings.check(self, "pretrain")
 
 
 @dataclasses.dataclass
@@ -65,14 +57,13 @@ class AdaptConfig:
 
     env_steps: int = 50_000
     agents: str = "random,popular,oracle,sasrec,dqn,pg,a2c,a2c_warm,ialp,a_ialp_ft,a_ialp_ap"
-    seeds_by: str = "auto"
+    seeds_by: str = setting("auto", choices=("auto", "vmap", "map"))
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
         if self.env_steps < UNIT or self.env_steps % UNIT:
             raise InputError(f"--config.adapt.env_steps={self.env_steps} must be a multiple of {UNIT}")
-        if self.seeds_by not in ("auto", "vmap", "map"):
-            raise InputError(f"--config.adapt.seeds_by={self.seeds_by!r} must be auto, vmap or map")
+        settings.check(self, "adapt")
 
 
 @dataclasses.dataclass
@@ -87,14 +78,12 @@ class DevicesConfig:
         as divide the batch. With several shares gradients are summed in another order, so rounding differs.
     """
 
-    seeds: int = 0
-    users: int = 1
+    seeds: int = setting(0, at_least=0)
+    users: int = setting(1, at_least=0)
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
-        for name, value in dataclasses.asdict(self).items():
-            if value < 0:
-                raise InputError(f"--config.devices.{name}={value} must be at least 0")
+        settings.check(self, "devices")
 
 
 @dataclasses.dataclass
@@ -110,17 +99,14 @@ class CheckpointConfig:
     """
 
     every: int = 10_000
-    seconds: float = 30.0
-    keep: int = 2
+    seconds: float = setting(30.0, at_least=0)
+    keep: int = setting(2, at_least=1)
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
         if self.every < 0 or self.every % UNIT:
             raise InputError(f"--config.checkpoint.every={self.every} must be 0 or a multiple of {UNIT}")
-        if not 0 <= self.seconds < float("inf"):
-            raise InputError(f"--config.checkpoint.seconds={self.seconds} must be at least 0")
-        if self.keep < 1:
-            raise InputError(f"--config.checkpoint.keep={self.keep} must be at least 1")
+        settings.check(self, "checkpoint")
 
 
 @dataclasses.dataclass
@@ -136,17 +122,11 @@ class EvaluationConfig:
       users: on whom agents are evaluated: ``evaluation`` users, or ``tuning`` users to choose settings.
     """
 
-    episodes: int = 256
-    points: int = 16
+    episodes: int = setting(256, above=0)
+    points: int = setting(16, at_least=2)
     greedy: bool = False
-    users: str = "evaluation"
+    users: str = setting("evaluation", choices=("evaluation", "tuning"))
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
-        _check_positive("evaluation", episodes=self.episodes)
-        if self.points < 2:
-            raise InputError(f"--config.evaluation.points={self.points} must be at least 2")
-        if self.users not in EVALUATED_ON:
-            raise InputError(
-                f"--config.evaluation.users={self.users!r} must be one of {', '.join(EVALUATED_ON)}"
-            )
+        settings.check(self, "evaluation")

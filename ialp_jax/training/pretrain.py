@@ -117,7 +117,9 @@ class Pretrainer:
             params = network.init(stream(seed_key, "init"), jnp.zeros(length, jnp.int32))
             return Learner(params, params, optimiser.init(params))
 
-        self.mesh = devices and device_mesh(devices.seeds, devices.users, num_seeds, config.batch_size)
+        self.mesh = None
+        if devices:
+            self.mesh = device_mesh(devices.seeds, devices.users, num_seeds, config.batch_size)
         self._descend = over_seeds(_descend(loss, optimiser, config), seeds_by, shared=2, mesh=self.mesh)
         self.learner = jax.vmap(start)(self._keys)
 

@@ -104,8 +104,8 @@ def play(
     users = split_users(start_users(env, params, stream(user_key, "start"), count))
 
     def step(
-        carry: tuple[Users, Array], number: Array
-    ) -> tuple[tuple[Users, Array], tuple[Array, Array, Array]]:
+        carry: tuple[Users, jax.Array], number: Array
+    ) -> tuple[tuple[Users, jax.Array], tuple[Array, Array, Array]]:
         users, alive = carry
         observed = (users.observation, users.state) if agent.privileged else users.observation
         action, _ = agent.act(agent_state, observed, jax.random.fold_in(act_key, number), greedy=greedy)

@@ -133,7 +133,7 @@ def factorise(
     return *jax.lax.fori_loop(0, iterations, sweep, (users, items)), mean
 
 
-def as_model(users: np.ndarray, items: np.ndarray, mean: float) -> UserModel:
+def as_model(users: np.ndarray, items: np.ndarray, mean: np.ndarray) -> UserModel:
     """Returns the uncalibrated model whose scores are predicted ratings; arguments as from ``factorise``."""
     knots = np.array([0.0], np.float32)
     factors = np.concatenate([items[:, :-1], np.ones((len(items), 1), np.float32)], axis=1)

@@ -80,7 +80,8 @@ def _uncalibrated(
         factors=factors,
         iterations=config.iterations,
     )
-    return explicit_mf.as_model(*(np.asarray(array) for array in fitted))
+    users, items, mean = map(np.asarray, fitted)
+    return explicit_mf.as_model(users, items, mean)
 
 
 def select(train: TrainRatings, config: UserModelConfig) -> tuple[dict[str, float], np.ndarray]:
@@ -185,7 +186,7 @@ def validate_ratings(
         "popularity_": item_model(np.bincount(item, like, num_items + 1)),
         "item_mean_": item_model(means),
     }
-    ranking = {}
+    ranking: dict[str, float] = {}
     for name, other in baselines.items():
         values = rated_metrics(scores(other, test.user * (name == ""), test.item), test.user, test.like)
         ranking |= {f"{name}{metric}": value for metric, value in values.items()}

@@ -52,7 +52,7 @@ class Replica:
         if config.threads:
             torch.set_num_threads(config.threads)
         try:
-            self._engine = engines.build(folder, titles, template, config, shape, wrapper)
+            self._engine: Any = engines.build(folder, titles, template, config, shape, wrapper)
         except InputError as error:
             self._error = error
 
@@ -109,7 +109,8 @@ class RayEngine:
         actor = self._ray.remote(Replica).options(
             num_cpus=1, num_gpus=gpus, max_restarts=RESTARTS, max_task_retries=RESTARTS
         )
-        args = (Path(folder), self._ray.put(tuple(titles)), template, config_of_worker, shape, wrapper)
+        self._titles = self._ray.put(tuple(titles))  # the reference keeps them for workers that restart
+        args = (Path(folder), self._titles, template, config_of_worker, shape, wrapper)
         self._replicas = [actor.remote(*args) for _ in range(count)]
         self._batch_size, self.plain = config.batch_size, False
         with self._one_line_errors():

@@ -89,7 +89,7 @@ def fine_tune(
     saved = torch_checkpoint.restore(folder, fingerprint, [optimiser])
     if saved:
         adapters.restore(adapted, saved.tensors)
-    done = saved.progress if saved else {"losses": [], "seconds": 0.0}
+    done: dict[str, Any] = saved.progress if saved else {"losses": [], "seconds": 0.0}
 
     def save(losses: list[float]) -> None:
         now = {"losses": losses, "seconds": done["seconds"] + time.monotonic() - began}
@@ -119,7 +119,7 @@ def _sources(
         others = split_offline(dataset, config.embedded.holdout, seed)[1]
     template = templates.choose(config.template, embedded=not config.model)
     same = alike.groups(dataset.catalogue.titles, template, config.mode not in WITHOUT_NONE)
-    common = {**shape, "negative_sampling": config.lora.negative_sampling, "alike": same}
+    common: dict[str, Any] = {**shape, "negative_sampling": config.lora.negative_sampling, "alike": same}
     share = 0.0 if config.mode in WITHOUT_NONE else config.lora.none_share
     source = PromptSampler(dataset, users, none_share=share, **common)
     held_out = PromptSampler(dataset, others, **common)

@@ -112,6 +112,6 @@ class PromptSampler:
         weight[likes] = weight[0] = 0
         if self._alike is not None:
             weight[np.isin(self._alike, self._alike[likes])] = 0
-            count = min(count * largest(self._alike), np.count_nonzero(weight))
+            count = min(count * largest(self._alike), int(np.count_nonzero(weight)))
         drawn = generator.choice(len(weight), count, replace=False, p=weight / weight.sum())
         return different(drawn, self._alike)[: self._num_candidates]

@@ -79,7 +79,7 @@ def _untie(adapted: peft.PeftModel) -> None:
     """
     layers = [module for module in adapted.modules() if isinstance(module, BaseTunerLayer)]
     updated = {id(getattr(layer.get_base_layer(), "weight", None)) for layer in layers}
-    visited = set()
+    visited: set[int] = set()
     for module in adapted.modules():
         for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
             if id(parameter) in visited & updated:

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from ialp_jax import store
 from ialp_jax.errors import InputError
-from ialp_jax.llm.config import EmbeddedConfig
+from ialp_jax.llm.config import EmbeddedConfig, LoraConfig
 from ialp_jax.llm.model import corpus as corpora
 from ialp_jax.llm.model import torch_checkpoint
 from ialp_jax.llm.model.muon import Muon
@@ -99,7 +99,7 @@ def build_optimisers(model: transformers.MistralForCausalLM) -> list[torch.optim
     ]
 
 
-def learning_rate(step: int, config: EmbeddedConfig) -> float:
+def learning_rate(step: int, config: EmbeddedConfig | LoraConfig) -> float:
     """Linear warm-up, then a cosine down to 0 (arXiv 1608.03983 without restarts)."""
     warmup = max(1, round(WARMUP * config.steps))
     if step < warmup:

@@ -15,8 +15,10 @@ _WANTED = ("*.json", _WEIGHTS, "*.model", "*.jinja", "*.txt")
 _LONGEST = 4096  # tokens of a prompt, at most
 _REACHES = ("sliding_window", "attention_chunk_size")
 _AFTER_THE_HEAD = ("logit_scale", "logits_scaling", "final_logit_softcapping", "lm_head_multiplier")
-_ON_ANSWERS = ("repetition_penalty", "no_repeat_ngram_size", "suppress_tokens", "bad_words_ids")
-_ON_ANSWERS += ("begin_suppress_tokens", "min_new_tokens", "num_beams", "encoder_repetition_penalty")
+_ON_ANSWERS = (
+    *("repetition_penalty", "no_repeat_ngram_size", "suppress_tokens", "bad_words_ids"),
+    *("begin_suppress_tokens", "min_new_tokens", "num_beams", "encoder_repetition_penalty"),
+)
 _DUPLICATES = ("consolidated*", "original/*")  # the publisher's own format beside the Hugging Face one
 
 

@@ -30,12 +30,12 @@ def draw_trial(dataset: Dataset, users: np.ndarray, seed: int, alike: np.ndarray
     stored order is random already and serves as it is.
     """
     generator = keys.generator(seed, "llm-none")
-    users = [user for user in users if len(dataset.histories.of(user)) >= 2]
-    count = NUM_PROMPTS if users else 0
+    with_two_likes = [user for user in users if len(dataset.histories.of(user)) >= 2]
+    count = NUM_PROMPTS if with_two_likes else 0
     histories = np.zeros((count, HISTORY_LENGTH), np.int32)
     candidates = np.zeros((count, 2), np.int32)
     for p in range(count):
-        likes = dataset.histories.of(users[p % len(users)])
+        likes = dataset.histories.of(with_two_likes[p % len(with_two_likes)])
         place = int(generator.integers(1, len(likes)))
         length = int(generator.integers(1, min(HISTORY_LENGTH, place) + 1))
         before = apart(likes[place - length : place], likes[place : place + 1], alike)

@@ -56,7 +56,7 @@ class Demand(NamedTuple):
     """
 
     name: str
-    count: int
+    count: int  # type: ignore[assignment] # hides tuple.count
     sample: Prompts
 
 

@@ -7,6 +7,7 @@ tokens. The input embedding costs no FLOPs, and the head runs on scored rows onl
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,6 +49,15 @@ class Part(NamedTuple):
     prompts: int
     tokens: int
     flops: float
+
+    def plus(self, other: Part) -> Part:
+        """The work of both, under this part's name."""
+        sums = (self.prompts + other.prompts, self.tokens + other.tokens, self.flops + other.flops)
+        return Part(self.name, *sums)
+
+    def times(self, number: int) -> Part:
+        """The work done ``number`` times."""
+        return Part(self.name, number * self.prompts, number * self.tokens, number * self.flops)
 
 
 def forward_flops(sizes: Sizes, tokens: float, pairs: float, scored: float) -> float:
@@ -134,11 +144,11 @@ def _asked(sizes: Sizes, asked: Sequence[tuple[Demand, Lengths]], config: LLMCon
     for demand, measured in asked:
         part = _part(demand.name, demand.count * config.permutations, sizes, measured)
         before = by_name.get(part.name, Part(part.name, 0, 0, 0.0))
-        by_name[part.name] = Part(part.name, *(a + b for a, b in zip(before[1:], part[1:], strict=True)))
+        by_name[part.name] = before.plus(part)
     parts = list(by_name.values())
     if config.mode == "generate" and config.retries:
-        sums = (config.retries * sum(part[k] for part in parts) for k in (1, 2, 3))
-        parts.append(Part("asked again, at most", *sums))
+        total = functools.reduce(Part.plus, parts, Part("asked again, at most", 0, 0, 0.0))
+        parts.append(total.times(config.retries))
     return parts
 
 
@@ -164,7 +174,7 @@ def _calibration(
         alone = _unconditional(sizes, ruler, num_items)
         parts += [
             _part("threshold of none", times * none_rule.NUM_PROMPTS, sizes, pairs),
-            Part(alone.name, *(times * number for number in alone[1:])),
+            alone.times(times),
         ]
     return parts
 

@@ -6,7 +6,7 @@ import io
 import json
 import signal
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -17,16 +17,17 @@ _LENGTH_BYTES = 8
 _HEADER = "header"
 
 
-def send(stream: BinaryIO, header: Mapping[str, Any], **arrays: np.ndarray) -> None:
+def send(stream: IO[bytes], header: Mapping[str, Any], **arrays: np.ndarray) -> None:
     """Writes one frame: its length in 8 bytes, then an ``.npz``."""
     buffer = io.BytesIO()
-    np.savez(buffer, **{_HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8)}, **arrays)
+    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    np.savez(buffer, **{_HEADER: text}, **arrays)  # type: ignore[arg-type] # its types know no array names
     stream.write(len(buffer.getbuffer()).to_bytes(_LENGTH_BYTES, "little"))
     stream.write(buffer.getbuffer())
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
     """Reads one frame, or None if the other side has ended, even in the middle of a frame."""
     length = stream.read(_LENGTH_BYTES)
     frame = stream.read(int.from_bytes(length, "little")) if len(length) == _LENGTH_BYTES else b""

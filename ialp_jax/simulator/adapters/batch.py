@@ -62,7 +62,8 @@ class SessionBatch:
         if count < 1:
             raise InputError(f"{count} sessions in parallel: must be at least 1")
         self.env, self.params, self.count = env, params, count
-        self._key = self._state = None
+        self._key: jax.Array | None = None
+        self._state: Any = None
         self._num_items = int(env.action_space(params).n)
         self._reset = jax.jit(jax.vmap(env.reset, in_axes=(0, None)))
         self._step = jax.jit(jax.vmap(env.step, in_axes=(0, 0, 0, None)))

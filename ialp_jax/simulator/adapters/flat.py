@@ -62,8 +62,8 @@ class FlatSessions(environment.Environment[SessionState, SessionParams]):
         self, key: Key, state: SessionState, action: Array, params: SessionParams
     ) -> tuple[Array, SessionState, Array, Array, dict[str, Any]]:
         """Steps the wrapped environment; flat observation."""
-        observation, *rest = self._env.step_env(key, state, action, params)
-        return self._flat(observation, params), *rest
+        observation, state, reward, terminated, info = self._env.step_env(key, state, action, params)
+        return self._flat(observation, params), state, reward, terminated, info
 
     def is_terminated(self, state: SessionState, params: SessionParams) -> Array:
         """Whether the user has left."""

@@ -28,7 +28,7 @@ class SessionGym(gymnasium.Env):
     numbers.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012 - gymnasium's convention
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - gymnasium's convention
 
     def __init__(self, env: environment.Environment, params: SessionParams) -> None:
         """Wraps ``env``, a `SessionEnvironment` or a `FlatSessions`, and the parameters of its world."""
@@ -102,11 +102,11 @@ class SessionVectorEnv(gymnasium.vector.VectorEnv):
         """
         now = self._batch.step(actions)
         done = now.terminated | now.truncated
-        infos = _masked(now.info, ~done)
+        infos: dict[str, Any] = _masked(now.info, ~done)
         if done.any():
-            final = np.full(self.num_envs, None, object)
+            final: np.ndarray = np.full(self.num_envs, None, object)
             for index in np.flatnonzero(done):
-                final[index] = row(now.final_observation, index)
+                final[index] = row(now.final_observation, int(index))
             infos |= {"final_obs": final, "_final_obs": done}
             infos |= {"final_info": _masked(now.info, done), "_final_info": done}
         return now.observation, now.reward, now.terminated, now.truncated, infos
@@ -114,7 +114,7 @@ class SessionVectorEnv(gymnasium.vector.VectorEnv):
 
 def _masked(info: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, np.ndarray]:
     """Returns vector infos in gymnasium's form: values [B], 0 outside the mask, and the mask as ``_name``."""
-    masked = {}
+    masked: dict[str, np.ndarray] = {}
     for name, values in info.items():
         masked |= {name: np.where(mask, values, np.zeros_like(values)), f"_{name}": mask}
     return masked

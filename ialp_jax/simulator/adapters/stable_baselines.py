@@ -38,7 +38,8 @@ class SessionVecEnv(VecEnv):
         self, env: environment.Environment, params: SessionParams, num_envs: int, seed: int = 0
     ) -> None:
         """Wraps ``env``, a `SessionEnvironment` or a `FlatSessions`; B = ``num_envs``."""
-        self._batch, self._actions = SessionBatch(env, params, num_envs), None
+        self._batch = SessionBatch(env, params, num_envs)
+        self._actions: np.ndarray | None = None
         self._resets = np.random.default_rng(seed)
         super().__init__(
             num_envs,
@@ -66,7 +67,7 @@ class SessionVecEnv(VecEnv):
             for index in range(self.num_envs)
         ]
         for index in np.flatnonzero(done):
-            infos[index]["terminal_observation"] = row(now.final_observation, index)
+            infos[index]["terminal_observation"] = row(now.final_observation, int(index))
             infos[index]["TimeLimit.truncated"] = bool(now.truncated[index])
         return now.observation, now.reward, done, infos
 
