@@ -1,27 +1,28 @@
-"""How well scores find the items that users really took. numpy only.
+"""How well scores separate the items that users really took from other items. numpy only.
 
-Sources of scores are compared on the same questions: ``llm``; ``shuffled``, the LLM after another user's
-history; ``popularity``, the logarithm of 1 + likes of offline users; ``truth``, the log-odds of the user
-model that generated the data, where it is known; ``chance``, the same score for all.
+The audit compares sources of scores on the same questions. ``llm``: the model. ``shuffled``: the model, but
+with another user's history. ``popularity``: the logarithm of 1 + likes of offline users. ``truth``: the
+log-odds of the user model that generated the data, if there is one. ``chance``: the same score for all.
 
-Metrics, each a mean over users (ties count as their expectation over random orders of equal scores):
+Metrics. Each is a mean over users. A tie counts as its expectation over random orders of the equal scores.
 
-- ``auc``: share of pairs of a taken item and another in which the taken one has the higher score;
+- ``auc``: share of pairs (taken item, other item) in which the taken item has the higher score;
 - ``auc_minus_popularity``, ``auc_minus_shuffled``: differences to these sources, user by user;
-- ``accuracy``: the highest score is a taken item's;
+- ``accuracy``: how often the highest score belongs to a taken item;
 - ``ndcg``: NDCG at 10 with binary relevance (K. Jarvelin, J. Kekalainen, 2002), expected over ties
   (F. McSherry, M. Najork, 2008);
-- ``invalid_share``, ``none_share``: answers that are no label, or the label "none";
-- ``order_bias``: (middle place - place of the choice) / (K - 1), from -1/2 (always the last candidate) over
-  0 (no bias, as places are random) to 1/2 (always the first);
-- ``letter_bias``, where candidates bear letters: how far letters decide, half the sum over them of |share
-  of the letter - 1 / K|, over all prompts of the audit; chance alone makes it positive;
-- ``popularity_bias``: log(1 + likes of the chosen item) - log(1 + likes of the taken item), the mean of the
-  latter where several were taken: 0 where choices are as popular as what users take;
+- ``invalid_share``, ``none_share``: share of invalid answers, and of the label "none";
+- ``order_bias``: (middle place - place of the choice) / (K - 1). It is -1/2 if the choice is always the last
+  candidate, 1/2 if it is always the first, and 0 without bias, because places are random;
+- ``letter_bias``, in lettered modes: how far the letter decides the answer. Half the sum over letters of
+  |share of the letter - 1 / K|, over all prompts of the audit. Chance makes it positive even without bias;
+- ``popularity_bias``: log(1 + likes of the chosen item) - log(1 + likes of the taken item). If a user took
+  several items, the second term is their mean. It is 0 if choices are as popular as taken items;
 - ``truth_agreement``: Spearman's rank correlation with ``truth`` among the candidates of a question;
-- ``calibration_error``: softmax over the scores of a question read as the probability that an item is the
-  taken one; of the highest one, C = max softmax, the expected calibration error (C. Guo and others, 2017)
-  in bins of equally many users: sum over bins |sum of C - sum of hits| / Q. Noise alone makes it positive.
+- ``calibration_error``: expected calibration error (C. Guo and others, 2017). The softmax of a question's
+  scores is read as the probability that an item is the taken one. With C its maximum, the error is the sum
+  over bins of |sum of C - sum of hits| / Q, in bins of equally many users. Noise makes it positive even with
+  perfect calibration.
 
 An invalid answer counts as equal scores.
 """
@@ -39,7 +40,7 @@ from ialp_jax.evaluation import statistics
 from ialp_jax.labelling.audit_questions import Questions
 
 LLM, SHUFFLED, POPULARITY, TRUTH, CHANCE = "llm", "shuffled", "popularity", "truth", "chance"
-ASKED = (LLM, SHUFFLED)  # sources that are answers of a model
+ASKED = (LLM, SHUFFLED)  # sources that ask the model
 RANKING = ("auc", "accuracy", "ndcg")
 _DISCOUNTS = np.cumsum(np.concatenate([[0.0], 1 / np.log2(np.arange(10) + 2)]))
 MOST_BINS, LEAST_IN_BIN = 10, 50
@@ -50,7 +51,7 @@ class Source(NamedTuple):
 
     Attributes:
       choice: int [Q]: -1 invalid, 0 none, 1..K.
-      scores: float [Q, K]; anything after the last candidate.
+      scores: float [Q, K]; values after the last candidate are ignored.
     """
 
     choice: np.ndarray
@@ -64,7 +65,7 @@ class Source(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A line of ``labels.csv``, less the world; the metric of a segment is ``<metric>/<segment>``."""
+    """A line of ``labels.csv`` without the world. The metric of a segment is ``<metric>/<segment>``."""
 
     source: str
     metric: str
@@ -74,28 +75,28 @@ class Row(NamedTuple):
 
 
 def popularity_source(likes: np.ndarray, candidates: np.ndarray) -> Source:
-    """More likes, higher score: softmax gives shares of 1 + likes; likes int [N + 1]."""
+    """Gives popular items higher scores, so that the softmax is the share of 1 + likes; likes int [N + 1]."""
     return Source.of(np.log1p(likes)[candidates], candidates)
 
 
 def chance_source(candidates: np.ndarray) -> Source:
-    """All candidates are equal."""
+    """Gives all candidates the same score."""
     return Source.of(np.zeros(candidates.shape), candidates)
 
 
 def auc(scores: np.ndarray, relevant: np.ndarray) -> float:
-    """Share of pairs in the right order, ties half; float [K], bool [K] with both values."""
+    """Share of pairs in the right order; a tie counts 1/2. float [K], bool [K] with both values."""
     taken, other = scores[relevant][:, None], scores[~relevant]
     return float(np.mean((taken > other) + 0.5 * (taken == other)))
 
 
 def accuracy(scores: np.ndarray, relevant: np.ndarray) -> float:
-    """Probability that the best is relevant, one of equally good ones being drawn; float [K], bool [K]."""
+    """Probability that the best item is relevant; ties are broken at random. float [K], bool [K]."""
     return float(np.mean(relevant[scores == scores.max()]))
 
 
 def ndcg(scores: np.ndarray, relevant: np.ndarray) -> float:
-    """NDCG at 10, each relevant item earning the mean discount of the places that its ties share."""
+    """NDCG at 10. A relevant item gets the mean discount of the places that it shares with its ties."""
     taken = scores[relevant][:, None]
     above, equal = np.sum(scores > taken, axis=1), np.sum(scores == taken, axis=1)
     first, last = np.minimum(above, 10), np.minimum(above + equal, 10)
@@ -104,14 +105,14 @@ def ndcg(scores: np.ndarray, relevant: np.ndarray) -> float:
 
 
 def agreement(scores: np.ndarray, other: np.ndarray) -> float:
-    """Spearman's rank correlation of float [K] and [K]; NaN where either is constant."""
+    """Spearman's rank correlation of float [K] and [K]; NaN if either is constant."""
     if np.ptp(scores) == 0 or np.ptp(other) == 0:
         return float("nan")
     return float(np.corrcoef(stats.rankdata(scores), stats.rankdata(other))[0, 1])
 
 
 def usable_scores(source: Source, sizes: np.ndarray) -> list[np.ndarray]:
-    """Scores of each question, float64 [K] each: equal ones where the answer is invalid."""
+    """Scores of each question, float64 [K] each. An invalid answer gets equal scores."""
     rows = [row[:size].astype(np.float64) for row, size in zip(source.scores, sizes, strict=True)]
     return [
         row if choice >= 0 and np.isfinite(row).all() else np.zeros_like(row)
@@ -122,13 +123,13 @@ def usable_scores(source: Source, sizes: np.ndarray) -> list[np.ndarray]:
 def per_user(
     questions: Questions, source: Source, likes: np.ndarray, truth: Source | None = None
 ) -> dict[str, np.ndarray]:
-    """Metrics of one source, float64 [Q] each; NaN where a user has no such value.
+    """Metrics of one source, float64 [Q] each. NaN if a metric is undefined for a user.
 
     Args:
       questions: Q of them.
-      source: whose metrics.
+      source: the source to measure.
       likes: int [N + 1], of offline users.
-      truth: for ``truth_agreement``, where it is known.
+      truth: the true scores, for ``truth_agreement``; None: unknown.
     """
     sizes, logs = questions.sizes, np.log1p(likes)
     rows = usable_scores(source, sizes)
@@ -151,13 +152,13 @@ def per_user(
 
 
 class Calibration(NamedTuple):
-    """Of the item with the highest score, one value per user.
+    """Confidence and success of the item with the highest score, one value per user.
 
     Attributes:
       confidence: float64 [Q], its softmax probability.
-      hit: float64 [Q], whether it is the taken item: a share where the highest score has several items, or
-        where several were taken, of which one is drawn.
-      bins: int [Q], 0.., ascending in confidence, equally many users each.
+      hit: float64 [Q], whether it is the taken item. It is a share if several items have the highest score,
+        or if the user took several items (then one of them is drawn).
+      bins: int [Q], from 0, ascending in confidence, with equally many users each.
     """
 
     confidence: np.ndarray
@@ -173,7 +174,7 @@ class Calibration(NamedTuple):
         }
 
     def error(self) -> statistics.Estimate:
-        """The expected calibration error, shape [1]; bins stay the same in all resamples."""
+        """The expected calibration error, shape [1]. All resamples use the same bins."""
         gaps = np.zeros((len(self.bins), self.bins.max() + 1))
         gaps[np.arange(len(gaps)), self.bins] = self.confidence - self.hit
         count = len(gaps)
@@ -181,7 +182,7 @@ class Calibration(NamedTuple):
 
 
 def calibration(questions: Questions, source: Source) -> Calibration:
-    """How far the softmax of the scores can be read as a probability."""
+    """Compares the softmax of the scores with the observed share of hits."""
     rows = usable_scores(source, questions.sizes)
     confidence = np.array([special.softmax(scores).max() for scores in rows])
     taken = [relevant[: len(scores)] for relevant, scores in zip(questions.relevant, rows, strict=True)]
@@ -193,10 +194,11 @@ def calibration(questions: Questions, source: Source) -> Calibration:
 
 
 def segments(questions: Questions, likes: np.ndarray) -> dict[str, np.ndarray]:
-    """Users by taste and by how much is known of them, bool [Q] each, split at the median.
+    """Splits users at the median by taste and by length of their log, bool [Q] each.
 
-    ``niche`` and ``mainstream``: by the mean of log(1 + likes) over the history; ``short`` and ``long``: by
-    the likes from which the history was taken. A pair of which one would be empty is left out.
+    ``niche`` and ``mainstream``: by the mean of log(1 + likes) over the history. ``short`` and ``long``: by
+    the number of likes from which the history was taken. A pair is left out if one of its halves would be
+    empty.
     """
     shown = questions.histories > 0
     taste = (np.log1p(likes)[questions.histories] * shown).sum(1) / shown.sum(1)
@@ -214,33 +216,33 @@ def _columns(
     values: Mapping[str, Mapping[str, np.ndarray]],
     parts: Mapping[str, np.ndarray],
 ) -> dict[tuple[str, str], np.ndarray]:
-    """Values per user, float64 [Q], of every mean in the table; NaN outside a segment."""
+    """Values per user, float64 [Q], for every mean in the table; NaN outside a segment."""
     columns: dict[tuple[str, str], np.ndarray] = {}
     for name, of_source in values.items():
         ranked = {metric: of_source[metric] for metric in RANKING}
-        for other in (POPULARITY, SHUFFLED):
-            if name not in (POPULARITY, CHANCE, other):
-                ranked[f"auc_minus_{other}"] = of_source["auc"] - values[other]["auc"]
+        for reference in (POPULARITY, SHUFFLED):
+            if name not in (POPULARITY, CHANCE, reference):
+                ranked[f"auc_minus_{reference}"] = of_source["auc"] - values[reference]["auc"]
         for part, inside in parts.items():
             for metric, column in ranked.items():
                 columns[name, metric + part] = np.where(inside, column, np.nan)
-        rest = ["none_share", "invalid_share", "order_bias"] if name in ASKED else []
-        rest += ["popularity_bias"] if name != CHANCE else []
-        rest += ["truth_agreement"] if TRUTH in sources and name not in (TRUTH, CHANCE) else []
-        columns |= {(name, metric): of_source[metric] for metric in rest}
+        metrics = ["none_share", "invalid_share", "order_bias"] if name in ASKED else []
+        metrics += ["popularity_bias"] if name != CHANCE else []
+        metrics += ["truth_agreement"] if TRUTH in sources and name not in (TRUTH, CHANCE) else []
+        columns |= {(name, metric): of_source[metric] for metric in metrics}
     return columns
 
 
 def compare(questions: Questions, sources: Mapping[str, Source], likes: np.ndarray) -> list[Row]:
-    """All metrics of all sources with their intervals, over all users and by segment.
+    """Computes all metrics of all sources with intervals, over all users and by segment.
 
     Args:
       questions: Q of them.
-      sources: by name; ``llm``, ``shuffled`` and ``popularity`` are needed, ``chance`` is added.
+      sources: by name. ``llm``, ``shuffled`` and ``popularity`` must be there; ``chance`` is added.
       likes: int [N + 1], of offline users.
 
     Returns:
-      The table's rows. ``users`` counts them and has no interval.
+      The table's rows. The row ``users`` counts users and has no interval.
     """
     sources = {**sources, CHANCE: chance_source(questions.candidates)}
     values = {
@@ -260,14 +262,14 @@ def compare(questions: Questions, sources: Mapping[str, Source], likes: np.ndarr
 
 
 def letter_bias(shares: np.ndarray, answers: int) -> Row:
-    """The row of ``letter_bias``.
+    """Computes the row of ``letter_bias``.
 
     Args:
-      shares: float [K], of each letter among the answers that name a candidate.
-      answers: how many these are.
+      shares: float [K], share of each letter among the answers that name a candidate.
+      answers: number of these answers.
 
     Returns:
-      With the 95 % interval of a parametric bootstrap: answers drawn anew with these shares.
+      The row with the 95 % interval of a parametric bootstrap that draws answers with these shares.
     """
     shares = np.asarray(shares, np.float64)
 

@@ -1,8 +1,8 @@
-"""Which item did the user really take? Questions whose answer is known. numpy only.
+"""Questions about held-out items: which item did the user really take? numpy only.
 
-A question shows likes of a user that is not offline, and candidates: the user took some of them, and did not
-take others. *Exchanged* is the same question after the history of another user: an answer that is right even
-then does not come from the history.
+A question shows likes of a user who is not offline, and candidates. The user took some of the candidates and
+did not take the others. In the *exchanged* question the history is another user's. If an answer is right even
+then, it does not come from the history.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ialp_jax.labelling.config import AuditConfig
 from ialp_jax.llm.prompting.alike import apart, different
 from ialp_jax.types import OFFLINE, Dataset, Interactions
 
-PROMPT_CANDIDATES = 25  # of one prompt: as many as letters can name, beside one for "none"
+PROMPT_CANDIDATES = 25  # of one prompt: letters can name so many, and one letter is left for "none"
 
 
 class Questions(NamedTuple):
@@ -25,11 +25,11 @@ class Questions(NamedTuple):
 
     Attributes:
       user: int32 [Q].
-      known: int32 [Q], likes of the user from which the history was taken.
+      known: int32 [Q], number of likes from which the history was taken.
       histories: int32 [Q, L], oldest first, left-padded with 0.
       exchanged: int32 [Q, L], the history of another user, without the candidates.
       candidates: int32 [Q, K], in random order; 0 after the last one.
-      relevant: bool [Q, K], whether the user took it.
+      relevant: bool [Q, K], whether the user took the candidate.
     """
 
     user: np.ndarray
@@ -46,7 +46,7 @@ class Questions(NamedTuple):
 
 
 class _Question(NamedTuple):
-    """Likes that came before [.], candidates [K] and which of them were taken [K]."""
+    """Earlier likes [.], candidates [K] and which of them the user took [K]."""
 
     before: np.ndarray
     candidates: np.ndarray
@@ -61,24 +61,26 @@ def draw(
     seed: int,
     alike: np.ndarray | None = None,
 ) -> Questions:
-    """Draws the questions; a user's question does not depend on how many other users are asked.
+    """Draws the questions. A user's question does not depend on the number of other users.
 
-    If ``dataset.random_test`` holds ratings of randomly drawn items, those are the candidates (without the
-    items that the user also rated by choice), and the history is drawn from the user's likes. Otherwise one
-    like is held out and mixed among items that the user did not interact with; the history is the likes right
-    before it. The held-out like is the last one; a random one if likes have no order in time; the one at a
-    random place if the data were generated, because generated users list their favourites first.
+    If ``dataset.random_test`` holds ratings of randomly drawn items, these items are the candidates, except
+    those that the user also rated by choice. The history is drawn from the user's likes.
+
+    Otherwise one like is held out and mixed among items without an interaction of the user. The history is
+    the likes right before it. The held-out like is the last one; or a random one, if likes have no order in
+    time; or the one at a random place, if the data were generated, because generated users list their
+    favourites first.
 
     Args:
-      dataset: its offline users are not asked.
-      config: how many users, how many negatives.
+      dataset: questions are about users who are not offline.
+      config: number of users and of negatives.
       length: L.
-      lettered: whether candidates bear letters, so that one prompt must hold all of a question.
-      seed: of all that is drawn.
-      alike: int32 [N + 1], see `ialp_jax.llm.prompting.alike`: a question has no two items of the same words.
+      lettered: whether candidates bear letters; then one prompt must hold the whole question.
+      seed: fixes all draws.
+      alike: int32 [N + 1], see `ialp_jax.llm.prompting.alike`. No question has two items of the same words.
 
     Raises:
-      InputError: fewer than two users can be asked.
+      InputError: fewer than two users have enough data for a question.
     """
     most = PROMPT_CANDIDATES if lettered else dataset.catalogue.num_items
     questions: dict[int, _Question] = {}
@@ -95,7 +97,7 @@ def draw(
     if len(questions) < 2:
         raise InputError(
             f"{dataset.name}: the audit needs 2 users outside the offline split with both a history and a "
-            f"held-out item, and finds {len(questions)}; --config.audit.enabled=false leaves it out"
+            f"held-out item, and finds {len(questions)}; --config.audit.enabled=false skips it"
         )
     return _assembled(questions, length, seed, alike)
 
@@ -138,7 +140,7 @@ def _rated(
 
 
 def _padded(rows: list[np.ndarray], width: int, left: bool, dtype: type) -> np.ndarray:
-    """Rows of any length in one array [Q, width]; on the left the last ``width`` of each."""
+    """Puts rows of any length into one array [Q, width]: the last ``width`` of each, left-padded."""
     table: np.ndarray = np.zeros((len(rows), width), dtype)
     for target, row in zip(table, rows, strict=True):
         if left:
@@ -156,7 +158,7 @@ def _assembled(
     before, candidates, relevant = (
         list(column) for column in zip(*(questions[u] for u in users), strict=True)
     )
-    # One cycle through all users in random order: everybody gets another user's history.
+    # One cycle through all users in random order: every user gets the history of another user.
     order = keys.generator(seed, "audit exchange").permutation(len(users))
     donor = np.empty(len(users), np.int64)
     donor[order] = np.roll(order, 1)

@@ -1,6 +1,6 @@
 """Settings of labelling and of the audit of labels.
 
-Annotations are not postponed: the flags read field types.
+The annotations are not postponed, because the flags read the field types.
 """
 
 import dataclasses
@@ -19,13 +19,13 @@ class LabellingConfig:
 
     Attributes:
       rounds: labelling rounds; the actor learns between them, so that candidates improve.
-      sessions: imagined sessions in parallel; each asks one prompt per step.
-      steps: steps of each session per round; a round asks sessions * steps prompts.
+      sessions: imagined sessions in parallel; each makes one prompt per step.
+      steps: steps of each session per round; a round makes sessions * steps prompts.
       candidates: K, items in one prompt.
-      source: who labels: the ``llm``, or in its place offline ``popularity``, ``random`` choice, the user's
-        ``logged`` next items, the ``truth``, the user model of the world itself, or ``fold_in``, that model's
-        estimate for a user with such a history.
-      none_share: share of prompts that the sources popularity, random and fold_in answer with none.
+      source: who labels. ``llm``: the model. ``popularity``: likes of offline users. ``random``: chance.
+        ``logged``: the user's next logged items. ``truth``: the world's user model. ``fold_in``: the user
+        model's estimate for a user with the given history.
+      none_share: share of prompts that popularity, random and fold_in answer with none.
     """
 
     rounds: int = setting(6, above=0)
@@ -49,10 +49,10 @@ class AuditConfig:
     """Questions about held-out interactions of users that are not offline.
 
     Attributes:
-      enabled: whether the LLM is audited at all.
-      users: at most so many users, drawn at random; 0: all that are not offline.
-      negatives: items that the user did not interact with, beside the taken one; at most 24 if candidates
-        bear letters. A data set with ratings of randomly drawn items brings its own.
+      enabled: whether the LLM is audited.
+      users: largest number of users, drawn at random; 0: all users who are not offline.
+      negatives: items without an interaction of the user, besides the taken item; at most 24 if candidates
+        bear letters. Not used if the data set has ratings of randomly drawn items.
     """
 
     enabled: bool = True

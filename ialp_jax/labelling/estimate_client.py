@@ -1,4 +1,4 @@
-"""Has a worker process estimate the costs of labelling; nothing is trained, loaded or labelled."""
+"""Lets a worker process estimate the costs of labelling. It does not train, load a model or label."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def estimate(
     """Returns the result of `ialp_jax.llm.worker.estimate.estimate`.
 
     Args:
-      config: checked here; of a hub id, only configuration and tokenizer are downloaded.
+      config: checked here. For a hub id, only the configuration and the tokenizer are downloaded.
       data_folder: of the data stage.
-      log: gets the traceback of an unforeseen failure.
+      log: gets the traceback of an unexpected failure.
       seed: of the run.
       demands: the prompts of the stages.
       shape: L and K of the label stage.
 
     Raises:
-      InputError: no such model, no torch, ...
+      InputError: there is no such model, torch is missing, or the worker reports another error.
     """
     config.check()
     folder = ""

@@ -1,7 +1,7 @@
-"""Imagined sessions of offline users: the actor proposes, a label answers.
+"""Imagined sessions of offline users: the actor proposes candidates, and a label answers for the user.
 
-The actor proposes K candidates per step; a label says which of them the user would take, or none. The
-label decides the action, its reward and the next history; patience and horizon are the simulator's.
+In each step the actor proposes K candidates. The label says which candidate the user would take, or none. The
+label decides the action, the reward and the next history. Patience and horizon are the simulator's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ialp_jax.types import Array, Key, Labels, Observation
 def imagined_params(params: SessionParams, windows: np.ndarray) -> SessionParams:
     """A world whose sessions start from the given histories [W, L] of offline users.
 
-    Of the session dynamics, those remain that act where labels answer, see ``Dynamics.imagined``.
+    Keeps only those session dynamics that act when labels answer, see ``Dynamics.imagined``.
     """
     return params.replace(
         start_histories=jnp.asarray(windows),
@@ -48,25 +48,26 @@ def propose(
     key: Key,
     alike: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Draws K different items per session from the actor, none shown before, nor any of the same words.
+    """Draws K different items per session from the actor.
 
     Args:
-      network, actor: who proposes.
+      network, actor: the actor that proposes.
       count: K.
       observation: of B sessions.
       key: consumed.
-      alike: int32 [N + 1], items of one number have the same words in a prompt; None: all differ.
+      alike: int32 [N + 1], items with the same number have the same words in a prompt; None: all differ.
 
     Returns:
-      int32 [B, K], 1..N, in the order of the draws.
+      int32 [B, K], 1..N, in the order of the draws. None of them was shown before, and no two have the same
+      words.
 
     Raises:
-      InputError: fewer than K are left.
+      InputError: fewer than K items are left.
     """
     shown = np.asarray(observation.shown)
     if count > network.num_items:
         raise InputError(
-            f"--config.labelling.candidates={count}: the world has {network.num_items} items; ask fewer"
+            f"--config.labelling.candidates={count}: the world has {network.num_items} items; use fewer"
         )
     if alike is None:
         items = np.asarray(_draw(network, count, actor, observation, key))
@@ -80,7 +81,7 @@ def propose(
     if repeated.any() or any(np.isin(row, past).any() for row, past in zip(words, shown_words, strict=True)):
         raise InputError(
             f"--config.labelling.candidates={count}: a session has seen so many of the items that fewer than "
-            f"{count} others are left; ask fewer, or lower --config.simulator.horizon"
+            f"{count} others are left; use fewer, or lower --config.simulator.horizon"
         )
     return items
 
@@ -94,7 +95,7 @@ def _draw(
     key: Key,
     alike: Array | None = None,
 ) -> Array:
-    """Items int32 [B, count], 1..N; those shown, and of the same words, come last."""
+    """Draws items int32 [B, count], 1..N. Shown items, and items with their words, come last."""
     logits = mask_shown(network.apply(actor, observation.history).logits, observation.shown)
     if alike is not None:
 
@@ -122,7 +123,7 @@ def answer(
     valid: Array,
     key: Key,
 ) -> tuple[Users, Array, Array]:
-    """The sessions after the labels; one that ended is followed by a new one, an invalid label by nothing.
+    """Applies labels to sessions. An ended session is replaced; an invalid label changes nothing.
 
     Args:
       env, params: of the imagined world.
@@ -153,7 +154,7 @@ def answer(
 def chosen_item(labels: Labels) -> tuple[np.ndarray, np.ndarray]:
     """The recommended item, int32 [P], ids 1..N, and whether it is liked, bool [P].
 
-    Under ``none`` the first sampled candidate is recommended and not liked.
+    If the label is ``none``, the first sampled candidate is recommended and not liked.
     """
     liked = labels.choice > 0
     column = np.where(liked, labels.choice - 1, 0)

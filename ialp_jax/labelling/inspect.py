@@ -1,4 +1,4 @@
-"""Labels as text: ``python -m ialp_jax.labelling.inspect LABELS``. Neither torch nor JAX is needed."""
+"""Shows labels as text: ``python -m ialp_jax.labelling.inspect LABELS``. It needs neither torch nor JAX."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ialp_jax import console, store
 from ialp_jax.errors import InputError, expanded, one_line
 from ialp_jax.labelling import label_files, label_text, shards
 
-SAMPLES = 5  # replies shown of each context of a store
+SAMPLES = 5  # replies shown per context of a store
 
 
 def select(labels: label_text.RunLabels, args: argparse.Namespace) -> np.ndarray:
-    """The rows that pass all given filters, int64, in their order."""
+    """The rows that pass all given filters, int64, in ascending order."""
     arrays = labels.arrays
     keep = np.ones(len(arrays["choice"]), bool)
     if args.round is not None:
@@ -34,37 +34,37 @@ def select(labels: label_text.RunLabels, args: argparse.Namespace) -> np.ndarray
 
 
 def list_store(folder: Path, verify: bool) -> Iterator[str]:
-    """The contexts of a label store, line by line.
+    """Lists the contexts of a label store, line by line.
 
     Raises:
-      InputError: with ``verify``, after everything else, where shards are damaged.
+      InputError: shards are damaged and ``verify`` is set; raised after all lines.
     """
     damaged: list[str] = []
     for context in sorted(path.parent for path in folder.glob(f"*/{shards.CONTEXT}")):
-        known: set[bytes] = set()
+        addresses: set[bytes] = set()
         replies: list[str] = []
         count, before = 0, len(damaged)
         for path in sorted(context.glob("*.npz")):
             try:
                 shard = shards.read(path, context.name)
-                known.update(shard.addresses)
+                addresses.update(shard.addresses)
                 count += 1
                 replies += label_text.written(shard.batch.answers) if len(replies) < SAMPLES else []
             except InputError as error:
                 damaged.append(str(error))
         yield f"context {context.name}"
-        yield f"  {count:,} shards with {len(known):,} different prompts; {len(damaged) - before} damaged"
+        yield f"  {count:,} shards with {len(addresses):,} different prompts; {len(damaged) - before} damaged"
         yield from (f"  {name}: {value}" for name, value in _context_facts(context))
         yield from (f"  reply: {reply}" for reply in replies[:SAMPLES])
     if verify:
         yield from damaged
         if damaged:
-            raise InputError(f"{folder}: {len(damaged)} damaged shards, named above; they may be deleted")
-        yield "all shards are as they were written"
+            raise InputError(f"{folder}: {len(damaged)} damaged shards, listed above; you may delete them")
+        yield "all shards are intact"
 
 
 def _context_facts(context: Path) -> list[tuple[str, Any]]:
-    """The facts in a context's file; or that it is not readable, or altered."""
+    """The facts in a context's file, or the reason why they cannot be used."""
     try:
         content = json.loads((context / shards.CONTEXT).read_text(encoding="utf-8"))
         facts = dict(content.pop("facts"))
@@ -78,30 +78,40 @@ def _context_facts(context: Path) -> list[tuple[str, Any]]:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {one_line(message)}; --help tells more\n")
+        self.exit(2, f"error: {one_line(message)}; see --help\n")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = _Parser(
+    """Makes the parser of the command line."""
+    options = _Parser(
         prog="python -m ialp_jax.labelling.inspect",
-        description="Shows a run's labels, or what a label store holds.",
+        description="Shows a run's labels, or the content of a label store.",
         allow_abbrev=False,
     )
-    made.add_argument("path", type=Path, metavar="LABELS", help="labels of a run, a run, or a label store")
-    made.add_argument("--round", type=int, metavar="R", help="only prompts of this round, from 0")
-    made.add_argument("--number", type=int, default=10, help="how many prompts are shown (default: 10)")
-    made.add_argument("--invalid", action="store_true", help="only prompts whose label is invalid")
-    made.add_argument("--none", action="store_true", help="only prompts whose label is none (or, with both)")
-    made.add_argument("--item", metavar="TITLE-PART", help="only prompts in which such a title occurs")
-    made.add_argument("--export", type=Path, metavar="FILE.csv", help="write all these prompts to a table")
-    made.add_argument("--data", type=Path, metavar="FOLDER", help="the run's data, if not beside its labels")
-    made.add_argument("--verify", action="store_true", help="name damaged shards of a store and fail on them")
-    return made
+    options.add_argument(
+        "path", type=Path, metavar="LABELS", help="a run, the labels of a run, or a label store"
+    )
+    options.add_argument("--round", type=int, metavar="R", help="only prompts of this round, from 0")
+    options.add_argument("--number", type=int, default=10, help="how many prompts are shown (default: 10)")
+    options.add_argument("--invalid", action="store_true", help="only prompts whose label is invalid")
+    options.add_argument(
+        "--none", action="store_true", help="only prompts whose label is none (both flags: either)"
+    )
+    options.add_argument(
+        "--item", metavar="TITLE-PART", help="only prompts with a title that contains this text"
+    )
+    options.add_argument("--export", type=Path, metavar="FILE.csv", help="write all these prompts to a table")
+    options.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="the run's data, if it is not beside the labels"
+    )
+    options.add_argument(
+        "--verify", action="store_true", help="list damaged shards of a store, and fail if any"
+    )
+    return options
 
 
 def report(args: argparse.Namespace) -> Iterator[str]:
-    """The output, line by line. Raises InputError if the arguments or files do not fit."""
+    """Yields the output line by line. Raises InputError if the arguments or files are invalid."""
     path = Path(expanded(str(args.path), "LABELS"))
     for name in ("export", "data"):
         if getattr(args, name):

@@ -1,4 +1,4 @@
-"""A run's labels on disk: names of their folders, checks of their arrays and of their catalogue."""
+"""A run's labels on disk: folder names, and checks of arrays and catalogue."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.types import Dataset, Labels
 
 _ANY = np.iinfo(np.int64).max
-SHARDS, PLANS = "shards", "plans"  # in the folder of a run's labels: its own store, its plans
+SHARDS, PLANS = "shards", "plans"  # subfolders of a run's labels: its own store, its plans
 
 
 def catalogue_facts(dataset: Dataset) -> dict[str, Any]:
@@ -24,12 +24,12 @@ def catalogue_facts(dataset: Dataset) -> dict[str, Any]:
 
 
 def check_labels(labels: Path, arrays: Mapping[str, np.ndarray], others: Sequence[str] = ()) -> None:
-    """Raises InputError if arrays cannot be those of ``Labels``.
+    """Raises InputError if the arrays are not those of ``Labels``.
 
     Args:
-      labels: their folder, named in the message.
+      labels: folder of the labels, for the message.
       arrays: histories, candidates, choice and scores of P prompts.
-      others: names of further arrays [P, ...] that are needed.
+      others: names of further required arrays [P, ...].
     """
     names = (*Labels._fields, *others)
     wrong = [name for name in names if name not in arrays or arrays[name].ndim < 1]
@@ -43,38 +43,41 @@ def check_labels(labels: Path, arrays: Mapping[str, np.ndarray], others: Sequenc
         ]
         wrong += [name for name, bound in bounds.items() if not integers(arrays[name], shape[name], *bound)]
     if wrong:
-        raise InputError(f"{labels}: not labels, for want of proper {wrong[0]}; run --stage=label again")
+        raise InputError(
+            f"{labels}: not labels: {wrong[0]} is missing or has a wrong form; run --stage=label again"
+        )
 
 
 def check_catalogue(
     labels: Path, arrays: Mapping[str, np.ndarray], manifest: Mapping[str, Any], data: Path, dataset: Dataset
 ) -> None:
-    """Refuses labels that were made for another catalogue.
+    """Raises InputError if labels were made for another catalogue.
 
     Args:
-      labels: their folder, named in the message.
+      labels: folder of the labels, for the message.
       arrays: ``histories`` int [P, L] and ``candidates`` int [P, K], item ids.
-      manifest: of the labels; without ``catalogue`` if no LLM made them.
-      data: folder of the data set, named in the message.
-      dataset: its catalogue must be that of the labels.
+      manifest: of the labels. It has no ``catalogue`` if no LLM made them.
+      data: folder of the data set, for the message.
+      dataset: its catalogue must equal that of the labels.
 
     Raises:
-      InputError: the titles differ, or item ids do not exist.
+      InputError: the titles differ, or an item id does not exist.
     """
-    here, there = catalogue_facts(dataset), manifest.get("catalogue")
-    if not isinstance(there, dict | None):
+    data_catalogue, label_catalogue = catalogue_facts(dataset), manifest.get("catalogue")
+    if not isinstance(label_catalogue, dict | None):
         raise InputError(
-            f"{labels / store.MANIFEST}: its catalogue is {str(there)[:40]!r}; not of the label stage"
+            f"{labels / store.MANIFEST}: its catalogue is {str(label_catalogue)[:40]!r}; "
+            "the label stage did not write it"
         )
     largest = max(int(arrays[name].max(initial=0)) for name in ("histories", "candidates"))
-    if there is not None and there.get("sha256") != here["sha256"]:
-        problem = f"made for another catalogue, {_words(there)}"
-    elif largest > here["items"]:
+    if label_catalogue is not None and label_catalogue.get("sha256") != data_catalogue["sha256"]:
+        problem = f"made for another catalogue, {_words(label_catalogue)}"
+    elif largest > data_catalogue["items"]:
         problem = f"about an item {largest}"
     else:
         return
     raise InputError(
-        f"{labels}: labels {problem}, but the catalogue of {data} is {_words(here)}; "
+        f"{labels}: labels {problem}, but the catalogue of {data} is {_words(data_catalogue)}; "
         "run --stage=label again, or use the data they were made from"
     )
 

@@ -1,12 +1,16 @@
-"""Answers to prompts: nothing is asked twice, and a run always gets the same answer to the same prompt.
+"""A store of answers. It never asks the same prompt twice, and a run always gets the same answer to it.
 
-A prompt is identified by its text, and its answer is shared by all runs that share a store, see
-`ialp_jax.labelling.shards`. The bits of an answer depend on the batch that computed it, and the content of a
-shared store changes with time. So a request is planned before anything is computed, and the plan is written
-into the run's own folder: the answers that the store holds now, and the name under which the rest will be
-stored, batch by batch, ``shard_size`` prompts each in the order of the request. A run that is killed and
-begun again makes the same requests in the same order, reads its plans, and ends with the same arrays as an
-undisturbed run, even if other runs have changed the store meanwhile: a missing batch is computed again whole.
+A prompt is identified by its text. All runs that share a store share its answers, see
+`ialp_jax.labelling.shards`.
+
+The bits of an answer depend on the batch that computed it, and the content of a shared store changes with
+time. So the run plans each request before it computes anything, and writes the plan into its own folder. A
+plan holds the answers that the store has now, and the file names of the batches that will be computed. A
+batch has ``shard_size`` prompts, in the order of the request.
+
+A run that was killed makes the same requests in the same order when it starts again. It reads its plans and
+computes a missing batch again as a whole. So it ends with the same arrays as an undisturbed run, even if
+other runs have changed the store.
 """
 
 from __future__ import annotations
@@ -29,10 +33,10 @@ Places = dict[bytes, tuple[Answers, int]]  # address -> a block of answers and t
 
 
 class LabelStore:
-    """The answers of one run, over a store that it may share.
+    """The answers of one run, read from and written to a store that other runs may share.
 
     Attributes:
-      taken: different prompts of the requests so far whose answers were in the store before they were asked.
+      taken: number of different prompts whose answers were already stored when the run asked for them.
     """
 
     def __init__(
@@ -44,14 +48,14 @@ class LabelStore:
         template: Template,
         shard_size: int,
     ) -> None:
-        """Names the folders; they are read and made when they are needed.
+        """Sets the folders. They are read and created when they are needed.
 
         Args:
           folder: the store.
-          plans: of this run alone.
-          context: fingerprint of all that fixes an answer beside the prompt, from `shards.describe`.
-          titles: N + 1 titles; prompts are identified by their text, not by item ids.
-          template: says how much of a title is shown.
+          plans: folder that belongs to this run only.
+          context: fingerprint of everything but the prompt that fixes an answer, from `shards.describe`.
+          titles: N + 1 titles; a prompt is identified by their text, not by item ids.
+          template: fixes how much of a title is shown.
           shard_size: prompts per batch.
         """
         self._folder, self._plans = Path(folder) / context, Path(plans) / context
@@ -65,7 +69,7 @@ class LabelStore:
         self._titles = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
 
     def addresses(self, prompts: Prompts) -> list[bytes]:
-        """sha256 of the text of each of P prompts: its address within the context."""
+        """Addresses within the context: sha256 of the text of each of P prompts."""
         return [
             hashlib.sha256(
                 self._titles[history[history > 0]].tobytes() + b"|" + self._titles[offered].tobytes()
@@ -74,18 +78,18 @@ class LabelStore:
         ]
 
     def answers(self, prompts: Prompts, compute: Compute) -> tuple[Answers, list[Batch]]:
-        """Answers one request.
+        """Returns answers to one request and stores new ones.
 
         Args:
           prompts: P of them.
-          compute: scores the batches that are not stored; it is not called if all are.
+          compute: scores batches that are not stored; not called if all are stored.
 
         Returns:
-          The answers to the P prompts, and the batches of this run that the request added, including those
-          that an earlier process of the run computed; answers taken from the store are in none of them.
+          The answers to the P prompts, and the batches that the request added to the store, including those
+          of an earlier process of the run. Answers taken from the store are in none of these batches.
         """
         addresses = self.addresses(prompts)
-        fresh: dict[bytes, int] = {}  # of equal prompts, the first
+        fresh: dict[bytes, int] = {}  # the first of equal prompts
         for p, address in enumerate(addresses):
             if address not in self._known:
                 fresh.setdefault(address, p)
@@ -93,7 +97,7 @@ class LabelStore:
         return _gather(self._known, addresses, prompts.candidates.shape[1]), batches
 
     def find(self, prompts: Prompts) -> list[tuple[Answers, int] | None]:
-        """Looks P prompts up and changes nothing: for each, a block of answers and the row in it, or None."""
+        """Looks up P prompts and changes nothing: for each, a block of answers and the row in it, or None."""
         self._read_new_shards()
         for _, plan in shards.scan(self._plans, self._context):
             if plan is not None:
@@ -101,28 +105,30 @@ class LabelStore:
         return [self._stored.get(address) for address in self.addresses(prompts)]
 
     def _fill(self, fresh: dict[bytes, int], prompts: Prompts, compute: Compute) -> list[Batch]:
-        """Makes the answers to all fresh prompts (address -> row of the request) known."""
+        """Puts the answers to all fresh prompts (address -> row of the request) into ``self._known``."""
         self._read_new_shards()
         plan = self._plan(list(fresh), prompts.candidates.shape[1])
         _index(self._known, plan)
         self.taken += len(plan.addresses)
-        rest = [address for address in fresh if address not in self._known]
-        parts = [rest[i : i + self._shard_size] for i in range(0, len(rest), self._shard_size)]
+        to_compute = [address for address in fresh if address not in self._known]
+        parts = [to_compute[i : i + self._shard_size] for i in range(0, len(to_compute), self._shard_size)]
         names = [f"{plan.series}-{i:05d}.npz" for i in range(len(parts))]
-        held = {name: self._shards[name] for name in names if self._shards.get(name)}
-        missing = [(name, part) for name, part in zip(names, parts, strict=True) if name not in held]
+        shards_by_name = {name: self._shards[name] for name in names if self._shards.get(name)}
+        missing = [
+            (name, part) for name, part in zip(names, parts, strict=True) if name not in shards_by_name
+        ]
         if missing:
             rows = [np.array([fresh[address] for address in part]) for _, part in missing]
             computed = compute([prompts.rows(row) for row in rows])
             for (name, part), batch in zip(missing, computed, strict=True):
-                held[name] = self._shards[name] = Shard(part, batch)
-                shards.write(self._folder / name, self._context, held[name])
+                shards_by_name[name] = self._shards[name] = Shard(part, batch)
+                shards.write(self._folder / name, self._context, shards_by_name[name])
         for name in names:
-            _index(self._known, held[name])
-        return [held[name].batch for name in names]
+            _index(self._known, shards_by_name[name])
+        return [shards_by_name[name].batch for name in names]
 
     def _plan(self, fresh: list[bytes], num_candidates: int) -> Shard:
-        """The plan of a request, read or made: answers taken from the store, and the series of the rest."""
+        """Reads or makes the plan of a request: answers taken from the store, and the series of the rest."""
         content = f"{self._context}|{self._shard_size}|".encode() + b"".join(fresh)
         path = self._plans / f"{hashlib.sha256(content).hexdigest()}.npz"
         plan = shards.load(path, self._context)
@@ -136,7 +142,7 @@ class LabelStore:
         return plan
 
     def _read_new_shards(self) -> None:
-        """Reads the shards that were not read yet."""
+        """Reads the shards that have not been read yet."""
         for name, shard in shards.scan(self._folder, self._context, self._shards):
             self._shards[name] = shard
             if shard is not None:
@@ -144,13 +150,13 @@ class LabelStore:
 
 
 def _index(places: Places, shard: Shard) -> None:
-    """Notes the places of a shard's answers; of several answers to a prompt, the first counts."""
+    """Adds the places of a shard's answers. If a prompt has several answers, the first one counts."""
     for row, address in enumerate(shard.addresses):
         places.setdefault(address, (shard.batch.answers, row))
 
 
 def _gather(places: Mapping[bytes, tuple[Answers, int]], addresses: list[bytes], count: int) -> Answers:
-    """The answers [P] to P addresses of ``count`` candidates each."""
+    """Collects the answers [P] to P addresses of ``count`` candidates each."""
     if not addresses:
         return Answers.empty(count)
     rows = [places[address] for address in addresses]

@@ -1,4 +1,4 @@
-"""A run's labels in words: who labelled, each prompt with its answer, all of it as a table. numpy only."""
+"""A run's labels as text and as a table. numpy only."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class RunLabels(NamedTuple):
       folder: of the labels.
       arrays: P rows, as the label stage stores them.
       manifest: of the folder.
-      titles: N + 1, as they are shown.
-      template: around them.
+      titles: N + 1 titles as the prompts show them.
+      template: text around the titles.
     """
 
     folder: Path
@@ -49,10 +49,11 @@ class RunLabels(NamedTuple):
 
 
 def read_labels(folder: Path, data: Path) -> RunLabels:
-    """Reads and verifies labels and the titles of their catalogue.
+    """Reads and verifies labels, and the titles of their catalogue.
 
     Raises:
-      InputError: unfinished or altered; made for another catalogue; no data set where it should be.
+      InputError: the labels are unfinished, altered or made for another catalogue, or the data set is
+        missing.
     """
     if store.read_manifest(folder) is None:
         raise InputError(
@@ -66,14 +67,14 @@ def read_labels(folder: Path, data: Path) -> RunLabels:
     except (KeyError, TypeError, AttributeError):
         faults = ["template"]
     if faults:
-        raise InputError(f"{folder / store.MANIFEST}: names no template; not of the label stage")
+        raise InputError(f"{folder / store.MANIFEST}: names no template; the label stage did not write it")
     if fault := quality.broken(manifest):
         raise InputError(
             f"{folder / store.MANIFEST}: its {fault} is {one_line(repr(manifest[fault]))[:60]}; "
-            "not of the label stage"
+            "the label stage did not write it"
         )
     if store.read_manifest(data) is None:
-        raise InputError(f"{data}: no data set there; name the one of these labels by --data=FOLDER")
+        raise InputError(f"{data}: no data set there; give the data set of these labels by --data=FOLDER")
     label_files.check_labels(folder, arrays)
     dataset = load_dataset(data)
     label_files.check_catalogue(folder, arrays, manifest, data, dataset)
@@ -83,7 +84,7 @@ def read_labels(folder: Path, data: Path) -> RunLabels:
 
 
 def head(labels: RunLabels) -> Iterator[str]:
-    """Who labelled, how, and how much of it, line by line."""
+    """Model, settings and counts of the labels, line by line."""
     facts = labels.manifest
     yield f"labels      {labels.folder}"
     for name in ("world", "items"):
@@ -114,7 +115,7 @@ def _words(value: Any) -> str:
 
 
 def stored_answers(labels: RunLabels, rows: np.ndarray) -> list[tuple[Answers, int] | None]:
-    """The model's own answers, if the store still has them; labels differ from them by the rule of none."""
+    """The model's own answers, if the store still has them. The rule of "none" makes labels from them."""
     folder = Path(labels.manifest.get("store") or labels.folder / label_files.SHARDS).expanduser()
     context = labels.manifest.get("context", "")
     answers = LabelStore(
@@ -128,7 +129,7 @@ def _choice_in_words(choice: int, titles: Sequence[str]) -> str:
 
 
 def _answer(stored: tuple[Answers, int] | None, titles: Sequence[str]) -> tuple[str, str, str]:
-    """The model's own answer, its cause and its replies; all empty if it is not stored."""
+    """The model's answer, its cause and its replies; all empty if the answer is not stored."""
     if stored is None:
         return "", "", ""
     block, row = stored
@@ -137,7 +138,7 @@ def _answer(stored: tuple[Answers, int] | None, titles: Sequence[str]) -> tuple[
 
 
 def first_order(labels: RunLabels, row: int) -> np.ndarray:
-    """The order in which a prompt with letters was first asked: candidates 0..K-1 by line, int64 [K]."""
+    """The order in which a lettered prompt was first asked: candidates 0..K-1 by line, int64 [K]."""
     prompts = labels.prompts(np.array([row]))
     digests = orders.title_digests([labels.template.quoted(title) for title in labels.titles])
     seeds = orders.seeds(digests, prompts)
@@ -145,19 +146,19 @@ def first_order(labels: RunLabels, row: int) -> np.ndarray:
 
 
 def written(answers: Answers) -> list[str]:
-    """Every reply to n prompts and how it was read, a line each; nothing for answers without letters."""
+    """Every reply to n prompts and its reading, one line each; empty for answers without letters."""
     lines = []
     for line, reply in zip(answers.places.ravel().tolist(), answers.replies.ravel().tolist(), strict=True):
         if line < 0 or reply:
-            text = repr(one_line(reply)) if reply else "'' (empty, or not kept by the version that asked)"
+            text = repr(one_line(reply)) if reply else "'' (empty, or not stored by an older version)"
             lines.append(f"{text} -> {letters.LETTERS[line - 1] if line > 0 else CAUSES[-line]}")
         elif line > 0:
-            lines.append(f"'' (not kept by the version that asked) -> {letters.LETTERS[line - 1]}")
+            lines.append(f"'' (not stored by an older version) -> {letters.LETTERS[line - 1]}")
     return lines
 
 
 def _replies(labels: RunLabels, row: int, stored: tuple[Answers, int]) -> Iterator[str]:
-    """The model's answer by letter: the probabilities of the letters, or every reply as it was written."""
+    """The model's answer by letter: the probabilities of the letters, or every reply as written."""
     block, place = stored
     if labels.manifest.get("mode") == "choice":
         scores = [*block.scores[place][first_order(labels, row)], block.none[place]]
@@ -176,7 +177,7 @@ def _replies(labels: RunLabels, row: int, stored: tuple[Answers, int]) -> Iterat
 
 
 def prompt_text(labels: RunLabels, row: int) -> str:
-    """The prompt as it was first asked; with letters, the candidates are in the prompt's own order."""
+    """The prompt as it was first asked, with lettered candidates in the order of that prompt."""
     history, candidates = labels.arrays["histories"][row], labels.arrays["candidates"][row]
     if labels.manifest.get("mode", "likelihood") == "likelihood":
         return templates.render(labels.template, labels.titles, history)
@@ -187,7 +188,7 @@ def prompt_text(labels: RunLabels, row: int) -> str:
 
 
 def show(labels: RunLabels, row: int, stored: tuple[Answers, int] | None) -> Iterator[str]:
-    """One prompt, its candidates with their scores, the answer and the label, line by line."""
+    """A prompt, its candidates with scores, the answer and the label, line by line."""
     arrays = labels.arrays
     place = ", ".join(f"{name} {arrays[name][row]}" for name in PLACE if name in arrays)
     yield f"prompt {row}{f' ({place})' if place else ''}"
@@ -204,7 +205,7 @@ def show(labels: RunLabels, row: int, stored: tuple[Answers, int] | None) -> Ite
 
 
 def export(labels: RunLabels, rows: np.ndarray, path: Path) -> None:
-    """Writes a CSV file with one line per prompt and candidate. Raises InputError if it cannot."""
+    """Writes a CSV file, one line per prompt and candidate. Raises InputError if it cannot be written."""
     arrays, columns = labels.arrays, ["prompt", *PLACE, *ANSWER, *CANDIDATE]
     check_replaceable(path, ",".join(columns) + "\r\n", "--export")
     file = io.StringIO(newline="")
@@ -220,7 +221,7 @@ def export(labels: RunLabels, rows: np.ndarray, path: Path) -> None:
         for k, (item, title, score) in enumerate(candidates, start=1):
             table.writerow([*common, k, item, title, score, int(k == choice)])
     try:
-        path.parent.stat()  # a folder that is missing is an error, as of a mistyped name
-        store.write_text(path.resolve(), file.getvalue())  # a link stays a link
+        path.parent.stat()  # a missing folder is probably a mistyped name, so it is an error
+        store.write_text(path.resolve(), file.getvalue())  # keeps a symbolic link
     except OSError as error:
         raise InputError(f"--export={path}: cannot be written ({error.strerror})") from None

@@ -1,4 +1,4 @@
-"""Who labels: one protocol for the LLM and for the rules in its place."""
+"""The protocol of labellers, for the LLM and for the baseline rules."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ class Labeller(Protocol):
     """
 
     def __enter__(self) -> Self:
-        """Checks that it can work. Raises InputError if not."""
+        """Checks that the labeller can work. Raises InputError if not."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Frees what it holds."""
+        """Frees its resources."""
 
     def label(self, prompts: Prompts) -> Labels:
-        """Labels P prompts. Raises InputError if it cannot work."""
+        """Labels P prompts. Raises InputError if the labeller cannot work."""
 
     def require_valid(self) -> None:
-        """Raises InputError if there are answers so far and none of them is valid."""
+        """Raises InputError if there are answers and none of them is valid."""
 
     def manifest(self) -> dict[str, Any]:
-        """Who labelled, how, and how many prompts: ``model``, ``counts`` and more."""
+        """Model, settings and number of prompts: ``model``, ``counts`` and more."""

@@ -1,4 +1,4 @@
-"""The run's side of the LLM worker: checks data and model, starts the process, trains the embedded model."""
+"""Client of the LLM worker: checks data and model, starts the process, has it train the embedded model."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from ialp_jax.llm.prompting import templates
 class LLMClient:
     """A model and the worker that runs it; use it as a context manager.
 
-    The worker starts at the first order: a request that needs no model costs no torch.
+    The worker starts with the first order, so a request that needs no model does not load torch.
     """
 
     def __init__(self, config: LLMConfig, data_folder: Path, folder: Path, seed: int) -> None:
-        """Takes the settings; nothing is read before the context is entered.
+        """Stores the settings; reads nothing until the context is entered.
 
         Args:
           config: checked here.
@@ -40,7 +40,7 @@ class LLMClient:
         self._template = templates.choose(config.template, embedded=not config.model)
         self._process: WorkerProcess | None = None
         self._adapter = Path(config.adapter).expanduser() if config.adapter else None
-        self._shape = (0, 0)  # L, K of the prompts to come
+        self._shape = (0, 0)  # L and K of the next prompts
 
     def __enter__(self) -> Self:
         """Reads the data and finds the model. Raises InputError if either is missing."""
@@ -49,12 +49,12 @@ class LLMClient:
         dataset = load_dataset(self._data_folder)
         self._titles = templates.shown(dataset, self._template).catalogue.titles
         self._catalogue = label_files.catalogue_facts(dataset)
-        if self._config.store:  # before hours of training and labelling
+        if self._config.store:  # fails now, not after hours of training and labelling
             claim(Path(self._config.store).expanduser(), STORE, "--config.llm.store")
         self._model_folder = self._folder / "model"
         if self._config.model:
             self._model_folder = model_files.resolve(self._config.model, self._config.revision)
-            model_files.check(self._model_folder)  # so that a missing file is said at once
+            model_files.check(self._model_folder)  # reports a missing file now
         if self._adapter:
             adapter_files.check(self._adapter)
         return self
@@ -68,16 +68,16 @@ class LLMClient:
             self._process = None
 
     def model_fingerprint(self) -> str:
-        """Fingerprint of the model's files; the embedded model is trained if it is not there yet."""
+        """Fingerprint of the model's files. Trains the embedded model if it is missing."""
         if not self._config.model and not self._is_trained():
             self._order("train", recipe=self._recipe())
         return model_files.fingerprint(self._model_folder)
 
     def _order(self, task: str, **details: Any) -> dict[str, Any]:
-        """Sends one order, with the settings that all tasks need; returns the header of the reply.
+        """Sends one order with the settings that all tasks need; returns the header of the reply.
 
         Raises:
-          InputError: the worker cannot do it, in one line: torch or model missing, out of memory, ...
+          InputError: the worker reports an error in one line: torch or model missing, out of memory, ...
         """
         if self._process is None:
             self._process = WorkerProcess(self._folder / "worker.log")
@@ -92,18 +92,18 @@ class LLMClient:
         return self._process.ask({**common, **details})[0]
 
     def _recipe(self) -> str:
-        """Fingerprint of all that fixes the embedded model."""
+        """Fingerprint of all settings and data that determine the embedded model."""
         parts = [dataclasses.asdict(self._config.embedded), self._template.digest(), self._seed]
         return store.fingerprint([parts, self._data_files])
 
     def _is_trained(self) -> bool:
-        """Whether the embedded model is there, unaltered and of the configured recipe."""
+        """Whether the embedded model exists, is unaltered and has the configured recipe."""
         manifest = intact_manifest(self._model_folder, "the model is trained again")
         return manifest.get("recipe") == self._recipe()
 
 
 def intact_manifest(folder: Path, consequence: str) -> dict[str, Any]:
-    """The manifest of a complete, unaltered folder; else an empty one, with a warning if it is altered."""
+    """The manifest of a complete, unaltered folder; else an empty one, after a warning if a file changed."""
     try:
         return store.verify(folder) if store.read_manifest(folder) else {}
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The LLM as labeller: looks prompts up in the store, has the worker answer the rest, decides the labels."""
+"""The LLM as labeller: looks prompts up in the store, lets the worker answer the rest, decides the labels."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from ialp_jax.llm.prompting import chat, orders
 from ialp_jax.llm.worker.protocol import CALIBRATION
 from ialp_jax.types import Labels, Prompts
 
-_NOT_TOLD = ("unconditional", "files", CALIBRATION)  # of a calibration: not in the manifest of labels
+_OMITTED = ("unconditional", "files", CALIBRATION)  # of a calibration; omitted from the manifest of labels
 
 
 class LLMLabeller(LLMClient):
     """Labels prompts with the configured model, see `ialp_jax.labelling.labeller.Labeller`.
 
-    A prompt that was labelled before in the same folder or store is not labelled again. A run that begins
-    anew must make its requests again from the first one, in the same order; stored ones cost no torch.
+    The same folder or store never labels a prompt twice. A restarted run must make the same requests again,
+    from the first one and in the same order. Stored answers do not load torch.
 
     Attributes:
-      places: of each request, int8 [P, A], see `Answers`.
+      places: one array per request, int8 [P, A], see `Answers`.
     """
 
     def __init__(
@@ -45,15 +45,15 @@ class LLMLabeller(LLMClient):
         seed: int,
         on_caution: Callable[[str], object] = warnings.warn,
     ) -> None:
-        """Takes the settings; nothing is read before the context is entered.
+        """Stores the settings; reads nothing until the context is entered.
 
         Args:
           config: checked here.
           data_folder: of the data stage.
-          folder: of the labels; gets ``model/`` (the embedded one), ``calibration/``, ``plans/`` and, if
-            ``config.store`` is empty, ``shards/``.
+          folder: of the labels. It gets ``model/`` (only for the embedded one), ``calibration/``, ``plans/``
+            and, if ``config.store`` is empty, ``shards/``.
           seed: of the embedded model's training and of the calibration.
-          on_caution: is called with a reason to doubt the labels to come.
+          on_caution: called with a reason to doubt the labels.
         """
         super().__init__(config, data_folder, folder, seed)
         self._on_caution = on_caution
@@ -66,15 +66,15 @@ class LLMLabeller(LLMClient):
         self._batches: list[Batch] = []
         self._choices: list[np.ndarray] = []
         self._causes: list[np.ndarray] = []
-        self._num_candidates: list[int] = []  # of each request
-        self._invalid_reply = ""  # the first one in words
+        self._num_candidates: list[int] = []  # one per request
+        self._invalid_reply = ""  # text of the first invalid reply
         self.places: list[np.ndarray] = []
 
     def label(self, prompts: Prompts) -> Labels:
         """Labels P prompts.
 
         Raises:
-          InputError: the worker cannot work, in one line: torch or model missing, out of memory, ...
+          InputError: the worker reports an error in one line: torch or model missing, out of memory, ...
         """
         histories, candidates = (np.asarray(array, np.int32) for array in prompts[:2])
         self._check(histories, candidates)
@@ -89,15 +89,15 @@ class LLMLabeller(LLMClient):
         return Labels(histories, candidates, choice, answers.scores)
 
     def _decide(self, answers: Answers, candidates: np.ndarray) -> np.ndarray:
-        """Labels int32 [P] of answers: by the rule of "none", or the model's own choice."""
+        """Turns answers into labels int32 [P], by the rule of "none" or by the model's own choice."""
         choice = answers.choice
         if self._config.mode == "likelihood":
-            alone = self._calibration["unconditional"][candidates]
-            choice = none_rule.decide(answers, alone, self._calibration["threshold"])
+            unconditional = self._calibration["unconditional"][candidates]
+            choice = none_rule.decide(answers, unconditional, self._calibration["threshold"])
         return np.maximum(choice, 0) if self._config.on_invalid == "none" else choice
 
     def _record(self, answers: Answers, choice: np.ndarray) -> None:
-        """Notes one request for the manifest."""
+        """Records one request for the manifest."""
         self._choices.append(choice)
         self._causes.append(answers.cause)
         self.places.append(answers.places)
@@ -106,14 +106,16 @@ class LLMLabeller(LLMClient):
         self._invalid_reply = self._invalid_reply or next((text for text in invalid if text.strip()), "")
 
     def manifest(self) -> dict[str, Any]:
-        """Who labelled, how, and how much of it.
+        """Model, settings, counts and costs of the labels.
 
-        ``asked`` counts different prompts that this run put to the model, ``taken`` those whose answers were
-        in the store before; ``tokens`` and ``seconds`` are the costs of the asked ones, also of those that an
-        earlier process of the run asked. With letters, ``answers_invalid`` counts single answers by cause,
-        including those that were asked again, and ``order_bias`` is
-        `ialp_jax.llm.prompting.orders.order_bias` over the prompts with the most usual number of candidates.
-        ``cautions`` says why the labels may be junk, see `ialp_jax.labelling.quality`.
+        ``asked`` counts the different prompts that this run sent to the model. ``taken`` counts those whose
+        answers were already in the store. ``tokens`` and ``seconds`` are the costs of the asked prompts,
+        including those of an earlier process of the run.
+
+        In lettered modes, ``answers_invalid`` counts single answers by cause, including those that were asked
+        again. ``order_bias`` is `ialp_jax.llm.prompting.orders.order_bias` over the prompts with the most
+        frequent number of candidates. ``cautions`` says why the labels may be useless, see
+        `ialp_jax.labelling.quality`.
         """
         trained = {} if self._config.model else store.read_manifest(self._model_folder) or {}
         manifest = {
@@ -130,7 +132,7 @@ class LLMLabeller(LLMClient):
             **self._config.asking(),
             "on_invalid": self._config.on_invalid,
             **self._mode_facts(),
-            **{name: value for name, value in self._calibration.items() if name not in _NOT_TOLD},
+            **{name: value for name, value in self._calibration.items() if name not in _OMITTED},
             "counts": self._counts(),
             "asked": sum(len(batch.answers.choice) for batch in self._batches),
             "taken": self._store.taken if self._store else 0,
@@ -141,10 +143,10 @@ class LLMLabeller(LLMClient):
         return {**manifest, "cautions": quality.cautions(manifest)}
 
     def _counts(self) -> dict[str, Any]:
-        """Prompts by kind of label.
+        """Counts prompts by kind of label.
 
-        ``valid`` includes ``none``; ``invalid`` counts prompts without a valid answer by cause, also if
-        ``on_invalid`` makes them "none".
+        ``valid`` includes ``none``. ``invalid`` counts prompts without a valid answer by cause, even if
+        ``on_invalid`` turns them into "none".
         """
         choices = np.concatenate([np.zeros(0, np.int32), *self._choices])
         causes = np.concatenate([np.zeros(0, np.uint8), *self._causes])
@@ -156,7 +158,7 @@ class LLMLabeller(LLMClient):
         }
 
     def _mode_facts(self) -> dict[str, Any]:
-        """Facts that only some modes have."""
+        """Facts for the manifest that only some modes have."""
         if self._config.mode == "likelihood":
             return {"none_rule": self._config.none_rule}
         sizes = self._num_candidates
@@ -169,7 +171,7 @@ class LLMLabeller(LLMClient):
         }
 
     def require_valid(self) -> None:
-        """Raises InputError if there are answers so far and none of them is valid."""
+        """Raises InputError if there are answers and none of them is valid."""
         quality.require_valid(self.manifest(), self._invalid_reply, self._store_folder)
 
     def _check(self, histories: np.ndarray, candidates: np.ndarray) -> None:
@@ -182,20 +184,20 @@ class LLMLabeller(LLMClient):
                 raise ValueError(f"{name}: item ids outside {least}..{len(self._titles) - 1}")
 
     def _open(self) -> None:
-        """Trains and calibrates if need be, then opens the store."""
+        """Trains and calibrates if necessary, then opens the store."""
         config = self._config
         self._fingerprint = self._adapted(self.model_fingerprint())
         facts = self._facts()
         rule = [config.none_rule, config.none_quantile, config.embedded.holdout, self._seed, self._data_files]
-        # The shape too, because a calibration tries the longest prompts to come.
+        # Includes the shape, because a calibration tries prompts as long as the longest ones of the run.
         self._calibrate(store.fingerprint([facts, self._titles, rule, self._shape]))
-        # The values of "auto"; and the text of a chat template, which may contain the date.
+        # The resolved values of "auto", and the text of a chat template, which may contain the date.
         names = ("device", "dtype", "plain", "wrapper_sha256")
         resolved = {name: self._calibration[name] for name in names if name in self._calibration}
         resolved["device"] = resolved["device"].partition(":")[0]
         if caution := quality.thinking({**self._calibration, **config.asking()}):
             self._on_caution(caution)
-            resolved["thinking"] = chat.OPEN  # how answers are read depends on it
+            resolved["thinking"] = chat.OPEN  # changes how answers are read
         name = config.model or "embedded"
         self._context = shards.describe(self._store_folder, {**facts, **resolved}, model=name)
         self._store = LabelStore(
@@ -208,9 +210,9 @@ class LLMLabeller(LLMClient):
         )
 
     def _facts(self) -> dict[str, Any]:
-        """The settings that fix an answer beside its prompt.
+        """The settings besides the prompt that determine an answer.
 
-        The fingerprint covers the files of the model and its adapter, and so the revision too.
+        The fingerprint covers the files of the model and of its adapter, and so also the revision.
         """
         names = ("pad_token", "dtype", "device", "batch_size", "engine")
         acting = model_files.acting(self._model_folder, self._config.mode)
@@ -223,7 +225,7 @@ class LLMLabeller(LLMClient):
         }
 
     def _adapted(self, base: str) -> str:
-        """Fingerprint of the model with its adapter. Raises InputError if the two do not fit."""
+        """Fingerprint of the model with its adapter. Raises InputError if they do not fit together."""
         if self._config.lora.steps:
             self._adapter = self._folder.parent / adapter_files.FOLDER
             if store.read_manifest(self._adapter) is None:
@@ -235,9 +237,9 @@ class LLMLabeller(LLMClient):
         return store.fingerprint([base, adapter_files.fingerprint(self._adapter), self._config.adapter_use])
 
     def _calibrate(self, fingerprint: str) -> None:
-        """Reads the calibration with this fingerprint; has the worker make it if it is missing.
+        """Reads the calibration with this fingerprint, or has the worker make it.
 
-        Each shape of prompts has its calibration: those of the audit and of the label stage differ.
+        Each shape of prompts has its own calibration: the audit and the label stage use different ones.
         """
         folder = self._folder / "calibration" / "{}x{}".format(*self._shape)
         manifest = intact_manifest(folder, "the model is calibrated again")
@@ -248,7 +250,7 @@ class LLMLabeller(LLMClient):
         self._calibration = {**manifest, **store.read_arrays(folder / "arrays.npz")}
 
     def _compute(self, parts: Sequence[Prompts]) -> Iterator[Batch]:
-        """Has the worker score batches of prompts."""
+        """Lets the worker score batches of prompts."""
         if self._process is None or not self._is_loaded:
             checked_before = {name: self._calibration.get(name) for name in ("plain", "wrapper")}
             self._order("load", **{CALIBRATION: None}, **checked_before)

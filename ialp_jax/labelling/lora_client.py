@@ -1,4 +1,4 @@
-"""The lora stage's client: has the worker fine-tune the configured model by LoRA."""
+"""Client of the lora stage: lets the worker fine-tune the configured model by LoRA."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from ialp_jax.labelling.llm_client import LLMClient
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.prompting import templates
 
-IRRELEVANT = ("save_every",)  # settings of LoRA that do not change its result
+IRRELEVANT = ("save_every",)  # LoRA settings that do not change the result
 
 
 class LoraClient(LLMClient):
-    """Fine-tunes the same model that labels, in the same folder; use it as a context manager."""
+    """Fine-tunes the model that will label, in the same folder; use it as a context manager."""
 
     def fine_tune(self, folder: Path, history_length: int, num_candidates: int) -> dict[str, Any]:
-        """Trains an adapter, after training the embedded model if that is used and not there yet.
+        """Trains an adapter. First trains the embedded model if it is configured and missing.
 
-        A killed fine-tuning with the same settings goes on from its last checkpoint.
+        A fine-tuning that was killed continues from its last checkpoint if the settings are the same.
 
         Args:
           folder: gets the adapter in peft's format.
           history_length: L of the label stage's prompts.
-          num_candidates: K of them.
+          num_candidates: K of the label stage's prompts.
 
         Returns:
-          The manifest of the folder; ``fine_tuning`` is the log.
+          The manifest of the folder. Its entry ``fine_tuning`` is the log.
 
         Raises:
-          InputError: the worker cannot work, in one line.
+          InputError: the worker reports an error, in one line.
         """
         base, config = self.model_fingerprint(), self._config
         shape = {"history_length": history_length, "num_candidates": num_candidates}
@@ -49,7 +49,7 @@ class LoraClient(LLMClient):
 
 
 def settings(config: LLMConfig) -> dict[str, Any]:
-    """The settings on which an adapter depends."""
+    """The settings that determine an adapter."""
     names = ("model", "revision", "pad_token", "device", "threads")
     template = templates.choose(config.template, embedded=not config.model).digest()
     lora = {name: value for name, value in dataclasses.asdict(config.lora).items() if name not in IRRELEVANT}

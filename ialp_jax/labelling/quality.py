@@ -1,4 +1,4 @@
-"""Are a model's labels worth anything? Cautions from their manifest, in words. No torch, no JAX."""
+"""Warnings about useless labels, read off their manifest. No torch, no JAX."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ialp_jax.errors import InputError, one_line
 from ialp_jax.llm.prompting import chat
 from ialp_jax.llm.prompting.letters import LETTERS
 
-CONFIDENCE = 0.999  # of the bound on how often the letter decides
-DOUBTFUL_SHARE = 0.2  # labels are doubtful if letters decide a larger share of the answers
+CONFIDENCE = 0.999  # confidence of the bound of `by_letter`
+DOUBTFUL_SHARE = 0.2  # labels are doubtful if the letter decides more answers than this
 _CURES = {
     "thinking": "raise --config.llm.max_new_tokens, so that the model ends its thinking",
     "non_finite": "use --config.llm.dtype=float32",
@@ -23,21 +23,22 @@ _CURE = "use --config.llm.mode=choice or likelihood, or another model"
 
 
 def by_letter(shares: np.ndarray, answers: int) -> float:
-    """A lower bound on the share of answers that the letter decides, not the item.
+    """A lower bound on the share of answers that the letter decides instead of the item.
 
-    Candidates are listed in random order, so a model that judges items names every letter equally often. Let
-    a share b of the answers name the same letter for any item, and let the others name all letters equally
-    often. That letter then has the share s = b + (1 - b) / K, so b = (s - 1 / K) / (1 - 1 / K). The bound is
-    b at the lower end of a one-sided Clopper-Pearson interval for s, the share of the most frequent letter.
-    Its error probability is (1 - ``CONFIDENCE``) / K, because any letter may be the most frequent one.
-    Rotations of one prompt only make the bound more careful.
+    Candidates are listed in random order, so a model that judges items names every letter equally often.
+    Suppose that a share b of the answers names the same letter for any item, and the others name all letters
+    equally often. Then that letter has the share s = b + (1 - b) / K, so b = (s - 1 / K) / (1 - 1 / K).
+
+    The bound is b at the lower end of a one-sided Clopper-Pearson interval for s, the share of the most
+    frequent letter. Its error probability is (1 - ``CONFIDENCE``) / K, because any letter may be the most
+    frequent one. If a prompt is asked under several rotations, the bound is lower than necessary.
 
     Args:
-      shares: float [K], of the letters among the answers that name a candidate.
-      answers: how many these are, at least 1.
+      shares: float [K], share of each letter among the answers that name a candidate.
+      answers: number of these answers, at least 1.
 
     Returns:
-      float in 0..1.
+      A float between 0 and 1.
     """
     count, number = len(shares), round(float(np.max(shares)) * answers)
     low = float(stats.beta.ppf((1 - CONFIDENCE) / count, number, answers - number + 1))
@@ -45,7 +46,7 @@ def by_letter(shares: np.ndarray, answers: int) -> float:
 
 
 def broken(manifest: Mapping[str, Any]) -> str:
-    """The first entry read by this module that no label stage can have written; or empty."""
+    """The first entry of a manifest that the label stage cannot have written; empty if all are valid."""
     counts, letters, wrapper = (manifest.get(name) for name in ("counts", "order_bias", "wrapper"))
 
     def numbers(value: Any) -> bool:
@@ -60,11 +61,13 @@ def broken(manifest: Mapping[str, Any]) -> str:
     if letters is not None:
         shares = letters.get("shares") if isinstance(letters, dict) else ""
         answers: Any = letters.get("answers") if isinstance(letters, dict) else ""
-        known = ("bias", "by_chance")
+        shares_of_bias = ("bias", "by_chance")
         empty = answers == 0 and shares is None
         full = type(answers) is int and isinstance(shares, list) and 0 < len(shares) < len(LETTERS)
         if not empty and not (
-            full and answers > 0 and all(_share(x) for x in (*shares, *(letters.get(name) for name in known)))
+            full
+            and answers > 0
+            and all(_share(x) for x in (*shares, *(letters.get(name) for name in shares_of_bias)))
         ):
             return "order_bias"
     is_wrapper = isinstance(wrapper, list) and [type(part) for part in wrapper] == [str] * 3
@@ -79,7 +82,7 @@ def _share(value: Any) -> bool:
 
 
 def line(manifest: Mapping[str, Any]) -> str:
-    """Shares of valid, none and invalid labels, and the order bias beside chance."""
+    """Shares of valid, none and invalid labels, and the order bias with its value by chance."""
     counts = manifest.get("counts", {})
     total = max(counts.get("prompts", 0), 1)
     invalid = {cause: number for cause, number in counts.get("invalid", {}).items() if number}
@@ -90,7 +93,7 @@ def line(manifest: Mapping[str, Any]) -> str:
 
 
 def bias(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values of the facts about letters; empty in other modes."""
+    """Names and values of facts about letters; empty in other modes."""
     order_bias = manifest.get("order_bias") or {}
     if not order_bias.get("answers"):
         return []
@@ -103,7 +106,7 @@ def bias(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def cautions(manifest: Mapping[str, Any]) -> list[str]:
-    """Reasons why these labels may be junk, one line each; empty if there is none."""
+    """Reasons why these labels may be useless, one line each; empty if there are none."""
     counts, order_bias = manifest.get("counts", {}), manifest.get("order_bias") or {}
     reasons = [thinking(manifest)]
     if order_bias.get("answers"):
@@ -111,11 +114,11 @@ def cautions(manifest: Mapping[str, Any]) -> list[str]:
         if decided > DOUBTFUL_SHARE:
             letter = LETTERS[int(np.argmax(order_bias["shares"]))]
             reasons.append(
-                f"the model names letter {letter} whatever it stands for, in at least {decided:.0%} of its "
+                f"the model names letter {letter} for any item, in at least {decided:.0%} of its "
                 f"answers ({CONFIDENCE:.1%} confidence): these labels are doubtful"
             )
     if 0 < counts.get("valid", 0) <= counts.get("none", 0) and "none" in counts:
-        reasons.append("every valid label is none: they teach no item")
+        reasons.append("every valid label is none: the labels name no item")
     bad, total = sum(counts.get("invalid", {}).values()), counts.get("prompts", 0)
     if 2 * bad > total:
         reasons.append(f"most answers are invalid: {bad:,} of {total:,}")
@@ -137,15 +140,15 @@ def thinking(facts: Mapping[str, Any]) -> str:
 
 
 def require_valid(manifest: Mapping[str, Any], reply: str, folder: Path) -> None:
-    """Refuses labels of which not one is valid.
+    """Raises InputError if none of the labels is valid.
 
     Args:
       manifest: of the labels.
-      reply: the model's text for one of them; may be empty.
-      folder: of the label store, named in the message.
+      reply: the model's text for one of the labels; may be empty.
+      folder: of the label store, for the message.
 
     Raises:
-      InputError: says why they are invalid, and what may help.
+      InputError: gives the causes and a remedy.
     """
     counts = manifest.get("counts", {})
     if counts.get("valid") or not counts.get("prompts"):
@@ -156,5 +159,5 @@ def require_valid(manifest: Mapping[str, Any], reply: str, folder: Path) -> None
     cure = _CURES.get(max(causes, key=causes.get, default=""), _CURE)
     raise InputError(
         f"all {counts['prompts']:,} answers of {manifest.get('model')} are invalid ({by_cause}){wrote}; "
-        f"{cure}; the answers are kept in {folder}"
+        f"{cure}; the answers are stored in {folder}"
     )

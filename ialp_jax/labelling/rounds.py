@@ -1,4 +1,4 @@
-"""The label loop, round by round: propose candidates, label, answer the sessions, learn."""
+"""The label loop: each round proposes candidates, labels them and continues the sessions."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Arrays = dict[str, np.ndarray]
 
 
 class Setting(NamedTuple):
-    """Where and by whom candidates are proposed; the same in all rounds.
+    """Everything that stays the same in all rounds.
 
     Attributes:
       env, params: of the imagined world, see `ialp_jax.labelling.imagine.imagined_params`.
       network: of the actor.
       config: rounds, sessions, steps, K.
-      alike: int32 [N + 1], items of one number have the same words in a prompt; None: all differ.
+      alike: int32 [N + 1], items with the same number have the same words in a prompt; None: all differ.
     """
 
     env: SessionEnvironment
@@ -49,12 +49,12 @@ def label_rounds(
     on_step: Callable[[], object] = lambda: None,
     on_round: Callable[[Arrays], object] = lambda arrays: None,
 ) -> Arrays:
-    """All rounds. Between two rounds the actor learns from the labels of all rounds so far.
+    """Runs all rounds. Between two rounds the actor learns from the labels of all rounds so far.
 
     Args:
       setting: of the rounds.
-      labeller: answers the prompts; its context is entered.
-      learner: has the actor, as its seed 0; it learns in place.
+      labeller: answers the prompts; its context must be entered.
+      learner: holds the actor as its seed 0; it learns in place.
       key: streams of sessions, proposals and answers are derived from it.
       on_step: called after each step of the sessions.
       on_round: called with the arrays of each round.
@@ -63,7 +63,7 @@ def label_rounds(
       Arrays of P = rounds * steps * sessions rows: those of `label_round`, and ``round`` int32 [P].
 
     Raises:
-      InputError: the labeller cannot work, or none of its answers is valid; or see `propose`.
+      InputError: the labeller cannot work, or has no valid answer; or see `propose`.
     """
     config = setting.config
     users = start_sessions(setting.env, setting.params, key, config.sessions)
@@ -73,7 +73,7 @@ def label_rounds(
         users, arrays = label_round(setting, actor, users, labeller, stream(key, "round", number), on_step)
         rounds.append({**arrays, "round": np.full(len(arrays["choice"]), number, np.int32)})
         on_round(rounds[-1])
-        labeller.require_valid()  # before the actor learns from nothing
+        labeller.require_valid()  # otherwise the actor would learn from nothing
         if number + 1 < config.rounds:
             learner.advance(*training_data(_joined(rounds), config.num_prompts()))
     return _joined(rounds)
@@ -87,18 +87,18 @@ def label_round(
     key: Key,
     on_step: Callable[[], object] = lambda: None,
 ) -> tuple[Users, Arrays]:
-    """One round: ``steps`` steps of all imagined sessions under one actor.
+    """Runs one round: ``steps`` steps of all imagined sessions under one actor.
 
     Args:
       setting: of the round.
-      actor: parameters of the one who proposes.
+      actor: parameters of the actor that proposes.
       users: sessions to continue.
       labeller: answers all prompts of a step at once.
       key: consumed.
       on_step: called after each step.
 
     Returns:
-      The sessions afterwards, and arrays of P = steps * sessions rows, step by step: the fields of
+      The sessions after the round, and arrays of P = steps * sessions rows, ordered by step: the fields of
       `Labels`, ``shown`` int32 [P, L + H], ``terminated``, ``truncated`` bool [P], ``session`` int32 [P].
 
     Raises:
@@ -127,5 +127,5 @@ def label_round(
 
 
 def _joined(parts: list[Arrays]) -> Arrays:
-    """Arrays of equal names, one after the other."""
+    """Concatenates arrays of equal names."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

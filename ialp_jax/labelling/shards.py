@@ -1,8 +1,8 @@
-"""Answers on disk: one file per batch, holding its prompts' addresses, verified by its hash. numpy only.
+"""Answers on disk: one file per batch with the addresses of its prompts, verified by its hash. numpy only.
 
-A store is a folder with one folder per context, named by the fingerprint of all that fixes an answer beside
-its prompt (`describe`), with ``context.json`` and the shards ``*.npz``. A shard is written whole or not at
-all, by one run, and changed only to repair it, so any number of runs may share a store without locks.
+A store is a folder with one subfolder per context. Its name is the fingerprint of everything but the prompt
+that fixes an answer, see `describe`. It holds ``context.json`` and the shards ``*.npz``. One run writes a
+shard, atomically. Later writes only repair it. So any number of runs may share a store without locks.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from ialp_jax.llm.modes.answers import Answers, unwritten
 
 CONTEXT = "context.json"
 ADDRESS_BYTES = 32
-_PARTIAL = r"\..+\.(npz|json)\.[0-9a-f]{32}"  # what `ialp_jax.store` calls a file while it writes it
-STALE_SECONDS = 24 * 3600  # a partial file so old has lost its writer, whatever the clocks of a shared disk
+_PARTIAL = r"\..+\.(npz|json)\.[0-9a-f]{32}"  # names that `ialp_jax.store` gives unfinished files
+# A partial file this old has lost its writer. The limit is high, because the clocks of a shared disk differ.
+STALE_SECONDS = 24 * 3600
 
 
 class Batch(NamedTuple):
@@ -34,7 +35,7 @@ class Batch(NamedTuple):
     Attributes:
       answers: to its prompts.
       tokens: tokens that went through the model.
-      seconds: spent on it.
+      seconds: time that the model took.
     """
 
     answers: Answers
@@ -48,7 +49,7 @@ class Shard(NamedTuple):
     Attributes:
       addresses: of its n prompts, 32 bytes each.
       batch: their answers.
-      series: in a plan, the beginning of the names of its shards.
+      series: only in a plan: beginning of the names of its shards.
     """
 
     addresses: list[bytes]
@@ -57,12 +58,12 @@ class Shard(NamedTuple):
 
 
 def describe(folder: Path, facts: Mapping[str, Any], **names: str) -> str:
-    """The fingerprint of a context, after writing its facts into the store.
+    """Writes the facts of a context into the store and returns their fingerprint.
 
     Args:
-      folder: the store; made if it is not there.
-      facts: all that fixes an answer beside the prompt, as plain data.
-      **names: further facts for a reader, such as the model's name; no part of the fingerprint.
+      folder: the store; created if it is missing.
+      facts: everything but the prompt that fixes an answer, as plain data.
+      **names: further facts for a reader, such as the model's name; not part of the fingerprint.
 
     Raises:
       InputError: the folder cannot be written.
@@ -93,11 +94,11 @@ def write(path: Path, context: str, shard: Shard) -> None:
 
 
 def read(path: Path, context: str) -> Shard:
-    """Reads a shard. Raises InputError if it is missing, altered, truncated, or not this one."""
+    """Reads a shard. Raises InputError if it is missing, altered, truncated or another shard."""
     arrays = store.read_arrays(path)
     if str(arrays.pop("sha256", "")) != _checksum(path, context, arrays):
         raise InputError(f"{path}: altered or truncated (its sha256 differs)")
-    if "replies" not in arrays:  # an older shard
+    if "replies" not in arrays:  # written by an older version
         arrays["replies"] = unwritten(arrays["places"])
     return Shard(
         [row.tobytes() for row in arrays["addresses"]],
@@ -111,20 +112,20 @@ def read(path: Path, context: str) -> Shard:
 
 
 def load(path: Path, context: str) -> Shard | None:
-    """As `read`, but None if the file is missing, and None after a warning if it is damaged."""
+    """Like `read`, but returns None if the file is missing, or, with a warning, if it is damaged."""
     if not path.exists():
         return None
     try:
         return read(path, context)
     except InputError as error:
-        warnings.warn(f"{error}; its answers are made again if they are needed", stacklevel=3)
+        warnings.warn(f"{error}; its answers are computed again if they are needed", stacklevel=3)
         return None
 
 
 def scan(folder: Path, context: str, read_before: Collection[str] = ()) -> Iterator[tuple[str, Shard | None]]:
     """The shards of a context's folder by name, in order of names, without those in ``read_before``.
 
-    A damaged one comes as None, after a warning. Files that are being written are left out.
+    A damaged shard is None, after a warning. Files that are being written are skipped.
     """
     for path in sorted(folder.glob("*.npz")):
         if path.name not in read_before:
@@ -132,17 +133,17 @@ def scan(folder: Path, context: str, read_before: Collection[str] = ()) -> Itera
 
 
 def clean(folder: Path) -> None:
-    """Deletes the partial files of writers that were killed long ago."""
+    """Deletes partial files whose writers were killed long ago."""
     for path in folder.glob(".*"):
         if not re.fullmatch(_PARTIAL, path.name):
             continue
-        with contextlib.suppress(OSError):  # another run cleans too
+        with contextlib.suppress(OSError):  # another run may delete the same file
             if path.is_file() and path.stat().st_mtime < time.time() - STALE_SECONDS:
                 path.unlink()
 
 
 def _checksum(path: Path, context: str, arrays: Mapping[str, np.ndarray]) -> str:
-    """sha256 of a shard's content, name and context, so that no shard can replace another."""
+    """sha256 of a shard's content, name and context, so that no shard can replace another one."""
     content = hashlib.sha256(f"{context}/{path.name}".encode())
     for name in sorted(arrays):
         array = arrays[name]

@@ -1,6 +1,6 @@
-"""Rules that label in place of the LLM: baselines. The LLM is worth what it adds over them.
+"""Baseline labellers: rules that label in place of the LLM. The LLM is worth what it adds over them.
 
-Every source labels the prompts that the LLM would label: K candidates that the present actor proposed.
+Every source labels the prompts that the LLM would label: K candidates that the current actor proposed.
 
 | source     | chooses                                   | says none                                |
 |------------|-------------------------------------------|------------------------------------------|
@@ -14,10 +14,10 @@ Every source labels the prompts that the LLM would label: K candidates that the 
 | fold_in    | the candidate that users with such a      | if that one is scored lowest             |
 |            | history like best by that model           |                                          |
 
-``popularity``, ``random`` and ``fold_in`` have no threshold: they say none to a given share of the prompts of
-each request, so that the share can be set to the LLM's. ``truth`` knows the user, of whom the actor sees only
-the last likes: the rest of its knowledge is noise to the actor. ``fold_in`` is an upper bound for a labeller
-that sees only the actor's input.
+``popularity``, ``random`` and ``fold_in`` have no threshold. They answer "none" to a given share of the
+prompts of each request, which can be set to the share of the LLM. ``truth`` knows the user, but the actor
+sees only the user's last likes. So the rest of that knowledge is noise to the actor. ``fold_in`` is an upper
+bound for a labeller that sees only the actor's input.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class RuleLabeller:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """A rule holds nothing."""
+        """A rule has no resources to free."""
 
     def label(self, prompts: Prompts) -> Labels:
-        """Labels P prompts from imagined sessions: ``windows`` is needed."""
+        """Labels P prompts from imagined sessions. The prompts must have ``windows``."""
         random = keys.generator(self._seed, f"label-{self._name}", len(self._choices))
         scores, none = self.score(prompts, random)
         choice = np.where(none, 0, 1 + scores.argmax(1)).astype(np.int32)
@@ -60,38 +60,38 @@ class RuleLabeller:
         return Labels(prompts.histories, prompts.candidates, choice, scores.astype(np.float32))
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Scores [P, K] of the candidates, and whether the answer is none, bool [P]."""
+        """Scores [P, K] of the candidates, and whether the answer is "none", bool [P]."""
         raise NotImplementedError
 
     def require_valid(self) -> None:
         """A rule's answers are always valid."""
 
     def manifest(self) -> dict[str, object]:
-        """Who labelled, and how many prompts."""
+        """Name of the rule, and counts of prompts."""
         choices = np.concatenate([np.zeros(0, np.int32), *self._choices])
         counts = {"prompts": len(choices), "valid": len(choices), "none": int(np.sum(choices == 0))}
         return {"model": f"{self._name} (no LLM)", "source": self._name, "counts": counts}
 
 
 class Popularity(RuleLabeller):
-    """See the module."""
+    """Chooses the most liked candidate, see the module."""
 
     def __init__(self, seed: int, popularity: np.ndarray, none_share: float) -> None:
-        """Takes likes per item by offline users, [N + 1], and the share of prompts answered none."""
+        """Takes likes per item by offline users, [N + 1], and the share of prompts answered "none"."""
         super().__init__("popularity", seed)
         self._popularity, self._none_share = popularity, none_share
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """The likes of each candidate; none if those of the best are among the fewest, ties by chance."""
+        """Scores candidates by their likes; "none" if the best has among the fewest likes, ties by chance."""
         scores = self._popularity[prompts.candidates].astype(np.float64)
         return scores, lowest_share(scores.max(1), self._none_share, random)
 
 
 class Random(RuleLabeller):
-    """See the module."""
+    """Chooses at random, see the module."""
 
     def __init__(self, seed: int, none_share: float) -> None:
-        """Takes the share of prompts answered none."""
+        """Takes the share of prompts answered "none"."""
         super().__init__("random", seed)
         self._none_share = none_share
 
@@ -102,13 +102,13 @@ class Random(RuleLabeller):
 
 
 class Logged(RuleLabeller):
-    """See the module."""
+    """Chooses the user's next logged item, see the module."""
 
     def __init__(self, seed: int, logged: Windows, histories: Histories, ordered: bool) -> None:
-        """Takes the start windows, all likes, and whether those have an order in time.
+        """Takes the start windows, all likes, and whether likes have an order in time.
 
-        If they have none, any like of the user counts as next; items that a session has shown are no
-        candidates.
+        Without an order in time, any like of the user counts as next. Items that a session has already shown
+        are never candidates.
         """
         super().__init__("logged", seed)
         self._places = {
@@ -118,7 +118,7 @@ class Logged(RuleLabeller):
         self._logged, self._ordered = logged, ordered
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """1 / (1 + likes between the start window and this item), 0 for items that do not come next."""
+        """1 / (1 + likes between the start window and the item); 0 for items that do not come next."""
         candidates = prompts.candidates
         scores = np.zeros(candidates.shape)
         for p, row in enumerate(prompts.windows.tolist()):
@@ -131,29 +131,29 @@ class Logged(RuleLabeller):
 
 
 class Truth(RuleLabeller):
-    """See the module."""
+    """Asks the world's user model, see the module."""
 
     def __init__(self, seed: int, logged: Windows, model: UserModel) -> None:
-        """Takes the start windows and the user model that the world is made of."""
+        """Takes the start windows and the user model of the world."""
         super().__init__("truth", seed)
         self._logged, self._model = logged, model
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """The like probabilities; none if a draw says that the user does not like the best one."""
+        """Like probabilities; "none" if a random draw decides that the user dislikes the best candidate."""
         users = self._logged.user[prompts.windows][:, None]
         scores = np.asarray(like_probability(self._model, users, prompts.candidates))
         return scores, random.random(len(scores)) >= scores.max(1)
 
 
 class FoldIn(RuleLabeller):
-    """See the module.
+    """Asks the world's user model about an estimated user, see the module.
 
-    It learns from the windows to estimate a user from a history: user vectors are regressed by least squares
-    on mean and sum of the item vectors in the history, their number and a constant.
+    It learns from the windows to estimate a user from a history: a least-squares regression of the user
+    vector on the mean and sum of the history's item vectors, their number and a constant.
     """
 
     def __init__(self, seed: int, logged: Windows, model: UserModel, none_share: float) -> None:
-        """Takes the start windows, from which it learns, the world's user model and the share of none."""
+        """Takes the start windows to learn from, the world's user model and the share of "none"."""
         super().__init__("fold_in", seed)
         self._none_share = none_share
         self._items, self._bias = np.array(model.item_factors), np.asarray(model.item_bias)
@@ -168,7 +168,7 @@ class FoldIn(RuleLabeller):
         return np.hstack([total / np.maximum(likes, 1), total, likes, np.ones_like(likes)])
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Scores for the user that the history suggests; none if the best one is among the lowest."""
+        """Scores for the estimated user; "none" if the best candidate has one of the lowest scores."""
         candidates = prompts.candidates
         users = self._features(prompts.histories) @ self._map
         scores = np.einsum("pf,pkf->pk", users, self._items[candidates]) + self._bias[candidates]
@@ -176,7 +176,7 @@ class FoldIn(RuleLabeller):
 
 
 def lowest_share(values: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Whether each value [P] is in the lowest ``share`` of them, ties by chance: bool [P]."""
+    """Whether each value [P] is among the lowest ``share`` of them, ties by chance: bool [P]."""
     order = np.lexsort((random.random(len(values)), values))
     is_low = np.zeros(len(values), bool)
     is_low[order[: round(share * len(values))]] = True
@@ -189,8 +189,8 @@ def rule_labeller(
     """The rule that ``config.source`` names.
 
     Args:
-      config: the source, which is not the LLM, and its share of none.
-      dataset: popularity and logs of its offline users are read, no others.
+      config: names the source, which must not be the LLM, and its share of "none".
+      dataset: only popularity and logs of its offline users are read.
       logged: the windows that imagined sessions start from.
       model: of the world.
       seed: of the run.

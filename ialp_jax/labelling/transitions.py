@@ -1,4 +1,4 @@
-"""Stored labels as experience to learn from."""
+"""Turns stored labels into transitions to learn from."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ialp_jax.types import Labels, Observation, Transition
 
 
 def labelled_transitions(arrays: dict[str, np.ndarray]) -> tuple[Transition, np.ndarray]:
-    """Stored labels as experience.
+    """Turns stored labels into transitions.
 
     Args:
-      arrays: of `ialp_jax.labelling.rounds`, rounds one after the other.
+      arrays: of `ialp_jax.labelling.rounds`, all rounds concatenated.
 
     Returns:
-      Transition [M] of the M valid labels, and their rows in ``arrays``, int64 [M].
+      Transition [M] of the M valid labels, and their row numbers in ``arrays``, int64 [M].
     """
     rows = np.flatnonzero(arrays["choice"] >= 0)
     labels = Labels(*(arrays[name][rows] for name in Labels._fields))
@@ -39,14 +39,14 @@ def labelled_transitions(arrays: dict[str, np.ndarray]) -> tuple[Transition, np.
 
 
 def training_data(arrays: dict[str, np.ndarray], total: int) -> tuple[Transition, int]:
-    """Labelled transitions in arrays of fixed size, so that more rounds need no new compilation.
+    """Labelled transitions in arrays of fixed size, so that JAX does not compile again after each round.
 
     Args:
       arrays: of the rounds so far.
-      total: rows of all rounds, at least those of ``arrays``.
+      total: number of rows of all rounds, at least the number in ``arrays``.
 
     Returns:
-      Transition [total], the valid ones first and zeros behind them, and how many are valid.
+      Transition [total], the valid ones first, then zeros; and the number of valid ones.
     """
     transitions, rows = labelled_transitions(arrays)
 

@@ -1,8 +1,8 @@
-"""The worker process as its client sees it: orders go in, answers come out, an error is one line.
+"""The worker process as its client sees it: sends orders, receives answers, raises errors as one line.
 
-A plain subprocess with frames of its own: ``multiprocessing`` would pickle the start of the worker, import
-the client's main module into it (and so JAX) and add a resource tracker process, and the worker's death with
-its client, its exit codes and held signals would still need the code below.
+A plain subprocess with its own message format. ``multiprocessing`` would pickle the start of the worker,
+import the client's main module (and so JAX) into it, and add a resource tracker process. The code below would
+still be needed: the worker must end with its client, its exit codes are read, and signals are held back.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from ialp_jax.errors import InputError
 from ialp_jax.llm.worker import protocol
 from ialp_jax.llm.worker.protocol import GROUP_SIGNALS
 
-IN_FLIGHT = 2  # orders at the worker, so that it does not wait while an answer is written to disk
-PATIENCE_SECONDS = 5.0  # for the worker to end
+IN_FLIGHT = 2  # orders sent ahead, so that the worker does not wait while the client writes an answer to disk
+PATIENCE_SECONDS = 5.0  # time that the worker has to end
 
 Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """A process that starts within it gets no `GROUP_SIGNALS` before it has finished its imports."""
+    """Within it, a started process gets no `GROUP_SIGNALS` until it has finished its imports."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -46,7 +46,7 @@ class WorkerProcess:
     """A running worker. It ends with `close`, or when this process ends for any reason."""
 
     def __init__(self, log: Path) -> None:
-        """Starts the process; ``log`` gets the traceback of an unforeseen failure."""
+        """Starts the process. ``log`` gets the traceback of an unexpected failure."""
         log.unlink(missing_ok=True)
         package = str(Path(ialp_jax.__file__).resolve().parents[1])
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
@@ -64,15 +64,15 @@ class WorkerProcess:
         return self._process.pid
 
     def ask(self, order: dict[str, Any], **arrays: np.ndarray) -> Answer:
-        """Sends one order and waits for its answer. Raises InputError with the worker's one line."""
+        """Sends one order and waits for its answer. Raises InputError with the worker's error line."""
         return next(self.ask_all([(order, arrays)]))
 
     def ask_all(self, orders: Sequence[Answer]) -> Iterator[Answer]:
-        """Answers to several orders, in their order; `IN_FLIGHT` of them are at the worker at a time."""
+        """Yields answers to several orders, in order. At most `IN_FLIGHT` orders are sent ahead."""
         for number in range(len(orders) + IN_FLIGHT - 1):
             if number < len(orders):
                 header, arrays = orders[number]
-                with contextlib.suppress(OSError):  # a worker that died is noticed at its missing answer
+                with contextlib.suppress(OSError):  # if the worker died, its missing answer will show it
                     protocol.send(self._process.stdin, header, **arrays)
             if number >= IN_FLIGHT - 1:
                 yield self._receive()
@@ -82,14 +82,14 @@ class WorkerProcess:
         if answer is None:
             code = self._process.wait()
             if code == -signal.SIGKILL:
-                raise InputError("the LLM worker was killed, as happens when memory runs out")
-            raise InputError(f"the LLM worker ended with exit code {code}; its last words are above")
+                raise InputError("the LLM worker was killed; the memory may have run out")
+            raise InputError(f"the LLM worker ended with exit code {code}; its last output is above")
         if "error" in answer[0]:
             raise InputError(answer[0]["error"])
         return answer
 
     def close(self) -> None:
-        """Closes the worker's input, at which it ends itself; kills it if it does not."""
+        """Closes the worker's input, which ends the worker; kills the worker if it does not end."""
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         try:

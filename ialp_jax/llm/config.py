@@ -1,4 +1,4 @@
-"""Settings of the LLM and of the small Mistral that is trained where no model is given."""
+"""Settings of the LLM, and of the small Mistral that is trained if no model is given."""
 
 import dataclasses
 from typing import Any
@@ -8,7 +8,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.llm.prompting import templates
 from ialp_jax.settings import setting
 
-MOST_LETTERED = 25  # candidates that the letters A to Z can name, with one letter left for "none"
+MOST_LETTERED = 25  # candidates that letters can name: A to Z, less one letter for "none"
 
 DTYPES = ("auto", "fastest", "float32", "bfloat16")
 
@@ -20,24 +20,25 @@ def _require(holds: bool, knob: str, rule: str) -> None:
 
 @dataclasses.dataclass
 class EmbeddedConfig:
-    """The Mistral that the label stage builds and trains itself on the offline users.
+    """The small Mistral that the label stage itself builds and trains on the offline users.
 
-    The defaults suit ``demo``. For ``lfm``: hidden 128, 8,000 steps (users' own artists against random
-    ones: AUC 0.90, popularity 0.78).
+    The defaults suit ``demo``. For ``lfm`` use hidden 128 and 8,000 steps. Then the AUC of users' own artists
+    against random ones is 0.90; popularity reaches 0.78.
 
     Attributes:
       hidden: width D of the model.
       layers: number of decoder layers.
-      heads: attention heads; half as many key-value heads.
+      heads: attention heads; there are half as many key-value heads.
       vocabulary: size of the byte-pair vocabulary learned from the catalogue.
-      context: tokens of one training row, and the longest prompt the model will read.
-      steps: optimiser steps; a budget in steps, not in seconds, so that a seed fixes the result.
+      context: tokens of one training row; also the longest prompt that the model reads.
+      steps: optimiser steps. The budget is not in seconds, so that a seed fixes the result.
       batch_size: training rows per step.
       learning_rate: peak of the cosine schedule.
-      shuffle: share of the histories whose order is drawn anew in each epoch; where the data set knows no
-        order of time, all are.
-      drop: probability that an item is left out of its history, drawn anew in each epoch.
-      holdout: share of the offline users kept out of training, for the held-out loss and for ``none``.
+      shuffle: share of the histories that are shuffled in each epoch. If the data set has no order in time,
+        all are.
+      drop: probability that an item is left out of its history, drawn again in each epoch.
+      holdout: share of the offline users not used for training. They determine the held-out loss and the
+        threshold of ``none``.
     """
 
     hidden: int = 64
@@ -53,7 +54,7 @@ class EmbeddedConfig:
     holdout: float = setting(0.1, above=0, below=1)
 
     def check(self) -> None:
-        """Raises InputError for values that no model can have."""
+        """Raises InputError for impossible values."""
         settings.check(self, "llm.embedded")
         _require(self.heads >= 2 and self.heads % 2 == 0, "embedded.heads", "even and at least 2")
         _require(
@@ -66,25 +67,25 @@ class EmbeddedConfig:
 
 @dataclasses.dataclass
 class LoraConfig:
-    """Fine-tuning of the model by LoRA (arXiv 2106.09685) on the offline users; off by default.
+    """Settings of LoRA (arXiv 2106.09685), which fine-tunes the model on offline users; off by default.
 
     Attributes:
-      steps: optimiser steps; 0: the lora stage does nothing, and the model labels without an adapter.
+      steps: optimiser steps. 0: the lora stage does nothing, and the model labels without an adapter.
       batch_size: prompts per step.
-      learning_rate: peak of the cosine schedule; small models bear ten times the default and more.
-      rank: of the low-rank updates.
-      alpha: the updates are scaled by alpha / rank.
-      dropout: share of the updates' inputs that is dropped during fine-tuning.
-      targets: comma-separated names of the modules that are updated.
-      negatives: items in a training prompt beside the user's own; 0: as many as the label stage shows.
-      negative_sampling: ``uniform`` or ``popularity`` (likes of offline users plus 1), among what the user
-        never liked.
-      none_share: share of the training prompts without an item of the user's own, whose answer is none;
-        for modes that answer by letter.
-      holdout: share of the offline users that LoRA does not read; the accuracy is measured on them.
-      save_every: steps between checkpoints, from which a killed fine-tuning goes on.
-      gradient_checkpointing: computes activations twice instead of keeping them: less memory, more time.
-      dtype: of the frozen weights, as of ``llm.dtype``; the updates are float32.
+      learning_rate: peak of the cosine schedule. Small models may need ten times the default or more.
+      rank: rank of the updates.
+      alpha: LoRA scales the updates by alpha / rank.
+      dropout: share of the updates' inputs that is set to 0 during fine-tuning.
+      targets: comma-separated names of the modules to update.
+      negatives: items in a training prompt besides the user's own; 0: as many as in the label stage.
+      negative_sampling: ``uniform``, or ``popularity`` (in proportion to likes of offline users plus 1). Only
+        items that the user never liked are drawn.
+      none_share: share of the training prompts that do not contain the user's item, so that the answer is
+        "none". Only for lettered modes.
+      holdout: share of the offline users that LoRA does not train on; they measure the accuracy.
+      save_every: steps between checkpoints. A fine-tuning that was killed continues from the last one.
+      gradient_checkpointing: computes activations twice instead of storing them: less memory, more time.
+      dtype: dtype of the frozen weights, with the values of ``llm.dtype``. The updates are float32.
     """
 
     steps: int = setting(0, at_least=0)
@@ -114,48 +115,50 @@ class LoraConfig:
 
 @dataclasses.dataclass
 class LLMConfig:
-    """Which model says the preferences, and how it is asked.
+    """The model that gives the preferences, and how it is asked.
 
     Attributes:
-      model: folder or hub id of a causal language model in safetensors; empty: the embedded one.
+      model: folder or hub id of a causal language model in safetensors; empty: the embedded model.
       revision: branch, tag or commit of a hub id; empty: the default branch.
-      pad_token: padding token of a tokenizer that has none.
-      mode: ``likelihood`` (log-likelihood of each candidate's title after the history), ``choice`` (the
-        candidates bear letters; the logits of the letters after the prompt) or ``generate`` (the same
-        prompt, answered in free text).
-      template: ``titles`` (bare lines), ``brief`` (the same, of each title the first 40 characters), ``list``
-        (with an introduction), ``auto``: titles for the embedded model, list for a given one; or a file of
-        one's own, ``FILE.json``.
-      chat: chat template of the tokenizer around prompts of ``choice`` and ``generate``: ``auto`` (where
-        there is one), ``on`` or ``off``. A template that can switch the model's thinking off does so.
-      permutations: for ``choice`` and ``generate``, under how many orders of its candidates each prompt is
-        asked; scores are means over them. Under ``likelihood`` a score cannot depend on the order.
-      max_new_tokens: for ``generate``, length of an answer, its thinking included.
-      retries: for ``generate``, how often a prompt whose answer is invalid is asked again, each time under
+      pad_token: padding token, if the tokenizer has none.
+      mode: ``likelihood`` (log-likelihood of each candidate's title after the history), ``choice`` (each
+        candidate has a letter; the logits of the letters after the prompt) or ``generate`` (the prompt of
+        ``choice``, answered in free text).
+      template: ``titles`` (bare lines), ``brief`` (the first 40 characters of each title), ``list`` (with an
+        introduction), ``auto`` (``titles`` for the embedded model, ``list`` for a given one), or your own
+        file, ``FILE.json``.
+      chat: whether the tokenizer's chat template wraps prompts of ``choice`` and ``generate``: ``auto`` (if
+        the tokenizer has one), ``on`` or ``off``. If the template can switch the model's thinking off, it
+        does.
+      permutations: for ``choice`` and ``generate``, number of orders of the candidates in which each prompt
+        is asked. Scores are means over the orders. Under ``likelihood`` the order cannot matter.
+      max_new_tokens: for ``generate``, tokens that an answer may have, including the model's thinking.
+      retries: for ``generate``, how often a prompt with an invalid answer is asked again, each time in
         another order.
-      on_invalid: an answer that stays invalid is no label (``drop``) or counts as ``none``.
-      normalise: ``sum`` or ``mean`` of the log-probabilities over a title's tokens.
-      none_rule: for ``likelihood``, threshold of ``none`` from held-out offline users: ``youden``,
-        ``quantile`` or ``never``.
+      on_invalid: if an answer stays invalid, the prompt gets no label (``drop``) or the label ``none``.
+      normalise: ``sum`` or ``mean`` of the log-probabilities of a title's tokens.
+      none_rule: for ``likelihood``, how the threshold of ``none`` is computed from held-out offline users:
+        ``youden``, ``quantile`` or ``never``.
       none_quantile: for ``quantile``, the share of random items that counts as disliked.
       batch_size: prompts per forward pass.
-      store: folder of a label store that runs share, so that no prompt is put twice to the same model in the
-        same way; empty: the run's own ``labels/shards``.
-      shard_size: prompts that are stored together, and lost together when the process dies.
-      dtype: ``auto`` (bfloat16 on a GPU, else float32), ``fastest`` (whichever of the two multiplies faster
-        here, by measurement), ``float32`` or ``bfloat16``.
-      device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
+      store: folder of a label store for several runs. No run sends a prompt to the model if the store has its
+        answer. Empty: the run's own ``labels/shards``.
+      shard_size: prompts stored in one file. If the process dies, the unfinished file is lost.
+      dtype: ``auto`` (bfloat16 on a GPU, else float32), ``fastest`` (the one of these two that multiplies
+        matrices faster on this machine, as measured), ``float32`` or ``bfloat16``.
+      device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
       threads: CPU threads of the worker; 0: one per core.
-      adapter: folder of a LoRA adapter in peft's format; empty: the run's own if ``lora.steps`` is above 0,
-        else none.
-      adapter_use: ``merge`` (into the weights, once) or ``attach`` (beside them, at every pass).
-      engine: who runs the model: ``transformers`` on one device, ``ray`` on several devices and machines,
-        ``vllm`` where it is installed.
-      workers: for ``ray``, how many models; 0: one per GPU, or one where there is none.
-      ray_address: of a running Ray cluster; empty: one is started on this machine, for this machine only, and
-        ended again.
-      embedded: the model that is trained where none is given.
-      lora: fine-tuning of either model.
+      adapter: folder of a LoRA adapter in peft's format. Empty: the run's own adapter if ``lora.steps`` is
+        above 0, else none.
+      adapter_use: ``merge`` adds the adapter to the weights once; ``attach`` computes it in every forward
+        pass.
+      engine: runs the model: ``transformers`` (on one device), ``ray`` (on several devices and machines) or
+        ``vllm`` (if it is installed).
+      workers: for ``ray``, number of models; 0: one per GPU, or one if there is no GPU.
+      ray_address: address of a running Ray cluster. Empty: Ray is started on this machine, only for this
+        machine, and stopped at the end.
+      embedded: the model that is trained if none is given.
+      lora: fine-tuning of the given or the embedded model.
     """
 
     model: str = ""
@@ -190,30 +193,30 @@ class LLMConfig:
         settings.check(self, "llm")
         named = self.template in ("auto", *templates.TEMPLATES) or self.template.endswith(templates.SUFFIX)
         _require(named, "template", "auto, titles, brief, list or the path of a .json file")
-        templates.choose(self.template, embedded=not self.model)  # so that a faulty file is said at once
+        templates.choose(self.template, embedded=not self.model)  # reports a faulty file now
         if self.mode == "likelihood":
-            _require(self.permutations == 1, "permutations", "1 with likelihood: it scores each title alone")
-            _require(self.chat != "on", "chat", "auto or off with likelihood: a title goes on with the list")
+            _require(self.permutations == 1, "permutations", "1 with likelihood, which ignores the order")
+            _require(self.chat != "on", "chat", "auto or off with likelihood, which uses no chat template")
         device = self.device in ("auto", "cpu", "cuda") or self.device.removeprefix("cuda:").isdigit()
         _require(device, "device", "auto, cpu, cuda or cuda:<number>")
         _require(self.threads >= 0, "threads", "0 (one per core) or more")
         _require(self.workers >= 0, "workers", "0 (one per GPU) or more")
         for knob in ("workers", "ray_address"):
             idle = bool(getattr(self, knob)) and self.engine != "ray"
-            _require(not idle, knob, "left alone unless --config.llm.engine=ray")
-        _require(not self.revision or bool(self.model), "revision", "empty where --config.llm.model is empty")
+            _require(not idle, knob, "left at its default unless --config.llm.engine=ray")
+        _require(not self.revision or bool(self.model), "revision", "empty if --config.llm.model is empty")
         self.embedded.check()
         self.lora.check()
         _require(
             not (self.adapter and self.lora.steps),
             "adapter",
-            "empty where --config.llm.lora.steps is above 0: the run labels with its own adapter",
+            "empty if --config.llm.lora.steps is above 0: the run labels with its own adapter",
         )
         _require(
             not self.lora.steps or self.lora.holdout >= self.embedded.holdout,
             "lora.holdout",
             f"at least --config.llm.embedded.holdout ({self.embedded.holdout}): "
-            "the threshold of none is set on those users",
+            "the threshold of none is computed on these users",
         )
 
     @classmethod
@@ -223,7 +226,7 @@ class LLMConfig:
         return cls(**{**tree, **parts})
 
     def asking(self) -> dict[str, Any]:
-        """The settings that decide, beside model, template and candidates, what a prompt's answer is."""
+        """The settings that determine an answer, besides model, template and candidates."""
         used = {
             "likelihood": ("normalise",),
             "choice": ("chat", "permutations"),

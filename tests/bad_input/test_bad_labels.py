@@ -22,7 +22,7 @@ LABEL = (
     "--workdir=HERE/run",
     "--stage=label",
 )
-KEPT = "the answers are kept in HERE/run/labels/shards"
+KEPT = "the answers are stored in HERE/run/labels/shards"
 SILENT = "{{ bos_token }}"
 BROKEN = "{{ raise_exception('not today') }}"
 THINKING = (
@@ -32,11 +32,11 @@ THINKING = (
 FLAGS = {
     "ray's address without ray": (
         "--config.llm.ray_address=local",
-        "--config.llm.ray_address must be left alone unless --config.llm.engine=ray",
+        "--config.llm.ray_address must be left at its default unless --config.llm.engine=ray",
     ),
     "ray's workers without ray": (
         "--config.llm.workers=2",
-        "--config.llm.workers must be left alone unless --config.llm.engine=ray",
+        "--config.llm.workers must be left at its default unless --config.llm.engine=ray",
     ),
     "no such engine": (
         "--config.llm.engine=rya",
@@ -45,11 +45,11 @@ FLAGS = {
     "maybe a chat": ("--config.llm.chat=yes", "--config.llm.chat='yes' must be one of auto, on, off"),
     "a chat about titles": (
         "--config.llm.chat=on",
-        "--config.llm.chat must be auto or off with likelihood: a title goes on with the list",
+        "--config.llm.chat must be auto or off with likelihood, which uses no chat template",
     ),
     "orders of titles": (
         "--config.llm.permutations=3",
-        "--config.llm.permutations must be 1 with likelihood: it scores each title alone",
+        "--config.llm.permutations must be 1 with likelihood, which ignores the order",
     ),
     "no words": ("--config.llm.max_new_tokens=0", "--config.llm.max_new_tokens=0 must be at least 1"),
     "less than no retry": ("--config.llm.retries=-1", "--config.llm.retries=-1 must be at least 0"),
@@ -87,7 +87,11 @@ MANIFESTS = {
 def test_manifests(refused, run, case):
     changes, message = MANIFESTS[case]
     reseal(run, **changes)
-    refused(f"HERE/run/labels/manifest.json: its {message}; not of the label stage", "inspect", "HERE/run")
+    refused(
+        f"HERE/run/labels/manifest.json: its {message}; the label stage did not write it",
+        "inspect",
+        "HERE/run",
+    )
 
 
 @pytest.fixture
@@ -166,7 +170,7 @@ def test_labels(refused, simulated, tmp_path, case):
 
 @pytest.mark.parametrize(
     ("count", "message"),
-    [(50, "a session has seen so many of the items ..."), (99, "the world has 53 items; ask fewer")],
+    [(50, "a session has seen so many of the items ..."), (99, "the world has 53 items; use fewer")],
 )
 def test_more_candidates_than_items_end_with_one_line(refused, simulated, count, message):
     """The world has 53 items, and a history holds up to 10 of them."""

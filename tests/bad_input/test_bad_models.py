@@ -45,7 +45,7 @@ FILES = {  # files of the model, flags, the expected message
     "weights as pickle": (
         {"model/config.json": "{}", "model/pytorch_model.bin": b"\x80\x04."},
         (MODEL,),
-        "HERE/model: no weights in safetensors, the one format that is read",
+        "HERE/model: no weights in safetensors, the only format that is read",
     ),
     "index cut": (
         {"model/config.json": "{}", "model/a.safetensors": "", f"model/{INDEX}": "{"},
@@ -201,9 +201,9 @@ LABELS = {
     "no such round": (
         lambda run: None,
         ("HERE/run", "--round=first"),
-        "argument --round: invalid int value: 'first'; --help tells more",
+        "argument --round: invalid int value: 'first'; see --help",
     ),
-    "no argument": (lambda run: None, (), "the following arguments are required: LABELS; --help tells more"),
+    "no argument": (lambda run: None, (), "the following arguments are required: LABELS; see --help"),
     "altered": (
         alter,
         ("HERE/run",),
@@ -217,19 +217,19 @@ LABELS = {
     "template of another kind": (
         lambda run: reseal(run, template={"name": "x", "size": 5}),
         ("HERE/run",),
-        "HERE/run/labels/manifest.json: names no template; not of the label stage",
+        "HERE/run/labels/manifest.json: names no template; the label stage did not write it",
     ),
     "template of wrong types": (
         lambda run: reseal(
             run, template={"name": 5, "version": "x", "introduction": 1, "bullet": 2, "max_title": ""}
         ),
         ("HERE/run",),
-        "HERE/run/labels/manifest.json: names no template; not of the label stage",
+        "HERE/run/labels/manifest.json: names no template; the label stage did not write it",
     ),
     "catalogue of another kind": (
         lambda run: reseal(run, catalogue="lfm"),
         ("HERE/run",),
-        "HERE/run/labels/manifest.json: its catalogue is 'lfm'; not of the label stage",
+        "HERE/run/labels/manifest.json: its catalogue is 'lfm'; the label stage did not write it",
     ),
     "another catalogue": (
         lambda run: reseal(run, catalogue={"world": "lfm", "items": 3, "sha256": "abc"}),
@@ -239,7 +239,7 @@ LABELS = {
     "no data": (
         lambda run: shutil.rmtree(run / "data"),
         ("HERE/run",),
-        "HERE/run/data: no data set there; name the one of these labels by --data=FOLDER",
+        "HERE/run/data: no data set there; give the data set of these labels by --data=FOLDER",
     ),
     "a table that cannot be": (
         lambda run: None,

@@ -71,7 +71,7 @@ def arrays(stage: str, *also_lose: str, **changes: Callable[[np.ndarray], np.nda
 
 DATA, LABELS, A2C = "HERE/run/data", "HERE/run/labels", "HERE/run/adapt/a2c"
 NO_DATA = f"{DATA}: not a data set (it lacks {{0}}); run the data stage again"
-NO_LABELS = f"{LABELS}: not labels, for want of proper {{0}}; run --stage=label again"
+NO_LABELS = f"{LABELS}: not labels: {{0}} is missing or has a wrong form; run --stage=label again"
 NO_CURVES = f"{A2C}: not the curves of an agent ({{0}}); run --stage=adapt again"
 CASES: dict[str, tuple[Damage, str, str]] = {  # damage, stage, the expected message
     # the whole folder

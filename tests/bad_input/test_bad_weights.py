@@ -117,8 +117,8 @@ def only_adapter(folder: Path) -> None:
 
 
 BESIDE = (
-    "HERE/model: holds an adapter beside the model, adapter_config.json; move the adapter's files to a "
-    "folder of their own, and give that to --config.llm.adapter if it is wanted"
+    "HERE/model: holds an adapter beside the model, adapter_config.json; move the adapter's files to "
+    "another folder; to use the adapter, give that folder to --config.llm.adapter"
 )
 CASES = {  # damage to a good model, command, the expected message
     "an adapter beside the model": (adapter(at="model"), AUDIT, BESIDE),
@@ -127,7 +127,7 @@ CASES = {  # damage to a good model, command, the expected message
         only_adapter,
         AUDIT,
         "HERE/model: an adapter, not a model; give it to --config.llm.adapter, and to --config.llm.model the "
-        "model that it was made for",
+        "model that it belongs to",
     ),
     "biases that the model has not": (
         weights(model__layers__0__self_attn__q_proj__bias=torch.ones(16)),
@@ -205,7 +205,7 @@ CASES = {  # damage to a good model, command, the expected message
     "an adapter with a layer more": (
         adapter(base_model__model__model__layers__7__mlp__up_proj__lora_A__weight=torch.ones(2, 16)),
         (*AUDIT, *ADAPTER),
-        OTHER + "base_model.model.model.layers.7.mlp.up_proj.lora_A.weight is in one of the two only",
+        OTHER + "base_model.model.model.layers.7.mlp.up_proj.lora_A.weight is in only one of the two",
     ),
     "an adapter of a smaller model": (
         lambda folder: (adapter("embed_tokens")(folder), save(folder / "model", vocab_size=9)),
@@ -215,7 +215,7 @@ CASES = {  # damage to a good model, command, the expected message
     "a recurrence fine-tuned by likelihood": (
         another("mamba", state_size=4),
         (*LORA, "--config.llm.lora.targets=in_proj"),
-        "--config.llm.model=HERE/model: MambaForCausalLM takes no mask per token, without which LoRA "
+        "--config.llm.model=HERE/model: MambaForCausalLM takes no mask per token, so LoRA "
         "cannot train it for likelihood",
     ),
 }

@@ -159,7 +159,7 @@ def test_replies_are_shown_as_they_were_written(run, capsys):
 def test_replies_that_were_not_kept_are_told_from_empty_ones(run, capsys):
     """As in a store of before: no array ``replies``."""
     as_replies(run, [[2]] * 20, [[""]] * 20)
-    assert "  reply:   '' (not kept by the version that asked) -> B\n" in told(capsys, run, "--number=1")
+    assert "  reply:   '' (not stored by an older version) -> B\n" in told(capsys, run, "--number=1")
 
 
 def test_letters_are_shown_with_their_probabilities(run, capsys):
@@ -181,7 +181,7 @@ def test_the_head_says_what_speaks_against_the_labels(run, capsys):
     text = told(capsys, run, "--number=0")
     assert "order bias of letters: 0.75 (0.10 by chance)\n" in text
     assert "most frequent letter: B 100.0% (25.0% by chance)\n" in text
-    assert "warning: the model names letter B whatever it stands for" in text
+    assert "warning: the model names letter B for any item" in text
 
 
 def test_filters(run, capsys):
@@ -231,7 +231,7 @@ def test_a_store_lists_its_contexts_and_verifies(tmp_path, capsys):
     text = told(capsys, shared, "--verify")
     assert text.count("context ") == 2
     assert "  1 shards with 20 different prompts; 0 damaged" in text
-    for words in ("model: fake", "model: unused", "template: list", "all shards are as they were written"):
+    for words in ("model: fake", "model: unused", "template: list", "all shards are intact"):
         assert words in text
     (path,) = shared.rglob("*.npz")
     path.write_bytes(path.read_bytes()[:-9])

@@ -122,7 +122,7 @@ def test_a_damaged_shard_is_named_and_made_again(tmp_path, how):
     path = sorted((tmp_path / "shards").rglob("*.npz"))[0]
     _damage(path, how)
     model = Model()
-    with pytest.warns(UserWarning, match=rf"{path.name}: .*; its answers are made again"):
+    with pytest.warns(UserWarning, match=rf"{path.name}: .*; its answers are computed again"):
         answers = open_store(tmp_path).answers(request, model)[0]
     assert_same(answers, expected)
     assert model.sizes == [4]
@@ -134,7 +134,7 @@ def test_a_damaged_plan_is_named_and_made_again_without_asking(tmp_path):
     expected = open_store(tmp_path).answers(request, Model())[0]
     (path,) = (tmp_path / "plans").rglob("*.npz")
     _damage(path, "truncated")
-    with pytest.warns(UserWarning, match=rf"{path.name}: .*; its answers are made again"):
+    with pytest.warns(UserWarning, match=rf"{path.name}: .*; its answers are computed again"):
         answers = open_store(tmp_path).answers(request, Model(fail_after=0))[0]
     assert_same(answers, expected)
 
@@ -250,6 +250,6 @@ def test_a_damaged_shard_of_another_run_is_named_and_asked_anew(tmp_path):
     path = sorted(shared.rglob("*.npz"))[0]
     _damage(path, "truncated")
     store = open_store(tmp_path / "b", shared=shared)
-    with pytest.warns(UserWarning, match=rf"{path.name}: .*; its answers are made again"):
+    with pytest.warns(UserWarning, match=rf"{path.name}: .*; its answers are computed again"):
         store.answers(request, model)
     assert (model.sizes, store.taken) == ([4], 4)

@@ -32,9 +32,7 @@ def test_always_the_same_letter_is_said_beside_chance():
         "most frequent letter A 100.0% (20.0% by chance)"
     )
     (caution,) = quality.cautions(found)
-    assert caution.startswith(
-        "the model names letter A whatever it stands for, in at least 48% of its answers"
-    )
+    assert caution.startswith("the model names letter A for any item, in at least 48% of its answers")
 
 
 def test_the_bound_is_that_of_clopper_and_pearson():
@@ -76,7 +74,7 @@ def test_the_bound_never_exceeds_what_was_seen(answers, count, share):
 
 def test_other_kinds_of_junk():
     assert quality.cautions(manifest(np.full(9, 6), none=9)) == [
-        "every valid label is none: they teach no item"
+        "every valid label is none: the labels name no item"
     ]
     mostly = manifest([1, 2, 3])
     mostly["counts"] |= {"prompts": 10, "valid": 3, "invalid": {"empty": 7, "refused": 0}}
@@ -122,7 +120,7 @@ def test_not_one_valid_answer_is_refused(tmp_path, cause, cure):
     )
     assert "'<think> Okay'" in said
     assert cure in said
-    assert said.endswith(f"the answers are kept in {tmp_path}")
+    assert said.endswith(f"the answers are stored in {tmp_path}")
     quality.require_valid({**told, "counts": counts | {"valid": 1}}, "", tmp_path)
 
 

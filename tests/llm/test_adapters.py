@@ -91,7 +91,7 @@ def test_updates_that_would_be_left_out_are_refused(base, tmp_path, change):
     adapted(base, tmp_path, **CASES["embedding and attention"])
     changed(tmp_path, change)
     with pytest.raises(
-        InputError, match=r"an adapter of another base model.*is in one of the two only"
+        InputError, match=r"an adapter of another base model.*is in only one of the two"
     ) as error:
         adapters.apply(loading.load_model(base, "cpu", "float32"), tmp_path, "merge")
     assert "\n" not in str(error.value)

@@ -78,7 +78,7 @@ def test_training_prompts(world, same):
         item in world.histories.of(user)
         for item, user in zip(asked, drawn.user[drawn.answer > 0], strict=True)
     )
-    with pytest.raises(InputError, match="no user has two likes and 7 others"):
+    with pytest.raises(InputError, match="no user has two likes and 7 items"):
         PromptSampler(world, np.arange(40), history_length=3, num_candidates=7, alike=same)
 
 

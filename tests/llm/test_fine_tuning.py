@@ -227,7 +227,7 @@ def test_a_stopped_fine_tuning_goes_on_to_the_same_bits(adapted, model_folder, t
     watch = {"progress": lambda step, loss: steps.append(step)}
     if broken:
         path.write_bytes(path.read_bytes()[:-1])
-        with pytest.warns(UserWarning, match=r"not a readable checkpoint .*; the one before"):
+        with pytest.warns(UserWarning, match=r"not a readable checkpoint .*; the previous one"):
             log = fine_tune(tmp_path, model_folder, save_every=2, shape=watch)
     else:
         log = fine_tune(tmp_path, model_folder, save_every=2, shape=watch)

@@ -83,7 +83,7 @@ def test_impossible_lora_values_name_their_flag(knob, value):
 
 def test_a_run_labels_with_one_adapter():
     LLMConfig(adapter="a").check()
-    with pytest.raises(InputError, match=r"^--config\.llm\.adapter must be empty where"):
+    with pytest.raises(InputError, match=r"^--config\.llm\.adapter must be empty if"):
         LLMConfig(adapter="a", lora=LoraConfig(steps=1)).check()
 
 

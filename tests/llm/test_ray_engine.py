@@ -185,7 +185,7 @@ def test_ray_missing_is_one_line(model_folder, monkeypatch):
 def test_settings_of_ray_need_the_ray_engine(setting):
     value = {"workers": 2, "ray_address": "auto"}[setting]
     LLMConfig(engine="ray", **{setting: value}).check()
-    with pytest.raises(InputError, match=rf"^--config\.llm\.{setting} must be left alone unless"):
+    with pytest.raises(InputError, match=rf"^--config\.llm\.{setting} must be left at its default unless"):
         LLMConfig(**{setting: value}).check()
 
 

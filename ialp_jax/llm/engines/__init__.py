@@ -1,7 +1,7 @@
-"""Engines: each runs a loaded model; `Engine` is what the worker needs of them.
+"""Engines run a loaded model. `Engine` is the interface that the worker uses.
 
 - ``transformers``: `ialp_jax.llm.engines.transformers_engine`, on one device;
-- ``ray``: `ialp_jax.llm.engines.ray_engine`, several models on several devices or machines;
+- ``ray``: `ialp_jax.llm.engines.ray_engine`, with several models on several devices or machines;
 - ``vllm``: `ialp_jax.llm.engines.vllm_engine`, if vLLM is installed.
 """
 
@@ -20,25 +20,25 @@ from ialp_jax.types import Prompts
 
 
 class Engine(Protocol):
-    """What the worker needs of an engine.
+    """The interface of an engine.
 
     Attributes:
-      plain: whether sequences are scored one by one, see `check`.
+      plain: whether sequences are scored one at a time, see `check`.
     """
 
     plain: bool
 
     def answer(self, prompts: Prompts) -> tuple[Answers, int]:
-        """Answers to n prompts, and the tokens spent."""
+        """Answers to n prompts, and the number of tokens read."""
 
     def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
-        """Only the scores float32 [n, K] of the answers, and the tokens spent."""
+        """Only the scores float32 [n, K] of the answers, and the number of tokens read."""
 
     def unconditional(self) -> np.ndarray:
         """Scores of all titles after an empty history, float32 [N + 1]; 0 for padding."""
 
     def check(self, shape: tuple[int, int]) -> None:
-        """Sets ``plain`` if no faster way scores prompts of L items and K candidates exactly."""
+        """Sets ``plain`` if no faster method scores prompts of L items and K candidates exactly."""
 
     def facts(self) -> dict[str, Any]:
         """``device`` and ``dtype`` of the model and, for lettered modes, prompt settings."""
@@ -56,11 +56,11 @@ def build(
 
     Args:
       folder: of the model, in the Hugging Face format.
-      titles: N + 1 titles; ``titles[0]`` is padding.
+      titles: N + 1 titles; ``titles[0]`` is padding and empty.
       template: the text around titles.
       config: ``config.engine`` names the engine.
-      shape: L and K of the prompts to come, to estimate the memory they need; None: unknown.
-      wrapper: chat wrapper of an earlier run, if the prompts must stay the same.
+      shape: L and K of the coming prompts, to estimate their memory; None: unknown.
+      wrapper: chat wrapper of an earlier run, if prompts must stay the same.
 
     Raises:
       InputError: a package is missing, the model does not fit into memory, or it cannot be loaded.

@@ -1,7 +1,7 @@
-"""Starts Ray on this machine, or joins a Ray cluster; the label engine and sweeps use it.
+"""Starts Ray on this machine or joins a Ray cluster. The label engine and sweeps use it.
 
-Whoever reaches a port of Ray can run code as its user. A Ray that is started here therefore listens only on
-the loopback interface.
+Anyone who can connect to a port of Ray can run code as the user of Ray. So a Ray that this module starts
+listens only on the loopback interface.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 
 from ialp_jax.errors import InputError, missing_package
 
-OBJECT_STORE_BYTES = 256 * 2**20  # memory for a Ray that is started here; one batch needs a few kilobytes
-# Ray reads this variable when it is imported. 0: the loopback address, as by default on macOS and Windows.
+OBJECT_STORE_BYTES = 256 * 2**20  # memory of a Ray that is started here; a batch needs only a few kilobytes
+# Ray reads this variable when it is imported. 0 selects the loopback address, the default on macOS and
+# Windows.
 CLUSTER_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _connected = threading.Event()
 
@@ -26,15 +27,15 @@ def connect(address: str, num_cpus: int, flag: str) -> Any:
     """Joins a cluster, or starts Ray on this machine, without dashboard or log output.
 
     Args:
-      address: of the cluster. If it is empty or ``local``, Ray is started here.
-      num_cpus: CPU cores that a Ray started here offers.
-      flag: the flag that gives the address, for error messages.
+      address: of the cluster. If it is empty or ``local``, the function starts Ray on this machine.
+      num_cpus: CPU cores that a Ray started here may use.
+      flag: the flag that sets the address, for error messages.
 
     Returns:
-      The module ``ray``. `shut_down` ends the connection.
+      The module ``ray``. Call `shut_down` to end the connection.
 
     Raises:
-      InputError: ray is missing, does not start, or would listen on other interfaces than loopback.
+      InputError: ray is missing, does not start, or would listen on more than the loopback interface.
     """
     address = "" if address == "local" else address
     if not address:
@@ -65,7 +66,7 @@ def connect(address: str, num_cpus: int, flag: str) -> Any:
 
 
 def shut_down() -> None:
-    """Ends the Ray that `connect` started, or leaves the cluster that it joined. Otherwise does nothing."""
+    """Stops the Ray that `connect` started, or leaves the cluster that it joined. Does nothing if neither."""
     if _connected.is_set():
         import ray
 
@@ -74,7 +75,7 @@ def shut_down() -> None:
 
 
 def last_line(error: Exception) -> str:
-    """The line of a Ray error that names the problem; it comes after the traceback."""
+    """The line of a Ray error that names the problem. Ray puts it after the traceback."""
     return (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
 
 
@@ -89,7 +90,7 @@ def _import_ray() -> Any:
 
 @contextlib.contextmanager
 def _silenced_stderr() -> Iterator[None]:
-    """Drops messages of Ray's C++ libraries, which write to the file descriptor; exceptions pass."""
+    """Suppresses messages that Ray's C++ libraries write to the file descriptor. Exceptions pass."""
     stderr = os.dup(2)
     try:
         with open(os.devnull, "w") as devnull:
@@ -101,7 +102,7 @@ def _silenced_stderr() -> Iterator[None]:
 
 
 def _require_loopback(ray: Any, flag: str) -> None:
-    """Ends a Ray that other machines can reach. Raises InputError: ray was imported before `connect`."""
+    """Raises InputError, and stops Ray, if other machines can reach it because ray was imported too early."""
     address = ray.util.get_node_ip_address()
     if not ipaddress.ip_address(address).is_loopback:
         shut_down()

@@ -1,9 +1,11 @@
-"""Labels on several devices or machines: one model per Ray worker.
+"""Labels on several devices or machines, with one model per Ray worker.
 
-The engine forms the same batches as the transformers engine, and Ray's `ActorPool` hands them to the workers
-and returns their answers in order. The number of workers therefore changes the time, but no bit of the
-answers, if all devices are of one kind and use equally many threads. (Lettered modes with permutations or
-retries differ: there the batches are those of one Ray worker, not those of the transformers engine.)
+The engine forms the same batches as the transformers engine. Ray's `ActorPool` gives them to the workers and
+returns their answers in order. So the number of workers changes the time, but no bit of the answers, if all
+devices are of one kind and use equally many threads.
+
+Lettered modes with permutations or retries are an exception: their batches differ from those of the
+transformers engine, because each Ray worker forms its own.
 
 On a cluster, the project and the model folder must have the same path on every machine.
 """
@@ -26,12 +28,12 @@ from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.prompting.templates import Template
 from ialp_jax.types import Prompts
 
-RESTARTS = 3  # of a worker whose process or machine is lost; it answers the same batch again
-IN_FLIGHT = 2  # batches that each worker has at a time, so that it never waits for the next one
+RESTARTS = 3  # of a worker whose process or machine was lost; it then answers the same batch again
+IN_FLIGHT = 2  # batches sent to each worker, so that it never waits for the next one
 
 
 class Replica:
-    """A loaded model in a Ray worker."""
+    """A Ray worker with a loaded model."""
 
     def __init__(
         self,
@@ -42,7 +44,7 @@ class Replica:
         shape: tuple[int, int] | None,
         wrapper: Sequence[str] | None,
     ) -> None:
-        """Loads the model; `facts` raises the error if that fails, because Ray wraps errors of __init__."""
+        """Loads the model. An error is raised by `facts`, because Ray wraps errors of __init__."""
         import torch
 
         from ialp_jax.llm import engines
@@ -57,27 +59,27 @@ class Replica:
             self._error = error
 
     def facts(self) -> dict[str, Any]:
-        """`Engine.facts` of the model. Raises InputError if it was not loaded."""
+        """`Engine.facts` of the model. Raises InputError if the model was not loaded."""
         if self._error:
             raise self._error
         return self._engine.facts()
 
     def order(self, prompts: Prompts) -> np.ndarray:
-        """The order int64 [n] in which prompts fill batches."""
+        """The order int64 [n] in which prompts are put into batches."""
         return self._engine.order(prompts)
 
     def answer(self, prompts: Prompts, plain: bool) -> tuple[Answers, int]:
-        """`Engine.answer`; ``plain`` is that of the Ray engine."""
+        """`Engine.answer`, with ``plain`` as the Ray engine has it."""
         self._batches += 1
         self._engine.plain = plain
         return self._engine.answer(prompts)
 
     def num_batches(self) -> int:
-        """Number of batches that this worker has answered."""
+        """Number of batches that this worker answered."""
         return self._batches
 
     def unconditional(self, plain: bool) -> np.ndarray:
-        """`Engine.unconditional`; ``plain`` is that of the Ray engine."""
+        """`Engine.unconditional`, with ``plain`` as the Ray engine has it."""
         self._engine.plain = plain
         return self._engine.unconditional()
 
@@ -88,7 +90,7 @@ class Replica:
 
 
 class RayEngine:
-    """The configured number of models, each on its own device."""
+    """Several models, each on its own device."""
 
     def __init__(
         self,
@@ -99,7 +101,7 @@ class RayEngine:
         shape: tuple[int, int] | None,
         wrapper: Sequence[str] | None,
     ) -> None:
-        """Starts Ray or joins a cluster, and loads the model in every worker. Raises InputError."""
+        """Starts Ray or joins a cluster, then loads the model in every worker. Raises InputError."""
         num_cpus = max(config.workers, os.cpu_count() or 1)
         self._ray = connect(config.ray_address, num_cpus, "--config.llm.ray_address")
         count, gpus = count_workers(self._ray, config)
@@ -117,7 +119,7 @@ class RayEngine:
             self._facts = self._ray.get([replica.facts.remote() for replica in self._replicas])[0]
 
     def close(self) -> None:
-        """Ends the workers and frees their devices."""
+        """Stops the workers and frees their devices."""
         for replica in self._replicas:
             self._ray.kill(replica)
 
@@ -126,25 +128,25 @@ class RayEngine:
         return self._facts
 
     def check(self, shape: tuple[int, int]) -> None:
-        """Sets ``plain`` for all workers as the first one finds it. Raises InputError."""
+        """Checks on the first worker and sets ``plain`` for all. Raises InputError."""
         with self._one_line_errors():
             self.plain = self._ray.get(self._replicas[0].check.remote(shape))
 
     def unconditional(self) -> np.ndarray:
-        """Scores of all titles after an empty history, float32 [N + 1], by the first worker."""
+        """Scores of all titles after an empty history, float32 [N + 1], from the first worker."""
         with self._one_line_errors():
             return self._ray.get(self._replicas[0].unconditional.remote(self.plain))
 
     def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
-        """Only the scores float32 [n, K] of `answer`, and the tokens spent."""
+        """Only the scores float32 [n, K] of `answer`, and the number of tokens read."""
         answers, tokens = self.answer(prompts)
         return answers.scores, tokens
 
     def answer(self, prompts: Prompts) -> tuple[Answers, int]:
-        """Answers to n prompts, and the tokens spent.
+        """Answers to n prompts, and the number of tokens read.
 
         Raises:
-          InputError: a worker reports an error, or its process is lost more than `RESTARTS` times.
+          InputError: a worker reports an error, or its process was lost more than `RESTARTS` times.
         """
         if not prompts.num_prompts:
             return Answers.empty(prompts.shape[1]), 0
@@ -163,7 +165,7 @@ class RayEngine:
 
     @contextlib.contextmanager
     def _one_line_errors(self) -> Iterator[None]:
-        """Raises InputError in place of Ray's errors: the worker's own message, or that it is lost."""
+        """Turns Ray's errors into an InputError: the worker's own message, or that the worker was lost."""
         try:
             yield
         except self._ray.exceptions.RayError as error:
@@ -179,15 +181,17 @@ def count_workers(ray: Any, config: LLMConfig) -> tuple[int, int]:
     """The number of workers, and the number of GPUs of each.
 
     Raises:
-      InputError: Ray has fewer devices; it would wait for them forever.
+      InputError: Ray has too few devices. Without this check it would wait forever.
     """
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0)) if config.device != "cpu" else 0
     if config.device.startswith("cuda") and not gpus:
         raise InputError(f"--config.llm.device={config.device}: Ray sees no GPU; use auto or cpu")
     count = config.workers or max(1, gpus)
-    most = gpus or int(resources.get("CPU", 0))
-    if count > most:
+    available = gpus or int(resources.get("CPU", 0))
+    if count > available:
         devices = "GPUs" if gpus else "CPU cores"
-        raise InputError(f"--config.llm.workers={count}: Ray sees {most} {devices}; use at most that many")
+        raise InputError(
+            f"--config.llm.workers={count}: Ray sees {available} {devices}; use at most that many"
+        )
     return count, min(gpus, 1)

@@ -1,4 +1,4 @@
-"""The model in this process, by transformers, on one device. torch."""
+"""The model in this process, run by transformers on one device. Needs torch."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from ialp_jax.llm.model.scorer import Scorer, memory_in_one_line
 
 
 class TransformersEngine(Scorer):
-    """A `Scorer` that compares its fast way of scoring with the model's own before it is used."""
+    """A `Scorer` that checks its fast method against the model's plain forward pass before use."""
 
     def check(self, shape: tuple[int, int]) -> None:
-        """Falls back to one sequence at a time, with a warning, if the fast way differs from the model's own.
+        """Falls back to one sequence at a time, with a warning, if the fast method is not exact.
 
         Args:
-          shape: L and K of the prompts to come; prompts as long as these can be are compared.
+          shape: L and K of the coming prompts. The check uses prompts of the greatest possible length.
 
         Raises:
-          InputError: out of memory; or with letters, too many candidates, or they do not fit.
+          InputError: out of memory; or, in lettered modes, too many candidates, or they are too long.
         """
         self.plain = False
         with memory_in_one_line(self.batch_size):

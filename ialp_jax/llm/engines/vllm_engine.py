@@ -1,12 +1,12 @@
-"""vLLM as an engine, through its published offline interface: ``LLM.generate`` over token ids.
+"""vLLM as an engine, through its public offline interface: ``LLM.generate`` on token ids.
 
-- ``likelihood``: one request per candidate, for the log-probabilities of the prompt (``prompt_logprobs=0``).
-- ``choice``: one token, with the log-probabilities of the letters (``logprob_token_ids``;
-  ``allowed_token_ids`` would not return all of them).
-- ``generate``: greedy text.
+- ``likelihood``: one request per candidate for the log-probabilities of the prompt (``prompt_logprobs=0``).
+- ``choice``: one token with the log-probabilities of the letters (``logprob_token_ids``, because
+  ``allowed_token_ids`` does not return all of them).
+- ``generate``: text from greedy decoding.
 
-Prefix caching is on. But vLLM does not read the cache for requests for log-probabilities of the prompt, so
-``likelihood`` costs K full sequences per prompt here. The transformers engine shares the history.
+Prefix caching is on. But vLLM does not use the cache if a request asks for log-probabilities of the prompt.
+So ``likelihood`` costs K full sequences per prompt here; the transformers engine shares the history.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _import_vllm() -> Any:
     except ImportError as error:
         raise InputError(
             f"--config.llm.engine=vllm needs {error.name or 'vllm'}, which cannot be imported; run "
-            "python -m pip install vllm (it brings its own torch and wants a GPU), or use another engine"
+            "python -m pip install vllm (it installs its own torch and needs a GPU), or use another engine"
         ) from None
     return vllm
 
@@ -52,8 +52,8 @@ class VLLM:
 
         Args:
           folder: of the model.
-          context: number of tokens of the longest prompt with its answer.
-          dtype: ``auto`` (the file's own), ``float32`` or ``bfloat16``.
+          context: number of tokens of the longest prompt, including its answer.
+          dtype: ``auto`` (dtype of the model's files), ``float32`` or ``bfloat16``.
           adapter: folder of a LoRA adapter, or empty.
 
         Raises:
@@ -81,7 +81,7 @@ class VLLM:
             raise InputError(f"--config.llm.engine=vllm: vLLM does not load {folder} ({reason})") from None
 
     def ask(self, prompts: list[list[int]], settings: list[dict[str, Any]]) -> list[Any]:
-        """The outputs of vLLM for prompts of token ids, in order; greedy, with settings for each prompt."""
+        """Outputs of vLLM for prompts of token ids, in order; greedy, with settings per prompt."""
         try:
             parameters = [self._vllm.SamplingParams(temperature=0.0, **setting) for setting in settings]
         except TypeError as error:
@@ -93,7 +93,7 @@ class VLLM:
         return self._llm.generate(requests, parameters, use_tqdm=False, lora_request=self._adapter)
 
     def scores(self, rows: Rows, num_candidates: int) -> tuple[np.ndarray, int]:
-        """Summed log-probabilities float32 [B, K], as `likelihood.title_scores`, and the tokens spent."""
+        """Summed log-probabilities float32 [B, K], like `likelihood.title_scores`, and tokens read."""
         prompts = [ids[segment == 0].tolist() for ids, segment in zip(rows.ids, rows.segment, strict=True)]
         lengths = np.bincount(rows.slot, minlength=len(prompts) * num_candidates)
         titles = [part.tolist() for part in np.split(rows.target, np.cumsum(lengths)[:-1])]
@@ -109,7 +109,7 @@ class VLLM:
         return np.array(sums, np.float32).reshape(shape), sum(map(len, sequences))
 
     def _scores_of_tokens(self, prompts: list[list[int]], tokens: list[list[int]]) -> tuple[np.ndarray, int]:
-        """`scores` if each candidate is one token, ``tokens`` [B, K]: one request per prompt."""
+        """Faster `scores` if each candidate is one token, ``tokens`` [B, K]: one request per prompt."""
         settings = [{"max_tokens": 1, "logprob_token_ids": ids, "detokenize": False} for ids in tokens]
         scores = []
         for output, ids in zip(self.ask(prompts, settings), tokens, strict=True):
@@ -119,7 +119,7 @@ class VLLM:
 
 
 class _Asker(LetterAsker):
-    """Asks a model loaded by vLLM for letters."""
+    """Asks a model in vLLM for letters."""
 
     def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
         rows = self.letters.rows(self.letters.cut(prompts, reserve=1))
@@ -136,7 +136,7 @@ class _Asker(LetterAsker):
 
 
 class VLLMEngine:
-    """Answers prompts about one catalogue by a model loaded by vLLM."""
+    """Answers prompts about one catalogue with a model in vLLM."""
 
     def __init__(
         self,
@@ -146,12 +146,12 @@ class VLLMEngine:
         config: LLMConfig,
         wrapper: Sequence[str] | None = None,
     ) -> None:
-        """Loads model and tokenizer, tokenises the N + 1 titles. Raises InputError."""
+        """Loads model and tokenizer, and tokenises the N + 1 titles. Raises InputError."""
         tokenizer = loading.load_tokenizer(folder, config.pad_token)
         context = loading.context_of(loading.read_config(folder))
         dtype = "auto" if config.dtype == "fastest" else config.dtype
         self._model = VLLM(folder, context, dtype, config.adapter)
-        self._limit = context - 1  # vLLM always generates one token
+        self._limit = context - 1  # vLLM generates at least one token
         self._padding, self._normalise = tokenizer.pad_token_id, config.normalise
         self._place = {"device": "vllm", "dtype": dtype}
         self.tokens = rows_of.tokenise(tokenizer, titles, template, self._limit)
@@ -164,10 +164,10 @@ class VLLMEngine:
         return self._place | (self._asker.facts() if self._asker else {})
 
     def check(self, shape: tuple[int, int]) -> None:
-        """Does nothing: vLLM gets whole sequences, so there is no mask to check."""
+        """Does nothing, because vLLM gets whole sequences and needs no mask."""
 
     def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
-        """Scores float32 [n, K], summed or mean log-probabilities as configured, and the tokens spent."""
+        """Scores float32 [n, K], summed or mean log-probabilities as configured, and tokens read."""
         prompts = rows_of.cut_histories(self.tokens, prompts, self._limit)
         rows = rows_of.build_rows(self.tokens, prompts, self._padding)
         scores, spent = self._model.scores(rows, prompts.candidates.shape[1])
@@ -176,7 +176,7 @@ class VLLMEngine:
         return scores, spent
 
     def answer(self, prompts: Prompts) -> tuple[Answers, int]:
-        """Answers to n prompts, and the tokens spent."""
+        """Answers to n prompts, and the number of tokens read."""
         if self._asker is not None:
             return self._asker.answer(prompts)
         scores, spent = self.score(prompts)

@@ -1,9 +1,9 @@
-"""Fine-tuning of the LLM by LoRA on what offline users liked next; it needs the extra ``llm``.
+"""Fine-tuning of the LLM by LoRA on the next likes of offline users; needs the extra ``llm``.
 
-- `training_prompts`: draws prompts whose right answer is known;
-- `fine_tuning`: the loss, the steps, the measurement before and after.
+- `training_prompts`: draws prompts with known answers;
+- `fine_tuning`: the loss, the training steps, the accuracy before and after.
 
-The adapter itself, its file format and how it acts on a model: `ialp_jax.llm.model.adapters`.
+`ialp_jax.llm.model.adapters` has the adapter itself, its file format and its effect on a model.
 """
 
 from ialp_jax.errors import require

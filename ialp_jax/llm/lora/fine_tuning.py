@@ -1,10 +1,10 @@
-"""Fine-tuning by LoRA (arXiv 2106.09685) on what offline users liked next; torch.
+"""Fine-tunes the LLM by LoRA (arXiv 2106.09685) on the next likes of offline users. Needs torch.
 
-A training prompt is one of the label stage's, with the user's next like at a random place among items that
-the user never liked. The loss is the conditional logit (McFadden 1974): cross-entropy of the right answer
-over the scores of all answers, which are those that the label stage compares (`Scorer.alternatives`).
+A training prompt has the form of the label stage's prompts. The user's next like is at a random place among
+items that the user never liked. The loss is the conditional logit (McFadden 1974): cross-entropy of the right
+answer over the scores of all answers. The label stage compares the same scores (`Scorer.alternatives`).
 
-The names of the random streams begin with ``llm-tune`` for the sake of old results.
+The names of the random streams begin with ``llm-tune``, so that old results can be reproduced.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ from ialp_jax.llm.model import adapters, self_check, torch_checkpoint
 from ialp_jax.llm.model.corpus import split_offline
 from ialp_jax.llm.model.embedded import learning_rate
 from ialp_jax.llm.prompting import alike, templates
-from ialp_jax.llm.prompting.lengths import NUM_HELD_OUT  # standard error at most 2.2 %
+from ialp_jax.llm.prompting.lengths import (
+    NUM_HELD_OUT,
+)  # the accuracy then has a standard error of at most 2.2 %
 from ialp_jax.types import Dataset
 
-LOG_POINTS = 100  # mean losses in the log
-RESAMPLES = 2000  # of the users, for the intervals
+LOG_POINTS = 100  # number of mean losses in the log
+RESAMPLES = 2000  # of the users, for the bootstrap intervals
 MAX_GRADIENT_NORM = 1.0
 WITHOUT_NONE = ("likelihood",)  # modes without a "none" answer
 
@@ -54,15 +56,15 @@ def fine_tune(
     """Trains an adapter of a model and saves it.
 
     Args:
-      folder: gets the adapter; until then, a checkpoint from which a killed fine-tuning goes on, with the
-        same result bit for bit on a CPU with as many threads.
+      folder: gets the adapter. Until then it holds a checkpoint, from which a killed fine-tuning continues,
+        with the same result bit for bit on a CPU with equally many threads.
       model_folder: of the model.
-      dataset: only its offline users are read.
+      dataset: only its offline users are used.
       config: of the LLM.
       seed: fixes the result.
       history_length: L of the label stage.
-      num_candidates: K of the label stage, unless ``config.lora.negatives`` says otherwise.
-      fingerprint: of all that fixes the result; a checkpoint of another one is not used.
+      num_candidates: K of the label stage; ``config.lora.negatives`` overrides it.
+      fingerprint: of everything that determines the result. A checkpoint with another fingerprint is ignored.
       progress: called after each step with the step and its loss.
 
     Returns:
@@ -71,7 +73,7 @@ def fine_tune(
     Raises:
       InputError: if the settings are invalid or the memory is too small.
     """
-    began = time.monotonic()
+    start_time = time.monotonic()
     without_adapter = dataclasses.replace(config, dtype=config.lora.dtype, adapter="")
     template = templates.choose(config.template, embedded=not config.model)
     engine = TransformersEngine(model_folder, dataset.catalogue.titles, template, without_adapter)
@@ -89,13 +91,13 @@ def fine_tune(
     saved = torch_checkpoint.restore(folder, fingerprint, [optimiser])
     if saved:
         adapters.restore(adapted, saved.tensors)
-    done: dict[str, Any] = saved.progress if saved else {"losses": [], "seconds": 0.0}
+    earlier: dict[str, Any] = saved.progress if saved else {"losses": [], "seconds": 0.0}
 
     def save(losses: list[float]) -> None:
-        now = {"losses": losses, "seconds": done["seconds"] + time.monotonic() - began}
+        now = {"losses": losses, "seconds": earlier["seconds"] + time.monotonic() - start_time}
         torch_checkpoint.save(folder, fingerprint, adapters.state(adapted), [optimiser], now)
 
-    losses = _optimise(engine, source, optimiser, config.lora, seed, done["losses"], save, progress)
+    losses = _optimise(engine, source, optimiser, config.lora, seed, earlier["losses"], save, progress)
     after = measure(engine, held_out, config.lora.batch_size)
     adapters.save(adapted, folder)
     torch_checkpoint.remove(folder)
@@ -106,16 +108,16 @@ def fine_tune(
         **shape,
         "loss": curve(losses),
         "held_out": compare(held_out, before, after, seed),
-        "seconds": round(done["seconds"] + time.monotonic() - began, 1),
+        "seconds": round(earlier["seconds"] + time.monotonic() - start_time, 1),
     }
 
 
 def _sources(
     dataset: Dataset, config: LLMConfig, seed: int, shape: dict[str, int]
 ) -> tuple[PromptSampler, TrainingPrompts]:
-    """The sampler of training prompts, and the held-out prompts: one of each user, or equally many."""
+    """The sampler of training prompts, and the held-out prompts, equally many for each user."""
     users, others = split_offline(dataset, config.lora.holdout, seed)
-    if not config.model:  # users whom the embedded model has not read either; they are among the others
+    if not config.model:  # users whom the embedded model did not train on either; they are among the others
         others = split_offline(dataset, config.embedded.holdout, seed)[1]
     template = templates.choose(config.template, embedded=not config.model)
     same = alike.groups(dataset.catalogue.titles, template, config.mode not in WITHOUT_NONE)
@@ -124,24 +126,24 @@ def _sources(
     source = PromptSampler(dataset, users, none_share=share, **common)
     held_out = PromptSampler(dataset, others, **common)
     generator = keys.generator(seed, "llm-tune-held-out")
-    asked = generator.permutation(held_out.users)[:NUM_HELD_OUT]
-    return source, held_out.about(generator, np.tile(asked, -(-NUM_HELD_OUT // len(asked))))
+    chosen_users = generator.permutation(held_out.users)[:NUM_HELD_OUT]
+    return source, held_out.about(generator, np.tile(chosen_users, -(-NUM_HELD_OUT // len(chosen_users))))
 
 
 def _check_scores(engine: TransformersEngine, config: LLMConfig, shape: tuple[int, int]) -> None:
-    """Refuses a model whose scores in the packed rows of the loss differ from its own."""
+    """Raises InputError if scores in the packed rows of the loss differ from the model's own scores."""
     engine.check(shape)
     if not self_check.is_exact(engine, shape, lora=True):
         raise InputError(
             f"--config.llm.model={config.model}: {type(engine.model).__name__} takes no mask per token, "
-            f"without which LoRA cannot train it for {config.mode}"
+            f"so LoRA cannot train it for {config.mode}"
         )
 
 
 def loss_of(engine: TransformersEngine, batch: TrainingPrompts) -> torch.Tensor:
-    """Mean negative log-probability of the right answers, in nats, differentiable."""
+    """Mean negative log-probability of the right answers, in nats; differentiable."""
     scores = engine.alternatives(batch.prompts)
-    none = batch.prompts.candidates.shape[1]  # the last column
+    none = batch.prompts.candidates.shape[1]  # "none" is the last column
     target = np.where(batch.answer == NONE, none, batch.answer - 1)
     return functional.cross_entropy(scores, torch.from_numpy(target).long().to(scores.device))
 
@@ -156,9 +158,9 @@ def _optimise(
     save: Callable[[list[float]], None],
     progress: Callable[[int, float], None],
 ) -> list[float]:
-    """Takes the steps that are not done yet, in place; returns the losses of all.
+    """Trains in place for the steps that are left; returns the losses of all steps.
 
-    A step's prompts and dropout depend on its number alone, so that where a process ended leaves no trace.
+    The prompts and the dropout of a step depend only on its number, so an interruption leaves no trace.
     """
     if config.gradient_checkpointing:
         engine.model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -206,17 +208,17 @@ def _step(
 
 
 def curve(losses: list[float]) -> list[list[float]]:
-    """Mean losses over equal stretches of steps, each with the step at which it ends."""
+    """Mean losses over equal intervals of steps, each with the last step of its interval."""
     ends = np.unique(np.linspace(0, len(losses), min(len(losses), LOG_POINTS) + 1).round().astype(int))
     return [[int(b), float(np.mean(losses[a:b]))] for a, b in itertools.pairwise(ends)]
 
 
 class Measured(NamedTuple):
-    """How a model answers P prompts at label time.
+    """Accuracy and loss of a model on P prompts, asked as at label time.
 
     Attributes:
-      hit: float64 [P], 1 where it prefers the user's own item.
-      loss: mean of the loss that LoRA minimises, in nats.
+      hit: float64 [P], 1 if the model prefers the user's own item.
+      loss: mean of LoRA's loss, in nats.
     """
 
     hit: np.ndarray
@@ -225,7 +227,7 @@ class Measured(NamedTuple):
 
 @torch.inference_mode()
 def measure(engine: TransformersEngine, held_out: TrainingPrompts, batch_size: int) -> Measured:
-    """Asks the model as the label stage does, and takes the loss in batches."""
+    """Asks the model as the label stage does, and computes the loss in batches."""
     answers, _ = engine.answer(held_out.prompts)
     total = 0.0
     for start in range(0, len(held_out.answer), batch_size):
@@ -250,7 +252,7 @@ def compare(held_out: TrainingPrompts, before: Measured, after: Measured, seed: 
     drawn = keys.generator(seed, "llm-tune-bootstrap").integers(len(users), size=(RESAMPLES, len(users)))
     hits = {"accuracy_before": before.hit, "accuracy_after": after.hit, "gain": after.hit - before.hit}
     for name, values in hits.items():
-        means = np.bincount(owner, values) / np.bincount(owner)  # as many prompts of each user
+        means = np.bincount(owner, values) / np.bincount(owner)  # equally many prompts per user
         results[name] = float(means.mean())
         results[f"{name}_interval"] = np.quantile(means[drawn].mean(axis=1), [0.025, 0.975]).tolist()
     return results

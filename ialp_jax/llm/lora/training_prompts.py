@@ -1,7 +1,7 @@
-"""Prompts whose right answer is known: what a user liked next, among items the user never liked. numpy only.
+"""Prompts with known answers: the user's next like among items the user never liked. numpy only.
 
-They have the form of the label stage's prompts. Each call draws anew from its own generator, so the prompts
-of step s do not depend on the steps before it: a resumed fine-tuning reads the same ones.
+They have the form of the label stage's prompts. Each call draws from its own generator, so the prompts of a
+step do not depend on earlier steps. A resumed fine-tuning therefore reads the same prompts.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from ialp_jax.errors import InputError
 from ialp_jax.llm.prompting.alike import apart, different, largest
 from ialp_jax.types import Dataset, Prompts
 
-NONE = 0  # the answer where no candidate is the user's own, as in `Labels.choice`
+NONE = 0  # the answer if no candidate is the user's own item, as in `Labels.choice`
 
 
 class TrainingPrompts(NamedTuple):
     """P prompts and their answers.
 
     Attributes:
-      prompts: P of them, candidates without repetition.
-      answer: int32 [P], 1..K the user's next like, 0 none.
+      prompts: P prompts, each without repeated candidates.
+      answer: int32 [P], 1..K for the user's next like, 0 for "none".
       user: int32 [P].
     """
 
@@ -31,7 +31,7 @@ class TrainingPrompts(NamedTuple):
     user: np.ndarray
 
     def rows(self, index: slice) -> TrainingPrompts:
-        """Some of the prompts."""
+        """Selects some of the prompts."""
         return TrainingPrompts(self.prompts.rows(index), self.answer[index], self.user[index])
 
 
@@ -49,33 +49,34 @@ class PromptSampler:
         none_share: float = 0.0,
         alike: np.ndarray | None = None,
     ) -> None:
-        """Selects the users who have two likes at least and enough items they never liked.
+        """Selects the users with at least two likes and enough items that they never liked.
 
         Args:
-          dataset: where the order of likes is not that of time, each prompt shuffles them.
-          users: int [U'], whose likes are read.
+          dataset: if likes have no order in time, each prompt shuffles them.
+          users: int [U'], whose likes are used.
           history_length: L.
           num_candidates: K.
           negative_sampling: ``uniform``, or ``popularity``: in proportion to offline likes plus 1.
-          none_share: probability that a prompt has no item of the user's own.
-          alike: int32 [N + 1], see `ialp_jax.llm.prompting.alike`: no prompt has two items of the same words.
+          none_share: probability that a prompt does not contain the user's own item.
+          alike: int32 [N + 1], see `ialp_jax.llm.prompting.alike`. No prompt has two items with the same
+            words.
 
         Raises:
-          InputError: there are no such users.
+          InputError: no user qualifies.
         """
         self._dataset, self._length, self._num_candidates = dataset, history_length, num_candidates
         num_items, self._alike = dataset.catalogue.num_items, alike
         words = np.arange(num_items + 1) if alike is None else alike
-        known = len(set(words.tolist())) - 1
+        num_words = len(set(words.tolist())) - 1
 
         def fits(likes: np.ndarray) -> bool:
-            return 2 <= len(set(words[likes].tolist())) <= known - num_candidates
+            return 2 <= len(set(words[likes].tolist())) <= num_words - num_candidates
 
         self.users = np.array([user for user in users if fits(dataset.histories.of(user))], np.int32)
         if not len(self.users):
             raise InputError(
-                f"--config.llm.lora.negatives: no user has two likes and {num_candidates} others of the "
-                f"{num_items} items; use fewer negatives"
+                f"--config.llm.lora.negatives: no user has two likes and {num_candidates} items without a "
+                f"like, of {num_items} items; use fewer negatives"
             )
         self._weight = np.ones(num_items + 1)
         if negative_sampling == "popularity":
@@ -83,11 +84,11 @@ class PromptSampler:
         self._none_share = none_share
 
     def draw(self, generator: np.random.Generator, count: int) -> TrainingPrompts:
-        """``count`` prompts about users drawn at random."""
+        """Draws ``count`` prompts about random users."""
         return self.about(generator, generator.choice(self.users, count))
 
     def about(self, generator: np.random.Generator, users: np.ndarray) -> TrainingPrompts:
-        """One prompt about each of some users int [P]."""
+        """Draws one prompt for each of some users int [P]."""
         shape = (len(users), self._length)
         histories = np.zeros(shape, np.int32)
         candidates = np.zeros((len(users), self._num_candidates), np.int32)

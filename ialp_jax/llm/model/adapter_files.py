@@ -1,7 +1,7 @@
-"""A LoRA adapter's folder in peft's format: found, checked, fingerprinted; no torch.
+"""Files of a LoRA adapter in peft's format: checks and fingerprint. No torch.
 
-``adapter_config.json`` and ``adapter_model.safetensors`` are what peft reads and writes. Adapters made by the
-lora stage also have a ``manifest.json`` with the fingerprint of the model they belong to.
+peft reads and writes ``adapter_config.json`` and ``adapter_model.safetensors``. Adapters from the lora stage
+also have a ``manifest.json`` with the fingerprint of their base model.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import safetensors
 from ialp_jax import store
 from ialp_jax.errors import InputError
 
-FOLDER = "lora"  # of a run, beside its labels
+FOLDER = "lora"  # folder name within a run
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 _ELSEWHERE = (
     "base_model_name_or_path",
     "revision",
     "inference_mode",
     "peft_version",
-)  # no part of the weights
+)  # do not affect the weights
 
 
 def check(folder: Path) -> None:
-    """Raises InputError where a folder is no readable LoRA adapter in safetensors, or altered since made."""
+    """Raises InputError if a folder holds no readable LoRA adapter in safetensors, or an altered one."""
     if not folder.is_dir():
         raise InputError(f"--config.llm.adapter={folder}: no such folder")
     if store.read_manifest(folder) is not None:
@@ -47,7 +47,7 @@ def check(folder: Path) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The adapter's settings. Raises InputError where they are missing or broken."""
+    """The adapter's settings. Raises InputError if they are missing or broken."""
     settings = store.read_json(folder / CONFIG)
     if settings is None:
         raise InputError(f"{folder}: not an adapter folder, it has no {CONFIG}")
@@ -55,10 +55,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def check_base(folder: Path, model: str, fingerprint: str) -> None:
-    """Raises InputError where an adapter is known to belong to another model.
+    """Raises InputError if an adapter records another base model.
 
-    An adapter of the lora stage records the model's fingerprint. Others may record a hub id. A mismatch that
-    neither shows is noticed when the weights are loaded.
+    An adapter of the lora stage records the fingerprint of its base model. Other adapters may record a hub
+    id. If an adapter records neither, a mismatch is noticed when its weights are loaded.
 
     Args:
       folder: of the adapter.
@@ -83,8 +83,8 @@ def _is_hub_id(name: str) -> bool:
 
 
 def fingerprint(folder: Path) -> str:
-    """sha256 of what an adapter does: its weights and settings, not where it or its model lies."""
+    """sha256 of the adapter's weights and settings, without the paths of the adapter and its model."""
     settings = {name: value for name, value in read_config(folder).items() if name not in _ELSEWHERE}
     if isinstance(settings.get("target_modules"), list):
-        settings["target_modules"] = sorted(settings["target_modules"])  # a set, written in any order
+        settings["target_modules"] = sorted(settings["target_modules"])  # peft writes this set in any order
     return store.fingerprint([settings, store.file_fingerprint(folder / WEIGHTS)])

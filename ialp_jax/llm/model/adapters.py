@@ -1,4 +1,4 @@
-"""LoRA adapters (arXiv 2106.09685) on a loaded model, by peft; torch."""
+"""LoRA adapters (arXiv 2106.09685) on a loaded model, with peft. Needs torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LoraConfig
 from ialp_jax.llm.model import adapter_files
 
-# What peft raises for an adapter that is broken or does not fit the model.
+# Errors that peft raises if an adapter is broken or does not fit the model.
 _UNFIT = (
     OSError,
     ValueError,
@@ -29,29 +29,30 @@ _UNFIT = (
 
 
 def apply(model: Any, folder: Path, use: str) -> Any:
-    """The model with an adapter.
+    """Puts an adapter on a model.
 
     Args:
-      model: changed in place.
-      folder: of the adapter, checked by `adapter_files.check`.
-      use: ``merge`` adds the updates to the weights, in the weights' dtype; ``attach`` computes them beside.
+      model: causal language model, changed in place.
+      folder: of the adapter; `adapter_files.check` has checked it.
+      use: ``merge`` adds the updates to the weights, in their dtype. ``attach`` computes the updates
+        separately.
 
     Returns:
-      The model of its own class, as it can be used without peft.
+      The model in its own class, usable without peft.
 
     Raises:
-      InputError: the adapter belongs to another model: its modules or shapes are not the model's.
+      InputError: the adapter belongs to another model, because its modules or shapes differ.
     """
     adapter_files.check(folder)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # keys that are missing are told below
+            warnings.simplefilter("ignore")  # missing keys are reported below
             adapted = peft.PeftModel.from_pretrained(model, folder)
             unfit = _unfit_name(adapted, safetensors.torch.load_file(folder / adapter_files.WEIGHTS))
     except _UNFIT as error:
         raise _does_not_fit(folder, (str(error).strip() or type(error).__name__).splitlines()[0]) from None
     if unfit:
-        raise _does_not_fit(folder, f"{unfit} is in one of the two only")
+        raise _does_not_fit(folder, f"{unfit} is in only one of the two")
     if use == "attach":
         return adapted.get_base_model().eval()
     _untie(adapted)
@@ -59,9 +60,9 @@ def apply(model: Any, folder: Path, use: str) -> Any:
 
 
 def _unfit_name(adapted: peft.PeftModel, stored: dict[str, torch.Tensor]) -> str:
-    """The first tensor that a loaded adapter lacks in its file, or that its file holds in vain; or empty.
+    """The first tensor that only the adapter or only its file has; empty if there is none.
 
-    With updates of the embedding, peft stores the embedding itself too; it is loaded as well.
+    If an adapter updates the embedding, peft also stores the embedding itself, and loads it too.
     """
     taken = peft.get_peft_model_state_dict(adapted, save_embedding_layers=True)
     idle = [
@@ -73,9 +74,9 @@ def _unfit_name(adapted: peft.PeftModel, stored: dict[str, torch.Tensor]) -> str
 
 
 def _untie(adapted: peft.PeftModel) -> None:
-    """Gives each layer its own weight where layers share one that is updated for one of them only.
+    """Unties layers that share a weight of which the adapter updates only one.
 
-    Otherwise a merged update of the embedding would also act on a head that is tied to it.
+    Otherwise a merged update of the embedding would also change the head that is tied to it.
     """
     layers = [module for module in adapted.modules() if isinstance(module, BaseTunerLayer)]
     updated = {id(getattr(layer.get_base_layer(), "weight", None)) for layer in layers}
@@ -95,15 +96,15 @@ def _does_not_fit(folder: Path, reason: str) -> InputError:
 
 
 def add(model: Any, config: LoraConfig, name: str) -> peft.PeftModel:
-    """Puts fresh updates into a model, in place; only they are trainable. Random by torch's global seed.
+    """Adds new updates to a model, in place; only they are trainable. Drawn from torch's global generator.
 
     Args:
       model: causal language model.
       config: rank, alpha, dropout, targets.
-      name: of the model, for whoever reads the adapter.
+      name: name of the model, recorded in the adapter.
 
     Raises:
-      InputError: the model has no module of a target's name, or one that LoRA cannot update.
+      InputError: no module of the model has a target's name, or LoRA cannot update that module.
     """
     targets = config.target_modules()
     modules = {path.rpartition(".")[2]: module for path, module in model.named_modules()}
@@ -132,17 +133,17 @@ def add(model: Any, config: LoraConfig, name: str) -> peft.PeftModel:
 
 
 def state(adapted: peft.PeftModel) -> dict[str, torch.Tensor]:
-    """The updates' tensors by the names peft gives them in a file."""
+    """The tensors of the updates, with the names that peft uses in files."""
     return peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
 
 
 def restore(adapted: peft.PeftModel, tensors: dict[str, torch.Tensor]) -> None:
-    """Sets the updates to what `state` gave."""
+    """Sets the updates to the tensors from `state`."""
     peft.set_peft_model_state_dict(adapted, tensors)
 
 
 def save(adapted: peft.PeftModel, folder: Path) -> None:
-    """Writes the adapter in peft's format, safetensors alone."""
+    """Writes the adapter in peft's format, only as safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = adapted.peft_config["default"]
     settings.inference_mode = True

@@ -1,4 +1,4 @@
-"""Training text of the embedded model: histories packed into rows without wasted padding. numpy only."""
+"""Training text of the embedded model: histories packed into rows with little padding. numpy only."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ialp_jax.llm.config import EmbeddedConfig
 from ialp_jax.llm.prompting.tokens import TitleTokens
 from ialp_jax.types import OFFLINE, Dataset
 
-IGNORED = -100  # the target of places that teach nothing, as torch's cross-entropy knows it
+IGNORED = -100  # target of positions without a loss, as in torch's cross-entropy
 
 
 class Corpus(NamedTuple):
-    """Packed rows.
+    """Rows of packed histories.
 
     Attributes:
       ids: int64 [R, S].
-      position: int64 [R, S], starts again at 0 with each segment, which tells segments apart.
+      position: int64 [R, S]; it starts again at 0 with each segment, so it separates the segments.
       target: int64 [R, S], the next token of the same segment, or IGNORED.
     """
 
@@ -30,7 +30,7 @@ class Corpus(NamedTuple):
 
 
 def split_offline(dataset: Dataset, holdout: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Offline users for training and held out, int32, ascending; at least one held out, never all."""
+    """Splits offline users into training and held-out users, int32, ascending; neither is empty."""
     users = dataset.users(OFFLINE)
     order = keys.generator(seed, "llm-holdout").permutation(users)
     count = min(max(1, round(holdout * len(users))), len(users) - 1)
@@ -40,8 +40,8 @@ def split_offline(dataset: Dataset, holdout: float, seed: int) -> tuple[np.ndarr
 def pack(tokens: TitleTokens, histories: Iterable[np.ndarray], context: int, padding: int) -> Corpus:
     """Packs histories, each int [l] of item ids, into rows of ``context`` tokens.
 
-    A row is filled with whole lines; where the next line does not fit, the same user goes on in the next row
-    as a new segment that begins with the prefix again, like a prompt. So rows waste less than a line.
+    A row holds whole lines. If the next line does not fit, the user's history continues in the next row, as a
+    new segment that begins with the prefix, like a prompt. So a row wastes less than one line.
     """
     segments: list[tuple[int, int, list[np.ndarray]]] = []  # row, first column, blocks
     prefix, lengths = tokens.prefix, tokens.lengths()
@@ -78,11 +78,11 @@ def epoch(
     seed: int,
     index: int,
 ) -> Corpus:
-    """The ``index``-th pass over the users' histories: users and rows in random order.
+    """The ``index``-th pass over the users' histories, with users and rows in random order.
 
-    Items are in random order too where the data set knows no order of time, and in ``config.shuffle`` of the
-    histories where it does; each item is left out with probability ``config.drop``. Both keep a model that
-    sees few users many times from learning their histories by heart.
+    If the data set has no order in time, the items of every history are shuffled. Otherwise a share
+    ``config.shuffle`` of the histories is. Each item is left out with probability ``config.drop``. Both
+    prevent a model that sees few users many times from memorising their histories.
     """
     generator = keys.generator(seed, "llm-epoch", index)
     histories = [dataset.histories.of(user) for user in generator.permutation(users)]

@@ -1,8 +1,8 @@
-"""The embedded model: a small genuine Mistral with its own tokenizer, trained on the offline users.
+"""The embedded model: a small but real Mistral with its own tokenizer, trained on the offline users.
 
-Decoder, rotary positions, grouped-query attention and file format are those of Mistral 7B
-(arXiv 2310.06825) through transformers; only the sizes differ. The text is the one of the prompts:
-liked titles, one per line; the loss is the mean negative log-likelihood of the next token.
+Its decoder, rotary positions, grouped-query attention and file format are those of Mistral 7B (arXiv
+2310.06825), from transformers; only the sizes differ. The training text is that of the prompts: liked titles,
+one per line. The loss is the mean negative log-likelihood of the next token.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from ialp_jax.types import Catalogue, Dataset
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 WARMUP = 0.05  # share of the steps
 WEIGHT_DECAY = 0.1
-SAVE_SECONDS = 30.0  # between checkpoints; one of 0.7 M parameters (10 MB) takes a hundredth of a second
-LOG_POINTS = 20  # mean losses in the log
+SAVE_SECONDS = 30.0  # between checkpoints; saving 0.7 M parameters (10 MB) takes 10 ms
+LOG_POINTS = 20  # number of mean losses in the log
 
 
 def train_tokenizer(
     catalogue: Catalogue, template: Template, vocabulary: int
 ) -> transformers.PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer of the catalogue's lines; a line end is a token of its own."""
+    """Trains a byte-level BPE tokenizer on the catalogue's lines; a line end is one token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -62,7 +62,7 @@ def train_tokenizer(
 def build_model(
     config: EmbeddedConfig, tokenizer: transformers.PreTrainedTokenizerFast
 ) -> transformers.MistralForCausalLM:
-    """A randomly initialised Mistral of the configured size, embeddings tied."""
+    """A randomly initialised Mistral of the configured size, with tied embeddings."""
     model = transformers.MistralForCausalLM(
         transformers.MistralConfig(
             vocab_size=len(tokenizer),
@@ -79,7 +79,7 @@ def build_model(
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    with torch.no_grad():  # the usual 0.02 suits widths of thousands; tied to the head, it slows small ones
+    with torch.no_grad():  # the usual 0.02 suits large widths; with a tied head it slows small models
         model.model.embed_tokens.weight.mul_(config.hidden**-0.5 / model.config.initializer_range)
     return model
 
@@ -87,8 +87,8 @@ def build_model(
 def build_optimisers(model: transformers.MistralForCausalLM) -> list[torch.optim.Optimizer]:
     """Muon for the decoder's matrices, AdamW for embeddings and norms.
 
-    Muon (arXiv 2502.16982, steps scaled to the size of AdamW's) reaches in the same number of tokens what
-    AdamW alone does not.
+    With the same number of tokens, Muon (arXiv 2502.16982, steps scaled to the size of AdamW's) reaches a
+    lower loss than AdamW.
     """
     matrices = [p for p in model.model.layers.parameters() if p.dim() == 2]
     chosen = {id(p) for p in matrices}
@@ -100,7 +100,7 @@ def build_optimisers(model: transformers.MistralForCausalLM) -> list[torch.optim
 
 
 def learning_rate(step: int, config: EmbeddedConfig | LoraConfig) -> float:
-    """Linear warm-up, then a cosine down to 0 (arXiv 1608.03983 without restarts)."""
+    """Linear warm-up, then cosine decay to 0 (arXiv 1608.03983 without restarts)."""
     warmup = max(1, round(WARMUP * config.steps))
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
@@ -110,7 +110,7 @@ def learning_rate(step: int, config: EmbeddedConfig | LoraConfig) -> float:
 
 
 def loss_of(model: transformers.MistralForCausalLM, batch: corpora.Corpus, reduction: str) -> torch.Tensor:
-    """Cross-entropy of packed rows; segments see only themselves, which transformers reads off positions."""
+    """Cross-entropy of packed rows. A segment sees only itself, which transformers infers from positions."""
     ids, position, target = (torch.from_numpy(array) for array in batch)
     hidden = model.model(input_ids=ids, position_ids=position, use_cache=False).last_hidden_state
     taught = target.flatten() != corpora.IGNORED
@@ -121,7 +121,7 @@ def loss_of(model: transformers.MistralForCausalLM, batch: corpora.Corpus, reduc
 def batches(
     tokens: TitleTokens, dataset: Dataset, users: Any, config: EmbeddedConfig, padding: int, seed: int
 ) -> Iterator[corpora.Corpus]:
-    """Endless training batches, epoch after epoch."""
+    """Endless training batches over all epochs."""
     index = 0
     while True:
         rows = corpora.epoch(tokens, dataset, users, config, padding, seed=seed, index=index)
@@ -148,7 +148,7 @@ def _optimise(
     folder: Path,
     fingerprint: str,
 ) -> tuple[list[float], int]:
-    """Takes the steps that are not done yet, in place; returns the losses, and tokens predicted."""
+    """Trains in place for the steps that are left; returns all losses and the number of predicted tokens."""
     optimisers, losses, num_predicted = build_optimisers(model), [], 0
     saved = torch_checkpoint.restore(folder, fingerprint, optimisers)
     if saved:
@@ -180,7 +180,7 @@ def _optimise(
 
 
 def checkpoints_of(folder: Path) -> Path:
-    """Where a training whose result will be in ``folder`` keeps its checkpoints."""
+    """Folder of the checkpoints of a training whose result will be in ``folder``."""
     return folder.with_name(f"{folder.name}-training")
 
 
@@ -197,13 +197,14 @@ def train(
 
     Args:
       folder: replaced by the model and its tokenizer.
-      dataset: its offline users are read, no others.
+      dataset: only its offline users are used.
       template: the text around titles, the same as at label time.
       config: sizes and budget.
-      seed: fixes the result, given the number of threads.
+      seed: fixes the result if the number of threads is the same.
       progress: called after each step with the step and its loss.
-      fingerprint: of all that fixes the result; a killed training of the same fingerprint goes on from the
-        last checkpoint in `checkpoints_of` the folder, which the caller removes in the end.
+      fingerprint: of everything that determines the result. A killed training with the same fingerprint
+        continues from the last checkpoint in `checkpoints_of` the folder, which the caller deletes at the
+        end.
 
     Returns:
       The training log: losses over steps, held-out loss, seconds, tokens.

@@ -1,4 +1,4 @@
-"""Loading a causal language model and its tokenizer from a folder; torch."""
+"""Loads a causal language model and its tokenizer from a folder. Needs torch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.llm.model import model_files, speed, weights
 
-MAX_TOKENS = 4096  # of a prompt: within the sliding window of Mistral 7B v0.1, far beyond what L items need
-# What from_pretrained raises for files that are missing, broken or of another kind.
+MAX_TOKENS = 4096  # longest prompt: within the sliding window of Mistral 7B v0.1, far more than L items need
+# Errors that from_pretrained raises if files are missing, broken or of another kind.
 UNREADABLE = (
     OSError,
     ValueError,
@@ -31,12 +31,12 @@ UNREADABLE = (
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its name."""
+    """The first line of an error's message, or the error's name if it has no message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def read_config(folder: Path) -> Any:
-    """The transformers configuration of a folder. Raises InputError where it cannot be read."""
+    """The transformers configuration of a folder. Raises InputError if it cannot be read."""
     try:
         return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except UNREADABLE as error:
@@ -47,7 +47,7 @@ def load_tokenizer(folder: Path, pad_token: str) -> Any:
     """The tokenizer of a folder, with a padding token.
 
     Raises:
-      InputError: unreadable; or no padding token, or one that is not in the vocabulary.
+      InputError: the tokenizer is unreadable, has no padding token, or its vocabulary lacks the given one.
     """
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -65,7 +65,7 @@ def load_tokenizer(folder: Path, pad_token: str) -> Any:
 
 
 def _check_padding(folder: Path, tokenizer: Any, pad_token: str) -> None:
-    """Raises InputError where the model has no embedding for the pad token, by its config.json."""
+    """Raises InputError if, by its config.json, the model has no embedding for the pad token."""
     settings = store.read_json(folder / "config.json") or {}
     size = (settings.get("text_config") or settings).get("vocab_size")
     if not isinstance(size, int) or tokenizer.pad_token_id < size:
@@ -82,10 +82,11 @@ def _check_padding(folder: Path, tokenizer: Any, pad_token: str) -> None:
 
 
 def context_of(config: Any) -> int:
-    """The longest prompt in tokens that a model of this transformers configuration is given.
+    """The longest prompt, in tokens, for a model with this transformers configuration.
 
-    Rotary positions that change with the longest text of a batch (``longrope``, ``dynamic``) are used up to
-    where they begin to change: beyond, a score would depend on the other prompts.
+    Some rotary positions (``longrope``, ``dynamic``) change with the longest text of a batch. The limit is
+    then the length at which they begin to change, because a longer text would change the scores of the other
+    prompts.
     """
     text = config.get_text_config(decoder=True)
     limits = [getattr(text, name, None) for name in ("max_position_embeddings", "max_seq_len")]
@@ -97,7 +98,7 @@ def context_of(config: Any) -> int:
 
 
 def place(device: str, dtype: str) -> tuple[str, str]:
-    """Device and dtype that the settings mean. Raises InputError if the machine has no such device.
+    """The device and dtype that the settings select. Raises InputError if there is no such device.
 
     Args:
       device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<number>``.
@@ -116,14 +117,14 @@ def place(device: str, dtype: str) -> tuple[str, str]:
 
 
 def load_model(folder: Path, device: str, dtype: str) -> Any:
-    """Loads the model of a folder, only from safetensors and without running any code of the folder.
+    """Loads the model of a folder, only from safetensors. No code in the folder is run.
 
     Args:
       folder: in the Hugging Face format.
       device, dtype: see `place`.
 
     Raises:
-      InputError: unreadable, not a causal language model, weights missing or not used, or no such device.
+      InputError: the model is unreadable, not causal, lacks weights or has unused ones; or no such device.
     """
     device, dtype = place(device, dtype)
     model_files.check_no_adapter(folder)

@@ -1,7 +1,7 @@
-"""Whether a model fits, before it is loaded: what weights and a batch take against what is free. torch.
+"""Estimates before loading whether a model fits: memory of weights and a batch against free memory. torch.
 
-The sizes come from the model's configuration alone, built by transformers on torch's meta device, which
-has shapes and no memory.
+The sizes come only from the model's configuration. transformers builds it on torch's meta device, which has
+shapes but no memory.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ class Sizes(NamedTuple):
     """Sizes of a causal language model.
 
     Attributes:
-      parameters: of all, tied ones once.
-      body: of all but the input embedding, which is looked up and not multiplied, and the output layer.
-      head: of the output layer, also where it is tied to the embedding.
-      layers: decoder layers.
-      attention: heads times the width of a head.
-      key_value: key-value heads times the width of a head.
+      parameters: number of all parameters; tied ones count once.
+      body: parameters without the input embedding (looked up, not multiplied) and without the output layer.
+      head: parameters of the output layer, even if it is tied to the embedding.
+      layers: number of decoder layers.
+      attention: number of heads times the width of a head.
+      key_value: number of key-value heads times the width of a head.
       hidden: width D.
       intermediate: width of the feed-forward part.
-      vocabulary: tokens.
+      vocabulary: number of tokens.
       context: longest sequence.
-      compared: heads whose scores of all pairs of tokens exist at once; 0 if attention goes block by block.
+      compared: heads whose scores for all pairs of tokens are in memory at once; 0 if attention runs in
+        blocks.
     """
 
     parameters: int
@@ -60,7 +61,7 @@ class Need(NamedTuple):
 
     Attributes:
       weights: of the model.
-      batch: mask, activations, logits and key-value cache of one batch, beside the weights.
+      batch: mask, activations, logits and key-value cache of one batch, without the weights.
     """
 
     weights: int
@@ -76,11 +77,11 @@ def sizes_of(config: Any) -> Sizes:
     """Sizes of a transformers configuration of a causal language model."""
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    total = sum(parameter.numel() for parameter in model.parameters())  # a tied one counts once
+    total = sum(parameter.numel() for parameter in model.parameters())  # counts a tied parameter once
     outer = (model.get_input_embeddings(), model.get_output_embeddings())
     ends = {id(layer.weight): layer.weight.numel() for layer in outer}
-    text = config.get_text_config(decoder=True)  # of a model that also sees, the part that reads
-    heads = getattr(text, "num_attention_heads", None) or 0  # none where there is no attention
+    text = config.get_text_config(decoder=True)  # the part for text, if the model also sees images
+    heads = getattr(text, "num_attention_heads", None) or 0  # no heads if the model has no attention
     width = getattr(text, "head_dim", None) or text.hidden_size // max(1, heads)
     return Sizes(
         parameters=total,
@@ -98,7 +99,7 @@ def sizes_of(config: Any) -> Sizes:
 
 
 def read_sizes(folder: Path) -> Sizes:
-    """Sizes of a model folder, of which config.json is read alone. Raises InputError where it cannot be."""
+    """Sizes of the model in a folder; reads only config.json. Raises InputError if it cannot be read."""
     settings = loading.read_config(folder)
     try:
         return sizes_of(settings)
@@ -108,28 +109,28 @@ def read_sizes(folder: Path) -> Sizes:
 
 
 def batch_bytes(sizes: Sizes, measured: Lengths, batch_size: int, element: int) -> int:
-    """Memory of one batch of the longest prompts, in bytes; an estimate from above.
+    """Upper estimate of the memory of one batch of the longest prompts, in bytes.
 
     Args:
       sizes: of the model.
-      measured: some prompts.
-      batch_size: rows.
+      measured: lengths of some prompts.
+      batch_size: rows of the batch.
       element: bytes per number.
     """
     longest = int(measured.prompt.max()) + measured.written
-    mask = longest**2 * (element + 4)  # the mask and the comparisons that make it
-    mask += longest**2 * sizes.compared * (2 * element + 4)  # scores, in float32, and as weights
+    mask = longest**2 * (element + 4)  # the mask, and the comparisons that build it
+    mask += longest**2 * sizes.compared * (2 * element + 4)  # scores: in float32, and as weights
     layer = longest * element * (4 * sizes.hidden + 4 * sizes.attention + 3 * sizes.intermediate)
     rows = batch_size * (1 if measured.written else int(measured.scored.max()))
     if not measured.written:
         rows = min(rows, head.rows_at_once(sizes.vocabulary))
-    logits = rows * sizes.vocabulary * (element + 8)  # as computed, in float32, and one temporary
+    logits = rows * sizes.vocabulary * (element + 8)  # in the model's dtype, in float32, and one temporary
     cache = 2 * sizes.layers * sizes.key_value * longest * element if measured.written else 0
     return batch_size * (mask + cache) + max(batch_size * layer, logits)
 
 
 def need(sizes: Sizes, measured: Lengths | None, batch_size: int, dtype: str) -> Need:
-    """What a model needs for batches of prompts like those measured; None: the weights alone."""
+    """Memory for batches of prompts with the measured lengths; None: only the weights."""
     element = getattr(torch, dtype).itemsize
     if measured is None:
         return Need(sizes.parameters * element, 0)
@@ -137,14 +138,14 @@ def need(sizes: Sizes, measured: Lengths | None, batch_size: int, dtype: str) ->
 
 
 def available(device: str) -> int:
-    """Free bytes of a GPU, or of the machine's memory."""
+    """Free bytes of a GPU or of main memory."""
     if device.startswith("cuda"):
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
 
 
 def verdict(needed: Need, free: int, device: str, dtype: str, config: LLMConfig) -> str:
-    """Empty where it fits, else the figures and what to change, in one line."""
+    """One line with the figures and a remedy if the model does not fit; else empty."""
     if needed.total <= free:
         return ""
     changes = ["--config.llm.dtype=bfloat16"] if dtype == "float32" else []
@@ -166,17 +167,17 @@ def require(
     config: LLMConfig,
     shape: tuple[int, int] | None,
 ) -> None:
-    """Refuses a model that does not fit, before anything of it is loaded.
+    """Raises InputError if a model does not fit, before it is loaded.
 
     Args:
       folder: of the model.
       titles: N + 1 titles; ``titles[0]`` is padding.
       template: the text around titles.
-      config: ``dtype``, ``device`` and ``batch_size`` count.
-      shape: L and K of the prompts to come; None: the weights alone are held against what is free.
+      config: its ``dtype``, ``device`` and ``batch_size`` are used.
+      shape: L and K of the coming prompts; None: compares only the weights with the free memory.
 
     Raises:
-      InputError: it does not fit, with the figures; or configuration or tokenizer cannot be read.
+      InputError: the model does not fit (with figures), or configuration or tokenizer cannot be read.
     """
     device, dtype = loading.place(config.device, config.dtype)
     sizes = read_sizes(folder)

@@ -1,4 +1,4 @@
-"""Where a model's files are, and their fingerprint; no torch, so that a complete store needs none."""
+"""Paths and fingerprint of a model's files. No torch, so that a complete label store needs none."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.llm.model import adapter_files
 
-INDEX = "model.safetensors.index.json"  # of weights in several files
+INDEX = "model.safetensors.index.json"  # lists weights that are split over several files
 _SUFFIX = ".safetensors"
 _WEIGHTS = f"*{_SUFFIX}"
 _WANTED = ("*.json", _WEIGHTS, "*.model", "*.jinja", "*.txt")
-_LONGEST = 4096  # tokens of a prompt, at most
+_LONGEST = 4096  # tokens of the longest prompt
 _REACHES = ("sliding_window", "attention_chunk_size")
 _AFTER_THE_HEAD = ("logit_scale", "logits_scaling", "final_logit_softcapping", "lm_head_multiplier")
 _ON_ANSWERS = (
     *("repetition_penalty", "no_repeat_ngram_size", "suppress_tokens", "bad_words_ids"),
     *("begin_suppress_tokens", "min_new_tokens", "num_beams", "encoder_repetition_penalty"),
 )
-_DUPLICATES = ("consolidated*", "original/*")  # the publisher's own format beside the Hugging Face one
+_DUPLICATES = ("consolidated*", "original/*")  # the publisher's own formats, besides the Hugging Face one
 
 
 def resolve(model: str, revision: str, weights: bool = True) -> Path:
-    """The folder of a model: the given folder, or the local snapshot of a hub id, downloaded if need be.
+    """The folder of a model: the given folder, or the local snapshot of a hub id, downloaded if necessary.
 
     Args:
       model: folder or hub id.
       revision: of a hub id.
-      weights: whether they are downloaded too, or configuration and tokenizer alone.
+      weights: whether to download the weights too, or only configuration and tokenizer.
 
     Raises:
-      InputError: no such folder and no such model on the hub, or the hub is out of reach.
+      InputError: there is no such folder or hub model, or the hub cannot be reached.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -67,7 +67,7 @@ def _download(model: str, revision: str, weights: bool) -> Path:
         ) from None
     except errors.RepositoryNotFoundError:
         raise InputError(f"--config.llm.model={model}: neither a folder nor a model on the hub") from None
-    except Exception as error:  # what a broken connection raises differs between the hub client's versions
+    except Exception as error:  # the error type differs between versions of the hub client
         raise InputError(
             f"--config.llm.model={model}: not a folder here, and the hub is out of reach or offline "
             f"({type(error).__name__}); give a folder, or download the model while there is a network"
@@ -75,26 +75,26 @@ def _download(model: str, revision: str, weights: bool) -> Path:
 
 
 def check_no_adapter(folder: Path) -> None:
-    """Raises InputError where an adapter lies in a model's folder: transformers would apply it unasked."""
+    """Raises InputError if a model's folder holds an adapter, because transformers would apply it unasked."""
     if not (folder / adapter_files.CONFIG).is_file():
         return
     if (folder / "config.json").is_file():
         raise InputError(
-            f"{folder}: holds an adapter beside the model, {adapter_files.CONFIG}; move the adapter's files "
-            "to a folder of their own, and give that to --config.llm.adapter if it is wanted"
+            f"{folder}: holds an adapter beside the model, {adapter_files.CONFIG}; move the adapter's "
+            "files to another folder; to use the adapter, give that folder to --config.llm.adapter"
         )
     raise InputError(
         f"{folder}: an adapter, not a model; give it to --config.llm.adapter, and to --config.llm.model the "
-        "model that it was made for"
+        "model that it belongs to"
     )
 
 
 def check(folder: Path) -> None:
-    """Raises InputError where configuration, weights in safetensors or one of their shards are missing."""
+    """Raises InputError if configuration, weights in safetensors or one of their shards are missing."""
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: not a model folder, it has no config.json")
     if not any(folder.glob(_WEIGHTS)):
-        raise InputError(f"{folder}: no weights in safetensors, the one format that is read")
+        raise InputError(f"{folder}: no weights in safetensors, the only format that is read")
     index = folder / INDEX
     if not index.exists():
         shard = min(folder.glob("model-*-of-*.safetensors"), default=None)
@@ -111,9 +111,9 @@ def check(folder: Path) -> None:
 
 
 def acting(folder: Path, mode: str) -> list[str]:
-    """Settings of a model's folder that earlier versions disregarded, or let act on answers in free text.
+    """Settings in a model's folder that earlier versions ignored, or wrongly applied to free text.
 
-    Labels that were stored then may be wrong: these names give labels another address.
+    Earlier labels with such settings may be wrong, so these names change the address of labels.
 
     Args:
       folder: of the model.
@@ -129,7 +129,7 @@ def acting(folder: Path, mode: str) -> list[str]:
 
 
 def fingerprint(folder: Path) -> str:
-    """sha256 over names and contents of a model's files: weights, configuration, tokenizer.
+    """sha256 of the names and contents of a model's files: weights, configuration, tokenizer.
 
     Raises:
       InputError: the folder is incomplete, see `check`.

@@ -1,6 +1,6 @@
-"""Muon in the dtype of its parameters.
+"""The optimiser Muon in the dtype of its parameters.
 
-torch.optim.Muon orthogonalises in bfloat16, which a CPU without instructions for it multiplies about a
+torch.optim.Muon orthogonalises in bfloat16. A CPU without instructions for it multiplies bfloat16 about a
 hundred times slower than float32.
 """
 
@@ -16,21 +16,21 @@ STEPS = 5
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update is orthogonalised (K. Jordan et al. 2024), with weight decay.
+    """Momentum with an orthogonalised update (K. Jordan et al. 2024) and weight decay.
 
-    Steps have the size of AdamW's: 0.2 sqrt(max(rows, columns)) (Liu et al. 2025, arXiv 2502.16982,
+    Its steps have the size of AdamW's: 0.2 sqrt(max(rows, columns)) (Liu et al. 2025, arXiv 2502.16982,
     section 2.2).
     """
 
     def __init__(
         self, params: Iterable[torch.Tensor], weight_decay: float, lr: float = 1e-3, momentum: float = 0.95
     ) -> None:
-        """Takes matrices, and the share of them that lr times ``weight_decay`` removes at each step."""
+        """Takes matrices; each step removes the share lr times ``weight_decay`` of them."""
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """One step along the gradients at hand."""
+        """Takes one step along the current gradients."""
         del closure
         for group in self.param_groups:
             for param in group["params"]:
@@ -38,13 +38,13 @@ class Muon(torch.optim.Optimizer):
                 if not held:
                     held["momentum_buffer"] = torch.zeros_like(param)
                 average = held["momentum_buffer"].lerp_(param.grad, 1 - group["momentum"])
-                update = orthogonalised(param.grad.lerp(average, group["momentum"]))  # Nesterov's
+                update = orthogonalised(param.grad.lerp(average, group["momentum"]))  # Nesterov momentum
                 param.mul_(1 - group["lr"] * group["weight_decay"])
                 param.add_(update, alpha=-0.2 * math.sqrt(max(param.shape)) * group["lr"])
 
 
 def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
-    """The matrix with all singular values moved near 1, by `STEPS` of a quintic Newton-Schulz iteration."""
+    """Moves all singular values of a matrix near 1, by `STEPS` of a quintic Newton-Schulz iteration."""
     a, b, c = COEFFICIENTS
     wide = matrix.shape[0] <= matrix.shape[1]
     x = matrix if wide else matrix.T

@@ -1,4 +1,4 @@
-"""Scores prompts by a loaded causal language model. torch."""
+"""Scores prompts with a loaded causal language model. Needs torch."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ialp_jax.llm.prompting.templates import Template
 from ialp_jax.llm.prompting.tokens import TitleTokens, build_rows, cut_histories, tokenise
 from ialp_jax.types import Prompts
 
-TOGETHER = 50  # titles per row where the history is empty
+TOGETHER = 50  # titles per row if the history is empty
 
 
 @contextlib.contextmanager
 def memory_in_one_line(batch_size: int) -> Iterator[None]:
-    """Within it, a lack of memory is an InputError."""
+    """Within it, running out of memory raises InputError."""
     try:
         yield
     except torch.OutOfMemoryError:
@@ -34,7 +34,7 @@ def memory_in_one_line(batch_size: int) -> Iterator[None]:
 
 
 class Scorer:
-    """A loaded model that scores titles of one catalogue, and is asked about them as configured."""
+    """A loaded model that answers prompts about one catalogue, as configured."""
 
     def __init__(
         self,
@@ -44,14 +44,14 @@ class Scorer:
         config: LLMConfig,
         wrapper: Sequence[str] | None = None,
     ) -> None:
-        """Loads model, adapter and tokenizer, tokenises the N + 1 titles. Raises what the loaders raise.
+        """Loads model, adapter and tokenizer, and tokenises the N + 1 titles. Raises the loaders' errors.
 
         Args:
           folder: of the model.
           titles: ``titles[0]`` is padding.
           template: words of the prompts.
-          config: how to load and how to ask.
-          wrapper: what the chat template gave before, where prompts must remain the same.
+          config: settings for loading and asking.
+          wrapper: chat wrapper of an earlier run, if prompts must stay the same.
         """
         tokenizer = load_tokenizer(folder, config.pad_token)
         self.model = load_model(folder, config.device, config.dtype)
@@ -73,9 +73,9 @@ class Scorer:
 
     @property
     def plain(self) -> bool:
-        """Whether each sequence goes through the model by itself.
+        """Whether each sequence goes through the model on its own.
 
-        `ialp_jax.llm.engines.transformers_engine` sets it if the fast way gives other scores.
+        `ialp_jax.llm.engines.transformers_engine` sets it if the fast method gives other scores.
         """
         return self._plain
 
@@ -86,24 +86,24 @@ class Scorer:
             self.asker.plain = plain
 
     def facts(self) -> dict[str, Any]:
-        """On what the model runs, ``device`` and ``dtype``, and with letters how it is asked."""
+        """Device, dtype and, for lettered modes, prompt settings."""
         place = {"device": str(self.model.device), "dtype": str(self.model.dtype).removeprefix("torch.")}
         return place | (self.asker.facts() if self.asker else {})
 
     def order(self, prompts: Prompts) -> np.ndarray:
-        """In what order n prompts fill batches, int64 [n]."""
+        """The order in which n prompts are put into batches, int64 [n]."""
         if self.asker is not None:
             return self.asker.order(prompts)
         return likelihood.by_length(self.tokens, prompts, self.limit)[0]
 
     def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
-        """Scores float32 [P, K], summed or mean log-probabilities as configured, and the tokens spent.
+        """Scores float32 [P, K], summed or mean log-probabilities as configured, and tokens read.
 
         Raises:
           InputError: out of memory.
         """
         with memory_in_one_line(self.batch_size):
-            # Read each time: LoRA changes the model.
+            # Read in each call, because LoRA changes the model.
             shared = None if self.plain else prefix.read(self.model, self.tokens.prefix)
             scores, spent = likelihood.score(
                 self.model,
@@ -117,18 +117,18 @@ class Scorer:
         return self.normalised(scores, prompts.candidates), spent
 
     def normalised(self, scores: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        """Summed log-probabilities float32 [n, K] of candidates int32 [n, K], or means if so configured."""
+        """Log-probabilities float32 [n, K] of candidates int32 [n, K], summed, or means if configured."""
         if self._normalise == "mean":
             scores = (scores / self.tokens.lengths()[candidates]).astype(np.float32)
         return scores
 
     def alternatives(self, prompts: Prompts) -> torch.Tensor:
-        """What LoRA compares, with its gradient, in one pass: scores of titles, or of letters.
+        """Scores of all possible answers, titles or letters, for LoRA's loss; differentiable, in one pass.
 
-        Letters name the candidates in their order in ``prompts``.
+        Letters name the candidates in the order of ``prompts``.
 
         Returns:
-          float32 [n, K]; with letters, also where answers are free text, [n, K + 1], "none" last.
+          float32 [n, K]. In lettered modes, including free text, [n, K + 1] with "none" last.
         """
         if self.asker is not None:
             return self.asker.alternatives(prompts)
@@ -140,10 +140,10 @@ class Scorer:
         return scores
 
     def answer(self, prompts: Prompts) -> tuple[Answers, int]:
-        """Answers to n prompts, and the tokens spent.
+        """Answers to n prompts, and the number of tokens read.
 
         Raises:
-          InputError: out of memory; or with letters, too many candidates, or they do not fit.
+          InputError: out of memory; or, in lettered modes, too many candidates, or they are too long.
         """
         if self.asker is not None:
             with memory_in_one_line(self.batch_size):

@@ -1,4 +1,4 @@
-"""Compares the fast way of scoring with the plain one, on prompts as long as those to come. torch."""
+"""Compares the fast method of scoring with the plain one, on the longest possible prompts. Needs torch."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ialp_jax.llm.modes import plain
 from ialp_jax.llm.prompting.tokens import build_rows, cut_histories
 from ialp_jax.types import Prompts
 
-COMPARED = 3  # candidates of a prompt whose titles are also scored plainly
-WRITTEN = 3  # tokens of an answer in free text that are compared
-# What a model raises that does not take our masks, positions or cache.
+COMPARED = 3  # candidates of a prompt whose titles are also scored by the plain method
+WRITTEN = 3  # tokens of a free-text answer that are compared
+# Errors of a model that does not accept our masks, positions or cache.
 UNABLE = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, NotImplementedError)
 
 
 def hardest(scorer: Scorer, shape: tuple[int, int]) -> Prompts:
-    """Two prompts that go through the model together: as long as any to come, and as short.
+    """Two prompts for one batch: one of the greatest length that can occur, and one of the smallest.
 
     Args:
-      scorer: about whose catalogue.
-      shape: L and K of the prompts to come.
+      scorer: has the catalogue.
+      shape: L and K of the coming prompts.
     """
     length, num_candidates = shape
     tokens = scorer.asker.letters.tokens if scorer.asker else scorer.tokens
@@ -32,7 +32,7 @@ def hardest(scorer: Scorer, shape: tuple[int, int]) -> Prompts:
     histories = np.zeros((2, length), np.int32)
     histories[0], histories[1, -1:] = np.resize(by_length, length), by_length[-1]
     candidates = np.stack([np.resize(by_length, num_candidates), np.resize(by_length[::-1], num_candidates)])
-    for start in range(0, scorer.num_items, num_candidates):  # the longest that the model can read
+    for start in range(0, scorer.num_items, num_candidates):  # the longest candidates that the model can read
         candidates[0] = np.resize(by_length[start:], num_candidates)
         if _fits(scorer, Prompts(histories[:1], candidates[:1])):
             break
@@ -47,12 +47,12 @@ def _fits(scorer: Scorer, prompts: Prompts) -> bool:
 
 
 def is_exact(scorer: Scorer, shape: tuple[int, int], lora: bool = False) -> bool:
-    """Whether the fast way gives the model's own scores.
+    """Whether the fast method gives the scores of the plain method.
 
     Args:
-      scorer: whose ``plain`` is False.
-      shape: L and K of the prompts to come.
-      lora: compares what LoRA computes, not what labelling does.
+      scorer: its ``plain`` must be False.
+      shape: L and K of the coming prompts.
+      lora: whether to compare LoRA's scores instead of those of labelling.
     """
     prompts = hardest(scorer, shape)
     try:

@@ -1,4 +1,4 @@
-"""How fast the present device multiplies matrices, which decides what asking costs. torch."""
+"""Measures how fast the current device multiplies matrices, for cost estimates and dtypes. Needs torch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import time
 
 import torch
 
-SECONDS = 0.5  # how long the rate is measured
+SECONDS = 0.5  # duration of a measurement
 
 
 def matmul_rate(device: str, dtype: str) -> float:
-    """Measured operations per second of a square matrix product on the present device."""
+    """Measured operations per second of a square matrix product on the current device."""
     width = 4096 if device.startswith("cuda") else 1024
     one = torch.randn(width, width, device=device).to(getattr(torch, dtype))
     best, until = 0.0, time.monotonic() + SECONDS
@@ -25,5 +25,5 @@ def matmul_rate(device: str, dtype: str) -> float:
 
 @functools.cache
 def fastest_dtype(device: str) -> str:
-    """``float32`` or ``bfloat16``, by measurement; measured once in a process."""
+    """The faster of ``float32`` and ``bfloat16``; measured once per process."""
     return max(("float32", "bfloat16"), key=lambda dtype: matmul_rate(device, dtype))

@@ -1,6 +1,6 @@
-"""Checkpoints of a training in torch: safetensors with JSON in its metadata, replaced atomically.
+"""Checkpoints of a torch training: safetensors with JSON metadata, replaced atomically.
 
-The checkpoint before the newest is kept beside it, for the case that the newest is damaged.
+The previous checkpoint is kept too, in case the newest is damaged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OPTIMISER = "optimiser/"
 
 
 class Saved(NamedTuple):
-    """What a checkpoint holds beside the optimisers' state.
+    """Content of a checkpoint besides the optimisers' state.
 
     Attributes:
       tensors: of the model.
@@ -41,18 +41,20 @@ def save(
     optimisers: Sequence[torch.optim.Optimizer],
     progress: Mapping[str, Any],
 ) -> None:
-    """Adds a checkpoint to a folder; ``fingerprint`` says which training it is of."""
-    held = dict(tensors)
+    """Saves a checkpoint in a folder. ``fingerprint`` identifies the training."""
+    all_tensors = dict(tensors)
     for number, optimiser in enumerate(optimisers):
         for index, state in optimiser.state_dict()["state"].items():
-            held |= {f"{_OPTIMISER}{number}/{index}/{name}": tensor for name, tensor in state.items()}
-    # Cloned: tied weights share their memory, which the format does not allow.
-    held = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in held.items()}
+            all_tensors |= {f"{_OPTIMISER}{number}/{index}/{name}": tensor for name, tensor in state.items()}
+    # Cloned, because tied weights share memory and safetensors does not allow that.
+    all_tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in all_tensors.items()}
     facts = {"fingerprint": fingerprint, "progress": json.dumps(progress)}
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{NAME}"
     try:
-        safetensors.torch.save_file(held, partial, metadata={**facts, "sha256": _checksum(held, facts)})
+        safetensors.torch.save_file(
+            all_tensors, partial, metadata={**facts, "sha256": _checksum(all_tensors, facts)}
+        )
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         if (folder / NAME).exists():
@@ -64,7 +66,7 @@ def save(
 
 
 def restore(folder: Path, fingerprint: str, optimisers: Sequence[torch.optim.Optimizer]) -> Saved | None:
-    """The newest intact checkpoint of this training, after setting the optimisers to it; or None."""
+    """Restores the optimisers from the newest intact checkpoint and returns it; None if there is none."""
     for name in (NAME, BEFORE):
         path = folder / name
         if not path.exists():
@@ -72,32 +74,32 @@ def restore(folder: Path, fingerprint: str, optimisers: Sequence[torch.optim.Opt
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 facts = file.metadata() or {}
-                held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            if facts.pop("sha256", "") != _checksum(held, facts):
+                stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            if facts.pop("sha256", "") != _checksum(stored, facts):
                 raise ValueError("altered: its sha256 differs")
             progress = json.loads(facts["progress"])
         except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
             warnings.warn(
-                f"{path}: not a readable checkpoint ({error}); the one before it is used, if there is one",
+                f"{path}: not a readable checkpoint ({error}); the previous one is used, if there is one",
                 stacklevel=2,
             )
             continue
         if facts.get("fingerprint") != fingerprint:
             return None
-        of_model = {name: tensor for name, tensor in held.items() if not name.startswith(_OPTIMISER)}
+        of_model = {name: tensor for name, tensor in stored.items() if not name.startswith(_OPTIMISER)}
         for number, optimiser in enumerate(optimisers):
             state: dict[int, dict[str, torch.Tensor]] = {}
-            for name in held.keys() - of_model.keys():
+            for name in stored.keys() - of_model.keys():
                 owner, index, slot = name.removeprefix(_OPTIMISER).split("/", 2)
                 if int(owner) == number:
-                    state.setdefault(int(index), {})[slot] = held[name]
+                    state.setdefault(int(index), {})[slot] = stored[name]
             optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
         return Saved(of_model, progress)
     return None
 
 
 def remove(folder: Path) -> None:
-    """Takes the checkpoints away, after the result itself was saved."""
+    """Deletes the checkpoints. Call it after the result was saved."""
     for name in (NAME, BEFORE, f".{NAME}"):
         (folder / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # it is missing, or holds other files

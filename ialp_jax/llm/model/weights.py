@@ -1,4 +1,4 @@
-"""Checks of a loaded model: its weights are those stored, its outputs see no later token. torch."""
+"""Checks of a loaded model: it uses exactly the stored weights, and it is causal. Needs torch."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import transformers
 
 from ialp_jax.errors import InputError
 
-# Stored tensors that no text passes: buffers of older formats, and parts for pictures, sound and drafts.
+# Stored tensors that text does not use: buffers of older formats, and parts for images, sound and drafts.
 IDLE = re.compile(
     r"(^|\.)(rotary_emb\.inv_freq|position_ids|masked_bias|(attn|attention)\.bias)$|"
     r"(^|\.)(vision_\w+|visual|image_\w+|audio_\w+|embed_vision|embed_audio|multi_modal_projector|mtp\w*)(\.|$)"
 )
-CAUSAL_TRIAL = 6  # tokens on which causality is tried
+CAUSAL_TRIAL = 6  # number of tokens in the test of causality
 SAME = {torch.float32: (1e-3, 1e-3), torch.bfloat16: (0.05, 0.5)}  # rtol, atol of log-probabilities
 
 
 def attention_of(config: Any) -> str:
     """The attention implementation for a configuration: ``sdpa`` if it is exact, else ``eager``."""
     model = transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)  # which sdpa cannot do
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)  # sdpa cannot cap
     return "eager" if capped or not getattr(model, "_supports_sdpa", False) else "sdpa"
 
 
 def check_report(folder: Path, report: dict[str, Any]) -> None:
-    """Raises InputError where weights are missing, or stored weights would not be used.
+    """Raises InputError if weights are missing, or if stored weights would not be used.
 
     Args:
       folder: of the model.
@@ -47,7 +47,7 @@ def check_report(folder: Path, report: dict[str, Any]) -> None:
 
 @torch.inference_mode()
 def check_causal(folder: Path, model: Any) -> None:
-    """Raises InputError if outputs depend on later tokens, as those of an encoder do."""
+    """Raises InputError if an output depends on later tokens, as in an encoder."""
     size = model.config.get_text_config().vocab_size
     ids = torch.arange(CAUSAL_TRIAL, device=model.device)[None] % size
     whole = model(input_ids=ids, use_cache=False).logits[:, : CAUSAL_TRIAL // 2]
@@ -60,15 +60,15 @@ def check_causal(folder: Path, model: Any) -> None:
 
 
 def same(one: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Whether log-probabilities of the same text are equal except for the rounding of a model's dtype."""
+    """Whether log-probabilities of the same text are equal up to rounding in the model's dtype."""
     rtol, atol = SAME[dtype]
     return torch.allclose(one.float().cpu(), other.float().cpu(), rtol=rtol, atol=atol, equal_nan=True)
 
 
 def keep_to_scores(model: Any) -> None:
-    """Switches off all that a model's folder may ask for beside its logits.
+    """Switches off everything that a model's folder may request besides logits.
 
-    Penalties and samplers of generation_config.json would act on answers in free text; losses that balance
+    Penalties and samplers in generation_config.json would change free-text answers. Losses that balance
     experts, attentions and hidden states cost memory.
     """
     for name in ("output_router_logits", "output_attentions", "output_hidden_states"):
@@ -80,11 +80,11 @@ def keep_to_scores(model: Any) -> None:
 
 
 def check_tokens(folder: Path, tokenizer: Any, model: Any, *ids: np.ndarray) -> None:
-    """Raises InputError where prompts hold a token that the model has no embedding for.
+    """Raises InputError if prompts contain a token for which the model has no embedding.
 
     Args:
-      folder: of both.
-      tokenizer, model: of that folder.
+      folder: of tokenizer and model.
+      tokenizer, model: loaded from that folder.
       ids: token ids of prompts, int64 [n] each.
     """
     rows = model.get_input_embeddings().weight.shape[0]

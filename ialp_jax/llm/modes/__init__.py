@@ -1,7 +1,7 @@
-"""The three ways to ask, one file each, and the common form of their answers.
+"""The three modes of asking, one file each, and the common form of their answers.
 
-- `likelihood`, `choice`, `generate`: the modes; `asker`: the last two, from prompts to answers;
-- `grammar`: reads free text; `none_rule`: when the best candidate of ``likelihood`` is "none";
+- `likelihood`, `choice`, `generate`: the modes; `asker`: asks prompts in the last two;
+- `grammar`: reads free text; `none_rule`: decides "none" for ``likelihood``;
 - `answers`: the common form;
-- `head`, `masks`, `prefix`: fast forward passes; `plain`: the slow one they are compared with.
+- `head`, `masks`, `prefix`: fast forward passes; `plain`: a slow one to compare them with.
 """

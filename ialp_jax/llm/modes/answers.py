@@ -1,4 +1,4 @@
-"""What a model says to a batch of prompts, the same words for every way of asking. numpy only."""
+"""Answers of a model to a batch of prompts, in one form for all modes. numpy only."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Why an answer is no label; the place in this tuple is what `Answers.cause` holds, so only append.
+# Causes of invalid answers. `Answers.cause` holds the index in this tuple, so only append to it.
 CAUSES = ("valid", "non_finite", "no_letter", "out_of_range", "several", "empty", "refused", "thinking")
-LONGEST_REPLY, HEAD = 240, 60  # characters of a reply that are kept, and how many of them are its first
+LONGEST_REPLY, HEAD = 240, 60  # characters of a stored reply; how many of them come from its beginning
 
 
 class Answers(NamedTuple):
     """Answers to n prompts of K candidates.
 
     Attributes:
-      choice: int32 [n], what the model itself prefers: candidate 1..K, 0 none, -1 invalid.
-      scores: float32 [n, K], of each candidate, higher is better: log-likelihood of its title
+      choice: int32 [n], the model's own choice: candidate 1..K, 0 none, -1 invalid.
+      scores: float32 [n, K], one per candidate, higher is better: log-likelihood of its title
         (``likelihood``), log-probability of its letter (``choice``), share of the answers that name it
         (``generate``).
-      none: float32 [n], the score of "none" on the same scale; -inf where the way of asking has none.
-      cause: uint8 [n], index into `CAUSES`; 0 exactly where ``choice`` is not -1.
-      places: int8 [n, A], what each asking of a prompt brought, where the candidates bear letters: the line
-        that was named, 1..K, or K + 1 for "none"; -c for an answer that is invalid by cause c; 0 where it
-        was not asked again. A is 0 for ``likelihood``.
-      replies: str [n, A], what the model wrote at each asking, see `shortened`; empty where it wrote nothing.
+      none: float32 [n], the score of "none" on the same scale; -inf if the mode has none.
+      cause: uint8 [n], index into `CAUSES`; 0 if and only if ``choice`` is not -1.
+      places: int8 [n, A], in lettered modes: the result of each time that the prompt was asked. The named
+        line 1..K, or K + 1 for "none"; -c if the answer was invalid by cause c; 0 if the prompt was not asked
+        again. A is 0 for ``likelihood``.
+      replies: str [n, A], the text of each answer, see `shortened`; empty if the model wrote no text.
     """
 
     choice: np.ndarray
@@ -38,12 +38,12 @@ class Answers(NamedTuple):
     def of(
         cls, choice: np.ndarray, scores: np.ndarray, none: np.ndarray, cause: np.ndarray, places: np.ndarray
     ) -> Answers:
-        """Answers of a model that wrote no text."""
+        """Makes answers of a model that wrote no text."""
         return cls(choice, scores, none, cause, places, unwritten(places))
 
     @classmethod
     def empty(cls, num_candidates: int) -> Answers:
-        """Answers to no prompts."""
+        """Makes answers to no prompts."""
         return cls.of(
             np.zeros(0, np.int32),
             np.zeros((0, num_candidates), np.float32),
@@ -54,7 +54,7 @@ class Answers(NamedTuple):
 
     @classmethod
     def from_scores(cls, scores: np.ndarray) -> Answers:
-        """The candidate of the highest score (the first of equals), where all K scores are finite."""
+        """The candidate with the highest score (the first of equals); invalid if a score is not finite."""
         finite = np.isfinite(scores).all(axis=1)
         best = np.where(finite[:, None], scores, 0).argmax(axis=1) + 1
         return cls.of(
@@ -67,12 +67,12 @@ class Answers(NamedTuple):
 
 
 def unwritten(places: np.ndarray) -> np.ndarray:
-    """No replies, as many as ``places`` [n, A] has askings."""
+    """Empty replies in the shape of ``places`` [n, A]."""
     return np.full(places.shape, "", "<U1")
 
 
 def shortened(reply: str) -> str:
-    """A reply of at most ``LONGEST_REPLY`` characters: of a longer one the beginning and the end."""
+    """Shortens a reply to ``LONGEST_REPLY`` characters: keeps its beginning and its end."""
     if len(reply) <= LONGEST_REPLY:
         return reply
     gap = " ... "

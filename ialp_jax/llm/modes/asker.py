@@ -1,4 +1,4 @@
-"""Asking by letters: from prompts to `Answers`, for ``choice`` and ``generate``."""
+"""Asks in lettered modes, ``choice`` and ``generate``: turns prompts into `Answers`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from ialp_jax.types import Prompts
 
 
 class LetterAsker:
-    """Asks a model for letters about one catalogue.
+    """Asks a model about one catalogue in a lettered mode.
 
-    Another engine overrides `score` and `write`, the two methods that run the model.
+    Other engines override `score` and `write`, the two methods that run the model.
 
     Attributes:
-      model, tokenizer, config: as given.
-      letters: titles and template as tokens.
+      model, tokenizer, config: as passed to the constructor.
+      letters: the token blocks of titles and template.
       wrapper: text that the chat template puts around a prompt, or None.
-      plain: whether each sequence goes through the model by itself.
+      plain: whether each sequence goes through the model on its own.
     """
 
     def __init__(
@@ -48,15 +48,15 @@ class LetterAsker:
           folder: named in errors.
           titles: of the catalogue.
           template: words of the prompts.
-          config: how to ask.
+          config: settings for asking.
           limit: tokens that a prompt may have.
-          wrapper: `chat.Wrapper` that was used before; None: rendered now.
+          wrapper: `chat.Wrapper` of an earlier run; None: made from the chat template.
 
         Raises:
-          InputError: the chat template is missing though wanted, or cannot be used.
+          InputError: the chat template is required but missing, or it cannot be used.
         """
         self.model, self.tokenizer, self.config, self._template = model, tokenizer, config, template
-        self.plain = False  # each sequence goes through the model by itself
+        self.plain = False  # each sequence goes through the model on its own
         self.wrapper = chat.Wrapper(*wrapper) if wrapper else chat.find(tokenizer, config.chat, folder)
         self.letters = letters.LetteredTokens(tokenizer, titles, template, self.wrapper, limit)
         self._digests = orders.title_digests([template.quoted(title) for title in titles])
@@ -67,7 +67,7 @@ class LetterAsker:
             )
 
     def answer(self, prompts: Prompts) -> tuple[Answers, int]:
-        """Answers to n prompts, and the tokens spent."""
+        """Answers to n prompts, and the number of tokens read."""
         num_candidates = prompts.candidates.shape[1]
         letters.check_count(num_candidates)
         seeds, config = orders.seeds(self._digests, prompts), self.config
@@ -88,47 +88,47 @@ class LetterAsker:
         return choice.combine(scores.reshape(*shape[:2], -1), drawn), spent
 
     def alternatives(self, prompts: Prompts) -> torch.Tensor:
-        """Log-probabilities of the lines, "none" last, float32 [n, K + 1], differentiable, in one pass.
+        """Log-probabilities of the lines, float32 [n, K + 1], "none" last; differentiable, in one pass.
 
-        Candidates are listed in their order in ``prompts``.
+        Candidates are listed in the order of ``prompts``.
 
         Raises:
-          InputError: too many candidates, or they do not fit.
+          InputError: too many candidates, or they are too long.
         """
         return choice.letter_scores(self.model, self.letters.rows(self.letters.cut(prompts)))
 
     def cut(self, prompts: Prompts) -> Prompts:
-        """The prompts without what would not fit; see `letters.LetteredTokens.cut`."""
+        """The prompts without items that do not fit, see `letters.LetteredTokens.cut`."""
         reserve = self.config.max_new_tokens if self.config.mode == "generate" else 0
         return self.letters.cut(prompts, reserve)
 
     def lines(self, prompts: Prompts) -> torch.Tensor:
-        """Log-probabilities of the lines, float32 [n, K + 1], as labelling by ``choice`` computes them."""
+        """Log-probabilities of the lines, float32 [n, K + 1], computed as in labelling by ``choice``."""
         return torch.from_numpy(self.score(prompts)[0])
 
     def order(self, prompts: Prompts) -> np.ndarray:
-        """In what order n prompts fill batches, int64 [n]: longest first."""
+        """The order in which n prompts are put into batches, int64 [n]: longest first."""
         return np.argsort(-self.letters.lengths(self.letters.cut(prompts)), kind="stable")
 
     def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
-        """Log-probabilities of the lines float32 [n, K + 1], "none" last, and the tokens spent."""
-        # Read each time: LoRA changes the model.
+        """Log-probabilities of the lines, float32 [n, K + 1], "none" last, and the number of tokens read."""
+        # Read in each call, because LoRA changes the model.
         shared = None if self.plain else prefix.read(self.model, self.letters.tokens.prefix)
         return choice.score_lines(self.model, self.letters, prompts, self.config.batch_size, shared)
 
     def write(self, prompts: Prompts) -> tuple[list[str], int]:
-        """The texts that the model writes for n prompts, and the tokens spent."""
+        """The texts that the model writes for n prompts, and the number of tokens read."""
         return generate.write(
             self.model,
             self.tokenizer,
             self.letters,
             prompts,
             max_new_tokens=self.config.max_new_tokens,
-            batch_size=1 if self.plain else self.config.batch_size,  # alone, nothing is padded
+            batch_size=1 if self.plain else self.config.batch_size,  # a single prompt needs no padding
         )
 
     def facts(self) -> dict[str, Any]:
-        """What the manifest of labels tells about the prompts."""
+        """Prompt settings for the manifest of labels."""
         wrapper = self.wrapper
         return {
             "wrapper": list(wrapper) if wrapper else None,
@@ -137,7 +137,7 @@ class LetterAsker:
         }
 
     def _spells(self, titles: Sequence[str]) -> bool:
-        """Whether a prompt's blocks are the tokens of its whole text, tried on plain titles."""
+        """Tests on plain titles whether a prompt's blocks equal the tokens of its whole text."""
         plain = [i for i, title in enumerate(titles) if title.replace(" ", "").isalnum()][:3]
         if not plain:
             return True

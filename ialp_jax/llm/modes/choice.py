@@ -1,4 +1,4 @@
-"""The answer by letter from one forward pass: what follows a lettered prompt, restricted to its letters."""
+"""The mode ``choice``: one forward pass scores the letters as the next token of the prompt."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def letter_scores(model: Any, rows: Rows, prefix: Prefix = NOTHING) -> torch.Ten
     """Log-probabilities of the K + 1 lines of B prompts, in one forward pass; differentiable.
 
     log p(line l | prompt, a line is named) = log-softmax over l of sum_j log p(token_j | prompt, token_<j),
-    j over the tokens that name line l. Where each line is named by one token, as is usual, the logits of
-    the last position are all that counts, and nothing is fed after the prompt.
+    where j runs over the tokens that name line l. Usually one token names a line. Then the logits of the last
+    position are enough, and the model reads nothing after the prompt.
 
     Args:
-      model: a causal language model; its own mode (train, eval, with or without gradients) holds.
-      rows: B prompts whose candidates are the K + 1 names of the lines, "none" the last one.
-      prefix: what all rows begin with, where it was read before; not differentiated.
+      model: a causal language model; its mode (train or eval, with or without gradients) stays.
+      rows: B prompts with the K + 1 names of the lines as candidates, "none" last.
+      prefix: cached common beginning of all rows, or None. It gets no gradient.
 
     Returns:
-      float32 [B, K + 1], in the order of the lines, on the model's device.
+      float32 [B, K + 1], in order of the lines, on the model's device.
     """
     num_lines = (int(rows.slot[-1]) + 1) // len(rows.ids)
     return torch.log_softmax(title_scores(model, rows, num_lines, prefix), dim=-1)
@@ -43,24 +43,24 @@ def score_lines(
     batch_size: int,
     prefix: Prefix | None = NOTHING,
 ) -> tuple[np.ndarray, int]:
-    """Scores the lines of P prompts in batches of similar length; without a prefix (None) see `plain`.
+    """Scores the lines of P prompts in batches of similar length. Without a prefix (None), see `plain`.
 
     Args:
       model: a causal language model.
-      letters: the blocks of its prompts.
+      letters: makes the token rows of the prompts.
       prompts: P of them, candidates in the order of the lines.
       batch_size: prompts per forward pass.
-      prefix: of ``letters.tokens.prefix``, where it was read before.
+      prefix: cached ``letters.tokens.prefix``, or None.
 
     Returns:
-      Log-probabilities float32 [P, K + 1], and the tokens that went through the model.
+      Log-probabilities float32 [P, K + 1], and the number of tokens read.
 
     Raises:
-      InputError: too many candidates, or they do not fit.
+      InputError: too many candidates, or they are too long.
     """
     prompts = letters.cut(prompts)
     lengths = letters.lengths(prompts)
-    order = np.argsort(-lengths, kind="stable")  # longest first: a lack of memory shows at once
+    order = np.argsort(-lengths, kind="stable")  # longest first, so that a lack of memory shows immediately
     num_lines = prompts.candidates.shape[1] + 1
     scores, spent = np.empty((prompts.num_prompts, num_lines), np.float32), int(lengths.sum())
     if prefix is None:
@@ -78,10 +78,10 @@ def score_lines(
 
 
 def combine(by_line: np.ndarray, orders: np.ndarray) -> Answers:
-    """Answers from the scores of lines under several orders.
+    """Combines the scores of lines under several orders into answers.
 
-    Log-probabilities are averaged over orders and normalised again, so that what a letter adds to each
-    candidate alike, over all rotations, falls out; "none" keeps its letter.
+    Log-probabilities are averaged over orders and normalised again. Over all rotations each candidate has
+    each letter once, so what a letter adds to every candidate cancels. "none" always has the same letter.
 
     Args:
       by_line: float32 [P, R, K + 1].
@@ -99,7 +99,7 @@ def combine(by_line: np.ndarray, orders: np.ndarray) -> Answers:
     clear = np.isfinite(by_line).all(axis=2)
     places = np.where(clear, np.where(clear[..., None], by_line, 0).argmax(axis=2) + 1, -failed)
     return Answers.of(
-        choice=np.where(finite, best % scores.shape[1], -1).astype(np.int32),  # K + 1, "none", becomes 0
+        choice=np.where(finite, best % scores.shape[1], -1).astype(np.int32),  # K + 1, for "none", becomes 0
         scores=scores[:, :-1],
         none=scores[:, -1],
         cause=np.where(finite, 0, failed).astype(np.uint8),

@@ -1,4 +1,4 @@
-"""The answer in free text, as in the paper: greedy, short, read by `ialp_jax.llm.modes.grammar`."""
+"""The mode ``generate``: short free text from greedy decoding, as in the paper, read by `grammar`."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def write(
     max_new_tokens: int,
     batch_size: int,
 ) -> tuple[list[str], int]:
-    """What the model writes after P prompts, in batches of similar length.
+    """The texts that the model writes after P prompts, in batches of similar length.
 
     Args:
       model, tokenizer: of one folder.
       letters: the blocks of its prompts.
       prompts: P of them, candidates in the order of the lines.
-      max_new_tokens: most that it may write to each.
+      max_new_tokens: largest number of tokens per text.
       batch_size: prompts per call.
 
     Returns:
-      P texts, and the tokens that went through the model.
+      P texts, and the number of tokens read.
 
     Raises:
-      InputError: too many candidates, or they do not fit.
+      InputError: too many candidates, or they are too long.
     """
     prompts = letters.cut(prompts, max_new_tokens)
     lengths = letters.lengths(prompts)
@@ -71,25 +71,24 @@ def ask(
     none_text: str,
     opened: bool = False,
 ) -> tuple[Answers, int]:
-    """Answers to P prompts, each asked under R orders, and again under others while it is invalid.
+    """Asks P prompts under R orders each; asks an order again in another order while its answer is invalid.
 
-    Scores are shares of the R answers: of those that are valid, each names one candidate or "none". The most
-    named is the choice, of equals the one named first; a prompt without a valid answer is invalid by the
-    cause of its last one.
+    Scores are shares of the R answers. The choice is the candidate, or "none", that most answers name; of
+    equals, the one named first. A prompt without a valid answer is invalid by the cause of its last answer.
 
     Args:
-      write_to: n prompts, candidates in the order of lines -> n texts and the tokens spent.
+      write_to: maps n prompts, with candidates in the order of the lines, to n texts and the tokens read.
       prompts: P of them.
       seeds: P numbers, from `ialp_jax.llm.prompting.orders.seeds`.
       permutations: R.
-      retries: further askings of each order.
-      none_text: what the last line says.
+      retries: how often an order is asked again.
+      none_text: text of the last line.
       opened: whether prompts end inside a block of thinking.
     """
     num_prompts, num_candidates = prompts.candidates.shape
     places = np.zeros((num_prompts, permutations, 1 + retries), np.int8)
     replies = np.full(places.shape, "", object)
-    named = np.full((num_prompts, permutations), -1)  # candidate 0..K - 1, K none, -1 nothing valid
+    named = np.full((num_prompts, permutations), -1)  # candidate 0..K - 1, K none, -1 no valid answer
     spent = 0
     for attempt in range(1 + retries):
         row, number = np.nonzero(named < 0)
@@ -111,10 +110,10 @@ def ask(
 
 
 def count(named: np.ndarray, places: np.ndarray, num_candidates: int) -> Answers:
-    """Answers from what was named.
+    """Combines the named lines into answers.
 
     Args:
-      named: int [P, R], candidate 0..K - 1, K none, -1 nothing valid.
+      named: int [P, R], candidate 0..K - 1, K none, -1 no valid answer.
       places: int8 [P, R, 1 + retries], as in `Answers`.
       num_candidates: K.
     """
@@ -123,7 +122,7 @@ def count(named: np.ndarray, places: np.ndarray, num_candidates: int) -> Answers
     winner = np.take_along_axis(named, support.argmax(axis=1)[:, None], axis=1)[:, 0]
     choice = np.where(winner == num_candidates, 0, winner + 1)
     choice[winner < 0] = -1
-    last = places[:, -1, -1]  # of the last order's last asking
+    last = places[:, -1, -1]  # of the last order's last answer
     return Answers.of(
         choice=choice.astype(np.int32),
         scores=shares[:, :-1],

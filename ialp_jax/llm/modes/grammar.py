@@ -1,25 +1,25 @@
-"""What a free answer names: a letter of the list, "none", or nothing that counts. Pure Python.
+"""Reads a free-text answer: a letter of the list, "none", or nothing valid. Pure Python.
 
-The grammar reads the first line after the model's thinking that is not blank. ``X`` is a capital letter
-that stands alone: no letter, digit or apostrophe touches it, no hyphen ties it to a word ("Jay-Z"), and it
-does not open a phrase ("I would ...", "A good ..."), that is, no word follows it but ``and``, ``or``, ``is``,
-``because`` or another such letter.
+The grammar reads the first non-blank line after the model's thinking. ``X`` is a capital letter that is a
+whole word: no letter, digit or apostrophe touches it, and no hyphen joins it to a word ("Jay-Z"). Also, it
+must not open a phrase ("I would ...", "A good ..."): the next word, if any, must be ``and``, ``or``,
+``is``, ``because`` or another such letter.
 
     answer  = [thought] said                            -> as said
-    thought = a block such as <think> ... </think>, closed; all before the last one's end is left out
+    thought = a block such as <think> ... </think>, closed; text up to the end of the last one is ignored
     said    = refusal                                  -> refused
             | head echo                                -> the line of X
             | [words] X [words without another X]      -> the line of X
             | none                                     -> the last line
-    head    = [marks] X mark | [marks] X end           a small letter will do here
-    echo    = whatever follows, but not another letter nor "none", as in "B. Queen" or "B: the closest"
+    head    = [marks] X mark | [marks] X end           a small letter is allowed here
+    echo    = any text without another letter and without "none", as in "B. Queen" or "B: the closest"
     none    = [marks] ("none" | "none of ..." | the text of the last line ...)
     mark    = one of . ) ] } > : * " and the like      marks = any of them, also opening ones
-    refusal = "I cannot", "I can't", "I'm sorry", "as an AI", ... at the beginning; elsewhere if no X is found
+    refusal = "I cannot", "I can't", "I'm sorry", "as an AI", ... at the beginning; elsewhere only if no X
 
-Everything else is invalid, by cause: ``empty`` (no line that is not blank), ``refused``, ``several`` (more
-than one line named, or a candidate and "none"), ``out_of_range`` (X is beyond the list), ``no_letter``,
-``thinking`` (a block of thinking is not closed: the reply was too short for it).
+Everything else is invalid. The causes: ``empty`` (no non-blank line), ``refused``, ``several`` (several lines
+named, or a candidate and "none"), ``out_of_range`` (X is not in the list), ``no_letter``, ``thinking`` (a
+block of thinking is not closed: the reply was too short).
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ def parse(text: str, num_candidates: int, none_text: str, opened: bool = False) 
     Args:
       text: what the model wrote.
       num_candidates: K; the list has K + 1 lines, at most 26.
-      none_text: what the last line says.
+      none_text: text of the last line.
       opened: whether the prompt ended inside a block of thinking.
 
     Returns:
-      The line that is named, 1..K + 1, and ``valid``; or 0 and the cause.
+      The named line, 1..K + 1, and ``valid``; or 0 and the cause.
     """
     answer = thinking.answer_of(text, opened)
     if answer is None:
@@ -79,7 +79,7 @@ def parse(text: str, num_candidates: int, none_text: str, opened: bool = False) 
 
 
 def _named(line: str, num_candidates: int, none_text: str) -> set[int]:
-    """All lines 1..26 that an answer's line names."""
+    """All lines 1..26 that the line of an answer names."""
     last = num_candidates + 1
     head = _HEAD.match(line)
     if head is None:
@@ -96,6 +96,6 @@ def _place(letter: str) -> int:
 
 
 def _says_none(text: str, none_text: str) -> bool:
-    """Whether a text is "none" or "none of ..." or begins with what the last line says."""
+    """Whether a text is "none" or "none of ...", or begins with the text of the last line."""
     words = re.sub(rf"^(?:{_MARKS}|\s)+", "", text).casefold()
     return _NONE.match(text) is not None or words.startswith(none_text.casefold())

@@ -1,8 +1,8 @@
-"""Log-probabilities of tokens from a decoder's output, through the model's own head. torch.
+"""Log-probabilities of tokens from a decoder's output, through the model's own head. Needs torch.
 
-Models scale, cap or shift what their output layer gives (Cohere, Granite, Gemma 2, ...). So the logits come
-from the model's own forward pass, in which the decoder is replaced by its output for the wanted places. They
-are computed in chunks, because a vocabulary is large: the chunks bound the memory.
+Some models scale, cap or shift the output of their last layer (Cohere, Granite, Gemma 2, ...). So the logits
+come from the model's own forward pass, in which the decoder is replaced by its output for the selected
+positions. Vocabularies are large, so logits are computed in chunks, which limits the memory.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import torch
 import transformers
 from torch.utils.checkpoint import checkpoint
 
-CHUNK = 2**25  # logits that exist at once, or one row of them; float32: 134 MB
+CHUNK = 2**25  # logits in memory at once, at least one row of them; float32: 134 MB
 
 
 @dataclasses.dataclass
 class _Read(transformers.utils.ModelOutput):
-    """A decoder's output that holds hidden states [1, Q, D] and nothing else."""
+    """A decoder's output with only hidden states [1, Q, D]."""
 
     last_hidden_state: torch.Tensor | None = None
 
@@ -32,20 +32,20 @@ class _Read(transformers.utils.ModelOutput):
 
 
 def decoder_of(model: Any) -> Any:
-    """The part of a causal language model that gives hidden states, with all layers and the last norm.
+    """The part of a causal language model that computes hidden states: all layers and the last norm.
 
     Raises:
-      AttributeError: it has none apart from its head.
+      AttributeError: the model has no such part besides its head.
     """
     decoder = model.get_decoder()
     if decoder is model.get_output_embeddings():
-        return model.base_model  # ModernBERT calls its head a decoder
-    return model.model if decoder is model else decoder  # Llama 4 names itself
+        return model.base_model  # ModernBERT's attribute "decoder" is its head
+    return model.model if decoder is model else decoder  # Llama 4 returns itself
 
 
 @contextlib.contextmanager
 def _decoded(model: Any, hidden: torch.Tensor) -> Iterator[None]:
-    """Inside, the model's decoder returns ``hidden`` [1, Q, D], without any computation."""
+    """Within it, the model's decoder returns ``hidden`` [1, Q, D] without any computation."""
     inner = {id(module): module for module in (model.base_model, decoder_of(model)) if module is not model}
     before = {key: vars(module).get("forward") for key, module in inner.items()}
     for module in inner.values():
@@ -60,14 +60,14 @@ def _decoded(model: Any, hidden: torch.Tensor) -> Iterator[None]:
 
 
 def logits_of(model: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """The model's own logits float32 [Q, V] of its decoder's output [Q, D]."""
+    """The model's own logits float32 [Q, V] for its decoder's output [Q, D]."""
     unread = torch.zeros((1, len(hidden)), dtype=torch.long, device=hidden.device)
     with _decoded(model, hidden[None]):
         return model(input_ids=unread, use_cache=False).logits[0].float()
 
 
 def rows_at_once(vocabulary: int) -> int:
-    """Rows of logits that are computed together."""
+    """Number of rows of logits that are computed together."""
     return max(1, CHUNK // vocabulary)
 
 
@@ -78,7 +78,7 @@ def log_probabilities(
 
     Args:
       model: a causal language model.
-      hidden: [H, D], output of its decoder where a scored token is predicted.
+      hidden: [H, D], the decoder's output at the positions that predict a scored token.
       which: int64 [Q], the row of ``hidden`` that predicts each token.
       target: int64 [Q], the tokens.
     """
@@ -94,7 +94,7 @@ def log_probabilities(
     for start in range(0, len(hidden), size):
         place = torch.nonzero((which >= start) & (which < start + size))[:, 0]
         given = hidden[start : start + size], which[place] - start, target[place]
-        # With gradients, each chunk's logits are computed again instead of kept.
+        # With gradients, the backward pass computes each chunk's logits again instead of storing them.
         again = torch.is_grad_enabled()
         parts.append(checkpoint(gained, *given, use_reentrant=False) if again else gained(*given))
         places.append(place)

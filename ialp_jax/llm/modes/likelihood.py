@@ -1,7 +1,7 @@
-"""Log-likelihood of candidate titles after a history, through any causal language model.
+"""The mode ``likelihood``: log-likelihood of titles after a history, for any causal language model.
 
 log p(title | history) = sum_j log p(token_j | history, token_<j), over the tokens of the candidate's line,
-its line end included.
+including its line end.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = N
     """Summed log-probabilities of the candidates of B rows, in one pass of the decoder; differentiable.
 
     Args:
-      model: a causal language model; its own mode (train, eval, with or without gradients) holds.
+      model: a causal language model; its mode (train or eval, with or without gradients) stays.
       rows: B prompts, each with the tokens of its K candidates.
       num_candidates: K.
-      prefix: what all rows begin with, where it was read before; not differentiated.
+      prefix: cached common beginning of all rows, or None. It gets no gradient.
 
     Returns:
       float32 [B, K], on the model's device.
 
     Raises:
-      CannotPackError: the candidates take several tokens, and the model takes no mask per token.
+      CannotPackError: some candidate has several tokens, and the model accepts no mask per token.
     """
     device, width = model.device, rows.ids.shape[1] - prefix.length
     source, target, slot = (
@@ -40,7 +40,7 @@ def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = N
     hidden = head.decoder_of(model)(
         input_ids=torch.from_numpy(rows.ids[:, prefix.length :]).to(device), **_view(model, rows, prefix)
     ).last_hidden_state
-    # All candidates of a prompt share the output that predicts their first tokens: the head runs once on it.
+    # One output predicts the first tokens of all candidates of a prompt, so the head runs once on it.
     flat = source[:, 0] * width + source[:, 1] - prefix.length
     flat, which = torch.unique(flat, return_inverse=True)
     gained = head.log_probabilities(model, hidden.flatten(0, 1)[flat], which, target)
@@ -52,10 +52,10 @@ def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = N
 
 
 def _view(model: Any, rows: Rows, prefix: Prefix) -> dict[str, Any]:
-    """Arguments that tell a model which token sees which.
+    """Arguments that tell a model which token may see which.
 
-    Nothing where padding at the end is all there is, which no token before it sees: the model's own masks
-    are right, with all that they know of windows and positions.
+    Returns no mask if the rows hold only a history and padding at the end, which no earlier token sees. The
+    model's own masks are then right, including their windows and positions.
     """
     arguments: dict[str, Any] = {"use_cache": False}
     if prefix.length:
@@ -69,16 +69,16 @@ def _view(model: Any, rows: Rows, prefix: Prefix) -> dict[str, Any]:
 
 @torch.inference_mode()
 def score_rows(model: Any, rows: Rows, num_candidates: int, prefix: Prefix | None = NOTHING) -> np.ndarray:
-    """`title_scores` without gradients, on the host: float32 [B, K]; plainly without a prefix (None)."""
+    """`title_scores` without gradients, on the host: float32 [B, K]. Without a prefix (None), see `plain`."""
     if prefix is None:
         return plain.title_scores(model, rows, num_candidates).cpu().numpy()
     return title_scores(model, rows, num_candidates, prefix).cpu().numpy()
 
 
 def by_length(tokens: TitleTokens, prompts: Prompts, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """The order int64 [P] in which P prompts fill batches, and their lengths in tokens, int64 [P].
+    """The order int64 [P] in which P prompts are put into batches, and their lengths in tokens, int64 [P].
 
-    Prompts are cut to ``limit`` tokens. Longest first: a lack of memory shows at once.
+    Prompts are cut to ``limit`` tokens. The longest come first, so that a lack of memory shows immediately.
     """
     lengths = rows_of.prompt_lengths(tokens, rows_of.cut_histories(tokens, prompts, limit))
     return np.argsort(-lengths, kind="stable"), lengths
@@ -94,10 +94,10 @@ def score(
     batch_size: int,
     prefix: Prefix | None = NOTHING,
 ) -> tuple[np.ndarray, int]:
-    """Scores P prompts in batches of similar length; without a prefix (None) plainly, see `plain`.
+    """Scores P prompts in batches of similar length. Without a prefix (None), see `plain`.
 
     Returns:
-      Summed log-probabilities float32 [P, K], and the tokens that went through the model.
+      Summed log-probabilities float32 [P, K], and the number of tokens read.
     """
     prompts, num_candidates = rows_of.cut_histories(tokens, prompts, limit), prompts.candidates.shape[1]
     order, lengths = by_length(tokens, prompts, limit)

@@ -1,8 +1,8 @@
-"""Attention masks of packed rows, in which the candidates of a prompt share its history. torch.
+"""Attention masks of packed rows, in which the candidates of a prompt share its history. Needs torch.
 
-A model with a sliding window or with chunks limits what a token sees, in some of its layers or in all. A mask
-of ours replaces the model's own, so it must keep those limits. They count positions, not columns: each
-candidate directly follows the history, wherever it is stored.
+In some models a sliding window or chunks limit the tokens that a token sees, in some or all layers. Our mask
+replaces the model's own, so it must keep these limits. They count positions, not columns: each candidate
+directly follows the history, wherever it is stored in the row.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 
-# As transformers names them.
+# Names of layer types in transformers.
 FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
 LIMITS = {SLIDING: "sliding_window", CHUNKED: "attention_chunk_size"}  # the setting that holds the limit
 
 
 class CannotPackError(ValueError):
-    """A model's layers have no attention whose mask can be given per token."""
+    """Some layers of a model accept no attention mask per token."""
 
 
 def kinds_of(config: Any) -> dict[str, int]:
-    """Kinds of attention in a model's layers, each with its limit in tokens (0: none).
+    """Kinds of attention in a model's layers, each with its limit in tokens (0: no limit).
 
     Args:
       config: transformers configuration of the model.
@@ -32,7 +32,7 @@ def kinds_of(config: Any) -> dict[str, int]:
     text = config.get_text_config(decoder=True)
     limits = {FULL: 0} | {kind: getattr(text, name, None) or 0 for kind, name in LIMITS.items()}
     kinds = set(getattr(text, "layer_types", None) or ())
-    if not kinds:  # all layers are alike
+    if not kinds:  # all layers have the same kind
         kinds = {next((kind for kind in LIMITS if limits[kind]), FULL)}
     unknown = sorted(kinds - limits.keys())
     if unknown:
@@ -50,10 +50,10 @@ def of_layers(
       position: int64 [B, S].
       segment: int32 [B, S], 0 history, 1..K candidates, -1 padding.
       dtype: of the model's activations.
-      past: columns at the beginning that are already cached.
+      past: number of columns at the beginning that are already cached.
 
     Returns:
-      One mask; or one for each kind of layer, where the kinds see different tokens.
+      One mask; or one per kind of layer, if the kinds have different limits.
 
     Raises:
       CannotPackError: see `kinds_of`.
@@ -73,6 +73,6 @@ def of_layers(
 
 
 def _additive(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """0 where a token is seen, the smallest number elsewhere: [B, 1, ...] of bool [B, ...]."""
+    """0 where a token is visible, else the smallest number: [B, 1, ...] from bool [B, ...]."""
     mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
     return mask.masked_fill_(~visible, torch.finfo(dtype).min)[:, None]

@@ -1,8 +1,8 @@
-"""When even the best candidate is ``none``: a threshold on what the history adds to a score. numpy only.
+"""Decides whether even the best candidate is ``none``, by a threshold on its gain. numpy only.
 
-The gain of a title is its score after the history minus its score after an empty history, that is, the
-pointwise mutual information of history and title: popularity and spelling cancel. Under ``youden`` the
-threshold is the gain that best tells the held-out offline users' own next items from random items, by
+The gain of a title is its score after the history minus its score after an empty history. That is the
+pointwise mutual information of history and title, in which popularity and spelling cancel. Under ``youden``
+the threshold is the gain that best separates held-out offline users' own next items from random items, by
 Youden's J = true positive rate - false positive rate (Youden 1950, Cancer 3:32-35).
 """
 
@@ -15,19 +15,19 @@ from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.prompting.alike import apart
 from ialp_jax.types import Dataset, Prompts
 
-NUM_PROMPTS = 1000  # both rates then have a standard error of at most 1.6 %
-HISTORY_LENGTH = 10  # histories of 1 to this many items
+NUM_PROMPTS = 1000  # then both rates have a standard error of at most 1.6 %
+HISTORY_LENGTH = 10  # longest history; the shortest has 1 item
 
 
 def draw_trial(dataset: Dataset, users: np.ndarray, seed: int, alike: np.ndarray | None = None) -> Prompts:
-    """Prompts of two candidates: the user's own next item, and an item that the user never liked.
+    """Draws prompts with two candidates: the user's own next item, and an item that the user never liked.
 
-    They are about those of the held-out ``users`` who have two likes or more; P = 0 if there are none.
+    They are about the held-out ``users`` with at least two likes. P = 0 if there are none.
 
-    No prompt has two items of the same words, see `ialp_jax.llm.prompting.alike`.
+    No prompt has two items with the same words, see `ialp_jax.llm.prompting.alike`.
 
-    Where the data knows an order of time, the history is what came right before the item; otherwise the
-    stored order is random already and serves as it is.
+    If the data have an order in time, the history is the items right before the own item. Otherwise the
+    stored order, which is random, is used.
     """
     generator = keys.generator(seed, "llm-none")
     with_two_likes = [user for user in users if len(dataset.histories.of(user)) >= 2]
@@ -46,13 +46,13 @@ def draw_trial(dataset: Dataset, users: np.ndarray, seed: int, alike: np.ndarray
 
 
 def threshold(taken: np.ndarray, other: np.ndarray, rule: str, quantile: float) -> float | None:
-    """The gain under which the label is ``none``; None: never.
+    """The gain below which the label is ``none``; None: never.
 
     Args:
-      taken: float [P], gains of the users' own items; non-finite ones are left out.
-      other: float [P], gains of random items, likewise.
+      taken: float [P], gains of the users' own items; non-finite ones are ignored.
+      other: float [P], gains of random items; non-finite ones are ignored.
       rule: ``youden``, ``quantile`` (that quantile of ``other``) or ``never``.
-      quantile: for ``quantile``.
+      quantile: only for rule ``quantile``.
     """
     taken, other = np.sort(taken[np.isfinite(taken)]), np.sort(other[np.isfinite(other)])
     if rule == "never" or not len(taken) or not len(other):
@@ -66,7 +66,7 @@ def threshold(taken: np.ndarray, other: np.ndarray, rule: str, quantile: float) 
 
 
 def decide(answers: Answers, unconditional: np.ndarray, limit: float | None) -> np.ndarray:
-    """Labels from title likelihoods.
+    """Turns answers with title likelihoods into labels.
 
     Args:
       answers: of mode ``likelihood``.
@@ -74,7 +74,7 @@ def decide(answers: Answers, unconditional: np.ndarray, limit: float | None) -> 
       limit: from `threshold`.
 
     Returns:
-      int32 [P]: the model's choice, but 0 where the gain of the chosen candidate is under the threshold.
+      int32 [P]: the model's choice, or 0 if the gain of the chosen candidate is below the threshold.
     """
     choice = answers.choice.copy()
     if limit is not None:

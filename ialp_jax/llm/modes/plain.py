@@ -1,7 +1,7 @@
-"""Scores by one whole sequence per candidate, through the model's own forward pass: slow, and right. torch.
+"""Slow, exact scores: one whole sequence per candidate, through the model's own forward pass. Needs torch.
 
-No mask, no cache and no padding of ours takes part. Other ways of scoring are compared with this one, and
-models that allow no other are scored by it.
+It uses no mask, cache or padding of ours. Faster methods are compared with it, and models that allow no
+faster method are scored by it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ialp_jax.llm.prompting.tokens import Rows
 
 
 def sequences(rows: Rows, num_candidates: int) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-    """Of each of B prompts, its tokens int64 [n] and those of its K candidates."""
+    """Tokens of each of B prompts, int64 [n], and tokens of its K candidates."""
     names = np.split(rows.target, np.flatnonzero(np.diff(rows.slot)) + 1)
     for b, (ids, segment) in enumerate(zip(rows.ids, rows.segment, strict=True)):
         yield ids[segment == 0], names[b * num_candidates : (b + 1) * num_candidates]
 
 
 def predictions(model: Any, ids: np.ndarray, last: int) -> torch.Tensor:
-    """Log-probabilities float32 [last, V] of the token after each of the last ones of ``ids`` int64 [n]."""
+    """Log-probabilities float32 [last, V] of the tokens that follow each of the last ``ids`` int64 [n]."""
     fewer = (
         {"logits_to_keep": last} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
     )
@@ -35,10 +35,10 @@ def predictions(model: Any, ids: np.ndarray, last: int) -> torch.Tensor:
 
 @torch.inference_mode()
 def title_scores(model: Any, rows: Rows, num_candidates: int) -> torch.Tensor:
-    """The same as `likelihood.title_scores`, without gradients: float32 [B, K]."""
+    """Scores like `likelihood.title_scores`, without gradients: float32 [B, K]."""
     scores = torch.zeros((len(rows.ids), num_candidates), device=model.device)
     for b, (prompt, names) in enumerate(sequences(rows, num_candidates)):
-        if max(map(len, names)) == 1:  # one pass predicts them all
+        if max(map(len, names)) == 1:  # one pass predicts all of them
             scores[b] = predictions(model, prompt, 1)[0, np.concatenate(names)]
             continue
         for k, name in enumerate(names):
@@ -49,7 +49,7 @@ def title_scores(model: Any, rows: Rows, num_candidates: int) -> torch.Tensor:
 
 
 def tokens_spent(rows: Rows, num_candidates: int) -> int:
-    """Tokens that go through the model in `title_scores`."""
+    """Number of tokens that `title_scores` sends through the model."""
     return sum(
         len(prompt) if max(map(len, names)) == 1 else sum(len(prompt) + len(name) - 1 for name in names)
         for prompt, names in sequences(rows, num_candidates)

@@ -1,4 +1,4 @@
-"""What all prompts begin with, read once: its keys and values serve every batch. torch."""
+"""The common beginning of all prompts, read once; every batch reuses its keys and values. Needs torch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ialp_jax.llm.modes.head import decoder_of
 
 
 class Prefix(NamedTuple):
-    """The first tokens of every row, already read.
+    """The first tokens of every row, already read by the model.
 
     Attributes:
-      length: how many.
-      cache: their keys and values, of one row.
-      argument: how the decoder calls the cache that it reads and extends.
+      length: number of tokens.
+      cache: their keys and values, for one row.
+      argument: name of the decoder's argument for the cache that it reads and extends.
     """
 
     length: int
@@ -27,7 +27,7 @@ class Prefix(NamedTuple):
     argument: str
 
     def of(self, batch_size: int) -> transformers.DynamicCache:
-        """The cache of that many rows, which a forward pass may extend."""
+        """The cache for several rows; a forward pass may extend it."""
         cache = copy.deepcopy(self.cache)
         cache.batch_repeat_interleave(batch_size)
         return cache
@@ -38,9 +38,9 @@ NOTHING = Prefix(0, None, "")
 
 @torch.inference_mode()
 def read(model: Any, ids: np.ndarray) -> Prefix:
-    """Reads the tokens int64 [n] that all prompts begin with.
+    """Lets the model read the tokens int64 [n] with which all prompts begin.
 
-    The last of them is left to the rows: what it predicts may be scored.
+    The last token is not cached, because its prediction may be scored.
     """
     if len(ids) < 2:
         return NOTHING
@@ -53,6 +53,6 @@ def read(model: Any, ids: np.ndarray) -> Prefix:
 
 
 def cache_argument(decoder: Any) -> str:
-    """How ``decoder`` calls the cache that it reads and extends: Transformers renamed it in 5.24."""
+    """The decoder's name for the argument of the cache; Transformers renamed it in 5.24."""
     named = inspect.signature(decoder.forward).parameters
     return "cache" if "cache" in named else "past_key_values"

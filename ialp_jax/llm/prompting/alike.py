@@ -1,9 +1,10 @@
-"""Items that a prompt shows by the same words: no prompt may offer two of them, nor one beside its twin.
+"""Items that a prompt shows with the same words. No prompt may contain two of them.
 
-Titles are unique in a data set, and `templates.shown` tells apart those that a template cuts alike, except by
-very short cuts. This module sees to the rest. Everywhere here ``alike`` is int32 [N + 1], the same number for
-items of the same words, 0 for padding; or None where all items differ, and then nothing is changed, no random
-draw included.
+Titles are unique in a data set. `templates.shown` makes titles different again if a template cuts them to the
+same text, except if the cut is very short. This module handles the remaining cases.
+
+``alike`` is always int32 [N + 1], with the same number for items with the same words and 0 for padding. None
+means that all items differ. Then nothing changes, not even a random draw.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from ialp_jax.llm.prompting.templates import Template, quote, sanitise
 
 
 def groups(titles: Sequence[str], template: Template, lettered: bool) -> np.ndarray | None:
-    """Which items look alike.
+    """Numbers items so that items with the same words have the same number.
 
     Args:
       titles: N + 1 titles; the first is padding.
-      template: what of a title is shown.
-      lettered: whether candidates have letters, and therefore quotes.
+      template: fixes the part of a title that is shown.
+      lettered: whether candidates have letters; if so, titles are in quotes.
 
     Returns:
       ``alike``, see the module.
@@ -35,17 +36,17 @@ def groups(titles: Sequence[str], template: Template, lettered: bool) -> np.ndar
 
 
 def apart(items: np.ndarray, others: np.ndarray, alike: np.ndarray | None) -> np.ndarray:
-    """The items [n] of which none of the others [m] has the words; all where ``alike`` is None."""
+    """Keeps the items [n] that share words with none of the others [m]. Keeps all if ``alike`` is None."""
     return items if alike is None else items[~np.isin(alike[items], alike[others])]
 
 
 def different(items: np.ndarray, alike: np.ndarray | None) -> np.ndarray:
-    """The items [n], of those with the same words the first; all where ``alike`` is None."""
+    """Keeps the first of the items [n] with the same words. Keeps all if ``alike`` is None."""
     if alike is None:
         return items
     return items[np.sort(np.unique(alike[items], return_index=True)[1])]
 
 
 def largest(alike: np.ndarray | None) -> int:
-    """How many items have the same words, at most; 1 where all differ."""
+    """Largest number of items with the same words; 1 if all differ."""
     return 1 if alike is None else int(np.bincount(alike).max())

@@ -1,8 +1,8 @@
-"""What a tokenizer's chat template writes around a prompt. No torch.
+"""The text that a tokenizer's chat template writes around a prompt. No torch.
 
-The template is rendered once, around a stand-in, and taken apart there: prompts remain concatenations of
-token blocks. All of a prompt is one user turn, as Mistral knows no other role before the answer. Where the
-template lets the caller switch the model's thinking off, it is switched off.
+The template is rendered once around a placeholder and split there, so prompts remain concatenations of token
+blocks. A prompt is one user turn, because Mistral accepts no other role before the answer. If the template
+can switch the model's thinking off, thinking is off.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from ialp_jax.errors import InputError
 from ialp_jax.llm.prompting import thinking
 
 _PROMPT, _ANSWER = "q0prompt0q", "q0answer0q"
-OPEN, OFF = "open", "off"  # what a prompt does to the model's thinking
+OPEN, OFF = "open", "off"  # the effect of a prompt on the model's thinking
 _PROBE = '"Queen"\n- "AC/DC"\nA. "x y"\nWhich?'
 
 
 class Wrapper(NamedTuple):
-    """The text around a prompt.
+    """Text around a prompt.
 
     Attributes:
-      before: in front of the user's words; markers in it are special tokens where the tokenizer says so.
-      after: between the user's words and the model's turn.
-      lead: what comes between ``after`` and the first word of an answer, such as a space.
+      before: text before the user's words. Markers in it are special tokens if the tokenizer treats them so.
+      after: text between the user's words and the model's turn.
+      lead: text between ``after`` and the first word of an answer, such as a space.
     """
 
     before: str
@@ -33,20 +33,20 @@ class Wrapper(NamedTuple):
     lead: str
 
     def digest(self) -> str:
-        """sha256 of all three."""
+        """sha256 of all three fields."""
         return store.fingerprint(list(self))
 
 
 def find(tokenizer: Any, wanted: str, folder: Path) -> Wrapper | None:
-    """The wrapper of a tokenizer's chat template, or None for plain text.
+    """Makes the wrapper from a tokenizer's chat template; None for plain text.
 
     Args:
       tokenizer: a Hugging Face tokenizer.
-      wanted: ``auto`` (where there is a chat template), ``on`` or ``off``.
+      wanted: ``auto`` (use a chat template if there is one), ``on`` or ``off``.
       folder: named in errors.
 
     Raises:
-      InputError: there is none though it is wanted, or it does not leave a prompt as it is.
+      InputError: the template is required but missing, or it alters prompts.
     """
     if wanted == "off" or (wanted == "auto" and not tokenizer.chat_template):
         return None
@@ -65,14 +65,14 @@ def find(tokenizer: Any, wanted: str, folder: Path) -> Wrapper | None:
 
 
 def thinking_of(wrapper: Wrapper | None) -> str:
-    """``open`` if the prompt ends inside a block of thinking, ``off`` if it ends behind one, else empty."""
+    """``open`` if the prompt ends inside a block of thinking, ``off`` if it ends after one, else empty."""
     if wrapper is None or not thinking.has_tag(wrapper.after):
         return ""
     return OPEN if thinking.left_open(wrapper.after) else OFF
 
 
 def _switches(tokenizer: Any, folder: Path) -> dict[str, bool]:
-    """The arguments that switch thinking off, where the template heeds them."""
+    """The template arguments that switch thinking off; empty if the template ignores them."""
     plain = _user_turn(tokenizer, _PROMPT, folder)
     try:
         quiet = _user_turn(tokenizer, _PROMPT, folder, **thinking.OFF)
@@ -89,7 +89,7 @@ def _user_turn(tokenizer: Any, content: str, folder: Path, **options: bool) -> s
 def _render(tokenizer: Any, turns: list[dict[str, str]], folder: Path, **options: bool) -> str:
     try:
         return tokenizer.apply_chat_template(turns, tokenize=False, **options)
-    except Exception as error:  # whatever a template's own code may raise
+    except Exception as error:  # a template's code may raise any error
         message = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise InputError(
             f"{folder}: its chat template cannot be used ({message}); use --config.llm.chat=off"

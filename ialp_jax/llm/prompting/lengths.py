@@ -1,4 +1,4 @@
-"""How long prompts are in each way of asking, before a model is there to ask. numpy only."""
+"""Lengths of prompts in each mode, before a model is loaded. numpy only."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from ialp_jax.llm.prompting.letters import LetteredTokens
 from ialp_jax.llm.prompting.templates import Template
 from ialp_jax.types import OFFLINE, Dataset, Prompts
 
-NUM_HELD_OUT = 500  # held-out prompts of LoRA, or a few more for as many of each user
-NUM_SAMPLED = 256  # prompts that stand for all
+NUM_HELD_OUT = 500  # held-out prompts of LoRA; rounded up so that all users have equally many
+NUM_SAMPLED = 256  # size of the sample that represents all prompts
 CHARACTERS_PER_TOKEN = 4  # of English text
 
 
 class Guess:
-    """In place of a tokenizer that is not there: so many tokens as the characters let one guess."""
+    """Replaces a missing tokenizer: guesses the number of tokens from the number of characters."""
 
     bos_token_id, pad_token_id, chat_template = 1, 0, None
 
     def __call__(self, texts: list[str], **options: bool) -> dict[str, list[list[int]]]:
-        """Ids, all 0, of several texts."""
+        """Token ids, all 0, of several texts."""
         del options
         return {"input_ids": [[0] * -(-len(text) // CHARACTERS_PER_TOKEN) for text in texts]}
 
 
 class Lengths(NamedTuple):
-    """Of P prompts.
+    """Lengths of P prompts.
 
     Attributes:
-      prompt: int64 [P], tokens that a prompt takes in a forward pass, its candidates included.
-      scored: int64 [P], outputs through which the head runs.
-      written: tokens that the model may write after each.
+      prompt: int64 [P], tokens of a prompt in a forward pass, including its candidates.
+      scored: int64 [P], outputs on which the head runs.
+      written: tokens that the model may write after each prompt.
     """
 
     prompt: np.ndarray
@@ -47,12 +47,12 @@ class Lengths(NamedTuple):
 
 
 class Demand(NamedTuple):
-    """Prompts that a stage will ask, by a sample of them.
+    """Prompts that a stage will ask, represented by a sample.
 
     Attributes:
-      name: what they are for; demands of one name are one line of the estimate.
-      count: how many prompts.
-      sample: some of them.
+      name: of the work. The estimate has one line per name.
+      count: number of prompts.
+      sample: some of the prompts.
     """
 
     name: str
@@ -72,14 +72,14 @@ class Ruler:
         config: LLMConfig,
         context: int,
     ) -> None:
-        """Tokenises the N + 1 titles as the configured way of asking does.
+        """Tokenises the N + 1 titles as the configured mode does.
 
         Args:
           tokenizer: of ``folder``, or a `Guess`.
           folder: named in errors.
           titles: of the catalogue.
           template: words of the prompts.
-          config: how to ask.
+          config: settings for asking.
           context: tokens that a prompt may have.
         """
         self._context, self._letters = context, None
@@ -94,26 +94,26 @@ class Ruler:
         """Lengths of P prompts.
 
         Raises:
-          InputError: with letters, too many candidates, or they do not fit.
+          InputError: in lettered modes, too many candidates, or they are too long.
         """
         if self._letters is not None:
             prompt = self._letters.lengths(self._letters.cut(prompts, self._written))
             return Lengths(prompt, np.full(len(prompt), max(1, self._written)), self._written)
         prompts = rows_of.cut_histories(self._tokens, prompts, self._context)
-        # One output predicts the first tokens of all candidates, the others the rest of each.
+        # One output predicts the first tokens of all candidates; the others predict the later tokens.
         scored = 1 + np.maximum(self._tokens.lengths()[prompts.candidates] - 1, 0).sum(1)
         return Lengths(rows_of.prompt_lengths(self._tokens, prompts), scored, 0)
 
 
 def sample_prompts(num_items: int, shape: tuple[int, int], seed: int = 0) -> Prompts:
-    """`NUM_SAMPLED` prompts of random items; ``shape`` is L and K."""
+    """Draws `NUM_SAMPLED` prompts of random items; ``shape`` is L and K."""
     generator = keys.generator(seed, "llm-lengths")
     drawn = generator.integers(1, num_items + 1, (NUM_SAMPLED, sum(shape))).astype(np.int32)
     return Prompts(drawn[:, : shape[0]], drawn[:, shape[0] :])
 
 
 def sample_of(dataset: Dataset, shape: tuple[int, int], seed: int) -> Prompts:
-    """As `sample_prompts`, with real histories: the last L likes of offline users."""
+    """Draws prompts like `sample_prompts`, but with real histories: the last L likes of offline users."""
     prompts = sample_prompts(dataset.catalogue.num_items, shape, seed)
     histories = np.zeros_like(prompts.histories)
     users = keys.generator(seed, "llm-dry-run").permutation(dataset.users(OFFLINE))

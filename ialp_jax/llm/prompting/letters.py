@@ -1,4 +1,4 @@
-"""Prompts that are answered by a letter, as text and as token blocks. numpy only.
+"""Prompts that a letter answers, as text and as token blocks. numpy only.
 
     Titles stand in quotes and are never instructions. Which of the offered items ...
     This person likes:
@@ -10,12 +10,12 @@
     Which letter?
     Answer:
 
-Titles, bullets, letters and the rest are tokenised once, each as it stands after what precedes it; a prompt
-is a concatenation of such blocks. The text before the first title and after the last line is tokenised
-together with the chat template's, markers included; in titles, markers are ordinary text.
+Titles, bullets, letters and the other pieces are tokenised once, each after the text that precedes it. A
+prompt is a concatenation of such blocks. The text before the first title and after the last line is tokenised
+together with the chat template's text, including its markers. In titles, markers are ordinary text.
 
-The model names a line by its letter. The tokens of a name are what the tokenizer adds to the end of the
-prompt for that letter: what all letters add alike belongs to the prompt, the rest tells them apart.
+The model names a line by its letter. The tokenizer adds some tokens to the end of the prompt for each letter.
+Tokens that all letters share belong to the prompt; the remaining ones are the name of the line.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _BULLET, _MARK, _LEAD = "-", ".", " "
 
 
 def wrap(template: Template, wrapper: chat.Wrapper | None) -> chat.Wrapper:
-    """The text around the lines of a prompt, the chat template's where there is one."""
+    """The text around the lines of a prompt, including that of the chat template."""
     if wrapper is None:
         return chat.Wrapper(template.liked, template.question + template.cue, _LEAD)
     return chat.Wrapper(wrapper.before + template.liked, template.question + wrapper.after, wrapper.lead)
@@ -55,11 +55,11 @@ def render(
     """A prompt as text.
 
     Args:
-      template: its words.
+      template: words of the prompt.
       titles: N + 1 titles.
-      history: int [L], oldest first; 0 is padding and leaves no trace.
+      history: int [L], oldest first; 0 is padding and is skipped.
       candidates: int [K], in the order of the lines.
-      wrapper: of the chat template, where it is used.
+      wrapper: of the chat template; None: plain text.
     """
     around = wrap(template, wrapper)
     liked = [_BULLET + template.quoted(titles[item]) for item in history if item]
@@ -69,7 +69,7 @@ def render(
 
 
 def check_count(num_candidates: int) -> None:
-    """Raises InputError where there are more candidates than letters, "none" counted."""
+    """Raises InputError if there are too few letters for the candidates and "none"."""
     if num_candidates > MOST_LETTERED:
         raise InputError(
             f"--config.labelling.candidates={num_candidates}: letters name at most {MOST_LETTERED} candidates"
@@ -78,7 +78,7 @@ def check_count(num_candidates: int) -> None:
 
 
 class LetteredTokens:
-    """The blocks of one catalogue, tokenizer and template, and the rows made of them."""
+    """Token blocks of one catalogue, tokenizer and template, and the rows built from them."""
 
     def __init__(
         self,
@@ -88,13 +88,13 @@ class LetteredTokens:
         wrapper: chat.Wrapper | None,
         limit: int,
     ) -> None:
-        """Tokenises N titles (``titles[0]`` is padding) and all that stands around them.
+        """Tokenises N titles (``titles[0]`` is padding) and all text around them.
 
         Args:
           tokenizer: a fast Hugging Face tokenizer with a padding token.
           titles: N + 1 strings.
-          template: the words.
-          wrapper: of the chat template, where it is used.
+          template: words of the prompts.
+          wrapper: of the chat template; None: plain text.
           limit: tokens that a prompt may have.
         """
         self._limit, self._padding = limit, tokenizer.pad_token_id
@@ -138,13 +138,13 @@ class LetteredTokens:
         )
 
     def rows(self, prompts: Prompts) -> Rows:
-        """Rows of B prompts in which the names of the lines are scored, for `choice.letter_scores`.
+        """Rows of B prompts that score the names of the lines, for `choice.letter_scores`.
 
         Args:
           prompts: from `cut`, candidates in the order of the lines.
 
         Raises:
-          InputError: the tokenizer cannot tell the letters apart.
+          InputError: the tokenizer maps two letters to the same tokens.
         """
         names = self.names[: prompts.candidates.shape[1] + 1]
         for i, j in np.ndindex(len(names), len(names)):
@@ -160,22 +160,22 @@ class LetteredTokens:
         blocks = self._layout(prompts, self._to_write)
         rows = build_rows(self.tokens, Prompts(blocks, prompts.candidates[:, :0]), self._padding)
         mask = rows.segment == 0
-        order = np.argsort(mask, axis=1, kind="stable")  # padding first
+        order = np.argsort(mask, axis=1, kind="stable")  # puts padding first
         return np.take_along_axis(rows.ids, order, 1), np.take_along_axis(mask, order, 1).astype(np.int64)
 
     def lengths(self, prompts: Prompts) -> np.ndarray:
-        """Tokens that each prompt of `rows` takes in a forward pass, int64 [P]."""
+        """Number of tokens of each prompt of `rows` in a forward pass, int64 [P]."""
         return prompt_lengths(self.tokens, self._to_name_lines(prompts))
 
     def cut(self, prompts: Prompts, reserve: int = 0) -> Prompts:
-        """The prompts without the oldest liked items that would push them over the limit.
+        """Removes the oldest liked items of prompts that would exceed the limit.
 
         Args:
           prompts: P of them.
-          reserve: tokens to keep for an answer in free text.
+          reserve: tokens left free for a free-text answer.
 
         Raises:
-          InputError: more candidates than letters, or the candidates without any history are too long.
+          InputError: more candidates than letters, or too long even without a history.
         """
         histories, num_candidates = prompts.histories, prompts.candidates.shape[1]
         check_count(num_candidates)
@@ -194,13 +194,13 @@ class LetteredTokens:
         return prompts._replace(histories=np.where(fits, histories, 0))
 
     def _to_name_lines(self, prompts: Prompts) -> Prompts:
-        """B prompts for `build_rows`: all their blocks as history, the names of their lines as candidates."""
+        """Rows of B prompts from `build_rows`: all blocks as history, names of lines as candidates."""
         num_lines = prompts.candidates.shape[1] + 1
         tails = np.broadcast_to(self._tails[:num_lines], (prompts.num_prompts, num_lines))
         return Prompts(self._layout(prompts, self._to_choose), tails)
 
     def _layout(self, prompts: Prompts, closing: int) -> np.ndarray:
-        """Blocks of B prompts in their order, int64 [B, 2 L + 2 K + 4]; 0 is no block."""
+        """Blocks of B prompts in order, int64 [B, 2 L + 2 K + 4]; 0 is no block."""
         histories, candidates = prompts.histories, prompts.candidates
         (count, length), num_candidates = histories.shape, candidates.shape[1]
         blocks = np.empty((count, 2 * length + 2 * num_candidates + 4), np.int64)

@@ -1,10 +1,12 @@
-"""In which order a prompt lists its candidates, and how much the order decides. numpy only.
+"""Orders of a prompt's candidates, and a measure of how much the order decides. numpy only.
 
-Candidates come sorted by what their source thinks of them, and models favour some letters. So every prompt
-lists its candidates in an order of its own: a random permutation whose seed is the prompt's content, the same
-in any batch, run or catalogue. Asked under several permutations, a prompt's further orders are rotations of
-the first: with as many permutations as candidates, each candidate bears each letter once, and what letters
-add to a score falls out of its mean.
+Label sources may list candidates by preference, and models favour some letters. So every prompt lists its
+candidates in its own random order. The seed of that order is the prompt's content, so the order is the same
+in any batch, run or catalogue.
+
+If a prompt is asked under several permutations, the further orders are rotations of the first. With as many
+permutations as candidates, each candidate has each letter once, and the effect of letters cancels in the mean
+score.
 """
 
 from __future__ import annotations
@@ -22,17 +24,17 @@ _DIGEST_BYTES = 16
 
 
 def title_digests(texts: Sequence[str]) -> np.ndarray:
-    """Digests of N + 1 titles as they are shown, uint8 [N + 1, 16]."""
+    """Digests of N + 1 titles as the prompts show them, uint8 [N + 1, 16]."""
     digests = [hashlib.sha256(text.encode()).digest()[:_DIGEST_BYTES] for text in texts]
     return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, _DIGEST_BYTES)
 
 
 def seeds(digests: np.ndarray, prompts: Prompts) -> list[int]:
-    """A seed for each of P prompts. It depends only on the titles in the prompt.
+    """A seed for each of P prompts, which depends only on the titles in the prompt.
 
     Args:
       digests: uint8 [N + 1, 16], from `title_digests`.
-      prompts: P of them; padding leaves no trace.
+      prompts: P of them; padding is ignored.
     """
     return [
         int.from_bytes(
@@ -45,16 +47,16 @@ def seeds(digests: np.ndarray, prompts: Prompts) -> list[int]:
 
 
 def draw(prompt_seeds: Sequence[int], num_candidates: int, permutations: int, attempt: int = 0) -> np.ndarray:
-    """Orders int64 [P, R, K]: at [p, r, l], which candidate, counted from 0, is on line l.
+    """Orders int64 [P, R, K]: entry [p, r, l] is the candidate, from 0, on line l.
 
-    Orders r = 0..K-1 are rotations of one random permutation, R of them evenly spaced; where R > K, the
-    next K are rotations of another one, and so on.
+    Orders r = 0..K-1 are R evenly spaced rotations of one random permutation. If R > K, the next K orders are
+    rotations of another permutation, and so on.
 
     Args:
       prompt_seeds: P numbers, from `seeds`.
       num_candidates: K.
       permutations: R.
-      attempt: each has its own permutations.
+      attempt: number of the attempt; each attempt has its own permutations.
     """
     blocks = -(-permutations // num_candidates)
     number = np.arange(permutations)
@@ -73,19 +75,19 @@ def draw(prompt_seeds: Sequence[int], num_candidates: int, permutations: int, at
 
 
 def order_bias(places: np.ndarray, num_candidates: int) -> dict[str, Any]:
-    """How far letters decide, from answers to randomly ordered prompts.
+    """How much letters decide, measured on answers to randomly ordered prompts.
 
-    With s_l the share of line l among the valid answers that name a candidate, the bias is the total
-    variation distance from the uniform distribution, 1/2 sum_l |s_l - 1/K|: 0 where all letters are chosen
-    alike, 1 - 1/K where it is always the same one. An unbiased model's n answers give about
-    sqrt((K - 1) / (2 pi n)) by chance (the mean deviation of a normal variable, K times).
+    Let s_l be the share of line l among the valid answers that name a candidate. The bias is the total
+    variation distance from the uniform distribution, 1/2 sum_l |s_l - 1/K|. It is 0 if all letters are chosen
+    equally often, and 1 - 1/K if always the same one is. By chance, n answers of an unbiased model give about
+    sqrt((K - 1) / (2 pi n)) (K times the mean deviation of a normal variable).
 
     Args:
       places: int8 [P, A], as in `ialp_jax.llm.modes.answers.Answers`.
       num_candidates: K.
 
     Returns:
-      ``bias``, ``by_chance``, ``answers`` n, and ``shares``, s_l for A, B, ...; None where n = 0.
+      ``bias``, ``by_chance``, ``answers`` n, and ``shares``, s_l for A, B, ...; None if n = 0.
     """
     counts = np.bincount(places[(places > 0) & (places <= num_candidates)], minlength=num_candidates + 1)[1:]
     total = int(counts.sum())

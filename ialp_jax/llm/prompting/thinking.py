@@ -1,7 +1,7 @@
-"""Blocks in which a model thinks before it answers: ``<think> ... </think>`` and the like. Pure Python.
+"""Blocks of thinking before an answer, such as ``<think> ... </think>``. Pure Python.
 
-A letter is an answer only behind such a block. Chat templates differ: some let the caller switch thinking
-off, some open a block at the beginning of the answer, some leave it to the model.
+A letter is an answer only after such a block. Chat templates differ. Some let the caller switch thinking off,
+some open a block at the beginning of the answer, and some leave the choice to the model.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-# Arguments of chat templates that switch thinking off; a template ignores those that it does not know.
+# Arguments of chat templates that switch thinking off. A template ignores unknown arguments.
 OFF = {"enable_thinking": False, "thinking": False}
 _NAME = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad|analysis)"
 _TAG = re.compile(
     rf"<(?P<a>/?)(?i:{_NAME})>|\[(?P<b>/?)THINK\]|◁(?P<c>/?)think▷|"
     r"<\|channel\|>(?:(?P<d>final)|analysis|commentary)(?:<\|message\|>)?"
 )
-_PARTS = ("<|channel|>", "<|message|>")  # special tokens of which the last kind of tag is made
+_PARTS = ("<|channel|>", "<|message|>")  # special tokens that form the last kind of tag
 
 
 def _tags(text: str) -> Iterable[tuple[int, bool]]:
-    """Where each tag of a text ends, and whether it closes a block."""
+    """Yields the end of each tag of a text, and whether the tag closes a block."""
     for tag in _TAG.finditer(text):
         yield tag.end(), any(tag.groupdict().values())
 
 
 def has_tag(text: str) -> bool:
-    """Whether a text opens or closes a block."""
+    """Whether a text contains a tag of a block."""
     return _TAG.search(text) is not None
 
 
@@ -37,11 +37,11 @@ def left_open(text: str) -> bool:
 
 
 def answer_of(text: str, opened: bool = False) -> str | None:
-    """The text that a model writes after its thinking; None if it has not finished thinking.
+    """The text that a model writes after its thinking; None if the thinking does not end.
 
     Args:
       text: what the model wrote.
-      opened: whether the prompt ended inside a block.
+      opened: whether the prompt ended inside a block of thinking.
 
     Returns:
       The text after the last block, or the whole text without a block.
@@ -59,7 +59,7 @@ def _kept(token: str) -> bool:
 
 
 class Decoder:
-    """From token ids to text without special tokens, except tags of thinking, which tell the answer apart."""
+    """Turns token ids into text without special tokens, except tags of thinking, which delimit the answer."""
 
     def __init__(self, tokenizer: Any) -> None:
         """Finds the tags among the special tokens of a Hugging Face tokenizer."""

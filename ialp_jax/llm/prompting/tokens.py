@@ -1,7 +1,7 @@
-"""Titles as token ids, and the token rows of many prompts at once. numpy only.
+"""Titles as token ids, and token rows of many prompts. numpy only.
 
-A title is tokenised once, on its own line; a prompt is a concatenation of lines. So no text is
-tokenised per prompt, and a candidate has the same tokens wherever it stands.
+Each title is tokenised once, on its own line, and a prompt is a concatenation of lines. So no text is
+tokenised per prompt, and a candidate always has the same tokens.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ PADDING = -1
 
 
 class TitleTokens(NamedTuple):
-    """Token ids of all lines, ragged: item i has ``values[offsets[i]:offsets[i + 1]]``; item 0 has none.
+    """Token ids of all lines, ragged: item i has ``values[offsets[i]:offsets[i + 1]]``; item 0 has no tokens.
 
     Attributes:
-      prefix: int64, begin-of-sequence token and introduction, what stands before the first line.
+      prefix: int64, the begin-of-sequence token and the introduction: all tokens before the first line.
       values: int64, tokens of all lines, each with its line end.
       offsets: int64 [N + 2].
     """
@@ -40,19 +40,19 @@ class TitleTokens(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Token rows of B prompts: the prefix and history once, then the K candidates side by side.
+    """Token rows of B prompts: prefix and history once, then the K candidates side by side.
 
-    A candidate's tokens see the history and their own predecessors, never another candidate: the keys and
-    values of the history are computed once and serve all K. The last token of a candidate is predicted
-    and never fed, so candidate k takes its length less one.
+    A candidate's tokens see the history and the candidate's earlier tokens, but no other candidate. So the
+    keys and values of the history are computed once for all K candidates. The model predicts the last token
+    of a candidate but never reads it, so a candidate fills one column less than it has tokens.
 
     Attributes:
-      ids: int64 [B, S], tokens; any value where there is padding.
+      ids: int64 [B, S], tokens; any value at padding.
       position: int64 [B, S], as if each candidate directly followed the history.
       segment: int32 [B, S], 0 history, k candidate k (1..K), -1 padding.
       source: int64 [Q, 2], row and column whose output predicts a scored token.
       target: int64 [Q], the scored token.
-      slot: int64 [Q], row * K + k - 1, the score to which it adds.
+      slot: int64 [Q], row * K + k - 1, the index of the score to which the token adds.
     """
 
     ids: np.ndarray
@@ -66,9 +66,9 @@ class Rows(NamedTuple):
 def after(
     encode: Callable[[list[str]], list[list[int]]], before: str, texts: Sequence[str]
 ) -> list[list[int]]:
-    """Token ids of texts as they stand after another text.
+    """Token ids of texts that follow another text.
 
-    Where the tokenizer joins the end of ``before`` with the beginning of a text, they are tokenised apart.
+    If the tokenizer joins the end of ``before`` with the beginning of a text, they are tokenised separately.
     """
     start = encode([before])[0]
     whole = encode([before + text for text in texts]) if texts else []
@@ -81,14 +81,14 @@ def after(
 def tokenise(tokenizer: Any, titles: Sequence[str], template: Template, limit: int) -> TitleTokens:
     """Tokenises N titles (``titles[0]`` is padding) with a Hugging Face tokenizer.
 
-    Special tokens written in a title stay ordinary text. A line is read after a line end, as it stands
-    in the prompt, so that tokenizers which treat the start of a text differently give the same tokens.
+    Special tokens written in a title are ordinary text. A line is tokenised after a line end, as in the
+    prompt, because some tokenizers treat the start of a text differently.
 
     Args:
       tokenizer: a fast tokenizer.
       titles: N + 1 strings.
-      template: gives each title its line.
-      limit: tokens that a prompt may have; a title longer than a quarter of them is cut.
+      template: gives the line of each title.
+      limit: tokens that a prompt may have. A title longer than a quarter of this is cut.
     """
 
     def encode(texts: list[str]) -> list[list[int]]:
@@ -109,7 +109,7 @@ def tokenise(tokenizer: Any, titles: Sequence[str], template: Template, limit: i
 
 
 def cut_histories(tokens: TitleTokens, prompts: Prompts, limit: int) -> Prompts:
-    """The prompts without the oldest liked items that would push them over ``limit`` tokens."""
+    """Removes the oldest liked items of prompts that would exceed ``limit`` tokens."""
     lengths = tokens.lengths()
     room = limit - len(tokens.prefix) - lengths[prompts.candidates].max(axis=1, initial=0)
     from_right = np.cumsum(lengths[prompts.histories][:, ::-1], axis=1)[:, ::-1]
@@ -117,14 +117,14 @@ def cut_histories(tokens: TitleTokens, prompts: Prompts, limit: int) -> Prompts:
 
 
 def prompt_lengths(tokens: TitleTokens, prompts: Prompts) -> np.ndarray:
-    """Tokens that each of P rows takes in a forward pass, int64 [P]."""
+    """Number of tokens of each of P rows in a forward pass, int64 [P]."""
     lengths = tokens.lengths()
     scored = np.maximum(lengths[prompts.candidates] - 1, 0)
     return len(tokens.prefix) + lengths[prompts.histories].sum(1) + scored.sum(1)
 
 
 def _spread(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For ragged counts [C]: the owner and the place within the owner of each element, int64 [sum]."""
+    """For ragged counts [C]: the owner of each element, and its place within the owner, int64 [sum]."""
     owner = np.repeat(np.arange(len(counts)), counts)
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
 
@@ -135,13 +135,13 @@ def build_rows(tokens: TitleTokens, prompts: Prompts, padding: int) -> Rows:
     Args:
       tokens: of the catalogue.
       prompts: B of them.
-      padding: token id for the places after the end of a row.
+      padding: token id for positions after the end of a row.
     """
     histories, candidates = prompts.histories, prompts.candidates
     lengths, first = tokens.lengths(), tokens.offsets[:-1]
     num_rows, num_candidates = candidates.shape
     shared = len(tokens.prefix) + lengths[histories].sum(1)
-    # Blocks of a row in order: the lines of the history, then the candidates less their last token.
+    # Blocks of a row in order: the lines of the history, then the candidates without their last tokens.
     items = np.concatenate([histories, candidates], axis=1)
     counts = lengths[items]
     counts[:, histories.shape[1] :] -= 1
@@ -160,7 +160,7 @@ def build_rows(tokens: TitleTokens, prompts: Prompts, padding: int) -> Rows:
     ids[row, column] = tokens.values[first[items].ravel()[block] + place]
     position[row, column] = np.where(number == 0, column, shared[row] + place)
     segment[row, column] = number
-    # Scored tokens: the first of a candidate is predicted by the end of the history, the rest in its block.
+    # Scored tokens: the end of the history predicts a candidate's first token, its block predicts the rest.
     slot, place = _spread(lengths[candidates].ravel())
     row = slot // num_candidates
     inside = starts[:, histories.shape[1] :].ravel()[slot] + place - 1

@@ -1,1 +1,1 @@
-"""The process that loads torch: `worker` carries out orders, `protocol` frames them, `estimate` costs."""
+"""The process that loads torch: `worker` carries out orders, `protocol` frames them, `estimate` the costs."""

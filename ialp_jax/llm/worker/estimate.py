@@ -1,8 +1,8 @@
-"""What labelling will cost, before any of it is done: tokens, operations, memory, hours. torch.
+"""Estimates the costs of labelling in advance: tokens, operations, memory, hours. Needs torch.
 
-Operations of a forward pass, after Chowdhery et al. 2022 (arXiv 2204.02311, appendix B, a third of what it
-gives for training): 2 per parameter and token, and for attention 4 * layers * (heads * width) per pair of
-tokens. The input embedding costs no FLOPs, and the head runs on scored rows only.
+Operations of a forward pass are a third of those for training in Chowdhery et al. 2022 (arXiv 2204.02311,
+appendix B): 2 per parameter and token, and for attention 4 * layers * (heads * width) per pair of tokens. The
+input embedding costs no FLOPs, and the head runs only on scored rows.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from ialp_jax.llm.prompting.lengths import (
 )
 from ialp_jax.types import Dataset, Prompts
 
-UTILISATION = 0.5  # share of the matrix-product rate that forward passes are taken to reach
-TRAINING = 3  # forward and backward against forward alone, ibidem
-LORA = 2  # the same with frozen weights: only gradients of activations
+UTILISATION = 0.5  # assumed rate of forward passes, as a share of the measured matrix-product rate
+TRAINING = 3  # forward and backward passes relative to only forward passes, in the same source
+LORA = 2  # the same with frozen weights, which need only gradients of activations
 
 
 class Part(NamedTuple):
     """A part of the work.
 
     Attributes:
-      name: what it is.
-      prompts: how many.
-      tokens: that go through the model.
+      name: of the part.
+      prompts: number of prompts.
+      tokens: number of tokens that the model reads.
       flops: floating-point operations.
     """
 
@@ -51,23 +51,23 @@ class Part(NamedTuple):
     flops: float
 
     def plus(self, other: Part) -> Part:
-        """The work of both, under this part's name."""
+        """Adds two parts, with the name of this one."""
         sums = (self.prompts + other.prompts, self.tokens + other.tokens, self.flops + other.flops)
         return Part(self.name, *sums)
 
     def times(self, number: int) -> Part:
-        """The work done ``number`` times."""
+        """Repeats the part ``number`` times."""
         return Part(self.name, number * self.prompts, number * self.tokens, number * self.flops)
 
 
 def forward_flops(sizes: Sizes, tokens: float, pairs: float, scored: float) -> float:
-    """Operations of forward passes.
+    """Number of operations of forward passes.
 
     Args:
       sizes: of the model.
-      tokens: in all rows together.
-      pairs: of tokens that attention compares, the sum of the squared lengths of the rows.
-      scored: rows of logits.
+      tokens: number of tokens in all rows.
+      pairs: number of token pairs in attention: the sum of the squared row lengths.
+      scored: number of rows of logits.
     """
     return 2 * sizes.body * tokens + 4 * sizes.layers * sizes.attention * pairs + 2 * sizes.head * scored
 
@@ -80,19 +80,19 @@ def estimate(
     shape: tuple[int, int],
     seed: int,
 ) -> dict[str, Any]:
-    """The costs of all that is asked of a model.
+    """Estimates the costs of all work of the model.
 
     Args:
-      folder: of the model, of which configuration and tokenizer are read; None: the embedded one.
-      dataset: whose offline users are asked about.
-      config: model, mode, dtype, device and batch size as they will be.
-      demands: the prompts of the stages; training, LoRA and calibration, which they need, are added.
+      folder: of the model; only configuration and tokenizer are read. None: the embedded model.
+      dataset: prompts are about its users.
+      config: model, mode, dtype, device and batch size of the planned run.
+      demands: the prompts of the stages. Training, LoRA and calibration are added to them.
       shape: L and K of the label stage.
-      seed: of the sampled prompts.
+      seed: fixes the sampled prompts.
 
     Returns:
-      Plain values for JSON: ``parts`` as `Part`, ``rate`` in operations per second, ``refusal`` (why the
-      model does not fit, or empty), bytes, hours.
+      Plain values for JSON: ``parts`` (see `Part`), ``rate`` in operations per second, ``refusal`` (the
+      reason why the model does not fit, or empty), bytes, hours.
 
     Raises:
       InputError: the configuration cannot be read, or there is no such device.
@@ -105,14 +105,15 @@ def estimate(
     ruler = Ruler(tokenizer, folder or Path("embedded"), titles, template, config, sizes.context)
     sample = sample_of(dataset, shape, seed)
     measured = ruler.measure(sample)
-    asked = [(demand, ruler.measure(demand.sample)) for demand in demands]
+    measured_demands = [(demand, ruler.measure(demand.sample)) for demand in demands]
     parts = [] if folder else [_training(sizes, config)]
     if config.lora.steps:
         parts += _lora(sizes, ruler, sample, config)
     if demands:
         parts += _calibration(sizes, ruler, sample, demands, config, dataset.catalogue.num_items)
-    parts += _asked(sizes, asked, config)
-    needs = [memory.need(sizes, one, config.batch_size, dtype) for one in (measured, *(m for _, m in asked))]
+    parts += _asked(sizes, measured_demands, config)
+    all_lengths = (measured, *(lengths for _, lengths in measured_demands))
+    needs = [memory.need(sizes, lengths, config.batch_size, dtype) for lengths in all_lengths]
     needed = max(needs, key=lambda need: need.batch)
     free = memory.available(device)
     rate = speed.matmul_rate(device, dtype)
@@ -138,10 +139,10 @@ def estimate(
     }
 
 
-def _asked(sizes: Sizes, asked: Sequence[tuple[Demand, Lengths]], config: LLMConfig) -> list[Part]:
-    """The prompts of the stages, each under all its orders; and as many more as may be asked again."""
+def _asked(sizes: Sizes, measured_demands: Sequence[tuple[Demand, Lengths]], config: LLMConfig) -> list[Part]:
+    """The prompts of the stages under all their orders, and the largest number of repeated prompts."""
     by_name: dict[str, Part] = {}
-    for demand, measured in asked:
+    for demand, measured in measured_demands:
         part = _part(demand.name, demand.count * config.permutations, sizes, measured)
         before = by_name.get(part.name, Part(part.name, 0, 0, 0.0))
         by_name[part.name] = before.plus(part)
@@ -160,14 +161,14 @@ def _calibration(
     config: LLMConfig,
     num_items: int,
 ) -> list[Part]:
-    """What `ialp_jax.llm.worker.worker` asks before the first label of a stage; letters need a check only.
+    """Work before the first label of a stage: calibration and checks. Lettered modes need only a check.
 
-    Stages whose first prompts have the same shape share it.
+    Stages whose first prompts have the same shape share this work.
     """
     first = {demand.name: demand for demand in reversed(demands)}
     times = len({demand.sample.shape for demand in first.values()})
     parts = []
-    if config.engine != "vllm":  # two prompts, each in the fast way and in the plain one
+    if config.engine != "vllm":  # two prompts, each by the fast and the plain method
         parts.append(_part("check of the masks", 4 * times, sizes, ruler.measure(sample)))
     if config.mode == "likelihood":
         pairs = ruler.measure(sample._replace(candidates=sample.candidates[:, :2]))
@@ -182,7 +183,7 @@ def _calibration(
 def _subject(
     folder: Path | None, dataset: Dataset, config: LLMConfig, template: templates.Template
 ) -> tuple[Any, Sizes]:
-    """Tokenizer, or a `Guess` where the folder has none, and sizes of the model."""
+    """The tokenizer, or a `Guess` if the folder has none, and the sizes of the model."""
     if folder is None:
         tokenizer = embedded.train_tokenizer(dataset.catalogue, template, config.embedded.vocabulary)
         return tokenizer, memory.sizes_of(embedded.build_model(config.embedded, tokenizer).config)
@@ -193,14 +194,14 @@ def _subject(
 
 
 def _part(name: str, count: int, sizes: Sizes, measured: Lengths) -> Part:
-    """``count`` prompts like those measured."""
+    """A part of ``count`` prompts with the measured lengths."""
     tokens = measured.prompt.astype(float) + measured.written
     flops = forward_flops(sizes, tokens.mean(), (tokens**2).mean(), measured.scored.mean())
     return Part(name, count, round(count * tokens.mean()), count * flops)
 
 
 def _unconditional(sizes: Sizes, ruler: Ruler, num_items: int) -> Part:
-    """All titles after an empty history."""
+    """The part that scores all titles after an empty history."""
     items = np.arange(1, num_items + 1, dtype=np.int32)
     rows = np.resize(items, (-(-num_items // scorer.TOGETHER), scorer.TOGETHER))
     measured = ruler.measure(Prompts(np.zeros((len(rows), 1), np.int32), rows))
@@ -208,7 +209,7 @@ def _unconditional(sizes: Sizes, ruler: Ruler, num_items: int) -> Part:
 
 
 def _training(sizes: Sizes, config: LLMConfig) -> Part:
-    """The embedded model's training: packed rows, all of whose tokens are predicted."""
+    """The part that trains the embedded model: packed rows in which every token is predicted."""
     rows = config.embedded.steps * config.embedded.batch_size
     width = config.embedded.context
     flops = TRAINING * forward_flops(sizes, width, width**2, width)
@@ -216,9 +217,9 @@ def _training(sizes: Sizes, config: LLMConfig) -> Part:
 
 
 def _lora(sizes: Sizes, ruler: Ruler, sample: Prompts, config: LLMConfig) -> list[Part]:
-    """LoRA's steps, without its own small matrices; and the held-out prompts.
+    """The part of LoRA's steps, without its small matrices, and the part of its held-out prompts.
 
-    Each held-out prompt costs one label and one loss before the first step, and the same after the last.
+    Each held-out prompt costs one label and one loss before the first step, and again after the last step.
     """
     count = config.lora.negatives + 1 if config.lora.negatives else sample.candidates.shape[1]
     candidates = np.resize(sample.candidates, (sample.num_prompts, count))

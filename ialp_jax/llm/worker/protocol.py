@@ -10,8 +10,10 @@ from typing import IO, Any
 
 import numpy as np
 
-GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # a whole process group may get them; the client decides
-# In an order to calibrate and in the calibration's manifest: the fingerprint of all that it depends on.
+# A terminal sends these signals to the whole process group, but only the client handles them.
+GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Key of the fingerprint of a calibration's settings and inputs, in orders and in the calibration's
+# manifest.
 CALIBRATION = "calibration_fingerprint"
 _LENGTH_BYTES = 8
 _HEADER = "header"
@@ -28,7 +30,7 @@ def send(stream: IO[bytes], header: Mapping[str, Any], **arrays: np.ndarray) -> 
 
 
 def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-    """Reads one frame, or None if the other side has ended, even in the middle of a frame."""
+    """Reads one frame; None if the other side has ended, even in the middle of a frame."""
     length = stream.read(_LENGTH_BYTES)
     frame = stream.read(int.from_bytes(length, "little")) if len(length) == _LENGTH_BYTES else b""
     if not frame or len(frame) < int.from_bytes(length, "little"):

@@ -5,14 +5,15 @@ standard input and answers on its standard output:
 
 - ``train``: trains the embedded model on the offline users and saves it;
 - ``lora``: fine-tunes a model by LoRA on the offline users and saves the adapter;
-- ``load``: loads the model; on request it also writes the calibration (scores after an empty history,
-  threshold of ``none``; the chat template of letters) beside the labels;
-- ``estimate``: the costs of labelling;
-- ``score``: n prompts, ``histories`` [n, L] and ``candidates`` [n, K], to
+- ``load``: loads the model; if the order says so, it also writes the calibration (scores after an empty
+  history and the threshold of ``none``; or, in lettered modes, the chat template) beside the labels;
+- ``estimate``: estimates the costs of labelling;
+- ``score``: answers n prompts, ``histories`` [n, L] and ``candidates`` [n, K], with
   `ialp_jax.llm.modes.answers.Answers`.
 
-An answer with ``error`` is one line for the user. The process ends as soon as its input closes, even in the
-middle of an order, so it never outlives its client. It must not load JAX: both would fight for the cores.
+The entry ``error`` of an answer is one line for the user. The process ends when its input closes, even in the
+middle of an order, so it never outlives its client. It must not load JAX, because torch and JAX would compete
+for the cores.
 """
 
 from __future__ import annotations
@@ -51,13 +52,13 @@ Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 class Worker:
-    """What the process knows between orders."""
+    """Carries out orders and keeps the loaded model between them."""
 
     def __init__(self) -> None:
         self._engine: engines.Engine | None = None
 
     def answer(self, order: dict[str, Any], arrays: dict[str, np.ndarray]) -> Answer:
-        """Carries out one order. Raises InputError where the user can mend what is wrong."""
+        """Carries out one order. Raises InputError for problems that the user can solve."""
         if order["do"] == "score":
             return self._score(Prompts(**arrays))
         _import_torch()
@@ -148,7 +149,7 @@ def _fine_tune(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> di
 def _estimate(
     dataset: Dataset, config: LLMConfig, order: dict[str, Any], arrays: dict[str, np.ndarray]
 ) -> dict[str, Any]:
-    """The costs of labelling, see `ialp_jax.llm.worker.estimate`."""
+    """Estimates the costs of labelling, see `ialp_jax.llm.worker.estimate`."""
     from ialp_jax.llm.worker import estimate
 
     folder = Path(order["model_folder"]) if order["model_folder"] else None
@@ -162,7 +163,7 @@ def _estimate(
 def _calibrate(engine: engines.Engine, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
     """Writes the calibration: ``unconditional`` float32 [N + 1], the threshold, and the shares above it.
 
-    Lettered modes need no threshold, because the model itself says "none": only the manifest is written.
+    Lettered modes need no threshold, because the model itself says "none". They write only the manifest.
     """
     engine.check(order["shape"])
     manifest = {CALIBRATION: order[CALIBRATION], **engine.facts(), "plain": engine.plain}
@@ -186,7 +187,7 @@ def _calibrate(engine: engines.Engine, dataset: Dataset, config: LLMConfig, orde
 
 
 def serve(orders: queue.Queue, reply: BinaryIO, log: Path) -> None:
-    """Answers orders for ever; an unforeseen failure leaves its traceback in ``log``."""
+    """Answers orders in an endless loop. An unexpected failure writes its traceback to ``log``."""
     worker = Worker()
     while True:
         order, arrays = orders.get()
@@ -194,8 +195,8 @@ def serve(orders: queue.Queue, reply: BinaryIO, log: Path) -> None:
             header, results = worker.answer(order, arrays)
         except InputError as error:
             header, results = {"error": str(error)}, {}
-        except Exception as error:  # whatever it is, the client must hear of it in one line
-            with contextlib.suppress(OSError):  # the disk may be what failed
+        except Exception as error:  # the client must learn of any error, in one line
+            with contextlib.suppress(OSError):  # the disk may be the cause
                 log.parent.mkdir(parents=True, exist_ok=True)
                 log.write_text(traceback.format_exc(), encoding="utf-8")
             what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
@@ -204,7 +205,7 @@ def serve(orders: queue.Queue, reply: BinaryIO, log: Path) -> None:
 
 
 def _listen(stream: BinaryIO, orders: queue.Queue) -> None:
-    """Passes frames on; when the client goes, the process goes, even in the middle of its work."""
+    """Passes frames on. When the client ends, it ends the process, even in the middle of an order."""
     while (frame := protocol.receive(stream)) is not None:
         orders.put(frame)
     ray_connection.shut_down()
@@ -212,14 +213,14 @@ def _listen(stream: BinaryIO, orders: queue.Queue) -> None:
 
 
 def main() -> None:
-    """Runs the worker on its standard streams; the one argument is the file for tracebacks."""
+    """Runs the worker on its standard streams. Its only argument is the file for tracebacks."""
     reply = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with frames
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # text that libraries print must not mix with frames
     for number in GROUP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):  # the client held them back; processes of the worker need them
+    if hasattr(signal, "pthread_sigmask"):  # the client blocked them; child processes of the worker need them
         signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
-    sys.modules["jax"] = None  # importing it raises
+    sys.modules["jax"] = None  # makes every import of jax raise an error
     orders: queue.Queue = queue.Queue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, orders), daemon=True).start()
     serve(orders, reply, Path(sys.argv[1]))
