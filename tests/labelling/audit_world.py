@@ -1,4 +1,4 @@
-"""Small data sets for the audit: with a held-out like, with random ratings, with a known truth."""
+"""Small data sets for the audit: with a held-out like, with random ratings, with known true scores."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def held_out(num_users: int = 40, num_items: int = 60, ordered: bool = True, see
 
 
 def generated() -> tuple[Dataset, Callable[[Questions], np.ndarray]]:
-    """A small ``demo``, and the log-odds of its truth for questions, float [Q, K]."""
+    """A small ``demo``, and a function that gives the true log-odds for questions, float [Q, K]."""
     config = DataConfig()
     config.demo.users, config.demo.items = 200, 80
     dataset = load(config)

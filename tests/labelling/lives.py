@@ -1,6 +1,6 @@
-"""Label runs in processes that are killed at random moments: ``python lives.py kill|race FOLDER``.
+"""Runs label processes that are killed at random moments: ``python lives.py kill|race FOLDER``.
 
-In a process of its own, so that it may fork: a life then costs a few milliseconds.
+It is a separate process so that it may fork. Each process of a run then costs a few milliseconds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.prompting import templates
 
 REQUESTS = [draw(40, seed=seed) for seed in range(8)]
-BATCHES = 80  # of 4 prompts, where nothing is taken from a store
+BATCHES = 80  # of 4 prompts, if no answer comes from a store
 KILLS = 24
 PAUSE, LONGEST, SHORT = 0.012, 0.025, 0.002  # seconds
 
@@ -39,7 +39,7 @@ def label(
     pause: float = 0,
     pipe: int = -1,
 ) -> Answers:
-    """One life of a run, from its first request to its last; ``pipe`` gets a byte for each batch computed."""
+    """Labels all requests of a run once; ``pipe`` gets a byte for each computed batch."""
 
     def model(parts):
         for part in parts:
@@ -48,24 +48,24 @@ def label(
                 os.write(pipe, b".")
             noise = 1e-4 * (
                 part.histories.sum() % 97
-            )  # of the whole batch, as the last bits of a real model's
+            )  # from the whole batch, like the last bits of a real model's scores
             scores = part.candidates / 100 + part.histories.sum(1, keepdims=True) + noise
             yield Batch(Answers.from_scores(scores), 1, 1.0)
 
     answers = LabelStore(
         shared or run / "shards", run / "plans", "model", titles(), templates.TEMPLATES["titles"], size
     )
-    told = [answers.answers(request, model)[0] for request in requests]
-    return Answers(*(np.concatenate(column) for column in zip(*told, strict=True)))
+    answers_by_request = [answers.answers(request, model)[0] for request in requests]
+    return Answers(*(np.concatenate(column) for column in zip(*answers_by_request, strict=True)))
 
 
 def fork(run: Path, shared: Path | None, pipe: int, requests: Sequence = REQUESTS) -> int:
-    """A life in a process of its own; what it was told is in ``told.npz`` when it has come to its end."""
+    """Labels in a forked process, which writes its answers to ``answers.npz`` if it finishes."""
     pid = os.fork()
     if pid == 0:
         try:
-            warnings.simplefilter("error")  # no kill, and no other run, may leave anything damaged
-            store.write_arrays(run / "told.npz", label(run, shared, requests, 4, PAUSE, pipe)._asdict())
+            warnings.simplefilter("error")  # a kill or another run must not leave damaged files
+            store.write_arrays(run / "answers.npz", label(run, shared, requests, 4, PAUSE, pipe)._asdict())
             os._exit(0)
         finally:
             os._exit(1)
@@ -73,14 +73,16 @@ def fork(run: Path, shared: Path | None, pipe: int, requests: Sequence = REQUEST
 
 
 def kill(run: Path, shared: Path | None) -> dict[str, int]:
-    """Kills a run ``KILLS`` times, lets it end; meanwhile other runs label much of what it has planned."""
+    """Kills a run ``KILLS`` times while other runs label many of its planned prompts, then lets it finish.
+    prompts.
+    """
     generator, (ear, pipe) = np.random.default_rng(0), os.pipe()
     killed = computed = 0
     code = -signal.SIGKILL
     while code == -signal.SIGKILL:
         pid = fork(run, shared, pipe)
         if killed < KILLS:
-            storing = generator.random() < 0.6  # let it come to where it stores a batch
+            storing = generator.random() < 0.6  # wait until it stores a batch
             if storing:
                 select.select([ear], [], [], 10)
             time.sleep(generator.uniform(0, SHORT if storing else LONGEST))
@@ -89,17 +91,17 @@ def kill(run: Path, shared: Path | None) -> dict[str, int]:
         killed += code == -signal.SIGKILL
         while select.select([ear], [], [], 0)[0]:
             computed += len(os.read(ear, 1 << 16))
-        begun = REQUESTS[: len(list(run.rglob("plans/*/*.npz")))]
-        if shared is not None and begun:
+        started_requests = REQUESTS[: len(list(run.rglob("plans/*/*.npz")))]
+        if shared is not None and started_requests:
             rows = generator.permutation(40)[:20]
-            other = [request.rows(rows) for request in begun[::-1]]
-            label(run.parent / f"other {killed}", shared, other, size=7)
+            backward_requests = [request.rows(rows) for request in started_requests[::-1]]
+            label(run.parent / f"other {killed}", shared, backward_requests, size=7)
     assert code == 0
     return {"killed": killed, "computed": computed}
 
 
 def race(folder: Path) -> dict[str, int]:
-    """Two runs at once, on one store: their requests are the same, in opposite order."""
+    """Starts two runs on one store with the same requests in opposite order."""
     ear, pipe = os.pipe()
     orders = {"a": REQUESTS, "b": REQUESTS[::-1]}
     pids = [fork(folder / run, folder / "shared", pipe, order) for run, order in orders.items()]

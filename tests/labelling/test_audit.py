@@ -1,4 +1,4 @@
-"""Metrics of the audit: by hand, and on labellers of whom we know what they know."""
+"""Metrics of the audit: computed by hand, and on labellers whose knowledge is known."""
 
 import itertools
 
@@ -30,11 +30,11 @@ def test_auc_and_accuracy_by_hand(scores, auc, accuracy):
 
 
 def test_ndcg_by_hand():
-    one = np.array([False, True, False])
-    assert audit.ndcg(np.array([1.0, 2.0, 3.0]), one) == pytest.approx(1 / np.log2(3))
-    assert audit.ndcg(np.array([1.0, 3.0, 2.0]), one) == 1.0
-    both = audit.ndcg(np.array([3.0, 2.0, 1.0, 0.0]), YES_NO)  # places 2 and 4; at best 1 and 2
-    assert both == pytest.approx((1 / np.log2(3) + 1 / np.log2(5)) / (1 + 1 / np.log2(3)))
+    second_is_relevant = np.array([False, True, False])
+    assert audit.ndcg(np.array([1.0, 2.0, 3.0]), second_is_relevant) == pytest.approx(1 / np.log2(3))
+    assert audit.ndcg(np.array([1.0, 3.0, 2.0]), second_is_relevant) == 1.0
+    ndcg = audit.ndcg(np.array([3.0, 2.0, 1.0, 0.0]), YES_NO)  # places 2 and 4; at best 1 and 2
+    assert ndcg == pytest.approx((1 / np.log2(3) + 1 / np.log2(5)) / (1 + 1 / np.log2(3)))
     assert audit.ndcg(-np.arange(12.0), np.arange(12) == 10) == 0.0  # place 11
 
 
@@ -45,8 +45,8 @@ def test_ties_count_as_their_mean_over_all_orders():
     for order in itertools.permutations(range(5)):
         clear = scores + 0.1 * np.array(order) / 5
         broken.append([metric(clear, relevant) for metric in (audit.auc, audit.accuracy, audit.ndcg)])
-    found = [metric(scores, relevant) for metric in (audit.auc, audit.accuracy, audit.ndcg)]
-    np.testing.assert_allclose(found, np.mean(broken, axis=0))
+    with_ties = [metric(scores, relevant) for metric in (audit.auc, audit.accuracy, audit.ndcg)]
+    np.testing.assert_allclose(with_ties, np.mean(broken, axis=0))
 
 
 def test_rank_agreement():
@@ -72,30 +72,32 @@ def test_metrics_of_a_user_by_hand():
     scores = np.array([[1, 3, 2, 0], [0, 5, 1, nan], [nan, 1, 0, 0]])
     source = Source(np.array([2, 0, -1]), scores)
     truth = Source.of(np.array([[1, 3, 2, 0], [5, 0, 1, 7], [1, 2, 3, 0]]), three_users().candidates)
-    found = audit.per_user(three_users(), source, LIKES, truth)
-    np.testing.assert_array_equal(found["auc"], [1.0, 0.0, 0.5])  # an invalid answer says nothing
-    np.testing.assert_allclose(found["accuracy"], [1.0, 0.0, 2 / 3])
-    np.testing.assert_array_equal(found["none_share"], [0, 1, 0])
-    np.testing.assert_array_equal(found["invalid_share"], [0, 0, 1])
-    np.testing.assert_allclose(found["order_bias"], [0.5 / 3, nan, nan])  # the second of four
-    np.testing.assert_allclose(found["popularity_bias"], [0.0, nan, nan])
-    np.testing.assert_allclose(found["truth_agreement"], [1.0, -1.0, nan])
-    other = audit.per_user(three_users(), Source(np.array([1, 3, 1]), scores), LIKES)
-    np.testing.assert_allclose(other["order_bias"], [0.5, -0.5, 0.5])
+    metrics = audit.per_user(three_users(), source, LIKES, truth)
+    np.testing.assert_array_equal(metrics["auc"], [1.0, 0.0, 0.5])  # an invalid answer gives no information
+    np.testing.assert_allclose(metrics["accuracy"], [1.0, 0.0, 2 / 3])
+    np.testing.assert_array_equal(metrics["none_share"], [0, 1, 0])
+    np.testing.assert_array_equal(metrics["invalid_share"], [0, 0, 1])
+    np.testing.assert_allclose(metrics["order_bias"], [0.5 / 3, nan, nan])  # the second of four
+    np.testing.assert_allclose(metrics["popularity_bias"], [0.0, nan, nan])
+    np.testing.assert_allclose(metrics["truth_agreement"], [1.0, -1.0, nan])
+    valid_metrics = audit.per_user(three_users(), Source(np.array([1, 3, 1]), scores), LIKES)
+    np.testing.assert_allclose(valid_metrics["order_bias"], [0.5, -0.5, 0.5])
     taken = np.log([5, 100, np.sqrt(10 * 100)])
-    np.testing.assert_allclose(other["popularity_bias"], np.log([10, 1, 5]) - taken)
-    assert "truth_agreement" not in other
+    np.testing.assert_allclose(valid_metrics["popularity_bias"], np.log([10, 1, 5]) - taken)
+    assert "truth_agreement" not in valid_metrics
 
 
 def test_calibration_by_hand():
     scores = np.log(np.array([[1, 2, 1, 6], [1, 1, 2, 0], [8, 1, 1, 0]], float) + 1e-300)
-    found = audit.calibration(three_users(), Source.of(scores, three_users().candidates))
-    np.testing.assert_allclose(found.confidence, [0.6, 0.5, 0.8])  # what stands after the last is not read
-    np.testing.assert_array_equal(found.hit, [0, 0, 0])
-    np.testing.assert_allclose(found.error().point, (0.6 + 0.5 + 0.8) / 3)  # few users: one bin
+    calibration = audit.calibration(three_users(), Source.of(scores, three_users().candidates))
+    np.testing.assert_allclose(
+        calibration.confidence, [0.6, 0.5, 0.8]
+    )  # values after the last candidate are ignored
+    np.testing.assert_array_equal(calibration.hit, [0, 0, 0])
+    np.testing.assert_allclose(calibration.error().point, (0.6 + 0.5 + 0.8) / 3)  # few users: one bin
     assert Source.of(-scores, three_users().candidates).choice.tolist() == [1, 1, 2]
     right = audit.calibration(three_users(), Source.of(-scores, three_users().candidates))
-    np.testing.assert_allclose(right.hit, [0, 0.5, 0.5])  # ties; two taken items, of which one is drawn
+    np.testing.assert_allclose(right.hit, [0, 0.5, 0.5])  # ties; one of two taken items is drawn
 
 
 def test_calibration_bins_hold_equally_many_users_and_their_gaps_add_up():
@@ -110,23 +112,23 @@ def test_calibration_bins_hold_equally_many_users_and_their_gaps_add_up():
     assert boastful.error().low < boastful.error().point < boastful.error().high
     questions = draw(held_out(num_users=600, num_items=30), AuditConfig(negatives=9), 5, False, 0)
     scores = rng.normal(size=questions.candidates.shape)
-    found = audit.calibration(questions, Source.of(scores, questions.candidates))
-    assert np.ptp(np.bincount(found.bins)) <= 1
-    assert len(np.unique(found.bins)) == min(10, len(questions.user) // 50) == 9
-    assert (np.diff(found.curve()["confidence"]) > 0).all()
+    calibration = audit.calibration(questions, Source.of(scores, questions.candidates))
+    assert np.ptp(np.bincount(calibration.bins)) <= 1
+    assert len(np.unique(calibration.bins)) == min(10, len(questions.user) // 50) == 9
+    assert (np.diff(calibration.curve()["confidence"]) > 0).all()
 
 
-def test_segments_are_halves_by_taste_and_by_what_is_known():
-    found = audit.segments(three_users(), LIKES)  # mean log(1 + likes): log 100; 0; log(2) / 2
-    np.testing.assert_array_equal(found["mainstream"], [True, False, False])
-    np.testing.assert_array_equal(found["niche"], [False, True, True])
-    np.testing.assert_array_equal(found["long"], [False, False, True])
+def test_segments_split_users_in_halves_by_taste_and_length_of_log():
+    segments = audit.segments(three_users(), LIKES)  # mean log(1 + likes): log 100; 0; log(2) / 2
+    np.testing.assert_array_equal(segments["mainstream"], [True, False, False])
+    np.testing.assert_array_equal(segments["niche"], [False, True, True])
+    np.testing.assert_array_equal(segments["long"], [False, False, True])
     same = three_users()._replace(known=np.array([3, 3, 3]))
     assert set(audit.segments(same, LIKES)) == {"mainstream", "niche"}
 
 
 @pytest.fixture(scope="module")
-def asked():
+def questions_and_likes():
     dataset = held_out(num_users=500, num_items=60)
     return draw(dataset, AuditConfig(negatives=20), 5, False, 0), dataset.popularity()
 
@@ -140,8 +142,8 @@ def table(questions, likes, **sources):
     return {row[:2]: row for row in rows}
 
 
-def test_segments_partition_the_whole(asked):
-    questions, likes = asked
+def test_segments_partition_the_users(questions_and_likes):
+    questions, likes = questions_and_likes
     llm = Source.of(np.random.default_rng(2).random(questions.candidates.shape), questions.candidates)
     rows, values = table(questions, likes, llm=llm), audit.per_user(questions, llm, likes)
     for name, inside in audit.segments(questions, likes).items():
@@ -151,8 +153,8 @@ def test_segments_partition_the_whole(asked):
     assert rows["llm", "users"].value == len(questions.user)
 
 
-def test_a_labeller_who_knows_the_truth(asked):
-    questions, likes = asked
+def test_a_labeller_who_knows_the_truth(questions_and_likes):
+    questions, likes = questions_and_likes
     rows = table(questions, likes, llm=Source.of(questions.relevant * 50.0, questions.candidates))
     for metric in ("auc", "accuracy", "ndcg", "auc/niche", "ndcg/short"):
         assert rows["llm", metric][2:] == (1.0, 1.0, 1.0)
@@ -163,8 +165,8 @@ def test_a_labeller_who_knows_the_truth(asked):
     assert rows["llm", "none_share"].value == rows["llm", "invalid_share"].value == 0
 
 
-def test_a_labeller_who_guesses(asked):
-    questions, likes = asked
+def test_a_labeller_who_guesses(questions_and_likes):
+    questions, likes = questions_and_likes
     scores = np.random.default_rng(3).random(questions.candidates.shape)
     rows = table(questions, likes, llm=Source.of(scores, questions.candidates))
     for metric, chance in (
@@ -181,16 +183,16 @@ def test_a_labeller_who_guesses(asked):
     assert ("chance", "popularity_bias") not in rows
 
 
-def test_a_labeller_who_repeats_popularity(asked):
-    questions, likes = asked
+def test_a_labeller_who_repeats_popularity(questions_and_likes):
+    questions, likes = questions_and_likes
     rows = table(questions, likes, llm=audit.popularity_source(3 * likes + 2, questions.candidates))
     assert rows["llm", "auc_minus_popularity"][2:] == (0.0, 0.0, 0.0)
     assert rows["llm", "auc"][2:] == rows["popularity", "auc"][2:]
     assert rows["llm", "popularity_bias"].ci_low > 0
 
 
-def test_a_labeller_who_likes_the_first_letter_and_one_who_refuses(asked):
-    questions, likes = asked
+def test_a_labeller_who_prefers_the_first_letter_and_one_who_refuses(questions_and_likes):
+    questions, likes = questions_and_likes
     first = Source(np.ones(len(questions.user), int), -np.tile(np.arange(21.0), (len(questions.user), 1)))
     rows = table(questions, likes, llm=first)
     assert rows["llm", "order_bias"][2:] == (0.5, 0.5, 0.5)

@@ -1,4 +1,4 @@
-"""Questions of the audit: what was held out, what is shown, what is never shown."""
+"""Questions of the audit: the held-out items, the history and the excluded items."""
 
 import dataclasses
 
@@ -24,49 +24,49 @@ def shown(row):
 
 def test_the_last_like_is_held_out_and_the_likes_before_it_are_shown():
     dataset = held_out()
-    found = ask(dataset)
+    questions = ask(dataset)
     able = [u for u in range(40) if dataset.split[u] != OFFLINE and len(dataset.histories.of(u)) > 1]
-    assert found.user.tolist() == able
-    for q, user in enumerate(found.user):
+    assert questions.user.tolist() == able
+    for q, user in enumerate(questions.user):
         likes = dataset.histories.of(user)
-        met = dataset.interactions.item[dataset.interactions.user == user]
-        assert shown(found.histories[q]) == likes[:-1][-LENGTH:].tolist()
-        assert found.known[q] == len(likes) - 1
-        own = found.candidates[q][found.relevant[q]]
-        assert own.tolist() == [likes[-1]]
-        others = found.candidates[q][~found.relevant[q]]
-        assert len(set(others)) == 10
-        assert not set(others) & set(met)  # disliked items were met too
+        interacted = dataset.interactions.item[dataset.interactions.user == user]
+        assert shown(questions.histories[q]) == likes[:-1][-LENGTH:].tolist()
+        assert questions.known[q] == len(likes) - 1
+        relevant_items = questions.candidates[q][questions.relevant[q]]
+        assert relevant_items.tolist() == [likes[-1]]
+        negatives = questions.candidates[q][~questions.relevant[q]]
+        assert len(set(negatives)) == 10
+        assert not set(negatives) & set(interacted)  # disliked items count as interactions too
 
 
 def test_without_an_order_in_time_a_random_like_is_held_out():
     dataset = held_out(num_users=400, ordered=False)
-    found = ask(dataset)
+    questions = ask(dataset)
     places = []
-    for q, user in enumerate(found.user):
+    for q, user in enumerate(questions.user):
         likes = dataset.histories.of(user).tolist()
-        own = int(found.candidates[q][found.relevant[q]][0])
-        assert set(shown(found.histories[q])) <= set(likes) - {own}
-        assert len(shown(found.histories[q])) == min(LENGTH, len(likes) - 1)
-        places.append(likes.index(own) / (len(likes) - 1))
+        held_out_like = int(questions.candidates[q][questions.relevant[q]][0])
+        assert set(shown(questions.histories[q])) <= set(likes) - {held_out_like}
+        assert len(shown(questions.histories[q])) == min(LENGTH, len(likes) - 1)
+        places.append(likes.index(held_out_like) / (len(likes) - 1))
     assert abs(np.mean(places) - 0.5) < 0.06
 
 
-def test_generated_users_are_asked_about_a_random_place_for_they_list_the_best_first():
+def test_generated_users_are_asked_about_a_random_place_because_they_list_the_best_first():
     dataset, likelihood = generated()
-    found = ask(dataset)
-    for q, user in enumerate(found.user):
+    questions = ask(dataset)
+    for q, user in enumerate(questions.user):
         likes = dataset.histories.of(user).tolist()
-        place = likes.index(int(found.candidates[q][found.relevant[q]][0]))
-        assert place == found.known[q] >= 1
-        assert shown(found.histories[q]) == likes[:place][-LENGTH:]
-    counts = np.diff(dataset.histories.offsets)[found.user]
-    share = ((found.known - 1) / np.maximum(counts - 2, 1))[counts > 4]
+        place = likes.index(int(questions.candidates[q][questions.relevant[q]][0]))
+        assert place == questions.known[q] >= 1
+        assert shown(questions.histories[q]) == likes[:place][-LENGTH:]
+    counts = np.diff(dataset.histories.offsets)[questions.user]
+    share = ((questions.known - 1) / np.maximum(counts - 2, 1))[counts > 4]
     assert share.min() == 0
     assert share.max() == 1
     assert abs(share.mean() - 0.5) < 0.1
-    odds = likelihood(found)
-    assert odds[found.relevant].mean() > odds[~found.relevant].mean() + 0.5
+    odds = likelihood(questions)
+    assert odds[questions.relevant].mean() > odds[~questions.relevant].mean() + 0.5
 
 
 def rated():
@@ -79,45 +79,47 @@ def rated():
     return dataclasses.replace(dataset, random_test=test)
 
 
-def test_random_ratings_where_there_are_some():
+def test_random_ratings_are_used_if_there_are_some():
     dataset = rated()
-    found = ask(dataset, negatives=3)
-    assert 3 not in found.user
+    questions = ask(dataset, negatives=3)
+    assert 3 not in questions.user
     assert dataset.split[3] != OFFLINE
-    for q, user in enumerate(found.user):
-        met = set(dataset.interactions.item[dataset.interactions.user == user].tolist())
+    for q, user in enumerate(questions.user):
+        rated_by_choice = set(dataset.interactions.item[dataset.interactions.user == user].tolist())
         mine = dataset.random_test.user == user
-        told = dict(zip(dataset.random_test.item[mine], dataset.random_test.like[mine], strict=True))
-        size = found.sizes[q]
-        items = found.candidates[q, :size].tolist()
-        assert set(items) == set(told) - met
-        assert found.relevant[q, :size].tolist() == [told[item] for item in items]
-        assert not found.relevant[q, size:].any()
+        likes_by_item = dict(zip(dataset.random_test.item[mine], dataset.random_test.like[mine], strict=True))
+        size = questions.sizes[q]
+        items = questions.candidates[q, :size].tolist()
+        assert set(items) == set(likes_by_item) - rated_by_choice
+        assert questions.relevant[q, :size].tolist() == [likes_by_item[item] for item in items]
+        assert not questions.relevant[q, size:].any()
         likes = dataset.histories.of(user)
-        assert set(shown(found.histories[q])) <= set(likes)
-        assert found.known[q] == len(likes) > 0
-    assert len(set(found.sizes)) > 1
+        assert set(shown(questions.histories[q])) <= set(likes)
+        assert questions.known[q] == len(likes) > 0
+    assert len(set(questions.sizes)) > 1
     lettered = ask(dataset, lettered=True)
-    np.testing.assert_array_equal(found.candidates, lettered.candidates)  # they fit anyway
+    np.testing.assert_array_equal(
+        questions.candidates, lettered.candidates
+    )  # all candidates fit into one prompt
 
 
-def test_the_exchanged_history_is_that_of_another_user_less_the_candidates():
+def test_the_exchanged_history_is_that_of_another_user_without_the_candidates():
     dataset = held_out(num_users=60)
-    found = ask(dataset, negatives=30)
-    before = {u: dataset.histories.of(u)[:-1] for u in found.user}
+    questions = ask(dataset, negatives=30)
+    before = {u: dataset.histories.of(u)[:-1] for u in questions.user}
     donors = []
-    for q, user in enumerate(found.user):
+    for q, user in enumerate(questions.user):
         fits = [
-            other
-            for other in found.user
-            if shown(found.exchanged[q])
-            == [item for item in before[other] if item not in found.candidates[q]][-LENGTH:]
+            donor
+            for donor in questions.user
+            if shown(questions.exchanged[q])
+            == [item for item in before[donor] if item not in questions.candidates[q]][-LENGTH:]
         ]
         assert set(fits) - {user}
-        assert not set(shown(found.exchanged[q])) & set(found.candidates[q])
+        assert not set(shown(questions.exchanged[q])) & set(questions.candidates[q])
         donors.append(fits)
-    assert sum(fits == [user] for fits, user in zip(donors, found.user, strict=True)) == 0
-    assert np.mean([len(fits) == 1 for fits in donors]) > 0.4  # mostly it is clear whose it is
+    assert sum(fits == [user] for fits, user in zip(donors, questions.user, strict=True)) == 0
+    assert np.mean([len(fits) == 1 for fits in donors]) > 0.4  # usually only one user fits
     two = ask(held_out(num_users=60), users=2)
     swapped = [
         [i for i in before[u] if i not in two.candidates[1 - q]][-LENGTH:] for q, u in enumerate(two.user)
@@ -125,16 +127,16 @@ def test_the_exchanged_history_is_that_of_another_user_less_the_candidates():
     assert [shown(row) for row in two.exchanged] == swapped[::-1]
 
 
-def test_places_are_random_and_letters_limit_the_candidates():
-    found = ask(held_out(num_users=800), lettered=True, negatives=100)
-    assert found.candidates.shape[1] == PROMPT_CANDIDATES == 25
-    places = found.relevant.argmax(1)
+def test_places_are_random_and_letters_limit_the_number_of_candidates():
+    questions = ask(held_out(num_users=800), lettered=True, negatives=100)
+    assert questions.candidates.shape[1] == PROMPT_CANDIDATES == 25
+    places = questions.relevant.argmax(1)
     assert len(np.unique(places)) == 25
     assert abs(places.mean() - 12) < 1
-    assert ask(held_out(), negatives=100).candidates.shape[1] > 50  # all that a user never met
+    assert ask(held_out(), negatives=100).candidates.shape[1] > 50  # all items without an interaction
 
 
-def test_a_cap_draws_users_at_random_and_leaves_their_questions_alone():
+def test_a_limit_draws_users_at_random_and_keeps_their_questions():
     dataset = held_out(num_users=200)
     everyone, some = ask(dataset), ask(dataset, users=30)
     assert len(some.user) == 30
@@ -142,10 +144,10 @@ def test_a_cap_draws_users_at_random_and_leaves_their_questions_alone():
     rows = np.searchsorted(everyone.user, some.user)
     for field in ("user", "known", "histories", "candidates", "relevant"):
         np.testing.assert_array_equal(getattr(some, field), getattr(everyone, field)[rows])
-    again, other = ask(dataset, users=30), ask(dataset, users=30, seed=1)
-    for one, two in zip(some, again, strict=True):
-        np.testing.assert_array_equal(one, two)
-    assert some.user.tolist() != other.user.tolist()
+    again, other_seed = ask(dataset, users=30), ask(dataset, users=30, seed=1)
+    for array, array_again in zip(some, again, strict=True):
+        np.testing.assert_array_equal(array, array_again)
+    assert some.user.tolist() != other_seed.user.tolist()
 
 
 def test_too_few_users_and_impossible_settings_are_refused():

@@ -18,7 +18,7 @@ from ialp_jax.types import Labels
 
 SESSIONS, STEPS, K = 5, 12, 3
 CONFIG = LabellingConfig(rounds=1, sessions=SESSIONS, steps=STEPS, candidates=K)
-# Items 1..6 alone, none in common; patience 2.
+# User 0 likes only items 1..6, and the users share no liked item; patience 2.
 WINDOWS = np.array([[0, 0, 0, 1], [0, 0, 2, 3], [0, 4, 5, 6]], np.int32)
 PARAMS = imagined_params(world("patience"), WINDOWS)
 SETTING = Setting(ENV, PARAMS, ACTOR_CRITIC, CONFIG)
@@ -48,26 +48,26 @@ def round_of(actor, labeller, key=0, users=None, on_step=lambda: None):
 
 
 def mixed(seed):
-    """A labeller that says anything: invalid, none, any candidate."""
+    """A labeller with all kinds of labels: invalid, none and any candidate."""
     random = np.random.default_rng(seed)
     return FunctionLabeller(lambda prompts: random.integers(-1, K + 1, SESSIONS))
 
 
 @pytest.fixture(scope="module")
 def labelled(actor):
-    """(sessions afterwards, arrays) of a round with all kinds of labels."""
+    """The sessions after a round with all kinds of labels, and the arrays of the round."""
     return round_of(actor, mixed(0))
 
 
 def by_session(arrays):
-    """name -> [steps, sessions, ...]."""
+    """Reshapes arrays of a round: name -> [steps, sessions, ...]."""
     return {name: rows.reshape(STEPS, SESSIONS, *rows.shape[1:]) for name, rows in arrays.items()}
 
 
-def test_a_label_decides_item_and_like():
+def test_a_label_determines_the_item_and_whether_it_is_liked():
     proposed = np.array([[4, 5, 6], [7, 8, 9], [1, 2, 3]], np.int32)
     item, liked = chosen_item(labels_of(np.zeros((3, 4), np.int32), proposed, [2, NONE, 1]))
-    assert item.tolist() == [5, 7, 1]  # none: the first candidate stands for what was recommended
+    assert item.tolist() == [5, 7, 1]  # none: the first candidate counts as recommended
     assert liked.tolist() == [True, False, True]
 
 
@@ -88,7 +88,7 @@ def test_arrays_of_a_round(labelled):
     np.testing.assert_array_equal(arrays["session"], np.tile(np.arange(SESSIONS), STEPS))
 
 
-def test_what_was_shown_is_never_proposed(labelled):
+def test_shown_items_are_never_proposed(labelled):
     _, arrays = labelled
     assert ((arrays["candidates"] >= 1) & (arrays["candidates"] <= ITEMS)).all()
     for proposed, shown in zip(arrays["candidates"], arrays["shown"], strict=True):
@@ -130,24 +130,24 @@ def test_sessions_follow_the_labels_and_the_simulators_patience(labelled):
             assert (after.shown[s] if last else steps["shown"][t + 1, s]).tolist() == shown
 
 
-def test_invalid_labels_change_nothing_and_teach_nothing(actor):
+def test_invalid_labels_change_no_session_and_give_no_transitions(actor):
     before = start()
     after, arrays = round_of(actor, always(INVALID), users=before)
     for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         np.testing.assert_array_equal(old, new)
     assert not (arrays["terminated"] | arrays["truncated"]).any()
     assert len(labelled_transitions(arrays)[1]) == 0
-    # Every step asks anew, about other candidates.
+    # Every step makes new prompts with other candidates.
     assert len({tuple(row) for row in by_session(arrays)["candidates"][:, 0]}) > STEPS // 2
 
 
-def test_nobody_likes_anything_then_all_leave(actor):
+def test_users_who_like_nothing_leave(actor):
     _, arrays = round_of(actor, always(NONE))
     ends = by_session(arrays)["terminated"]
     np.testing.assert_array_equal(ends, np.arange(STEPS)[:, None] % 2 == np.ones((1, SESSIONS)))
 
 
-def test_everybody_likes_everything_then_the_horizon_ends_it(actor):
+def test_sessions_of_users_who_like_everything_end_at_the_horizon(actor):
     steps = []
     _, arrays = round_of(actor, always(K), on_step=lambda: steps.append(1))
     assert len(steps) == STEPS
@@ -160,33 +160,36 @@ def test_everybody_likes_everything_then_the_horizon_ends_it(actor):
 
 def test_transitions_are_the_valid_labels(labelled):
     _, arrays = labelled
-    found, rows = labelled_transitions(arrays)
+    transitions, rows = labelled_transitions(arrays)
     np.testing.assert_array_equal(rows, np.flatnonzero(arrays["choice"] != INVALID))
-    np.testing.assert_array_equal(found.reward, arrays["choice"][rows] > 0)
+    np.testing.assert_array_equal(transitions.reward, arrays["choice"][rows] > 0)
     proposed = arrays["candidates"][rows]
     column = np.maximum(arrays["choice"][rows] - 1, 0)
-    np.testing.assert_array_equal(found.action + 1, proposed[np.arange(len(rows)), column])
-    np.testing.assert_array_equal(found.terminated, arrays["terminated"][rows])
-    np.testing.assert_array_equal(found.truncated, arrays["truncated"][rows])
-    # The next observation is what the same session shows next, unless it ended.
+    np.testing.assert_array_equal(transitions.action + 1, proposed[np.arange(len(rows)), column])
+    np.testing.assert_array_equal(transitions.terminated, arrays["terminated"][rows])
+    np.testing.assert_array_equal(transitions.truncated, arrays["truncated"][rows])
+    # The next observation is the next one of the same session, unless the session ended.
     place = {(t, s): t * SESSIONS + s for t in range(STEPS) for s in range(SESSIONS)}
     checked = 0
     for index, row in enumerate(rows):
         t, s = divmod(row, SESSIONS)
-        after = jax.tree.map(lambda leaf, index=index: leaf[index], found.next_observation)
-        if found.terminated[index] or found.truncated[index]:
-            assert after.shown[LENGTH:].any()  # the true final observation, not the next session's first
-            assert found.action[index] + 1 in after.shown
+        after = jax.tree.map(lambda leaf, index=index: leaf[index], transitions.next_observation)
+        if transitions.terminated[index] or transitions.truncated[index]:
+            assert after.shown[LENGTH:].any()  # of the ended session, not of the next one
+            assert transitions.action[index] + 1 in after.shown
         elif t + 1 < STEPS:
             following = place[t + 1, s]
             np.testing.assert_array_equal(after.history, arrays["histories"][following])
             np.testing.assert_array_equal(after.shown, arrays["shown"][following])
             checked += 1
     assert checked > 10
-    assert all(leaf.dtype == np.int32 for leaf in (*found.observation, *found.next_observation, found.action))
+    assert all(
+        leaf.dtype == np.int32
+        for leaf in (*transitions.observation, *transitions.next_observation, transitions.action)
+    )
 
 
-def test_training_data_has_one_shape_whatever_is_filled(labelled):
+def test_training_data_has_the_same_shape_for_any_number_of_rows(labelled):
     _, arrays = labelled
     half = {name: rows[: STEPS // 2 * SESSIONS] for name, rows in arrays.items()}
     for part in (half, arrays):
@@ -197,7 +200,7 @@ def test_training_data_has_one_shape_whatever_is_filled(labelled):
         assert (data.action[size:] == 0).all()
 
 
-def test_same_key_same_round_other_key_other_round(actor, labelled):
+def test_the_key_determines_the_round(actor, labelled):
     _, again = round_of(actor, mixed(0))
     for name, array in labelled[1].items():
         np.testing.assert_array_equal(array, again[name])
@@ -225,14 +228,14 @@ TWINS = np.array(
 
 
 def proposals(actor, alike, steps=STEPS):
-    """Shown items and candidates of a round in which nothing is liked, and sessions end early."""
+    """Shown items and candidates of a round in which users like nothing and sessions end early."""
     config = LabellingConfig(rounds=1, sessions=SESSIONS, steps=steps, candidates=K)
     setting = SETTING._replace(config=config, alike=alike)
     _, arrays = label_round(setting, actor, start(), always(NONE), jax.random.key(0))
     return arrays["shown"], arrays["candidates"]
 
 
-def test_no_prompt_offers_the_same_words_twice_nor_what_was_shown(actor):
+def test_no_prompt_offers_the_same_words_twice_or_the_words_of_a_shown_item(actor):
     shown, proposed = proposals(actor, TWINS)
     twice = 0
     for past, items in zip(shown, proposed, strict=True):
@@ -241,18 +244,18 @@ def test_no_prompt_offers_the_same_words_twice_nor_what_was_shown(actor):
     shown, proposed = proposals(actor, None)
     for past, items in zip(shown, proposed, strict=True):
         twice += len(set(TWINS[items])) < K or bool(set(TWINS[items]) & set(TWINS[past[past > 0]]))
-    assert twice > 5, "chance alone would bring twins"
+    assert twice > 5, "without the rule, prompts would have twins"
 
 
 def test_without_twins_the_same_items_are_proposed(actor):
     apart = proposals(actor, np.arange(ITEMS + 1, dtype=np.int32))
-    for one, other in zip(apart, proposals(actor, None), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for with_alike, without_alike in zip(apart, proposals(actor, None), strict=True):
+        np.testing.assert_array_equal(with_alike, without_alike)
 
 
 @pytest.mark.parametrize("alike", [None, np.r_[0, np.ones(10, np.int32), np.arange(2, 8)]])
-def test_a_session_that_has_seen_nearly_all_is_refused(actor, alike):
-    """Before, items of the history filled the prompt up."""
+def test_a_session_that_has_shown_nearly_all_items_is_refused(actor, alike):
+    """Earlier versions filled the prompt with items of the history."""
     config = LabellingConfig(rounds=1, sessions=SESSIONS, steps=1, candidates=14 if alike is None else 7)
     setting = SETTING._replace(config=config, alike=alike)
     with pytest.raises(InputError, match=r"^--config\.labelling\.candidates=\d+: a session has seen so many"):

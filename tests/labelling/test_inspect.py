@@ -22,7 +22,7 @@ INVALID, NONE = 3, 7  # prompts
 
 
 def model(parts):
-    """The last candidate is best; the third prompt gets no letter."""
+    """A worker whose best candidate is the last one, and whose third prompt gets no letter."""
     for part in parts:
         answers = Answers.from_scores(np.tile(np.arange(4, dtype=np.float32) / 8, (part.num_prompts, 1)))
         answers.choice[INVALID], answers.cause[INVALID] = -1, CAUSES.index("no_letter")
@@ -30,7 +30,7 @@ def model(parts):
 
 
 def labelled(run, shared=None):
-    """A run folder with 20 prompts in two rounds, as the stages leave it; returns it."""
+    """Makes a run folder with 20 prompts in two rounds, as the stages leave it."""
     save(run)
     folder, prompts = run / "labels", draw(20, seed=3)
     context = shards.describe(shared or folder / "shards", {"template": {"name": "list"}}, model="fake")
@@ -61,7 +61,7 @@ def run(tmp_path):
     return labelled(tmp_path / "run")
 
 
-def told(capsys, *args):
+def output_of(capsys, *args):
     inspect.main([str(arg) for arg in args])
     return capsys.readouterr().out
 
@@ -75,27 +75,27 @@ def refused(capsys, *args):
     return lines[0]
 
 
-def shown(text):
+def prompt_numbers(text):
     return [int(line.split()[1]) for line in text.splitlines() if line.startswith("prompt ")]
 
 
-def test_the_head_tells_who_labelled(run, capsys):
-    text = told(capsys, run, "--number=0")
+def test_the_head_names_the_model_and_its_settings(run, capsys):
+    text = output_of(capsys, run, "--number=0")
     for words in ("fake/mistral", "likelihood", "list, version 1", "1,234", "2.5", "small", "48"):
         assert words in text
     assert "20; an item 18 (90.0%), none 1 (5.0%), invalid 1 (5.0%) by cause: no_letter 1\n" in text
-    assert shown(text) == []
+    assert prompt_numbers(text) == []
 
 
-def test_a_prompt_is_shown_as_it_was_asked(run, capsys):
+def test_a_prompt_is_shown_exactly_as_it_was_asked(run, capsys):
     arrays, _ = store.load(run / "labels")
-    text = told(capsys, run / "labels", "--number=20")
+    text = output_of(capsys, run / "labels", "--number=20")
     blocks = text.split("\nprompt ")[1:]
     for row in (0, INVALID, NONE):
         lines = blocks[row].splitlines()
         assert lines[0] == f"{row} (round {row // 10}, session {row % 10})"
-        asked = templates.render(TEMPLATE, titles(), arrays["histories"][row]).splitlines()
-        assert [line[4:] for line in lines if line.startswith("  | ")] == asked
+        prompt_lines = templates.render(TEMPLATE, titles(), arrays["histories"][row]).splitlines()
+        assert [line[4:] for line in lines if line.startswith("  | ")] == prompt_lines
         offered = [titles()[item] for item in arrays["candidates"][row]]
         marked = [line for line in lines if line[2:3] == "*"]
         assert [line.split(maxsplit=3 if line in marked else 2)[-1] for line in lines[-6:-2]] == offered
@@ -108,7 +108,7 @@ def test_a_prompt_is_shown_as_it_was_asked(run, capsys):
         assert [line.split()[:3] for line in marked] == ([["*", "4", "0.375"]] if row == 0 else [])
 
 
-def test_a_prompt_with_letters_is_shown_in_the_order_in_which_it_was_asked(run, model_folder):
+def test_a_lettered_prompt_is_shown_in_the_order_in_which_it_was_asked(run, model_folder):
     pytest.importorskip("torch")
     from ialp_jax.llm.config import LLMConfig
     from ialp_jax.llm.model.scorer import Scorer
@@ -129,7 +129,7 @@ def test_a_prompt_with_letters_is_shown_in_the_order_in_which_it_was_asked(run, 
 
 
 def as_replies(run, places, replies, **facts):
-    """Makes the answers of a run those of ``generate``, in its only shard, and says so in its manifest."""
+    """Replaces the answers of a run by answers of ``generate``, in its only shard and its manifest."""
     arrays, manifest = store.load(run / "labels")
     (path,) = (run / "labels" / "shards").rglob("*.npz")
     shard = shards.read(path, path.parent.name)
@@ -139,27 +139,27 @@ def as_replies(run, places, replies, **facts):
     return arrays
 
 
-def test_replies_are_shown_as_they_were_written(run, capsys):
+def test_replies_are_shown_as_the_model_wrote_them(run, capsys):
     replies = [['B. "Queen"\x1b[2J', ""]] * 20
     replies[INVALID] = ["Well\nno", "I cannot"]
     places = [[2, 0]] * 20
     places[INVALID] = [-CAUSES.index("no_letter"), -CAUSES.index("refused")]
     as_replies(run, places, replies)
-    blocks = told(capsys, run, "--number=20").split("\nprompt ")[1:]
+    blocks = output_of(capsys, run, "--number=20").split("\nprompt ")[1:]
     assert """  reply:   'B. "Queen"\\\\x1b[2J' -> B\n  answer: """ in blocks[0]
     assert "  reply:   'Well no' -> no_letter\n  reply:   'I cannot' -> refused\n" in blocks[INVALID]
-    told(capsys, run, f"--export={run / 'a.csv'}")
+    output_of(capsys, run, f"--export={run / 'a.csv'}")
     with open(run / "a.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[4 * INVALID]["replies"] == "Well no | I cannot"
-    text = told(capsys, run / "labels" / "shards")
+    text = output_of(capsys, run / "labels" / "shards")
     assert text.count("  reply: ") == inspect.SAMPLES
 
 
-def test_replies_that_were_not_kept_are_told_from_empty_ones(run, capsys):
-    """As in a store of before: no array ``replies``."""
+def test_replies_that_were_not_stored_differ_from_empty_ones(run, capsys):
+    """A store of an older version has no array ``replies``."""
     as_replies(run, [[2]] * 20, [[""]] * 20)
-    assert "  reply:   '' (not stored by an older version) -> B\n" in told(capsys, run, "--number=1")
+    assert "  reply:   '' (not stored by an older version) -> B\n" in output_of(capsys, run, "--number=1")
 
 
 def test_letters_are_shown_with_their_probabilities(run, capsys):
@@ -169,37 +169,37 @@ def test_letters_are_shown_with_their_probabilities(run, capsys):
     expected = ", ".join(
         f"{'ABCD'[k]} {np.exp(score):.3f}" for k, score in enumerate(arrays["scores"][0][order])
     )
-    assert f"  letters: {expected}, E 0.000\n  answer: " in told(capsys, run, "--number=1")
+    assert f"  letters: {expected}, E 0.000\n  answer: " in output_of(capsys, run, "--number=1")
     as_replies(run, [[1, 3, -1]] * 20, [[""] * 3] * 20, mode="choice", permutations=3)
-    text = told(capsys, run, "--number=1")
+    text = output_of(capsys, run, "--number=1")
     assert "E 0.000 (means over all orders)\n  best letters, order by order: AC-\n" in text
 
 
-def test_the_head_says_what_speaks_against_the_labels(run, capsys):
+def test_the_head_shows_the_warnings_about_the_labels(run, capsys):
     shares = {"bias": 0.75, "by_chance": 0.1, "answers": 40, "shares": [0, 1.0, 0, 0]}
     as_replies(run, [[2]] * 20, [["B"]] * 20, order_bias=shares)
-    text = told(capsys, run, "--number=0")
+    text = output_of(capsys, run, "--number=0")
     assert "order bias of letters: 0.75 (0.10 by chance)\n" in text
     assert "most frequent letter: B 100.0% (25.0% by chance)\n" in text
     assert "warning: the model names letter B for any item" in text
 
 
 def test_filters(run, capsys):
-    assert shown(told(capsys, run)) == list(range(10))
-    assert shown(told(capsys, run, "--round=1", "--number=3")) == [10, 11, 12]
-    assert shown(told(capsys, run, "--invalid")) == [INVALID]
-    assert shown(told(capsys, run, "--none")) == [NONE]
-    assert shown(told(capsys, run, "--none", "--invalid")) == [INVALID, NONE]
+    assert prompt_numbers(output_of(capsys, run)) == list(range(10))
+    assert prompt_numbers(output_of(capsys, run, "--round=1", "--number=3")) == [10, 11, 12]
+    assert prompt_numbers(output_of(capsys, run, "--invalid")) == [INVALID]
+    assert prompt_numbers(output_of(capsys, run, "--none")) == [NONE]
+    assert prompt_numbers(output_of(capsys, run, "--none", "--invalid")) == [INVALID, NONE]
     arrays, _ = store.load(run / "labels")
     item = int(arrays["candidates"][5, 2])
     rows = [row for row in range(20) if item in arrays["histories"][row] or item in arrays["candidates"][row]]
     assert 0 < len(rows) < 20
-    assert shown(told(capsys, run, f"--item={titles()[item].upper()}", "--number=20")) == rows
-    assert "0 of 0 matching" in told(capsys, run, "--item=no such title")
+    assert prompt_numbers(output_of(capsys, run, f"--item={titles()[item].upper()}", "--number=20")) == rows
+    assert "0 of 0 matching" in output_of(capsys, run, "--item=no such title")
 
 
-def test_the_table_holds_all_matching_prompts(run, capsys, tmp_path):
-    told(capsys, run, "--round=0", "--number=1", f"--export={tmp_path / 'a.csv'}")
+def test_the_table_has_all_matching_prompts(run, capsys, tmp_path):
+    output_of(capsys, run, "--round=0", "--number=1", f"--export={tmp_path / 'a.csv'}")
     with open(tmp_path / "a.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     arrays, _ = store.load(run / "labels")
@@ -216,37 +216,37 @@ def test_the_table_holds_all_matching_prompts(run, capsys, tmp_path):
 
 def test_answers_come_from_a_shared_store_or_from_the_plan(tmp_path, capsys):
     labelled(tmp_path / "one", tmp_path / "shared")
-    text = told(capsys, labelled(tmp_path / "other", tmp_path / "shared"))
+    text = output_of(capsys, labelled(tmp_path / "other", tmp_path / "shared"))
     for path in (tmp_path / "shared").rglob("*.npz"):
         path.unlink()
     assert "answer: invalid (no_letter)" in text
-    assert told(capsys, tmp_path / "other") == text
-    assert "answer:" not in told(capsys, tmp_path / "one")
+    assert output_of(capsys, tmp_path / "other") == text
+    assert "answer:" not in output_of(capsys, tmp_path / "one")
 
 
 def test_a_store_lists_its_contexts_and_verifies(tmp_path, capsys):
     shared = tmp_path / "shared"
     labelled(tmp_path / "run", shared)
     shards.describe(shared, {"template": {"name": "other"}}, model="unused")
-    text = told(capsys, shared, "--verify")
+    text = output_of(capsys, shared, "--verify")
     assert text.count("context ") == 2
     assert "  1 shards with 20 different prompts; 0 damaged" in text
     for words in ("model: fake", "model: unused", "template: list", "all shards are intact"):
         assert words in text
     (path,) = shared.rglob("*.npz")
     path.write_bytes(path.read_bytes()[:-9])
-    assert "0 shards with 0 different prompts; 1 damaged" in told(capsys, shared)
+    assert "0 shards with 0 different prompts; 1 damaged" in output_of(capsys, shared)
     with pytest.raises(SystemExit):
         inspect.main([str(shared), "--verify"])
-    said = capsys.readouterr()
-    assert str(path) in said.out
-    assert said.err.startswith(f"error: {shared}: 1 damaged shards")
+    streams = capsys.readouterr()
+    assert str(path) in streams.out
+    assert streams.err.startswith(f"error: {shared}: 1 damaged shards")
     context = path.parent / shards.CONTEXT
     context.write_text(context.read_text().replace('"list"', '"lost"'))
-    assert "context.json: altered" in told(capsys, shared)
+    assert "context.json: altered" in output_of(capsys, shared)
 
 
-def test_what_cannot_be_read_is_one_line(run, tmp_path, capsys):
+def test_unreadable_files_give_a_one_line_error(run, tmp_path, capsys):
     assert "no such folder" in refused(capsys, tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     assert "neither a run's labels nor a label store" in refused(capsys, tmp_path / "empty")
@@ -261,13 +261,13 @@ def test_what_cannot_be_read_is_one_line(run, tmp_path, capsys):
     assert "arrays.npz: altered or truncated" in refused(capsys, run)
 
 
-def test_labels_apart_from_their_data(run, tmp_path, capsys):
-    text = told(capsys, run)
+def test_labels_can_be_in_another_folder_than_their_data(run, tmp_path, capsys):
+    text = output_of(capsys, run)
     (run / "data").rename(tmp_path / "elsewhere")
-    assert told(capsys, run, f"--data={tmp_path / 'elsewhere'}") == text
+    assert output_of(capsys, run, f"--data={tmp_path / 'elsewhere'}") == text
 
 
-def test_as_a_command_without_torch_or_jax(run):
+def test_the_command_loads_neither_torch_nor_jax(run):
     source = (
         "import sys; from ialp_jax.labelling import inspect; inspect.main(sys.argv[1:]);"
         "print(sorted({'jax', 'torch', 'transformers'} & set(sys.modules)))"
@@ -283,16 +283,14 @@ def test_as_a_command_without_torch_or_jax(run):
     assert (pipe.wait(60), pipe.stderr.read()) == (0, b"")
 
 
-def test_a_table_with_columns_of_the_user_is_not_replaced_and_other_names_of_a_file_keep_theirs(
-    run, capsys, tmp_path
-):
+def test_a_table_with_other_columns_is_not_replaced_and_a_link_stays_a_link(run, capsys, tmp_path):
     table, linked, link = tmp_path / "a.csv", tmp_path / "linked.csv", tmp_path / "link.csv"
     link.symlink_to("a.csv")
-    told(capsys, run, f"--export={link}")
+    output_of(capsys, run, f"--export={link}")
     assert link.is_symlink()
     whole = table.read_bytes()
     linked.hardlink_to(table)
-    told(capsys, run, "--round=0", f"--export={table}")
+    output_of(capsys, run, "--round=0", f"--export={table}")
     assert linked.read_bytes() == whole
     assert len(table.read_bytes()) < len(whole)
     table.write_bytes(whole.replace(b"\r\n", b",notes\r\n", 1))

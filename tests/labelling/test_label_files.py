@@ -41,7 +41,7 @@ def test_labels_of_another_catalogue_are_refused_in_one_line():
     assert "\n" not in line
 
 
-def test_items_that_do_not_exist_are_refused_whatever_the_manifest_tells():
+def test_items_that_do_not_exist_are_refused_with_any_manifest():
     for manifest in ({}, {"catalogue": catalogue_facts(dataset())}):
         with pytest.raises(
             InputError, match=r"about an item 49, but the catalogue of run/data is small with 48"

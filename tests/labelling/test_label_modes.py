@@ -1,4 +1,4 @@
-"""Labels by letters, through the worker process."""
+"""Labels in lettered modes, through the worker process."""
 
 import json
 import subprocess
@@ -26,20 +26,22 @@ def ask(folder, **changes):
 
 
 @pytest.mark.parametrize("mode", ["choice", "generate"])
-def test_labels_by_letters_and_again_without_torch(wide_folder, tmp_path, monkeypatch, mode):
+def test_lettered_modes_label_and_a_second_run_needs_no_torch(wide_folder, tmp_path, monkeypatch, mode):
     settings = {"model": str(wide_folder), "mode": mode, "permutations": 2}
     labels, manifest, places = ask(tmp_path, **settings)
     choices = np.concatenate([label.choice for label in labels])
-    asked = 2 if mode == "choice" else 4
-    assert [p.shape for p in places] == [(12, asked), (12, asked)]
+    num_askings = 2 if mode == "choice" else 4
+    assert [p.shape for p in places] == [(12, num_askings), (12, num_askings)]
     assert manifest["mode"] == mode
     assert manifest["permutations"] == 2
     assert manifest["wrapper"] is None
     assert "threshold" not in manifest
     assert manifest["counts"]["none"] == (choices == 0).sum()
-    told = np.concatenate(places)
-    assert manifest["answers_invalid"] == {name: (told == -i).sum() for i, name in enumerate(CAUSES) if i}
-    assert manifest["order_bias"]["answers"] == ((told > 0) & (told < 5)).sum()
+    all_places = np.concatenate(places)
+    assert manifest["answers_invalid"] == {
+        name: (all_places == -i).sum() for i, name in enumerate(CAUSES) if i
+    }
+    assert manifest["order_bias"]["answers"] == ((all_places > 0) & (all_places < 5)).sum()
     if mode == "choice":
         assert manifest["counts"]["valid"] == 24
     else:
@@ -54,7 +56,7 @@ def test_labels_by_letters_and_again_without_torch(wide_folder, tmp_path, monkey
 
 
 def test_the_model_itself_says_none(tmp_path):
-    """The embedded model works with letters; the label is its own word, without any threshold."""
+    """The embedded model works with letters; it chooses "none" itself, without a threshold."""
     labels, manifest, _ = ask(tmp_path, mode="choice")
     everything = [np.log(np.maximum(1 - np.exp(label.scores).sum(1), 1e-9)) for label in labels]
     for label, none in zip(labels, everything, strict=True):
@@ -63,32 +65,32 @@ def test_the_model_itself_says_none(tmp_path):
     assert manifest["training"]["steps"] == 3
 
 
-def test_what_becomes_of_invalid_answers(wide_folder, tmp_path):
+def test_on_invalid_drops_invalid_answers_or_counts_them_as_none(wide_folder, tmp_path):
     settings = {"model": str(wide_folder), "mode": "generate", "max_new_tokens": 1, "retries": 0}
     dropped, manifest, _ = ask(tmp_path, **settings)
     invalid = [label.choice == -1 for label in dropped]
     assert np.sum(invalid) > 0
-    none, other, _ = ask(tmp_path, **settings, on_invalid="none")
+    none, none_manifest, _ = ask(tmp_path, **settings, on_invalid="none")
     for was, before, label in zip(invalid, dropped, none, strict=True):
         np.testing.assert_array_equal(label.choice, np.where(was, 0, before.choice))
-    assert other["counts"]["invalid"] == manifest["counts"]["invalid"]
-    assert sum(other["counts"]["invalid"].values()) == np.sum(invalid)
-    assert other["counts"]["none"] == manifest["counts"]["none"] + np.sum(invalid)
-    assert other["asked"] == manifest["asked"]
-    assert other["on_invalid"] == "none"
+    assert none_manifest["counts"]["invalid"] == manifest["counts"]["invalid"]
+    assert sum(none_manifest["counts"]["invalid"].values()) == np.sum(invalid)
+    assert none_manifest["counts"]["none"] == manifest["counts"]["none"] + np.sum(invalid)
+    assert none_manifest["asked"] == manifest["asked"]
+    assert none_manifest["on_invalid"] == "none"
 
 
-def test_another_template_is_another_question(wide_folder, tmp_path):
-    name, seen = tmp_path / "mine.json", []
+def test_another_template_gives_other_answers(wide_folder, tmp_path):
+    name, scores = tmp_path / "mine.json", []
     for version, offered in enumerate(("Choose:\n", "Choose one:\n"), start=1):
         name.write_text(json.dumps({"name": "mine", "version": version, "offered": offered}))
         labels, manifest, _ = ask(tmp_path, model=str(wide_folder), mode="choice", template=str(name))
-        seen.append(labels[0].scores)
+        scores.append(labels[0].scores)
         assert manifest["template"]["offered"] == offered
-    assert not np.allclose(*seen)
+    assert not np.allclose(*scores)
 
 
-def test_a_missing_chat_template_is_one_line(wide_folder, tmp_path):
+def test_a_missing_chat_template_gives_a_one_line_error(wide_folder, tmp_path):
     with pytest.raises(
         InputError, match=r"^--config\.llm\.chat=on: the tokenizer of [^\n]+ has no chat template"
     ):

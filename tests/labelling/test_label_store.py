@@ -12,7 +12,7 @@ TEMPLATE = templates.TEMPLATES["titles"]
 
 
 class Model:
-    """Scores that depend, like real ones, in their last bits on the batch; notes what it was asked."""
+    """Gives scores whose last bits depend on the batch, as real ones do; records its prompts."""
 
     def __init__(self, fail_after=None):
         self.sizes, self.fail_after = [], fail_after
@@ -54,7 +54,7 @@ def test_all_prompts_are_answered_in_shards(tmp_path):
     assert model.sizes == [4, 4, 2] == [len(batch.answers.choice) for batch in batches]
 
 
-def test_nothing_is_asked_twice(tmp_path):
+def test_no_prompt_is_asked_twice(tmp_path):
     model, prompts = Model(), draw(6)
     store = open_store(tmp_path)
     answers, _ = store.answers(joined(prompts, prompts), model)
@@ -62,12 +62,12 @@ def test_nothing_is_asked_twice(tmp_path):
     again, batches = store.answers(prompts.rows(BACKWARDS), model)
     assert model.sizes == [4, 2]
     assert batches == []
-    for said, said_again in zip(answers, again, strict=True):
-        np.testing.assert_array_equal(said[:6], said[6:])
-        np.testing.assert_array_equal(said_again, said[:6][::-1])
+    for answered, answered_again in zip(answers, again, strict=True):
+        np.testing.assert_array_equal(answered[:6], answered[6:])
+        np.testing.assert_array_equal(answered_again, answered[:6][::-1])
 
 
-def test_left_padding_is_no_part_of_a_prompt(tmp_path):
+def test_left_padding_does_not_change_a_prompt(tmp_path):
     model, prompts = Model(), draw(3)
     store = open_store(tmp_path)
     store.answers(prompts, model)
@@ -116,7 +116,7 @@ def _damage(path, how):
 
 
 @pytest.mark.parametrize("how", ["truncated", "empty", "replaced", "altered"])
-def test_a_damaged_shard_is_named_and_made_again(tmp_path, how):
+def test_a_damaged_shard_is_named_and_computed_again(tmp_path, how):
     request = draw(8)
     expected = open_store(tmp_path).answers(request, Model())[0]
     path = sorted((tmp_path / "shards").rglob("*.npz"))[0]
@@ -129,7 +129,7 @@ def test_a_damaged_shard_is_named_and_made_again(tmp_path, how):
     open_store(tmp_path).answers(request, Model(fail_after=0))
 
 
-def test_a_damaged_plan_is_named_and_made_again_without_asking(tmp_path):
+def test_a_damaged_plan_is_named_and_made_again_without_the_model(tmp_path):
     request = draw(8)
     expected = open_store(tmp_path).answers(request, Model())[0]
     (path,) = (tmp_path / "plans").rglob("*.npz")
@@ -149,7 +149,7 @@ def test_another_context_or_text_is_another_prompt(tmp_path):
         assert model.sizes == [4]
 
 
-def test_order_and_place_of_items_matter(tmp_path):
+def test_order_and_place_of_items_change_the_address(tmp_path):
     store = open_store(tmp_path)
     histories = np.array([[1, 2], [2, 1], [1, 1], [0, 1]], np.int32)
     candidates = np.array([[3, 4], [3, 4], [2, 3], [1, 2]], np.int32)
@@ -160,22 +160,22 @@ def test_order_and_place_of_items_matter(tmp_path):
     assert len({*addresses, *moved}) == 6
 
 
-def test_addresses_are_those_of_stores_written_before(tmp_path):
-    """The bytes that are hashed stay the same, or every stored answer would be lost."""
+def test_addresses_equal_those_in_older_stores(tmp_path):
+    """The hashed bytes must stay the same, or every stored answer would be lost."""
     assert [address.hex() for address in open_store(tmp_path).addresses(draw(2))] == [
         "e940534dbc08e5551b60771b4df65b2be8f4847d0fa2dc3e96b8e8a0122e4e92",
         "3368b7e8e8d9d25f107f5104d98d151f6361e454b07424246422681e6ea80514",
     ]
 
 
-def test_no_prompts_no_answers(tmp_path):
+def test_an_empty_request_has_no_answers(tmp_path):
     empty = Prompts(np.zeros((0, 5), np.int32), np.zeros((0, 4), np.int32))
     answers, batches = open_store(tmp_path).answers(empty, Model(fail_after=0))
     assert [array.shape for array in answers] == [(0,), (0, 4), (0,), (0,), (0, 0), (0, 0)]
     assert batches == []
 
 
-def test_an_equal_request_costs_nothing(tmp_path):
+def test_an_equal_request_does_not_ask_the_model(tmp_path):
     store, request = open_store(tmp_path), draw(6)
     first, _ = store.answers(request, Model())
     before = written(tmp_path)
@@ -189,33 +189,33 @@ def written(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def test_runs_that_share_a_store_ask_nothing_twice(tmp_path):
+def test_runs_that_share_a_store_ask_no_prompt_twice(tmp_path):
     first, second, shared = tmp_path / "first", tmp_path / "second", tmp_path / "shared"
     prompts, model = draw(10), Model()
-    told, _ = open_store(first, shared=shared).answers(prompts, Model())
+    stored_answers, _ = open_store(first, shared=shared).answers(prompts, Model())
     more = joined(draw(3, seed=2), prompts.rows(BACKWARDS))
     store = open_store(second, shared=shared, shard_size=2)
     answers, batches = store.answers(more, model)
-    assert model.sizes == [2, 1]  # the three that are new
+    assert model.sizes == [2, 1]  # the three new prompts
     assert store.taken == 10
     assert [len(batch.answers.choice) for batch in batches] == [2, 1]
-    assert_same(Answers(*(part[:2:-1] for part in answers)), told)
+    assert_same(Answers(*(part[:2:-1] for part in answers)), stored_answers)
     alone = Model()
     open_store(tmp_path / "third").answers(more, alone)
     assert sum(alone.sizes) == 13
 
 
-def test_runs_profit_from_each_other_while_they_run(tmp_path):
-    one, other = (open_store(tmp_path / name, shared=tmp_path / "shared") for name in "ab")
+def test_running_runs_use_the_answers_of_each_other(tmp_path):
+    run_a, run_b = (open_store(tmp_path / name, shared=tmp_path / "shared") for name in "ab")
     requests = [draw(6, seed=seed) for seed in range(4)]
     for number, request in enumerate(requests):
-        first, second = (one, other) if number % 2 else (other, one)
-        told, _ = first.answers(request, Model())
-        assert_same(second.answers(request, Model(fail_after=0))[0], told)
+        first, second = (run_a, run_b) if number % 2 else (run_b, run_a)
+        stored_answers, _ = first.answers(request, Model())
+        assert_same(second.answers(request, Model(fail_after=0))[0], stored_answers)
 
 
 @pytest.mark.parametrize("survived", [0, 1, 2])
-def test_a_killed_run_keeps_its_plan_though_another_run_fills_the_store(tmp_path, survived):
+def test_a_killed_run_keeps_its_plan_if_another_run_fills_the_store(tmp_path, survived):
     request = draw(10)
     before = request.rows(slice(5, 7))
     expected = {}
@@ -232,19 +232,19 @@ def test_a_killed_run_keeps_its_plan_though_another_run_fills_the_store(tmp_path
     assert_same(expected["killed"], expected["calm"])
 
 
-def test_what_was_taken_stays_though_the_shared_store_is_lost(tmp_path):
+def test_answers_taken_from_a_shared_store_survive_its_loss(tmp_path):
     request, shared = draw(8), tmp_path / "shared"
     open_store(tmp_path / "a", shared=shared).answers(request.rows(slice(5)), Model())
-    told, _ = open_store(tmp_path / "b", shared=shared).answers(request, Model())
+    stored_answers, _ = open_store(tmp_path / "b", shared=shared).answers(request, Model())
     for path in shared.rglob("*.npz"):
         path.unlink()
     model = Model()
     again, _ = open_store(tmp_path / "b", shared=shared).answers(request, model)
     assert model.sizes == [3]
-    assert_same(again, told)
+    assert_same(again, stored_answers)
 
 
-def test_a_damaged_shard_of_another_run_is_named_and_asked_anew(tmp_path):
+def test_a_damaged_shard_of_another_run_is_named_and_its_prompts_asked_again(tmp_path):
     request, shared, model = draw(8), tmp_path / "shared", Model()
     open_store(tmp_path / "a", shared=shared).answers(request, Model())
     path = sorted(shared.rglob("*.npz"))[0]

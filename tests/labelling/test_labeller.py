@@ -1,4 +1,4 @@
-"""All who label have the methods of one protocol, so that the label loop takes any of them."""
+"""All labellers have the methods of one protocol, so that the label loop accepts any of them."""
 
 import inspect
 
@@ -10,7 +10,9 @@ from ialp_jax.labelling.labeller import Labeller
 from ialp_jax.labelling.llm_labeller import LLMLabeller
 
 RULES = [
-    one for one in vars(sources).values() if inspect.isclass(one) and issubclass(one, sources.RuleLabeller)
+    member
+    for member in vars(sources).values()
+    if inspect.isclass(member) and issubclass(member, sources.RuleLabeller)
 ]
 METHODS = [
     name for name, method in vars(Labeller).items() if inspect.isfunction(method) and name != "__init__"
@@ -18,7 +20,7 @@ METHODS = [
 
 
 @pytest.mark.parametrize("kind", [LLMLabeller, FunctionLabeller, *RULES])
-def test_every_labeller_has_the_protocols_methods(kind):
+def test_every_labeller_has_the_methods_of_the_protocol(kind):
     assert {"label", "require_valid", "manifest", "__enter__", "__exit__"} <= set(METHODS)
     for name in ("label", "require_valid", "manifest"):
         assert inspect.signature(getattr(kind, name)).parameters.keys() == (
@@ -30,4 +32,4 @@ def test_every_labeller_has_the_protocols_methods(kind):
 
 
 def test_the_six_sources_are_the_llm_and_five_rules():
-    assert len(RULES) == 6  # with the class that the five share
+    assert len(RULES) == 6  # five rules and their base class

@@ -24,7 +24,7 @@ def settings(**changes):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run whose embedded model is trained and which answered two requests; not to be changed."""
+    """A run that trained the embedded model and answered two requests; tests must not change it."""
     pytest.importorskip("torch")
     folder = tmp_path_factory.mktemp("run")
     data = save(folder)
@@ -37,7 +37,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def again(finished, tmp_path):
-    """A copy of the finished run's folder."""
+    """A copy of the finished run's folder that a test may change."""
     return shutil.copytree(finished[0], tmp_path / "run")
 
 
@@ -57,7 +57,7 @@ def assert_equal(one, other):
             assert x.dtype == y.dtype
 
 
-def test_labels_are_what_they_say(finished):
+def test_labels_and_manifest_agree(finished):
     _, labels, manifest = finished
     for (histories, candidates, _), label in zip(REQUESTS, labels, strict=True):
         np.testing.assert_array_equal(label.histories, histories)
@@ -92,7 +92,7 @@ def test_a_complete_store_needs_no_worker(finished, again, monkeypatch):
     assert manifest == finished[2]
 
 
-def test_a_run_begun_again_gives_the_same_bits(finished, again):
+def test_a_restarted_run_gives_the_same_bits(finished, again):
     shutil.rmtree(again / "labels" / "shards")
     weights = again / "labels" / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
@@ -102,7 +102,7 @@ def test_a_run_begun_again_gives_the_same_bits(finished, again):
     assert manifest["fingerprint"] == finished[2]["fingerprint"]
 
 
-def test_lost_shards_and_an_altered_calibration_are_made_again(finished, again):
+def test_lost_shards_and_an_altered_calibration_are_computed_again(finished, again):
     for path in sorted((again / "labels" / "shards").rglob("*.npz"))[:3]:
         path.unlink()
     (path,) = (again / "labels" / "calibration").glob("*/arrays.npz")
@@ -128,7 +128,7 @@ def test_another_recipe_is_another_model(again, changes, seed, same):
         assert worker._is_trained() == same
 
 
-def test_never_none(finished, again):
+def test_no_label_is_none_under_the_rule_never(finished, again):
     labels, manifest, _ = ask(again, settings(none_rule="never"), *REQUESTS)
     assert manifest["threshold"] is None
     assert manifest["counts"]["none"] == 0
@@ -136,7 +136,7 @@ def test_never_none(finished, again):
         np.testing.assert_array_equal(label.scores, before.scores)
 
 
-def test_a_shared_store_spares_another_run_all_it_holds(finished, model_folder, tmp_path):
+def test_another_run_does_not_ask_the_prompts_of_a_shared_store(finished, model_folder, tmp_path):
     config = settings(model=str(model_folder), store=str(tmp_path / "shared"))
     (tmp_path / "one").mkdir()
     save(tmp_path / "one")
@@ -150,18 +150,20 @@ def test_a_shared_store_spares_another_run_all_it_holds(finished, model_folder, 
     assert not started
     assert (manifest["asked"], manifest["taken"], manifest["tokens"]) == (0, 40, 0)
     assert_equal(second[::-1], first)
-    other, manifest, _ = ask(tmp_path / "two", dataclasses.replace(config, normalise="mean"), REQUESTS[0])
+    mean_labels, manifest, _ = ask(
+        tmp_path / "two", dataclasses.replace(config, normalise="mean"), REQUESTS[0]
+    )
     assert (manifest["asked"], manifest["taken"]) == (20, 0)
-    assert not np.array_equal(other[0].scores, first[0].scores)
+    assert not np.array_equal(mean_labels[0].scores, first[0].scores)
 
 
-def test_a_store_that_cannot_be_a_folder_is_said_before_any_work(finished, again):
+def test_a_store_that_cannot_be_a_folder_is_refused_before_any_work(finished, again):
     (again / "file").write_text("")
     with pytest.raises(InputError, match=r"file: cannot be written \(File exists\)"):
         ask(again, settings(store=str(again / "file")))
 
 
-def test_a_given_model_is_used_as_it_is(model_folder, tmp_path):
+def test_a_given_model_is_used_unchanged(model_folder, tmp_path):
     data = save(tmp_path)
     config = settings(model=str(model_folder), normalise="mean")
     with LLMLabeller(config, data, tmp_path / "labels", seed=0) as worker:
@@ -186,7 +188,7 @@ def test_a_model_of_nan_gives_invalid_labels(model_folder, tmp_path):
     assert manifest["counts"] == {"prompts": 20, "valid": 0, "none": 0, "invalid": causes}
 
 
-def test_trouble_in_the_worker_is_one_line_here(model_folder, tmp_path):
+def test_an_error_in_the_worker_is_one_line_in_the_client(model_folder, tmp_path):
     broken = shutil.copytree(model_folder, tmp_path / "broken")
     (broken / "model.safetensors").write_bytes(b"not weights")
     save(tmp_path)
@@ -194,7 +196,7 @@ def test_trouble_in_the_worker_is_one_line_here(model_folder, tmp_path):
         ask(tmp_path, settings(model=str(broken)), REQUESTS[0])
 
 
-def test_torch_missing_is_one_line(tmp_path, monkeypatch):
+def test_missing_torch_gives_a_one_line_error(tmp_path, monkeypatch):
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     save(tmp_path)
@@ -202,7 +204,7 @@ def test_torch_missing_is_one_line(tmp_path, monkeypatch):
         ask(tmp_path, settings(), REQUESTS[0])
 
 
-def test_missing_data_and_models_are_said_before_any_work(tmp_path):
+def test_missing_data_and_models_are_reported_before_any_work(tmp_path):
     with pytest.raises(InputError, match="run its stage again"):
         ask(tmp_path, settings())
     save(tmp_path)
@@ -228,7 +230,7 @@ def test_impossible_requests_are_refused(again, request_):
         ask(again, settings(), Prompts(*request_))
 
 
-def test_a_worker_killed_in_mid_work_is_one_line(again):
+def test_a_worker_killed_during_an_order_gives_a_one_line_error(again):
     with LLMLabeller(settings(), again / "data", again / "labels", seed=0) as worker:
         worker.label(draw(5, seed=3))
         os.kill(worker._process.pid, signal.SIGKILL)
@@ -277,6 +279,6 @@ def test_the_worker_dies_with_its_parent(finished, again):
     assert not _alive(pid)
 
 
-def test_settings_reach_the_worker_whole():
+def test_all_settings_reach_the_worker():
     config = settings()
     assert LLMConfig.from_dict(dataclasses.asdict(config)) == config

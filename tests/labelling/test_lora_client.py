@@ -46,7 +46,7 @@ def label(folder, config):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run whose embedded model is trained and fine-tuned; not to be changed."""
+    """A run that trained and fine-tuned the embedded model; tests must not change it."""
     folder = tmp_path_factory.mktemp("run")
     save(folder)
     return folder, run_lora(folder, settings())
@@ -61,7 +61,7 @@ def weights(folder):
     return (folder / "lora" / adapter_files.WEIGHTS).read_bytes()
 
 
-def test_the_manifest_tells_of_the_fine_tuning(finished):
+def test_the_manifest_describes_the_fine_tuning(finished):
     folder, manifest = finished
     files = store.verify(folder / "lora")["files"]
     assert sorted(files) == [adapter_files.CONFIG, adapter_files.WEIGHTS]
@@ -81,8 +81,8 @@ run_lora(Path(sys.argv[1]), settings())
 """
 
 
-def test_killed_and_begun_again_it_ends_with_the_same_bits(finished, again):
-    """SIGKILL ends the client and its worker after the first checkpoint."""
+def test_a_killed_and_restarted_fine_tuning_gives_the_same_bits(finished, again):
+    """SIGKILL ends the client, and with it the worker, after the first checkpoint."""
     shutil.rmtree(again / "lora")
     checkpoint = again / "lora" / "checkpoint.safetensors"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
@@ -91,7 +91,7 @@ def test_killed_and_begun_again_it_ends_with_the_same_bits(finished, again):
         time.sleep(0.002)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()
-    assert checkpoint.exists(), "it must have been killed in the middle"
+    assert checkpoint.exists(), "the fine-tuning must be killed before its end"
     manifest = run_lora(again, settings())
     assert weights(again) == weights(finished[0])
     assert manifest["fine_tuning"]["loss"] == finished[1]["fine_tuning"]["loss"]
@@ -100,22 +100,22 @@ def test_killed_and_begun_again_it_ends_with_the_same_bits(finished, again):
 
 def test_labels_with_an_adapter_differ_from_those_without(again):
     plain, without = label(again, settings(steps=0))
-    own, manifest = label(again, settings())
+    trained_labels, manifest = label(again, settings())
     assert without["adapter"] == without["adapter_use"] == ""
     assert manifest["adapter"] == adapter_files.fingerprint(again / "lora")
     assert manifest["fingerprint"] != without["fingerprint"]
-    assert np.abs(own.scores - plain.scores).max() > 0.01
-    given, other = label(again, settings(steps=0, adapter=again / "lora"))
-    np.testing.assert_array_equal(given.scores, own.scores)
-    assert other["fingerprint"] == manifest["fingerprint"]
+    assert np.abs(trained_labels.scores - plain.scores).max() > 0.01
+    given_labels, given_manifest = label(again, settings(steps=0, adapter=again / "lora"))
+    np.testing.assert_array_equal(given_labels.scores, trained_labels.scores)
+    assert given_manifest["fingerprint"] == manifest["fingerprint"]
     attached = settings()
     attached.adapter_use = "attach"
-    beside, third = label(again, attached)
-    np.testing.assert_allclose(beside.scores, own.scores, atol=1e-3)
+    attached_labels, third = label(again, attached)
+    np.testing.assert_allclose(attached_labels.scores, trained_labels.scores, atol=1e-3)
     assert third["fingerprint"] != manifest["fingerprint"]
 
 
-def test_labels_wait_for_the_adapter(again):
+def test_labelling_needs_a_finished_adapter(again):
     (again / "lora" / store.MANIFEST).unlink()
     with pytest.raises(InputError, match=r"/lora: missing or not finished; run --stage=lora first"):
         label(again, settings())
@@ -129,7 +129,7 @@ def test_an_adapter_of_another_base_model_is_refused(again, model_folder, tmp_pa
         label(again, settings(model=model_folder, steps=0, adapter=again / "lora"))
 
 
-def test_a_broken_adapter_is_said_before_any_work(tmp_path):
+def test_a_broken_adapter_is_reported_before_any_work(tmp_path):
     save(tmp_path)
     config = settings(steps=0, adapter=tmp_path / "none")
     with (
@@ -140,7 +140,7 @@ def test_a_broken_adapter_is_said_before_any_work(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("one", "same"),
+    ("changes", "same"),
     [
         ({"save_every": 9}, True),
         ({"rank": 9}, False),
@@ -148,8 +148,8 @@ def test_a_broken_adapter_is_said_before_any_work(tmp_path):
         ({"adapter": "a"}, True),
     ],
 )
-def test_what_an_adapter_depends_on(one, same):
-    assert (lora_client.settings(settings(**one)) == lora_client.settings(settings())) == same
+def test_only_some_settings_change_an_adapter(changes, same):
+    assert (lora_client.settings(settings(**changes)) == lora_client.settings(settings())) == same
     config = settings()
     config.batch_size, config.none_rule = 7, "never"
     assert lora_client.settings(config) == lora_client.settings(settings())

@@ -1,4 +1,4 @@
-"""Labels that say when they are junk."""
+"""Warnings about useless labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ialp_jax.llm.prompting import orders
 
 
 def manifest(places, num_candidates=5, none=0, **more):
-    """What the label stage would write about answers int [P, 1]."""
+    """The manifest that the label stage would write for answers int [P, 1]."""
     places = np.asarray(places, np.int8).reshape(-1, 1)
     counts = {"prompts": len(places), "valid": len(places), "none": none, "invalid": {}}
     return {
@@ -24,19 +24,19 @@ def manifest(places, num_candidates=5, none=0, **more):
     }
 
 
-def test_always_the_same_letter_is_said_beside_chance():
-    """16 prompts of 5 candidates, as a real model answered them."""
-    found = manifest(np.ones(16))
-    assert quality.line(found) == (
+def test_a_constant_letter_is_reported_with_its_share_by_chance():
+    """Answers of a real model to 16 prompts of 5 candidates."""
+    facts = manifest(np.ones(16))
+    assert quality.line(facts) == (
         "valid 100.0%, none 0.0%, invalid 0.0%; order bias of letters 0.80 (0.20 by chance); "
         "most frequent letter A 100.0% (20.0% by chance)"
     )
-    (caution,) = quality.cautions(found)
+    (caution,) = quality.cautions(facts)
     assert caution.startswith("the model names letter A for any item, in at least 48% of its answers")
 
 
 def test_the_bound_is_that_of_clopper_and_pearson():
-    """All n answers: the lower end is alpha ** (1 / n)."""
+    """With n equal answers, the lower end is alpha ** (1 / n)."""
     low = (0.001 / 5) ** (1 / 16)
     np.testing.assert_allclose(quality.by_letter(np.eye(5)[2], 16), (low - 0.2) / 0.8)
     assert quality.by_letter(np.full(5, 0.2), 1000) == 0
@@ -44,7 +44,7 @@ def test_the_bound_is_that_of_clopper_and_pearson():
 
 
 @pytest.mark.parametrize("answers", [20, 200, 5000])
-def test_models_that_judge_items_are_not_accused(answers):
+def test_models_that_judge_items_cause_no_warning(answers):
     accused = [
         bool(quality.cautions(manifest(np.random.default_rng(seed).integers(1, 6, answers))))
         for seed in range(200)
@@ -53,26 +53,26 @@ def test_models_that_judge_items_are_not_accused(answers):
 
 
 @pytest.mark.parametrize(("share", "accused"), [(0.1, False), (0.5, True)])
-def test_letters_that_decide_much_are_told_from_letters_that_decide_little(share, accused):
-    """Of 2,000 answers a share names letter C whatever it stands for."""
+def test_a_letter_that_decides_many_answers_causes_a_warning(share, accused):
+    """A share of the 2,000 answers names letter C for any item."""
     generator = np.random.default_rng(0)
     places = np.where(generator.random(2000) < share, 3, generator.integers(1, 6, 2000))
-    found = quality.cautions(manifest(places))
-    assert bool(found) == accused
+    cautions = quality.cautions(manifest(places))
+    assert bool(cautions) == accused
     assert quality.by_letter(np.bincount(places, minlength=6)[1:] / 2000, 2000) <= share + 0.02
-    assert not accused or "letter C" in found[0]
+    assert not accused or "letter C" in cautions[0]
 
 
 @given(st.integers(1, 400), st.integers(2, 25), st.floats(0, 1))
-def test_the_bound_never_exceeds_what_was_seen(answers, count, share):
+def test_the_bound_never_exceeds_the_observed_share(answers, count, share):
     top = max(share, 1 / count)
     shares = np.full(count, (1 - top) / (count - 1))
     shares[0] = top
-    seen = (round(top * answers) / answers - 1 / count) / (1 - 1 / count)
-    assert 0 <= quality.by_letter(shares, answers) <= max(seen, 0) + 1e-9
+    observed_share = (round(top * answers) / answers - 1 / count) / (1 - 1 / count)
+    assert 0 <= quality.by_letter(shares, answers) <= max(observed_share, 0) + 1e-9
 
 
-def test_other_kinds_of_junk():
+def test_other_kinds_of_useless_labels():
     assert quality.cautions(manifest(np.full(9, 6), none=9)) == [
         "every valid label is none: the labels name no item"
     ]
@@ -84,7 +84,7 @@ def test_other_kinds_of_junk():
 
 
 @pytest.mark.parametrize(
-    ("facts", "said"),
+    ("facts", "words"),
     [
         (
             {"thinking": "open", "mode": "choice"},
@@ -94,8 +94,8 @@ def test_other_kinds_of_junk():
         ({"wrapper": ["<u>", "<a><think>\n", ""], "mode": "choice"}, "opens a block of thinking"),
     ],
 )
-def test_prompts_that_end_inside_a_block_of_thinking(facts, said):
-    assert said in quality.thinking(facts)
+def test_prompts_that_end_inside_a_block_of_thinking(facts, words):
+    assert words in quality.thinking(facts)
     assert quality.cautions({**manifest([1, 2, 3, 4, 5]), **facts}) == [quality.thinking(facts)]
     assert quality.thinking({"thinking": "off", "mode": "choice"}) == ""
     assert quality.thinking({}) == ""
@@ -109,19 +109,19 @@ def test_prompts_that_end_inside_a_block_of_thinking(facts, said):
         ("refused", "mode=choice or likelihood"),
     ],
 )
-def test_not_one_valid_answer_is_refused(tmp_path, cause, cure):
+def test_labels_without_a_valid_answer_are_refused(tmp_path, cause, cure):
     counts = {"prompts": 40, "valid": 0, "none": 0, "invalid": {cause: 39, "empty": 1}}
-    told = {"model": "some/model", "counts": counts}
+    facts = {"model": "some/model", "counts": counts}
     with pytest.raises(InputError) as error:
-        quality.require_valid(told, "<think>\nOkay", tmp_path)
-    said = str(error.value)
-    assert said.startswith(
+        quality.require_valid(facts, "<think>\nOkay", tmp_path)
+    message = str(error.value)
+    assert message.startswith(
         f"all 40 answers of some/model are invalid ({cause} 39, empty 1); the model wrote "
     )
-    assert "'<think> Okay'" in said
-    assert cure in said
-    assert said.endswith(f"the answers are stored in {tmp_path}")
-    quality.require_valid({**told, "counts": counts | {"valid": 1}}, "", tmp_path)
+    assert "'<think> Okay'" in message
+    assert cure in message
+    assert message.endswith(f"the answers are stored in {tmp_path}")
+    quality.require_valid({**facts, "counts": counts | {"valid": 1}}, "", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -140,5 +140,5 @@ def test_not_one_valid_answer_is_refused(tmp_path, cause, cure):
         ({"order_bias": orders.order_bias(np.zeros((2, 1), np.int8), 3)}, ""),
     ],
 )
-def test_what_no_label_stage_writes_is_named(change, name):
+def test_an_impossible_entry_is_named(change, name):
     assert quality.broken({**manifest([1, 2, 3]), **change}) == name

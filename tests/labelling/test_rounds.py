@@ -1,4 +1,4 @@
-"""The label loop without a run folder: a small world, an actor that learns, a labeller made by hand."""
+"""The label loop without a run folder: a small world, a learning actor and a labeller written by hand."""
 
 import jax
 import numpy as np
@@ -25,7 +25,7 @@ SETTING = Setting(
 
 
 class Learner(Pretrainer):
-    """Notes when it learns, and from how many labels."""
+    """Records when it learns, and from how many labels."""
 
     def __init__(self, calls):
         loss = offline_loss(IALPConfig(), ACTOR_CRITIC)
@@ -49,49 +49,49 @@ def run(choose=lowest_id, **events):
 
 
 @pytest.fixture(scope="module")
-def done():
+def result():
     steps, rounds = [], []
     results = run(on_step=lambda: steps.append(1), on_round=lambda arrays: rounds.append(arrays["round"]))
     return *results, steps, rounds
 
 
-def test_the_arrays_hold_all_rounds_in_their_order(done):
-    labeller, _, arrays, *_ = done
+def test_the_arrays_hold_all_rounds_in_their_order(result):
+    labeller, _, arrays, *_ = result
     per_round = SESSIONS * STEPS
     np.testing.assert_array_equal(arrays["round"], np.repeat(np.arange(ROUNDS), per_round))
     assert {len(array) for array in arrays.values()} == {SETTING.config.num_prompts()}
     for name in ("histories", "candidates"):
-        asked = np.concatenate([getattr(prompts, name) for prompts in labeller.prompts])
-        np.testing.assert_array_equal(arrays[name], asked)
+        labelled = np.concatenate([getattr(prompts, name) for prompts in labeller.prompts])
+        np.testing.assert_array_equal(arrays[name], labelled)
     assert set(np.concatenate([prompts.windows for prompts in labeller.prompts])) <= {0, 1, 2}
 
 
-def test_a_new_session_is_labelled_with_the_window_that_it_began_with(done):
-    first = done[0].prompts[0]
+def test_a_new_session_is_labelled_with_the_window_from_which_it_started(result):
+    first = result[0].prompts[0]
     np.testing.assert_array_equal(WINDOWS[first.windows], first.histories)
 
 
-def test_the_actor_learns_between_rounds_from_all_labels_so_far_and_only_from_valid_rounds(done):
-    labeller, learner, *_ = done
+def test_the_actor_learns_between_rounds_from_all_labels_so_far_and_only_from_valid_rounds(result):
+    labeller, learner, *_ = result
     one_round = ["label"] * STEPS + ["require_valid"]
     assert labeller.calls == [*one_round, "learn", *one_round, "learn", *one_round]
     assert learner.sizes == [SESSIONS * STEPS, 2 * SESSIONS * STEPS]
 
 
-def test_progress_is_told_step_by_step_and_round_by_round(done):
-    *_, steps, rounds = done
+def test_progress_is_reported_after_each_step_and_each_round(result):
+    *_, steps, rounds = result
     assert len(steps) == ROUNDS * STEPS
     assert [set(numbers) for numbers in rounds] == [{0}, {1}, {2}]
 
 
-def test_what_the_actor_learned_changes_what_it_proposes(done):
-    *_, other = run(lambda prompts: prompts.candidates.argmax(1) + 1)
-    arrays, per_round = done[2], SESSIONS * STEPS
-    np.testing.assert_array_equal(arrays["candidates"][:SESSIONS], other["candidates"][:SESSIONS])
-    assert (arrays["candidates"][per_round:] != other["candidates"][per_round:]).any()
+def test_the_labels_change_the_later_proposals_of_the_actor(result):
+    *_, other_arrays = run(lambda prompts: prompts.candidates.argmax(1) + 1)
+    arrays, per_round = result[2], SESSIONS * STEPS
+    np.testing.assert_array_equal(arrays["candidates"][:SESSIONS], other_arrays["candidates"][:SESSIONS])
+    assert (arrays["candidates"][per_round:] != other_arrays["candidates"][per_round:]).any()
 
 
-def test_a_labeller_without_a_valid_answer_ends_it_before_anything_is_learned():
+def test_the_loop_fails_before_the_actor_learns_if_no_answer_is_valid():
     class Useless(FunctionLabeller):
         def require_valid(self):
             raise InputError("all answers are invalid")

@@ -28,13 +28,13 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
-def test_a_shard_comes_back_as_it_was(tmp_path, count):
+def test_a_shard_is_read_as_it_was_written(tmp_path, count):
     shards.write(tmp_path / "a.npz", "context", shard(count))
     assert_same(shards.read(tmp_path / "a.npz", "context"), shard(count))
 
 
-def test_a_shard_from_before_replies_were_kept_is_read(tmp_path):
-    """It lacks the array, and its sum is over the others."""
+def test_a_shard_of_an_older_version_without_replies_is_read(tmp_path):
+    """It lacks the array ``replies``, and its checksum covers only the other arrays."""
     path, (addresses, (answers, tokens, seconds), series) = tmp_path / "a.npz", shard()
     arrays = {name: array for name, array in answers._asdict().items() if name != "replies"}
     arrays |= {
@@ -46,13 +46,13 @@ def test_a_shard_from_before_replies_were_kept_is_read(tmp_path):
     arrays["places"] = np.ones((5, 3), np.int8)
     checksum = shards._checksum(path, "context", arrays)
     store.write_arrays(path, arrays | {"sha256": np.asarray(checksum)})
-    found = shards.read(path, "context").batch.answers
-    assert found.replies.tolist() == [[""] * 3] * 5
-    np.testing.assert_array_equal(found.scores, answers.scores)
+    read_answers = shards.read(path, "context").batch.answers
+    assert read_answers.replies.tolist() == [[""] * 3] * 5
+    np.testing.assert_array_equal(read_answers.scores, answers.scores)
 
 
 @pytest.mark.parametrize("change", ["truncated", "inverted", "one bit"])
-def test_no_damage_passes(tmp_path, change):
+def test_every_damage_is_noticed(tmp_path, change):
     path = tmp_path / "a.npz"
     shards.write(path, "context", shard())
     good = path.read_bytes()
@@ -63,13 +63,15 @@ def test_no_damage_passes(tmp_path, change):
             bad[place] ^= 0xFF if change == "inverted" else 1
         path.write_bytes(bad)
         try:
-            assert_same(shards.read(path, "context"), shard())  # dates and the like in the archive
+            assert_same(
+                shards.read(path, "context"), shard()
+            )  # the change hit metadata of the archive, such as a date
         except InputError:
             refused += 1
     assert refused > len(good) / 3 * 0.7
 
 
-def test_no_shard_stands_in_for_another(tmp_path):
+def test_no_shard_can_replace_another(tmp_path):
     path = tmp_path / "a.npz"
     shards.write(path, "context", shard())
     shutil.copy(path, tmp_path / "b.npz")
@@ -84,7 +86,7 @@ def test_a_shard_of_pickles_is_not_read(tmp_path):
         shards.read(tmp_path / "a.npz", "context")
 
 
-def test_partial_files_are_ignored_and_cleaned_when_old(tmp_path):
+def test_partial_files_are_ignored_and_deleted_when_old(tmp_path):
     shards.write(tmp_path / "a.npz", "context", shard())
     names = (f".b.npz.{'1f' * 16}", f".c.npz.{'2f' * 16}", ".gitignore")
     new, old, mine = (tmp_path / name for name in names)
@@ -98,16 +100,19 @@ def test_partial_files_are_ignored_and_cleaned_when_old(tmp_path):
     assert [name for name, _ in shards.scan(tmp_path, "context")] == ["a.npz"]
 
 
-def test_a_scan_names_what_is_damaged_and_passes_over_what_was_seen(tmp_path):
+def test_a_scan_names_damaged_shards_and_skips_those_read_before(tmp_path):
     for name in "cab":
         shards.write(tmp_path / f"{name}.npz", "context", shard())
     (tmp_path / "b.npz").write_bytes(b"")
     with pytest.warns(UserWarning, match=r"b\.npz: not a readable"):
-        found = list(shards.scan(tmp_path, "context", {"a.npz"}))
-    assert [(name, one is None) for name, one in found] == [("b.npz", True), ("c.npz", False)]
+        scanned = list(shards.scan(tmp_path, "context", {"a.npz"}))
+    assert [(name, scanned_shard is None) for name, scanned_shard in scanned] == [
+        ("b.npz", True),
+        ("c.npz", False),
+    ]
 
 
-def test_a_context_is_described_and_known_by_its_facts(tmp_path):
+def test_a_context_is_identified_by_its_facts(tmp_path):
     facts = {"fingerprint": "f", "mode": "likelihood"}
     context = shards.describe(tmp_path, facts, model="first")
     assert context == store.fingerprint(facts) == shards.describe(tmp_path, facts, model="second")
@@ -115,7 +120,7 @@ def test_a_context_is_described_and_known_by_its_facts(tmp_path):
     assert '"model": "first"' in (tmp_path / context / shards.CONTEXT).read_text()
 
 
-def test_a_disk_that_refuses_is_one_line(tmp_path):
+def test_a_disk_that_cannot_be_written_gives_a_one_line_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="the label store cannot be written"):
         shards.describe(tmp_path / "file", {})

@@ -32,7 +32,7 @@ def ask(source, candidates, rows, histories=None):
     return labels
 
 
-def test_popularity_chooses_the_most_liked_and_says_none_to_the_least():
+def test_popularity_chooses_the_most_liked_and_answers_none_for_the_least_liked():
     popularity = np.array([0, 9, 2, 5, 1, 0, 7, 0, 0, 0, 3])
     prompts = [[4, 2], [6, 1], [10, 3], [5, 7], [2, 10]]
     assert ask(Popularity(0, popularity, 0.0), prompts, range(5)).choice.tolist() == [2, 2, 2, 1, 2]
@@ -46,7 +46,7 @@ def test_ties_of_popularity_are_broken_by_chance():
     assert (none[0] != none[1]).any()
 
 
-def test_random_labels_are_even_and_leave_the_share_of_none():
+def test_random_labels_are_uniform_with_the_given_share_of_none():
     rows = np.zeros(PROMPTS, int)
     choice = ask(Random(0, 0.3), [[1, 2, 3, 4]] * PROMPTS, rows).choice
     share = np.bincount(choice, minlength=5) / PROMPTS
@@ -55,10 +55,11 @@ def test_random_labels_are_even_and_leave_the_share_of_none():
     assert (choice != ask(Random(1, 0.3), [[1, 2, 3, 4]] * PROMPTS, rows).choice).any()
 
 
-def test_logged_takes_what_came_next_for_this_user():
+def test_logged_chooses_the_next_like_of_the_user():
     source = Logged(0, STARTS, HISTORIES, ordered=True)
     prompts = [[9, 5, 3], [9, 5, 3], [9, 5, 3], [3, 9, 5], [1, 2, 3]]
-    # Row 0 starts before 2, row 1 before 5, row 2 before 9; row 3 is user 1's before 3; row 2 is past 1, 2.
+    # Window 0 starts before item 2, window 1 before 5, window 2 before 9 (after 1 and 2). Window 3 is user
+    # 1's, before 3.
     assert ask(source, prompts, [0, 1, 2, 3, 2]).choice.tolist() == [2, 2, 1, 1, 0]
     assert ask(source, [[7, 6]], [0]).choice.tolist() == [0]
     unordered = Logged(0, STARTS, HISTORIES, ordered=False)
@@ -77,24 +78,24 @@ def test_truth_answers_as_the_simulated_user_would():
 
 
 def tastes(count, loyal=1.0):
-    """Windows of users 0 and 1, whose likes are of their own taste at the rate of ``loyal``."""
+    """Windows of users 0 and 1; a share ``loyal`` of their likes is of their own taste."""
     user = np.arange(count) % 2
-    own = np.random.default_rng(0).random((count, 3)) < loyal
-    likes = np.where(own == (user[:, None] == 0), 3, 1).astype(np.int32)
-    seen = np.arange(3) >= 3 - np.random.default_rng(1).integers(0, 4, (count, 1))
-    return Windows(likes * seen, likes[:, 0], user)
+    likes_own_taste = np.random.default_rng(0).random((count, 3)) < loyal
+    likes = np.where(likes_own_taste == (user[:, None] == 0), 3, 1).astype(np.int32)
+    is_shown = np.arange(3) >= 3 - np.random.default_rng(1).integers(0, 4, (count, 1))
+    return Windows(likes * is_shown, likes[:, 0], user)
 
 
-def test_fold_in_knows_the_history_and_not_the_user():
+def test_fold_in_depends_on_the_history_and_not_on_the_user():
     source = FoldIn(0, tastes(60), MODEL, 0.0)
     histories = [[0, 0, 3], [1, 1, 1], [0, 0, 3]]
-    for row in (0, 1):  # whoever it is
+    for row in (0, 1):  # a window of each user
         assert ask(source, [[1, 2, 3]] * 3, [row] * 3, histories).choice.tolist() == [3, 1, 3]
 
 
-def test_fold_in_says_none_where_the_best_is_scored_lowest():
+def test_fold_in_answers_none_for_the_lowest_best_scores():
     source = FoldIn(0, tastes(60), MODEL, 1 / 3)
-    prompts = [[2, 3], [2, 1], [2, 1]]  # none of these, but item 3, is to the taste of who liked 3
+    prompts = [[2, 3], [2, 1], [2, 1]]  # users who liked item 3 like none of these items except item 3
     assert ask(source, prompts[:1] * 3, [0] * 3, [[3, 3, 3]] * 3).choice.tolist().count(0) == 1
     labels = ask(source, prompts, [0] * 3, [[3, 3, 3], [1, 1, 1], [3, 3, 3]])
     assert labels.choice.tolist() == [2, 2, 0]
@@ -103,23 +104,23 @@ def test_fold_in_says_none_where_the_best_is_scored_lowest():
 def test_fold_in_trusts_a_long_history_more():
     source = FoldIn(0, tastes(4000, loyal=0.75), MODEL, 0.0)
     scores = ask(source, [[3, 1]] * 3, [0, 0, 0], [[0, 0, 0], [0, 0, 3], [3, 3, 3]]).scores
-    none, one, three = scores[:, 0] - scores[:, 1]
-    assert abs(none) < 0.2 * one
-    assert 1.2 * one < three < 2.3
+    no_like, one_like, three_likes = scores[:, 0] - scores[:, 1]
+    assert abs(no_like) < 0.2 * one_like
+    assert 1.2 * one_like < three_likes < 2.3
 
 
-def test_the_manifest_counts():
+def test_the_manifest_counts_prompts():
     source = Random(0, 0.5)
     choices = [ask(source, [[1, 2]] * 10, np.zeros(10, int)).choice for _ in range(3)]
     manifest = source.manifest()
     none = int(sum((choice == 0).sum() for choice in choices))
     assert manifest["counts"] == {"prompts": 30, "valid": 30, "none": none}
     assert manifest["source"] == "random"
-    assert len({tuple(choice) for choice in choices}) == 3  # each request draws anew
+    assert len({tuple(choice) for choice in choices}) == 3  # each request has its own draw
 
 
 class OfOrder:
-    """The part of a data set that sources read."""
+    """The part of a data set that the sources read."""
 
     histories = HISTORIES
     interactions = type("Interactions", (), {"ordered": True})
@@ -128,14 +129,14 @@ class OfOrder:
         return np.arange(10)
 
 
-def test_every_source_can_be_named():
+def test_every_rule_has_the_name_of_its_source():
     rules = {name for name in SOURCES if name != LLM}
-    made = {
+    labellers = {
         name: rule_labeller(LabellingConfig(source=name), OfOrder(), tastes(4), MODEL, 0) for name in rules
     }
-    named = {name.replace("_", ""): type(source).__name__.lower() for name, source in made.items()}
+    named = {name.replace("_", ""): type(source).__name__.lower() for name, source in labellers.items()}
     assert named == {name: name for name in named}
-    assert {source.manifest()["source"] for source in made.values()} == rules
+    assert {source.manifest()["source"] for source in labellers.values()} == rules
 
 
 def test_impossible_settings_are_refused():
