@@ -73,9 +73,7 @@ def fork(run: Path, shared: Path | None, pipe: int, requests: Sequence = REQUEST
 
 
 def kill(run: Path, shared: Path | None) -> dict[str, int]:
-    """Kills a run ``KILLS`` times while other runs label many of its planned prompts, then lets it finish.
-    prompts.
-    """
+    """Kills a run ``KILLS`` times while others label its planned prompts, then lets it finish."""
     generator, (ear, pipe) = np.random.default_rng(0), os.pipe()
     killed = computed = 0
     code = -signal.SIGKILL

@@ -1,6 +1,6 @@
-"""Chat templates of the kinds that are around."""
+"""Chat templates of common kinds."""
 
-# As of Mistral 7B Instruct: no system role, turns alternate, the answer begins with a space.
+# Like Mistral 7B Instruct: no system role, alternating turns, and the answer begins with a space.
 MISTRAL = (
     "{{ bos_token }}{% for m in messages %}"
     "{% if m['role'] not in ['user', 'assistant'] %}{{ raise_exception('roles are user and assistant') }}"
@@ -14,14 +14,14 @@ CHATML = (
 SHOUTING = "{% for m in messages %}{{ m['content'] | upper }}{% endfor %}"
 SILENT = "{{ bos_token }}"
 BROKEN = "{{ raise_exception('not today') }}"
-# As of Qwen3: the model thinks unless the caller switches it off; then an empty block is written for it.
+# Like Qwen3: the model thinks unless the caller switches that off; then the template writes an empty block.
 SWITCHED = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n"
     "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
     "{% endif %}"
 )
-# As of DeepSeek R1: the prompt ends inside a block of thinking, whatever the caller says.
+# Like DeepSeek R1: the prompt always ends inside a block of thinking.
 OPENING = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|><think>\n{% endif %}"

@@ -1,4 +1,4 @@
-"""A fake of vLLM's published offline interface that runs transformers; names and rules are those of its docs.
+"""A fake of vLLM's public offline interface that runs transformers, with the names and rules of vLLM's docs.
 
 ``LLM.generate(prompts, sampling_params, *, use_tqdm, lora_request)`` takes ``TokensPrompt`` and returns
 ``RequestOutput``. A prompt must leave room for the generated tokens. ``prompt_logprobs`` begin with None, and

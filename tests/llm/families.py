@@ -24,7 +24,7 @@ SIZES = {
 }
 SLIDING = ["sliding_attention", "full_attention"]
 EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 24}
-# Name -> type of transformers' configuration, and what differs from `SIZES`.
+# Name -> type of the transformers configuration, and its differences from `SIZES`.
 QUICK: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral": ("mistral", {"sliding_window": None}),
     "mistral with a window": ("mistral", {"sliding_window": WINDOW}),
@@ -120,7 +120,7 @@ def write(name: str, folder: Path) -> Path:
     tokenizer = embedded.train_tokenizer(dataset().catalogue, templates.TEMPLATES["titles"], 320)
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(configuration(name, len(tokenizer)))
-    for parameter in model.parameters():  # so that it heeds its context
+    for parameter in model.parameters():  # so that its output depends on the context
         if parameter.dim() > 1 or not parameter.isfinite().all():
             parameter.data.normal_(0, 0.25)
     model.save_pretrained(folder)
@@ -129,10 +129,10 @@ def write(name: str, folder: Path) -> Path:
 
 
 def reference(folder: Path) -> Any:
-    """The model as transformers loads it, without anything of ours."""
+    """The model as transformers loads it, without our code."""
     return transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
 
 
 def parameters() -> list[Any]:
-    """All families for `pytest.mark.parametrize`, most of them slow."""
+    """All families for `pytest.mark.parametrize`; most are marked slow."""
     return [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]

@@ -1,7 +1,7 @@
-"""A model folder in the layout of Mistral-7B-Instruct-v0.3 as published, at toy size.
+"""A tiny model folder in the layout of the published Mistral-7B-Instruct-v0.3.
 
-The same files with the same keys: config.json, generation_config.json, a LlamaTokenizer (BPE over "▁", with
-byte fallback) without pad token and with the [INST] chat template, bfloat16 shards with their index.
+It has the same files with the same keys: config.json, generation_config.json, a LlamaTokenizer (BPE over "▁",
+with byte fallback) without pad token and with the [INST] chat template, and bfloat16 shards with their index.
 """
 
 from __future__ import annotations
@@ -79,14 +79,17 @@ def write_tokenizer(folder: Path, chat_template: bool = True) -> int:
     )
     words = [line for value in vars(TEMPLATES["list"]).values() for line in str(value).splitlines()]
     tokenizer.train_from_iterator([*titles(), *words, "A B C D E F G H - none"] * 2, trainer)
-    # Trained by words, applied to whole texts, as the published one, whose pieces come from sentencepiece.
+    # Trained on words but applied to whole texts, like the published one, whose pieces come from
+    # sentencepiece.
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
     tokenizer.post_processor = processors.TemplateProcessing("<s> $A", None, [("<s>", 1)])
     state = json.loads(tokenizer.to_str())
-    state["added_tokens"] = state["added_tokens"][: len(SPECIAL)]  # bytes are pieces, not special tokens
+    state["added_tokens"] = state["added_tokens"][
+        : len(SPECIAL)
+    ]  # bytes are ordinary pieces, not special tokens
     write_json(folder / "tokenizer.json", state)
     settings = {
         "add_bos_token": True,

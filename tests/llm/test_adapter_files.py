@@ -14,7 +14,7 @@ SETTINGS = {"peft_type": "LORA", "r": 4, "target_modules": ["q_proj", "k_proj"]}
 
 @pytest.fixture
 def folder(tmp_path):
-    """What peft writes."""
+    """Writes a folder as peft does."""
     numpy_files = pytest.importorskip("safetensors.numpy")
     path = tmp_path / "adapter"
     path.mkdir()
@@ -63,7 +63,7 @@ def test_a_sound_adapter_passes(folder):
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_a_broken_adapter_is_one_line(folder, how):
+def test_a_broken_adapter_gives_a_one_line_error(folder, how):
     spoil, message = BROKEN[how]
     if how == "code":
         configure(folder, megatron_config={"x": 1}, megatron_core="mine")
@@ -75,7 +75,7 @@ def test_a_broken_adapter_is_one_line(folder, how):
     assert "\n" not in str(error.value)
 
 
-def test_the_recorded_fingerprint_decides_where_there_is_one(folder):
+def test_a_recorded_fingerprint_decides(folder):
     configure(folder, base_model_name_or_path="some/where")
     store.seal(folder, {"base_fingerprint": "right"})
     adapter_files.check_base(folder, "else/where", "right")
@@ -90,12 +90,12 @@ def test_the_recorded_fingerprint_decides_where_there_is_one(folder):
     [
         ("some/where", "some/where", True),
         ("some/where", "else/where", False),
-        ("/folder/of/theirs", "else/where", True),  # a folder's name says nothing
+        ("/folder/of/theirs", "else/where", True),  # a folder name proves nothing
         ("some/where", "/folder/of/mine", True),
         (None, "else/where", True),
     ],
 )
-def test_hub_ids_decide_where_there_is_no_fingerprint(folder, named, model, fits):
+def test_without_a_fingerprint_the_hub_id_decides(folder, named, model, fits):
     configure(folder, base_model_name_or_path=named)
     if fits:
         return adapter_files.check_base(folder, model, "any")
@@ -103,7 +103,7 @@ def test_hub_ids_decide_where_there_is_no_fingerprint(folder, named, model, fits
         adapter_files.check_base(folder, model, "any")
 
 
-def test_the_fingerprint_is_of_what_the_adapter_does(folder):
+def test_the_fingerprint_covers_weights_and_settings(folder):
     before = adapter_files.fingerprint(folder)
     configure(folder, base_model_name_or_path="/moved", target_modules=["k_proj", "q_proj"])
     assert adapter_files.fingerprint(folder) == before

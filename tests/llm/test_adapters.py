@@ -1,4 +1,4 @@
-"""Adapters as peft writes them, on any module: merged or attached, the model is the fine-tuned one."""
+"""peft adapters on any module: merged or attached, the model equals the fine-tuned one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def base(request, model_folder, tmp_path_factory):
 
 
 def adapted(base, folder, save="auto", **settings):
-    """An adapter of random updates in a folder, and what the model says with it."""
+    """Saves an adapter with random updates, and returns the model's output with it."""
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -59,17 +59,17 @@ def test_the_model_is_the_fine_tuned_one(base, tmp_path, case, use):
     expected = adapted(base, tmp_path, **CASES[case])
     plain = loading.load_model(base, "cpu", "float32")
     assert (plain(input_ids=IDS).logits - expected).abs().max() > 0.05
-    found = adapters.apply(plain, tmp_path, use)(input_ids=IDS).logits
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    logits = adapters.apply(plain, tmp_path, use)(input_ids=IDS).logits
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("save", [True, False])
-def test_an_embedding_stored_beside_its_updates_is_no_other_model(base, tmp_path, save):
+def test_an_embedding_stored_with_its_updates_is_accepted(base, tmp_path, save):
     expected = adapted(base, tmp_path, save, **CASES["embedding"])
     names = safetensors.load_file(tmp_path / adapter_files.WEIGHTS).keys()
     assert any("base_layer" in name for name in names) == save
-    found = adapters.apply(loading.load_model(base, "cpu", "float32"), tmp_path, "merge")
-    torch.testing.assert_close(found(input_ids=IDS).logits, expected, atol=1e-4, rtol=1e-4)
+    logits = adapters.apply(loading.load_model(base, "cpu", "float32"), tmp_path, "merge")
+    torch.testing.assert_close(logits(input_ids=IDS).logits, expected, atol=1e-4, rtol=1e-4)
 
 
 def changed(folder, change):
@@ -87,7 +87,7 @@ def changed(folder, change):
     ],
     ids=["a layer more", "one less", "a part that is not there"],
 )
-def test_updates_that_would_be_left_out_are_refused(base, tmp_path, change):
+def test_updates_that_would_not_be_loaded_are_refused(base, tmp_path, change):
     adapted(base, tmp_path, **CASES["embedding and attention"])
     changed(tmp_path, change)
     with pytest.raises(

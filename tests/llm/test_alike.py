@@ -1,4 +1,4 @@
-"""No prompt offers the same words twice, nor what stands in its history already."""
+"""No prompt has two items with the same words."""
 
 from __future__ import annotations
 
@@ -30,38 +30,38 @@ def world():
 
 @pytest.fixture(scope="module")
 def same(world):
-    """Items alike in groups of six, for there are 48 of 8 first words."""
-    found = alike.groups(world.catalogue.titles, SHORT, lettered=False)
-    assert alike.largest(found) == 6
-    return found
+    """Items with the same words are in groups of six, because 48 titles have 8 first words."""
+    groups = alike.groups(world.catalogue.titles, SHORT, lettered=False)
+    assert alike.largest(groups) == 6
+    return groups
 
 
 def require_different(histories, candidates, same):
-    """No words of a candidate twice, nor in the history."""
+    """Asserts that no two items of a prompt have the same words."""
     assert len(candidates)
-    for history, asked in zip(histories, candidates, strict=True):
-        words = same[asked[asked > 0]].tolist()
+    for history, answers in zip(histories, candidates, strict=True):
+        words = same[answers[answers > 0]].tolist()
         assert len(set(words)) == len(words), "the same words twice"
         assert not set(words) & set(same[history[history > 0]].tolist()), "the history among the candidates"
 
 
 @given(st.lists(st.text("aA[( ", min_size=1), min_size=1, max_size=8), st.booleans(), st.integers(1, 4))
-def test_items_are_alike_exactly_where_their_words_are(names, lettered, length):
+def test_items_are_alike_if_and_only_if_their_words_are(names, lettered, length):
     template = dataclasses.replace(LIST, max_title=length)
     show = templates.quote if lettered else templates.sanitise
     words = ["", *(show(name, length) for name in names)]
-    found = alike.groups(["", *names], template, lettered)
-    if found is None:
+    groups = alike.groups(["", *names], template, lettered)
+    if groups is None:
         assert len(set(words[1:])) == len(names)
         return
-    assert found[0] == 0
-    assert (found[1:] > 0).all()
+    assert groups[0] == 0
+    assert (groups[1:] > 0).all()
     for i in range(1, len(words)):
         for j in range(1, len(words)):
-            assert (found[i] == found[j]) == (words[i] == words[j])
+            assert (groups[i] == groups[j]) == (words[i] == words[j])
 
 
-def test_brackets_make_titles_alike_only_where_they_are_replaced():
+def test_brackets_make_titles_alike_only_if_they_are_replaced():
     names = ["", "Live [1]", "Live (1)"]
     assert alike.groups(names, LIST, lettered=False) is None
     assert alike.groups(names, LIST, lettered=True).tolist() == [0, 1, 1]
@@ -73,10 +73,10 @@ def test_training_prompts(world, same):
     )
     drawn = source.draw(keys.generator(0, "test"), 300)
     require_different(*drawn.prompts[:2], same)
-    asked = drawn.prompts.candidates[np.arange(300), drawn.answer - 1][drawn.answer > 0]
+    answers = drawn.prompts.candidates[np.arange(300), drawn.answer - 1][drawn.answer > 0]
     assert all(
         item in world.histories.of(user)
-        for item, user in zip(asked, drawn.user[drawn.answer > 0], strict=True)
+        for item, user in zip(answers, drawn.user[drawn.answer > 0], strict=True)
     )
     with pytest.raises(InputError, match="no user has two likes and 7 items"):
         PromptSampler(world, np.arange(40), history_length=3, num_candidates=7, alike=same)
@@ -88,7 +88,7 @@ def test_prompts_of_the_threshold(world, same):
 
 
 def rated(world):
-    """Every user rated 30 items at random, too."""
+    """A world in which every user also rated 30 random items."""
     generator = np.random.default_rng(0)
     items = [np.sort(generator.choice(np.arange(1, 49), 30, replace=False)) for _ in range(60)]
     user, item = np.repeat(np.arange(60, dtype=np.int32), 30), np.concatenate(items).astype(np.int32)
@@ -100,16 +100,16 @@ def rated(world):
 @pytest.mark.parametrize("change", [lambda world: world, rated], ids=["held out", "rated at random"])
 def test_questions_of_the_audit(world, same, change):
     changed = change(world)
-    if changed is not world:  # leave some words to ask about: users with few likes
-        kept = np.concatenate([np.arange(8 * user, 8 * user + 3) for user in range(60)])
+    if changed is not world:  # some words must remain for questions, so users have few likes
+        rows = np.concatenate([np.arange(8 * user, 8 * user + 3) for user in range(60)])
         rows = changed.interactions
         changed = dataclasses.replace(
             changed,
             interactions=dataclasses.replace(
-                rows, user=rows.user[kept], item=rows.item[kept], like=rows.like[kept]
+                rows, user=rows.user[rows], item=rows.item[rows], like=rows.like[rows]
             ),
             histories=changed.histories._replace(
-                items=changed.histories.items[kept], offsets=np.arange(0, 181, 3)
+                items=changed.histories.items[rows], offsets=np.arange(0, 181, 3)
             ),
         )
     questions = draw(changed, AuditConfig(negatives=20), 5, False, 0, same)
@@ -123,14 +123,14 @@ def test_questions_of_the_audit(world, same, change):
 def test_without_twins_no_draw_changes(world):
     apart = np.arange(49, dtype=np.int32)
     batches = [
-        PromptSampler(world, np.arange(40), history_length=3, num_candidates=4, alike=found).draw(
+        PromptSampler(world, np.arange(40), history_length=3, num_candidates=4, alike=groups).draw(
             keys.generator(0, "test"), 50
         )
-        for found in (None, apart)
+        for groups in (None, apart)
     ]
     flat = [[*batch.prompts[:2], batch.answer, batch.user] for batch in batches]
-    for one, other in zip(*flat, strict=True):
-        np.testing.assert_array_equal(one, other)
-    trials = [none_rule.draw_trial(world, world.users(EVALUATION), 0, found) for found in (None, apart)]
-    for one, other in zip(*trials, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for array, same_array in zip(*flat, strict=True):
+        np.testing.assert_array_equal(array, same_array)
+    trials = [none_rule.draw_trial(world, world.users(EVALUATION), 0, groups) for groups in (None, apart)]
+    for array, same_array in zip(*trials, strict=True):
+        np.testing.assert_array_equal(array, same_array)

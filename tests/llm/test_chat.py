@@ -12,7 +12,7 @@ def tokenizer(model_folder):
     return transformers.AutoTokenizer.from_pretrained(model_folder)
 
 
-def test_no_template_no_wrapper(tokenizer):
+def test_without_a_template_there_is_no_wrapper(tokenizer):
     assert chat.find(tokenizer, "auto", "model") is None
     assert chat.find(tokenizer, "off", "model") is None
 
@@ -25,7 +25,7 @@ def test_on_without_a_template_names_the_flag(tokenizer):
 
 
 @pytest.mark.parametrize("wanted", ["auto", "on"])
-def test_the_wrapper_is_what_the_template_writes(tokenizer, wanted):
+def test_the_wrapper_is_the_text_that_the_template_writes(tokenizer, wanted):
     tokenizer.chat_template = MISTRAL
     assert chat.find(tokenizer, wanted, "model") == ("<s>[INST] ", " [/INST]", " ")
     tokenizer.chat_template = CHATML
@@ -35,13 +35,13 @@ def test_the_wrapper_is_what_the_template_writes(tokenizer, wanted):
     assert lead == ""
 
 
-def test_off_leaves_a_template_alone(tokenizer):
+def test_off_ignores_the_template(tokenizer):
     tokenizer.chat_template = MISTRAL
     assert chat.find(tokenizer, "off", "model") is None
 
 
 @pytest.mark.parametrize(
-    ("template", "said"),
+    ("template", "message"),
     [
         (SHOUTING, "alters"),
         (SILENT, "alters"),
@@ -49,13 +49,13 @@ def test_off_leaves_a_template_alone(tokenizer):
         ("{{ 1 / 0 }}", "used"),
     ],
 )
-def test_a_template_that_cannot_be_used_is_one_line(tokenizer, template, said):
+def test_an_unusable_template_gives_a_one_line_error(tokenizer, template, message):
     tokenizer.chat_template = template
-    with pytest.raises(InputError, match=rf"^model: its chat template [^\n]*{said}[^\n]*chat=off$"):
+    with pytest.raises(InputError, match=rf"^model: its chat template [^\n]*{message}[^\n]*chat=off$"):
         chat.find(tokenizer, "auto", "model")
 
 
-def test_every_part_enters_the_hash():
+def test_every_field_changes_the_hash():
     wrapper = chat.Wrapper("a", "b", "c")
     changed = [wrapper._replace(**{name: "x"}).digest() for name in wrapper._fields]
     assert len({wrapper.digest(), *changed}) == 4

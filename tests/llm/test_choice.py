@@ -20,7 +20,7 @@ TEMPLATE = templates.TEMPLATES["titles"]
 
 
 def plainly(model, tokenizer, text, names):
-    """Log-probabilities of names after a text, each from its own whole sequence."""
+    """Log-probabilities of names after a text, each from a separate whole sequence."""
     start = tokenizer(text, add_special_tokens=False)["input_ids"]
     found = []
     for name in names:
@@ -37,7 +37,7 @@ def plainly(model, tokenizer, text, names):
     [None, [], [(" ", c) for c in letters.LETTERS], [(" ", "B")]],
     ids=["bpe", "one", "joined", "uneven"],
 )
-def test_equals_whole_sequences_for_any_tokens_of_the_letters(wide_folder, merges):
+def test_scores_equal_those_of_whole_sequences_for_any_tokens_of_the_letters(wide_folder, merges):
     tokenizer = transformers.AutoTokenizer.from_pretrained(wide_folder)
     if merges is not None:
         tokenizer = characters(ALPHABET, *merges)
@@ -50,25 +50,27 @@ def test_equals_whole_sequences_for_any_tokens_of_the_letters(wide_folder, merge
         expected = plainly(model, tokenizer, text, [f" {letter}" for letter in "ABCDE"])
         np.testing.assert_allclose(found[p], expected, atol=2e-3)
     assert spent == blocks.lengths(prompts).sum()
-    assert found.std(axis=0).min() > 1e-3  # prompts matter, or equality would prove nothing
+    assert (
+        found.std(axis=0).min() > 1e-3
+    )  # different prompts have different scores, or equality would prove nothing
 
 
 @pytest.mark.parametrize("merges", [(), [(" ", "B")]], ids=["one", "uneven"])
-def test_what_prompts_begin_with_is_read_once(wide_folder, merges):
+def test_the_common_beginning_of_prompts_is_read_once(wide_folder, merges):
     model = Scorer(wide_folder, titles(), TEMPLATE, LLMConfig()).model
     words = templates.TEMPLATES["list"]
     blocks = letters.LetteredTokens(characters(ALPHABET, *merges), titles(), words, None, 4096)
     prompts = draw(4)
-    prompts.histories[0] = 0  # nothing stands between the beginning and the candidates
+    prompts.histories[0] = 0  # no history between the beginning and the candidates
     shared = prefix.read(model, blocks.tokens.prefix)
     assert shared.length == len(blocks.tokens.prefix) - 1
-    for _ in range(2):  # and is not used up
+    for _ in range(2):  # the cached prefix can be used again
         fast, _ = choice.score_lines(model, blocks, prompts, 2, shared)
     whole, _ = choice.score_lines(model, blocks, prompts, 2)
     np.testing.assert_allclose(fast, whole, atol=1e-4)
 
 
-def test_scores_can_be_learned_from(wide_folder):
+def test_scores_have_gradients(wide_folder):
     tokenizer = transformers.AutoTokenizer.from_pretrained(wide_folder)
     model = Scorer(wide_folder, titles(), TEMPLATE, LLMConfig()).model
     blocks = letters.LetteredTokens(tokenizer, titles(), TEMPLATE, None, 4096)
@@ -98,7 +100,7 @@ def test_combined_scores_are_in_the_order_of_the_candidates():
     assert answers.places.tolist() == [[1, 2]]
 
 
-def test_none_and_what_is_not_finite():
+def test_none_and_scores_that_are_not_finite():
     drawn = np.broadcast_to(np.arange(2), (3, 1, 2))
     lines = np.log([[[0.1, 0.2, 0.7]], [[0.5, 0.4, 0.1]], [[0.2, 0.5, 0.3]]]).astype(np.float32)
     lines[2, 0, 1] = np.nan
@@ -108,7 +110,7 @@ def test_none_and_what_is_not_finite():
     assert answers.places.tolist() == [[3], [1], [-1]]
 
 
-def test_a_bias_of_letters_falls_out_over_all_permutations():
+def test_a_bias_of_letters_cancels_over_all_permutations():
     generator = np.random.default_rng(0)
     liking, bias = generator.normal(size=(20, 6)), 3 * generator.normal(size=7)
     for count, right in ((1, False), (6, True)):
@@ -145,7 +147,7 @@ def test_the_best_letter_is_the_choice(wide_folder):
     assert spent > 0
 
 
-def test_permutations_and_chat_act(wide_folder, tmp_path):
+def test_permutations_and_chat_change_the_scores(wide_folder, tmp_path):
     tokenizer = transformers.AutoTokenizer.from_pretrained(wide_folder)
     subject = scorer(wide_folder)
     once, tokens = subject.answer(draw(5))
@@ -160,12 +162,14 @@ def test_permutations_and_chat_act(wide_folder, tmp_path):
     np.testing.assert_array_equal(plain.answer(draw(5))[0].scores, once.scores)
     assert not np.allclose(wrapped.answer(draw(5))[0].scores, once.scores)
     assert len(wrapped.asker.facts()["wrapper_sha256"]) == 64
-    kept = Scorer(tmp_path, titles(), TEMPLATE, LLMConfig(mode="choice"), ["<s>Hear: ", "!", " "])
-    assert tokenizer.decode(kept.asker.letters.tokens.prefix) == "<s>Hear: "
+    with_wrapper = Scorer(tmp_path, titles(), TEMPLATE, LLMConfig(mode="choice"), ["<s>Hear: ", "!", " "])
+    assert tokenizer.decode(with_wrapper.asker.letters.tokens.prefix) == "<s>Hear: "
 
 
-def test_a_tokenizer_that_joins_pieces_is_told(wide_folder, monkeypatch):
-    monkeypatch.setattr(letters, "_BULLET", "\u2013")  # blocks are made with it, then the text is not
+def test_a_tokenizer_that_joins_pieces_is_reported(wide_folder, monkeypatch):
+    monkeypatch.setattr(
+        letters, "_BULLET", "\u2013"
+    )  # blocks are tokenised with it, the whole text without it
     subject = scorer(wide_folder).asker
     monkeypatch.setattr(letters, "_BULLET", "-")
     assert not subject._spells(titles())
@@ -178,7 +182,7 @@ def test_too_many_candidates_are_refused_when_asked(wide_folder):
     assert answers.scores.shape == (2, 25)
 
 
-def test_the_embedded_model_can_be_asked(tmp_path):
+def test_the_embedded_model_answers_by_letter(tmp_path):
     from small_world import dataset, recipe
 
     embedded.train(tmp_path / "model", dataset(), TEMPLATE, recipe(context=512), seed=0)

@@ -14,12 +14,12 @@ def test_packing_by_hand():
     assert packed.target.tolist() == [[11, 0, 12, 13, 0, x, x, x], [14, 0, 11, 0, x, x, x, x]]
 
 
-def test_a_history_goes_on_in_the_next_row_as_a_prompt():
+def test_a_history_continues_in_the_next_row_like_a_prompt():
     packed = corpus.pack(TOKENS, [np.array([3, 2]), np.array([1])], context=5, padding=7)
     assert packed.ids.tolist() == [[9, 14, 0, 7, 7], [9, 12, 13, 0, 7], [9, 11, 0, 7, 7]]
 
 
-def test_segments_of_one_row_are_apart():
+def test_segments_of_one_row_are_separate():
     packed = corpus.pack(TOKENS, [np.array([1]), np.array([3])], context=6, padding=7)
     x = corpus.IGNORED
     assert packed.ids.tolist() == [[9, 11, 0, 9, 14, 0]]
@@ -50,7 +50,7 @@ def _lines(data, index, seed=0, **knobs):
     return [tuple(part) for part in np.split(text, np.flatnonzero(text == 99)[1:])]
 
 
-def test_unordered_histories_are_shuffled_anew_in_each_epoch():
+def test_unordered_histories_are_shuffled_again_in_each_epoch():
     data = dataset(ordered=False)
     first, second = _lines(data, 0), _lines(data, 1)
     assert first == _lines(data, 0)
@@ -62,7 +62,7 @@ def test_unordered_histories_are_shuffled_anew_in_each_epoch():
 def test_ordered_histories_keep_their_order():
     data = dataset(ordered=True)
     first, second = _lines(data, 0), _lines(data, 1)
-    assert first != second  # users come in another order
+    assert first != second  # the order of users is new
     assert sorted(first) == sorted(second)
 
 
@@ -76,10 +76,10 @@ def test_a_share_of_the_ordered_histories_is_shuffled():
     assert set(_lines(data, 1, shuffle=1.0)).isdisjoint(_lines(data, 0, shuffle=1.0))
 
 
-def test_items_are_dropped_anew_in_each_epoch():
+def test_other_items_are_dropped_in_each_epoch():
     data = dataset(ordered=True, num_users=400)
     plain, first, second = _lines(data, 0), _lines(data, 0, drop=0.3), _lines(data, 1, drop=0.3)
-    kept = sum(map(len, first)) / sum(map(len, plain))
-    assert 0.6 < kept < 0.8
+    share_kept = sum(map(len, first)) / sum(map(len, plain))
+    assert 0.6 < share_kept < 0.8
     assert len(set(first) & set(plain)) < 0.15 * len(plain)
     assert first != second

@@ -1,4 +1,4 @@
-"""Titles that a template cuts alike are told apart wherever they are asked about, stored or shown."""
+"""Titles that a template cuts to the same text stay different when they are asked, stored or shown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CUT = 12
 
 @pytest.fixture(scope="module")
 def cut_alike(tmp_path_factory):
-    """A run over a catalogue whose first four titles begin alike."""
+    """A run on a catalogue whose first four titles begin with the same words."""
     pytest.importorskip("torch")
     folder, data = tmp_path_factory.mktemp("run"), dataset()
     alike = tuple(f"Northern Lights {word}" for word in ("Waltz", "Riff", "Riff (2)", "Hymn"))
@@ -38,13 +38,13 @@ def cut_alike(tmp_path_factory):
     return folder, labels
 
 
-def test_the_model_is_asked_about_each(cut_alike):
+def test_the_model_scores_each_title_separately(cut_alike):
     scores = cut_alike[1].scores
     assert len(np.unique(scores[:4, 0])) == 4, "another history, another score"
     assert len(np.unique(scores[4])) == 3, "another candidate, another score"
 
 
-def test_labels_are_shown_as_they_were_asked(cut_alike):
+def test_labels_are_shown_with_the_titles_that_were_asked(cut_alike):
     folder, _ = cut_alike
     labels = read_labels(folder / "told", folder / "data")
     assert labels.titles[1:5] == ["North… Waltz", "Northe… Riff", "Nort… Riff (", "Northe… Hymn"]

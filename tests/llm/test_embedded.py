@@ -16,7 +16,7 @@ from ialp_jax.types import EVALUATION  # noqa: E402
 TEMPLATE = templates.TEMPLATES["titles"]
 
 
-def test_tokenizer_spells_everything_and_ends_lines_alone():
+def test_tokenizer_spells_any_text_and_a_line_end_is_one_token():
     tokenizer = embedded.train_tokenizer(dataset().catalogue, TEMPLATE, 320)
     text = "Amber Waltz\nSigur Rós 漢字 ☃ żółć\n"
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -32,13 +32,13 @@ def test_segments_of_a_row_do_not_see_each_other():
     tokenizer = embedded.train_tokenizer(dataset().catalogue, TEMPLATE, 320)
     model = embedded.build_model(recipe(), tokenizer).eval()
     tokens = embedded.tokenise(tokenizer, dataset().catalogue.titles, TEMPLATE, 96)
-    one, two = np.array([1, 2]), np.array([3, 4, 5])
-    apart = [corpus.pack(tokens, [h], 96, 0) for h in (one, two)]
-    packed = corpus.pack(tokens, [one, two], 96, 0)
+    first_history, second_history = np.array([1, 2]), np.array([3, 4, 5])
+    packed_apart = [corpus.pack(tokens, [h], 96, 0) for h in (first_history, second_history)]
+    packed = corpus.pack(tokens, [first_history, second_history], 96, 0)
     assert len(packed.ids) == 1
     with torch.inference_mode():
         together = embedded.loss_of(model, packed, "sum").item()
-        alone = sum(embedded.loss_of(model, rows, "sum").item() for rows in apart)
+        alone = sum(embedded.loss_of(model, rows, "sum").item() for rows in packed_apart)
     assert together == pytest.approx(alone, rel=1e-5)
 
 
@@ -80,7 +80,7 @@ def test_batches_are_full_and_depend_on_the_seed():
 
 
 def test_it_learns_the_users_taste(tmp_path):
-    """Users keep to even or to odd items: held-out users' items win over the other half of the catalogue."""
+    """Users like only even or only odd items. Held-out users' items score higher than the other half."""
     data = dataset(num_users=240)
     steps = []
     log = embedded.train(
@@ -100,8 +100,8 @@ def test_it_learns_the_users_taste(tmp_path):
     assert (scores[:, 0] > scores[:, 1]).mean() > 0.85
 
 
-def test_only_offline_users_are_learned_from(tmp_path):
-    """Whatever the others like, the model is the same."""
+def test_training_uses_only_offline_users(tmp_path):
+    """The likes of other users do not change the model."""
     data = dataset()
     items = data.histories.items.copy()
     for user in data.users(EVALUATION):
@@ -113,7 +113,7 @@ def test_only_offline_users_are_learned_from(tmp_path):
     assert a == b
 
 
-def test_it_is_a_genuine_mistral(tmp_path):
+def test_it_is_a_real_mistral(tmp_path):
     embedded.train(tmp_path, dataset(), TEMPLATE, recipe(), 0)
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
     assert type(model) is transformers.MistralForCausalLM
@@ -126,7 +126,7 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("damage", [None, "altered"])
-def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path, monkeypatch, damage):
+def test_a_killed_training_continues_to_the_same_bits(tmp_path, monkeypatch, damage):
     monkeypatch.setattr(embedded, "SAVE_SECONDS", 0)
     config, steps = recipe(steps=5), []
 
@@ -151,8 +151,8 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path, monkeypat
     else:
         log = embedded.train(tmp_path / "model", dataset(), TEMPLATE, config, 0, until(9), "k")
     assert steps == [1, 2, 3, 4, *((3, 4, 5) if damage else (4, 5))]
-    one, other = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("calm", "model"))
-    assert one == other
+    first_history, other = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("calm", "model"))
+    assert first_history == other
     assert {**log, "seconds": 0} == {**calm, "seconds": 0}
 
 

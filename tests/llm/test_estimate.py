@@ -1,4 +1,4 @@
-"""The dry run's figures, by hand where they can be had by hand."""
+"""Figures of the dry run, compared with hand computations if possible."""
 
 from __future__ import annotations
 
@@ -51,17 +51,23 @@ def true_size(tmp_path_factory):
 
 
 def settings(folder="", **changes):
-    given = {"model": str(folder), "pad_token": "</s>", "dtype": "bfloat16", "threads": 1, "device": "cpu"}
-    return LLMConfig(**given | changes) if folder else LLMConfig(embedded=recipe(), **changes)
+    fixed_settings = {
+        "model": str(folder),
+        "pad_token": "</s>",
+        "dtype": "bfloat16",
+        "threads": 1,
+        "device": "cpu",
+    }
+    return LLMConfig(**fixed_settings | changes) if folder else LLMConfig(embedded=recipe(), **changes)
 
 
-def told(folder=None, count=12000, shape=(10, 20), more=(), **changes):
-    asked = [lengths.Demand("labels", count, lengths.sample_of(dataset(), shape, 0)), *more]
-    return estimate.estimate(folder, dataset(), settings(folder or "", **changes), asked, shape, 0)
+def costs_of(folder=None, count=12000, shape=(10, 20), more=(), **changes):
+    demands = [lengths.Demand("labels", count, lengths.sample_of(dataset(), shape, 0)), *more]
+    return estimate.estimate(folder, dataset(), settings(folder or "", **changes), demands, shape, 0)
 
 
-def by_name(said):
-    return {part["name"]: part for part in said["parts"]}
+def by_name(costs):
+    return {part["name"]: part for part in costs["parts"]}
 
 
 def test_operations_by_hand():
@@ -70,8 +76,8 @@ def test_operations_by_hand():
     assert estimate.forward_flops(SIZES, 0, 0, 7) == 2 * 200 * 7
 
 
-def test_operations_are_those_that_torch_counts(model_folder):
-    """torch's own counter on a forward pass of the toy model; it counts products alone, as we do."""
+def test_operations_equal_the_count_of_torch(model_folder):
+    """Compares with torch's counter on a forward pass of the toy model; both count only products."""
     from torch.utils.flop_counter import FlopCounterMode
 
     model = loading.load_model(model_folder, "cpu", "float32")
@@ -84,50 +90,50 @@ def test_operations_are_those_that_torch_counts(model_folder):
     assert ours == pytest.approx(counter.get_total_flops(), rel=0.05)
 
 
-def test_the_true_mistral_from_config_and_tokenizer_alone(true_size, quick):
-    said = told(true_size)
-    assert (said["parameters"], said["layers"]) == (7_248_023_552, 32)
-    assert said["weights_bytes"] == 2 * said["parameters"]
-    assert said["counted"] == "its tokenizer"
-    check, threshold, alone, labels = said["parts"]
+def test_the_real_mistral_needs_only_configuration_and_tokenizer(true_size, quick):
+    costs = costs_of(true_size)
+    assert (costs["parameters"], costs["layers"]) == (7_248_023_552, 32)
+    assert costs["weights_bytes"] == 2 * costs["parameters"]
+    assert costs["counted"] == "its tokenizer"
+    check, threshold, alone, labels = costs["parts"]
     assert check["prompts"] == 4
     assert labels["prompts"] == 12000
-    assert labels["tokens"] == pytest.approx(12000 * said["mean_tokens"])
-    assert 60 < said["mean_tokens"] < said["most_tokens"] < 400
-    low = 2 * (said["parameters"] - 2 * 32768 * 4096) * labels["tokens"]
-    assert low < labels["flops"] < 1.15 * 2 * said["parameters"] * labels["tokens"]
+    assert labels["tokens"] == pytest.approx(12000 * costs["mean_tokens"])
+    assert 60 < costs["mean_tokens"] < costs["most_tokens"] < 400
+    low = 2 * (costs["parameters"] - 2 * 32768 * 4096) * labels["tokens"]
+    assert low < labels["flops"] < 1.15 * 2 * costs["parameters"] * labels["tokens"]
     assert threshold["prompts"] == none_rule.NUM_PROMPTS
     assert threshold["tokens"] < labels["tokens"] / 12
     assert alone["prompts"] == 1  # 48 titles, 50 to a row
-    total = sum(part["flops"] for part in said["parts"])
-    assert said["hours"] == pytest.approx(total / (1e12 * estimate.UTILISATION) / 3600)
+    total = sum(part["flops"] for part in costs["parts"])
+    assert costs["hours"] == pytest.approx(total / (1e12 * estimate.UTILISATION) / 3600)
 
 
-def test_without_a_tokenizer_tokens_are_said_to_be_guessed(true_size, quick, tmp_path):
+def test_without_a_tokenizer_the_tokens_are_marked_as_a_guess(true_size, quick, tmp_path):
     (tmp_path / "config.json").write_text((true_size / "config.json").read_text())
     for mode in ("likelihood", "choice"):
-        said = told(tmp_path, mode=mode)
-        assert said["counted"] == f"a guess of {lengths.CHARACTERS_PER_TOKEN} characters each"
-        assert said["mean_tokens"] == pytest.approx(told(true_size, mode=mode)["mean_tokens"], rel=0.5)
+        costs = costs_of(tmp_path, mode=mode)
+        assert costs["counted"] == f"a guess of {lengths.CHARACTERS_PER_TOKEN} characters each"
+        assert costs["mean_tokens"] == pytest.approx(costs_of(true_size, mode=mode)["mean_tokens"], rel=0.5)
 
 
-def test_the_way_of_asking_decides_the_parts(true_size, quick):
-    likelihood, choice, generate = (told(true_size, mode=m) for m in ("likelihood", "choice", "generate"))
+def test_the_mode_determines_the_parts(true_size, quick):
+    likelihood, choice, generate = (costs_of(true_size, mode=m) for m in ("likelihood", "choice", "generate"))
     assert list(by_name(choice)) == ["check of the masks", "labels"]
     assert list(by_name(generate)) == ["check of the masks", "labels", "asked again, at most"]
     assert by_name(generate)["asked again, at most"]["prompts"] == 12000
-    thrice = told(true_size, mode="generate", retries=3, permutations=2)
+    thrice = costs_of(true_size, mode="generate", retries=3, permutations=2)
     assert by_name(thrice)["asked again, at most"]["prompts"] == 3 * 2 * 12000
-    assert list(by_name(told(true_size, mode="generate", retries=0))) == list(by_name(choice))
-    assert list(by_name(told(true_size, mode="choice", engine="vllm"))) == ["labels"]
-    choice, generate = (by_name(said)["labels"] | said for said in (choice, generate))
+    assert list(by_name(costs_of(true_size, mode="generate", retries=0))) == list(by_name(choice))
+    assert list(by_name(costs_of(true_size, mode="choice", engine="vllm"))) == ["labels"]
+    choice, generate = (by_name(costs)["labels"] | costs for costs in (choice, generate))
     assert generate["tokens"] - choice["tokens"] == pytest.approx(8 * 12000, rel=0.1)
-    twice = told(true_size, mode="choice", permutations=2)
+    twice = costs_of(true_size, mode="choice", permutations=2)
     assert by_name(twice)["labels"]["tokens"] == pytest.approx(2 * choice["tokens"])
     assert choice["mean_tokens"] > likelihood["mean_tokens"] / 2
 
 
-def test_measured_lengths_are_what_labelling_spends(model_folder):
+def test_measured_lengths_equal_the_tokens_of_labelling(model_folder):
     prompts = lengths.sample_prompts(48, (5, 4))
     for mode in ("likelihood", "choice"):
         config = settings(model_folder, mode=mode, pad_token="", dtype="float32", template="titles")
@@ -136,47 +142,47 @@ def test_measured_lengths_are_what_labelling_spends(model_folder):
         tokenizer = loading.load_tokenizer(model_folder, "")
         try:
             spent = scorer.answer(prompts)[1]
-        except InputError:  # the toy's context of 96 is too short for this way
+        except InputError:  # the toy's context of 96 is too short for this mode
             continue
         ruler = lengths.Ruler(tokenizer, model_folder, dataset().catalogue.titles, template, config, 96)
         assert ruler.measure(prompts).prompt.sum() == spent
 
 
 def test_the_embedded_model_is_trained_first(quick):
-    said = told(count=100, shape=(3, 4))
-    training = said["parts"][0]
+    costs = costs_of(count=100, shape=(3, 4))
+    training = costs["parts"][0]
     assert training["name"] == "training of the embedded model"
     assert (training["prompts"], training["tokens"]) == (3 * 4, 3 * 4 * 96)
-    assert said["refusal"] == ""
-    assert said["parameters"] < 1e6
+    assert costs["refusal"] == ""
+    assert costs["parameters"] < 1e6
 
 
-def test_lora_costs_two_passes_and_a_third_where_activations_are_computed_twice(true_size, quick):
+def test_lora_costs_two_passes_or_three_with_gradient_checkpointing(true_size, quick):
     lora = LoraConfig(steps=10, batch_size=8)
-    plain = [by_name(told(true_size, mode="choice", count=80))["labels"]]
-    found = {p["name"]: p for p in told(true_size, mode="choice", count=80, lora=lora)["parts"]}
+    plain = [by_name(costs_of(true_size, mode="choice", count=80))["labels"]]
+    parts_by_name = {p["name"]: p for p in costs_of(true_size, mode="choice", count=80, lora=lora)["parts"]}
     names = ["fine-tuning by LoRA", "held-out prompts of LoRA", "check of the masks", "labels"]
-    assert list(found) == names
-    held_out = found["held-out prompts of LoRA"]
+    assert list(parts_by_name) == names
+    held_out = parts_by_name["held-out prompts of LoRA"]
     assert held_out["prompts"] == 4 * lengths.NUM_HELD_OUT
     assert held_out["flops"] == pytest.approx(plain[0]["flops"] / 80 * 4 * lengths.NUM_HELD_OUT)
-    assert found["fine-tuning by LoRA"]["prompts"] == 80
-    assert found["fine-tuning by LoRA"]["flops"] == pytest.approx(2 * plain[0]["flops"])
+    assert parts_by_name["fine-tuning by LoRA"]["prompts"] == 80
+    assert parts_by_name["fine-tuning by LoRA"]["flops"] == pytest.approx(2 * plain[0]["flops"])
     lora.gradient_checkpointing = True
-    again = told(true_size, mode="choice", count=80, lora=lora)["parts"][0]
+    again = costs_of(true_size, mode="choice", count=80, lora=lora)["parts"][0]
     assert again["flops"] == pytest.approx(3 * plain[0]["flops"])
 
 
-def test_demands_of_one_name_are_one_part_and_the_largest_decides_the_memory(true_size, quick):
+def test_demands_with_one_name_are_one_part_and_the_largest_determines_the_memory(true_size, quick):
     wide = lengths.sample_of(dataset(), (10, 40), 0)
     more = [
         lengths.Demand("audit", 30, wide),
         lengths.Demand("audit", 12, lengths.sample_of(dataset(), (10, 4), 0)),
     ]
-    alone, both = told(true_size), told(true_size, more=more)
+    alone, both = costs_of(true_size), costs_of(true_size, more=more)
     audit = by_name(both)["audit"]
     assert audit["prompts"] == 42
-    tokens = [by_name(told(true_size, more=[one]))["audit"]["tokens"] for one in more]
+    tokens = [by_name(costs_of(true_size, more=[one]))["audit"]["tokens"] for one in more]
     assert audit["tokens"] == sum(tokens)
     assert both["batch_bytes"] > alone["batch_bytes"]
     assert by_name(both)["labels"] == by_name(alone)["labels"]
@@ -185,20 +191,20 @@ def test_demands_of_one_name_are_one_part_and_the_largest_decides_the_memory(tru
 
 
 def test_without_demands_nothing_is_calibrated(true_size, quick):
-    said = estimate.estimate(true_size, dataset(), settings(true_size), [], (10, 20), 0)
-    assert said["parts"] == []
+    costs = estimate.estimate(true_size, dataset(), settings(true_size), [], (10, 20), 0)
+    assert costs["parts"] == []
 
 
-def test_what_does_not_fit_is_told_not_raised(true_size, quick, monkeypatch):
+def test_a_model_that_does_not_fit_is_reported_without_an_error(true_size, quick, monkeypatch):
     monkeypatch.setattr(memory, "available", lambda device: 8_000_000_000)
-    assert "8.0 GB of memory are free" in told(true_size)["refusal"]
+    assert "8.0 GB of memory are free" in costs_of(true_size)["refusal"]
 
 
-def test_a_faster_device_takes_less(true_size, monkeypatch):
+def test_a_faster_device_needs_less_time(true_size, monkeypatch):
     hours = []
     for rate in (1e12, 4e12):
         monkeypatch.setattr(speed, "matmul_rate", lambda device, dtype, rate=rate: rate)
-        hours.append(told(true_size)["hours"])
+        hours.append(costs_of(true_size)["hours"])
     assert hours[0] == pytest.approx(4 * hours[1])
 
 
@@ -216,43 +222,43 @@ def test_the_fastest_dtype_is_the_one_with_the_higher_rate(monkeypatch, faster):
     speed.fastest_dtype.cache_clear()
 
 
-def test_histories_are_of_offline_users_alone():
+def test_histories_are_only_of_offline_users():
     histories, candidates, _ = lengths.sample_of(dataset(), (10, 4), 0)
-    own = [dataset().histories.of(user).tolist() for user in dataset().users(0)]
-    assert all(row[row > 0].tolist() in own for row in histories)
+    offline_histories = [dataset().histories.of(user).tolist() for user in dataset().users(0)]
+    assert all(row[row > 0].tolist() in offline_histories for row in histories)
     assert candidates.min() >= 1
-    assert len(np.unique(histories, axis=0)) == len(own)
+    assert len(np.unique(histories, axis=0)) == len(offline_histories)
 
 
-def test_a_worker_says_it_and_loads_nothing(true_size, tmp_path, monkeypatch):
-    """Through the process; there are no weights that it could load."""
+def test_a_worker_estimates_and_loads_no_model(true_size, tmp_path, monkeypatch):
+    """Runs the worker process; the folder has no weights that it could load."""
     data, log = save(tmp_path), tmp_path / "dry_run.log"
-    asked = [lengths.Demand("some", 100, draw(8)), lengths.Demand("others", 7, draw(3, candidates=9))]
-    said = estimate_client.estimate(settings(true_size), data, log, 0, asked, (5, 4))
-    assert [by_name(said)[name]["prompts"] for name in ("some", "others")] == [100, 7]
-    assert said["parameters"] == 7_248_023_552
-    assert said["rate"] > 1e8
-    assert json.dumps(said)
+    demands = [lengths.Demand("some", 100, draw(8)), lengths.Demand("others", 7, draw(3, candidates=9))]
+    costs = estimate_client.estimate(settings(true_size), data, log, 0, demands, (5, 4))
+    assert [by_name(costs)[name]["prompts"] for name in ("some", "others")] == [100, 7]
+    assert costs["parameters"] == 7_248_023_552
+    assert costs["rate"] > 1e8
+    assert json.dumps(costs)
     assert {path.name for path in tmp_path.iterdir()} == {"data"}
     monkeypatch.setattr(
         worker_process.subprocess, "Popen", lambda *a, **k: pytest.fail("a worker for a bad model")
     )
     with pytest.raises(InputError, match="no such folder"):
-        estimate_client.estimate(settings("/no/such/folder"), data, log, 0, asked, (5, 4))
+        estimate_client.estimate(settings("/no/such/folder"), data, log, 0, demands, (5, 4))
 
 
-def test_of_a_hub_model_the_weights_are_not_downloaded(monkeypatch, tmp_path):
+def test_the_weights_of_a_hub_model_are_not_downloaded(monkeypatch, tmp_path):
     hub = pytest.importorskip("huggingface_hub")
     from ialp_jax.llm.model import model_files
 
-    asked = []
+    demands = []
     monkeypatch.setattr(
         hub,
         "snapshot_download",
-        lambda *a, allow_patterns, **k: asked.append(allow_patterns) or str(tmp_path),
+        lambda *a, allow_patterns, **k: demands.append(allow_patterns) or str(tmp_path),
     )
     model_files.resolve("some-one/some-model", "", weights=False)
     model_files.resolve("some-one/some-model", "")
-    assert "*.safetensors" not in asked[0]
-    assert {"*.json", "*.model"} <= set(asked[0])
-    assert set(asked[1]) - set(asked[0]) == {"*.safetensors"}
+    assert "*.safetensors" not in demands[0]
+    assert {"*.json", "*.model"} <= set(demands[0])
+    assert set(demands[1]) - set(demands[0]) == {"*.safetensors"}

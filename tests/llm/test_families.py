@@ -25,9 +25,9 @@ from ialp_jax.types import Prompts  # noqa: E402
 
 TEMPLATE = templates.TEMPLATES["list"]
 LENGTH, CANDIDATES, WRITTEN = 14, 3, 4
-# Families whose positions or layers allow no candidates side by side: titles are scored one by one.
+# Families whose positions or layers do not allow packed candidates: titles are scored one by one.
 ONE_BY_ONE = {"gpt_neo", "falcon with alibi", "bloom", "mpt", "mamba", "lfm2"}
-NO_PREFIX = {"mamba", "lfm2"}  # their state is no cache of keys and values, so nothing is read once for all
+NO_PREFIX = {"mamba", "lfm2"}  # their state is not a cache of keys and values, so no prefix is shared
 
 
 class Family(NamedTuple):
@@ -55,7 +55,7 @@ def scorer(family, mode, **settings):
 
 
 def draw():
-    """Histories of 0, 1, 5 and 14 titles: within every window, and far beyond."""
+    """Histories of 0, 1, 5 and 14 titles: inside every window, and far longer."""
     generator = np.random.default_rng(3)
     histories = generator.integers(1, len(titles()), (4, LENGTH)).astype(np.int32)
     for row, count in enumerate((0, 1, 5, LENGTH)):
@@ -65,29 +65,37 @@ def draw():
 
 def expected_titles(family, tokens, prompts):
     histories, candidates, _ = prompts
-    found = np.zeros(candidates.shape)
+    log_probabilities = np.zeros(candidates.shape)
     for p, k in np.ndindex(*candidates.shape):
         before = np.concatenate([tokens.prefix, *(tokens.of(item) for item in histories[p])])
         title = tokens.of(candidates[p, k])
         ids = torch.from_numpy(np.concatenate([before, title]))
         with torch.inference_mode():
-            said = family.model(ids[None], use_cache=False).logits[0].float().log_softmax(-1)
-        found[p, k] = said[len(before) - 1 : -1].gather(1, ids[len(before) :, None]).sum()
+            token_log_probabilities = (
+                family.model(ids[None], use_cache=False).logits[0].float().log_softmax(-1)
+            )
+        log_probabilities[p, k] = (
+            token_log_probabilities[len(before) - 1 : -1].gather(1, ids[len(before) :, None]).sum()
+        )
     assert len(before) > 3 * families.WINDOW
-    return found
+    return log_probabilities
 
 
 def expected_letters(family, blocks, prompts):
     rows = blocks.rows(prompts)
-    found = np.zeros((prompts.num_prompts, CANDIDATES + 1))
+    log_probabilities = np.zeros((prompts.num_prompts, CANDIDATES + 1))
     for p in range(prompts.num_prompts):
         prompt = rows.ids[p][rows.segment[p] == 0].tolist()
         for line, name in enumerate(blocks.names[: CANDIDATES + 1]):
             ids = torch.tensor([*prompt, *name])
             with torch.inference_mode():
-                said = family.model(ids[None], use_cache=False).logits[0].float().log_softmax(-1)
-            found[p, line] = said[len(prompt) - 1 : -1].gather(1, ids[len(prompt) :, None]).sum()
-    return found - np.logaddexp.reduce(found, axis=1, keepdims=True)
+                token_log_probabilities = (
+                    family.model(ids[None], use_cache=False).logits[0].float().log_softmax(-1)
+                )
+            log_probabilities[p, line] = (
+                token_log_probabilities[len(prompt) - 1 : -1].gather(1, ids[len(prompt) :, None]).sum()
+            )
+    return log_probabilities - np.logaddexp.reduce(log_probabilities, axis=1, keepdims=True)
 
 
 def test_likelihood(family):
@@ -128,14 +136,14 @@ def test_generate(family):
         begun = len(written)
         while len(written) < begun + WRITTEN and written[-1] != families.END:
             with torch.inference_mode():
-                said = family.model(torch.tensor([written]), use_cache=False).logits[0, -1]
-            written.append(int(said.argmax()))
+                token_log_probabilities = family.model(torch.tensor([written]), use_cache=False).logits[0, -1]
+            written.append(int(token_log_probabilities.argmax()))
         assert text == family.tokenizer.decode(written[begun:], skip_special_tokens=True)
 
 
 @pytest.mark.parametrize("name", ["gemma3", "mistral with a window", "gemma2"])
-def test_the_check_sees_a_mask_without_its_window(name, tmp_path, monkeypatch):
-    """It is right within the window, so only prompts as long as those to come show it."""
+def test_the_check_notices_a_mask_without_its_window(name, tmp_path, monkeypatch):
+    """The mask is right inside the window, so only prompts as long as the coming ones show the fault."""
     folder = families.write(name, tmp_path)
     monkeypatch.setattr(masks, "LIMITS", {masks.SLIDING: "none", masks.CHUNKED: "none"})
     subject = TransformersEngine(
@@ -150,7 +158,9 @@ def test_the_check_sees_a_mask_without_its_window(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["gemma3 with eyes", "qwen3_moe"])
 def test_a_model_in_training_gives_the_same_scores(name, tmp_path):
-    """There is no dropout; but models that also see ask for more in training, and experts are balanced."""
+    """There is no dropout. But models that also see images need more inputs in training, and experts are
+    balanced.
+    """
     folder = families.write(name, tmp_path)
     subject = TransformersEngine(folder, titles(), TEMPLATE, LLMConfig(model=str(folder)))
     expected = subject.alternatives(draw()).detach()
@@ -158,7 +168,7 @@ def test_a_model_in_training_gives_the_same_scores(name, tmp_path):
     torch.testing.assert_close(subject.alternatives(draw()).detach(), expected)
 
 
-def test_the_longest_prompt_is_as_long_as_any(tmp_path):
+def test_no_prompt_is_longer_than_the_longest_of_the_check(tmp_path):
     folder = families.write("mistral", tmp_path)
     for mode in ("likelihood", "choice"):
         config = LLMConfig(model=str(folder), mode=mode)
@@ -174,8 +184,8 @@ def test_the_longest_prompt_is_as_long_as_any(tmp_path):
         assert longest >= others.max() > others.min() >= short
 
 
-def test_prompts_that_cannot_all_fit_are_tried_as_long_as_they_can(tmp_path):
-    """Letters refuse the longest candidates together; the check does not."""
+def test_the_check_uses_the_longest_prompts_that_fit(tmp_path):
+    """Letters refuse the longest candidates together; the check then uses shorter ones."""
     folder = families.write("mistral", tmp_path)
     subject = TransformersEngine(folder, titles(), TEMPLATE, LLMConfig(model=str(folder), mode="choice"))
     candidates = self_check.hardest(subject, (LENGTH, 20)).candidates

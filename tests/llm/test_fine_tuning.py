@@ -48,7 +48,7 @@ def fine_tune(folder, model_folder, world=None, shape=None, **knobs):
 
 @pytest.fixture(scope="module")
 def adapted(model_folder, tmp_path_factory):
-    """An adapter and the log; not to be changed."""
+    """An adapter and its log; tests must not change them."""
     folder = tmp_path_factory.mktemp("lora")
     return folder, fine_tune(folder, model_folder)
 
@@ -58,20 +58,22 @@ def weights(folder):
 
 
 def test_it_learns_the_users_taste(tmp_path):
-    """Two tastes, 40 % of the negatives of the user's own: chance is 0.25, knowing the taste 0.54."""
+    """There are two tastes, and 40 % of the negatives fit the user. Chance gives 0.25, knowing the taste
+    0.54.
+    """
     save_model(tmp_path / "model", layers=2)
     config = {"steps": 120, "batch_size": 16, "rank": 16, "dropout": 0.0, "targets": ALL}
     log = fine_tune(tmp_path / "lora", tmp_path / "model", dataset(num_users=240), **config)
-    told = log["held_out"]
-    assert told["chance"] == 0.25
-    assert told["users"] == 16
-    assert told["prompts"] >= 500
-    assert told["accuracy_before"] < 0.4
-    low, high = told["accuracy_after_interval"]
-    assert 0.33 < low <= told["accuracy_after"] <= high
-    assert told["gain_interval"][0] > 0.1
-    assert told["gain"] == pytest.approx(told["accuracy_after"] - told["accuracy_before"])
-    assert told["loss_after"] < told["loss_before"]
+    held_out = log["held_out"]
+    assert held_out["chance"] == 0.25
+    assert held_out["users"] == 16
+    assert held_out["prompts"] >= 500
+    assert held_out["accuracy_before"] < 0.4
+    low, high = held_out["accuracy_after_interval"]
+    assert 0.33 < low <= held_out["accuracy_after"] <= high
+    assert held_out["gain_interval"][0] > 0.1
+    assert held_out["gain"] == pytest.approx(held_out["accuracy_after"] - held_out["accuracy_before"])
+    assert held_out["loss_after"] < held_out["loss_before"]
     assert [step for step, _ in log["loss"]][-1] == 120
     first, last = (np.mean([loss for _, loss in part]) for part in (log["loss"][:20], log["loss"][-20:]))
     assert last < first
@@ -104,7 +106,7 @@ def test_the_loss_is_the_cross_entropy_of_the_scores_of_the_label_stage(model_fo
         assert loss.item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_where_none_is_an_answer_it_is_the_last_column():
+def test_none_is_the_last_column():
     scores = torch.tensor([[1.0, 2.0, 5.0], [4.0, 0.0, 1.0]])
 
     class Lettered:
@@ -133,14 +135,14 @@ def test_the_adapter_is_in_pefts_own_format(adapted, model_folder):
 
 
 @pytest.mark.parametrize("sizes", [{"hidden": 64}, {"layers": 1}, {"layers": 3}], ids=str)
-def test_an_adapter_of_another_model_shows_by_its_shapes(adapted, tmp_path, sizes):
+def test_an_adapter_of_another_model_is_noticed_by_its_shapes(adapted, tmp_path, sizes):
     save_model(tmp_path, layers=sizes.pop("layers", 2), **sizes)
     message = r"^--config\.llm\.adapter=.*: an adapter of another base model \(.*\), or broken: [^\n]+$"
     with pytest.raises(InputError, match=message):
         load(tmp_path, settings(tmp_path, adapted[0]))
 
 
-def test_only_offline_users_not_held_out_are_learned_from(model_folder, tmp_path):
+def test_training_uses_only_offline_users_that_are_not_held_out(model_folder, tmp_path):
     world = dataset()
     users, _ = fine_tuning.split_offline(world, 0.1, 0)
     items = world.histories.items.copy()
@@ -174,7 +176,7 @@ def test_only_offline_users_not_held_out_are_learned_from(model_folder, tmp_path
     ],
     ids=str,
 )
-def test_every_knob_acts(adapted, model_folder, tmp_path, change):
+def test_every_setting_changes_the_result(adapted, model_folder, tmp_path, change):
     log = fine_tune(tmp_path, model_folder, **change)
     assert weights(tmp_path) != weights(adapted[0])
     if "negatives" in change:
@@ -187,7 +189,7 @@ def test_the_same_settings_give_the_same_bits(adapted, model_folder, tmp_path):
     assert {**log, "seconds": 0} == {**adapted[1], "seconds": 0}
 
 
-def test_activations_computed_twice_change_nothing(model_folder, tmp_path, monkeypatch):
+def test_gradient_checkpointing_does_not_change_the_result(model_folder, tmp_path, monkeypatch):
     part = pytest.importorskip("transformers.models.mistral.modeling_mistral").MistralMLP
     calls, forward = [], part.forward
     monkeypatch.setattr(
@@ -218,7 +220,7 @@ def stop_at(last):
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_a_stopped_fine_tuning_goes_on_to_the_same_bits(adapted, model_folder, tmp_path, broken):
+def test_a_stopped_fine_tuning_continues_to_the_same_bits(adapted, model_folder, tmp_path, broken):
     with pytest.raises(Killed):
         fine_tune(tmp_path, model_folder, save_every=2, shape={"progress": stop_at(3)})
     path = tmp_path / "checkpoint.safetensors"
@@ -246,7 +248,7 @@ def test_a_checkpoint_of_another_fine_tuning_is_not_used(model_folder, tmp_path)
     assert steps == [1, 2, 3, 4]
 
 
-def test_trouble_names_its_knob(model_folder, tmp_path):
+def test_errors_name_their_setting(model_folder, tmp_path):
     with pytest.raises(
         InputError, match=r"^--config\.llm\.lora\.targets: Mistral\w+ has no module 'c_attn'; it has .*q_proj"
     ):
@@ -283,7 +285,7 @@ def test_the_curve_averages_all_losses():
 
 
 @pytest.mark.parametrize("mode", ["choice", "generate"])
-def test_letters_are_learned_with_none_among_them(model_folder, tmp_path, mode):
+def test_lettered_modes_learn_none_too(model_folder, tmp_path, mode):
     logs = {
         share: fine_tune(tmp_path / str(share), model_folder, mode=mode, none_share=share, steps=12)
         for share in (0.0, 0.9)
@@ -297,4 +299,4 @@ def test_letters_are_learned_with_none_among_them(model_folder, tmp_path, mode):
             scores = load(model_folder, config).alternatives(draw(20))
         assert scores.shape == (20, 5)
         none[share] = scores[:, -1].exp().mean().item()
-    assert none[0.9] > none[0.0] + 0.1, "who is told of none often says none often"
+    assert none[0.9] > none[0.0] + 0.1, "more training prompts with none give more answers none"

@@ -13,13 +13,13 @@ from ialp_jax.llm.modes.answers import CAUSES, LONGEST_REPLY  # noqa: E402
 from ialp_jax.llm.prompting import templates  # noqa: E402
 from ialp_jax.types import Prompts  # noqa: E402
 
-# A prompt's history is its number.
+# The number in a prompt's history identifies the prompt.
 PROMPTS = Prompts(np.array([[0], [1]]), np.array([[11, 12, 13], [21, 22, 23]]))
 CANDIDATES = PROMPTS.candidates
 
 
 class Reader:
-    """Says what ``reply`` makes of the prompt and of how often it was asked; keeps what it was shown."""
+    """Answers with ``reply``, by prompt and number of askings; records the lists that it was shown."""
 
     def __init__(self, reply):
         self.reply, self.shown = reply, []
@@ -44,7 +44,7 @@ def letter_of(item):
     return lambda row, items, before: "ABC"[items.index(item + 10 * row)]
 
 
-def test_letters_are_read_in_the_order_that_was_shown():
+def test_a_letter_names_the_candidate_on_its_line():
     for item, place in ((11, 1), (12, 2), (13, 3)):
         answers, reader = ask(letter_of(item), permutations=3)
         assert answers.choice.tolist() == [place, place]
@@ -54,16 +54,16 @@ def test_letters_are_read_in_the_order_that_was_shown():
 
 
 def test_scores_are_shares_and_the_most_named_is_the_choice():
-    said = {0: ["A", "A", "D"], 1: ["D", "D", "Z"]}
-    answers, _ = ask(lambda row, items, before: said[row][before], permutations=3)
-    np.testing.assert_allclose(np.sort(answers.scores[0]), [0, 1 / 3, 1 / 3])  # letter A of two rotations
+    replies = {0: ["A", "A", "D"], 1: ["D", "D", "Z"]}
+    answers, _ = ask(lambda row, items, before: replies[row][before], permutations=3)
+    np.testing.assert_allclose(np.sort(answers.scores[0]), [0, 1 / 3, 1 / 3])  # letter A in two rotations
     np.testing.assert_allclose(answers.none, [1 / 3, 2 / 3])
     assert answers.choice[1] == 0
     assert answers.cause.tolist() == [0, 0]
     assert answers.places.tolist() == [[1, 1, 4], [4, 4, -CAUSES.index("out_of_range")]]
 
 
-def test_of_equals_the_first_named_is_the_choice():
+def test_the_first_of_equally_often_named_candidates_is_the_choice():
     answers, reader = ask(lambda row, items, before: "A", permutations=3)
     first = [
         CANDIDATES[row].tolist().index(items[0]) + 1 for row, items in (reader.shown[0], reader.shown[3])
@@ -72,7 +72,7 @@ def test_of_equals_the_first_named_is_the_choice():
 
 
 @pytest.mark.parametrize("cause", ["no_letter", "out_of_range", "several", "empty", "refused"])
-def test_every_invalid_answer_is_counted_and_no_label(cause):
+def test_every_invalid_answer_is_counted_and_gives_no_label(cause):
     text = {"no_letter": "x1", "out_of_range": "Z", "several": "A or B", "empty": "", "refused": "I cannot"}[
         cause
     ]
@@ -82,10 +82,10 @@ def test_every_invalid_answer_is_counted_and_no_label(cause):
     assert (answers.places == -CAUSES.index(cause)).all()
     assert answers.places.shape == (2, 3)
     assert not answers.scores.any()
-    assert len({items for row, items in reader.shown if row == 0}) > 1  # each retry in another order
+    assert len({items for row, items in reader.shown if row == 0}) > 1  # each retry uses another order
 
 
-def test_replies_are_kept_as_they_were_written():
+def test_replies_are_stored_as_the_model_wrote_them():
     replies = {0: ["x1", "B. " + "long " * 100], 1: ["D"]}
     answers, _ = ask(lambda row, items, before: replies[row][before], retries=1)
     assert answers.replies.shape == answers.places.shape == (2, 2)
@@ -96,16 +96,16 @@ def test_replies_are_kept_as_they_were_written():
     assert len(answers.replies[0, 1]) == LONGEST_REPLY
 
 
-def test_inside_a_block_of_thinking_letters_are_no_answers():
+def test_letters_inside_a_block_of_thinking_are_no_answers():
     prompts_ = PROMPTS, [5, 6], 1, 0, "none"
-    said = ["A, no B", "A</think>B"]
-    answers, _ = generate.ask(lambda prompts: (said, 2), *prompts_, opened=True)
+    replies = ["A, no B", "A</think>B"]
+    answers, _ = generate.ask(lambda prompts: (replies, 2), *prompts_, opened=True)
     assert [CAUSES[c] for c in answers.cause] == ["thinking", "valid"]
-    answers, _ = generate.ask(lambda prompts: (said[:1] * 2, 2), *prompts_)
+    answers, _ = generate.ask(lambda prompts: (replies[:1] * 2, 2), *prompts_)
     assert [CAUSES[c] for c in answers.cause] == ["several", "several"]
 
 
-def test_only_what_is_invalid_is_asked_again():
+def test_only_invalid_prompts_are_asked_again():
     replies = {0: ["", "B", "never"], 1: ["D"]}
     answers, reader = ask(lambda row, items, before: replies[row][before], retries=2)
     assert [row for row, _ in reader.shown] == [0, 1, 0]
@@ -143,7 +143,7 @@ def test_written_text_is_the_greedy_continuation(wide_folder):
     assert spent > mask.sum()
 
 
-def test_knobs_act(wide_folder):
+def test_settings_change_the_answers(wide_folder):
     prompts = draw(30)
     short, tokens = scorer(wide_folder, retries=0, max_new_tokens=1).answer(prompts)
     assert short.places.shape == (30, 1)
@@ -151,7 +151,7 @@ def test_knobs_act(wide_folder):
     assert again.places.shape == (30, 5)
     assert more > tokens
     np.testing.assert_array_equal(again.places[:, :1], short.places)
-    asked = (again.places != 0).sum(1)
-    np.testing.assert_array_equal(asked[short.cause == 0], 1)
+    num_askings = (again.places != 0).sum(1)
+    np.testing.assert_array_equal(num_askings[short.cause == 0], 1)
     long = scorer(wide_folder, retries=0, max_new_tokens=12).answer(prompts)[1]
     assert tokens < long <= tokens + 11 * 30

@@ -67,7 +67,7 @@ def test_answers_that_name_one_line(text, place):
         ("That is hard, we cannot tell", "refused"),
     ],
 )
-def test_all_else_is_invalid_by_its_cause(text, cause):
+def test_other_answers_are_invalid_with_a_cause(text, cause):
     assert parse(text, 10, NONE) == (0, cause)
 
 

@@ -1,4 +1,4 @@
-"""Logits are the model's own and are computed in chunks: the vocabulary does not decide the memory."""
+"""Logits equal the model's own and are computed in chunks, so memory does not grow with the vocabulary."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VOCABULARY = 20_000
 
 
 class Largest(TorchDispatchMode):
-    """Elements of the largest tensor that an operation gives."""
+    """Number of elements of the largest tensor that an operation returns."""
 
     elements = 0
 
@@ -38,7 +38,7 @@ class Largest(TorchDispatchMode):
 
 @pytest.fixture(scope="module")
 def wordy(model_folder, tmp_path_factory):
-    """A model with a vocabulary far larger than all else of it."""
+    """A model whose vocabulary is far larger than its other parts."""
     folder = tmp_path_factory.mktemp("wordy")
     torch.manual_seed(0)
     config = families.configuration("gemma2", VOCABULARY)
@@ -57,9 +57,9 @@ def test_logits_are_bounded(wordy, monkeypatch, batch_size):
     expected = subject.score(draw(8, candidates=20))[0]
     monkeypatch.setattr(head, "CHUNK", 40 * VOCABULARY)
     with Largest() as largest:
-        found = subject.score(draw(8, candidates=20))[0]
+        result = subject.score(draw(8, candidates=20))[0]
     assert largest.elements == 40 * VOCABULARY
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
 def test_a_chunk_is_at_least_a_row():
@@ -67,7 +67,7 @@ def test_a_chunk_is_at_least_a_row():
     assert head.rows_at_once(2**30) == 1
 
 
-def test_what_lora_learns_from_does_not_depend_on_chunks(wordy, monkeypatch):
+def test_the_gradients_of_lora_do_not_depend_on_chunks(wordy, monkeypatch):
     def learned():
         subject = scorer(wordy)
         scores = subject.alternatives(draw(2))
@@ -77,38 +77,38 @@ def test_what_lora_learns_from_does_not_depend_on_chunks(wordy, monkeypatch):
     expected = learned()
     monkeypatch.setattr(head, "CHUNK", 7 * VOCABULARY)
     with Largest() as largest:
-        found = learned()
-    assert largest.elements <= max(7 * VOCABULARY, VOCABULARY * 32)  # the embedding itself
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
-    assert max(gradient.abs().max() for gradient in found[1] if gradient is not None) > 0
+        result = learned()
+    assert largest.elements <= max(7 * VOCABULARY, VOCABULARY * 32)  # the size of the embedding itself
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-4)
+    assert max(gradient.abs().max() for gradient in result[1] if gradient is not None) > 0
 
 
-def test_the_decoder_is_itself_again(wordy, monkeypatch):
+def test_the_decoder_is_restored(wordy, monkeypatch):
     model = loading.load_model(wordy, "cpu", "float32")
     ids = torch.arange(3, 13)[None]
     expected = model(input_ids=ids).logits
     hidden = head.decoder_of(model)(input_ids=ids).last_hidden_state
     torch.testing.assert_close(head.logits_of(model, hidden[0]), expected[0])
     with pytest.raises(RuntimeError):
-        head.logits_of(model, torch.zeros(3, 7))  # of no such width
+        head.logits_of(model, torch.zeros(3, 7))  # wrong width
     torch.testing.assert_close(model(input_ids=ids).logits, expected)
 
 
 @pytest.mark.parametrize("mode", ["likelihood", "choice"])
-def test_the_estimate_is_near_what_a_batch_takes(wordy, monkeypatch, mode):
-    """What exists at once, by torch's own profiler, with attention that compares all pairs at once."""
+def test_the_estimate_is_near_the_memory_of_a_batch(wordy, monkeypatch, mode):
+    """Compares with torch's profiler, for attention that compares all pairs at once."""
     monkeypatch.setattr(head, "CHUNK", 2**20)
     subject = scorer(wordy, mode=mode, batch_size=16)
-    asked = lengths.sample_prompts(len(titles()) - 1, (10, 20)).rows(slice(16))
+    sampled = lengths.sample_prompts(len(titles()) - 1, (10, 20)).rows(slice(16))
     with torch.profiler.profile(profile_memory=True) as profile:
-        subject.answer(asked)
+        subject.answer(sampled)
     events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]).max()
+    bytes_in_use = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]).max()
     config = LLMConfig(model=str(wordy), mode=mode, batch_size=16)
     sizes = memory.read_sizes(wordy)
     ruler = lengths.Ruler(loading.load_tokenizer(wordy, ""), wordy, titles(), TEMPLATE, config, sizes.context)
-    measured = ruler.measure(asked)
+    measured = ruler.measure(sampled)
     estimated = memory.need(sizes, measured, 16, "float32").batch
-    assert 0.3 * estimated < held < 1.1 * estimated
+    assert 0.3 * estimated < bytes_in_use < 1.1 * estimated
     if mode == "likelihood":
-        assert held < measured.scored.sum() * VOCABULARY * 4  # the logits in float32, all at once
+        assert bytes_in_use < measured.scored.sum() * VOCABULARY * 4  # less than all logits in float32

@@ -66,14 +66,14 @@ def test_a_title_cannot_leave_its_quotes(title):
     text = letters.render(TEMPLATE, ("", "plain", title), [2, 1], [2, 1])
     harmless = letters.render(TEMPLATE, ("", "plain", "harmless"), [2, 1], [2, 1])
     assert len(text.splitlines()) == len(harmless.splitlines())
-    shown = text.splitlines()[2].removeprefix("- ")
-    assert shown[0] == shown[-1] == '"'
-    assert not set(shown[1:-1]) & set('"[]<>{}|\n\u201c\u201d\u00ab\u00bb')
-    assert text.replace(shown, '"harmless"') == harmless
+    shown_title = text.splitlines()[2].removeprefix("- ")
+    assert shown_title[0] == shown_title[-1] == '"'
+    assert not set(shown_title[1:-1]) & set('"[]<>{}|\n\u201c\u201d\u00ab\u00bb')
+    assert text.replace(shown_title, '"harmless"') == harmless
 
 
 @pytest.mark.parametrize("template", [None, MISTRAL, CHATML])
-def test_no_title_brings_special_tokens_or_markers(tokenizer, template):
+def test_no_title_adds_special_tokens_or_markers(tokenizer, template):
     tokenizer.chat_template = template
     wrapper = chat.find(tokenizer, "auto", "model")
     names = ("", "plain", *HOSTILE)
@@ -106,7 +106,7 @@ def test_blocks_are_the_tokens_of_the_whole_text(tokenizer, template):
         assert (mask[p] > 0).tolist() == sorted(mask[p] > 0)  # padding on the left
 
 
-def test_rows_of_usual_letters_feed_the_prompt_alone(tokenizer):
+def test_rows_of_usual_letters_contain_only_the_prompt(tokenizer):
     blocks = letters.LetteredTokens(tokenizer, titles(), TEMPLATE, None, 4096)
     prompts = draw(3)
     rows = blocks.rows(prompts)
@@ -118,7 +118,7 @@ def test_rows_of_usual_letters_feed_the_prompt_alone(tokenizer):
     assert [name.strip() for name in named] == ["A", "B", "C", "D", "E"] * 3
 
 
-def test_histories_lose_their_oldest_items_whole_and_candidates_stay(tokenizer):
+def test_long_histories_lose_whole_oldest_items_and_candidates_stay(tokenizer):
     prompts = draw(6, length=8)
     histories = np.where(prompts.histories == 0, 1, prompts.histories)
     prompts = prompts._replace(histories=histories)
@@ -126,15 +126,15 @@ def test_histories_lose_their_oldest_items_whole_and_candidates_stay(tokenizer):
     assert (wide.cut(prompts).histories == histories).all()
     limit = int(wide.lengths(prompts).min()) - 1
     tight = letters.LetteredTokens(tokenizer, titles(), TEMPLATE, None, limit)
-    kept = tight.cut(prompts).histories
-    lost = (kept == 0).sum(1)
+    kept_histories = tight.cut(prompts).histories
+    lost = (kept_histories == 0).sum(1)
     assert (lost > 0).all()
-    assert (tight.lengths(prompts._replace(histories=kept)) <= limit).all()
+    assert (tight.lengths(prompts._replace(histories=kept_histories)) <= limit).all()
     for p in range(6):
-        np.testing.assert_array_equal(kept[p, lost[p] :], histories[p, lost[p] :])
+        np.testing.assert_array_equal(kept_histories[p, lost[p] :], histories[p, lost[p] :])
         longer = np.where(np.arange(8) < lost[p] - 1, 0, histories[p])[None]
         assert tight.lengths(Prompts(longer, prompts.candidates[p : p + 1])) > limit
-    assert (tight.cut(prompts, reserve=30).histories == 0).sum() > (kept == 0).sum()
+    assert (tight.cut(prompts, reserve=30).histories == 0).sum() > (kept_histories == 0).sum()
 
 
 def test_candidates_that_do_not_fit_are_refused(tokenizer):
@@ -151,7 +151,7 @@ def test_candidates_that_do_not_fit_are_refused(tokenizer):
 
 
 def characters(vocabulary, *merges, **special):
-    """A tokenizer of single characters, in which the given merges make longer tokens."""
+    """A tokenizer of single characters, with the given merges as longer tokens."""
     known = {token: i for i, token in enumerate(["<unk>", "<s>", "</s>", *vocabulary])}
     for left, right in merges:
         known.setdefault(left + right, len(known))
@@ -174,8 +174,8 @@ def names_of(tokenizer, number=5):
     return [[tokenizer.convert_ids_to_tokens(i) for i in name] for name in blocks.names[:number]], blocks
 
 
-def test_what_all_letters_begin_with_belongs_to_the_prompt():
-    names, blocks = names_of(characters(ALPHABET))  # the space is a token of its own
+def test_the_common_beginning_of_all_letters_belongs_to_the_prompt():
+    names, blocks = names_of(characters(ALPHABET))  # the space is a separate token
     assert names == [["A"], ["B"], ["C"], ["D"], ["E"]]
     written, chosen = (ids[-1] for ids in (blocks.padded(ONE)[0][0], blocks.rows(ONE).ids[0]))
     assert written != chosen
@@ -190,7 +190,7 @@ def test_letters_joined_with_their_space_are_single_tokens():
 
 
 def test_letters_joined_with_the_end_of_the_prompt_are_several_tokens():
-    """ " B" is one token, the others are two: nothing is shared, and names differ in length."""
+    """ " B" is one token, the others are two. So no token is shared, and names differ in length."""
     names, blocks = names_of(characters(ALPHABET, (" ", "B")))
     assert names == [[" ", "A"], [" B"], [" ", "C"], [" ", "D"], [" ", "E"]]
     rows = blocks.rows(Prompts(np.array([[1]]), np.array([[1, 1, 1]])))

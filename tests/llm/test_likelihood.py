@@ -19,7 +19,7 @@ def scorer(folder, template="titles", **settings):
 
 
 def gpt2(folder, model_folder):
-    """A model with learned absolute positions, beside Mistral's rotary ones."""
+    """A model with learned absolute positions, unlike Mistral's rotary ones."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
     config = transformers.GPT2Config(
         vocab_size=len(tokenizer),
@@ -39,7 +39,7 @@ def gpt2(folder, model_folder):
 
 
 @pytest.mark.parametrize("template", ["titles", "list"])
-def test_equals_whole_sequences_one_by_one(model_folder, template):
+def test_scores_equal_those_of_whole_sequences(model_folder, template):
     subject = scorer(model_folder, template, batch_size=4)
     prompts = draw(11)
     assert len(set((prompts.histories > 0).sum(1))) > 2
@@ -49,10 +49,10 @@ def test_equals_whole_sequences_one_by_one(model_folder, template):
     np.testing.assert_allclose(fast, plain, atol=1e-4)
     assert 0 < tokens < plain_tokens
     shuffled = subject.score(prompts._replace(histories=np.roll(prompts.histories, 1, axis=0)))[0]
-    assert np.abs(shuffled - plain).max() > 1  # the history matters, or equality would prove nothing
+    assert np.abs(shuffled - plain).max() > 1  # the history changes scores, or equality would prove nothing
 
 
-def test_other_causal_models_are_fine(model_folder, tmp_path):
+def test_other_causal_models_are_scored_right(model_folder, tmp_path):
     subject = scorer(gpt2(tmp_path, model_folder))
     prompts = draw(5)
     fast = subject.score(prompts)[0]
@@ -62,7 +62,7 @@ def test_other_causal_models_are_fine(model_folder, tmp_path):
     np.testing.assert_allclose(fast, subject.score(prompts)[0], atol=1e-4)
 
 
-def test_padding_candidates_and_batches_do_not_matter(model_folder):
+def test_scores_do_not_depend_on_padding_candidates_or_batches(model_folder):
     prompts = draw(9)
     together = scorer(model_folder, batch_size=9).score(prompts)[0]
     alone = scorer(model_folder, batch_size=1)
@@ -91,7 +91,7 @@ def test_unconditional_scores_are_those_after_an_empty_history(model_folder):
 
 
 def test_probabilities_of_all_continuations_sum_to_one(model_folder):
-    """The first tokens' log-probabilities come from one distribution: sum over the vocabulary is 1."""
+    """Sums the probabilities of all possible first tokens over the vocabulary."""
     subject = scorer(model_folder)
     size = subject.model.config.vocab_size
     subject.tokens = subject.tokens._replace(  # a catalogue in which each item is one token
@@ -101,7 +101,7 @@ def test_probabilities_of_all_continuations_sum_to_one(model_folder):
     np.testing.assert_allclose(np.exp(scores).sum(), 1, rtol=1e-4)
 
 
-def test_a_model_that_ignores_masks_is_scored_plainly(model_folder, monkeypatch):
+def test_a_model_that_ignores_masks_is_scored_one_by_one(model_folder, monkeypatch):
     from ialp_jax.llm.modes import masks
 
     monkeypatch.setattr(

@@ -93,12 +93,12 @@ def test_lora_does_not_read_the_users_who_set_the_threshold_of_none():
         LLMConfig(lora=LoraConfig(steps=1, holdout=0.05)).check()
 
 
-def test_a_config_survives_the_way_to_the_worker():
+def test_a_config_is_unchanged_when_it_reaches_the_worker():
     config = LLMConfig(model="m", embedded=EmbeddedConfig(hidden=32), lora=LoraConfig(rank=3))
     assert LLMConfig.from_dict(dataclasses.asdict(config)) == config
 
 
-def test_what_a_mode_does_not_use_is_no_part_of_how_it_asks():
+def test_settings_that_a_mode_ignores_are_not_part_of_how_it_asks():
     for mode, unused in {
         "likelihood": {"retries": 3, "max_new_tokens": 9, "chat": "off"},
         "choice": {"retries": 3, "max_new_tokens": 9, "normalise": "mean"},

@@ -1,4 +1,4 @@
-"""What a model needs is known before it is loaded, and what does not fit is refused."""
+"""A model's memory is estimated before loading, and a model that does not fit is refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEMPLATE = templates.TEMPLATES["list"]
 
 @pytest.fixture
 def true_size(tmp_path):
-    """Mistral-7B-Instruct without its weights: configuration and tokenizer alone."""
+    """Mistral-7B-Instruct without its weights: only configuration and tokenizer."""
     mistral_layout.write_tokenizer(tmp_path)
     mistral_layout.write_json(tmp_path / "config.json", mistral_layout.config(mistral_layout.TRUE_SIZES))
     return tmp_path
@@ -63,29 +63,29 @@ def toy(tmp_path_factory):
     return mistral_layout.build(tmp_path_factory.mktemp("hub") / "toy")
 
 
-def test_everything_that_makes_a_batch_larger_counts(toy):
+def test_everything_that_enlarges_a_batch_is_counted(toy):
     one = needed(toy, (3, 2), batch_size=1)
     assert needed(toy, (3, 2), batch_size=32) == 32 * one > 0
     assert needed(toy, (3, 8), batch_size=1) > one
     assert needed(toy, (30, 2), batch_size=1) > one
     assert needed(toy, (3, 2), dtype="bfloat16", batch_size=1) < one
     choice, generate = (needed(toy, (3, 2), mode=mode) for mode in ("choice", "generate"))
-    assert generate > choice  # a cache of keys and values
+    assert generate > choice  # because of a cache of keys and values
     assert needed(toy, (3, 2), mode="generate", max_new_tokens=100) > generate
 
 
 @pytest.mark.parametrize("mode", ["likelihood", "choice", "generate"])
-def test_the_batch_is_near_what_it_takes(toy, mode):
-    """What exists at once, by torch's own profiler, is under the estimate and not far under it."""
+def test_the_estimate_of_a_batch_is_near_its_memory(toy, mode):
+    """torch's profiler shows less than the estimate, but not much less."""
     config = LLMConfig(model=str(toy), pad_token="</s>", batch_size=16, mode=mode)
     scorer = Scorer(toy, titles(), TEMPLATE, config)
     prompts_ = lengths.sample_prompts(len(titles()) - 1, (10, 20)).rows(slice(16))
     with torch.profiler.profile(profile_memory=True) as profile:
         scorer.answer(prompts_)
     events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())])
+    bytes_in_use = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())])
     estimated = needed(toy, (10, 20), mode=mode, batch_size=16)
-    assert 0.3 * estimated < held.max() < 1.1 * estimated
+    assert 0.3 * estimated < bytes_in_use.max() < 1.1 * estimated
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_model_that_does_not_fit_is_refused_with_the_figures(true_size, monkey
     assert "\n" not in text
 
 
-def test_what_fits_is_not_refused(true_size, monkeypatch):
+def test_a_model_that_fits_is_not_refused(true_size, monkeypatch):
     monkeypatch.setattr(memory, "available", lambda device: int(16e9))
     config = LLMConfig(model=str(true_size), pad_token="</s>", dtype="bfloat16", device="cpu", batch_size=4)
     memory.require(true_size, titles(), TEMPLATE, config, (10, 20))
@@ -119,12 +119,12 @@ def test_what_fits_is_not_refused(true_size, monkeypatch):
     memory.require(true_size, titles(), TEMPLATE, large, None)
 
 
-def test_free_memory_is_what_the_machine_says():
+def test_free_memory_is_that_of_the_machine():
     psutil = pytest.importorskip("psutil")
     assert memory.available("cpu") == pytest.approx(psutil.virtual_memory().available, rel=0.2)
 
 
-def test_a_folder_without_a_causal_model_is_one_line(tmp_path):
+def test_a_folder_without_a_causal_model_gives_a_one_line_error(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "no-such-model"}')
     with pytest.raises(InputError, match=f"^{tmp_path}: not a readable causal language model [^\n]*$"):
         memory.read_sizes(tmp_path)

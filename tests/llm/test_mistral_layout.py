@@ -1,4 +1,4 @@
-"""The published layout of Mistral-7B-Instruct, at toy size, through the whole label stage."""
+"""A tiny model in the published layout of Mistral-7B-Instruct, through the whole label stage."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MODES = ("likelihood", "choice", "generate")
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """Not to be changed."""
+    """A model folder; tests must not change it."""
     return mistral_layout.build(tmp_path_factory.mktemp("hub") / "Mistral-7B-Instruct-v0.3")
 
 
@@ -39,8 +39,14 @@ def copy(published, tmp_path):
 
 
 def settings(folder, **changes):
-    given = {"model": str(folder), "pad_token": "</s>", "threads": 1, "shard_size": 16, "embedded": recipe()}
-    return LLMConfig(**{**given, **changes})
+    fixed_settings = {
+        "model": str(folder),
+        "pad_token": "</s>",
+        "threads": 1,
+        "shard_size": 16,
+        "embedded": recipe(),
+    }
+    return LLMConfig(**{**fixed_settings, **changes})
 
 
 def label(folder, tmp_path, **changes):
@@ -90,7 +96,7 @@ def test_labels_come_from_the_published_layout(published, tmp_path, mode):
     assert np.isfinite(labels.scores).all()
     assert manifest["model"] == str(published)
     assert manifest["counts"]["prompts"] == 20
-    if mode != "generate":  # what an untrained model writes is rarely a letter
+    if mode != "generate":  # an untrained model rarely writes a letter
         assert manifest["counts"]["invalid"] == dict.fromkeys(CAUSES[1:], 0)
         assert len(np.unique(labels.choice)) > 2
 
@@ -113,7 +119,7 @@ def test_letters_are_asked_in_a_turn_of_the_chat_template(published, mode):
 
 
 @pytest.mark.parametrize("mode", ["choice", "generate"])
-def test_a_missing_chat_template_is_told_where_it_is_wanted(tmp_path, mode):
+def test_a_missing_chat_template_is_reported_if_required(tmp_path, mode):
     folder = mistral_layout.build(tmp_path / "plain", chat_template=False)
     with pytest.raises(
         InputError, match=r"^--config\.llm\.chat=on: [^\n]*no chat template; use auto or off$"
@@ -133,7 +139,7 @@ def test_every_shard_is_read(published, copy, number):
     assert not np.allclose(before, after, atol=1e-2)
 
 
-def test_the_tokenizer_has_no_pad_token_and_says_what_to_set(published):
+def test_without_a_pad_token_the_error_names_the_setting(published):
     with pytest.raises(InputError, match=r"has no pad token; set --config\.llm\.pad_token=</s>$"):
         build(published, pad_token="")
 
@@ -145,7 +151,7 @@ def test_a_missing_shard_is_named_before_any_work(copy, tmp_path):
         label(copy, tmp_path)
 
 
-def test_an_index_that_names_a_missing_file_is_told(copy):
+def test_an_index_that_names_a_missing_file_is_reported(copy):
     index = json.loads((copy / model_files.INDEX).read_text())
     index["weight_map"]["model.norm.weight"] = "model-00009-of-00009.safetensors"
     (copy / model_files.INDEX).write_text(json.dumps(index))
@@ -154,7 +160,7 @@ def test_an_index_that_names_a_missing_file_is_told(copy):
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"weight_map": [1]}'])
-def test_a_broken_index_is_told(copy, content):
+def test_a_broken_index_is_reported(copy, content):
     (copy / model_files.INDEX).write_text(content)
     with pytest.raises(
         InputError, match=r"index\.json: not (readable JSON|a JSON object|an index of weights)"
@@ -162,13 +168,13 @@ def test_a_broken_index_is_told(copy, content):
         model_files.check(copy)
 
 
-def test_shards_without_index_are_told(copy):
+def test_shards_without_index_are_reported(copy):
     (copy / model_files.INDEX).unlink()
     with pytest.raises(InputError, match=r"index\.json: missing, though model-00001-of"):
         model_files.check(copy)
 
 
-def test_a_truncated_shard_is_one_line(copy):
+def test_a_truncated_shard_gives_a_one_line_error(copy):
     shard = sorted(copy.glob("*.safetensors"))[-1]
     shard.write_bytes(shard.read_bytes()[:-100])
     with pytest.raises(InputError, match=f"^{re.escape(str(copy))}: not a readable causal"):

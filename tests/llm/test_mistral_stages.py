@@ -1,4 +1,4 @@
-"""A run whose LLM has the layout of Mistral-7B-Instruct: fine-tuned, asked and audited in every mode."""
+"""A run whose LLM has the layout of Mistral-7B-Instruct: LoRA, labelling and audit in every mode."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROMPTS = 2 * 4 * 2  # rounds, sessions, steps
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """Not to be changed."""
+    """A model folder; tests must not change it."""
     return mistral_layout.build(tmp_path_factory.mktemp("hub") / "Mistral-7B-Instruct-v0.3")
 
 
@@ -40,14 +40,14 @@ def settings(published, mode="choice"):
 
 @pytest.fixture(scope="module")
 def world(published, tmp_path_factory):
-    """A run with its data and its simulator; not to be changed."""
+    """A run with data and simulator; tests must not change it."""
     folder = tmp_path_factory.mktemp("layout") / "run"
     stages.run_stages(Run.open(folder, settings(published), overwrite=False), ["data", "simulate"])
     return folder
 
 
 @pytest.mark.parametrize("mode", ["choice", "likelihood", "generate"])
-def test_it_is_fine_tuned_asked_and_audited(published, world, tmp_path, mode):
+def test_the_model_is_fine_tuned_asked_and_audited(published, world, tmp_path, mode):
     folder = shutil.copytree(world, tmp_path / "run")
     run = Run.open(folder, settings(published, mode), overwrite=True)
     stages.run_stages(run, ["lora", "label", "audit"])
@@ -67,7 +67,7 @@ def test_it_is_fine_tuned_asked_and_audited(published, world, tmp_path, mode):
 
     table = pd.read_csv(folder / "audit" / "labels.csv").set_index(["source", "metric"])
     invalid = table.loc[("llm", "invalid_share"), "value"]
-    if mode != "generate":  # a model of noise seldom writes a letter
+    if mode != "generate":  # a random model rarely writes a letter
         assert (labels["choice"] >= 0).all()
         assert invalid == 0
         assert 0 <= table.loc[("llm", "auc"), "value"] <= 1

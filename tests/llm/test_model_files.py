@@ -13,13 +13,13 @@ def test_a_missing_folder_is_named(model):
         model_files.resolve(model, "")
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_a_file_instead_of_a_folder_is_refused(tmp_path):
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(InputError, match="no such folder"):
         model_files.resolve(str(tmp_path / "model.safetensors"), "")
 
 
-def test_the_hub_out_of_reach_is_one_line(monkeypatch, tmp_path):
+def test_an_unreachable_hub_gives_a_one_line_error(monkeypatch, tmp_path):
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
@@ -27,7 +27,7 @@ def test_the_hub_out_of_reach_is_one_line(monkeypatch, tmp_path):
         model_files.resolve("some-one/some-model", "")
 
 
-def test_no_network_is_one_line(monkeypatch, tmp_path):
+def test_a_missing_network_gives_a_one_line_error(monkeypatch, tmp_path):
     hub = pytest.importorskip("huggingface_hub")
     download = hub.snapshot_download
     closed = {"endpoint": "http://127.0.0.1:9", "cache_dir": str(tmp_path)}
@@ -36,7 +36,7 @@ def test_no_network_is_one_line(monkeypatch, tmp_path):
         model_files.resolve("some-one/some-model", "v1")
 
 
-def test_what_is_no_hub_id_is_said():
+def test_an_impossible_hub_id_is_reported():
     pytest.importorskip("huggingface_hub")
     with pytest.raises(InputError, match="neither a folder nor a hub id"):
         model_files.resolve("a model with spaces", "")
@@ -47,7 +47,7 @@ def test_a_folder_has_no_revisions(tmp_path):
         model_files.resolve(str(tmp_path), "v2")
 
 
-def test_a_fingerprint_is_of_contents_not_of_places(model_folder, tmp_path):
+def test_a_fingerprint_depends_on_contents_and_not_on_paths(model_folder, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(model_folder, copy)
     original = model_files.fingerprint(model_folder)
@@ -98,7 +98,7 @@ ACTING = {
 
 
 @pytest.mark.parametrize("case", ACTING)
-def test_labels_that_were_wrong_before_get_an_address_of_their_own(tmp_path, case):
+def test_labels_that_earlier_versions_got_wrong_have_a_new_address(tmp_path, case):
     config, generation, mode, names = ACTING[case]
     (tmp_path / "config.json").write_text(json.dumps(config))
     if generation:

@@ -1,4 +1,4 @@
-"""Our Muon against torch's, which rounds to bfloat16."""
+"""Compares our Muon with torch's, which rounds to bfloat16."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def test_singular_values_come_near_1(shape):
     assert cosine > 0.97
 
 
-def test_it_steps_as_torch_does_but_for_rounding():
+def test_its_steps_equal_those_of_torch_except_rounding():
     draw = torch.Generator().manual_seed(1)
     start, gradients = torch.randn(8, 20, generator=draw), torch.randn(5, 8, 20, generator=draw)
     ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))

@@ -7,7 +7,7 @@ from ialp_jax.types import Prompts
 DIGESTS = orders.title_digests(["", "a", "b", "c", "d", "e"])
 
 
-def test_seeds_are_of_the_titles_alone():
+def test_seeds_depend_only_on_the_titles():
     prompts = Prompts(np.array([[1, 2], [2, 1], [0, 1]]), np.array([[3, 4], [3, 4], [4, 3]]))
     seeds = orders.seeds(DIGESTS, prompts)
     assert len(set(seeds)) == 3
@@ -35,12 +35,12 @@ def test_orders_are_different_rotations(count, permutations):
             np.testing.assert_array_equal(np.roll(order, -shift), block[0])
 
 
-def test_with_k_permutations_each_candidate_bears_each_letter_once():
+def test_with_k_permutations_each_candidate_has_each_letter_once():
     drawn = orders.draw([3], 6, 6)[0]
     np.testing.assert_array_equal(np.sort(drawn, axis=0), np.broadcast_to(np.arange(6)[:, None], (6, 6)))
 
 
-def test_further_permutations_are_drawn_anew():
+def test_further_permutations_are_new_draws():
     first, second = np.split(orders.draw([3], 6, 12)[0], 2)
     assert not {*map(tuple, first.tolist())} & {*map(tuple, second.tolist())}
 
@@ -52,10 +52,10 @@ def test_places_are_uniform_over_prompts():
 
 def test_order_bias_by_hand():
     places = np.array([[1, 1], [1, 2], [3, -2], [4, 0]], np.int8)  # line 4 is "none"
-    found = orders.order_bias(places, 3)
-    np.testing.assert_allclose(found["shares"], [0.6, 0.2, 0.2])
-    np.testing.assert_allclose(found["bias"], (0.6 - 1 / 3 + 2 * (1 / 3 - 0.2)) / 2)
-    assert found["answers"] == 5
+    bias = orders.order_bias(places, 3)
+    np.testing.assert_allclose(bias["shares"], [0.6, 0.2, 0.2])
+    np.testing.assert_allclose(bias["bias"], (0.6 - 1 / 3 + 2 * (1 / 3 - 0.2)) / 2)
+    assert bias["answers"] == 5
     assert orders.order_bias(np.full((9, 1), 2), 4)["bias"] == 0.75
     assert orders.order_bias(np.zeros((2, 1), np.int8), 3) == {
         "bias": None,
@@ -65,7 +65,7 @@ def test_order_bias_by_hand():
     }
 
 
-def test_bias_by_chance_is_what_unbiased_answers_give():
+def test_bias_by_chance_equals_that_of_unbiased_answers():
     generator = np.random.default_rng(0)
-    found = [orders.order_bias(generator.integers(1, 11, 400), 10) for _ in range(200)]
-    np.testing.assert_allclose(np.mean([f["bias"] for f in found]), found[0]["by_chance"], rtol=0.05)
+    bias = [orders.order_bias(generator.integers(1, 11, 400), 10) for _ in range(200)]
+    np.testing.assert_allclose(np.mean([f["bias"] for f in bias]), bias[0]["by_chance"], rtol=0.05)

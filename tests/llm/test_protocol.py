@@ -6,7 +6,7 @@ import pytest
 from ialp_jax.llm.worker import protocol
 
 
-def test_what_is_sent_is_received():
+def test_a_sent_frame_is_received():
     stream = io.BytesIO()
     arrays = {"a": np.arange(6, dtype=np.int32).reshape(2, 3), "b": np.zeros((0, 2), np.float32)}
     protocol.send(stream, {"do": "score", "text": "Sigur Rós\n"}, **arrays)
@@ -22,13 +22,13 @@ def test_what_is_sent_is_received():
 
 
 @pytest.mark.parametrize("kept", [0, 3, 8, 20])
-def test_a_frame_that_breaks_off_is_the_end(kept):
+def test_an_incomplete_frame_ends_the_stream(kept):
     stream = io.BytesIO()
     protocol.send(stream, {"do": "score"}, a=np.arange(3))
     assert protocol.receive(io.BytesIO(stream.getvalue()[:kept])) is None
 
 
-def test_objects_are_not_read():
+def test_pickled_objects_are_not_read():
     buffer, stream = io.BytesIO(), io.BytesIO()
     np.savez(buffer, header=np.array([{"do": "harm"}], dtype=object))
     stream.write(len(buffer.getvalue()).to_bytes(8, "little") + buffer.getvalue())

@@ -32,8 +32,8 @@ def build(folder, **settings):
     return engines.build(folder, titles(), templates.TEMPLATES["titles"], config, (5, 4))
 
 
-def assert_same(one, other):
-    for a, b in zip(one, other, strict=True):
+def assert_same(answers, expected):
+    for a, b in zip(answers, expected, strict=True):
         np.testing.assert_array_equal(a, b)
         assert a.dtype == b.dtype
 
@@ -69,12 +69,12 @@ def test_one_or_two_workers_give_the_bits_of_the_transformers_engine(model_folde
     engine.close()
 
 
-def test_an_error_while_a_worker_loads_is_one_line():
+def test_an_error_while_a_worker_loads_has_one_line():
     with pytest.raises(InputError, match=r"^/no/such/model: [^\n]*$"):
         build("/no/such/model", engine="ray", workers=1)
 
 
-def test_an_error_while_a_worker_answers_is_one_line(wide_folder):
+def test_an_error_while_a_worker_answers_has_one_line(wide_folder):
     """With letters, 26 candidates are too many."""
     engine = build(wide_folder, engine="ray", workers=1, mode="choice")
     prompts = draw(2)
@@ -136,7 +136,7 @@ def test_there_is_one_worker_per_gpu_unless_configured(resources, settings, coun
     assert ray_engine.count_workers(SimpleNamespace(cluster_resources=lambda: resources), config) == count
 
 
-def test_a_ray_that_does_not_start_is_one_line(model_folder, monkeypatch):
+def test_a_ray_that_does_not_start_gives_a_one_line_error(model_folder, monkeypatch):
     def fail(**options):
         raise Exception("The current node timed out\nduring startup")
 
@@ -149,9 +149,11 @@ def test_a_ray_that_does_not_start_is_one_line(model_folder, monkeypatch):
 
 
 def test_a_ray_that_other_machines_can_reach_is_ended(model_folder, monkeypatch):
-    """This happens if a program imports ray before the project sets its variable."""
+    """It happens if a program imports ray before the project sets its variable."""
     shutdowns = []
-    monkeypatch.setattr(ray_connection, "_connected", threading.Event())  # the other tests have their own Ray
+    monkeypatch.setattr(
+        ray_connection, "_connected", threading.Event()
+    )  # the other tests share a running Ray
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda **options: None)
     monkeypatch.setattr(ray, "shutdown", lambda: shutdowns.append(True))
@@ -174,7 +176,7 @@ def test_without_an_address_ray_is_started_here(monkeypatch, address):
     assert (options["address"], options["include_dashboard"], options["num_cpus"]) == ("local", False, 3)
 
 
-def test_ray_missing_is_one_line(model_folder, monkeypatch):
+def test_missing_ray_gives_a_one_line_error(model_folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     line = r"^--config\.llm\.engine=ray needs ray, [^\n]*pip install 'ialp_jax\[ray\]'"
     with pytest.raises(InputError, match=line):

@@ -32,7 +32,7 @@ def one_line(error):
     return "\n" not in str(error.value)
 
 
-def test_a_tokenizer_without_pad_token_says_what_to_set(copy):
+def test_a_tokenizer_without_pad_token_gives_an_error_that_names_the_setting(copy):
     without_pad(copy)
     with pytest.raises(InputError, match=r"has no pad token; set --config\.llm\.pad_token=</s>") as error:
         load(copy)
@@ -47,7 +47,7 @@ def test_an_unknown_pad_token_is_named(copy):
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
 @pytest.mark.parametrize("how", ["truncated", "garbage"])
-def test_a_broken_file_is_one_line(copy, name, how):
+def test_a_broken_file_gives_a_one_line_error(copy, name, how):
     content = (copy / name).read_bytes()
     (copy / name).write_bytes(content[: len(content) // 2] if how == "truncated" else b"\x80garbage")
     with pytest.raises(InputError, match=f"^{copy}: ") as error:
@@ -55,7 +55,7 @@ def test_a_broken_file_is_one_line(copy, name, how):
     assert one_line(error)
 
 
-def test_missing_weights_are_no_random_weights(copy):
+def test_missing_weights_are_not_replaced_by_random_ones(copy):
     safetensors = pytest.importorskip("safetensors.torch")
     weights = safetensors.load_file(copy / "model.safetensors")
     weights.pop("model.layers.1.mlp.up_proj.weight")
@@ -82,11 +82,11 @@ def test_pickled_weights_are_not_read(copy):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_said(copy):
+def test_a_missing_gpu_is_reported(copy):
     with pytest.raises(InputError, match=r"--config\.llm\.device=cuda: torch sees no GPU"):
         load(copy, device="cuda")
 
 
-def test_dtype_is_taken(copy):
+def test_the_dtype_setting_is_used(copy):
     assert load(copy, dtype="bfloat16").model.dtype == torch.bfloat16
     assert load(copy, device="cpu").model.dtype == torch.float32

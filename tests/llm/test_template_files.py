@@ -14,7 +14,7 @@ def write(path, **fields):
     return str(path)
 
 
-def test_a_file_states_what_differs_from_list(tmp_path):
+def test_a_file_states_only_differences_from_list(tmp_path):
     name = write(tmp_path / "t.json", offered="Choose from:\n", max_title=5)
     template = templates.choose(name, embedded=False)
     assert (template.name, template.version, template.offered) == ("mine", 3, "Choose from:\n")
@@ -24,7 +24,7 @@ def test_a_file_states_what_differs_from_list(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"colour": "red"}, "unknown field 'colour'; known: name, version, "),
         ({"version": 0}, "'version' must be a whole number of at least 1"),
@@ -40,19 +40,19 @@ def test_a_file_states_what_differs_from_list(tmp_path):
         ({"cue": "Answer: "}, "'cue' must be a text that is not empty and does not end in a space"),
     ],
 )
-def test_a_faulty_file_is_one_line(tmp_path, fields, said):
+def test_a_faulty_file_gives_a_one_line_error(tmp_path, fields, message):
     name = write(tmp_path / "t.json", **fields)
-    with pytest.raises(InputError, match=rf"^--config\.llm\.template={name}: {said}[^\n]*$"):
+    with pytest.raises(InputError, match=rf"^--config\.llm\.template={name}: {message}[^\n]*$"):
         LLMConfig(template=name).check()
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [("{", "not readable JSON"), ("[]", "not a JSON object"), ('{"name": "x"}', "'version' is missing")],
 )
-def test_a_file_that_is_no_template_is_one_line(tmp_path, text, said):
+def test_a_file_without_a_template_gives_a_one_line_error(tmp_path, text, message):
     (tmp_path / "t.json").write_text(text)
-    with pytest.raises(InputError, match=rf"^--config\.llm\.template=[^\n]*{said}[^\n]*$"):
+    with pytest.raises(InputError, match=rf"^--config\.llm\.template=[^\n]*{message}[^\n]*$"):
         templates.choose(str(tmp_path / "t.json"), embedded=True)
     with pytest.raises(InputError, match=r"^--config\.llm\.template=[^\n]*missing\.json: no such file"):
         templates.choose(str(tmp_path / "missing.json"), embedded=True)
@@ -67,20 +67,20 @@ FIELDS = st.dictionaries(NAMES | st.just("introduction") | st.text(max_size=4), 
 
 
 @given(fields=FIELDS, cut=st.integers(0, 12))
-def test_any_file_is_a_template_that_keeps_its_lines_or_one_line(tmp_path, fields, cut):
+def test_any_file_is_a_valid_template_or_gives_a_one_line_error(tmp_path, fields, cut):
     text = json.dumps({"name": "mine", "version": 1} | fields)
     (tmp_path / "t.json").write_text(text[: len(text) - max(0, cut - 8)])
     try:
         template = templates.choose(str(tmp_path / "t.json"), embedded=False)
     except InputError as error:
-        said = str(error)
+        message = str(error)
     else:
-        said = "t.json"
+        message = "t.json"
         assert template.line("Title").splitlines() == [template.bullet + "Title"[: template.max_title]]
         assert template.quoted("Title").count("\n") == 1
         assert templates.render(template, ("", "Title"), [0, 1]) == template.introduction + template.line(
             "Title"
         )
         assert template.offered.endswith("\n")
-    assert "t.json" in said
-    assert said.isprintable()
+    assert "t.json" in message
+    assert message.isprintable()

@@ -37,7 +37,7 @@ def test_titles_are_sanitised(title, shown):
 
 
 @given(st.text(), st.sampled_from(list(templates.TEMPLATES)))
-def test_a_title_fills_one_line_whatever_it_holds(title, name):
+def test_any_title_fills_one_line(title, name):
     template = templates.TEMPLATES[name]
     line = template.line(title)
     assert line.startswith(template.bullet)
@@ -46,7 +46,7 @@ def test_a_title_fills_one_line_whatever_it_holds(title, name):
     assert templates.sanitise(line[len(template.bullet) :], 120) == line[len(template.bullet) : -1]
 
 
-def test_every_part_of_a_template_enters_its_hash():
+def test_every_field_of_a_template_changes_its_hash():
     template = templates.TEMPLATES["list"]
     changes = {"name": "x", "version": 2, "introduction": "x\n", "bullet": "* ", "max_title": 3}
     changes |= dict.fromkeys(("liked", "offered", "none", "question", "cue"), "x\n")

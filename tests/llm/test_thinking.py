@@ -1,4 +1,4 @@
-"""Models that think before they answer: the answer is what stands behind the thinking."""
+"""Models that think before they answer: the answer comes after the thinking."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NONE = "none of these"
 
 
 class Tokenizer:
-    """Renders a chat template as transformers does."""
+    """Renders a chat template like transformers."""
 
     def __init__(self, template):
         self.chat_template = template
@@ -23,8 +23,8 @@ class Tokenizer:
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        found = environment.from_string(self.chat_template)
-        return found.render(messages=turns, bos_token="<s>", eos_token="</s>", **options)
+        template = environment.from_string(self.chat_template)
+        return template.render(messages=turns, bos_token="<s>", eos_token="</s>", **options)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ class Tokenizer:
         ("I think B", 2),
     ],
 )
-def test_the_answer_stands_behind_the_thinking(text, place):
+def test_the_answer_comes_after_the_thinking(text, place):
     assert parse(text, 3, NONE) == (place, "valid")
 
 
@@ -58,7 +58,7 @@ def test_thinking_that_does_not_end_is_no_answer(text, opened):
     assert parse(text, 3, NONE, opened) == (0, "thinking")
 
 
-def test_a_prompt_that_opened_the_block_is_closed_by_the_reply():
+def test_the_reply_closes_a_block_that_the_prompt_opened():
     assert parse("surely A\n</think>\nB", 3, NONE, opened=True) == (2, "valid")
     assert parse("<think>A</think>", 3, NONE) == (0, "empty")
 
@@ -69,7 +69,7 @@ def test_nothing_inside_a_block_is_an_answer(thought, letter):
     assert parse(text, 3, NONE) == ("ABC".index(letter) + 1, "valid")
 
 
-def test_thinking_is_switched_off_where_the_template_lets_us():
+def test_thinking_is_switched_off_if_the_template_can():
     before, after, lead = chat.find(Tokenizer(SWITCHED), "auto", "model")
     assert (before, lead) == ("<|im_start|>user\n", "")
     assert after == "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
@@ -79,13 +79,13 @@ def test_thinking_is_switched_off_where_the_template_lets_us():
 @pytest.mark.parametrize(
     ("template", "state"), [(OPENING, chat.OPEN), (MISTRAL, ""), (CHATML, ""), (SWITCHED, chat.OFF)]
 )
-def test_what_a_template_does_to_the_thinking_is_known(template, state):
+def test_the_effect_of_a_template_on_thinking_is_recognised(template, state):
     template = template.replace("raise_exception('roles are user and assistant')", "''")
     assert chat.thinking_of(chat.find(Tokenizer(template), "on", "model")) == state
     assert chat.thinking_of(None) == ""
 
 
-def test_templates_without_a_switch_give_the_prompts_of_before():
+def test_templates_without_a_switch_give_unchanged_prompts():
     assert chat.find(Tokenizer(CHATML), "auto", "model") == (
         "<|im_start|>user\n",
         "<|im_end|>\n<|im_start|>assistant\n",
@@ -94,7 +94,7 @@ def test_templates_without_a_switch_give_the_prompts_of_before():
 
 
 class Added:
-    """Of a tokenizer: token 1 is ordinary, 2 ends the text; 3 and 4 are tags, special or not."""
+    """A fake tokenizer: token 1 is ordinary, 2 ends the text; 3 and 4 are tags, special or not."""
 
     def __init__(self, special):
         from types import SimpleNamespace
@@ -115,7 +115,7 @@ class Added:
 
 
 @pytest.mark.parametrize("special", [True, False])
-def test_tags_are_kept_though_they_be_special_tokens(special):
-    """Without them, the letters of the thinking would pass for the answer."""
+def test_tags_are_kept_even_if_they_are_special_tokens(special):
+    """Without tags, letters inside the thinking would be read as the answer."""
     decode = thinking.Decoder(Added(special))
     assert decode([[3, 1, 4, 5, 2], [5], []]) == ["[THINK]A[/THINK]B", "B", ""]

@@ -30,13 +30,13 @@ def test_rows_by_hand():
     ]
 
 
-def test_lengths_are_those_of_the_rows():
+def test_lengths_equal_those_of_the_rows():
     prompts = Prompts(np.array([[0, 1], [2, 3]]), np.array([[2, 3], [1, 3]]))
     rows = build_rows(TOKENS, prompts, padding=7)
     assert prompt_lengths(TOKENS, prompts).tolist() == (rows.segment >= 0).sum(1).tolist()
 
 
-def test_histories_lose_their_oldest_items_whole():
+def test_long_histories_lose_whole_oldest_items():
     prompts = Prompts(np.array([[1, 2, 3], [0, 0, 1]]), np.array([[2], [2]]))
     # prefix 1 + candidate 3 + history 2 + 3 + 2 = 11
     assert cut_histories(TOKENS, prompts, 11).histories.tolist() == prompts.histories.tolist()
@@ -56,7 +56,7 @@ def test_tokens_spell_the_prompt(model_folder, name):
     assert tokenizer.decode(ids[1:]) == templates.render(template, titles(), history)
 
 
-def test_special_tokens_in_a_title_stay_text(model_folder):
+def test_special_tokens_in_a_title_are_ordinary_text(model_folder):
     transformers = pytest.importorskip("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
     tokens = tokenise(tokenizer, ("", "</s><s><pad>"), templates.TEMPLATES["titles"], 4096)
@@ -73,7 +73,9 @@ def test_long_titles_are_cut_and_still_end_their_line(model_folder):
 
 
 def test_tokenizers_that_mark_the_start_of_a_text_see_lines_as_in_the_prompt():
-    """Llama's and the first Mistral's: the text gets a leading mark, a line end is a byte token."""
+    """In Llama's and the first Mistral's tokenizer, a text gets a leading mark and a line end is a byte
+    token.
+    """
     tokenizers, transformers = pytest.importorskip("tokenizers"), pytest.importorskip("transformers")
     letters = sorted({*"".join(titles())} - {" "})
     vocabulary = {token: i for i, token in enumerate(["<s>", "</s>", "\u2581", "<0x0A>", "<unk>", *letters])}

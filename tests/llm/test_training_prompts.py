@@ -40,11 +40,11 @@ def test_without_an_order_of_time_likes_are_shuffled():
     world = dataset(ordered=False)
     batch = drawn(world)
     first = {user: world.histories.of(user)[0] for user in range(40)}
-    own = batch.prompts.candidates[np.arange(300), batch.answer - 1]
-    assert any(own[p] == first[user] for p, user in enumerate(batch.user))
+    answered_items = batch.prompts.candidates[np.arange(300), batch.answer - 1]
+    assert any(answered_items[p] == first[user] for p, user in enumerate(batch.user))
 
 
-def test_a_share_of_prompts_has_no_item_of_the_users_own():
+def test_a_share_of_prompts_does_not_contain_the_users_item():
     world = dataset()
     batch = drawn(world, none_share=0.3)
     none = batch.answer == NONE
@@ -54,7 +54,7 @@ def test_a_share_of_prompts_has_no_item_of_the_users_own():
     assert (drawn(world).answer != NONE).all()
 
 
-def test_popular_items_come_more_often_by_popularity():
+def test_popularity_sampling_draws_popular_items_more_often():
     world = dataset()
     items = world.histories.items.copy()
     items[8 * 2 : 8 * 40 : 16] = 2  # the first like of most users of one taste
@@ -64,21 +64,21 @@ def test_popular_items_come_more_often_by_popularity():
     share = {}
     for way in ("uniform", "popularity"):
         batch = drawn(world, 2000, negative_sampling=way)
-        asked = [
+        candidate_rows = [
             row for row, user in zip(batch.prompts.candidates, batch.user, strict=True) if user not in likers
         ]
-        share[way] = np.mean([2 in row for row in asked])
+        share[way] = np.mean([2 in row for row in candidate_rows])
     assert share["popularity"] > 1.5 * share["uniform"]
 
 
-def test_draws_depend_on_their_generator_alone():
+def test_draws_depend_only_on_their_generator():
     world = dataset()
     source = PromptSampler(world, np.arange(40), **SHAPE)
     source.draw(keys.generator(9, "other"), 5)
     same = source.draw(keys.generator(0, "test"), 300)
-    for one, other in zip(flat(drawn(world)), flat(same), strict=True):
-        np.testing.assert_array_equal(one, other)
-        assert one.dtype == np.int32
+    for array, same_array in zip(flat(drawn(world)), flat(same), strict=True):
+        np.testing.assert_array_equal(array, same_array)
+        assert array.dtype == np.int32
     assert not np.array_equal(drawn(world).prompts.candidates, drawn(world, seed=1).prompts.candidates)
 
 
@@ -91,7 +91,7 @@ def test_users_who_cannot_be_asked_about_are_left_out():
     assert source.users.tolist() == list(range(1, 40))
 
 
-def test_too_many_negatives_name_the_knob():
+def test_an_error_about_too_many_negatives_names_the_setting():
     most = len(titles()) - 1 - 8
     PromptSampler(dataset(), np.arange(40), history_length=3, num_candidates=most)
     with pytest.raises(

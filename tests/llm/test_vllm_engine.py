@@ -79,7 +79,7 @@ def test_requests_of_likelihood(fake, folder):
     assert llm.options["dtype"] == "float32"
     ((requests, parameters, adapter),) = llm.requests
     assert adapter is None
-    assert len(requests) == 3 * 4  # requests with the same history follow each other, for the prefix cache
+    assert len(requests) == 3 * 4  # requests with the same history are adjacent, for the prefix cache
     for p in range(3):
         ids = [request["prompt_token_ids"] for request in requests[4 * p : 4 * p + 4]]
         assert ids[0][0] == 1
@@ -114,12 +114,12 @@ def test_an_adapter_becomes_a_lora_request(fake, folder, tmp_path):
     assert llm.requests[0][2].lora_path == str(tmp_path)
 
 
-def test_vllm_missing_is_one_line(folder, monkeypatch):
+def test_missing_vllm_gives_a_one_line_error(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(InputError, match=r"^--config\.llm\.engine=vllm needs vllm, [^\n]*pip install vllm"):
         build(folder)
 
 
-def test_a_model_that_vllm_cannot_load_is_one_line(fake):
+def test_a_model_that_vllm_cannot_load_gives_a_one_line_error(fake):
     with pytest.raises(InputError, match=r"vLLM does not load .*no-such-gpu \(vLLM finds no device\)$"):
         vllm_engine.VLLM("no-such-gpu", 128, "auto")

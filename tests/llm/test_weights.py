@@ -1,4 +1,4 @@
-"""The weights that are stored are the weights that compute, and nothing else of the folder acts."""
+"""The model computes with exactly the stored weights, and no other setting of the folder acts."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ UNUSED = {
 
 
 @pytest.mark.parametrize("case", UNUSED)
-def test_stored_weights_that_would_not_compute_are_refused(copy, case):
-    change, said = UNUSED[case]
+def test_stored_weights_that_would_not_be_used_are_refused(copy, case):
+    change, message = UNUSED[case]
     change(copy)
     with pytest.raises(
-        InputError, match=rf"{copy}: the model of its config\.json .*{said}; give the"
+        InputError, match=rf"{copy}: the model of its config\.json .*{message}; give the"
     ) as error:
         load(copy)
     assert "\n" not in str(error.value)
@@ -93,7 +93,7 @@ IDLE = {
 
 
 @pytest.mark.parametrize("case", IDLE)
-def test_stored_tensors_that_no_text_passes_are_fine(model_folder, copy, case):
+def test_stored_tensors_that_text_does_not_use_are_accepted(model_folder, copy, case):
     tensors = dict(IDLE[case])
     if "lm_head.weight" in tensors:
         tensors["lm_head.weight"] = load(model_folder).lm_head.weight.detach().clone()
@@ -101,8 +101,8 @@ def test_stored_tensors_that_no_text_passes_are_fine(model_folder, copy, case):
     torch.testing.assert_close(load(copy)(input_ids=IDS).logits, load(model_folder)(input_ids=IDS).logits)
 
 
-def test_a_head_that_is_not_the_embedding_to_which_it_is_tied(model_folder, copy):
-    """Either the stored head computes, or the folder is refused."""
+def test_a_stored_head_that_differs_from_its_tied_embedding(model_folder, copy):
+    """Either the stored head is used, or the folder is refused."""
     head = torch.randn(320, 32, generator=torch.Generator().manual_seed(0))
     stored(copy, lambda held: held.update({"lm_head.weight": head}))
     try:
@@ -134,7 +134,7 @@ def test_an_encoder_is_refused(tmp_path, name):
         load(tmp_path)
 
 
-def test_attention_is_what_transformers_holds_exact():
+def test_attention_is_exact():
     for name in ("gemma2", "gpt_oss", "bloom", "mamba"):
         assert weights.attention_of(families.configuration(name, 320)) == "eager"
     for name in ("mistral", "gemma3", "cohere", "llama"):
@@ -151,12 +151,14 @@ def tokenizer_with(folder, *tokens):
     return tokenizer
 
 
-def test_a_pad_token_beyond_the_embedding_is_one_line(copy):
+def test_a_pad_token_outside_the_embedding_gives_a_one_line_error(copy):
     tokenizer = tokenizer_with(copy, "[PAD]")
     tokenizer.pad_token = "[PAD]"
     tokenizer.save_pretrained(copy)
-    said = r"its pad token '\[PAD\]' is token 320, the model has embeddings for 320 tokens; set --config\.llm"
-    with pytest.raises(InputError, match=rf"{copy}: {said}\.pad_token=</s>") as error:
+    message = (
+        r"its pad token '\[PAD\]' is token 320, the model has embeddings for 320 tokens; set --config\.llm"
+    )
+    with pytest.raises(InputError, match=rf"{copy}: {message}\.pad_token=</s>") as error:
         scorer(copy)
     assert "\n" not in str(error.value)
     assert scorer(copy, pad_token="</s>").padding == 2
@@ -167,29 +169,29 @@ def test_a_pad_token_beyond_the_embedding_is_one_line(copy):
 
 
 @pytest.mark.parametrize("mode", ["likelihood", "choice"])
-def test_a_token_beyond_the_embedding_is_one_line(wide_folder, tmp_path, mode):
+def test_a_token_outside_the_embedding_gives_a_one_line_error(wide_folder, tmp_path, mode):
     folder = shutil.copytree(wide_folder, tmp_path / "copy")
     tokenizer_with(folder, "Sonata").save_pretrained(folder)
     with pytest.raises(InputError, match=r"its tokenizer writes token 320 \('Sonata'\), the model has"):
         scorer(folder, mode=mode)
 
 
-def test_tokens_that_no_prompt_holds_are_fine(copy):
+def test_tokens_outside_all_prompts_are_accepted(copy):
     tokenizer_with(copy, "[UNUSED]").save_pretrained(copy)
     assert np.isfinite(scorer(copy).score(draw(2))[0]).all()
 
 
-def test_what_samples_or_punishes_does_not_act_on_answers(wide_folder, tmp_path):
+def test_samplers_and_penalties_of_the_folder_do_not_change_answers(wide_folder, tmp_path):
     folder = shutil.copytree(wide_folder, tmp_path / "copy")
     expected, _ = scorer(folder, mode="generate").asker.write(draw(6))
     acts = {"do_sample": True, "temperature": 9.0, "repetition_penalty": 50.0, "suppress_tokens": [5, 6, 7]}
     configured(folder, "generation_config.json", no_repeat_ngram_size=1, **acts)
-    found, _ = scorer(folder, mode="generate").asker.write(draw(6))
-    assert found == expected
+    texts, _ = scorer(folder, mode="generate").asker.write(draw(6))
+    assert texts == expected
     assert scorer(folder, mode="generate").model.generation_config.eos_token_id == 2
 
 
-def test_outputs_beside_the_logits_are_switched_off(copy):
+def test_outputs_besides_the_logits_are_switched_off(copy):
     configured(copy, output_hidden_states=True)
     assert not load(copy).config.output_hidden_states
 

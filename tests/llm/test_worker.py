@@ -47,7 +47,7 @@ def test_light_modules_load_neither_jax_nor_torch(module):
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
 def test_jax_cannot_enter_a_working_worker(model_folder, tmp_path):
-    """All that the worker does, in its own process, with its own modules listed afterwards."""
+    """Runs everything that the worker does in a process, and then lists that process's modules."""
     pytest.importorskip("torch")
     source = """
 import io, queue, sys, threading, types
@@ -94,13 +94,13 @@ worker.main()
     process.stdin.write(stream.getvalue())
     process.stdin.flush()
     process.wait(120)
-    said = process.stderr.read().decode()
-    assert "True []" in said, said
-    assert "no jax" in said, said
-    assert process.stdout.read() == b"", "frames alone may be written there"
+    stderr = process.stderr.read().decode()
+    assert "True []" in stderr, stderr
+    assert "no jax" in stderr, stderr
+    assert process.stdout.read() == b"", "only frames may be written there"
 
 
-def test_unforeseen_failures_are_one_line_and_leave_a_traceback(tmp_path):
+def test_unexpected_failures_give_one_line_and_a_traceback(tmp_path):
     from ialp_jax.llm.worker import worker
 
     class Stop(Exception):
@@ -126,7 +126,7 @@ def test_unforeseen_failures_are_one_line_and_leave_a_traceback(tmp_path):
 
 @pytest.mark.parametrize("mode", ["likelihood", "choice", "generate"])
 @pytest.mark.parametrize("exact", [True, False])
-def test_every_mode_is_tried_on_the_longest_prompts_to_come(wide_folder, tmp_path, monkeypatch, mode, exact):
+def test_every_mode_is_checked_on_the_longest_coming_prompts(wide_folder, tmp_path, monkeypatch, mode, exact):
     from dataclasses import asdict
 
     from ialp_jax import store
@@ -147,21 +147,21 @@ def test_every_mode_is_tried_on_the_longest_prompts_to_come(wide_folder, tmp_pat
         "shape": (7, 5),
     }
     subject = worker.Worker()
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         subject.answer(order, {})
     assert tried == [(7, 5)]
     assert store.read_manifest(tmp_path / "calibration")["plain"] is not exact
-    assert any("scored one by one" in str(one.message) for one in told) is not exact
+    assert any("scored one by one" in str(warning.message) for warning in caught) is not exact
     loaded = order | {protocol.CALIBRATION: None, "plain": not exact, "wrapper": None}
-    subject.answer(loaded, {})  # as a later process does
+    subject.answer(loaded, {})  # as a later process would
     assert subject._engine.plain is not exact
     if mode != "likelihood":
         assert subject._engine.asker.plain is not exact
 
 
-def test_ctrl_c_while_it_starts_is_left_to_the_client(tmp_path, capfd):
-    """A terminal sends the signal to the whole group, also while the worker still imports."""
+def test_the_client_handles_ctrl_c_while_the_worker_starts(tmp_path, capfd):
+    """A terminal sends the signal to the whole group, even while the worker is still importing."""
     process = WorkerProcess(tmp_path / "log")
     for _ in range(10):
         time.sleep(0.05)
