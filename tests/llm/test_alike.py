@@ -39,8 +39,8 @@ def same(world):
 def require_different(histories, candidates, same):
     """Asserts that no two items of a prompt have the same words."""
     assert len(candidates)
-    for history, answers in zip(histories, candidates, strict=True):
-        words = same[answers[answers > 0]].tolist()
+    for history, offered in zip(histories, candidates, strict=True):
+        words = same[offered[offered > 0]].tolist()
         assert len(set(words)) == len(words), "the same words twice"
         assert not set(words) & set(same[history[history > 0]].tolist()), "the history among the candidates"
 
@@ -101,15 +101,18 @@ def rated(world):
 def test_questions_of_the_audit(world, same, change):
     changed = change(world)
     if changed is not world:  # some words must remain for questions, so users have few likes
-        rows = np.concatenate([np.arange(8 * user, 8 * user + 3) for user in range(60)])
-        rows = changed.interactions
+        kept_rows = np.concatenate([np.arange(8 * user, 8 * user + 3) for user in range(60)])
+        interactions = changed.interactions
         changed = dataclasses.replace(
             changed,
             interactions=dataclasses.replace(
-                rows, user=rows.user[rows], item=rows.item[rows], like=rows.like[rows]
+                interactions,
+                user=interactions.user[kept_rows],
+                item=interactions.item[kept_rows],
+                like=interactions.like[kept_rows],
             ),
             histories=changed.histories._replace(
-                items=changed.histories.items[rows], offsets=np.arange(0, 181, 3)
+                items=changed.histories.items[kept_rows], offsets=np.arange(0, 181, 3)
             ),
         )
     questions = draw(changed, AuditConfig(negatives=20), 5, False, 0, same)
