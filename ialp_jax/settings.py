@@ -69,7 +69,7 @@ def setting(
       default: its value if nobody sets it.
       above, at_least, below, at_most: limits of a number; ``above`` and ``below`` exclude the limit.
       choices: the values of a text.
-      acts_if: another field of the same class, then the values of that field with which this setting acts.
+      acts_if: another field of this class, and its values for which this setting acts.
         With other values it must keep its default.
       shapes: whether array shapes depend on it, so that one compiled program cannot serve two values.
     """

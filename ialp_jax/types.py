@@ -1,4 +1,4 @@
-"""Glossary, dimension letters and the data types that the rooms exchange.
+"""Glossary, dimension letters, and the data types that several packages share.
 
 Dimension letters are the same in every docstring:
 
@@ -71,8 +71,8 @@ class Catalogue:
       category: int32 [N + 1], index into ``category_names``; 0 is "no category". If items have several:
         [N + 1, G], padded with 0 at the end.
       category_names: names, ``category_names[0] == ""``.
-      text: N + 1 further descriptions (tags, genres, categories and brand), ``text[0] == ""``, where the
-        data has any; a title stays the item's name alone.
+      text: N + 1 further descriptions (tags, genres, categories and brand), ``text[0] == ""``. None if the
+        data set has no descriptions. They are never part of a title.
     """
 
     titles: tuple[str, ...]
@@ -93,16 +93,16 @@ class Catalogue:
 
 @dataclasses.dataclass(frozen=True)
 class Interactions:
-    """What users did, grouped by user, oldest first within a user.
+    """Interactions of all users, grouped by user, oldest first within a user.
 
     Attributes:
       user: int32 [M], 0..U-1, ascending.
       item: int32 [M], 1..N.
       like: bool [M]; implicit data has only likes.
       rating: float32 [M] for explicit data, else None.
-      ordered: whether the order within a user is the order of time. Where it is not, a loader leaves
-        the file's order and readers of histories shuffle.
-      propensity: float32 [M], probability that this rating came to be observed, where it is published.
+      ordered: whether interactions of a user are in the order of time. If not, they are in the order
+        of the file, and code that reads histories shuffles them.
+      propensity: float32 [M], probability that this rating was observed. None if it is not published.
     """
 
     user: np.ndarray
@@ -166,10 +166,10 @@ class Dataset:
       histories: the likes among them.
       split: int8 [U], one of OFFLINE, ONLINE, TUNING, EVALUATION.
       dropped: rows, users and items left out, by reason.
-      truth: the user model that generated the data, where it was generated.
-      random_test: ratings of items that were drawn uniformly at random, not chosen by the user, where
-        they were collected; apart from ``interactions``, for judging a user model without selection bias.
-      notes: what the user should know of the reading besides what was dropped: counts by kind.
+      truth: the user model that generated the data. None for real data.
+      random_test: ratings of items that were drawn uniformly at random, not chosen by the user. They are not
+        part of ``interactions`` and test a user model without selection bias. None if not collected.
+      notes: further facts about the reading of the files that the user should know: counts by kind.
     """
 
     name: str
@@ -212,7 +212,7 @@ class Observation(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """One step of experience; leading axes as the holder says.
+    """One step of experience. Leading axes depend on its use.
 
     Attributes:
       observation: before the action.
@@ -220,8 +220,8 @@ class Transition(NamedTuple):
       reward: float32.
       terminated: bool, the user left; nothing follows.
       truncated: bool, the horizon ended; the value of ``next_observation`` still counts.
-      next_observation: the true final observation where the session ended.
-      extras: what the agent's ``act`` returned beside the action (log-probability, ...).
+      next_observation: the true final observation if the session ended.
+      extras: further results of the agent's ``act`` (log-probability, ...).
     """
 
     observation: Observation
@@ -262,7 +262,7 @@ class Prompts(NamedTuple):
         return Prompts(*(array if array is None else array[index] for array in self))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """``histories`` and ``candidates`` by name, as a message to the worker holds them."""
+        """``histories`` and ``candidates`` by name, for a message to the worker."""
         return {"histories": self.histories, "candidates": self.candidates}
 
 

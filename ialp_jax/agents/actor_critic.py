@@ -1,6 +1,6 @@
 """The kit of actor-critic agents: initial state, acting rule, advantages, losses and update step.
 
-Agent files take from here, and hold only their own losses and acting rules.
+Agent files use these functions and contain only their own losses and acting rules.
 """
 
 from __future__ import annotations

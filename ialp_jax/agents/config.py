@@ -1,4 +1,4 @@
-"""Settings of the agents. `ialp_jax.agents.registry` says which agent has which.
+"""Settings of the agents. `ialp_jax.agents.registry` maps agents to these classes.
 
 An agent from elsewhere has its settings class in its own file. Those of the package are here, because
 ``--help`` lists them without JAX. Annotations are not postponed: the flags read field types.
@@ -98,10 +98,10 @@ class MixtureConfig(WarmA2CConfig):
 
     Attributes:
       start: start of pi_beta, ``pretrained`` or ``random``.
-      critic_start: start of the critic's head, ``random`` or ``pretrained`` (only if ``start`` is).
+      critic_start: start of the critic's head: ``random``, or ``pretrained`` if ``start`` is that too.
       gradient: ``importance`` (pi_beta's log-probability, weighted by pi_beta / mixture) or ``mixture``
         (the mixture's log-probability).
-      max_ratio: importance weights are clipped to it.
+      max_ratio: upper limit of the importance weights.
       schedule: how alpha, the share of the learning policy, grows: linear, cosine or constant.
       alpha_start: at the first step (and always, if the schedule is constant).
       alpha_end: reached after ``alpha_steps``.
@@ -155,7 +155,7 @@ class JSRLConfig(WarmA2CConfig):
 
     Attributes:
       start: start of the learner, ``pretrained`` or ``random``.
-      critic_start: start of the critic's head, ``random`` or ``pretrained`` (only if ``start`` is).
+      critic_start: start of the critic's head: ``random``, or ``pretrained`` if ``start`` is that too.
       guide_start: share of the horizon that the frozen policy acts for at the first env step.
       guide_end: reached linearly after ``guide_steps``.
       guide_steps: env steps; 0 means all of the adaptation.
@@ -226,13 +226,13 @@ class OffPolicyConfig(ReplayConfig):
 
 @dataclasses.dataclass
 class PEXConfig(OffPolicyConfig):
-    """Policy expansion: one action each of the frozen and the learning policy, chosen between by Q.
+    """Policy expansion: the frozen and the learning policy each propose an action, and Q chooses one.
 
     Attributes:
       start: start of the learning policy's head, ``pretrained`` or ``random``.
       temperature: of the softmax over the two Q values.
       weight_temperature: of the learner's weights exp(advantage / temperature).
-      max_weight: the weights are clipped to it.
+      max_weight: upper limit of the weights.
     """
 
     start: str = setting("pretrained", choices=STARTS)
@@ -254,7 +254,7 @@ class RLPDConfig(OffPolicyConfig):
 
 @dataclasses.dataclass
 class WSRLConfig(OffPolicyConfig):
-    """Warm start: the critic alone learns while the pre-trained policy collects the first experience.
+    """Warm start: only the critic learns while the pre-trained policy collects the first experience.
 
     Attributes:
       warmup_steps: env steps during which the policy does not change.

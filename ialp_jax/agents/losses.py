@@ -35,7 +35,7 @@ def generalised_advantages(
       trace: lambda.
 
     Returns:
-      float32 [T]; plus ``values`` they are the lambda returns.
+      float32 [T]. Their sum with ``values`` gives the lambda returns.
     """
     chex.assert_rank([rewards, values, next_values, terminated, truncated], 1)
     errors = rewards + discount * next_values * (1.0 - terminated) - values

@@ -24,19 +24,19 @@ PRETRAININGS = ("ialp", "a2c_warm", "sasrec")  # on labels, on logs by the same 
 
 @dataclasses.dataclass(frozen=True)
 class AgentRecord:
-    """What the project knows of an agent, besides how it is displayed (`experiments.agents`).
+    """Facts about an agent. How it is displayed and searched: `experiments.agents`.
 
     Attributes:
-      id: in ``--config.adapt.agents``; also its section ``agents.<id>`` of the settings and its folder.
+      id: name in ``--config.adapt.agents``, of its settings ``agents.<id>`` and of its folder.
       make: function that returns an `ialp_jax.agents.base.Agent`, or ``module:function``. Its parameters are
         found by name, see `experiments.make_agent.make_agent`: ``config`` (its section), ``network``,
         ``num_items``, ``history_length``, ``total_env_steps``, ``popularity``, ``labelled``, ``like_scores``.
       config: its settings class, or a function that gives the default settings; None if it has none. An
         agent has settings if and only if it learns online.
-      starts_from: the pre-training whose parameters `Agent.init` gets, of `PRETRAININGS`; empty: none.
+      starts_from: one of `PRETRAININGS`; `Agent.init` gets its parameters. Empty: from scratch.
       network: class in `ialp_jax.networks.heads` of its ``network``.
       replays_labels: whether it reads the labelled transitions, ``labelled``.
-      privileged: whether it sees the simulator's state, as a reference that no recommender can reach.
+      privileged: whether it sees the simulator's state. Such an agent is a reference, no recommender.
     """
 
     id: str
