@@ -107,6 +107,7 @@ def settings_of(name, config):
         yield f"agents.{name}.{field.name}", other_value(field, getattr(settings, field.name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNERS)
 def test_every_setting_acts(name):
     config = default_config(name)

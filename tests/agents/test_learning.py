@@ -45,6 +45,8 @@ from ialp_jax.agents.wsrl import wsrl
 from ialp_jax.keys import stream
 from ialp_jax.training.rollout import collect, start_users
 
+pytestmark = pytest.mark.slow
+
 COMMON = {"num_users": 16, "rollout_length": 8, "discount": DISCOUNT, "learning_rate": 1e-2}
 UPDATES = 150
 STEPS = UPDATES * 16 * 8

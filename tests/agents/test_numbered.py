@@ -59,6 +59,7 @@ def test_no_agent_needs_to_know_its_numbers(method):
     assert jax.tree.structure(after) == jax.tree.structure(state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["a_ialp_gate", "pex"])
 def test_one_program_serves_all_numbers_and_learns_as_the_agent_that_knows_them(method):
     make, numbers = maker(method), ends(method)

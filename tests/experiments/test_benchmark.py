@@ -204,6 +204,7 @@ def test_medians_are_per_step_and_ignore_one_slow_run():
     assert 2 < b / a < 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("function", "baseline"), [("random_actions", "cartpole"), ("actor", "naive")])
 def test_a_simulator_case_measures_speed_memory_and_baseline(monkeypatch, function, baseline):
     from experiments.benchmarks import simulator, timing
@@ -240,6 +241,7 @@ def test_the_timed_loop_takes_every_step(monkeypatch):
     assert 0.03 < float(outputs["result"][2].mean()) / 200 < 0.3
 
 
+@pytest.mark.slow
 def test_a_training_case_has_the_correct_ratios(monkeypatch):
     """A tiny case in a made-up world with given times, so every ratio is known."""
     from experiments.benchmarks import simulator, training
@@ -272,6 +274,7 @@ def test_a_training_case_has_the_correct_ratios(monkeypatch):
     assert values["seconds_to_90_percent_of_it"] >= 0
 
 
+@pytest.mark.slow
 def test_the_encoder_case_measures_rows_per_second(monkeypatch):
     from experiments.benchmarks import encoder
 

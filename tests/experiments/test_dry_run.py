@@ -94,6 +94,7 @@ def test_with_labels_from_a_rule_only_the_audit_is_counted(tmp_path, monkeypatch
     assert "no prompt is put to an LLM" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_estimate_equals_the_prompts_of_a_run(tmp_path, monkeypatch):
     """Compares the estimate with the manifests of a run with the same settings."""
     pytest.importorskip("torch")

@@ -23,6 +23,8 @@ from launch.jobs import jobs_of  # noqa: E402
 from launch.ray_cluster import LOST, RETRIES, RayExecutor  # noqa: E402
 from launch.sweep import run_jobs  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 def kill_worker(job):
     """Kills the Ray worker that runs a job; returns the process of the job itself."""

@@ -23,6 +23,8 @@ from ialp_jax.llm.prompting import templates  # noqa: E402
 from ialp_jax.llm.prompting.lengths import Ruler  # noqa: E402
 from ialp_jax.types import Prompts  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 TEMPLATE = templates.TEMPLATES["list"]
 LENGTH, CANDIDATES, WRITTEN = 14, 3, 4
 # Families whose positions or layers do not allow packed candidates: titles are scored one by one.

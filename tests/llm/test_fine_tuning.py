@@ -17,6 +17,8 @@ from ialp_jax.llm.model.scorer import Scorer  # noqa: E402
 from ialp_jax.llm.prompting import templates  # noqa: E402
 from ialp_jax.types import Prompts  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 TEMPLATE = templates.TEMPLATES["titles"]
 SHAPE = {"history_length": 5, "num_candidates": 4, "fingerprint": "k", "seed": 0}
 ALL = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj"

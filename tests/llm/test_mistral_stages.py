@@ -19,6 +19,8 @@ from experiments.run import Run
 from ialp_jax import store
 from ialp_jax.llm.model import adapter_files
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = 2 * 4 * 2  # rounds, sessions, steps
 
 

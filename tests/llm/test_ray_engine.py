@@ -25,6 +25,8 @@ from ialp_jax.llm.config import LLMConfig  # noqa: E402
 from ialp_jax.llm.engines import ray_connection, ray_engine  # noqa: E402
 from ialp_jax.llm.prompting import templates  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 def build(folder, **settings):
     config = LLMConfig(model=str(folder), threads=1, device="cpu", batch_size=4, **settings)

@@ -113,6 +113,7 @@ def test_segments_have_the_given_shares_and_niche_users_like_unpopular_items(dat
     assert np.any(np.asarray(build_dynamics(dataset, dataset.truth, other).segments.segment) != segment)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_every_preset_ranks_oracle_above_popular_above_random(dataset, preset):
     """The oracle also beats a policy that only keeps users from leaving."""

@@ -16,6 +16,8 @@ from ialp_jax.simulator.presets import PRESETS
 from ialp_jax.simulator.world import build
 from ialp_jax.users.fit import fit
 
+pytestmark = pytest.mark.slow
+
 # The best settings of the default grids (experiments/results/worlds.csv); fixed here to save the search.
 BEST = {
     "lfm": {"factors": "32", "regularisation": "100", "confidence": "40"},

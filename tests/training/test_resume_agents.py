@@ -17,6 +17,8 @@ from ialp_jax.training.config import AdaptConfig, EvaluationConfig
 from ialp_jax.training.loop import Hooks
 from ialp_jax.types import Observation, Transition
 
+pytestmark = pytest.mark.slow
+
 SEEDS = 2
 LEARNERS = list(filter(registry.learns, registry.ids()))
 

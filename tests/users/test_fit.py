@@ -175,6 +175,7 @@ def test_fit_selects_the_best_setting_of_the_grid(small):
     assert len(set(single.values())) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -251,6 +252,7 @@ def test_grid_reads_comma_separated_lists():
     assert grid("8, 16,0.5", "factors") == [8.0, 16.0, 0.5]
 
 
+@pytest.mark.slow
 def test_fit_on_real_last_fm(data_root):
     data = load(DataConfig(name="lfm", root=str(data_root)))
     config = UserModelConfig(factors="32", regularisation="100", confidence="40")

@@ -62,6 +62,7 @@ def runs(tmp_path_factory):
     return folder / "one", folder / "both", both(folder / "both")
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_bits_of_one(runs):
     one, shared, ended = runs
     assert [code for code, _, _ in ended] == [0, 0], ended
@@ -137,6 +138,7 @@ def test_a_process_that_does_not_start_is_one_line(tmp_path, number):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_if_one_process_dies_the_others_end_and_the_same_commands_continue(runs, tmp_path):
     longer = [f"--start_from={runs[0]}", "--config.adapt.env_steps=8000"]
     single = start(tmp_path / "one", *longer)
