@@ -55,7 +55,7 @@ def main(steps: int = 32_768, data: DataConfig = SMALL) -> tuple[float, float]:
 
 
 def run(arguments: list[str]) -> None:
-    """Trains and prints what came of it; a mistake is one line."""
+    """Trains and prints the result; a mistake is reported as one line."""
     if not all(argument.isdigit() for argument in arguments) or len(arguments) > 1:
         sys.exit("usage: python -m experiments.examples.sb3_ppo [steps]")
     try:
