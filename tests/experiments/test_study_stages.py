@@ -186,7 +186,7 @@ def test_other_settings_are_refused_before_any_work(copy):
     with pytest.raises(InputError, match="num_seeds: 2 -> 3"):
         study_stages.run_study(tiny(num_seeds=3), copy, "all", overwrite=False)
     assert not changed(copy, before)
-    # Another choice of worlds, methods or search settings is still the same study.
+    # A study stays the same if worlds, methods or search settings change.
     study_results.guard(tiny(methods="a2c"), copy, overwrite=False)
     study_results.guard(tiny(num_seeds=3), copy, overwrite=True)
     assert study_results.read_config(copy / "results") is None
