@@ -86,8 +86,8 @@ class Run:
     def open(cls, folder: Path, config: Config, overwrite: bool, free: Collection[str] = ()) -> Run:
         """Opens or makes a run folder.
 
-        If the folder contains a part, `experiments.stages.redo` replaces the settings later, when it has
-        checked that no work is lost.
+        If the folder contains a part, `experiments.stages.redo` replaces the settings later, after a check
+        that no work is lost.
 
         Raises:
           InputError: it cannot be written, or its settings cannot be read.

@@ -18,7 +18,7 @@ SMALL = DataConfig(demo=DemoConfig(users=400, items=120))
 
 
 def main(steps: int = 32_768, data: DataConfig = SMALL) -> tuple[float, float]:
-    """Trains on online users, plays for evaluation users: mean returns before (as good as random) and after.
+    """Trains on online users; returns mean returns on evaluation users before (near random) and after.
 
     Raises:
       InputError: stable-baselines3 is not installed.

@@ -87,7 +87,7 @@ def ask(
       histories: int32 [Q, L].
       candidates: int32 [Q, K], 0 after the last one.
       most: candidates of a prompt.
-      advance: called after every request with the number of questions (in fractions) it answered.
+      advance: called after every request with the number of answered questions, which may be a fraction.
 
     Returns:
       Scores are NaN after the last candidate.

@@ -76,7 +76,7 @@ def asks_llm(config: Config) -> bool:
 
 
 def uses_adapter(config: Config) -> bool:
-    """Whether LoRA is on and something asks the LLM: labels or the audit."""
+    """Whether LoRA is on, and the label stage or the audit uses the LLM."""
     return bool(config.llm.lora.steps) and (asks_llm(config) or config.audit.enabled)
 
 

@@ -85,9 +85,9 @@ def check(run: Run, stages: Sequence[str]) -> list[Redone]:
     settings of the run have changed.
 
     Raises:
-      InputError: such work would be replaced; the message names each part, the reason and the time. Or a
-        stage reads a part that is missing or does not fit, and no earlier stage makes it. Or a folder that
-        would be replaced contains files of others.
+      InputError: such work would be replaced (the message names each part, the reason and the time), a stage
+        reads a missing or unfit part that no earlier stage makes, or a folder that would be replaced contains
+        files of others.
     """
     parts = redone(run, stages)
     _require_inputs(run, stages)
