@@ -1,16 +1,17 @@
 """The agents as experiments show and tune them: one record each. `ialp_jax.agents.registry` makes them.
 
-An agent without a record is displayed with its id, in the group of others, and is not tuned.
+An agent without a record is displayed with its id in the group `OTHER`, and is not tuned.
 
 Every method has the same budget of the search (`experiments.study.settings.SearchConfig`), whatever the size
-of its space. The first configuration that is tried is the default, the values of the run's configuration; the
-others are drawn from the lists (`experiments.study.search.draw`). A path is in one space only. No space has
-settings of a world (``simulator``, ``data``): a world is never changed for a method's benefit. Nor settings
-that labels depend on (``agents.ialp``, ``pretrain.learning_rate``): all methods share one set of labels.
+of its space. The search first tries the default values of the run's configuration. It draws the others from
+the lists (`experiments.study.search.draw`). A path is in one space only. No space has settings of a world
+(``simulator``, ``data``), so that no world is changed for a method's benefit. No space has settings that
+labels depend on (``agents.ialp``, ``pretrain.learning_rate``), because all methods share one set of labels.
 
-The start of a method is tuned as ``ialp``, with its own budget, before the methods that start from it.
-``a2c_warm``, the only one to use its pre-training, has both phases in one space. Settings that several
-methods have are tried at the same values: learning rates, entropy, discount, starts of critics and policies.
+The pre-trained start of a method is tuned as ``ialp``, with its own budget, before the methods that start
+from it. Only ``a2c_warm`` uses its own pre-training, so its space has the settings of both phases. Settings
+that several methods share are tried at the same values: learning rates, entropy, discount, starts of critics
+and policies.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _PRETRAIN_RATES = (1e-3, 3e-3, 1e-2)
 _LEARNER = {"learning_rate": _RATES, "discount": (0.5, 0.9)}
 _ON_POLICY = {**_LEARNER, "entropy_cost": (1e-3, 1e-2)}
 _STARTS = ("pretrained", "random")
-_STEPS = (0, 10_000, 50_000)  # of a schedule; 0 is all of the adaptation
+_STEPS = (0, 10_000, 50_000)  # of a schedule; 0 means the whole adaptation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,7 @@ class AgentDisplay:
       group: of `GROUPS`, in tables; findings compare groups.
       colour: ``#rrggbb`` of its line.
       space: setting -> values to try: a name of its own section, or a path with a dot. Empty: not tuned.
-      headline: whether the findings compare this agent, of all in its group, with other groups at the end.
+      headline: whether this agent represents its group where the findings compare groups at the end.
     """
 
     name: str
@@ -122,7 +123,7 @@ AGENTS = {
 
 
 def group_of(agent: str) -> str:
-    """The group of an agent; that of others for an agent without a record."""
+    """The group of an agent, or `OTHER` for an agent without a record."""
     return AGENTS[agent].group if agent in AGENTS else OTHER
 
 

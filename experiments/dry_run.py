@@ -15,11 +15,11 @@ from ialp_jax.llm.prompting.lengths import Demand, sample_of
 from ialp_jax.types import Dataset
 
 GB = 1e9
-SMALL = 100e6  # parameters, under which overheads and not products take the time
+SMALL = 100e6  # parameters; in smaller models, overheads take most of the time, not products
 
 
 def dry_run_labels(run: Run) -> None:
-    """Runs the data stage if need be, and prints the costs of the LLM. Raises InputError."""
+    """Runs the data stage if necessary, and prints the costs of the LLM. Raises InputError."""
     check(run, ("data",))
     data(run)
     config, dataset = run.config, load_dataset(run.folder / "data")
@@ -35,7 +35,7 @@ def dry_run_labels(run: Run) -> None:
 
 
 def demands(run: Run, dataset: Dataset) -> list[Demand]:
-    """All prompts that the stages of a run put to the LLM, at most: equal ones are asked once."""
+    """The largest number of prompts that a run may send to the LLM; equal prompts are sent once."""
     config, prompts = run.config, []
     labelling = config.labelling
     if recipes.asks_llm(config):

@@ -1,4 +1,4 @@
-"""Checks that no path of the user lies in a place where a run replaces its own files."""
+"""Checks that no path of the user is in a folder whose files a run replaces."""
 
 from __future__ import annotations
 

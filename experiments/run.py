@@ -20,7 +20,7 @@ from ialp_jax.simulator.config import resolved
 ELSEWHERE = ("store", "workers", "ray_address")  # settings of the LLM that change no label
 UNSEEN = ("devices", "checkpoint", "tensorboard")  # sections that change no result
 MAX_DIFFERENCE = 1000  # characters of a difference in a message
-FINGERPRINT = "fingerprint"  # in a manifest: of the settings and inputs from which a part was made
+FINGERPRINT = "fingerprint"  # name in a manifest; identifies the settings and inputs of a part
 
 
 def settings(config: Config) -> dict[str, Any]:
@@ -86,8 +86,8 @@ class Run:
     def open(cls, folder: Path, config: Config, overwrite: bool, free: Collection[str] = ()) -> Run:
         """Opens or makes a run folder.
 
-        If the folder contains a part, `experiments.stages.redo` replaces the settings later, when it has
-        checked that no work is lost.
+        If the folder contains a part, `experiments.stages.redo` replaces the settings later, after a check
+        that no work is lost.
 
         Raises:
           InputError: it cannot be written, or its settings cannot be read.
@@ -95,7 +95,8 @@ class Run:
         path = folder / "config.json"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # After a first command that failed, as without a data file, there is no work to protect.
+            # If the first command failed, for example because a data file was missing, there is no work to
+            # protect.
             has_parts = any(part.is_dir() and any(part.iterdir()) for part in folder.glob("*"))
             if store.read_json(path) is None or not has_parts:
                 store.write_json(path, settings(config))

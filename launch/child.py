@@ -2,8 +2,10 @@
 
     python -m launch.child PARENT CORES COMMAND ...
 
-PARENT is the process id of the parent. CORES are the cores to use, for example 0,1; empty: all. Only one
-process at a time may use a run folder. If the child of a killed Ray worker lived on, its retry would fail.
+PARENT is the process id of the parent. CORES are the cores to use, for example 0,1; empty: all.
+
+Only one process at a time may use a run folder. So if the child of a killed Ray worker continued, the
+retry of its job would fail.
 """
 
 from __future__ import annotations

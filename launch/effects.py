@@ -136,6 +136,6 @@ def figure(rows: pd.DataFrame, agents: Sequence[str]) -> Figure:
 
 
 def moved(rows: pd.DataFrame) -> list[str]:
-    """The agents whose returns any change moves, without the references, in the order of the tables."""
+    """The agents whose returns at least one change affects, without references, in the order of tables."""
     agents = set(rows.agent[(rows.change != "") & (rows.ratio != 1)])
     return ordered(agent for agent in agents if style(agent).group != REFERENCE)

@@ -46,7 +46,7 @@ class LocalExecutor:
         return len(self._running) < self.slots
 
     def start(self, job: Job) -> None:
-        """Starts a job in a process group of its own, so that only `stop` passes Ctrl-C on to it."""
+        """Starts a job in a separate process group, so that only `stop` passes Ctrl-C on to it."""
         slot = min(set(range(self.slots)) - self._running.keys())
         environment, cores = {**os.environ, **ENVIRONMENT}, ()
         if self._gpus:

@@ -52,7 +52,7 @@ class RayExecutor:
         self._ray = ray_connection.connect(address, max(cores, len(cores_here())), "--ray_address")
         gpus = 1 if self._ray.cluster_resources().get("GPU", 0) else 0
         self._task = self._ray.remote(run_task).options(num_cpus=cores, num_gpus=gpus, max_retries=RETRIES)
-        self._running: dict[object, Job] = {}  # by the reference to the task's result
+        self._running: dict[object, Job] = {}  # reference to the task's result -> job
 
     def has_room(self) -> bool:
         """Always true, because Ray has a queue."""

@@ -54,7 +54,7 @@ def quick_compilation() -> Iterator[None]:
 
 
 def _likes(name: str) -> np.ndarray:
-    """Score of each item for tastes A and B, [N + 1, 2]: 1 liked, -1 not, 0 by the toss of a coin."""
+    """Score of each item for tastes A and B, [N + 1, 2]: 1 liked, -1 disliked, 0 liked at random."""
     scores = np.full((ITEMS + 1, 2), -1.0, np.float32)
     if name == "one_item":
         scores[7] = 1
@@ -89,7 +89,7 @@ def world(name: str) -> SessionParams:
 
 
 def start_of(user: int) -> Observation:
-    """What is seen when the session of a user begins."""
+    """The first observation of a session of a user."""
     return ENV.start(jnp.int32(user), world("one_item"))[0]
 
 
@@ -99,7 +99,7 @@ def stacked() -> SessionParams:
 
 
 def start_states(agent: Agent, pretrained: Params | None = None) -> AgentState:
-    """The states of an agent before it has met any world, [5, ...], each from its own seed."""
+    """The initial states of an agent for the five worlds, [5, ...], each from its own seed."""
     keys = jax.random.split(jax.random.key(0), len(NAMES))
     return jax.jit(jax.vmap(lambda key: agent.init(key, start_of(0), pretrained)))(keys)
 
@@ -109,8 +109,8 @@ def train(agent: Agent, updates: int, states: AgentState) -> tuple[AgentState, j
     """Lets an agent learn in each world.
 
     Returns:
-      The states [5, ...] afterwards, and the mean return [5] of the sessions that ended in the last fifth
-      of the updates, with whatever exploration the agent still does.
+      The states [5, ...] afterwards, and the mean return [5] of sessions that ended in the last fifth
+      of the updates. The agent may still explore then.
     """
 
     def one(params: SessionParams, state: AgentState, key: jax.Array) -> tuple[AgentState, jax.Array]:

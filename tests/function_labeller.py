@@ -11,7 +11,7 @@ from ialp_jax.types import Labels, Prompts
 
 
 class FunctionLabeller(AbstractContextManager):
-    """Labels by a function of the prompts and notes the prompts.
+    """Labels by a function of the prompts, and records the prompts.
 
     Attributes:
       prompts: of each request.

@@ -1,4 +1,4 @@
-"""Says at the end of a test run how many slow tests it left out, also with several workers."""
+"""Reports at the end of a test run how many slow tests were left out, also with several workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small world with ratings whose users rate what they expect to like, and its truth."""
+"""A small world with ratings, and its truth. Users rate items that they expect to like."""
 
 from __future__ import annotations
 

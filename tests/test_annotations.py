@@ -1,4 +1,4 @@
-"""Annotations say what a tuple holds."""
+"""Annotations name the element types of tuples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""With the core dependencies only, the package imports; what needs an extra says in one line which one."""
+"""The package imports with the core dependencies. Other modules name their missing extra in one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 IMPORT_NAMES = {"pytest-xdist": "xdist"}
-# These modules are imported by `ialp_jax.llm.model` and by the worker, both of which check the extra first.
+# `ialp_jax.llm.model` and the worker check the extra before they import these modules.
 INNER = re.compile(r"ialp_jax\.llm\.(modes\.\w+|worker\.estimate)")
 # Dependencies of core packages (gymnax, flax, orbax), so the core has them.
 IN_CORE = {"matplotlib", "pandas", "gymnasium", "rich", "absl-py", "psutil", "pyyaml", "setuptools"}
@@ -45,13 +45,13 @@ for module in pkgutil.walk_packages(ialp_jax.__path__, "ialp_jax.", onerror=lamb
 
 
 def names(requirements: list[str]) -> set[str]:
-    """Names of distributions, with the extras that are asked of them."""
+    """Names of the required distributions, with their extras."""
     return {re.match(r"[\w.\[\],-]+", line)[0] for line in requirements}
 
 
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, list[str]]:
-    """Module -> what its import did in a process in which no optional package can be imported."""
+    """Module -> result of its import in a process without optional packages."""
     optional = set().union(*(names(lines) for lines in EXTRAS.values())) - IN_CORE
     blocked = {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in optional}
     assert {"torch", "transformers", "ray", "stable_baselines3", "tensorboard", "jinja2"} <= blocked

@@ -39,7 +39,7 @@ def defined_names(tree: ast.Module) -> set[str]:
 
 
 def foreign_private_names(tree: ast.Module, inherited: set[str]) -> Iterator[tuple[int, str]]:
-    """Line and name of each private name that a module uses and does not define.
+    """Line and name of each private name that a module uses but does not define.
 
     Args:
       tree: of the module.
@@ -58,7 +58,7 @@ def foreign_private_names(tree: ast.Module, inherited: set[str]) -> Iterator[tup
 
 
 def inherited_names(path: Path, trees: dict[Path, ast.Module]) -> set[str]:
-    """Names that modules define which lie in the same folder and hold a base class of a class in ``path``."""
+    """Names of modules that are in the folder of ``path`` and define a base class of one of its classes."""
     classes = [node for node in ast.walk(trees[path]) if isinstance(node, ast.ClassDef)]
     bases = {ast.unparse(base).split(".")[-1] for node in classes for base in node.bases}
     names = set()
@@ -69,7 +69,7 @@ def inherited_names(path: Path, trees: dict[Path, ast.Module]) -> set[str]:
 
 
 def overridden_private_methods(trees: dict[Path, ast.Module]) -> Iterator[tuple[Path, str]]:
-    """Module and name of each private method that overrides one of a base class in another module."""
+    """Module and name of each private method that overrides a method of a class in another module."""
     methods = {}
     for path, tree in trees.items():
         for node in ast.walk(tree):

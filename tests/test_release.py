@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Built from a copy with the installed setuptools, so without network and new files in the project."""
+    """Builds the wheel from a copy, so without new files in the project, and without network."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     shutil.copytree(ROOT / "ialp_jax", source / "ialp_jax", ignore=shutil.ignore_patterns("__pycache__"))
@@ -67,7 +67,7 @@ def test_installed_elsewhere_it_makes_a_world(wheel, tmp_path):
         "print(inspect.signature(s.make)); import importlib.resources as r\n"
         "print(r.files('ialp_jax').joinpath('py.typed').is_file())"
     )
-    # -P: without the current folder; the wheel's copy comes before one that is installed.
+    # -P leaves out the current folder. The wheel's copy comes before an installed copy.
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],
         cwd=tmp_path,
@@ -88,7 +88,7 @@ def test_the_citation_has_the_fields_of_its_schema():
     assert citation["cff-version"] == "1.2.0"
     assert citation["type"] == "software"
     assert citation["license"] == "Apache-2.0"
-    assert "version" not in citation  # the only version is that of ialp_jax/__init__.py
+    assert "version" not in citation  # the only version is in ialp_jax/__init__.py
     for work in (citation, *citation["references"]):
         assert work["title"]
         assert work["authors"]

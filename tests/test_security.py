@@ -26,7 +26,7 @@ PROGRAMS = (
 
 
 def faults(source: str) -> list[str]:
-    """Forbidden imports and calls of a source, imports with their line."""
+    """Forbidden imports and calls in a source; imports are listed with their line."""
     faulty = []
     for node in ast.walk(ast.parse(source)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []

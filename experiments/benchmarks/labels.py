@@ -1,4 +1,4 @@
-"""Measures the speed of each mode of asking the LLM, against simple implementations.
+"""Compares the speed of each mode of the LLM with simple implementations.
 
 The prompts have mixed lengths: a history of 1 to 10 likes, and K = 10 candidates drawn from all likes, so
 popular items are frequent. They come from Last.fm if ``IALP_DATA`` or ``../shared/data`` has it, else from
@@ -75,7 +75,7 @@ def draw(data: Dataset, count: int) -> Prompts:
 
 
 def save_small(folder: Path, data: Dataset, template: templates.Template) -> None:
-    """Saves the model and its tokenizer, trained to know the template's words as a large tokenizer does."""
+    """Saves the model and its tokenizer, which is trained on the template's words, so it knows them."""
     words = [template.introduction, template.liked, template.offered, template.none, template.question]
     lines = [" ".join(pair) for text in [*words, template.cue] for pair in itertools.pairwise(text.split())]
     lines.append(" ".join(letters.LETTERS[-1] + letters.LETTERS))

@@ -1,4 +1,4 @@
-"""Measures the simulator's speed and memory, against CartPole and against a simple actor loop."""
+"""Compares the simulator's speed and memory with CartPole and with a simple actor loop."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def rows(
 
 
 def random_actions(case: str, users: int, items: int) -> list[Row]:
-    """Measures random actions, against CartPole with the same number of users."""
+    """Compares random actions with CartPole, for the same number of users."""
     made_up = world(items)
     ours = program(made_up.env, made_up.params, uniform(items, users), None, users)
     return rows(case, users, ours, peak_memory(), "cartpole", lambda: cartpole(users))
@@ -157,7 +157,7 @@ class NaiveActor(nn.Module):
 
 
 def actor(case: str, users: int, items: int) -> list[Row]:
-    """Measures a loop with a SASRec actor, against the simple actor if the size allows it."""
+    """Measures a loop with a SASRec actor; compares it with the simple actor if the size allows it."""
     made_up = world(items)
     observation, _ = made_up.env.reset(jax.random.key(0), made_up.params)
     length = observation.history.shape[0]

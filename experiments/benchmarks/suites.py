@@ -46,7 +46,7 @@ def simulator(full: bool) -> list[Case]:
 
 
 def labels(full: bool) -> list[Case]:
-    """Prompts per second of each mode of asking, against simple implementations."""
+    """Prompts per second of each mode of the LLM, compared with simple implementations."""
     module = "experiments.benchmarks.labels"
     baselines = {
         "choice_small": ("generate_one", 32),

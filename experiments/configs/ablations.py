@@ -1,4 +1,4 @@
-"""Base of the ablations: the study's Last.fm with 5 seeds, 100,000 env steps, and iALP, ft and ap.
+"""Base of the ablations: Last.fm as in the study, with 5 seeds, 100,000 env steps, and iALP, ft and ap.
 
 python -m experiments.main --config=experiments/configs/ablations.py --config.data.root=../shared/data --workdir=runs/base
 python -m launch.sweep --config=experiments/configs/ablations.py --config.data.root=../shared/data \

@@ -11,7 +11,7 @@ different --config.worlds. A short test run: --config.worlds=coat --config.num_s
 
 from experiments.study.settings import Study
 
-# Settings in which all runs differ from the files of their worlds: one block, which takes half the time of
+# These settings replace those in the files of the worlds: one block, which takes half the time of
 # two; one LLM thread, so that labels have the same bits on any number of cores; fewer supervised updates,
 # because more add almost nothing; smaller replay batches; fewer users for PG, so that less of its rollout
 # window is idle.

@@ -15,7 +15,7 @@ encodings: --config.data.tabular.*. The data stage lists the columns that it ign
 - Without ratings, every row is a like.
 - Timestamps are numbers or ISO 8601 dates. Without them, rows are in order of time.
 - An item may have several categories: "Action|Drama", or a list in Parquet.
-- Items with the same title get their categories or their id added to the title;
+- If items have the same title, their categories or their id are added to it;
   --config.data.tabular.tell_apart=year adds the year instead.
 - --config.data.min_users=5 drops items with fewer than 5 users; by default no item is dropped.
 - A file of more than 50 million rows is an error; --config.data.tabular.most_rows raises the limit.

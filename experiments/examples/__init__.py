@@ -1,1 +1,1 @@
-"""Our worlds under agents of others."""
+"""Examples of other libraries' agents in the worlds of ialp_jax."""

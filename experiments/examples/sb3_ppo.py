@@ -18,7 +18,7 @@ SMALL = DataConfig(demo=DemoConfig(users=400, items=120))
 
 
 def main(steps: int = 32_768, data: DataConfig = SMALL) -> tuple[float, float]:
-    """Trains on online users, plays for evaluation users: mean returns before (as good as random) and after.
+    """Trains on online users; returns mean returns on evaluation users before (near random) and after.
 
     Raises:
       InputError: stable-baselines3 is not installed.
@@ -55,7 +55,7 @@ def main(steps: int = 32_768, data: DataConfig = SMALL) -> tuple[float, float]:
 
 
 def run(arguments: list[str]) -> None:
-    """Trains and prints what came of it; a mistake is one line."""
+    """Trains and prints the result; a mistake is reported as one line."""
     if not all(argument.isdigit() for argument in arguments) or len(arguments) > 1:
         sys.exit("usage: python -m experiments.examples.sb3_ppo [steps]")
     try:

@@ -16,7 +16,7 @@ from ialp_jax.evaluation.sanity import world_checks
 from ialp_jax.labelling.audit import LLM, POPULARITY, SHUFFLED
 
 INVALID_SHARE = 0.05  # of the prompts; more is bad news
-DROP_SHARE = 0.25  # of its initial return that an agent may lose while it adapts; more is bad news
+DROP_SHARE = 0.25  # of the initial return; a larger loss while an agent adapts is bad news
 _REFERENCES = [name for name, record in AGENTS.items() if record.group == REFERENCE]
 _ORACLES = [name for name in _REFERENCES if registry.record(name).privileged]
 _SIMPLE = [name for name in reversed(_REFERENCES) if name not in _ORACLES]  # the stronger first
@@ -67,7 +67,7 @@ class _Table:
         return [agent for agent in self.group(LABELS) if registry.learns(agent)]
 
     def rivals(self, metric: str) -> dict[str, str]:
-        """Agents without any LLM that a label-trained one should beat -> how a sentence names them."""
+        """Agents without an LLM, which label-trained agents should beat -> their names in sentences."""
         baseline = self.best(self.group(SCRATCH), metric)
         rivals = {name: style(name).name for name in _SIMPLE if name in self.agents}
         if baseline:
@@ -88,13 +88,13 @@ class _Table:
         return text + (" (the intervals overlap)" if self.overlap(agent, other, metric) else "")
 
     def overlap(self, agent: str, other: str, metric: str) -> bool:
-        """Whether the intervals of two agents overlap; not if one has none."""
+        """Whether the intervals of two agents overlap; false if one agent has no interval."""
         mine, theirs = self.rows[agent, metric], self.rows[other, metric]
         return bool(mine.ci_low <= theirs.ci_high and theirs.ci_low <= mine.ci_high)
 
 
 def _comparison(table: _Table, agent: str, metric: str, verb: str, good: str, bad: str) -> list[Finding]:
-    """One agent against its rivals: bad news about those that are above it, good news about the others."""
+    """One agent against its rivals: agents above it are bad news, the others are good news."""
     if not math.isfinite(table.mean(agent, metric)):
         return []
     mine, name = table.mean(agent, metric), style(agent).name
@@ -129,7 +129,7 @@ def _final(table: _Table) -> list[Finding]:
 
 
 def _gain(table: _Table, agent: str) -> list[Finding]:
-    """An agent at the end against the frozen policy that it started from."""
+    """Compares an agent at the end with the frozen policy from which it started."""
     frozen = registry.starts_from(agent)
     both = [name for name in (agent, frozen) if name in table.agents]
     if len(both) < 2 or not all(math.isfinite(table.mean(name, "final_return")) for name in both):

@@ -161,8 +161,8 @@ def _labels(results: Results) -> dict[str, Any] | None:
 def _seconds(results: Results) -> list[tuple[str, str]]:
     """Wall-clock seconds of each stage and agent, if its manifest records them.
 
-    The manifests of labels and audit have two durations; the longer one is that of the whole stage, which
-    also trains and calibrates the LLM.
+    The manifests of labels and audit have two durations; the longer one covers the whole stage, which also
+    trains and calibrates the LLM.
     """
     manifests = {"fine-tuning": results.lora["fine_tuning"]} if results.lora else {}
     manifests |= {"labels": results.labels[1]} if results.labels else {}

@@ -1,4 +1,4 @@
-"""How each agent is named, grouped and coloured, in tables, figures and sentences alike.
+"""Name, group and colour of each agent, the same in tables, figures and sentences.
 
 The values are in `experiments.agents`.
 """
@@ -26,7 +26,7 @@ _SPARE = ("#332288", "#aa4499", "#ddaa33", "#661100")  # of agents without a rec
 
 
 def style(agent: str) -> Style:
-    """How an agent is displayed; one without a record keeps its id and gets a spare colour."""
+    """How an agent is displayed; an agent without a record keeps its id and gets a spare colour."""
     if record := AGENTS.get(agent):
         return Style(record.name, record.group, record.colour)
     name = agent if len(agent) <= LONGEST_NAME else f"{agent[: LONGEST_NAME - 1]}…"
@@ -34,7 +34,7 @@ def style(agent: str) -> Style:
 
 
 def ordered(agents: Iterable[str]) -> list[str]:
-    """Agent ids in the order of `AGENTS`, those without a record last."""
+    """Agent ids in the order of `AGENTS`; agents without a record come last."""
     known = list(AGENTS)
     return sorted(agents, key=lambda agent: (known.index(agent) if agent in known else len(known), agent))
 

@@ -116,7 +116,7 @@ def _bind(family: int, address: tuple[str | int, ...]) -> None:
 
 @contextlib.contextmanager
 def ended_with_all() -> Iterator[None]:
-    """Ends one of several processes at once after an error: a normal exit would wait for the others."""
+    """Ends a process immediately after an error, because a normal exit would wait for the others."""
     try:
         yield
     except BaseException as error:

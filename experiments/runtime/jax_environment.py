@@ -15,7 +15,7 @@ _REFUSED = {
     "JAX_RANDOM_SEED_OFFSET": 0,
     "JAX_NUMPY_DTYPE_PROMOTION": "standard",
 }
-# These change rounding. They are useful, for speed or to find errors, but the result is another one.
+# These change rounding, and so results. They are useful for speed or to find errors.
 _RECORDED = {"JAX_DEFAULT_MATMUL_PRECISION": None, "JAX_DISABLE_JIT": False}
 _OF_LIBRARIES = ("NVIDIA_TF32_OVERRIDE",)
 # XLA flags with these beginnings change no result.

@@ -26,7 +26,7 @@ def locked(folder: Path, kind: str = RUN, flag: str = "--workdir", wait: bool = 
     """Claims ``folder``, see `ialp_jax.claim.claim`, and keeps other processes out of it.
 
     The operating system holds the lock on ``<folder>/.lock`` and frees it when this process ends, even by
-    SIGKILL. The file stays; without a process it locks nothing. Child processes do not inherit the lock.
+    SIGKILL. The file stays, but then locks nothing. Child processes do not inherit the lock.
     On file systems without locks, the function only warns.
 
     Args:

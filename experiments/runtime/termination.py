@@ -17,7 +17,7 @@ from types import FrameType
 from ialp_jax.errors import Terminated
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-PATIENCE_SECONDS = 25.0  # after that the process ends anyway, because a compilation can take longer
+PATIENCE_SECONDS = 25.0  # after this time the process ends anyway; compilations can take longer
 
 
 class Termination:

@@ -31,7 +31,7 @@ def run_stages(run: Run, names: Sequence[str]) -> None:
     )  # raises InputError if impossible
     printed: list[str] = []
     for number, name in enumerate(names):
-        # Before each stage, because only now it is known which files the earlier stages have changed.
+        # Repeated before each stage, because earlier stages may have changed files.
         lines = by_first(lambda left=names[number:]: settle(run, left))
         for line in (line for line in lines if line not in printed):
             say(line)

@@ -32,14 +32,14 @@ from ialp_jax.types import ONLINE, SPLITS, Transition
 
 
 def adaptation(run: Run) -> None:
-    """Trains every agent of the run, each to its own ``adapt/<agent>/``."""
+    """Trains every agent of the run and saves each in its own ``adapt/<agent>/``."""
     worlds = functools.cache(lambda: read_worlds(run))
     for name in run.config.agent_ids():
         adapt_agent(run, name, worlds)
 
 
 def adapt_agent(run: Run, name: str, read: Callable[[], Worlds]) -> None:
-    """Trains one agent online, to ``adapt/<name>/``, unless that is done; ``read`` returns the worlds."""
+    """Trains one agent online, unless ``adapt/<name>/`` is complete; ``read`` returns the worlds."""
     part = f"adapt/{name}"
     by_first(lambda: fits.require(run, part))
     fingerprint = recipes.fingerprint(run, part)
@@ -86,7 +86,7 @@ def online_task(run: Run, worlds: Worlds, adapt_config: AdaptConfig | None = Non
 def agent_of(run: Run, name: str, worlds: Worlds, numbers: Mapping[str, float] | None = None) -> Agent:
     """One agent with the settings of the run.
 
-    Schedules over a whole adaptation are as long as that of the run.
+    Schedules over a whole adaptation have the length of the run's adaptation.
 
     Args:
       run: its settings.

@@ -1,4 +1,4 @@
-"""The audit stage: asks the LLM and baselines about held-out interactions, to ``audit/``."""
+"""The audit stage: asks the LLM and baselines about held-out interactions; writes ``audit/``."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def split_questions(candidates: np.ndarray, most: int) -> np.ndarray:
 
 
 def questions_of(run: Run, dataset: Dataset) -> Questions:
-    """The questions of a run's audit. Raises InputError where fewer than two users can be asked."""
+    """The questions of a run's audit. Raises InputError if fewer than two users can be asked."""
     config, same = run.config, alike_items(run.config.llm, dataset)
     lettered = config.llm.mode not in LETTERLESS
     return draw(dataset, config.audit, config.simulator.history_length, lettered, config.seed, same)
 
 
 def widest_first(widths: np.ndarray) -> np.ndarray:
-    """The different numbers of candidates, descending, because a model is checked on its first prompts."""
+    """The different numbers of candidates, largest first: a model is checked on its first prompts."""
     return np.unique(widths)[::-1]
 
 
@@ -76,18 +76,18 @@ def ask(
     most: int,
     advance: Callable[[int], object] = lambda questions: None,
 ) -> Source:
-    """The labels of Q questions, each asked in prompts of at most ``most`` candidates.
+    """The labels of Q questions, which are asked in prompts of at most ``most`` candidates.
 
-    If a question takes several prompts, its label is that of the prompt with the highest score: the label of
-    a single prompt, as long as scores do not depend on the other candidates. It is invalid if any of the
-    prompts is.
+    If a question takes several prompts, its label comes from the prompt with the highest score. One prompt
+    would give the same label if scores do not depend on the other candidates. The label is invalid if the
+    label of any of the prompts is invalid.
 
     Args:
       labeller: answers; its context is entered.
       histories: int32 [Q, L].
       candidates: int32 [Q, K], 0 after the last one.
       most: candidates of a prompt.
-      advance: called after every request with the number of questions (in fractions) it answered.
+      advance: called after every request with the number of answered questions, which may be a fraction.
 
     Returns:
       Scores are NaN after the last candidate.
@@ -122,7 +122,7 @@ def baselines(dataset: Dataset, questions: Questions) -> dict[str, Source]:
 
 
 def audit(run: Run) -> None:
-    """Do labels prefer the item that the user really took? To ``audit/``."""
+    """Tests whether labels prefer the item that the user really took; writes ``audit/``."""
     config = run.config
     if not config.audit.enabled:
         return tqdm.write("audit: off (--config.audit.enabled)")

@@ -113,7 +113,7 @@ def saving(run: Run, name: str, fingerprint: str, every: int | None = None) -> I
 
 
 def forget(run: Run, *names: str) -> None:
-    """Removes the checkpoints of trainings whose results are complete: a process may have died in between."""
+    """Removes checkpoints of complete trainings, because a process may have died before it removed them."""
     for name in names:
         remove_all(run.folder / "checkpoints" / name)
 

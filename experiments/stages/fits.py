@@ -27,7 +27,7 @@ def references_fit(run: Run) -> bool:
 
 
 def reference_changes(run: Run) -> str:
-    """The differences between the settings of those returns and the present ones."""
+    """The differences between the settings of the reference policies' returns and the present settings."""
     before = (store.read_manifest(run.folder / "simulator") or {}).get(REFERENCES)
     return difference(before if isinstance(before, dict) else {}, reference_settings(run.config))
 
@@ -47,8 +47,7 @@ def _made(manifest: dict[str, Any]) -> dict[str, Any] | None:
 def stale(run: Run, part: str) -> str:
     """The reason why a finished part does not fit the present settings and files; empty if it fits.
 
-    A part that it was made from and that is gone does not count. A part without a fingerprint was put there
-    by a user, and fits.
+    Missing inputs do not count. A part without a fingerprint was put there by a user, and fits.
     """
     manifest = store.read_manifest(run.folder / part)
     if manifest is None or fingerprint_in(manifest) is None:

@@ -32,7 +32,10 @@ from ialp_jax.types import Dataset, Key
 
 
 def ialp_trainer(run: Run, num_items: int, key: Key, num_seeds: int, final: bool = False) -> Pretrainer:
-    """The trainer of iALP while labelling and, ``final``, in pre-training: alike unless settings differ."""
+    """The trainer of iALP for the label stage or, if ``final``, for pre-training.
+
+    The two are equal unless their settings differ.
+    """
     config, network = run.config, actor_critic(run.config, num_items)
     updates = config.pretrain.updates_per_round
     return Pretrainer(
@@ -50,13 +53,13 @@ def ialp_trainer(run: Run, num_items: int, key: Key, num_seeds: int, final: bool
 
 
 def learning(run: Run, rate: float | None) -> PretrainConfig:
-    """The settings of a pre-training, with a learning rate of its own where it has one."""
+    """The settings of a pre-training; ``rate`` replaces the learning rate unless it is None."""
     settings = run.config.pretrain
     return settings if rate is None else dataclasses.replace(settings, learning_rate=rate)
 
 
 def lora(run: Run) -> None:
-    """Fine-tunes the LLM by LoRA on the offline users, to ``lora/``."""
+    """Fine-tunes the LLM by LoRA on the offline users; writes ``lora/``."""
     config = run.config
     if not config.llm.lora.steps:
         return say("lora: off, --config.llm.lora.steps is 0")
@@ -88,7 +91,7 @@ def show_losses(run: Run, name: str, curve: list[list[float]]) -> None:
 
 
 def label(run: Run) -> None:
-    """Labels imagined sessions round by round, to ``labels/``."""
+    """Labels imagined sessions round by round; writes ``labels/``."""
     config, began = run.config, time.perf_counter()
     fits.require(run, "labels")
     if run.is_done("labels", recipes.fingerprint(run, "labels")):
@@ -105,7 +108,7 @@ def label(run: Run) -> None:
         alike_items(config.llm, world.dataset),
     )
     trainer, total = ialp_trainer(run, num_items, key, 1), config.labelling.num_prompts()
-    with labeller_of(run, world, starts) as labeller:  # or it is refused, and the old labels stay
+    with labeller_of(run, world, starts) as labeller:  # if it is refused, the old labels stay
         (folder / store.MANIFEST).unlink(missing_ok=True)
         with tqdm(total=total, desc="label", unit="prompt", unit_scale=True) as bar:
             arrays = rounds.label_rounds(
@@ -126,7 +129,7 @@ def label(run: Run) -> None:
 
 
 def labeller_of(run: Run, world: World, starts: Windows) -> Labeller:
-    """The LLM, or the rule that ``labelling.source`` names, which knows the sessions' start windows."""
+    """The LLM, or the rule that ``labelling.source`` names; a rule knows the sessions' start windows."""
     config = run.config
     if recipes.asks_llm(config):
         return LLMLabeller(config.llm, run.folder / "data", run.folder / "labels", config.seed, warn)

@@ -35,7 +35,7 @@ from ialp_jax.types import TUNING, Key
 
 
 def pretrain(run: Run) -> None:
-    """Trains the parameters from which the agents of a run start, each to its own ``pretrain/<source>/``."""
+    """Trains the parameters from which agents start; saves each source in ``pretrain/<source>/``."""
     parts = recipes.parts(run.config, "pretrain")
     if not parts:
         return say("pretrain: no agent starts from it")
@@ -45,7 +45,7 @@ def pretrain(run: Run) -> None:
 
 
 def _pretrain(run: Run, name: str, read: Callable[[], Worlds]) -> None:
-    """Trains one source, to ``pretrain/<name>/``, unless that is done; ``read`` returns the worlds."""
+    """Trains one source, unless ``pretrain/<name>/`` is complete; ``read`` returns the worlds."""
     part = f"pretrain/{name}"
     by_first(lambda: fits.require(run, part))
     fingerprint = recipes.fingerprint(run, part)
@@ -76,7 +76,7 @@ def _pretrain(run: Run, name: str, read: Callable[[], Worlds]) -> None:
 
 
 def checkpoint_fingerprint(run: Run, fingerprint: str) -> str:
-    """Fingerprint of the checkpoints of a pre-training: unlike its result, they contain its curve."""
+    """Fingerprint of the checkpoints of a pre-training, which contain its curve; the result does not."""
     return store.fingerprint([fingerprint, dataclasses.asdict(run.config.evaluation)])
 
 

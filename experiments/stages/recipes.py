@@ -1,7 +1,7 @@
 """The settings and files from which each part of a run folder is made.
 
-A part is a folder that a stage writes, as ``labels`` or ``adapt/a2c``. Its manifest records its settings and
-the files that it was made from. A part is made again only if one of them has changed.
+A part is a folder that a stage writes, such as ``labels`` or ``adapt/a2c``. Its manifest records its settings
+and the files from which it was made. A part is made again only if one of them has changed.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def asks_llm(config: Config) -> bool:
 
 
 def uses_adapter(config: Config) -> bool:
-    """Whether LoRA is on and something asks the LLM: labels or the audit."""
+    """Whether LoRA is on, and the label stage or the audit uses the LLM."""
     return bool(config.llm.lora.steps) and (asks_llm(config) or config.audit.enabled)
 
 
@@ -157,7 +157,7 @@ def reference_settings(config: Config) -> dict[str, Any]:
 
 
 def files_of(run: Run, part: str) -> dict[str, str] | None:
-    """sha256 by name of the files of a part that later parts read; None if the part is missing."""
+    """File name -> sha256, for the files that later parts read; None if the part is missing."""
     manifest = store.read_manifest(run.folder / part)
     if manifest is None:
         return None

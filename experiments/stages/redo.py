@@ -27,7 +27,7 @@ class Redone:
       part: its folder in the run.
       why: the change that is the reason.
       seconds: the time it took; NaN if its manifest has none.
-      asked: whether only measuring or free settings have changed, so that it needs no request.
+      asked: whether only measuring or free settings have changed, so that no request is needed.
       inputs: whether later parts will read other files.
     """
 
@@ -43,7 +43,7 @@ class Redone:
 
 
 def redone(run: Run, stages: Sequence[str]) -> list[Redone]:
-    """The finished parts that some stages would make again with the settings of a run, in their order."""
+    """The finished parts, in stage order, that some stages would make again with a run's settings."""
     again: dict[str, Redone] = {}
     for part in (part for stage in stages for part in recipes.parts(run.config, stage)):
         manifest = store.read_manifest(run.folder / part)
@@ -85,9 +85,9 @@ def check(run: Run, stages: Sequence[str]) -> list[Redone]:
     settings of the run have changed.
 
     Raises:
-      InputError: such work would be replaced; the message names each part, the reason and the time. Or a
-        stage reads a part that is missing or does not fit, and no earlier stage makes it. Or a folder that
-        would be replaced contains files of others.
+      InputError: such work would be replaced (the message names each part, the reason and the time), a stage
+        reads a missing or unfit part that no earlier stage makes, or a folder that would be replaced contains
+        files of others.
     """
     parts = redone(run, stages)
     _require_inputs(run, stages)

@@ -25,7 +25,7 @@ from ialp_jax.users.evaluation_model import fit_models, from_arrays, to_arrays
 
 
 def data(run: Run) -> None:
-    """Raw files, or a generator, to ``data/``."""
+    """Reads raw files, or generates a world; writes ``data/``."""
     if run.is_done("data", recipes.fingerprint(run, "data")):
         return say("data: done before, kept")
     began, folder = time.perf_counter(), run.begin("data")
@@ -43,7 +43,7 @@ def data(run: Run) -> None:
 
 
 def check_sizes(run: Run, dataset: Dataset) -> None:
-    """Raises InputError where the catalogue is too small for the settings."""
+    """Raises InputError if the catalogue is too small for the settings."""
     num_items, config = dataset.catalogue.num_items, run.config
     if config.labelling.candidates > num_items:
         raise InputError(
@@ -58,7 +58,7 @@ def check_sizes(run: Run, dataset: Dataset) -> None:
 
 
 def simulate(run: Run) -> None:
-    """Fits and validates the user model and plays the reference policies, to ``simulator/``.
+    """Fits and validates the user model and plays the reference policies; writes ``simulator/``.
 
     If only settings of the policies' sessions have changed, the user model is kept.
     """
@@ -101,7 +101,7 @@ def _fit(run: Run, dataset: Dataset) -> Fit:
 
 
 def _read_fit(run: Run) -> Fit:
-    """The user models that an earlier run fitted, without the returns of the policies that it played."""
+    """The user models that an earlier run fitted, without the returns of its reference policies."""
     folder = run.folder / "simulator"
     table = pd.read_csv(folder / "worlds.csv", float_precision="round_trip")
     facts = dict(zip(table["metric"], table["value"], strict=True))

@@ -9,7 +9,7 @@ so it rewards both fast learning and a high final return. A fixed policy scores 
 uses fewer env steps than the study. Schedules keep the length that they have in the study, so the first
 round equals the beginning of the second one.
 
-Every trial is logged when it ends. It is not run again as long as its settings stay the same. A trial with
+Every trial is logged when it ends. It runs again only if its settings change. A trial with
 a loss or return that is not finite scores NaN and loses.
 
 Source: Jamieson and Talwalkar, AISTATS 2016.
@@ -211,7 +211,7 @@ def trial(
 
 
 def numbers_of(values: Values) -> dict[str, float]:
-    """The agent's float settings that do not need a new compilation: no array shape depends on them."""
+    """The agent's float settings that affect no array shape, so changes need no new compilation."""
     return {
         path: value
         for path, value in values.items()

@@ -18,7 +18,7 @@ from ialp_jax.training.config import UNIT, CheckpointConfig, DevicesConfig, Eval
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 NOT_OFFLINE = "_not_offline"  # last part of a world's id if its user model is fitted without offline users
-# Methods that claim (f) needs; such a world runs no others.
+# Methods that claim (f) needs; a world with this ending runs only these.
 NOT_OFFLINE_METHODS = ("random", "popular", "oracle", "dqn", "pg", "a2c", "ialp", "a_ialp_ap")
 
 

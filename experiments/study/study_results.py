@@ -83,7 +83,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
 
 
 def guard(study: Study, folder: Path, overwrite: bool) -> None:
-    """Protects the results of a study with other settings.
+    """Refuses to replace the results of a study that has other settings.
 
     With ``overwrite``, removes them; `collect` fills them again from runs that fit.
 

@@ -18,7 +18,7 @@ AGENT = a2c(CONFIG, ACTOR_CRITIC)
 
 
 def test_losses_by_hand():
-    """With lambda 1 the returns are Monte Carlo to the end of the session or of the rollout."""
+    """With lambda 1, returns are Monte Carlo returns to the end of the session or of the rollout."""
     params = jax.jit(ACTOR_CRITIC.init)(jax.random.key(0), start_of(0).history)
     state = AGENT.init(jax.random.key(0), start_of(0), jax.tree.map(lambda leaf: 2 * leaf, params))
 
@@ -51,7 +51,7 @@ def test_losses_by_hand():
 
 @pytest.mark.parametrize("name", ["coin_leaves", "two_tastes"])
 def test_the_values_of_what_follows_are_those_of_the_next_observations(name):
-    """In rollouts shorter than the horizon most of them are what acting has found."""
+    """In rollouts shorter than the horizon, acting has already computed most of these values."""
     agent = a2c(WarmA2CConfig(12, 5, RATE), ACTOR_CRITIC)
     params = jax.jit(ACTOR_CRITIC.init)(jax.random.key(0), start_of(0).history)
     state = agent.init(jax.random.key(0), start_of(0), jax.tree.map(lambda leaf: 2 * leaf, params))

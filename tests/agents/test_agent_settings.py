@@ -1,4 +1,4 @@
-"""Settings of agents: impossible values are refused, and so are values that cannot act."""
+"""Settings of agents: impossible values and values without effect are refused."""
 
 import pytest
 

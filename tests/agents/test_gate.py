@@ -1,4 +1,4 @@
-"""The adaptive gate: what it starts from, what answers do, and which way its weights move."""
+"""The adaptive gate: its start, the effect of answers, and the direction in which its weights move."""
 
 import dataclasses
 
@@ -41,7 +41,7 @@ def frozen_logits(theta):
 
 
 def test_it_starts_as_the_pretrained_policy(theta):
-    for weight in (0.5, 10.0):  # of evidence that is not there yet
+    for weight in (0.5, 10.0):  # weights of the evidence, which is still empty
         found = frequencies(*fresh(theta, evidence=weight))
         np.testing.assert_allclose(found, jax.nn.softmax(frozen_logits(theta)), atol=0.02)
 
@@ -100,12 +100,12 @@ def test_every_answer_is_counted(theta):
 
 
 def rewarded(batch, preferred):
-    """The batch, with rewards for some of its actions alone, each the end of a session."""
+    """Rewards only the ``preferred`` actions of a batch, and ends a session at every step."""
     return batch._replace(reward=preferred * 10.0, terminated=jnp.ones_like(batch.terminated))
 
 
 def taken_above_average(scores, policy, action):
-    """Whether the actions have higher ``scores`` than the policy's on average."""
+    """Whether each action has a higher score than the mean score of the policy."""
     taken = jnp.take_along_axis(scores, action[..., None], -1)[..., 0]
     return taken > jnp.sum(policy * scores, -1)
 

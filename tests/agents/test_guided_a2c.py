@@ -1,4 +1,4 @@
-"""A2C beside a frozen policy: held near it (a2c_kl), or after it (jsrl)."""
+"""A2C with a frozen policy: A2C stays near it (a2c_kl), or acts after it in a session (jsrl)."""
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +57,7 @@ def test_divergence_against_scipy():
 
 @pytest.mark.parametrize("direction", ["reverse", "forward"])
 def test_the_cost_of_leaving_the_frozen_policy_by_hand(policies, direction):
-    """The loss is that of A2C and the weighted divergence; the weight falls linearly."""
+    """The loss is A2C's loss plus the weighted divergence; the weight falls linearly."""
     config = KLConfig(**COMMON, kl_cost=0.8, kl_cost_end=0.2, kl_direction=direction)
     agent = a2c_kl(config, ACTOR_CRITIC, TOTAL)
     update, state = made(agent, policies, 500)
@@ -140,7 +140,7 @@ def test_acts_as_the_guide_and_then_as_the_learner(policies, steps_taken):
 
 
 def test_jump_start_losses_by_hand(policies):
-    """Only the learner's own steps count, and their returns hold nothing of the guide's."""
+    """Only the learner's own steps count, and their returns contain no reward of the guide's steps."""
     costs = {"value_cost": 0.4, "entropy_cost": 0.2}
     agent = jsrl(JSRLConfig(**COMMON, **costs, guide_start=0.5), ACTOR_CRITIC, TOTAL)
     update, state = made(agent, policies)

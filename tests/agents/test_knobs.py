@@ -1,4 +1,4 @@
-"""Every setting of every agent acts: another value gives another start, another action or another update."""
+"""Every setting of every agent has an effect: another value changes the start, an action or an update."""
 
 import dataclasses
 import functools
@@ -30,7 +30,7 @@ SIZE = {
     "epsilon_steps": 40,
     "warmup_steps": 20,
 }
-# Settings that act late or never near their default -> a value that acts at once.
+# Settings whose effect comes late, or is missing near the default -> a value with an immediate effect.
 OTHER = {
     "max_gradient_norm": 1e-3,
     "max_ratio": 0.01,
@@ -42,7 +42,7 @@ LEARNERS = list(filter(registry.learns, registry.ids()))
 
 
 def other_value(field, value):
-    """A legal value of a setting that differs from ``value``."""
+    """A valid value of a setting, other than ``value``."""
     if field.type is str:
         return next(choice for choice in field.metadata[LIMITS].choices if choice != value)
     return OTHER.get(field.name) or 0.5 * value or 0.5 if field.type is float else 2 * value or 20
@@ -72,7 +72,7 @@ def default_config(name):
 
 
 def life(name, config, numbers):
-    """Returns a function of the numbers: three rounds of acting and learning from an agent's start."""
+    """Returns a function of the numbers, which runs three rounds of acting and learning of a new agent."""
     agent = numbered(
         lambda values: make_agent(name, replaced(config, values), PARAMS, np.arange(ITEMS + 1), labelled()),
         numbers,
@@ -95,7 +95,7 @@ def life(name, config, numbers):
 
 
 def text_of(name, config, numbers):
-    """The program of a life, without addresses."""
+    """The program of `life` as text, without memory addresses."""
     program = jax.make_jaxpr(life(name, config, numbers))({path: np.float32(0) for path in numbers})
     return re.sub("0x[0-9a-f]+", "", str(program))
 
@@ -122,7 +122,7 @@ def test_every_setting_acts(name):
         if path in numbers:
             after = jax.tree.leaves(run({**numbers, path: value}))
             assert not all(map(np.array_equal, before, after)), f"{path}={value}"
-        else:  # it decides on the program, which need not be run
+        else:  # the setting changes the program, so the test need not run it
             assert text != text_of(name, changed, numbers), f"{path}={value}"
 
 

@@ -95,7 +95,7 @@ def trained(request):
     if name == "mixture":
         theta = jax.jit(ACTOR_CRITIC.init)(jax.random.key(9), start_of(0).history)
     states = start_states(agent, theta)
-    if "pretrained" in request.param:  # what `init` does; taken from there so that both share a program
+    if "pretrained" in request.param:  # as `init` does; here, so that both cases share a program
         states = states._replace(params=states.memory)
     if name == "rlpd":  # each world has its own labels
         memory = states.memory._replace(kept=labelled()._replace(extras={}))
@@ -111,7 +111,7 @@ def test_comes_close_to_the_best_return(trained):
     assert reached["coin"] == pytest.approx(3.0, abs=0.25)  # whatever the policy
 
 
-# Histories met late and early in a session, with what must not be shown again beside them.
+# Histories late and early in a session, each with further items that must not be shown again.
 LATE = ([3, 4, 5, 6], [1])
 AFTER_LIKE = ([0, 0, 1, 7], [])
 VALUES = jax.jit(jax.vmap(ACTOR_CRITIC.apply, in_axes=(0, None)))
@@ -119,7 +119,7 @@ Q_VALUES = jax.jit(jax.vmap(Q_NETWORK.apply, in_axes=(0, None)))
 
 
 def values_of(name, params, where):
-    """[5]: V, or the best Q, in each world."""
+    """The value in each world, [5]: the best Q for DQN, V for other agents."""
     history, more = where
     if name != "dqn":
         params = params.network if name == "gate" else params
@@ -134,13 +134,13 @@ def test_estimates_the_known_values(trained):
     start = values_of(name, states.params, (start_of(0).history.tolist(), []))
     assert start["one_item"] == pytest.approx(1.0, abs=0.1)
     assert start["two_tastes"] == pytest.approx(VALUE["two_tastes"], abs=0.12)
-    # Two steps before the horizon: 1.5, were the truncated step taken for the end.
+    # Two steps before the horizon. If truncation counted as termination, the value would be 1.5.
     late = values_of(name, states.params, LATE)
     assert late["two_tastes"] == pytest.approx(VALUE["two_tastes"], abs=0.2)
     assert late["patience"] == pytest.approx(VALUE["patience"], abs=0.2)
-    # Nothing follows the one item: 1, were the terminated step bootstrapped like any other.
+    # Nothing follows the one item. If its terminated step were bootstrapped, the value would be 1.
     assert values_of(name, states.params, AFTER_LIKE)["one_item"] == pytest.approx(0.0, abs=0.15)
-    if name != "dqn":  # the best of noisy Q values is biased upwards
+    if name != "dqn":  # the maximum of noisy Q values is biased upwards
         assert start["coin"] == pytest.approx(VALUE["coin"], abs=0.2)
         assert start["coin_leaves"] == pytest.approx(VALUE["coin_leaves"], abs=0.2)
 
@@ -150,7 +150,7 @@ def test_learning_is_finite_and_counts_its_steps(trained):
     assert states.env_steps.tolist() == [STEPS] * len(NAMES)
     learned = jax.tree.leaves(states.params)
     assert all(np.isfinite(leaf).all() for leaf in learned)
-    if name == "mixture":  # the frozen policy is still the one that was handed over, in every world
+    if name == "mixture":  # the frozen policy is unchanged in every world
         theta = jax.tree.leaves(states.memory)
         assert all((leaf == leaf[0]).all() for leaf in theta)
         assert any((a != b).any() for a, b in zip(theta, learned, strict=True))

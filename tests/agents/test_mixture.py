@@ -54,7 +54,7 @@ def difference(one, two):
 
 @pytest.fixture(scope="module")
 def experience(policies):
-    """Transitions [5, 4] in the world of two tastes, and both policies' log-probabilities of them."""
+    """Transitions [5, 4] in the world of two tastes, and their log-probabilities under both policies."""
     agent, state = make(policies, alpha_start=0.5)
 
     def run(state):
@@ -181,7 +181,7 @@ def test_losses_by_hand(policies, experience, updates, share):
     value = np.asarray(apply(policies[1], batch.observation.history).value)
     beyond = np.asarray(apply(policies[1], batch.next_observation.history).value)
     advantage = np.asarray(batch.reward) + BASE.discount * beyond * ~np.asarray(batch.terminated) - value
-    assert (ratio > BASE.max_ratio).any()  # or the clip would go untested
+    assert (ratio > BASE.max_ratio).any()  # otherwise the clip is not tested
     expected = {
         "importance": -np.mean(np.minimum(ratio, BASE.max_ratio) * advantage * beta),
         "mixture": -np.mean(advantage * np.log(mixed)),

@@ -1,4 +1,4 @@
-"""Learning from replay, and the agents that do: their losses by hand, their draws, their knobs."""
+"""Agents that learn from replay: losses computed by hand, draws and settings."""
 
 import dataclasses
 
@@ -32,7 +32,7 @@ def networks():
 
 @pytest.fixture(scope="module")
 def experience(networks):
-    """Transitions [5, 4] of an untrained policy where the first dislike ends a session."""
+    """Transitions [5, 4] of an untrained policy; the first dislike ends a session."""
     agent = wsrl(WSRLConfig(**SMALL), ACTOR_CRITIC)
 
     def run(params):
@@ -48,7 +48,7 @@ def flat(batch):
 
 
 def parts(params, observation):
-    """By numpy: policy over what was not shown, V and Q [..., N]; Q of what was shown is not a number."""
+    """Computes policy over unseen items, V and Q [..., N] with numpy; Q of shown items is NaN."""
     output = jax.tree.map(lambda x: np.asarray(x, np.float64), apply(params, observation.history))
     free = np.ones(output.logits.shape, bool)
     for row, ids in zip(free, np.asarray(observation.shown), strict=True):
@@ -89,7 +89,7 @@ def test_the_actor_critics_loss_by_hand(networks, experience):
 
 
 def test_the_actor_follows_the_critic_and_does_not_move_it(networks, experience):
-    """With the critic's loss off, the heads get no gradient, and descent gains Q under the policy."""
+    """Without the critic's loss, the heads get no gradient, and descent raises Q under the policy."""
     batch, (params, target, _) = flat(experience), networks
     config = OffPolicyConfig(critic_cost=0.0, entropy_cost=0.0)
     gradient = jax.jit(jax.grad(lambda p: actor_critic_loss(config, ACTOR_CRITIC, p, target, batch)[0]))(
@@ -110,7 +110,7 @@ def test_the_actor_follows_the_critic_and_does_not_move_it(networks, experience)
 
 
 def outputs(frozen, logits, preference):
-    """What `choose` reads, for one state of items that nobody was shown."""
+    """The inputs of `choose`, for one state in which no item was shown."""
     zero = jnp.zeros(())
     return (
         ActorCriticOutput(jnp.array(frozen), zero, jnp.zeros(len(frozen))),
@@ -135,7 +135,7 @@ def test_pex_chooses_between_two_draws_by_the_softmax_of_their_q():
 
 
 def test_pex_loss_by_hand(networks, experience):
-    """At a tiny temperature of peaked policies everything is determined but ties."""
+    """At a tiny temperature and with peaked policies, only ties are random."""
     sharp = [
         {
             "params": {
@@ -201,7 +201,7 @@ def test_rlpd_draws_the_share_of_labelled_transitions(experience, share, expecte
 
 
 def test_rlpd_learns_from_the_labels_it_was_given(networks, experience):
-    """All of each batch labelled: other labels, other parameters; what happens online has no effect."""
+    """If batches contain only labels, other labels give other parameters, and online steps have no effect."""
     config = RLPDConfig(**SMALL, labelled_share=1.0)
     after = []
     for reward, action in ((0.0, 0), (100.0, 0), (100.0, 3)):

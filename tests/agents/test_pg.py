@@ -39,7 +39,7 @@ def transitions(terminated, truncated, reward):
 
 
 def ended_now(ended, first, last):
-    """How many steps belong to sessions that end at first..last - 1."""
+    """The number of steps in sessions that end at steps first..last - 1."""
     count = 0
     for user in range(USERS):
         ends = np.flatnonzero(ended[:, user])
@@ -65,7 +65,7 @@ def test_each_step_is_learned_once_when_its_session_ends(seed):
 
 def test_the_longest_session_that_straddles_rollouts_is_whole():
     terminated, truncated = np.zeros((2, 3 * STEPS, USERS), bool)
-    truncated[3 + np.array([0, HORIZON])] = True  # ends with the first rollout, then after H steps
+    truncated[3 + np.array([0, HORIZON])] = True  # the ends of the first rollout and of the next session
     reward = np.ones(terminated.shape, np.float32)
     state, learned = init(jax.random.key(0), start_of(0)), []
     for first in range(0, 3 * STEPS, STEPS):
@@ -78,7 +78,7 @@ def test_the_longest_session_that_straddles_rollouts_is_whole():
 
 
 def test_losses_by_hand_over_two_rollouts():
-    """One session of 6 steps over both rollouts is truncated, so its last step is worth V beyond it."""
+    """A session of 6 steps spans both rollouts and is truncated, so V after its last step counts."""
     terminated, truncated, reward = sessions(0, 2 * STEPS)
     terminated[:], truncated[:] = False, False
     truncated[5, 0] = True
@@ -100,7 +100,7 @@ def test_losses_by_hand_over_two_rollouts():
     chosen = np.asarray(policy)[np.arange(6), joined.action]
     values = np.asarray(output.value)
     assert float(metrics["actor_loss"]) == pytest.approx(-np.mean((returns - values) * chosen), rel=1e-3)
-    # The baseline's loss is a mean over the window, where steps not learned from count 0.
+    # The baseline's loss is a mean over the window; steps that are not learned from count as 0.
     expected = 0.5 * np.sum((returns - values) ** 2) / (WINDOW * USERS)
     assert float(metrics["critic_loss"]) == pytest.approx(expected, rel=1e-3)
 

@@ -1,6 +1,6 @@
-"""Commands with other settings than those a run folder was made with.
+"""Commands whose settings differ from those of the run folder.
 
-The parts of `finished` took 20 s each: one of them may be replaced unasked, four may not.
+The parts of `finished` took 20 s each: replacing one of them needs no flag, replacing four does.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def zipped(members):
 
 @pytest.fixture
 def server():
-    """Serves ``files``; ``cut`` names those whose download breaks off; ``asked`` counts requests."""
+    """Serves ``files``; ``cut`` names files whose download breaks off; ``asked`` counts requests."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):

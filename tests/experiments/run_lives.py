@@ -72,7 +72,7 @@ def present(folder: Path) -> set[str]:
 
 
 def until(pid: int, folder: Path, planned: str, changes: int) -> int | None:
-    """Waits for a stage of a run and so many new paths; returns the exit code if the run ends before."""
+    """Waits for a stage and this number of new paths; returns the exit code if the run ends earlier."""
     code, paths, before = None, set(), 0
     stages = [name for name, _ in PLAN]
     while code is None and (not before or len(paths) - before < changes):
@@ -120,7 +120,7 @@ def kill(folder: Path) -> list[str]:
 
 
 def terminate(folder: Path) -> list[int]:
-    """Asks a run to end while it labels, pre-trains and adapts; fills its disk; then lets it end."""
+    """Sends SIGTERM to a run in three stages, then fills its disk, and at last lets it end."""
     codes = []
     for marker in ("labels/worker.log*|labels/model", "checkpoints/pretrain/*/*", "checkpoints/adapt/dqn/*"):
         pid = start(folder)

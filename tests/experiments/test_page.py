@@ -86,7 +86,7 @@ def test_all_text_of_the_page_has_enough_contrast():
     assert len(backgrounds) == 4
     for background in backgrounds:
         assert styles.contrast(names["ink"], background) >= 4.5
-    # Soft text has a coloured background only in table cells, and there it gets the darker ink colour.
+    # Soft text has a coloured background only in table cells. There it has the darker ink colour.
     assert styles.contrast(names["soft"], "#ffffff") >= 4.5
     assert ".chosen td { background: #fdeee4; font-weight: 600; color: var(--ink); }" in CSS
 

@@ -66,7 +66,7 @@ CASES = [
     ("tensorboard", False, set()),
     ("llm.store", "elsewhere", set()),
     ("llm.workers", 7, set()),
-    ("labelling.none_share", 0.5, set()),  # of other sources than the LLM
+    ("labelling.none_share", 0.5, set()),  # a setting of sources other than the LLM
     ("evaluation.episodes", 5, ADAPTED),
     ("evaluation.points", 5, ADAPTED),
     ("evaluation.greedy", True, ADAPTED),
@@ -134,7 +134,7 @@ def test_the_adapter_is_made_only_if_labels_or_the_audit_ask_the_llm():
         ("simulator", "worlds.csv", set()),
         ("simulator", "validation.npz", set()),
         ("simulator", "arrays.npz", LABEL_TRAINED),
-        ("labels", "shards/one.npz", set()),  # of the label store, which grows with every question
+        ("labels", "shards/one.npz", set()),  # part of the label store, which grows with every question
         ("labels", "arrays.npz", {"pretrain/ialp", "adapt/rlpd"}),
         ("pretrain/ialp", "arrays.npz", set()),  # its curve
         ("pretrain/a2c_warm", "params/x", {"adapt/a2c_warm"}),

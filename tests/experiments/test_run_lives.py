@@ -1,4 +1,4 @@
-"""A run that was killed, or asked to end, has the same bits as an undisturbed run after the next command."""
+"""If a run was killed or ended by a signal, the next command gives the bits of an undisturbed run."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def lives(tmp_path_factory):
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_NUM_CPU_DEVICES": "2",  # the seeds on a device each
+        "JAX_NUM_CPU_DEVICES": "2",  # one device per seed
     }
     script = Path(run_lives.__file__)
     done = subprocess.run([sys.executable, script, folder], env=env, stdout=subprocess.PIPE, check=True)

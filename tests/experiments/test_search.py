@@ -175,7 +175,7 @@ def test_the_second_round_is_not_run_if_it_equals_the_first(tried, tmp_path):
 
 @pytest.fixture
 def fake_adapt(monkeypatch):
-    """Replaces adaptations by those of a function of the learning rate and the env steps."""
+    """Replaces adaptation by a function of the learning rate and the env steps."""
 
     def replace(adapt):
         monkeypatch.setattr(search, "agent_of", lambda run, *args: run.config.agents.a2c.learning_rate)

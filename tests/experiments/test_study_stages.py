@@ -186,7 +186,7 @@ def test_other_settings_are_refused_before_any_work(copy):
     with pytest.raises(InputError, match="num_seeds: 2 -> 3"):
         study_stages.run_study(tiny(num_seeds=3), copy, "all", overwrite=False)
     assert not changed(copy, before)
-    # Another choice of worlds, methods or search settings is still the same study.
+    # A study stays the same if worlds, methods or search settings change.
     study_results.guard(tiny(methods="a2c"), copy, overwrite=False)
     study_results.guard(tiny(num_seeds=3), copy, overwrite=True)
     assert study_results.read_config(copy / "results") is None
@@ -205,7 +205,7 @@ def test_new_tuned_values_redo_only_the_agents_that_they_change(copy):
 
 
 def test_pairs_with_other_settings_are_dropped(copy):
-    """If one pair of a world is collected with new settings, other pairs that these change are dropped."""
+    """If one pair is collected with new settings, the world's other pairs that they affect are dropped."""
     tree = tiny().run_config("smoke")
     tree.agents.a_ialp_ft.learning_rate = 0.5
     run = Run(copy / "smoke", tree)

@@ -54,7 +54,7 @@ def test_models_that_judge_items_cause_no_warning(answers):
 
 @pytest.mark.parametrize(("share", "accused"), [(0.1, False), (0.5, True)])
 def test_a_letter_that_decides_many_answers_causes_a_warning(share, accused):
-    """A share of the 2,000 answers names letter C for any item."""
+    """The given share of 2,000 answers is letter C, regardless of the items."""
     generator = np.random.default_rng(0)
     places = np.where(generator.random(2000) < share, 3, generator.integers(1, 6, 2000))
     cautions = quality.cautions(manifest(places))

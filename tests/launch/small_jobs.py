@@ -28,7 +28,7 @@ def wait_for(condition, seconds=120):
 
 
 def children(text):
-    """Child processes of this one with ``text`` in their command line."""
+    """Child processes of this process with ``text`` in their command line."""
     processes = []
     for process in psutil.Process(os.getpid()).children(recursive=True):
         try:

@@ -30,7 +30,7 @@ def few_resamples():
 
 
 def finish(folder, level, num_seeds=2, **changes):
-    """A finished run. The mean return of a2c ends at ``level``, that of random is 1."""
+    """A finished run. The mean return of a2c ends at ``level``; the mean return of random is 1."""
     config = overridden(Config(), changes, "test")
     summary, curves = [], []
     for agent, end in (("random", 1.0), ("a2c", level)):
@@ -82,7 +82,7 @@ def test_runs_that_differ_in_seed_are_repetitions(sweep):
     curve = sweep_page.return_curve(groups["learning_rate=0.003"], "a2c")
     np.testing.assert_array_equal(curve.env_steps, STEPS)
     np.testing.assert_allclose(curve.estimate.point, [0, 4.5, 9])
-    assert curve.estimate.low[0] == curve.estimate.high[0] == 0  # here the runs agree, but not their seeds
+    assert curve.estimate.low[0] == curve.estimate.high[0] == 0  # runs agree here, but seeds do not
     one_run = sweep_page.return_curve(groups["learning_rate=0.003"][:1], "a2c").estimate
     np.testing.assert_allclose(one_run.point, [0, 4, 8])
     np.testing.assert_allclose((one_run.low[0], one_run.high[0]), (-0.5, 0.5))  # over its two seeds

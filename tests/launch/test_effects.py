@@ -1,4 +1,4 @@
-"""Effects of a sweep: the ratios to a base, the changes they are listed under, the table and the figure."""
+"""Effects of a sweep: ratios to a base, names of the changes, table and figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs as processes: their cores and GPUs, the list of failures, and their end with the sweep."""
+"""Jobs as processes: their cores and GPUs, the list of failures, and how the sweep ends them."""
 
 from __future__ import annotations
 

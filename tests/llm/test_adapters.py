@@ -1,4 +1,4 @@
-"""peft adapters on any module: merged or attached, the model equals the fine-tuned one."""
+"""peft adapters on any module: a model with a merged or attached adapter equals the fine-tuned one."""
 
 from __future__ import annotations
 

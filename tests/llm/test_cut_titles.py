@@ -1,4 +1,4 @@
-"""Titles that a template cuts to the same text stay different when they are asked, stored or shown."""
+"""Titles that a template cuts to the same text stay different in prompts, stores and output."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def test_the_real_mistral_needs_only_configuration_and_tokenizer(true_size, quic
     assert low < labels["flops"] < 1.15 * 2 * costs["parameters"] * labels["tokens"]
     assert threshold["prompts"] == none_rule.NUM_PROMPTS
     assert threshold["tokens"] < labels["tokens"] / 12
-    assert alone["prompts"] == 1  # 48 titles, 50 to a row
+    assert alone["prompts"] == 1  # 48 titles fit into one row of 50
     total = sum(part["flops"] for part in costs["parts"])
     assert costs["hours"] == pytest.approx(total / (1e12 * estimate.UTILISATION) / 3600)
 

@@ -145,7 +145,7 @@ def test_generate(family):
 
 @pytest.mark.parametrize("name", ["gemma3", "mistral with a window", "gemma2"])
 def test_the_check_notices_a_mask_without_its_window(name, tmp_path, monkeypatch):
-    """The mask is right inside the window, so only prompts as long as the coming ones show the fault."""
+    """The mask is right inside the window, so only prompts as long as later prompts show it."""
     folder = families.write(name, tmp_path)
     monkeypatch.setattr(masks, "LIMITS", {masks.SLIDING: "none", masks.CHUNKED: "none"})
     subject = TransformersEngine(

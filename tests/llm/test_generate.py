@@ -19,7 +19,7 @@ CANDIDATES = PROMPTS.candidates
 
 
 class Reader:
-    """Answers with ``reply``, by prompt and number of askings; records the lists that it was shown."""
+    """Answers with ``reply``, given the prompt and earlier requests; records the lists that it was shown."""
 
     def __init__(self, reply):
         self.reply, self.shown = reply, []

@@ -51,7 +51,7 @@ def test_scores_that_are_not_finite_do_not_move_the_threshold():
         ),  # the candidate with the best score counts, not the one with the best gain
         ([-3.0, -1.0, -2.0], [-9.0, -1.5, -9.0], None, 2),
         ([-1.0, -1.0, -2.0], [-9.0, -9.0, -9.0], 0.0, 1),
-        ([-3.0, -2.0, -3.0], [-3.0, -3.0, -3.0], 1.0, 2),  # equal to the threshold is not below it
+        ([-3.0, -2.0, -3.0], [-3.0, -3.0, -3.0], 1.0, 2),  # a score equal to the threshold is not below it
         ([-3.0, np.nan, -2.0], [-9.0, -9.0, -9.0], 0.0, -1),
         ([-3.0, -INF, -2.0], [-9.0, -9.0, -9.0], None, -1),
     ],

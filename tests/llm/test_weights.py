@@ -1,4 +1,4 @@
-"""The model computes with exactly the stored weights, and no other setting of the folder acts."""
+"""The model computes with exactly the stored weights, and no other setting of the folder has an effect."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import pytest
 
 from ialp_jax.networks.dropout import Dropout
 
-SHAPE = (400, 251)  # rows are not a multiple of the four entries that share a word
+SHAPE = (400, 251)  # row lengths are not multiples of 4; 4 entries share a random word
 
 
 def dropped(rate, key, x=None, deterministic=False):

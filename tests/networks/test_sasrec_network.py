@@ -55,7 +55,7 @@ def test_attention_in_pieces_equals_attention_at_once(encoder, monkeypatch, piec
     network, params, encode = encoder
     monkeypatch.setattr(sasrec, "PIECE", piece)
     for history in (FULL, PADDED):
-        # Not jitted: the fixture's program was compiled with one piece.
+        # Not jitted, because the fixture's compiled program has only one piece.
         pieced = network.apply(params, history, last_only=False)
         np.testing.assert_allclose(pieced, encode(params, history), atol=1e-5)
 

@@ -47,7 +47,7 @@ KEY = jax.random.key(0)
 
 
 def furthest(tree: object, other: object) -> float:
-    """The largest difference of any two numbers of two trees."""
+    """The largest difference between corresponding numbers of two trees."""
     pairs = zip(jax.tree.leaves(tree), jax.tree.leaves(other), strict=True)
     return max(float(np.max(np.abs(np.asarray(a, float) - np.asarray(b, float)))) for a, b in pairs)
 
@@ -59,7 +59,7 @@ def same(tree: object, other: object) -> bool:
 
 
 def curves(seeds: int, devices: DevicesConfig | None) -> dict[str, np.ndarray]:
-    """An adaptation, rollouts and evaluations included."""
+    """The curves of an adaptation, with rollouts and evaluations."""
     config = AdaptConfig(env_steps=2000)
     evaluation, params = EvaluationConfig(episodes=16, points=2), world("two_tastes")
     task = OnlineTask(ENV, params, params, KEY, seeds, config, evaluation, devices=devices)
@@ -98,7 +98,7 @@ def updated(name: str, devices: DevicesConfig | None) -> object:
 
 
 def gradients(devices: DevicesConfig | None) -> object:
-    """Of the supervised loss at the first parameters, for two seeds and one fixed batch."""
+    """Gradients of the supervised loss at the initial parameters, for two seeds and one fixed batch."""
     run, data = pretrainer(2, None), training_rows()
     loss = supervised_loss(NETWORK)
 
@@ -110,7 +110,7 @@ def gradients(devices: DevicesConfig | None) -> object:
 
 
 def pretrained(seeds: int, devices: DevicesConfig | None) -> object:
-    """Parameters after ten updates on the minibatches that the keys draw."""
+    """Parameters after ten updates; the keys draw the minibatches."""
     run = pretrainer(seeds, devices)
     run.advance(training_rows(), 64)
     return jax.tree_util.tree_map_with_path(moved, run.params)
@@ -122,7 +122,7 @@ def moved(path: tuple, leaf: jax.Array) -> jax.Array:
 
 
 def exchanged(agent: Agent) -> list[str]:
-    """The exchanges between eight devices that share users in a rollout and an update, as XLA names them."""
+    """XLA's names of the exchanges between eight devices that share users, in a rollout and an update."""
     params = world("two_tastes")
 
     def learn(state: object, users: object, key: jax.Array) -> tuple:
@@ -150,7 +150,7 @@ def shares(*args: int) -> list[int]:
 
 
 def split_rows() -> list[int]:
-    """The shape of the part of eight rows on each of four devices after `split_users`."""
+    """The shape of each device's part if `split_users` divides eight rows among four devices."""
     with jax.set_mesh(Mesh(jax.devices()[:4], (USER,))):
         return list(jax.jit(split_users)(jnp.ones((8, 3))).sharding.shard_shape((8, 3)))
 

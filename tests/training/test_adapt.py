@@ -118,7 +118,7 @@ def test_a_metric_that_is_not_finite_is_named():
         bad = (steps > 1600) & (params[0] != first)
         return jnp.where(bad, jnp.nan, 0.0)
 
-    # With learning rate 0, the first logit tells the seeds apart.
+    # With learning rate 0, the first logit distinguishes the seeds.
     first = jnp.float32(0.25)
     start = jnp.stack([jnp.full(ITEMS, 0.25), jnp.full(ITEMS, 0.5)])
     with pytest.raises(

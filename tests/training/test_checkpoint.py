@@ -1,4 +1,4 @@
-"""Interrupted trainings go on to the same bits, and damaged checkpoints are not used."""
+"""Interrupted trainings end with the same bits as others, and damaged checkpoints are not used."""
 
 import shutil
 
@@ -29,7 +29,7 @@ class Killed(Exception):
 
 
 class Dying(Checkpoints):
-    """Raises after a step, as if the process had died there."""
+    """Checkpoints that raise after a step, as if the process had died there."""
 
     def __init__(self, *args, at=None, **more):
         super().__init__(*args, **more)

@@ -48,7 +48,7 @@ def test_likes_without_order_are_used_in_several_orders():
     assert (result.target != other.target).any()
     copies = result.target.reshape(6, 6)
     assert len({tuple(row) for row in copies}) > 2
-    for copy in range(6):  # each copy is an order of each user's own likes
+    for copy in range(6):  # each copy has each user's own likes in another order
         first = result.history.reshape(6, 6, LENGTH)[copy, 0, -1]
         assert sorted([first, *copies[copy, :4]]) == [11, 12, 13, 14, 15]
 

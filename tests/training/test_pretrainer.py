@@ -27,7 +27,7 @@ KEY = jax.random.key(0)
 
 
 class Counted:
-    """A loss that counts how often it is traced, that is compiled."""
+    """A loss that counts its traces, and so its compilations."""
 
     def __init__(self, loss):
         self.loss, self.traced = loss, 0
@@ -44,7 +44,7 @@ def trainer(loss, seeds=2):
 
 
 def low_items(prompts):
-    """The choices of who likes the smallest id if it is under 10, else none; every seventh is invalid."""
+    """Chooses the smallest id if it is under 10, else none; about one choice in seven is invalid."""
     proposed = prompts.candidates
     choice = np.where(proposed.min(1) < 10, proposed.argmin(1) + 1, 0)
     choice[(proposed.sum(1) % 7) == 0] = -1
@@ -89,7 +89,7 @@ def test_more_rounds_need_no_new_compilation(labelling_run):
         training_data(labelling_run[2][0], SESSIONS * STEPS)[0],
     )
     assert len(metrics) == ROUNDS
-    assert traced <= 2 * once.traced  # scan may look at its body twice, but not once per round
+    assert traced <= 2 * once.traced  # scan may trace its body twice, but not once per round
 
 
 def test_seeds_differ_in_start_and_in_what_they_learn(labelling_run):

@@ -1,4 +1,4 @@
-"""Every agent that learns, with its whole state, goes on from a checkpoint to the same bits."""
+"""Every learning agent continues from a checkpoint with its whole state and gives the same bits."""
 
 import functools
 

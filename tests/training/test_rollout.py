@@ -130,7 +130,7 @@ def test_reward_per_step_weighs_sessions_by_their_length():
 
 
 def test_users_and_their_answers_do_not_depend_on_the_agent():
-    """Users differ in the first item that they see; their answers are the same random numbers."""
+    """Users differ in the first item that they see; their answers use the same random numbers."""
     one, other = whole("coin", in_order()), whole("coin", in_order(), act_key=9)
     np.testing.assert_array_equal(one.total, other.total)
     np.testing.assert_array_equal(one.items, other.items)
@@ -138,7 +138,7 @@ def test_users_and_their_answers_do_not_depend_on_the_agent():
     np.testing.assert_array_equal(shown, one.items[0])
     assert set(shown) == {1, 2}
     assert (whole("coin", in_order(), user_key=5).items[0] != shown).any()
-    # Another agent, other items; in the world of coins its answers are the same.
+    # Another agent shows other items; in the world of coins the answers stay the same.
     np.testing.assert_array_equal(whole("coin", in_order(6)).total, one.total)
     assert len(set(one.total)) > 1
 
@@ -182,7 +182,7 @@ def test_segments_are_summarised_separately():
 def test_gini_by_hand():
     for counts, expected in (([3, 3, 3, 3], 0.0), ([0, 0, 0, 8], 3 / 4), ([0, 0, 0, 0], 0.0)):
         assert float(gini(jnp.array(counts))) == pytest.approx(expected, abs=1e-6)
-    # Mean absolute difference over all ordered pairs, halved, over the mean.
+    # Half of the mean absolute difference over all ordered pairs, divided by the mean.
     counts = np.array([5, 1, 0, 2, 7])
     differences = np.abs(counts[:, None] - counts).mean()
     assert float(gini(jnp.array(counts))) == pytest.approx(differences / 2 / counts.mean(), rel=1e-6)
@@ -197,7 +197,7 @@ def test_groups_are_summarised_separately():
     entropy = -(0.6 * np.log(0.6) + 0.4 * np.log(0.4))
     expected = {"category_entropy": entropy, "return/mainstream": 3.0, "return/niche": 1.5}
     assert sums == pytest.approx(expected)
-    # Item 1 also of category 3, half each; item 2 of none.
+    # Item 1 has categories 1 and 3, each with weight 1/2; item 2 has none.
     several = groups._replace(category=np.array([[0, 0], [1, 3], [0, 0], [2, 0], [0, 0]]))
     entropy = -2 * (0.25 * np.log(0.25)) - 0.5 * np.log(0.5)  # shown: item 1 twice, item 3 twice
     assert float(summarise_groups(episodes, several)["category_entropy"]) == pytest.approx(entropy)
