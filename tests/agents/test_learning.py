@@ -98,7 +98,7 @@ def trained(request):
     if "pretrained" in request.param:  # as `init` does; here, so that both cases share a program
         states = states._replace(params=states.memory)
     if name == "rlpd":  # each world has its own labels
-        memory = states.memory._replace(kept=labelled()._replace(extras={}))
+        memory = states.memory._replace(fixed=labelled()._replace(extras={}))
         states = states._replace(memory=memory)
     states, reached = train(agent, UPDATES, states)
     return name, states, dict(zip(NAMES, np.asarray(reached).tolist(), strict=True))

@@ -209,12 +209,12 @@ CASES: dict[str, tuple[Damage, str, str]] = {  # damage, stage, the expected mes
     "a smaller user model": (
         arrays("simulator", "labels", item_bias=lambda a: a[:-1]),
         "label",
-        "HERE/run/simulator: its user model is none of HERE/run/data; run --stage=simulate again",
+        "HERE/run/simulator: its user model is not of HERE/run/data; run --stage=simulate again",
     ),
     "NaN in the user model": (
         arrays("simulator", "labels", user_factors=lambda a: a * np.nan),
         "label",
-        "HERE/run/simulator: its user model is none of HERE/run/data; run --stage=simulate again",
+        "HERE/run/simulator: its user model is not of HERE/run/data; run --stage=simulate again",
     ),
     "no user model": (
         arrays("simulator", "labels", knot_logits=None),

@@ -81,6 +81,7 @@ run_lora(Path(sys.argv[1]), settings())
 """
 
 
+@pytest.mark.slow
 def test_a_killed_and_restarted_fine_tuning_gives_the_same_bits(finished, again):
     """SIGKILL ends the client, and with it the worker, after the first checkpoint."""
     shutil.rmtree(again / "lora")

@@ -103,7 +103,7 @@ def test_an_error_in_the_first_process_ends_all(runs):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--num_processes=2"], "--coordinator, --num_processes and --process_id are given together"),
+        (["--num_processes=2"], "--coordinator, --num_processes and --process_id must be given together"),
         (["--coordinator=x", "--num_processes=2", "--process_id=0"], "--coordinator=x must be HOST:PORT"),
         (["--coordinator=x:99999", "--num_processes=2", "--process_id=0"], "=x:99999 must be HOST:PORT"),
         (
