@@ -42,8 +42,8 @@ class Items(NamedTuple):
       category: int [len(titles)], or [len(titles), G] if items have several; 0 for "no category".
       category_names: ``category_names[0] == ""``.
       text: further descriptions [len(titles)], or None.
-      details: columns of texts [len(titles)] each, best first. They are added to titles that several items
-        share. If they are equal too, categories are added, or else the position in the file.
+      details: columns of texts [len(titles)] each, best first. If several items share a title, the title gets
+        such a text. If these texts are equal too, it gets the category, or else the position in the file.
     """
 
     titles: Sequence[str]
@@ -80,7 +80,7 @@ def likes_of(rows: Rows, like_at: float) -> np.ndarray:
 
 
 def once_each(rows: Rows) -> np.ndarray:
-    """Selects one row per user and item, as ascending indices: the last rating, or else the first row."""
+    """Selects one row per user and item: the last rating, or, without ratings, the first row."""
     pair = rows.user.astype(np.int64) * (int(rows.item.max(initial=0)) + 1) + rows.item
     if rows.rating is None:
         return np.sort(np.unique(pair, return_index=True)[1])
@@ -148,7 +148,7 @@ def assemble(
       usual_min_users: value for ``config.min_users == 0``.
       usual_min_likes: value for ``config.min_likes == 0``.
       truth: user model that generated the data, of all users and items of the file.
-      random_test: ratings of random items; those of dropped users or items are dropped.
+      random_test: ratings of random items. Ratings by dropped users or of dropped items are dropped too.
 
     Raises:
       InputError: nothing is left, or a split is empty.

@@ -32,7 +32,7 @@ COAT = Published(
     archives=(
         Archive(
             "https://www.cs.cornell.edu/~schnabts/mnar/coat.zip",
-            # The publisher publishes no sha256; this one is from a public repository.
+            # The publisher gives no sha256. This one is from a public repository.
             "6073d0b515ed1f6e830e4fead66dc76ad7991a7553eaa58e228b234a9d19daed",
             unpack=True,
         ),

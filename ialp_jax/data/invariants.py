@@ -1,4 +1,4 @@
-"""Checks the arrays of a loaded data set or user model; they fail if a file was changed or damaged."""
+"""Checks the arrays of a loaded data set or user model. A check fails if a file was changed or damaged."""
 
 from __future__ import annotations
 

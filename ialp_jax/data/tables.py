@@ -69,7 +69,7 @@ def rows(
       path: the file.
       header: names of the fields.
       encoding: of the text.
-      headed: whether the first line is the header, which must then be this one.
+      headed: whether the first line must be ``header``; if false, the file has no header.
       separator: None for any run of spaces.
 
     Raises:

@@ -72,8 +72,8 @@ def tell_apart(titles: Sequence[str], details: Sequence[Sequence[str]]) -> tuple
 
     Args:
       titles: N titles, none empty.
-      details: columns of N texts, best first. A group of equal titles gets the first column whose texts are
-        all different and not empty. If no column is, the titles get numbers.
+      details: columns of N texts, best first. A group of equal titles gets the first column in which all
+        texts of the group are different and not empty. If there is no such column, the titles get numbers.
 
     Returns:
       N different titles, and how many were changed. A title that only one item has does not change.
@@ -114,8 +114,7 @@ def cut_apart(titles: Sequence[str], max_title: int) -> list[str]:
       max_title: number of characters that a prompt shows.
 
     Returns:
-      Titles that are different after the cut. A title that no other title equals after the cut is returned
-      unchanged and uncut.
+      Titles that are different after the cut. If a title is still unique after the cut, it is returned whole.
     """
     cut = [appearance(title, max_title) for title in titles]
     groups, shown, taken = _shared(cut) if max_title >= 12 else [], list(titles), set(cut)
@@ -129,7 +128,7 @@ def cut_apart(titles: Sequence[str], max_title: int) -> list[str]:
 
 
 def _ends(titles: Sequence[str], max_title: int) -> list[list[str]]:
-    """Returns the words of each title after those that all share, cut to half the length; may be empty."""
+    """Returns each title without the first words that all share, cut to half the length; may be empty."""
     words = [title.split(" ") for title in titles]
     shared = sum(
         1 for _ in itertools.takewhile(lambda column: len({*column}) == 1, zip(*words, strict=False))
