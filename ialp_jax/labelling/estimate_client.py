@@ -1,4 +1,4 @@
-"""Lets a worker process estimate the costs of labelling. It does not train, load a model or label."""
+"""Lets a worker process estimate the costs of labelling. Nothing is trained, loaded or labelled."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Imagined sessions of offline users: the actor proposes candidates, and a label answers for the user.
 
-In each step the actor proposes K candidates. The label says which candidate the user would take, or none. The
-label decides the action, the reward and the next history. Patience and horizon are the simulator's.
+In each step the actor proposes K candidates. The label names the candidate that the user would take, or
+"none". The label decides the action, the reward and the next history. Patience and horizon are the same as in
+the simulator.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ialp_jax.types import Array, Key, Labels, Observation
 def imagined_params(params: SessionParams, windows: np.ndarray) -> SessionParams:
     """A world whose sessions start from the given histories [W, L] of offline users.
 
-    Keeps only those session dynamics that act when labels answer, see ``Dynamics.imagined``.
+    Keeps only the dynamics that also apply if labels give the answers, see ``Dynamics.imagined``.
     """
     return params.replace(
         start_histories=jnp.asarray(windows),

@@ -146,7 +146,7 @@ def first_order(labels: RunLabels, row: int) -> np.ndarray:
 
 
 def written(answers: Answers) -> list[str]:
-    """Every reply to n prompts and its reading, one line each; empty for answers without letters."""
+    """Replies to n prompts, each with the letter read from it, one per line; empty for `likelihood`."""
     lines = []
     for line, reply in zip(answers.places.ravel().tolist(), answers.replies.ravel().tolist(), strict=True):
         if line < 0 or reply:

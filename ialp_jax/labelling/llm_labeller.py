@@ -30,8 +30,8 @@ _OMITTED = ("unconditional", "files", CALIBRATION)  # of a calibration; omitted 
 class LLMLabeller(LLMClient):
     """Labels prompts with the configured model, see `ialp_jax.labelling.labeller.Labeller`.
 
-    The same folder or store never labels a prompt twice. A restarted run must make the same requests again,
-    from the first one and in the same order. Stored answers do not load torch.
+    The same folder or store never labels a prompt twice. A restarted run must make all its requests again, in
+    the same order. If all answers are stored, torch is not loaded.
 
     Attributes:
       places: one array per request, int8 [P, A], see `Answers`.
@@ -114,7 +114,7 @@ class LLMLabeller(LLMClient):
 
         In lettered modes, ``answers_invalid`` counts single answers by cause, including those that were asked
         again. ``order_bias`` is `ialp_jax.llm.prompting.orders.order_bias` over the prompts with the most
-        frequent number of candidates. ``cautions`` says why the labels may be useless, see
+        frequent number of candidates. ``cautions`` lists reasons why the labels may be useless, see
         `ialp_jax.labelling.quality`.
         """
         trained = {} if self._config.model else store.read_manifest(self._model_folder) or {}
@@ -189,9 +189,10 @@ class LLMLabeller(LLMClient):
         self._fingerprint = self._adapted(self.model_fingerprint())
         facts = self._facts()
         rule = [config.none_rule, config.none_quantile, config.embedded.holdout, self._seed, self._data_files]
-        # Includes the shape, because a calibration tries prompts as long as the longest ones of the run.
+        # The fingerprint includes the shape, because a calibration tries the longest prompts of the run.
         self._calibrate(store.fingerprint([facts, self._titles, rule, self._shape]))
-        # The resolved values of "auto", and the text of a chat template, which may contain the date.
+        # The values that "auto" stands for, and a hash of the chat template's text, which may contain the
+        # date.
         names = ("device", "dtype", "plain", "wrapper_sha256")
         resolved = {name: self._calibration[name] for name in names if name in self._calibration}
         resolved["device"] = resolved["device"].partition(":")[0]

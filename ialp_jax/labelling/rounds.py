@@ -54,7 +54,7 @@ def label_rounds(
     Args:
       setting: of the rounds.
       labeller: answers the prompts; its context must be entered.
-      learner: holds the actor as its seed 0; it learns in place.
+      learner: agent whose seed 0 is the actor; it learns in place.
       key: streams of sessions, proposals and answers are derived from it.
       on_step: called after each step of the sessions.
       on_round: called with the arrays of each round.
@@ -63,7 +63,7 @@ def label_rounds(
       Arrays of P = rounds * steps * sessions rows: those of `label_round`, and ``round`` int32 [P].
 
     Raises:
-      InputError: the labeller cannot work, or has no valid answer; or see `propose`.
+      InputError: the labeller cannot work or has no valid answer, or `propose` raises it.
     """
     config = setting.config
     users = start_sessions(setting.env, setting.params, key, config.sessions)

@@ -82,7 +82,7 @@ class Popularity(RuleLabeller):
         self._popularity, self._none_share = popularity, none_share
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Scores candidates by their likes; "none" if the best has among the fewest likes, ties by chance."""
+        """Scores candidates by their likes; "none" if the best one is among the least liked."""
         scores = self._popularity[prompts.candidates].astype(np.float64)
         return scores, lowest_share(scores.max(1), self._none_share, random)
 
@@ -176,7 +176,7 @@ class FoldIn(RuleLabeller):
 
 
 def lowest_share(values: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Whether each value [P] is among the lowest ``share`` of them, ties by chance: bool [P]."""
+    """Selects the lowest ``share`` of the values [P], bool [P]; chance breaks ties."""
     order = np.lexsort((random.random(len(values)), values))
     is_low = np.zeros(len(values), bool)
     is_low[order[: round(share * len(values))]] = True
