@@ -6,7 +6,7 @@
 - ``generate``: text from greedy decoding.
 
 Prefix caching is on. But vLLM does not use the cache if a request asks for log-probabilities of the prompt.
-So ``likelihood`` costs K full sequences per prompt here; the transformers engine shares the history.
+So ``likelihood`` reads K full sequences per prompt here. The transformers engine reads the history only once.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from ialp_jax.llm.prompting.lengths import (
 from ialp_jax.types import Dataset
 
 LOG_POINTS = 100  # number of mean losses in the log
-RESAMPLES = 2000  # of the users, for the bootstrap intervals
+RESAMPLES = 2000  # number of bootstrap resamples of the users
 MAX_GRADIENT_NORM = 1.0
 WITHOUT_NONE = ("likelihood",)  # modes without a "none" answer
 
@@ -56,8 +56,8 @@ def fine_tune(
     """Trains an adapter of a model and saves it.
 
     Args:
-      folder: gets the adapter. Until then it holds a checkpoint, from which a killed fine-tuning continues,
-        with the same result bit for bit on a CPU with equally many threads.
+      folder: stores the adapter at the end, and a checkpoint before. A killed fine-tuning continues from the
+        checkpoint. On a CPU with the same number of threads, the result is the same bit for bit.
       model_folder: of the model.
       dataset: only its offline users are used.
       config: of the LLM.
@@ -115,9 +115,9 @@ def fine_tune(
 def _sources(
     dataset: Dataset, config: LLMConfig, seed: int, shape: dict[str, int]
 ) -> tuple[PromptSampler, TrainingPrompts]:
-    """The sampler of training prompts, and the held-out prompts, equally many for each user."""
+    """The sampler of training prompts, and the held-out prompts, with the same number for each user."""
     users, others = split_offline(dataset, config.lora.holdout, seed)
-    if not config.model:  # users whom the embedded model did not train on either; they are among the others
+    if not config.model:  # users that the embedded model did not train on; LoRA does not train on them either
         others = split_offline(dataset, config.embedded.holdout, seed)[1]
     template = templates.choose(config.template, embedded=not config.model)
     same = alike.groups(dataset.catalogue.titles, template, config.mode not in WITHOUT_NONE)
@@ -131,7 +131,7 @@ def _sources(
 
 
 def _check_scores(engine: TransformersEngine, config: LLMConfig, shape: tuple[int, int]) -> None:
-    """Raises InputError if scores in the packed rows of the loss differ from the model's own scores."""
+    """Raises InputError if the loss, which packs rows, would use other scores than the model's own."""
     engine.check(shape)
     if not self_check.is_exact(engine, shape, lora=True):
         raise InputError(

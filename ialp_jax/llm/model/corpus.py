@@ -80,9 +80,9 @@ def epoch(
 ) -> Corpus:
     """The ``index``-th pass over the users' histories, with users and rows in random order.
 
-    If the data set has no order in time, the items of every history are shuffled. Otherwise a share
-    ``config.shuffle`` of the histories is. Each item is left out with probability ``config.drop``. Both
-    prevent a model that sees few users many times from memorising their histories.
+    If the data set has no order in time, the items of every history are shuffled. Otherwise only a share
+    ``config.shuffle`` of the histories is shuffled. Each item is left out with probability ``config.drop``.
+    Without both, a model that sees few users many times would memorise their histories.
     """
     generator = keys.generator(seed, "llm-epoch", index)
     histories = [dataset.histories.of(user) for user in generator.permutation(users)]

@@ -1,7 +1,7 @@
 """The embedded model: a small but real Mistral with its own tokenizer, trained on the offline users.
 
-Its decoder, rotary positions, grouped-query attention and file format are those of Mistral 7B (arXiv
-2310.06825), from transformers; only the sizes differ. The training text is that of the prompts: liked titles,
+It has the decoder, rotary positions, grouped-query attention and file format of Mistral 7B (arXiv
+2310.06825), from transformers. Only the sizes differ. The training text looks like the prompts: liked titles,
 one per line. The loss is the mean negative log-likelihood of the next token.
 """
 
@@ -87,7 +87,7 @@ def build_model(
 def build_optimisers(model: transformers.MistralForCausalLM) -> list[torch.optim.Optimizer]:
     """Muon for the decoder's matrices, AdamW for embeddings and norms.
 
-    With the same number of tokens, Muon (arXiv 2502.16982, steps scaled to the size of AdamW's) reaches a
+    With the same number of tokens, Muon (arXiv 2502.16982, with steps as large as AdamW's) reaches a
     lower loss than AdamW.
     """
     matrices = [p for p in model.model.layers.parameters() if p.dim() == 2]
@@ -196,15 +196,15 @@ def train(
     """Trains the embedded model and saves it with its tokenizer in the Hugging Face format.
 
     Args:
-      folder: replaced by the model and its tokenizer.
+      folder: folder that the model and its tokenizer replace.
       dataset: only its offline users are used.
       template: the text around titles, the same as at label time.
       config: sizes and budget.
       seed: fixes the result if the number of threads is the same.
       progress: called after each step with the step and its loss.
-      fingerprint: of everything that determines the result. A killed training with the same fingerprint
-        continues from the last checkpoint in `checkpoints_of` the folder, which the caller deletes at the
-        end.
+      fingerprint: fingerprint of everything that determines the result. A killed training with the same
+        fingerprint continues from its last checkpoint. The checkpoints are in the folder that
+        `checkpoints_of` returns. The caller deletes it at the end.
 
     Returns:
       The training log: losses over steps, held-out loss, seconds, tokens.

@@ -111,7 +111,7 @@ def check(folder: Path) -> None:
 
 
 def acting(folder: Path, mode: str) -> list[str]:
-    """Settings in a model's folder that earlier versions ignored, or wrongly applied to free text.
+    """Names of settings in a model's folder that earlier versions ignored or wrongly applied to free text.
 
     Earlier labels with such settings may be wrong, so these names change the address of labels.
 

@@ -73,7 +73,7 @@ class Scorer:
 
     @property
     def plain(self) -> bool:
-        """Whether each sequence goes through the model on its own.
+        """Whether the model reads each sequence in a separate forward pass.
 
         `ialp_jax.llm.engines.transformers_engine` sets it if the fast method gives other scores.
         """

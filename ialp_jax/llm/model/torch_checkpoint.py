@@ -66,7 +66,7 @@ def save(
 
 
 def restore(folder: Path, fingerprint: str, optimisers: Sequence[torch.optim.Optimizer]) -> Saved | None:
-    """Restores the optimisers from the newest intact checkpoint and returns it; None if there is none."""
+    """Restores the optimisers from the newest intact checkpoint. Returns that checkpoint, or None."""
     for name in (NAME, BEFORE):
         path = folder / name
         if not path.exists():

@@ -12,7 +12,7 @@ import transformers
 
 from ialp_jax.errors import InputError
 
-# Stored tensors that text does not use: buffers of older formats, and parts for images, sound and drafts.
+# Stored tensors that we ignore: buffers of older formats, parts for images, sound and draft tokens.
 IDLE = re.compile(
     r"(^|\.)(rotary_emb\.inv_freq|position_ids|masked_bias|(attn|attention)\.bias)$|"
     r"(^|\.)(vision_\w+|visual|image_\w+|audio_\w+|embed_vision|embed_audio|multi_modal_projector|mtp\w*)(\.|$)"

@@ -98,7 +98,7 @@ class LetterAsker:
         return choice.letter_scores(self.model, self.letters.rows(self.letters.cut(prompts)))
 
     def cut(self, prompts: Prompts) -> Prompts:
-        """The prompts without items that do not fit, see `letters.LetteredTokens.cut`."""
+        """Removes the oldest liked items of long prompts, see `letters.LetteredTokens.cut`."""
         reserve = self.config.max_new_tokens if self.config.mode == "generate" else 0
         return self.letters.cut(prompts, reserve)
 
@@ -124,7 +124,7 @@ class LetterAsker:
             self.letters,
             prompts,
             max_new_tokens=self.config.max_new_tokens,
-            batch_size=1 if self.plain else self.config.batch_size,  # a single prompt needs no padding
+            batch_size=1 if self.plain else self.config.batch_size,  # batches of one need no padding
         )
 
     def facts(self) -> dict[str, Any]:

@@ -71,17 +71,19 @@ def ask(
     none_text: str,
     opened: bool = False,
 ) -> tuple[Answers, int]:
-    """Asks P prompts under R orders each; asks an order again in another order while its answer is invalid.
+    """Asks P prompts in R orders each. While an answer is invalid, asks the prompt in a further order.
 
-    Scores are shares of the R answers. The choice is the candidate, or "none", that most answers name; of
-    equals, the one named first. A prompt without a valid answer is invalid by the cause of its last answer.
+    Scores are shares of the R answers. The choice is the candidate (or "none") that most answers name. If
+    several are named equally often, it is the one named first. A prompt without a valid answer has the cause
+    of its last answer.
 
     Args:
-      write_to: maps n prompts, with candidates in the order of the lines, to n texts and the tokens read.
+      write_to: function that maps n prompts to n texts and the number of tokens read. The candidates of these
+        prompts are in the order of the lines.
       prompts: P of them.
       seeds: P numbers, from `ialp_jax.llm.prompting.orders.seeds`.
       permutations: R.
-      retries: how often an order is asked again.
+      retries: maximum number of further orders that replace one order.
       none_text: text of the last line.
       opened: whether prompts end inside a block of thinking.
     """

@@ -1,8 +1,8 @@
 """Attention masks of packed rows, in which the candidates of a prompt share its history. Needs torch.
 
-In some models a sliding window or chunks limit the tokens that a token sees, in some or all layers. Our mask
-replaces the model's own, so it must keep these limits. They count positions, not columns: each candidate
-directly follows the history, wherever it is stored in the row.
+In some models, layers with a sliding window or chunks limit the tokens that a token sees. Our mask replaces
+the model's own mask, so it must keep these limits. The limits count positions, not columns. By position, each
+candidate directly follows the history, even if other candidates are between them in the row.
 """
 
 from __future__ import annotations

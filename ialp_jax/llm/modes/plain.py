@@ -1,7 +1,7 @@
 """Slow, exact scores: one whole sequence per candidate, through the model's own forward pass. Needs torch.
 
-It uses no mask, cache or padding of ours. Faster methods are compared with it, and models that allow no
-faster method are scored by it.
+It adds no mask, cache or padding. It is the reference for faster methods, and the method for models
+that allow no faster one.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from ialp_jax.llm.prompting.letters import LetteredTokens
 from ialp_jax.llm.prompting.templates import Template
 from ialp_jax.types import OFFLINE, Dataset, Prompts
 
-NUM_HELD_OUT = 500  # held-out prompts of LoRA; rounded up so that all users have equally many
+NUM_HELD_OUT = 500  # number of held-out prompts of LoRA, rounded up to equally many per user
 NUM_SAMPLED = 256  # size of the sample that represents all prompts
 CHARACTERS_PER_TOKEN = 4  # of English text
 
@@ -50,7 +50,7 @@ class Demand(NamedTuple):
     """Prompts that a stage will ask, represented by a sample.
 
     Attributes:
-      name: of the work. The estimate has one line per name.
+      name: name of the work. The estimate prints one line per name.
       count: number of prompts.
       sample: some of the prompts.
     """

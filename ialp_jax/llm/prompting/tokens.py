@@ -44,7 +44,7 @@ class Rows(NamedTuple):
 
     A candidate's tokens see the history and the candidate's earlier tokens, but no other candidate. So the
     keys and values of the history are computed once for all K candidates. The model predicts the last token
-    of a candidate but never reads it, so a candidate fills one column less than it has tokens.
+    of a candidate but does not read it. So a candidate with n tokens fills n - 1 columns.
 
     Attributes:
       ids: int64 [B, S], tokens; any value at padding.
@@ -124,7 +124,7 @@ def prompt_lengths(tokens: TitleTokens, prompts: Prompts) -> np.ndarray:
 
 
 def _spread(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For ragged counts [C]: the owner of each element, and its place within the owner, int64 [sum]."""
+    """Maps counts [C] to the owner of each element and its place within the owner, int64 [sum]."""
     owner = np.repeat(np.arange(len(counts)), counts)
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
 

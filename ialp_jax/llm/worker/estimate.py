@@ -1,8 +1,8 @@
 """Estimates the costs of labelling in advance: tokens, operations, memory, hours. Needs torch.
 
-Operations of a forward pass are a third of those for training in Chowdhery et al. 2022 (arXiv 2204.02311,
-appendix B): 2 per parameter and token, and for attention 4 * layers * (heads * width) per pair of tokens. The
-input embedding costs no FLOPs, and the head runs only on scored rows.
+Chowdhery et al. 2022 (arXiv 2204.02311, appendix B) count the operations of training. A forward pass has a
+third of them: 2 per parameter and token, and for attention 4 * layers * (heads * width) per pair of tokens.
+The input embedding costs no FLOPs, and the head runs only on scored rows.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from ialp_jax.llm.prompting.lengths import (
 )
 from ialp_jax.types import Dataset, Prompts
 
-UTILISATION = 0.5  # assumed rate of forward passes, as a share of the measured matrix-product rate
-TRAINING = 3  # forward and backward passes relative to only forward passes, in the same source
-LORA = 2  # the same with frozen weights, which need only gradients of activations
+UTILISATION = 0.5  # assumed rate of forward passes divided by the measured matrix-product rate
+TRAINING = 3  # operations of training divided by those of forward passes, same source
+LORA = 2  # the same ratio for LoRA: frozen weights need only gradients of activations
 
 
 class Part(NamedTuple):
@@ -140,7 +140,7 @@ def estimate(
 
 
 def _asked(sizes: Sizes, measured_demands: Sequence[tuple[Demand, Lengths]], config: LLMConfig) -> list[Part]:
-    """The prompts of the stages under all their orders, and the largest number of repeated prompts."""
+    """The prompts of the stages in all their orders, and the maximum number of prompts asked again."""
     by_name: dict[str, Part] = {}
     for demand, measured in measured_demands:
         part = _part(demand.name, demand.count * config.permutations, sizes, measured)
