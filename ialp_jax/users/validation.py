@@ -32,9 +32,9 @@ def validate(
     Args:
       model: of U users and N items.
       roles: int8 [U, N] from ``holdout.roles``.
-      base_rate: mean like probability that the calibration aimed at, as a multiple of the density of
-        the logs. None if the model is the truth: the logs then hold an unknown, constant share of the
-        likes, so the calibration error measures only the shape, not the level.
+      base_rate: target of the calibration: the mean like probability, as a multiple of the density of the
+        logs. None if the model is the true user model. The logs then hold an unknown, constant share of the
+        likes, so the calibration error measures only the shape of the curve, not its level.
 
     Returns:
       Metrics: ``users``, ``items``, ``interactions``, ``like_rate`` (logged likes per pair),
