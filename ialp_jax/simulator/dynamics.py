@@ -44,8 +44,9 @@ def like_logit(state: SessionState, item: Array, params: SessionParams) -> Array
     Starts from the log-odds of the user model and subtracts
 
     - ``boredom.logit * recency``, see `recency`;
-    - ``strength * s_c`` with the satiation s_c of the item's category c, or the mean over its categories.
-      Leqi et al. 2021 decrease the expected reward of an arm by lambda_k s_k; here it is the log-odds;
+    - ``strength * s_c`` with the satiation s_c of the item's category c, or its mean if the item has several
+      categories. Leqi et al. 2021 subtract lambda_k s_k from the expected reward of an arm; we subtract from
+      the log-odds;
     - ``niche_strength * appeal`` for niche users.
     """
     model, parts = params.user_model, params.dynamics
@@ -77,7 +78,7 @@ def like_probability(state: SessionState, item: Array, params: SessionParams) ->
 
 
 def item_scores(state: SessionState, params: SessionParams) -> Array:
-    """Computes scores that rank all items like the user's present like probabilities, float32 [..., N].
+    """Computes scores with the same ranking as the user's present like probabilities, float32 [..., N].
 
     Args:
       state: any leading axes.
@@ -102,7 +103,7 @@ def recency(boredom: Boredom, recent: Array, item: Array) -> Array:
     """Computes how many recent items were similar to this item, weighted by 1 / age, float32 [] in 0..1.
 
     ``sum_a [item of age a is similar] / a``, divided by ``sum_a 1 / a``. This is the recency of Warlop et al.
-    2018, who count the same arm; here, items count if they share a category or have nearly the same vector.
+    2018. They count only the same arm. We count items that share a category or have nearly the same vector.
     """
     category = boredom.category[item]
     same = boredom.category[recent][:, :, None] == category
