@@ -15,7 +15,7 @@ from ialp_jax.types import Catalogue, Dataset, Interactions, UserModel
 
 
 class Rows(NamedTuple):
-    """Interactions of a file; in the order of time if the data has one.
+    """Interactions of a file, in the order of time if the data has times.
 
     Attributes:
       user: int [M], any ids from 0.
@@ -90,7 +90,7 @@ def once_each(rows: Rows) -> np.ndarray:
 def kept_rows(
     rows: Rows, like: np.ndarray, titled: np.ndarray, min_users: int, min_likes: int
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Decides which rows are used, and counts what is dropped by reason.
+    """Decides which rows are used, and counts dropped rows, items and users by reason.
 
     Drops in three steps, each applied once: items without a title; items with fewer than ``min_users`` users;
     users with fewer than ``min_likes`` remaining likes. An item that loses users in the last step stays.
@@ -141,7 +141,7 @@ def assemble(
     Args:
       config: gives the name of the world, the filters, the seed and the shares of the splits.
       rows: users are renumbered 0..U-1 and items 1..N, both in ascending order of their ids here.
-      items: of the file.
+      items: items of the file.
       ordered: whether the rows of a user are in the order of time.
       dropped: counts of rows or items that the loader dropped, by reason.
       notes: further counts for the log, by kind.
@@ -214,7 +214,7 @@ def _catalogue(items: Items, used: np.ndarray) -> tuple[Catalogue, int]:
     """Builds the catalogue of the used items.
 
     Args:
-      items: of the file.
+      items: items of the file.
       used: int [N], their positions in the file, ascending.
 
     Returns:

@@ -48,7 +48,7 @@ def open_table(root: Path, name: str, knob: str, config: TabularConfig) -> Table
 
     Args:
       root: folder of the data.
-      name: of the file or folder.
+      name: name of the file or folder.
       knob: setting that holds the name, for error messages.
       config: separator, encoding and limits.
 

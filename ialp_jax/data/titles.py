@@ -47,8 +47,8 @@ def quote(title: str, max_title: int) -> str:
 
     Double quotes become single ones, brackets become round ones and bars become slashes; wide forms too. So
     ``[/INST]``, ``</s>`` and ``<|im_end|>`` are no longer markers, even in models whose markers are not
-    special tokens. Markers that consist of words are not replaced; only the quotes around titles protect from
-    them.
+    special tokens. Markers that consist of words are not replaced. The quotes around titles are the only
+    protection from them.
     """
     text = sanitise(title, max_title)
     return "".join(_INERT.get(unicodedata.normalize("NFKC", character), character) for character in text)
