@@ -12,7 +12,7 @@ The steps from a proposal to a label:
 8. label: ``llm_labeller.py`` applies the rule of "none"; ``transitions.py`` turns labels into transitions.
 
 Baseline labellers: ``sources.py``. Other clients of the worker: ``lora_client.py``, ``estimate_client.py``.
-Quality of labels: ``audit.py`` with the questions of ``audit_questions.py``, and ``quality.py``, which reads
-warnings off a manifest. Labels on disk: ``label_files.py``. Labels as text: ``inspect.py``,
+Quality of labels: ``audit.py`` with the questions of ``audit_questions.py``, and ``quality.py``, which
+derives warnings from a manifest. Labels on disk: ``label_files.py``. Labels as text: ``inspect.py``,
 ``label_text.py``.
 """

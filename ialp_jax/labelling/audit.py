@@ -129,7 +129,7 @@ def per_user(
     """Metrics of one source, float64 [Q] each. NaN if a metric is undefined for a user.
 
     Args:
-      questions: Q of them.
+      questions: Q questions.
       source: the source to measure.
       likes: int [N + 1], of offline users.
       truth: the true scores, for ``truth_agreement``; None: unknown.
@@ -241,7 +241,7 @@ def compare(questions: Questions, sources: Mapping[str, Source], likes: np.ndarr
     """Computes all metrics of all sources with intervals, over all users and by segment.
 
     Args:
-      questions: Q of them.
+      questions: Q questions.
       sources: by name. ``llm``, ``shuffled`` and ``popularity`` must be there; ``chance`` is added.
       likes: int [N + 1], of offline users.
 

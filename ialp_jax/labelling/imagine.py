@@ -54,7 +54,7 @@ def propose(
     Args:
       network, actor: the actor that proposes.
       count: K.
-      observation: of B sessions.
+      observation: observation of B sessions.
       key: consumed.
       alike: int32 [N + 1], items with the same number have the same words in a prompt; None: all differ.
 
@@ -96,7 +96,7 @@ def _draw(
     key: Key,
     alike: Array | None = None,
 ) -> Array:
-    """Draws items int32 [B, count], 1..N. Shown items, and items with their words, come last."""
+    """Draws items int32 [B, count], 1..N. Shown items, and items with the same words as these, come last."""
     logits = mask_shown(network.apply(actor, observation.history).logits, observation.shown)
     if alike is not None:
 
@@ -109,7 +109,7 @@ def _draw(
 
 
 def _first_different(items: np.ndarray, alike: np.ndarray, count: int) -> np.ndarray:
-    """The first ``count`` items with different words; if there are fewer, the first one fills the rest."""
+    """The first ``count`` items with different words; the first item fills missing places."""
     first = np.sort(np.unique(alike[items], return_index=True)[1])[:count]
     return items[np.pad(first, (0, count - len(first)))]
 
@@ -127,7 +127,7 @@ def answer(
     """Applies labels to sessions. An ended session is replaced; an invalid label changes nothing.
 
     Args:
-      env, params: of the imagined world.
+      env, params: environment and parameters of the imagined world.
       users: B sessions.
       item: int32 [B], 1..N.
       liked, valid: bool [B].

@@ -24,7 +24,7 @@ def catalogue_facts(dataset: Dataset) -> dict[str, Any]:
 
 
 def check_labels(labels: Path, arrays: Mapping[str, np.ndarray], others: Sequence[str] = ()) -> None:
-    """Raises InputError if the arrays are not those of ``Labels``.
+    """Raises InputError if the arrays do not have the form of ``Labels``.
 
     Args:
       labels: folder of the labels, for the message.

@@ -82,12 +82,13 @@ class LabelStore:
         """Returns answers to one request and stores new ones.
 
         Args:
-          prompts: P of them.
-          compute: scores batches that are not stored; not called if all are stored.
+          prompts: P prompts.
+          compute: function that scores a batch whose answers are not stored.
 
         Returns:
-          The answers to the P prompts, and the batches that the request added to the store, including those
-          of an earlier process of the run. Answers taken from the store are in none of these batches.
+          The answers to the P prompts, and the batches that the request added to the store, including batches
+          of an earlier process of the run. These batches do not contain the answers that were already in the
+          store.
         """
         addresses = self.addresses(prompts)
         fresh: dict[bytes, int] = {}  # the first of equal prompts

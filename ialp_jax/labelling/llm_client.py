@@ -30,9 +30,9 @@ class LLMClient:
 
         Args:
           config: checked here.
-          data_folder: of the data stage.
-          folder: of the labels; gets ``model/`` (the embedded one) and ``worker.log``.
-          seed: of the embedded model's training, of the calibration and of LoRA.
+          data_folder: folder of the data stage.
+          folder: folder of the labels; gets ``model/`` (the embedded one) and ``worker.log``.
+          seed: seed of the embedded model's training, of the calibration and of LoRA.
         """
         config.check()
         self._config, self._seed = config, seed

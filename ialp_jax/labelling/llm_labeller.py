@@ -24,7 +24,7 @@ from ialp_jax.llm.prompting import chat, orders
 from ialp_jax.llm.worker.protocol import CALIBRATION
 from ialp_jax.types import Labels, Prompts
 
-_OMITTED = ("unconditional", "files", CALIBRATION)  # of a calibration; omitted from the manifest of labels
+_OMITTED = ("unconditional", "files", CALIBRATION)  # entries that the manifest of labels omits
 
 
 class LLMLabeller(LLMClient):
@@ -49,10 +49,10 @@ class LLMLabeller(LLMClient):
 
         Args:
           config: checked here.
-          data_folder: of the data stage.
-          folder: of the labels. It gets ``model/`` (only for the embedded one), ``calibration/``, ``plans/``
-            and, if ``config.store`` is empty, ``shards/``.
-          seed: of the embedded model's training and of the calibration.
+          data_folder: folder of the data stage.
+          folder: folder of the labels. It gets ``model/`` (only for the embedded model), ``calibration/``,
+            ``plans/`` and, if ``config.store`` is empty, ``shards/``.
+          seed: seed of the embedded model's training and of the calibration.
           on_caution: called with a reason to doubt the labels.
         """
         super().__init__(config, data_folder, folder, seed)
@@ -110,7 +110,7 @@ class LLMLabeller(LLMClient):
 
         ``asked`` counts the different prompts that this run sent to the model. ``taken`` counts those whose
         answers were already in the store. ``tokens`` and ``seconds`` are the costs of the asked prompts,
-        including those of an earlier process of the run.
+        including the costs of earlier processes of the run.
 
         In lettered modes, ``answers_invalid`` counts single answers by cause, including those that were asked
         again. ``order_bias`` is `ialp_jax.llm.prompting.orders.order_bias` over the prompts with the most
@@ -238,7 +238,7 @@ class LLMLabeller(LLMClient):
         return store.fingerprint([base, adapter_files.fingerprint(self._adapter), self._config.adapter_use])
 
     def _calibrate(self, fingerprint: str) -> None:
-        """Reads the calibration with this fingerprint, or has the worker make it.
+        """Reads the calibration with this fingerprint, or orders it from the worker.
 
         Each shape of prompts has its own calibration: the audit and the label stage use different ones.
         """

@@ -126,7 +126,7 @@ def cautions(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def thinking(facts: Mapping[str, Any]) -> str:
-    """A warning if the chat template leaves a block of thinking open; else empty."""
+    """Returns a warning if the chat template leaves a block of thinking open, else an empty text."""
     wrapper = facts.get("wrapper")
     state = facts.get("thinking") or (chat.thinking_of(chat.Wrapper(*wrapper)) if wrapper else "")
     if state != chat.OPEN:
@@ -143,9 +143,9 @@ def require_valid(manifest: Mapping[str, Any], reply: str, folder: Path) -> None
     """Raises InputError if none of the labels is valid.
 
     Args:
-      manifest: of the labels.
+      manifest: manifest of the labels.
       reply: the model's text for one of the labels; may be empty.
-      folder: of the label store, for the message.
+      folder: folder of the label store, for the message.
 
     Raises:
       InputError: gives the causes and a remedy.

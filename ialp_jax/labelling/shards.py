@@ -48,7 +48,7 @@ class Shard(NamedTuple):
     """A batch and the prompts that it answers.
 
     Attributes:
-      addresses: of its n prompts, 32 bytes each.
+      addresses: addresses of its n prompts, 32 bytes each.
       batch: their answers.
       series: only in a plan: beginning of the names of its shards.
     """

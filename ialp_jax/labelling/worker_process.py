@@ -25,7 +25,7 @@ from ialp_jax.llm.worker import protocol
 from ialp_jax.llm.worker.protocol import GROUP_SIGNALS
 
 IN_FLIGHT = 2  # orders sent ahead, so that the worker does not wait while the client writes an answer to disk
-PATIENCE_SECONDS = 5.0  # time that the worker has to end
+PATIENCE_SECONDS = 5.0  # time for the worker to end before it is killed
 
 Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
 
