@@ -65,7 +65,7 @@ class Replica:
         return self._engine.facts()
 
     def order(self, prompts: Prompts) -> np.ndarray:
-        """The order int64 [n] in which prompts are put into batches."""
+        """The order of n prompts in batches, int64 [n]."""
         return self._engine.order(prompts)
 
     def answer(self, prompts: Prompts, plain: bool) -> tuple[Answers, int]:

@@ -58,13 +58,14 @@ def fine_tune(
     Args:
       folder: stores the adapter at the end, and a checkpoint before. A killed fine-tuning continues from the
         checkpoint. On a CPU with the same number of threads, the result is the same bit for bit.
-      model_folder: of the model.
+      model_folder: folder of the model.
       dataset: only its offline users are used.
-      config: of the LLM.
+      config: settings of the LLM.
       seed: fixes the result.
       history_length: L of the label stage.
       num_candidates: K of the label stage; ``config.lora.negatives`` overrides it.
-      fingerprint: of everything that determines the result. A checkpoint with another fingerprint is ignored.
+      fingerprint: fingerprint of everything that determines the result. Checkpoints with another fingerprint
+        are ignored.
       progress: called after each step with the step and its loss.
 
     Returns:
@@ -158,9 +159,10 @@ def _optimise(
     save: Callable[[list[float]], None],
     progress: Callable[[int, float], None],
 ) -> list[float]:
-    """Trains in place for the steps that are left; returns the losses of all steps.
+    """Trains the model in place for the remaining steps. Returns the losses of all steps.
 
-    The prompts and the dropout of a step depend only on its number, so an interruption leaves no trace.
+    The prompts and the dropout of a step depend only on its number, so an interruption does not change the
+    result.
     """
     if config.gradient_checkpointing:
         engine.model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -214,7 +216,7 @@ def curve(losses: list[float]) -> list[list[float]]:
 
 
 class Measured(NamedTuple):
-    """Accuracy and loss of a model on P prompts, asked as at label time.
+    """Accuracy and loss of a model on P prompts, with the prompts and the mode of the label stage.
 
     Attributes:
       hit: float64 [P], 1 if the model prefers the user's own item.
@@ -227,7 +229,7 @@ class Measured(NamedTuple):
 
 @torch.inference_mode()
 def measure(engine: TransformersEngine, held_out: TrainingPrompts, batch_size: int) -> Measured:
-    """Asks the model as the label stage does, and computes the loss in batches."""
+    """Labels prompts like the label stage, and computes the loss in batches."""
     answers, _ = engine.answer(held_out.prompts)
     total = 0.0
     for start in range(0, len(held_out.answer), batch_size):

@@ -61,9 +61,9 @@ def check_base(folder: Path, model: str, fingerprint: str) -> None:
     id. If an adapter records neither, only loading its weights can reveal a mismatch.
 
     Args:
-      folder: of the adapter.
+      folder: folder of the adapter.
       model: ``--config.llm.model``.
-      fingerprint: of the model's files.
+      fingerprint: fingerprint of the model's files.
     """
     recorded = (store.read_manifest(folder) or {}).get("base_fingerprint")
     named = read_config(folder).get("base_model_name_or_path") or ""

@@ -33,7 +33,7 @@ def apply(model: Any, folder: Path, use: str) -> Any:
 
     Args:
       model: causal language model, changed in place.
-      folder: of the adapter; `adapter_files.check` has checked it.
+      folder: folder of the adapter; `adapter_files.check` has checked it.
       use: ``merge`` adds the updates to the weights, in their dtype. ``attach`` computes the updates
         separately.
 

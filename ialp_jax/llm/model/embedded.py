@@ -110,7 +110,8 @@ def learning_rate(step: int, config: EmbeddedConfig | LoraConfig) -> float:
 
 
 def loss_of(model: transformers.MistralForCausalLM, batch: corpora.Corpus, reduction: str) -> torch.Tensor:
-    """Cross-entropy of packed rows. A segment sees only itself, which transformers infers from positions."""
+    """Cross-entropy of packed rows. Segments do not see each other: transformers infers them from
+    positions."""
     ids, position, target = (torch.from_numpy(array) for array in batch)
     hidden = model.model(input_ids=ids, position_ids=position, use_cache=False).last_hidden_state
     taught = target.flatten() != corpora.IGNORED
@@ -148,7 +149,7 @@ def _optimise(
     folder: Path,
     fingerprint: str,
 ) -> tuple[list[float], int]:
-    """Trains in place for the steps that are left; returns all losses and the number of predicted tokens."""
+    """Trains in place for the remaining steps. Returns all losses and the number of predicted tokens."""
     optimisers, losses, num_predicted = build_optimisers(model), [], 0
     saved = torch_checkpoint.restore(folder, fingerprint, optimisers)
     if saved:

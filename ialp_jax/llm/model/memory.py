@@ -60,7 +60,7 @@ class Need(NamedTuple):
     """Memory in bytes.
 
     Attributes:
-      weights: of the model.
+      weights: memory of the model's weights.
       batch: mask, activations, logits and key-value cache of one batch, without the weights.
     """
 
@@ -112,7 +112,7 @@ def batch_bytes(sizes: Sizes, measured: Lengths, batch_size: int, element: int) 
     """Upper estimate of the memory of one batch of the longest prompts, in bytes.
 
     Args:
-      sizes: of the model.
+      sizes: sizes of the model.
       measured: lengths of some prompts.
       batch_size: rows of the batch.
       element: bytes per number.
@@ -170,7 +170,7 @@ def require(
     """Raises InputError if a model does not fit, before it is loaded.
 
     Args:
-      folder: of the model.
+      folder: folder of the model.
       titles: N + 1 titles; ``titles[0]`` is padding.
       template: the text around titles.
       config: only ``dtype``, ``device`` and ``batch_size`` are read.

@@ -27,7 +27,7 @@ def resolve(model: str, revision: str, weights: bool = True) -> Path:
 
     Args:
       model: folder or hub id.
-      revision: of a hub id.
+      revision: revision of a hub id.
       weights: whether to download the weights too, or only configuration and tokenizer.
 
     Raises:
@@ -116,8 +116,8 @@ def acting(folder: Path, mode: str) -> list[str]:
     Earlier labels with such settings may be wrong, so these names change the address of labels.
 
     Args:
-      folder: of the model.
-      mode: of asking.
+      folder: folder of the model.
+      mode: ``llm.mode``.
     """
     settings = store.read_json(folder / "config.json") or {}
     settings = settings | (settings.get("text_config") or {})

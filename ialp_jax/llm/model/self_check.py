@@ -23,7 +23,7 @@ def hardest(scorer: Scorer, shape: tuple[int, int]) -> Prompts:
     """Makes two prompts for one batch: one of the greatest possible length and one of the smallest.
 
     Args:
-      scorer: has the catalogue.
+      scorer: loaded model with the catalogue.
       shape: L and K of the coming prompts.
     """
     length, num_candidates = shape
@@ -52,7 +52,7 @@ def is_exact(scorer: Scorer, shape: tuple[int, int], lora: bool = False) -> bool
     Args:
       scorer: its ``plain`` must be False.
       shape: L and K of the coming prompts.
-      lora: whether to compare LoRA's scores instead of those of labelling.
+      lora: whether to compare the scores of LoRA instead of the scores of labelling.
     """
     prompts = hardest(scorer, shape)
     try:

@@ -26,7 +26,7 @@ class Saved(NamedTuple):
     """Content of a checkpoint besides the optimisers' state.
 
     Attributes:
-      tensors: of the model.
+      tensors: tensors of the model.
       progress: plain data.
     """
 

@@ -27,7 +27,7 @@ class LetterAsker:
       model, tokenizer, config: as passed to the constructor.
       letters: the token blocks of titles and template.
       wrapper: text that the chat template puts around a prompt, or None.
-      plain: whether each sequence goes through the model on its own.
+      plain: whether each sequence gets a separate forward pass.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class LetterAsker:
         """Tokenises the N + 1 titles.
 
         Args:
-          model, tokenizer: of ``folder``.
+          model, tokenizer: model and tokenizer of ``folder``.
           folder: named in errors.
-          titles: of the catalogue.
+          titles: titles of the catalogue.
           template: words of the prompts.
           config: settings for asking.
           limit: tokens that a prompt may have.
@@ -56,7 +56,7 @@ class LetterAsker:
           InputError: the chat template is required but missing, or it cannot be used.
         """
         self.model, self.tokenizer, self.config, self._template = model, tokenizer, config, template
-        self.plain = False  # each sequence goes through the model on its own
+        self.plain = False  # each sequence gets a separate forward pass
         self.wrapper = chat.Wrapper(*wrapper) if wrapper else chat.find(tokenizer, config.chat, folder)
         self.letters = letters.LetteredTokens(tokenizer, titles, template, self.wrapper, limit)
         self._digests = orders.title_digests([template.quoted(title) for title in titles])
@@ -103,11 +103,11 @@ class LetterAsker:
         return self.letters.cut(prompts, reserve)
 
     def lines(self, prompts: Prompts) -> torch.Tensor:
-        """Log-probabilities of the lines, float32 [n, K + 1], computed as in labelling by ``choice``."""
+        """Log-probabilities of the lines, float32 [n, K + 1], computed as in mode ``choice``."""
         return torch.from_numpy(self.score(prompts)[0])
 
     def order(self, prompts: Prompts) -> np.ndarray:
-        """The order in which n prompts are put into batches, int64 [n]: longest first."""
+        """The order of n prompts in batches, int64 [n]: longest first."""
         return np.argsort(-self.letters.lengths(self.letters.cut(prompts)), kind="stable")
 
     def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:

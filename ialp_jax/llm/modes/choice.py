@@ -49,7 +49,7 @@ def score_lines(
     Args:
       model: a causal language model.
       letters: makes the token rows of the prompts.
-      prompts: P of them, candidates in the order of the lines.
+      prompts: P prompts, candidates in the order of the lines.
       batch_size: prompts per forward pass.
       prefix: cached ``letters.tokens.prefix``, or None.
 
@@ -61,7 +61,7 @@ def score_lines(
     """
     prompts = letters.cut(prompts)
     lengths = letters.lengths(prompts)
-    order = np.argsort(-lengths, kind="stable")  # longest first, so that a lack of memory shows immediately
+    order = np.argsort(-lengths, kind="stable")  # longest first: a lack of memory fails early
     num_lines = prompts.candidates.shape[1] + 1
     scores, spent = np.empty((prompts.num_prompts, num_lines), np.float32), int(lengths.sum())
     if prefix is None:

@@ -1,4 +1,4 @@
-"""The mode ``generate``: short free text from greedy decoding, as in the paper, read by `grammar`."""
+"""The mode ``generate``: short free text from greedy decoding (as in the paper), which `grammar` reads."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def write(
     """The texts that the model writes after P prompts, in batches of similar length.
 
     Args:
-      model, tokenizer: of one folder.
+      model, tokenizer: model and tokenizer of one folder.
       letters: the blocks of its prompts.
-      prompts: P of them, candidates in the order of the lines.
+      prompts: P prompts, candidates in the order of the lines.
       max_new_tokens: largest number of tokens per text.
       batch_size: prompts per call.
 
@@ -80,7 +80,7 @@ def ask(
     Args:
       write_to: function that maps n prompts to n texts and the number of tokens read. The candidates of these
         prompts are in the order of the lines.
-      prompts: P of them.
+      prompts: P prompts.
       seeds: P numbers, from `ialp_jax.llm.prompting.orders.seeds`.
       permutations: R.
       retries: maximum number of further orders that replace one order.
@@ -124,7 +124,7 @@ def count(named: np.ndarray, places: np.ndarray, num_candidates: int) -> Answers
     winner = np.take_along_axis(named, support.argmax(axis=1)[:, None], axis=1)[:, 0]
     choice = np.where(winner == num_candidates, 0, winner + 1)
     choice[winner < 0] = -1
-    last = places[:, -1, -1]  # of the last order's last answer
+    last = places[:, -1, -1]  # last answer to the last order
     return Answers.of(
         choice=choice.astype(np.int32),
         scores=shares[:, :-1],

@@ -45,7 +45,7 @@ def decoder_of(model: Any) -> Any:
 
 @contextlib.contextmanager
 def _decoded(model: Any, hidden: torch.Tensor) -> Iterator[None]:
-    """Within it, the model's decoder returns ``hidden`` [1, Q, D] without any computation."""
+    """Inside this context, the model's decoder returns ``hidden`` [1, Q, D] without any computation."""
     inner = {id(module): module for module in (model.base_model, decoder_of(model)) if module is not model}
     before = {key: vars(module).get("forward") for key, module in inner.items()}
     for module in inner.values():

@@ -32,7 +32,7 @@ def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = N
       float32 [B, K], on the model's device.
 
     Raises:
-      CannotPackError: some candidate has several tokens, and the model accepts no mask per token.
+      CannotPackError: a candidate has several tokens, but the model does not accept a mask per token.
     """
     device, width = model.device, rows.ids.shape[1] - prefix.length
     source, target, slot = (
@@ -77,9 +77,10 @@ def score_rows(model: Any, rows: Rows, num_candidates: int, prefix: Prefix | Non
 
 
 def by_length(tokens: TitleTokens, prompts: Prompts, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """The order int64 [P] in which P prompts are put into batches, and their lengths in tokens, int64 [P].
+    """The order of P prompts in batches, int64 [P], and their lengths in tokens, int64 [P].
 
-    Prompts are cut to ``limit`` tokens. The longest come first, so that a lack of memory shows immediately.
+    Prompts are cut to ``limit`` tokens. The longest prompts come first, so that a lack of memory causes an
+    early error.
     """
     lengths = rows_of.prompt_lengths(tokens, rows_of.cut_histories(tokens, prompts, limit))
     return np.argsort(-lengths, kind="stable"), lengths

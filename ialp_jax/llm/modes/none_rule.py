@@ -16,7 +16,7 @@ from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.prompting.alike import apart
 from ialp_jax.types import Dataset, Prompts
 
-NUM_PROMPTS = 1000  # then both rates have a standard error of at most 1.6 %
+NUM_PROMPTS = 1000  # number of prompts; both rates have a standard error of at most 1.6 %
 HISTORY_LENGTH = 10  # longest history; the shortest has 1 item
 
 
@@ -70,7 +70,7 @@ def decide(answers: Answers, unconditional: np.ndarray, limit: float | None) -> 
     """Turns answers with title likelihoods into labels.
 
     Args:
-      answers: of mode ``likelihood``.
+      answers: answers of mode ``likelihood``.
       unconditional: float32 [P, K], scores of the same titles after an empty history.
       limit: from `threshold`.
 

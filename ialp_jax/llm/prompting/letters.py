@@ -40,7 +40,7 @@ _BULLET, _MARK, _LEAD = "-", ".", " "
 
 
 def wrap(template: Template, wrapper: chat.Wrapper | None) -> chat.Wrapper:
-    """The text around the lines of a prompt, including that of the chat template."""
+    """The text around the lines of a prompt, including the text of the chat template."""
     if wrapper is None:
         return chat.Wrapper(template.liked, template.question + template.cue, _LEAD)
     return chat.Wrapper(wrapper.before + template.liked, template.question + wrapper.after, wrapper.lead)
@@ -60,7 +60,7 @@ def render(
       titles: N + 1 titles.
       history: int [L], oldest first; 0 is padding and is skipped.
       candidates: int [K], in the order of the lines.
-      wrapper: of the chat template; None: plain text.
+      wrapper: text of the chat template; None: plain text.
     """
     around = wrap(template, wrapper)
     liked = [_BULLET + template.quoted(titles[item]) for item in history if item]
@@ -95,7 +95,7 @@ class LetteredTokens:
           tokenizer: a fast Hugging Face tokenizer with a padding token.
           titles: N + 1 strings.
           template: words of the prompts.
-          wrapper: of the chat template; None: plain text.
+          wrapper: text of the chat template; None: plain text.
           limit: tokens that a prompt may have.
         """
         self._limit, self._padding = limit, tokenizer.pad_token_id
@@ -172,7 +172,7 @@ class LetteredTokens:
         """Removes the oldest liked items of prompts that would exceed the limit.
 
         Args:
-          prompts: P of them.
+          prompts: P prompts.
           reserve: tokens left free for a free-text answer.
 
         Raises:

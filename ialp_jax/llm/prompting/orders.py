@@ -30,11 +30,11 @@ def title_digests(texts: Sequence[str]) -> np.ndarray:
 
 
 def seeds(digests: np.ndarray, prompts: Prompts) -> list[int]:
-    """A seed for each of P prompts, which depends only on the titles in the prompt.
+    """A seed for each of P prompts. It depends only on the titles in the prompt.
 
     Args:
       digests: uint8 [N + 1, 16], from `title_digests`.
-      prompts: P of them; padding is ignored.
+      prompts: P prompts; padding is ignored.
     """
     return [
         int.from_bytes(

@@ -129,7 +129,7 @@ def from_file(path: Path) -> Template:
 
 
 def rules(template: Template) -> Iterator[tuple[str, bool, str]]:
-    """The rule for each field of a template: its name, whether it holds, and the rule in words."""
+    """For each field of a template: its name, whether its rule holds, and the text of the rule."""
     for name in ("version", "max_title"):
         value = getattr(template, name)
         yield name, type(value) is int and value >= 1, "a whole number of at least 1"

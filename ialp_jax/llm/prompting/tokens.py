@@ -133,8 +133,8 @@ def build_rows(tokens: TitleTokens, prompts: Prompts, padding: int) -> Rows:
     """Rows of B prompts.
 
     Args:
-      tokens: of the catalogue.
-      prompts: B of them.
+      tokens: title tokens of the catalogue.
+      prompts: B prompts.
       padding: token id for positions after the end of a row.
     """
     histories, candidates = prompts.histories, prompts.candidates

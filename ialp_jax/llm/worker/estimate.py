@@ -39,7 +39,7 @@ class Part(NamedTuple):
     """A part of the work.
 
     Attributes:
-      name: of the part.
+      name: name of the part.
       prompts: number of prompts.
       tokens: number of tokens that the model reads.
       flops: floating-point operations.
@@ -64,7 +64,7 @@ def forward_flops(sizes: Sizes, tokens: float, pairs: float, scored: float) -> f
     """Number of operations of forward passes.
 
     Args:
-      sizes: of the model.
+      sizes: sizes of the model.
       tokens: number of tokens in all rows.
       pairs: number of token pairs in attention: the sum of the squared row lengths.
       scored: number of rows of logits.
@@ -83,10 +83,10 @@ def estimate(
     """Estimates the costs of all work of the model.
 
     Args:
-      folder: of the model; only configuration and tokenizer are read. None: the embedded model.
-      dataset: prompts are about its users.
+      folder: folder of the model; only configuration and tokenizer are read. None: the embedded model.
+      dataset: data set whose users the prompts are about.
       config: model, mode, dtype, device and batch size of the planned run.
-      demands: the prompts of the stages. Training, LoRA and calibration are added to them.
+      demands: prompts of the stages. The function adds training, LoRA and calibration.
       shape: L and K of the label stage.
       seed: fixes the sampled prompts.
 
@@ -217,7 +217,7 @@ def _training(sizes: Sizes, config: LLMConfig) -> Part:
 
 
 def _lora(sizes: Sizes, ruler: Ruler, sample: Prompts, config: LLMConfig) -> list[Part]:
-    """The part of LoRA's steps, without its small matrices, and the part of its held-out prompts.
+    """One part for LoRA's steps (without its small matrices), and one for its held-out prompts.
 
     Each held-out prompt costs one label and one loss before the first step, and again after the last step.
     """
