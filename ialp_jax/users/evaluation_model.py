@@ -36,7 +36,7 @@ def fit_models(
     """Fits the user model of the training world and the user model of the evaluation world.
 
     Args:
-      dataset: of the world.
+      dataset: data set of the world.
       config: settings of the user model.
       test_model: ``SimulatorConfig.test_model``. Empty: one user model serves both worlds. ``halves``: the
         two models are fitted to disjoint halves of every user's interactions. The name of a family: the
@@ -46,7 +46,7 @@ def fit_models(
       The user model for training, and the user model for evaluation (None if ``test_model`` is empty).
 
     Raises:
-      InputError: as `ialp_jax.users.fit.fit`.
+      InputError: see `ialp_jax.users.fit.fit`.
     """
     if test_model == HALVES:
         settings = config

@@ -169,7 +169,7 @@ def validate_ratings(
     The test ratings were used neither to fit the model nor to choose its settings.
 
     Args:
-      model: of U users and N items.
+      model: user model of U users and N items.
       rows: the ratings that the model was fitted to. The baselines use the same ratings.
       test: T ratings.
       num_items: N.

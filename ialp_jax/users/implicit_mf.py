@@ -60,7 +60,7 @@ def chunks(owner: np.ndarray, neighbour: np.ndarray, num_owners: int, width: int
 
 
 def solve(other: Array, liked: Chunks, num_owners: int, confidence: Array, regularisation: Array) -> Array:
-    """Solves for the factors of one side (users or items) with those of the other side fixed.
+    """Solves for the factors of one side (users or items) while the other side is fixed.
 
     Equation 4 of the paper, for all rows at once:
 

@@ -30,7 +30,7 @@ def validate(
     The test likes were used neither to fit the model nor to choose its settings.
 
     Args:
-      model: of U users and N items.
+      model: user model of U users and N items.
       roles: int8 [U, N] from ``holdout.roles``.
       base_rate: target of the calibration: the mean like probability, as a multiple of the density of the
         logs. None if the model is the true user model. The logs then hold an unknown, constant share of the
