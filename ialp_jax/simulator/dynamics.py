@@ -1,7 +1,7 @@
 """Rules of the effects that make users harder: how each part of ``Dynamics`` changes a session.
 
 Each function states its rule and its source. A part that is off is None, so JAX leaves it out when it traces.
-``state`` and ``params`` are those of ``environment``. All functions are for one session.
+``state`` and ``params`` are the state and parameters in ``environment``. All functions are for one session.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def item_scores(state: SessionState, params: SessionParams) -> Array:
 
     Args:
       state: any leading axes.
-      params: of the world.
+      params: parameters of the world.
 
     Returns:
       Raw scores of the user model if no part changes the ranking, else log-odds. Column a is item a + 1.
@@ -127,7 +127,7 @@ def disliked(key: Key, like: Array, probability: Array, params: SessionParams) -
 def patience_after(
     patience: Array, state: SessionState, item: Array, dislike: Array | None, params: SessionParams
 ) -> Array:
-    """Subtracts from the patience what an explicit dislike and boredom cost, float32 []."""
+    """Subtracts the costs of an explicit dislike and of boredom from the patience, float32 []."""
     parts = params.dynamics
     if dislike is not None:
         patience -= parts.dislikes.patience * dislike
@@ -167,10 +167,10 @@ def between_steps(
     """Changes the user between two steps: the taste drifts, and a visit may end and another begin.
 
     Args:
-      key: of the step; each rule derives its own stream from it.
+      key: key of the step; each rule derives its own stream from it.
       state: after the answer.
       item: int32 [].
-      params: of the world.
+      params: parameters of the world.
 
     Returns:
       The state, and whether the user left and returned, bool [] (None if returns are off).

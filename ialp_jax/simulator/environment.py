@@ -130,7 +130,7 @@ def respond(
       state: before the step.
       item: int32 [], 1..N.
       like: bool [].
-      params: of the world.
+      params: parameters of the world.
       dislike: bool [], whether the user disliked the item explicitly; None if users do not.
 
     Returns:

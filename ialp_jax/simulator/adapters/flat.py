@@ -26,7 +26,7 @@ class FlatSessions(environment.Environment[SessionState, SessionParams]):
     - ``encoding="bag"``: [N], for dense networks. 1 for an item of the history, -1 for an item that was shown
       and is not in the history, 0 for all others. The order of the history is lost.
     - ``encoding="ids"``: [2 L + H], for networks that embed items, and for catalogues that are too large for
-      a replay buffer of bags. It holds the item ids of ``history``, then those of ``shown``, divided by N.
+      a replay buffer of bags. It holds the item ids of ``history`` and then of ``shown``, all divided by N.
       ``jnp.round(observation * N)`` returns the exact ids if N is below 2**23.
 
     The final observation in ``info`` is flat too. Agents without a mask of shown items may recommend an item
