@@ -1,4 +1,4 @@
-"""Amazon review data 2018 as published: one JSON object a line, plain or ``.gz``.
+"""Amazon review data 2018 as published: one JSON object per line, plain or ``.gz``.
 
 J. Ni, J. Li, J. McAuley. EMNLP 2019; https://nijianmo.github.io/amazon/. Reviews (5-core: at least five of
 each user and of each product): ``reviewerID``, ``asin``, ``overall``, ``unixReviewTime``. Metadata:

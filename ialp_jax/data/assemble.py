@@ -42,8 +42,9 @@ class Items(NamedTuple):
       category: int [len(titles)], or [len(titles), G] if items have several; 0 for "no category".
       category_names: ``category_names[0] == ""``.
       text: further descriptions [len(titles)], or None.
-      details: columns of texts [len(titles)] each, best first. If several items share a title, the title gets
-        such a text. If these texts are equal too, it gets the category, or else the position in the file.
+      details: columns of texts [len(titles)] each, best first. If several items share a title, such a text is
+        added to the title. If these texts are equal too, the category is added, or else the position in the
+        file.
     """
 
     titles: Sequence[str]

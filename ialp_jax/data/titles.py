@@ -76,7 +76,7 @@ def tell_apart(titles: Sequence[str], details: Sequence[Sequence[str]]) -> tuple
         texts of the group are different and not empty. If there is no such column, the titles get numbers.
 
     Returns:
-      N different titles, and how many were changed. A title that only one item has does not change.
+      N different titles, and the number of changed titles. A title that only one item has does not change.
     """
     different, taken = list(titles), {appearance(title) for title in titles}
     groups = _shared([appearance(title) for title in titles])
