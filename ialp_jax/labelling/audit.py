@@ -68,7 +68,8 @@ class Source(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A line of ``labels.csv`` without the world. The metric of a segment is ``<metric>/<segment>``."""
+    """A line of ``labels.csv`` without its world. The metric of a segment is
+    ``<metric>/<segment>``."""
 
     source: str
     metric: str
@@ -242,7 +243,8 @@ def compare(questions: Questions, sources: Mapping[str, Source], likes: np.ndarr
 
     Args:
       questions: Q questions.
-      sources: by name. ``llm``, ``shuffled`` and ``popularity`` must be there; ``chance`` is added.
+      sources: sources by name. ``llm``, ``shuffled`` and ``popularity`` are required; the function adds
+        ``chance``.
       likes: int [N + 1], of offline users.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Client of the LLM worker: checks data and model, starts the worker, and orders the embedded training."""
+"""Client of the LLM worker: checks data and model, starts the worker, and trains the embedded model."""
 
 from __future__ import annotations
 

@@ -49,8 +49,8 @@ class Shard(NamedTuple):
 
     Attributes:
       addresses: addresses of its n prompts, 32 bytes each.
-      batch: their answers.
-      series: only in a plan: beginning of the names of its shards.
+      batch: answers to these prompts.
+      series: the beginning of the names of a plan's shards; only for plans.
     """
 
     addresses: list[bytes]

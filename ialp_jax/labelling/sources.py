@@ -4,15 +4,15 @@ Every source labels the prompts that the LLM would label: K candidates that the 
 
 | source     | chooses                                   | says none                                |
 |------------|-------------------------------------------|------------------------------------------|
-| popularity | the candidate with the most likes of      | if it is among the least liked ones |
+| popularity | the candidate with the most likes of      | if it is among the least liked ones      |
 |            | offline users                             |                                          |
 | random     | any candidate                             | by chance                                |
 | logged     | the candidate that comes next in the      | if the log has none of the candidates    |
 |            | user's log                                |                                          |
 | truth      | the candidate that the user likes best by | with the probability that the user does  |
-|            | the world's user model                    | not like that candidate |
-| fold_in    | the candidate that users with the same | if its score is among the lowest ones |
-|            | history like best by the same model |                                          |
+|            | the world's user model                    | not like that candidate                  |
+| fold_in    | the candidate that users with the same    | if its score is among the lowest ones    |
+|            | history like best by the same model       |                                          |
 
 ``popularity``, ``random`` and ``fold_in`` have no threshold. They answer "none" to a given share of the
 prompts of each request. This share can be set to the share of the LLM. ``truth`` knows the user, but the
