@@ -23,7 +23,7 @@ class Engine(Protocol):
     """The interface of an engine.
 
     Attributes:
-      plain: whether sequences are scored one at a time, see `check`.
+      plain: whether the engine scores only one sequence per forward pass, see `check`.
     """
 
     plain: bool

@@ -14,7 +14,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.llm.prompting.alike import apart, different, largest
 from ialp_jax.types import Dataset, Prompts
 
-NONE = 0  # the answer if no candidate is the user's own item, as in `Labels.choice`
+NONE = 0  # the same code for "none" as in `Labels.choice`
 
 
 class TrainingPrompts(NamedTuple):

@@ -20,7 +20,8 @@ class Corpus(NamedTuple):
 
     Attributes:
       ids: int64 [R, S].
-      position: int64 [R, S]; it starts again at 0 with each segment, so it separates the segments.
+      position: int64 [R, S]; place within the segment. It restarts at 0 with each segment, and so separates
+        the segments.
       target: int64 [R, S], the next token of the same segment, or IGNORED.
     """
 

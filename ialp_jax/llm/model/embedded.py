@@ -110,8 +110,7 @@ def learning_rate(step: int, config: EmbeddedConfig | LoraConfig) -> float:
 
 
 def loss_of(model: transformers.MistralForCausalLM, batch: corpora.Corpus, reduction: str) -> torch.Tensor:
-    """Cross-entropy of packed rows. Segments do not see each other: transformers infers them from
-    positions."""
+    """Cross-entropy of packed rows. transformers separates the segments by their positions."""
     ids, position, target = (torch.from_numpy(array) for array in batch)
     hidden = model.model(input_ids=ids, position_ids=position, use_cache=False).last_hidden_state
     taught = target.flatten() != corpora.IGNORED

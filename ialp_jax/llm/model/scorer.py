@@ -21,7 +21,7 @@ from ialp_jax.llm.prompting.templates import Template
 from ialp_jax.llm.prompting.tokens import TitleTokens, build_rows, cut_histories, tokenise
 from ialp_jax.types import Prompts
 
-TOGETHER = 50  # titles per row if the history is empty
+TOGETHER = 50  # number of titles per row if the history is empty
 
 
 @contextlib.contextmanager
@@ -103,7 +103,7 @@ class Scorer:
           InputError: out of memory.
         """
         with memory_in_one_line(self.batch_size):
-            # Read in each call, because LoRA changes the model.
+            # The prefix is read again in each call, because LoRA changes the model.
             shared = None if self.plain else prefix.read(self.model, self.tokens.prefix)
             scores, spent = likelihood.score(
                 self.model,

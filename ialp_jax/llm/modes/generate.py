@@ -83,7 +83,7 @@ def ask(
       prompts: P prompts.
       seeds: P numbers, from `ialp_jax.llm.prompting.orders.seeds`.
       permutations: R.
-      retries: maximum number of further orders that replace one order.
+      retries: maximum number of further orders after invalid answers, for each of the R orders.
       none_text: text of the last line.
       opened: whether prompts end inside a block of thinking.
     """

@@ -38,7 +38,7 @@ def title_scores(model: Any, rows: Rows, num_candidates: int) -> torch.Tensor:
     """Scores like `likelihood.title_scores`, without gradients: float32 [B, K]."""
     scores = torch.zeros((len(rows.ids), num_candidates), device=model.device)
     for b, (prompt, names) in enumerate(sequences(rows, num_candidates)):
-        if max(map(len, names)) == 1:  # one pass predicts all of them
+        if max(map(len, names)) == 1:  # one pass predicts all one-token names
             scores[b] = predictions(model, prompt, 1)[0, np.concatenate(names)]
             continue
         for k, name in enumerate(names):

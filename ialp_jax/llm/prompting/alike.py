@@ -1,4 +1,4 @@
-"""Items that a prompt shows with the same words. No prompt may contain two of them.
+"""Items that a prompt shows with the same words. A prompt may contain only one of them.
 
 Titles are unique in a data set. `templates.shown` makes titles different again if a template cuts them to the
 same text. It cannot do so if the cut is very short. This module handles the remaining cases.

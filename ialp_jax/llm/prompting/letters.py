@@ -133,7 +133,7 @@ class LetteredTokens:
         self._tails = self._marks + len(LETTERS)
         lengths = [len(block) for block in blocks]
         self.tokens = TitleTokens(
-            np.array(prefix or encode_own([LINE_END])[0], np.int64),  # something must predict the first token
+            np.array(prefix or encode_own([LINE_END])[0], np.int64),  # a first token needs a token before
             np.fromiter((token for block in blocks for token in block), np.int64, sum(lengths)),
             np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         )

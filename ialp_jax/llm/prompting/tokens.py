@@ -99,7 +99,7 @@ def tokenise(tokenizer: Any, titles: Sequence[str], template: Template, limit: i
     lines = [ids if len(ids) <= limit // 4 else [*ids[: limit // 4 - 1], end] for ids in lines]
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     introduction = encode([template.introduction])[0] if template.introduction else []
-    prefix = (begin + introduction) or [end]  # something must predict the first token
+    prefix = (begin + introduction) or [end]  # a first token needs a token before it
     offsets = np.concatenate([[0], np.cumsum([len(line) for line in lines])]).astype(np.int64)
     return TitleTokens(
         np.array(prefix, np.int64),

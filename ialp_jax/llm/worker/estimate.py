@@ -31,7 +31,7 @@ from ialp_jax.llm.prompting.lengths import (
 from ialp_jax.types import Dataset, Prompts
 
 UTILISATION = 0.5  # assumed rate of forward passes divided by the measured matrix-product rate
-TRAINING = 3  # operations of training divided by those of forward passes, same source
+TRAINING = 3  # training operations divided by forward operations, from the same source
 LORA = 2  # the same ratio for LoRA: frozen weights need only gradients of activations
 
 
@@ -168,7 +168,7 @@ def _calibration(
     first = {demand.name: demand for demand in reversed(demands)}
     times = len({demand.sample.shape for demand in first.values()})
     parts = []
-    if config.engine != "vllm":  # two prompts, each by the fast and the plain method
+    if config.engine != "vllm":  # two prompts by two methods (fast and plain)
         parts.append(_part("check of the masks", 4 * times, sizes, ruler.measure(sample)))
     if config.mode == "likelihood":
         pairs = ruler.measure(sample._replace(candidates=sample.candidates[:, :2]))

@@ -219,7 +219,7 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # text that libraries print must not mix with frames
     for number in GROUP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):  # the client blocked them, children need them
+    if hasattr(signal, "pthread_sigmask"):  # child processes need the signals that the client blocked
         signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     sys.modules["jax"] = None  # makes every import of jax raise an error
     orders: queue.Queue = queue.Queue()
