@@ -1,4 +1,4 @@
-"""Validation of a user model: ranking of held-out likes, calibration, real against simulated counts."""
+"""Validation of a user model: ranking of held-out likes, calibration, real and simulated counts."""
 
 from __future__ import annotations
 
