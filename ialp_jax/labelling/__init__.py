@@ -8,8 +8,7 @@ The steps from a proposal to a label:
 4. worker: all other prompts go to the worker process (``worker_process.py``, `ialp_jax.llm.worker.worker`);
 5. engine: the worker's engine has the loaded model (`ialp_jax.llm.engines`, `ialp_jax.llm.model.scorer`);
 6. mode: the engine asks the model (`ialp_jax.llm.modes`: ``likelihood``, ``choice`` or ``generate``);
-7. answer: the worker returns `ialp_jax.llm.modes.answers.Answers`, which the client stores before it uses
-them;
+7. answer: the worker returns `ialp_jax.llm.modes.answers.Answers`, and the client stores them first;
 8. label: ``llm_labeller.py`` applies the rule of "none"; ``transitions.py`` turns labels into transitions.
 
 Baseline labellers: ``sources.py``. Other clients of the worker: ``lora_client.py``, ``estimate_client.py``.

@@ -68,8 +68,7 @@ class Source(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A line of ``labels.csv`` without its world. The metric of a segment is
-    ``<metric>/<segment>``."""
+    """A line of ``labels.csv`` without its world. The metric of a segment is ``<metric>/<segment>``."""
 
     source: str
     metric: str
