@@ -81,7 +81,7 @@ def likes_of(rows: Rows, like_at: float) -> np.ndarray:
 
 
 def once_each(rows: Rows) -> np.ndarray:
-    """Selects one row per user and item: the last rating, or, without ratings, the first row."""
+    """Returns ascending row indices, one per user and item: the last rating, or the first row without any."""
     pair = rows.user.astype(np.int64) * (int(rows.item.max(initial=0)) + 1) + rows.item
     if rows.rating is None:
         return np.sort(np.unique(pair, return_index=True)[1])
