@@ -24,7 +24,7 @@ from ialp_jax.llm.prompting import chat, orders
 from ialp_jax.llm.worker.protocol import CALIBRATION
 from ialp_jax.types import Labels, Prompts
 
-_OMITTED = ("unconditional", "files", CALIBRATION)  # entries that the manifest of labels omits
+_OMITTED = ("unconditional", "files", CALIBRATION)  # of a calibration; not in manifests of labels
 
 
 class LLMLabeller(LLMClient):
