@@ -1,4 +1,4 @@
-"""Amazon review data 2018 as published: one JSON object a line, plain or ``.gz``.
+"""Amazon review data 2018 as published: one JSON object per line, plain or ``.gz``.
 
 J. Ni, J. Li, J. McAuley. EMNLP 2019; https://nijianmo.github.io/amazon/. Reviews (5-core: at least five of
 each user and of each product): ``reviewerID``, ``asin``, ``overall``, ``unixReviewTime``. Metadata:
@@ -31,7 +31,7 @@ REVIEWS = tuple(
         folder="amazon_industrial",
         files=tuple(f"{name}{end}" for name in NAMES),
         source="https://nijianmo.github.io/amazon/ (5-core reviews and metadata)",
-        # No sha256: the publisher publishes none, and we know none.
+        # No sha256: the publisher gives none, and we found none elsewhere.
         archives=(
             Archive(f"{URL}/categoryFilesSmall/{NAMES[0]}.gz"),
             Archive(f"{URL}/metaFiles2/{NAMES[1]}.gz"),
@@ -41,7 +41,7 @@ REVIEWS = tuple(
 )
 MOST_REVIEWS = 50_000_000  # one of the largest categories has 11 million
 ROOT_CATEGORY = "Industrial & Scientific"
-SCRIPT_IN_TITLE = "getTime"  # marks a badly scraped title; the publisher advises to ignore it
+SCRIPT_IN_TITLE = "getTime"  # marks a badly scraped title; the publisher advises users to ignore such titles
 
 
 def readable_title(title: str, text: str) -> str:
@@ -50,7 +50,7 @@ def readable_title(title: str, text: str) -> str:
 
 
 def _text(row: dict[str, Any], name: str, place: str, needed: bool = False) -> str:
-    """Returns a text field. Raises InputError if it is no text, or if it is ``needed`` and missing."""
+    """Returns a text field. Raises InputError if it has another type, or is missing although ``needed``."""
     value = row.get(name) or ""
     if not isinstance(value, str) or (needed and not value):
         raise InputError(f"{place}: {name} is {str(row.get(name))[:40]!r}, expected text")
@@ -61,7 +61,8 @@ def _reviews(path: Path) -> tuple[Rows, list[str]]:
     """Reads all reviews.
 
     Returns:
-      Rows in the order of time, and the product numbers, ascending; an item is an index into them.
+      Rows in the order of time, and the product numbers in ascending order. The items of the rows are indices
+      into the product numbers.
     """
     users: dict[str, int] = {}
     products: dict[str, int] = {}
@@ -89,7 +90,7 @@ def _metadata(path: Path, products: Sequence[str]) -> tuple[Items, dict[str, int
     The published file repeats some products. The first row of a product is used; the others are only counted.
 
     Returns:
-      The items in the order of ``products``, and numbers of repeated and missing rows.
+      The items in the order of ``products``, and counts of repeated and of missing rows.
     """
     descriptions: dict[str, tuple[str, str, str, str]] = dict.fromkeys(products, ("", "", "", ""))
     described: set[str] = set()
@@ -124,7 +125,7 @@ def _description(row: dict[str, Any], place: str) -> tuple[str, str, str, str]:
 
 
 def read(folder: Path, files: Sequence[str]) -> tuple[Rows, Items, dict[str, int]]:
-    """Reads the reviews in the order of time, their products, and numbers of repeated or missing rows.
+    """Returns the reviews in the order of time, their products, and counts of repeated and of missing rows.
 
     Raises:
       InputError: a file is malformed.

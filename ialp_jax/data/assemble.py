@@ -15,7 +15,7 @@ from ialp_jax.types import Catalogue, Dataset, Interactions, UserModel
 
 
 class Rows(NamedTuple):
-    """Interactions of a file; in the order of time if the data has one.
+    """Interactions of a file, in the order of time if the data has times.
 
     Attributes:
       user: int [M], any ids from 0.
@@ -42,8 +42,9 @@ class Items(NamedTuple):
       category: int [len(titles)], or [len(titles), G] if items have several; 0 for "no category".
       category_names: ``category_names[0] == ""``.
       text: further descriptions [len(titles)], or None.
-      details: columns of texts [len(titles)] each, best first. They are added to titles that several items
-        share. If they are equal too, categories are added, or else the position in the file.
+      details: columns of texts [len(titles)] each, best first. If several items share a title, such a text is
+        added to the title. If these texts are equal too, the category is added, or else the position in the
+        file.
     """
 
     titles: Sequence[str]
@@ -80,7 +81,7 @@ def likes_of(rows: Rows, like_at: float) -> np.ndarray:
 
 
 def once_each(rows: Rows) -> np.ndarray:
-    """Selects one row per user and item, as ascending indices: the last rating, or else the first row."""
+    """Returns ascending row indices, one per user and item: the last rating, or the first row without any."""
     pair = rows.user.astype(np.int64) * (int(rows.item.max(initial=0)) + 1) + rows.item
     if rows.rating is None:
         return np.sort(np.unique(pair, return_index=True)[1])
@@ -90,7 +91,7 @@ def once_each(rows: Rows) -> np.ndarray:
 def kept_rows(
     rows: Rows, like: np.ndarray, titled: np.ndarray, min_users: int, min_likes: int
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Decides which rows are used, and counts what is dropped by reason.
+    """Decides which rows are used, and counts dropped rows, items and users by reason.
 
     Drops in three steps, each applied once: items without a title; items with fewer than ``min_users`` users;
     users with fewer than ``min_likes`` remaining likes. An item that loses users in the last step stays.
@@ -141,14 +142,14 @@ def assemble(
     Args:
       config: gives the name of the world, the filters, the seed and the shares of the splits.
       rows: users are renumbered 0..U-1 and items 1..N, both in ascending order of their ids here.
-      items: of the file.
+      items: items of the file.
       ordered: whether the rows of a user are in the order of time.
       dropped: counts of rows or items that the loader dropped, by reason.
       notes: further counts for the log, by kind.
       usual_min_users: value for ``config.min_users == 0``.
       usual_min_likes: value for ``config.min_likes == 0``.
       truth: user model that generated the data, of all users and items of the file.
-      random_test: ratings of random items; those of dropped users or items are dropped.
+      random_test: ratings of random items. Ratings by dropped users or of dropped items are dropped too.
 
     Raises:
       InputError: nothing is left, or a split is empty.
@@ -214,7 +215,7 @@ def _catalogue(items: Items, used: np.ndarray) -> tuple[Catalogue, int]:
     """Builds the catalogue of the used items.
 
     Args:
-      items: of the file.
+      items: items of the file.
       used: int [N], their positions in the file, ascending.
 
     Returns:

@@ -156,10 +156,10 @@ def _date(value: str) -> Decimal | None:
 
 
 def missing_words(ids: Collection[str], file: str, name: str) -> dict[str, int]:
-    """Returns a note of the ids that are words for a missing value, such as NULL; empty if there are none.
+    """Returns a note about ids that usually mean a missing value, such as NULL; empty if there are none.
 
     Raises:
-      InputError: all other ids are numbers, so the word must mean a missing value.
+      InputError: all other ids are numbers, so an id such as NULL must mean a missing value.
     """
     words = sorted(MISSING.intersection(ids))
     if words and len(ids) > len(words) and all(NUMBER.fullmatch(one) for one in ids if one not in MISSING):

@@ -32,7 +32,7 @@ COAT = Published(
     archives=(
         Archive(
             "https://www.cs.cornell.edu/~schnabts/mnar/coat.zip",
-            # The publisher publishes no sha256; this one is from a public repository.
+            # The publisher gives no sha256. This one is from a public repository.
             "6073d0b515ed1f6e830e4fead66dc76ad7991a7553eaa58e228b234a9d19daed",
             unpack=True,
         ),
@@ -103,7 +103,7 @@ def _same_users(path: Path, lines: int, expected: int) -> None:
 
 
 def load(config: DataConfig) -> Dataset:
-    """Reads Coat: 290 users, 300 coats; each user rated 24 chosen and 16 random coats from 1 to 5.
+    """Reads Coat: 290 users, 300 coats; each user rated 24 chosen and 16 random coats (1 to 5).
 
     25 users have only one rating of 4 or more. The default of ``min_likes`` is 1 here, so that these few
     users stay.

@@ -75,8 +75,9 @@ class DemoConfig:
 class TabularConfig:
     """Files and columns of the ``tabular`` world: your own CSV, CSV.gz or Parquet files, or folders of parts.
 
-    Case, spaces and signs of column names do not matter (``userId`` for ``user_id``). Optional columns may be
-    missing under their default names. An optional column that you name must exist; an empty name skips it.
+    Case, spaces and signs of column names do not matter (``userId`` for ``user_id``). An optional column with
+    its default name may be missing. If you set another name, the column must exist. An empty name skips the
+    column.
 
     Attributes:
       interactions: file in --config.data.root with one row per interaction of a user and an item.
@@ -90,7 +91,8 @@ class TabularConfig:
       category: optional column of the items: one or more names.
       category_separator: text between the category names in a cell; empty: each cell is one name.
       tell_apart: columns of the items, comma-separated, such as year,artist. If several items share a title,
-        the first of these columns that differs is added to it. If none differs, the categories or the id are.
+        it gets the first of these columns that differs between the items. If no column differs, the title
+        gets the categories or the id.
       separator: character between the fields of a CSV, or the word tab.
       encoding: encoding of a CSV.
       most_rows: maximum number of rows of a file, so that it fits in memory (about 0.1 GB per million rows).
@@ -144,9 +146,10 @@ class DataConfig:
       sha256: sha256 of the publisher's archives, comma-separated; empty: the known ones.
       seed: seed of the split of users, and of the order of likes if the data has no order of time.
       like_at: smallest rating that is a like, if the data has ratings.
-      min_users: items with fewer users are dropped. 0: the default of the world, which is 5 for lfm, else 1
-        (drops only items without users).
-      min_likes: users with fewer likes are dropped. 0: the default of the world, which is 1 for coat, else 2.
+      min_users: items with fewer users are dropped. 0: the default of the world. It is 5 for lfm and 1 for
+        all others (1 drops only items without users).
+      min_likes: users with fewer likes are dropped. 0: the default of the world. It is 1 for coat and 2 for
+        all others.
       categories: number of most used tags that lfm uses as categories.
       offline: share of offline users; their logs train SASRec, the LLM and the pre-trained policies.
       online: share of online users; agents adapt with them.

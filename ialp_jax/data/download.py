@@ -22,7 +22,7 @@ class Archive(NamedTuple):
 
     Attributes:
       url: its address.
-      sha256: of the file, or "" if it is not known; then the user must give it.
+      sha256: sha256 of the file, or "" if it is not known; then the user must give it.
       unpack: whether it is a zip that must be unpacked.
     """
 

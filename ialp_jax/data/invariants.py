@@ -1,4 +1,4 @@
-"""Checks the arrays of a loaded data set or user model; they fail if a file was changed or damaged."""
+"""Checks the arrays of a loaded data set or user model. A check fails if a file was changed or damaged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ialp_jax.types import SPLITS, Array, Catalogue, Dataset, Histories, Interac
 
 
 def broken(dataset: Dataset) -> str:
-    """Returns the first rule that the data set breaks, in words; "" if it breaks none."""
+    """Returns the text of the first rule that the data set breaks, or "" if it breaks none."""
     return next((rule for rule, holds in _rules(dataset) if not holds), "")
 
 

@@ -77,7 +77,7 @@ def _tags(path: Path) -> dict[int, str]:
 def _tagged(
     path: Path, tags: dict[int, str], artists: dict[int, str]
 ) -> tuple[Counter[tuple[int, int]], int]:
-    """Counts how often each (artist, tag) was assigned, and the rows of artists that are not listed.
+    """Counts how often users gave each tag to each artist, and counts rows of unlisted artists.
 
     The published file has rows of 390 artists that ``artists.dat`` does not list.
     """

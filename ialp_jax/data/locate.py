@@ -33,7 +33,7 @@ def locate(config: DataConfig, *forms: Published) -> tuple[Path, Published]:
     downloaded into ``root/<folder>``.
 
     Raises:
-      InputError: a file is missing; the message names the file and the folder, and tells how to get it.
+      InputError: a file is missing; the message names the file and its folder, and says how to get the file.
     """
     if not config.root:
         one = forms[0]

@@ -39,7 +39,7 @@ def records(path: Path, columns: Mapping[str, str], most_rows: int) -> Iterator[
     """Yields (``file: row n``, values) of these columns; n counts from 1.
 
     Args:
-      path: of the file.
+      path: path of the file.
       columns: name -> role, in the order of the values.
       most_rows: maximum number of rows.
 

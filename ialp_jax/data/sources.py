@@ -34,8 +34,8 @@ class Table(NamedTuple):
     Attributes:
       place: ``file:1``, for error messages about the columns.
       header: names of the columns.
-      records: function that takes a role for each needed column and yields (place, values in this order) of
-        each row.
+      records: function that takes a role for each needed column. It yields (place, values) for each row, with
+        the values in the order of the roles.
     """
 
     place: str
@@ -48,7 +48,7 @@ def open_table(root: Path, name: str, knob: str, config: TabularConfig) -> Table
 
     Args:
       root: folder of the data.
-      name: of the file or folder.
+      name: name of the file or folder.
       knob: setting that holds the name, for error messages.
       config: separator, encoding and limits.
 
@@ -109,7 +109,7 @@ def _csv(path: Path, config: TabularConfig, packed: bool) -> Table:
 
 def _check_encoding(line: bytes, path: Path, config: TabularConfig) -> None:
     """Raises InputError if the first line shows that the file has another encoding."""
-    if line.startswith(UTF32):  # check first: the byte order mark of UTF-32 (LE) starts with that of UTF-16
+    if line.startswith(UTF32):  # check first: the mark of UTF-32 (LE) starts with the mark of UTF-16
         raise InputError(
             f"{path}:1: UTF-32, not {config.encoding} text; convert the file: iconv -f UTF-32 -t UTF-8"
         )

@@ -78,8 +78,8 @@ def histories(interactions: Interactions, num_users: int, seed: int) -> Historie
 def _last(items: np.ndarray, begin: np.ndarray, end: np.ndarray, length: int) -> np.ndarray:
     """Returns the last ``length`` of ``items[begin:end]`` per row, left-padded with 0: int32 [rows, length].
 
-    Masks positions before ``begin``. A plain slice ``items[end - length:end]`` would include likes of the
-    previous user, or be empty for the first user.
+    Masks positions before ``begin``. Without the mask, the slice ``items[end - length:end]`` would include
+    likes of the previous user. For the first user it would be empty.
     """
     place = end[:, None] - length + np.arange(length)
     return np.where(place >= begin[:, None], items[np.maximum(place, 0)], 0).astype(np.int32)
@@ -89,7 +89,7 @@ def windows(histories: Histories, users: np.ndarray, length: int) -> Windows:
     """Returns every like of these users, except the first, with the ``length`` likes before it.
 
     Args:
-      histories: of all users.
+      histories: histories of all users.
       users: int [V], the users whose likes are used.
       length: L.
 

@@ -68,8 +68,8 @@ def rows(
     Args:
       path: the file.
       header: names of the fields.
-      encoding: of the text.
-      headed: whether the first line is the header, which must then be this one.
+      encoding: encoding of the text.
+      headed: whether the first line must be ``header``; if false, the file has no header.
       separator: None for any run of spaces.
 
     Raises:
@@ -102,7 +102,7 @@ def csv_rows(
 
     Args:
       lines: the open file.
-      name: of the file, for error messages.
+      name: name of the file, for error messages.
       encoding: an encoding with the line ends of ASCII.
       separator: one character.
       remedy: remedy for bytes that are not ``encoding``.

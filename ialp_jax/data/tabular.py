@@ -20,7 +20,7 @@ from ialp_jax.data.sources import FLAG, Table, open_table
 from ialp_jax.errors import InputError
 from ialp_jax.types import Dataset
 
-REMEMBERED = 1000  # maximum number of ids of unlisted items that we keep for the error message
+REMEMBERED = 1000  # number of ids of unlisted items that are stored for the error message
 ROLES = {
     **dict.fromkeys(("user", "item", "title"), parquet.TEXT),
     "category": parquet.NAMES,
@@ -158,7 +158,7 @@ def _check_listed(log: _Log, name: str, config: TabularConfig, file: str) -> Non
 
 
 def _plain(item: str) -> str:
-    """Normalises what programs often change in ids: case, leading zeros, the decimal point of a float."""
+    """Normalises ids: programs often change case, leading zeros or the decimal point of a float."""
     if cells.NUMBER.fullmatch(item):
         return str(int(item.split(".")[0][:4000]))
     return item.casefold()

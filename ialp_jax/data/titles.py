@@ -47,8 +47,8 @@ def quote(title: str, max_title: int) -> str:
 
     Double quotes become single ones, brackets become round ones and bars become slashes; wide forms too. So
     ``[/INST]``, ``</s>`` and ``<|im_end|>`` are no longer markers, even in models whose markers are not
-    special tokens. Markers that consist of words are not replaced; only the quotes around titles protect from
-    them.
+    special tokens. Markers that consist of words are not replaced. The quotes around titles are the only
+    protection from them.
     """
     text = sanitise(title, max_title)
     return "".join(_INERT.get(unicodedata.normalize("NFKC", character), character) for character in text)
@@ -72,11 +72,11 @@ def tell_apart(titles: Sequence[str], details: Sequence[Sequence[str]]) -> tuple
 
     Args:
       titles: N titles, none empty.
-      details: columns of N texts, best first. A group of equal titles gets the first column whose texts are
-        all different and not empty. If no column is, the titles get numbers.
+      details: columns of N texts, best first. A group of equal titles gets the first column in which all
+        texts of the group are different and not empty. If there is no such column, the titles get numbers.
 
     Returns:
-      N different titles, and how many were changed. A title that only one item has does not change.
+      N different titles, and the number of changed titles. A title that only one item has does not change.
     """
     different, taken = list(titles), {appearance(title) for title in titles}
     groups = _shared([appearance(title) for title in titles])
@@ -114,8 +114,7 @@ def cut_apart(titles: Sequence[str], max_title: int) -> list[str]:
       max_title: number of characters that a prompt shows.
 
     Returns:
-      Titles that are different after the cut. A title that no other title equals after the cut is returned
-      unchanged and uncut.
+      Titles that are different after the cut. If a title is still unique after the cut, it is returned whole.
     """
     cut = [appearance(title, max_title) for title in titles]
     groups, shown, taken = _shared(cut) if max_title >= 12 else [], list(titles), set(cut)
@@ -129,7 +128,7 @@ def cut_apart(titles: Sequence[str], max_title: int) -> list[str]:
 
 
 def _ends(titles: Sequence[str], max_title: int) -> list[list[str]]:
-    """Returns the words of each title after those that all share, cut to half the length; may be empty."""
+    """Returns each title without the first words that all share, cut to half the length; may be empty."""
     words = [title.split(" ") for title in titles]
     shared = sum(
         1 for _ in itertools.takewhile(lambda column: len({*column}) == 1, zip(*words, strict=False))

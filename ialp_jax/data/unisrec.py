@@ -80,7 +80,7 @@ def whole_sequence(windows: dict[tuple[int, ...], Window], cut: int) -> list[int
     ``cut`` items.
 
     Raises:
-      InputError: a window does not continue the others; with its file and line.
+      InputError: a window does not continue the others. The message names its file and line.
     """
     left = dict(windows)
     shortest = min(left, key=len)

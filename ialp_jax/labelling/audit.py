@@ -1,30 +1,33 @@
 """How well scores separate the items that users really took from other items. numpy only.
 
-The audit compares sources of scores on the same questions. ``llm``: the model. ``shuffled``: the model, but
-with another user's history. ``popularity``: the logarithm of 1 + likes of offline users. ``truth``: the
+The audit compares sources of scores on the same questions. ``llm``: the model. ``shuffled``: the same model,
+which sees another user's history. ``popularity``: the logarithm of 1 + likes of offline users. ``truth``: the
 log-odds of the user model that generated the data, if there is one. ``chance``: the same score for all.
 
-Metrics. Each is a mean over users. A tie counts as its expectation over random orders of the equal scores.
+Metrics. Each is a mean over users. Equal scores count as the mean over all their orders.
 
 - ``auc``: share of pairs (taken item, other item) in which the taken item has the higher score;
-- ``auc_minus_popularity``, ``auc_minus_shuffled``: differences to these sources, user by user;
+- ``auc_minus_popularity``, ``auc_minus_shuffled``: difference between the model's ``auc`` and the ``auc`` of
+  that source, for each user;
 - ``accuracy``: how often the highest score belongs to a taken item;
-- ``ndcg``: NDCG at 10 with binary relevance (K. Jarvelin, J. Kekalainen, 2002), expected over ties
-  (F. McSherry, M. Najork, 2008);
+- ``ndcg``: NDCG at 10 with binary relevance (K. Jarvelin, J. Kekalainen, 2002), averaged over the orders of
+  equal scores (F. McSherry, M. Najork, 2008);
 - ``invalid_share``, ``none_share``: share of invalid answers, and of the label "none";
 - ``order_bias``: (middle place - place of the choice) / (K - 1). It is -1/2 if the choice is always the last
   candidate, 1/2 if it is always the first, and 0 without bias, because places are random;
-- ``letter_bias``, in lettered modes: how far the letter decides the answer. Half the sum over letters of
-  |share of the letter - 1 / K|, over all prompts of the audit. Chance makes it positive even without bias;
+- ``letter_bias``, in lettered modes: how much the letter decides the answer. It is half the sum over letters
+  of |share of the letter - 1 / K|, computed from all prompts of the audit. Chance makes it positive even
+  without bias;
 - ``popularity_bias``: log(1 + likes of the chosen item) - log(1 + likes of the taken item). If a user took
-  several items, the second term is their mean. It is 0 if choices are as popular as taken items;
+  several items, the second term is the mean over these items. The bias is 0 if chosen items are as popular as
+  taken items;
 - ``truth_agreement``: Spearman's rank correlation with ``truth`` among the candidates of a question;
 - ``calibration_error``: expected calibration error (C. Guo and others, 2017). The softmax of a question's
-  scores is read as the probability that an item is the taken one. With C its maximum, the error is the sum
-  over bins of |sum of C - sum of hits| / Q, in bins of equally many users. Noise makes it positive even with
-  perfect calibration.
+  scores is read as the probability that an item is the taken one. C is the highest of these probabilities.
+  The error is the sum over bins of |sum of C - sum of hits| / Q. All bins have equally many users. Noise
+  makes it positive even with perfect calibration.
 
-An invalid answer counts as equal scores.
+An invalid answer counts as equal scores for all candidates.
 """
 
 from __future__ import annotations
@@ -65,7 +68,7 @@ class Source(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A line of ``labels.csv`` without the world. The metric of a segment is ``<metric>/<segment>``."""
+    """A line of ``labels.csv`` without its world. The metric of a segment is ``<metric>/<segment>``."""
 
     source: str
     metric: str
@@ -85,7 +88,7 @@ def chance_source(candidates: np.ndarray) -> Source:
 
 
 def auc(scores: np.ndarray, relevant: np.ndarray) -> float:
-    """Share of pairs in the right order; a tie counts 1/2. float [K], bool [K] with both values."""
+    """Share of pairs in the right order; a tie counts 1/2. float [K], bool [K] with True and False values."""
     taken, other = scores[relevant][:, None], scores[~relevant]
     return float(np.mean((taken > other) + 0.5 * (taken == other)))
 
@@ -96,7 +99,7 @@ def accuracy(scores: np.ndarray, relevant: np.ndarray) -> float:
 
 
 def ndcg(scores: np.ndarray, relevant: np.ndarray) -> float:
-    """NDCG at 10. A relevant item gets the mean discount of the places that it shares with its ties."""
+    """NDCG at 10. Items with equal scores share their places: each relevant one gets the mean discount."""
     taken = scores[relevant][:, None]
     above, equal = np.sum(scores > taken, axis=1), np.sum(scores == taken, axis=1)
     first, last = np.minimum(above, 10), np.minimum(above + equal, 10)
@@ -126,7 +129,7 @@ def per_user(
     """Metrics of one source, float64 [Q] each. NaN if a metric is undefined for a user.
 
     Args:
-      questions: Q of them.
+      questions: Q questions.
       source: the source to measure.
       likes: int [N + 1], of offline users.
       truth: the true scores, for ``truth_agreement``; None: unknown.
@@ -156,9 +159,10 @@ class Calibration(NamedTuple):
 
     Attributes:
       confidence: float64 [Q], its softmax probability.
-      hit: float64 [Q], whether it is the taken item. It is a share if several items have the highest score,
-        or if the user took several items (then one of them is drawn).
-      bins: int [Q], from 0, ascending in confidence, with equally many users each.
+      hit: float64 [Q], whether it is the taken item. It is between 0 and 1 if several items have the highest
+        score, or if the user took several items (one of them counts, drawn at random).
+      bins: int [Q], bin of each user, from 0. Higher bins have higher confidence, and all bins have equally
+        many users.
     """
 
     confidence: np.ndarray
@@ -196,9 +200,9 @@ def calibration(questions: Questions, source: Source) -> Calibration:
 def segments(questions: Questions, likes: np.ndarray) -> dict[str, np.ndarray]:
     """Splits users at the median by taste and by length of their log, bool [Q] each.
 
-    ``niche`` and ``mainstream``: by the mean of log(1 + likes) over the history. ``short`` and ``long``: by
-    the number of likes from which the history was taken. A pair is left out if one of its halves would be
-    empty.
+    ``niche`` and ``mainstream`` split by the mean of log(1 + likes) over the history. ``short`` and ``long``
+    split by the number of likes from which the history was taken. A pair of segments is left out if one of
+    them would be empty.
     """
     shown = questions.histories > 0
     taste = (np.log1p(likes)[questions.histories] * shown).sum(1) / shown.sum(1)
@@ -237,8 +241,9 @@ def compare(questions: Questions, sources: Mapping[str, Source], likes: np.ndarr
     """Computes all metrics of all sources with intervals, over all users and by segment.
 
     Args:
-      questions: Q of them.
-      sources: by name. ``llm``, ``shuffled`` and ``popularity`` must be there; ``chance`` is added.
+      questions: Q questions.
+      sources: sources by name. ``llm``, ``shuffled`` and ``popularity`` are required; the function adds
+        ``chance``.
       likes: int [N + 1], of offline users.
 
     Returns:

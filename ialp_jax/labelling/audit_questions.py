@@ -1,8 +1,8 @@
 """Questions about held-out items: which item did the user really take? numpy only.
 
 A question shows likes of a user who is not offline, and candidates. The user took some of the candidates and
-did not take the others. In the *exchanged* question the history is another user's. If an answer is right even
-then, it does not come from the history.
+did not take the others. The *exchanged* question shows the history of another user instead. If the model is
+right even then, the answer does not come from the history.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ialp_jax.labelling.config import AuditConfig
 from ialp_jax.llm.prompting.alike import apart, different
 from ialp_jax.types import OFFLINE, Dataset, Interactions
 
-PROMPT_CANDIDATES = 25  # of one prompt: letters can name so many, and one letter is left for "none"
+PROMPT_CANDIDATES = 25  # maximum number per prompt; the last of 26 letters means "none"
 
 
 class Questions(NamedTuple):
@@ -46,7 +46,7 @@ class Questions(NamedTuple):
 
 
 class _Question(NamedTuple):
-    """Earlier likes [.], candidates [K] and which of them the user took [K]."""
+    """Earlier likes [.], candidates [K], and whether the user took each candidate [K]."""
 
     before: np.ndarray
     candidates: np.ndarray
@@ -63,21 +63,21 @@ def draw(
 ) -> Questions:
     """Draws the questions. A user's question does not depend on the number of other users.
 
-    If ``dataset.random_test`` holds ratings of randomly drawn items, these items are the candidates, except
-    those that the user also rated by choice. The history is drawn from the user's likes.
+    If ``dataset.random_test`` holds ratings of randomly drawn items, these items are the candidates. Items
+    that the user also rated by choice are left out. The history is drawn from the user's likes.
 
-    Otherwise one like is held out and mixed among items without an interaction of the user. The history is
-    the likes right before it. The held-out like is the last one; or a random one, if likes have no order in
-    time; or the one at a random place, if the data were generated, because generated users list their
-    favourites first.
+    Otherwise the candidates are one held-out like and items without an interaction of the user. The history
+    is the likes right before it. Usually the held-out like is the last one. If likes have no order in time,
+    it is a random one. If the data were generated, it is the like at a random place, because generated users
+    list their favourites first.
 
     Args:
       dataset: questions are about users who are not offline.
-      config: number of users and of negatives.
+      config: number of users, and of candidates that the user did not take.
       length: L.
-      lettered: whether candidates bear letters; then one prompt must hold the whole question.
+      lettered: whether candidates have letters. If so, one prompt must hold the whole question.
       seed: fixes all draws.
-      alike: int32 [N + 1], see `ialp_jax.llm.prompting.alike`. No question has two items of the same words.
+      alike: int32 [N + 1], see `ialp_jax.llm.prompting.alike`. No question has two items with the same words.
 
     Raises:
       InputError: fewer than two users have enough data for a question.

@@ -22,10 +22,10 @@ class LabellingConfig:
       sessions: imagined sessions in parallel; each makes one prompt per step.
       steps: steps of each session per round; a round makes sessions * steps prompts.
       candidates: K, items in one prompt.
-      source: who labels. ``llm``: the model. ``popularity``: likes of offline users. ``random``: chance.
-        ``logged``: the user's next logged items. ``truth``: the world's user model. ``fold_in``: the user
-        model's estimate for a user with the given history.
-      none_share: share of prompts that popularity, random and fold_in answer with none.
+      source: label source. ``llm``: the model. ``popularity``: likes of offline users. ``random``: chance.
+        ``logged``: the user's next logged items. ``truth``: the world's user model. ``fold_in``: the world's
+        user model, which estimates the user from the history.
+      none_share: share of prompts to which popularity, random and fold_in answer "none".
     """
 
     rounds: int = setting(6, above=0)
@@ -46,13 +46,13 @@ class LabellingConfig:
 
 @dataclasses.dataclass
 class AuditConfig:
-    """Questions about held-out interactions of users that are not offline.
+    """Settings of the audit, which asks about held-out interactions of users who are not offline.
 
     Attributes:
       enabled: whether the LLM is audited.
       users: largest number of users, drawn at random; 0: all users who are not offline.
-      negatives: items without an interaction of the user, besides the taken item; at most 24 if candidates
-        bear letters. Not used if the data set has ratings of randomly drawn items.
+      negatives: number of candidates without an interaction of the user, besides the taken item; at most 24
+        if candidates have letters. Not used if the data set has ratings of randomly drawn items.
     """
 
     enabled: bool = True

@@ -1,4 +1,4 @@
-"""Lets a worker process estimate the costs of labelling. It does not train, load a model or label."""
+"""Lets a worker process estimate the costs of labelling. Nothing is trained, loaded or labelled."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def estimate(
 
     Args:
       config: checked here. For a hub id, only the configuration and the tokenizer are downloaded.
-      data_folder: of the data stage.
+      data_folder: folder of the data stage.
       log: gets the traceback of an unexpected failure.
-      seed: of the run.
+      seed: seed of the run.
       demands: the prompts of the stages.
       shape: L and K of the label stage.
 

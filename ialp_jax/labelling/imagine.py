@@ -1,7 +1,8 @@
 """Imagined sessions of offline users: the actor proposes candidates, and a label answers for the user.
 
-In each step the actor proposes K candidates. The label says which candidate the user would take, or none. The
-label decides the action, the reward and the next history. Patience and horizon are the simulator's.
+In each step the actor proposes K candidates. The label names the candidate that the user would take, or
+"none". The label decides the action, the reward and the next history. Patience and horizon are the same as in
+the simulator.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ialp_jax.types import Array, Key, Labels, Observation
 def imagined_params(params: SessionParams, windows: np.ndarray) -> SessionParams:
     """A world whose sessions start from the given histories [W, L] of offline users.
 
-    Keeps only those session dynamics that act when labels answer, see ``Dynamics.imagined``.
+    Keeps only the dynamics that also apply if labels give the answers, see ``Dynamics.imagined``.
     """
     return params.replace(
         start_histories=jnp.asarray(windows),
@@ -53,7 +54,7 @@ def propose(
     Args:
       network, actor: the actor that proposes.
       count: K.
-      observation: of B sessions.
+      observation: observation of B sessions.
       key: consumed.
       alike: int32 [N + 1], items with the same number have the same words in a prompt; None: all differ.
 
@@ -95,7 +96,7 @@ def _draw(
     key: Key,
     alike: Array | None = None,
 ) -> Array:
-    """Draws items int32 [B, count], 1..N. Shown items, and items with their words, come last."""
+    """Draws items int32 [B, count], 1..N. Shown items, and items with the same words as these, come last."""
     logits = mask_shown(network.apply(actor, observation.history).logits, observation.shown)
     if alike is not None:
 
@@ -108,7 +109,7 @@ def _draw(
 
 
 def _first_different(items: np.ndarray, alike: np.ndarray, count: int) -> np.ndarray:
-    """The first ``count`` items with different words; if there are fewer, the first one fills the rest."""
+    """The first ``count`` items with different words; the first item fills missing places."""
     first = np.sort(np.unique(alike[items], return_index=True)[1])[:count]
     return items[np.pad(first, (0, count - len(first)))]
 
@@ -126,7 +127,7 @@ def answer(
     """Applies labels to sessions. An ended session is replaced; an invalid label changes nothing.
 
     Args:
-      env, params: of the imagined world.
+      env, params: environment and parameters of the imagined world.
       users: B sessions.
       item: int32 [B], 1..N.
       liked, valid: bool [B].

@@ -37,7 +37,7 @@ def list_store(folder: Path, verify: bool) -> Iterator[str]:
     """Lists the contexts of a label store, line by line.
 
     Raises:
-      InputError: shards are damaged and ``verify`` is set; raised after all lines.
+      InputError: shards are damaged and ``verify`` is set. The error comes after the last line.
     """
     damaged: list[str] = []
     for context in sorted(path.parent for path in folder.glob(f"*/{shards.CONTEXT}")):
@@ -139,7 +139,7 @@ def report(args: argparse.Namespace) -> Iterator[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the report; an error is one line and exit code 2."""
+    """Prints the report. Prints an error as one line and exits with code 2."""
     args = parser().parse_args(argv)
     try:
         console.show_lines(report(args))

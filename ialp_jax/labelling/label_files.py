@@ -24,7 +24,7 @@ def catalogue_facts(dataset: Dataset) -> dict[str, Any]:
 
 
 def check_labels(labels: Path, arrays: Mapping[str, np.ndarray], others: Sequence[str] = ()) -> None:
-    """Raises InputError if the arrays are not those of ``Labels``.
+    """Raises InputError if the arrays do not have the form of ``Labels``.
 
     Args:
       labels: folder of the labels, for the message.
@@ -56,9 +56,9 @@ def check_catalogue(
     Args:
       labels: folder of the labels, for the message.
       arrays: ``histories`` int [P, L] and ``candidates`` int [P, K], item ids.
-      manifest: of the labels. It has no ``catalogue`` if no LLM made them.
+      manifest: manifest of the labels. Only labels of an LLM have the entry ``catalogue``.
       data: folder of the data set, for the message.
-      dataset: its catalogue must equal that of the labels.
+      dataset: data set whose catalogue must be the catalogue of the labels.
 
     Raises:
       InputError: the titles differ, or an item id does not exist.

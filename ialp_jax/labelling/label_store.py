@@ -1,16 +1,16 @@
-"""A store of answers. It never asks the same prompt twice, and a run always gets the same answer to it.
+"""A store of answers. It never asks a prompt twice, and a run always gets the same answer to a prompt.
 
 A prompt is identified by its text. All runs that share a store share its answers, see
 `ialp_jax.labelling.shards`.
 
-The bits of an answer depend on the batch that computed it, and the content of a shared store changes with
+The last bits of an answer depend on the batch that computed it. The content of a shared store changes with
 time. So the run plans each request before it computes anything, and writes the plan into its own folder. A
 plan holds the answers that the store has now, and the file names of the batches that will be computed. A
 batch has ``shard_size`` prompts, in the order of the request.
 
 A run that was killed makes the same requests in the same order when it starts again. It reads its plans and
-computes a missing batch again as a whole. So it ends with the same arrays as an undisturbed run, even if
-other runs have changed the store.
+computes a missing batch again as a whole. So it ends with the same arrays as a run that was never killed,
+even if other runs have changed the store.
 """
 
 from __future__ import annotations
@@ -48,13 +48,14 @@ class LabelStore:
         template: Template,
         shard_size: int,
     ) -> None:
-        """Sets the folders. They are read and created when they are needed.
+        """Sets the folders. The store reads or creates a folder only when it needs it.
 
         Args:
           folder: the store.
           plans: folder that belongs to this run only.
-          context: fingerprint of everything but the prompt that fixes an answer, from `shards.describe`.
-          titles: N + 1 titles; a prompt is identified by their text, not by item ids.
+          context: fingerprint of all that determines an answer except the prompt, from
+            `shards.describe`.
+          titles: N + 1 titles. The text of the titles identifies a prompt, the item ids do not.
           template: fixes how much of a title is shown.
           shard_size: prompts per batch.
         """
@@ -81,12 +82,13 @@ class LabelStore:
         """Returns answers to one request and stores new ones.
 
         Args:
-          prompts: P of them.
-          compute: scores batches that are not stored; not called if all are stored.
+          prompts: P prompts.
+          compute: function that scores a batch whose answers are not stored.
 
         Returns:
-          The answers to the P prompts, and the batches that the request added to the store, including those
-          of an earlier process of the run. Answers taken from the store are in none of these batches.
+          The answers to the P prompts, and the batches that the request added to the store, including batches
+          of an earlier process of the run. These batches do not contain the answers that were already in the
+          store.
         """
         addresses = self.addresses(prompts)
         fresh: dict[bytes, int] = {}  # the first of equal prompts
@@ -97,7 +99,7 @@ class LabelStore:
         return _gather(self._known, addresses, prompts.candidates.shape[1]), batches
 
     def find(self, prompts: Prompts) -> list[tuple[Answers, int] | None]:
-        """Looks up P prompts and changes nothing: for each, a block of answers and the row in it, or None."""
+        """Looks up P prompts. Returns a block of answers and a row in it for each, or None."""
         self._read_new_shards()
         for _, plan in shards.scan(self._plans, self._context):
             if plan is not None:
@@ -128,7 +130,7 @@ class LabelStore:
         return [shards_by_name[name].batch for name in names]
 
     def _plan(self, fresh: list[bytes], num_candidates: int) -> Shard:
-        """Reads or makes the plan of a request: answers taken from the store, and the series of the rest."""
+        """Reads or makes the plan of a request: answers from the store, and the batch names of the others."""
         content = f"{self._context}|{self._shard_size}|".encode() + b"".join(fresh)
         path = self._plans / f"{hashlib.sha256(content).hexdigest()}.npz"
         plan = shards.load(path, self._context)

@@ -30,9 +30,9 @@ class RunLabels(NamedTuple):
     """A run's labels, and the titles and template of their prompts.
 
     Attributes:
-      folder: of the labels.
-      arrays: P rows, as the label stage stores them.
-      manifest: of the folder.
+      folder: folder of the labels.
+      arrays: arrays of P rows in the form of the label stage.
+      manifest: manifest of the folder.
       titles: N + 1 titles as the prompts show them.
       template: text around the titles.
     """
@@ -138,7 +138,7 @@ def _answer(stored: tuple[Answers, int] | None, titles: Sequence[str]) -> tuple[
 
 
 def first_order(labels: RunLabels, row: int) -> np.ndarray:
-    """The order in which a lettered prompt was first asked: candidates 0..K-1 by line, int64 [K]."""
+    """The first order of a lettered prompt: the candidate (0..K-1) on each line, int64 [K]."""
     prompts = labels.prompts(np.array([row]))
     digests = orders.title_digests([labels.template.quoted(title) for title in labels.titles])
     seeds = orders.seeds(digests, prompts)
@@ -146,7 +146,7 @@ def first_order(labels: RunLabels, row: int) -> np.ndarray:
 
 
 def written(answers: Answers) -> list[str]:
-    """Every reply to n prompts and its reading, one line each; empty for answers without letters."""
+    """Replies to n prompts, each with the letter read from it, one per line; empty for `likelihood`."""
     lines = []
     for line, reply in zip(answers.places.ravel().tolist(), answers.replies.ravel().tolist(), strict=True):
         if line < 0 or reply:
@@ -177,7 +177,7 @@ def _replies(labels: RunLabels, row: int, stored: tuple[Answers, int]) -> Iterat
 
 
 def prompt_text(labels: RunLabels, row: int) -> str:
-    """The prompt as it was first asked, with lettered candidates in the order of that prompt."""
+    """Text of the prompt. Lettered candidates are in the first order in which the model saw them."""
     history, candidates = labels.arrays["histories"][row], labels.arrays["candidates"][row]
     if labels.manifest.get("mode", "likelihood") == "likelihood":
         return templates.render(labels.template, labels.titles, history)

@@ -1,4 +1,4 @@
-"""Client of the LLM worker: checks data and model, starts the process, has it train the embedded model."""
+"""Client of the LLM worker: checks data and model, starts the worker, and trains the embedded model."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class LLMClient:
 
         Args:
           config: checked here.
-          data_folder: of the data stage.
-          folder: of the labels; gets ``model/`` (the embedded one) and ``worker.log``.
-          seed: of the embedded model's training, of the calibration and of LoRA.
+          data_folder: folder of the data stage.
+          folder: folder of the labels; gets ``model/`` (the embedded one) and ``worker.log``.
+          seed: seed of the embedded model's training, of the calibration and of LoRA.
         """
         config.check()
         self._config, self._seed = config, seed
@@ -43,7 +43,7 @@ class LLMClient:
         self._shape = (0, 0)  # L and K of the next prompts
 
     def __enter__(self) -> Self:
-        """Reads the data and finds the model. Raises InputError if either is missing."""
+        """Reads the data and finds the model. Raises InputError if data or model is missing."""
         claim(self._folder, LABELS)
         self._data_files = store.verify(self._data_folder)["files"]
         dataset = load_dataset(self._data_folder)
@@ -103,7 +103,7 @@ class LLMClient:
 
 
 def intact_manifest(folder: Path, consequence: str) -> dict[str, Any]:
-    """The manifest of a complete, unaltered folder; else an empty one, after a warning if a file changed."""
+    """Returns the manifest of a complete, unaltered folder, else an empty one. Warns if a file changed."""
     try:
         return store.verify(folder) if store.read_manifest(folder) else {}
     except InputError as error:

@@ -24,14 +24,14 @@ from ialp_jax.llm.prompting import chat, orders
 from ialp_jax.llm.worker.protocol import CALIBRATION
 from ialp_jax.types import Labels, Prompts
 
-_OMITTED = ("unconditional", "files", CALIBRATION)  # of a calibration; omitted from the manifest of labels
+_OMITTED = ("unconditional", "files", CALIBRATION)  # of a calibration; not in manifests of labels
 
 
 class LLMLabeller(LLMClient):
     """Labels prompts with the configured model, see `ialp_jax.labelling.labeller.Labeller`.
 
-    The same folder or store never labels a prompt twice. A restarted run must make the same requests again,
-    from the first one and in the same order. Stored answers do not load torch.
+    The same folder or store never labels a prompt twice. A restarted run must make all its requests again, in
+    the same order. If all answers are stored, torch is not loaded.
 
     Attributes:
       places: one array per request, int8 [P, A], see `Answers`.
@@ -49,10 +49,10 @@ class LLMLabeller(LLMClient):
 
         Args:
           config: checked here.
-          data_folder: of the data stage.
-          folder: of the labels. It gets ``model/`` (only for the embedded one), ``calibration/``, ``plans/``
-            and, if ``config.store`` is empty, ``shards/``.
-          seed: of the embedded model's training and of the calibration.
+          data_folder: folder of the data stage.
+          folder: folder of the labels. It gets ``model/`` (only for the embedded model), ``calibration/``,
+            ``plans/`` and, if ``config.store`` is empty, ``shards/``.
+          seed: seed of the embedded model's training and of the calibration.
           on_caution: called with a reason to doubt the labels.
         """
         super().__init__(config, data_folder, folder, seed)
@@ -110,11 +110,11 @@ class LLMLabeller(LLMClient):
 
         ``asked`` counts the different prompts that this run sent to the model. ``taken`` counts those whose
         answers were already in the store. ``tokens`` and ``seconds`` are the costs of the asked prompts,
-        including those of an earlier process of the run.
+        including the costs of earlier processes of the run.
 
         In lettered modes, ``answers_invalid`` counts single answers by cause, including those that were asked
         again. ``order_bias`` is `ialp_jax.llm.prompting.orders.order_bias` over the prompts with the most
-        frequent number of candidates. ``cautions`` says why the labels may be useless, see
+        frequent number of candidates. ``cautions`` lists reasons why the labels may be useless, see
         `ialp_jax.labelling.quality`.
         """
         trained = {} if self._config.model else store.read_manifest(self._model_folder) or {}
@@ -189,9 +189,10 @@ class LLMLabeller(LLMClient):
         self._fingerprint = self._adapted(self.model_fingerprint())
         facts = self._facts()
         rule = [config.none_rule, config.none_quantile, config.embedded.holdout, self._seed, self._data_files]
-        # Includes the shape, because a calibration tries prompts as long as the longest ones of the run.
+        # The fingerprint includes the shape, because a calibration tries the longest prompts of the run.
         self._calibrate(store.fingerprint([facts, self._titles, rule, self._shape]))
-        # The resolved values of "auto", and the text of a chat template, which may contain the date.
+        # The values that "auto" stands for, and a hash of the chat template's text, which may contain the
+        # date.
         names = ("device", "dtype", "plain", "wrapper_sha256")
         resolved = {name: self._calibration[name] for name in names if name in self._calibration}
         resolved["device"] = resolved["device"].partition(":")[0]
@@ -237,7 +238,7 @@ class LLMLabeller(LLMClient):
         return store.fingerprint([base, adapter_files.fingerprint(self._adapter), self._config.adapter_use])
 
     def _calibrate(self, fingerprint: str) -> None:
-        """Reads the calibration with this fingerprint, or has the worker make it.
+        """Reads the calibration with this fingerprint, or orders it from the worker.
 
         Each shape of prompts has its own calibration: the audit and the label stage use different ones.
         """

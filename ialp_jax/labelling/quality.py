@@ -1,4 +1,4 @@
-"""Warnings about useless labels, read off their manifest. No torch, no JAX."""
+"""Warnings about useless labels, derived from the manifest of the labels. No torch, no JAX."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ialp_jax.errors import InputError, one_line
 from ialp_jax.llm.prompting import chat
 from ialp_jax.llm.prompting.letters import LETTERS
 
-CONFIDENCE = 0.999  # confidence of the bound of `by_letter`
+CONFIDENCE = 0.999  # confidence level of the bound that `by_letter` returns
 DOUBTFUL_SHARE = 0.2  # labels are doubtful if the letter decides more answers than this
 _CURES = {
     "thinking": "raise --config.llm.max_new_tokens, so that the model ends its thinking",
@@ -29,9 +29,9 @@ def by_letter(shares: np.ndarray, answers: int) -> float:
     Suppose that a share b of the answers names the same letter for any item, and the others name all letters
     equally often. Then that letter has the share s = b + (1 - b) / K, so b = (s - 1 / K) / (1 - 1 / K).
 
-    The bound is b at the lower end of a one-sided Clopper-Pearson interval for s, the share of the most
-    frequent letter. Its error probability is (1 - ``CONFIDENCE``) / K, because any letter may be the most
-    frequent one. If a prompt is asked under several rotations, the bound is lower than necessary.
+    s is the share of the most frequent letter. The bound is the value of b for the lower end of a one-sided
+    Clopper-Pearson interval of s. Its error probability is (1 - ``CONFIDENCE``) / K, because any letter may
+    be the most frequent one. If a prompt is asked under several rotations, the bound is lower than necessary.
 
     Args:
       shares: float [K], share of each letter among the answers that name a candidate.
@@ -82,7 +82,7 @@ def _share(value: Any) -> bool:
 
 
 def line(manifest: Mapping[str, Any]) -> str:
-    """Shares of valid, none and invalid labels, and the order bias with its value by chance."""
+    """Shares of valid, none and invalid labels, the order bias, and the order bias that chance would give."""
     counts = manifest.get("counts", {})
     total = max(counts.get("prompts", 0), 1)
     invalid = {cause: number for cause, number in counts.get("invalid", {}).items() if number}
@@ -126,7 +126,7 @@ def cautions(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def thinking(facts: Mapping[str, Any]) -> str:
-    """A warning if the chat template leaves a block of thinking open; else empty."""
+    """Returns a warning if the chat template leaves a block of thinking open, else an empty text."""
     wrapper = facts.get("wrapper")
     state = facts.get("thinking") or (chat.thinking_of(chat.Wrapper(*wrapper)) if wrapper else "")
     if state != chat.OPEN:
@@ -143,9 +143,9 @@ def require_valid(manifest: Mapping[str, Any], reply: str, folder: Path) -> None
     """Raises InputError if none of the labels is valid.
 
     Args:
-      manifest: of the labels.
+      manifest: manifest of the labels.
       reply: the model's text for one of the labels; may be empty.
-      folder: of the label store, for the message.
+      folder: folder of the label store, for the message.
 
     Raises:
       InputError: gives the causes and a remedy.

@@ -28,8 +28,9 @@ class Setting(NamedTuple):
     """Everything that stays the same in all rounds.
 
     Attributes:
-      env, params: of the imagined world, see `ialp_jax.labelling.imagine.imagined_params`.
-      network: of the actor.
+      env, params: environment and parameters of the imagined world, see
+        `ialp_jax.labelling.imagine.imagined_params`.
+      network: network of the actor.
       config: rounds, sessions, steps, K.
       alike: int32 [N + 1], items with the same number have the same words in a prompt; None: all differ.
     """
@@ -52,9 +53,9 @@ def label_rounds(
     """Runs all rounds. Between two rounds the actor learns from the labels of all rounds so far.
 
     Args:
-      setting: of the rounds.
+      setting: settings of the rounds.
       labeller: answers the prompts; its context must be entered.
-      learner: holds the actor as its seed 0; it learns in place.
+      learner: agent whose seed 0 is the actor; it learns in place.
       key: streams of sessions, proposals and answers are derived from it.
       on_step: called after each step of the sessions.
       on_round: called with the arrays of each round.
@@ -63,7 +64,7 @@ def label_rounds(
       Arrays of P = rounds * steps * sessions rows: those of `label_round`, and ``round`` int32 [P].
 
     Raises:
-      InputError: the labeller cannot work, or has no valid answer; or see `propose`.
+      InputError: the labeller cannot work or has no valid answer, or `propose` raises it.
     """
     config = setting.config
     users = start_sessions(setting.env, setting.params, key, config.sessions)
@@ -90,10 +91,10 @@ def label_round(
     """Runs one round: ``steps`` steps of all imagined sessions under one actor.
 
     Args:
-      setting: of the round.
+      setting: settings of the round.
       actor: parameters of the actor that proposes.
       users: sessions to continue.
-      labeller: answers all prompts of a step at once.
+      labeller: answers all prompts of a step in one call.
       key: consumed.
       on_step: called after each step.
 
@@ -102,7 +103,7 @@ def label_round(
       `Labels`, ``shown`` int32 [P, L + H], ``terminated``, ``truncated`` bool [P], ``session`` int32 [P].
 
     Raises:
-      InputError: see `propose`, or the labeller cannot work.
+      InputError: the labeller cannot work, or `propose` raises it.
     """
     env, params, network, config, alike = setting
     steps: list[Arrays] = []

@@ -1,8 +1,9 @@
 """Answers on disk: one file per batch with the addresses of its prompts, verified by its hash. numpy only.
 
-A store is a folder with one subfolder per context. Its name is the fingerprint of everything but the prompt
-that fixes an answer, see `describe`. It holds ``context.json`` and the shards ``*.npz``. One run writes a
-shard, atomically. Later writes only repair it. So any number of runs may share a store without locks.
+A store is a folder with one subfolder per context. A context is everything that determines an answer, except
+the prompt, see `describe`. The subfolder has the fingerprint of the context as its name, and holds
+``context.json`` and the shards ``*.npz``. One run writes a shard atomically. Later writes only repair damaged
+shards. So any number of runs may share a store without locks.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ialp_jax.llm.modes.answers import Answers, unwritten
 CONTEXT = "context.json"
 ADDRESS_BYTES = 32
 _PARTIAL = r"\..+\.(npz|json)\.[0-9a-f]{32}"  # names that `ialp_jax.store` gives unfinished files
-# A partial file this old has lost its writer. The limit is high, because the clocks of a shared disk differ.
+# The writer of a partial file this old was killed. The limit is high, because clocks of machines differ.
 STALE_SECONDS = 24 * 3600
 
 
@@ -47,9 +48,9 @@ class Shard(NamedTuple):
     """A batch and the prompts that it answers.
 
     Attributes:
-      addresses: of its n prompts, 32 bytes each.
-      batch: their answers.
-      series: only in a plan: beginning of the names of its shards.
+      addresses: addresses of its n prompts, 32 bytes each.
+      batch: answers to these prompts.
+      series: the beginning of the names of a plan's shards; only for plans.
     """
 
     addresses: list[bytes]
@@ -62,7 +63,7 @@ def describe(folder: Path, facts: Mapping[str, Any], **names: str) -> str:
 
     Args:
       folder: the store; created if it is missing.
-      facts: everything but the prompt that fixes an answer, as plain data.
+      facts: everything that determines an answer, except the prompt, as plain data.
       **names: further facts for a reader, such as the model's name; not part of the fingerprint.
 
     Raises:

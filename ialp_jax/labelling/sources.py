@@ -1,23 +1,23 @@
-"""Baseline labellers: rules that label in place of the LLM. The LLM is worth what it adds over them.
+"""Baseline labellers: rules that label instead of the LLM. The LLM is useful if it beats them.
 
 Every source labels the prompts that the LLM would label: K candidates that the current actor proposed.
 
 | source     | chooses                                   | says none                                |
 |------------|-------------------------------------------|------------------------------------------|
-| popularity | the candidate with the most likes of      | if that one has the fewest               |
+| popularity | the candidate with the most likes of      | if it is among the least liked ones      |
 |            | offline users                             |                                          |
 | random     | any candidate                             | by chance                                |
 | logged     | the candidate that comes next in the      | if the log has none of the candidates    |
 |            | user's log                                |                                          |
 | truth      | the candidate that the user likes best by | with the probability that the user does  |
-|            | the world's user model                    | not like that one                        |
-| fold_in    | the candidate that users with such a      | if that one is scored lowest             |
-|            | history like best by that model           |                                          |
+|            | the world's user model                    | not like that candidate                  |
+| fold_in    | the candidate that users with the same    | if its score is among the lowest ones    |
+|            | history like best by the same model       |                                          |
 
 ``popularity``, ``random`` and ``fold_in`` have no threshold. They answer "none" to a given share of the
-prompts of each request, which can be set to the share of the LLM. ``truth`` knows the user, but the actor
-sees only the user's last likes. So the rest of that knowledge is noise to the actor. ``fold_in`` is an upper
-bound for a labeller that sees only the actor's input.
+prompts of each request. This share can be set to the share of the LLM. ``truth`` knows the user, but the
+actor sees only the user's last likes. For the actor, all other knowledge of ``truth`` is noise. ``fold_in``
+is an upper bound for a labeller that sees only the actor's input.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class RuleLabeller:
 
 
 class Popularity(RuleLabeller):
-    """Chooses the most liked candidate, see the module."""
+    """Chooses the most liked candidate, see the module docstring."""
 
     def __init__(self, seed: int, popularity: np.ndarray, none_share: float) -> None:
         """Takes likes per item by offline users, [N + 1], and the share of prompts answered "none"."""
@@ -82,13 +82,13 @@ class Popularity(RuleLabeller):
         self._popularity, self._none_share = popularity, none_share
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Scores candidates by their likes; "none" if the best has among the fewest likes, ties by chance."""
+        """Scores candidates by their likes; "none" if the best one is among the least liked."""
         scores = self._popularity[prompts.candidates].astype(np.float64)
         return scores, lowest_share(scores.max(1), self._none_share, random)
 
 
 class Random(RuleLabeller):
-    """Chooses at random, see the module."""
+    """Chooses at random, see the module docstring."""
 
     def __init__(self, seed: int, none_share: float) -> None:
         """Takes the share of prompts answered "none"."""
@@ -102,7 +102,7 @@ class Random(RuleLabeller):
 
 
 class Logged(RuleLabeller):
-    """Chooses the user's next logged item, see the module."""
+    """Chooses the user's next logged item, see the module docstring."""
 
     def __init__(self, seed: int, logged: Windows, histories: Histories, ordered: bool) -> None:
         """Takes the start windows, all likes, and whether likes have an order in time.
@@ -131,7 +131,7 @@ class Logged(RuleLabeller):
 
 
 class Truth(RuleLabeller):
-    """Asks the world's user model, see the module."""
+    """Uses the world's user model, see the module docstring."""
 
     def __init__(self, seed: int, logged: Windows, model: UserModel) -> None:
         """Takes the start windows and the user model of the world."""
@@ -146,10 +146,10 @@ class Truth(RuleLabeller):
 
 
 class FoldIn(RuleLabeller):
-    """Asks the world's user model about an estimated user, see the module.
+    """Uses the world's user model for an estimated user, see the module docstring.
 
-    It learns from the windows to estimate a user from a history: a least-squares regression of the user
-    vector on the mean and sum of the history's item vectors, their number and a constant.
+    It fits a least-squares regression to the windows. The regression predicts the user vector from the mean
+    and sum of the history's item vectors, the number of items and a constant.
     """
 
     def __init__(self, seed: int, logged: Windows, model: UserModel, none_share: float) -> None:
@@ -176,7 +176,7 @@ class FoldIn(RuleLabeller):
 
 
 def lowest_share(values: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Whether each value [P] is among the lowest ``share`` of them, ties by chance: bool [P]."""
+    """Selects the lowest ``share`` of the values [P], bool [P]; chance breaks ties."""
     order = np.lexsort((random.random(len(values)), values))
     is_low = np.zeros(len(values), bool)
     is_low[order[: round(share * len(values))]] = True
@@ -192,8 +192,8 @@ def rule_labeller(
       config: names the source, which must not be the LLM, and its share of "none".
       dataset: only popularity and logs of its offline users are read.
       logged: the windows that imagined sessions start from.
-      model: of the world.
-      seed: of the run.
+      model: user model of the world.
+      seed: seed of the run.
     """
     ordered = dataset.interactions.ordered
     makers = {

@@ -14,7 +14,7 @@ def labelled_transitions(arrays: dict[str, np.ndarray]) -> tuple[Transition, np.
     """Turns stored labels into transitions.
 
     Args:
-      arrays: of `ialp_jax.labelling.rounds`, all rounds concatenated.
+      arrays: arrays of `ialp_jax.labelling.rounds`, all rounds concatenated.
 
     Returns:
       Transition [M] of the M valid labels, and their row numbers in ``arrays``, int64 [M].
@@ -42,7 +42,7 @@ def training_data(arrays: dict[str, np.ndarray], total: int) -> tuple[Transition
     """Labelled transitions in arrays of fixed size, so that JAX does not compile again after each round.
 
     Args:
-      arrays: of the rounds so far.
+      arrays: arrays of the rounds so far.
       total: number of rows of all rounds, at least the number in ``arrays``.
 
     Returns:

@@ -1,8 +1,9 @@
-"""The worker process as its client sees it: sends orders, receives answers, raises errors as one line.
+"""The client's side of the worker process: sends orders, receives answers, raises errors as one line.
 
-A plain subprocess with its own message format. ``multiprocessing`` would pickle the start of the worker,
-import the client's main module (and so JAX) into it, and add a resource tracker process. The code below would
-still be needed: the worker must end with its client, its exit codes are read, and signals are held back.
+The worker is a plain subprocess with its own message format. ``multiprocessing`` would pickle the start of
+the worker, import the client's main module (and so JAX) into it, and add a resource tracker process. The code
+below would still be needed: the worker must end with its client, the client must read its exit codes, and
+signals must be held back.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from ialp_jax.llm.worker import protocol
 from ialp_jax.llm.worker.protocol import GROUP_SIGNALS
 
 IN_FLIGHT = 2  # orders sent ahead, so that the worker does not wait while the client writes an answer to disk
-PATIENCE_SECONDS = 5.0  # time that the worker has to end
+PATIENCE_SECONDS = 5.0  # time for the worker to end before it is killed
 
 Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """Within it, a started process gets no `GROUP_SIGNALS` until it has finished its imports."""
+    """Inside this context, a new process gets no `GROUP_SIGNALS` until it has finished its imports."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

@@ -4,13 +4,12 @@ The path of an answer, from an order to the reply to the client:
 
 1. ``worker/worker.py``: the process reads an order with prompts (frames: ``worker/protocol.py``);
 2. ``engines/``: the configured engine gets the prompts, ``transformers_engine.py`` by default;
-3. ``model/scorer.py``: the loaded model, asked with the settings of ``config.py``;
+3. ``model/scorer.py``: the loaded model labels with the settings of ``config.py``;
 4. ``prompting/``: titles and templates become token rows (``templates.py``, ``letters.py``, ``tokens.py``);
-5. ``modes/``: ``likelihood.py``, ``choice.py`` or ``generate.py`` asks the model; ``asker.py`` serves the
-last two;
-6. ``modes/answers.py``: the answers of all modes have one form, which goes back to the client.
+5. ``modes/``: ``likelihood.py``, ``choice.py`` or ``generate.py`` asks the model; the last two use
+   ``asker.py``;
+6. ``modes/answers.py``: answers of all modes get one common form and go back to the client.
 
 ``lora/`` fine-tunes the model. ``model/embedded.py`` trains the small Mistral that is used if no model is
-given.
-`ialp_jax.labelling` is the client: it turns answers into labels.
+given. `ialp_jax.labelling` is the client: it turns answers into labels.
 """

@@ -20,25 +20,25 @@ def _require(holds: bool, knob: str, rule: str) -> None:
 
 @dataclasses.dataclass
 class EmbeddedConfig:
-    """The small Mistral that the label stage itself builds and trains on the offline users.
+    """Settings of the small Mistral that the label stage trains on the offline users.
 
-    The defaults suit ``demo``. For ``lfm`` use hidden 128 and 8,000 steps. Then the AUC of users' own artists
-    against random ones is 0.90; popularity reaches 0.78.
+    The defaults suit ``demo``. For ``lfm`` use hidden 128 and 8,000 steps. Then the model ranks users' own
+    artists above random ones with an AUC of 0.90; popularity has 0.78.
 
     Attributes:
       hidden: width D of the model.
       layers: number of decoder layers.
       heads: attention heads; there are half as many key-value heads.
       vocabulary: size of the byte-pair vocabulary learned from the catalogue.
-      context: tokens of one training row; also the longest prompt that the model reads.
-      steps: optimiser steps. The budget is not in seconds, so that a seed fixes the result.
+      context: tokens of one training row, and of the longest prompt that the model can read.
+      steps: optimiser steps. The budget counts steps, not seconds, so that a seed determines the result.
       batch_size: training rows per step.
       learning_rate: peak of the cosine schedule.
       shuffle: share of the histories that are shuffled in each epoch. If the data set has no order in time,
-        all are.
+        all histories are shuffled.
       drop: probability that an item is left out of its history, drawn again in each epoch.
-      holdout: share of the offline users not used for training. They determine the held-out loss and the
-        threshold of ``none``.
+      holdout: share of the offline users that the model does not train on. These users give the held-out loss
+        and the threshold of ``none``.
     """
 
     hidden: int = 64
@@ -75,14 +75,14 @@ class LoraConfig:
       learning_rate: peak of the cosine schedule. Small models may need ten times the default or more.
       rank: rank of the updates.
       alpha: LoRA scales the updates by alpha / rank.
-      dropout: share of the updates' inputs that is set to 0 during fine-tuning.
+      dropout: share of the inputs of LoRA's updates that is set to 0 during fine-tuning.
       targets: comma-separated names of the modules to update.
-      negatives: items in a training prompt besides the user's own; 0: as many as in the label stage.
-      negative_sampling: ``uniform``, or ``popularity`` (in proportion to likes of offline users plus 1). Only
-        items that the user never liked are drawn.
+      negatives: number of items in a training prompt that the user never liked; 0: as many as in the label
+        stage.
+      negative_sampling: ``uniform``, or ``popularity`` (in proportion to likes of offline users plus 1).
       none_share: share of the training prompts that do not contain the user's item, so that the answer is
         "none". Only for lettered modes.
-      holdout: share of the offline users that LoRA does not train on; they measure the accuracy.
+      holdout: share of the offline users that LoRA does not train on. The accuracy is measured on them.
       save_every: steps between checkpoints. A fine-tuning that was killed continues from the last one.
       gradient_checkpointing: computes activations twice instead of storing them: less memory, more time.
       dtype: dtype of the frozen weights, with the values of ``llm.dtype``. The updates are float32.
@@ -115,25 +115,24 @@ class LoraConfig:
 
 @dataclasses.dataclass
 class LLMConfig:
-    """The model that gives the preferences, and how it is asked.
+    """Settings of the LLM: the model, its prompts and the mode.
 
     Attributes:
       model: folder or hub id of a causal language model in safetensors; empty: the embedded model.
       revision: branch, tag or commit of a hub id; empty: the default branch.
       pad_token: padding token, if the tokenizer has none.
       mode: ``likelihood`` (log-likelihood of each candidate's title after the history), ``choice`` (each
-        candidate has a letter; the logits of the letters after the prompt) or ``generate`` (the prompt of
-        ``choice``, answered in free text).
+        candidate has a letter, and the scores are the letters' logits after the prompt) or ``generate`` (the
+        model answers the prompt of ``choice`` in free text).
       template: ``titles`` (bare lines), ``brief`` (the first 40 characters of each title), ``list`` (with an
         introduction), ``auto`` (``titles`` for the embedded model, ``list`` for a given one), or your own
         file, ``FILE.json``.
       chat: whether the tokenizer's chat template wraps prompts of ``choice`` and ``generate``: ``auto`` (if
-        the tokenizer has one), ``on`` or ``off``. If the template can switch the model's thinking off, it
-        does.
-      permutations: for ``choice`` and ``generate``, number of orders of the candidates in which each prompt
-        is asked. Scores are means over the orders. Under ``likelihood`` the order cannot matter.
-      max_new_tokens: for ``generate``, tokens that an answer may have, including the model's thinking.
-      retries: for ``generate``, how often a prompt with an invalid answer is asked again, each time in
+        the tokenizer has one), ``on`` or ``off``. Thinking is switched off if the template can do that.
+      permutations: for ``choice`` and ``generate``, in how many orders of its candidates each prompt is
+        asked. Scores are means over the orders. The order does not matter for ``likelihood``.
+      max_new_tokens: for ``generate``, maximum number of tokens of an answer, including the model's thinking.
+      retries: for ``generate``, how often a prompt is asked again after an invalid answer, each time in
         another order.
       on_invalid: if an answer stays invalid, the prompt gets no label (``drop``) or the label ``none``.
       normalise: ``sum`` or ``mean`` of the log-probabilities of a title's tokens.
@@ -144,8 +143,8 @@ class LLMConfig:
       store: folder of a label store for several runs. No run sends a prompt to the model if the store has its
         answer. Empty: the run's own ``labels/shards``.
       shard_size: prompts stored in one file. If the process dies, the unfinished file is lost.
-      dtype: ``auto`` (bfloat16 on a GPU, else float32), ``fastest`` (the one of these two that multiplies
-        matrices faster on this machine, as measured), ``float32`` or ``bfloat16``.
+      dtype: ``auto`` (bfloat16 on a GPU, else float32), ``fastest`` (float32 or bfloat16: a measurement
+        decides which one multiplies matrices faster), ``float32`` or ``bfloat16``.
       device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
       threads: CPU threads of the worker; 0: one per core.
       adapter: folder of a LoRA adapter in peft's format. Empty: the run's own adapter if ``lora.steps`` is
@@ -155,8 +154,8 @@ class LLMConfig:
       engine: runs the model: ``transformers`` (on one device), ``ray`` (on several devices and machines) or
         ``vllm`` (if it is installed).
       workers: for ``ray``, number of models; 0: one per GPU, or one if there is no GPU.
-      ray_address: address of a running Ray cluster. Empty: Ray is started on this machine, only for this
-        machine, and stopped at the end.
+      ray_address: address of a running Ray cluster. Empty: the run starts Ray on this machine, closed to
+        other machines, and stops it at the end.
       embedded: the model that is trained if none is given.
       lora: fine-tuning of the given or the embedded model.
     """

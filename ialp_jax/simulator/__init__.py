@@ -5,9 +5,8 @@
 `make_world.make` runs the whole chain; a run does the same in its stages:
 
 1. ``ialp_jax.data`` reads the data set; ``ialp_jax.users`` fits the user model.
-2. ``config.py`` holds the settings (``--config.simulator``). ``presets.py`` gives the values that are not
-set:
-   users ``easy``, ``paper`` or ``hard``, and the settings of each world.
+2. ``config.py`` holds the settings (``--config.simulator``). ``presets.py`` has values for all
+   settings that you do not set: users ``easy``, ``paper`` or ``hard``, and the settings of each world.
 3. ``world.py`` builds a `World`: environment and parameters.
 4. ``types.py``: the parameters of a world and the state of a session.
 5. ``environment.py``: `SessionEnvironment`, a session as a gymnax environment. ``actions.py`` checks actions.

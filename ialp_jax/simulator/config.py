@@ -17,8 +17,8 @@ class SimulatorConfig:
     """Sessions of simulated users, and the user model that gives their answers.
 
     Attributes:
-      preset: how hard the users are: easy, paper or hard. It gives the values of patience, dislike_cost,
-        recovery and dynamics that are not set. A value that is set takes precedence.
+      preset: difficulty of the users: easy, paper or hard. It gives the values of patience, dislike_cost,
+        recovery and dynamics that you do not set. Values that you set take precedence.
       history_length: L, number of liked items that an agent sees.
       start_length: number of real likes with which a session starts, at most L and at most half of the
         user's likes.
@@ -29,8 +29,8 @@ class SimulatorConfig:
       dynamics: effects that make users harder; paper: all off.
       user_model: how like probabilities are fitted.
       test_model: user model of the evaluation world. Empty: the same as for training. halves: a second model;
-        the two are fitted to disjoint halves of every user's interactions. Or the family of a second model:
-        implicit_mf, explicit_mf, graph_filter, truth.
+        the two models are fitted to disjoint halves of every user's interactions. implicit_mf, explicit_mf,
+        graph_filter or truth: a second model of this family.
     """
 
     preset: str = "paper"

@@ -1,7 +1,7 @@
 """Rules of the effects that make users harder: how each part of ``Dynamics`` changes a session.
 
 Each function states its rule and its source. A part that is off is None, so JAX leaves it out when it traces.
-``state`` and ``params`` are those of ``environment``. All functions are for one session.
+``state`` and ``params`` are the state and parameters in ``environment``. All functions are for one session.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ def like_logit(state: SessionState, item: Array, params: SessionParams) -> Array
     Starts from the log-odds of the user model and subtracts
 
     - ``boredom.logit * recency``, see `recency`;
-    - ``strength * s_c`` with the satiation s_c of the item's category c, or the mean over its categories.
-      Leqi et al. 2021 decrease the expected reward of an arm by lambda_k s_k; here it is the log-odds;
+    - ``strength * s_c`` with the satiation s_c of the item's category c, or its mean if the item has several
+      categories. Leqi et al. 2021 subtract lambda_k s_k from the expected reward of an arm; we subtract from
+      the log-odds;
     - ``niche_strength * appeal`` for niche users.
     """
     model, parts = params.user_model, params.dynamics
@@ -77,11 +78,11 @@ def like_probability(state: SessionState, item: Array, params: SessionParams) ->
 
 
 def item_scores(state: SessionState, params: SessionParams) -> Array:
-    """Computes scores that rank all items like the user's present like probabilities, float32 [..., N].
+    """Computes scores with the same ranking as the user's present like probabilities, float32 [..., N].
 
     Args:
       state: any leading axes.
-      params: of the world.
+      params: parameters of the world.
 
     Returns:
       Raw scores of the user model if no part changes the ranking, else log-odds. Column a is item a + 1.
@@ -102,7 +103,7 @@ def recency(boredom: Boredom, recent: Array, item: Array) -> Array:
     """Computes how many recent items were similar to this item, weighted by 1 / age, float32 [] in 0..1.
 
     ``sum_a [item of age a is similar] / a``, divided by ``sum_a 1 / a``. This is the recency of Warlop et al.
-    2018, who count the same arm; here, items count if they share a category or have nearly the same vector.
+    2018. They count only the same arm. We count items that share a category or have nearly the same vector.
     """
     category = boredom.category[item]
     same = boredom.category[recent][:, :, None] == category
@@ -126,7 +127,7 @@ def disliked(key: Key, like: Array, probability: Array, params: SessionParams) -
 def patience_after(
     patience: Array, state: SessionState, item: Array, dislike: Array | None, params: SessionParams
 ) -> Array:
-    """Subtracts from the patience what an explicit dislike and boredom cost, float32 []."""
+    """Subtracts the costs of an explicit dislike and of boredom from the patience, float32 []."""
     parts = params.dynamics
     if dislike is not None:
         patience -= parts.dislikes.patience * dislike
@@ -166,10 +167,10 @@ def between_steps(
     """Changes the user between two steps: the taste drifts, and a visit may end and another begin.
 
     Args:
-      key: of the step; each rule derives its own stream from it.
+      key: key of the step; each rule derives its own stream from it.
       state: after the answer.
       item: int32 [].
-      params: of the world.
+      params: parameters of the world.
 
     Returns:
       The state, and whether the user left and returned, bool [] (None if returns are off).

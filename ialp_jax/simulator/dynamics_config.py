@@ -64,17 +64,17 @@ class DynamicsConfig:
         random walk, as in Koren, Collaborative filtering with temporal dynamics, KDD 2009.
       impatient_share: share of users, drawn at random, who have less patience.
       impatient_factor: patience of impatient users, relative to simulator.patience.
-      niche_share: share of niche users: those whose likes are least popular. They like popular items even
+      niche_share: share of niche users, whose likes are the least popular ones. They like popular items even
         less than the user model says. Abdollahpouri et al., The unfairness of popularity bias in
         recommendation, 2019.
       niche_strength: decrease of a niche user's log-odds of a like, per standard deviation of an item's
-        log-popularity above the mean; below the mean, an increase.
+        log-popularity above the mean. Items below the mean get an increase.
       false_like: probability that an item that the user does not like gets a like. Agarwal et al., Addressing
         trust bias for unbiased learning-to-rank, WWW 2019.
       missed_like: probability that an item that the user likes gets no like.
       return_base: probability that a user who leaves returns for another visit within the session, with full
         patience. Zhao et al., KuaiSim, NeurIPS 2023.
-      return_gain: added to return_base in proportion to the share of liked items in the visit.
+      return_gain: this value times the share of liked items in the visit is added to return_base.
       visit_length: steps after which a visit ends even if the user still has patience; 0: no limit.
       seed: draws the impatient users.
     """

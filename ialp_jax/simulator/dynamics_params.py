@@ -112,9 +112,9 @@ class Dynamics:
     def imagined(self) -> Dynamics:
         """Returns the parts that also act in imagined sessions: only boredom.
 
-        Labels give the answers in imagined sessions, and the user is a window of a log. The patience cost of
-        boredom needs only the items. Drift, satiation, noise and dislikes change the answers, which the
-        labels give; segments and returns need a known user.
+        In imagined sessions, labels give the answers, and only a window of a log represents the user. The
+        patience cost of boredom needs only the items. Drift, satiation, noise and dislikes change answers,
+        but here the labels decide these. Segments and returns need a known user.
         """
         return Dynamics(boredom=self.boredom)
 
@@ -134,7 +134,7 @@ def build_dynamics(dataset: Dataset, user_model: UserModel, config: DynamicsConf
 
     Args:
       dataset: gives categories, histories and popularity among offline users.
-      user_model: of the world.
+      user_model: user model of the world.
       config: settings, none of them None, see ``config.resolved``.
     """
     c, category = config, jnp.asarray(dataset.catalogue.categories)

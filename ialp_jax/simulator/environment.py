@@ -1,7 +1,7 @@
 """A session of a simulated user, as a gymnax environment.
 
-One environment runs one session; ``jax.vmap`` over keys and states runs thousands in parallel. All arrays of
-a world are in the parameters, and all that changes is in the state. So one compiled program serves every
+One environment runs one session; ``jax.vmap`` over keys and states runs thousands in parallel. The parameters
+hold all arrays of a world, and the state holds everything that changes. So one compiled program serves every
 split of users and every setting of patience.
 """
 
@@ -24,8 +24,8 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
 
     - **Observation**: `Observation(history [L], shown [L + H])`.
     - **Action**: int in 0..N-1; action a recommends item a + 1. Outside ``jit`` and ``vmap``, `step` raises
-      for any other action. Compiled code cannot raise: there, an action that is out of range recommends
-      nothing. It is never liked, costs patience like a repeated item, enters ``shown`` as 0, and
+      an error for any other action. Compiled code cannot raise errors. There, an action that is out of range
+      recommends nothing. It is never liked, costs patience like a repeated item, enters ``shown`` as 0, and
       ``info["out_of_range"]`` is true. The adapters for NumPy agents always check.
     - **Response**: the user likes the item with the user model's probability. An item that is already in
       ``shown`` (which includes the starting history) is never liked again.
@@ -33,14 +33,14 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
     - **History**: a liked item is appended on the right.
     - **Patience**: decreases by ``dislike_cost`` without a like. It increases by ``recovery`` with a like, up
       to its starting value.
-    - **Terminated**: patience has reached 0. **Truncated**: H steps were taken and the user has not left. The
-      two are never both true.
+    - **Terminated**: patience has reached 0. **Truncated**: H steps were taken and the user has not left.
+      Terminated and truncated are never both true.
     - **info**: ``like``, ``out_of_range`` (bool) and ``user`` (int32), and gymnax's ``terminated``,
       ``truncated`` and ``final_observation`` (the true last observation, before the automatic reset).
 
     These are the rules of the preset ``paper``. ``params.dynamics`` changes like probabilities, patience and
-    reward, and lets users return: see ``dynamics.py``. If users dislike, info has ``dislike`` (bool). If they
-    return, it has ``returned`` (bool) and ``visit`` (int32, from 0, after the step).
+    reward, and lets users return: see ``dynamics.py``. If explicit dislikes are on, info has ``dislike``
+    (bool). If returns are on, info has ``returned`` (bool) and ``visit`` (int32, from 0, after the step).
     """
 
     def step(
@@ -52,8 +52,8 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
 
     def reset_env(self, key: Key, params: SessionParams) -> tuple[Observation, SessionState]:
         """Starts the session of a user drawn uniformly from ``params.users``."""
-        # Every step draws a user in case the session ends, so the draw must be cheap: `randint` costs four
-        # hashes, `bits` one. 32 bits modulo M favour no user by more than a share of M / 2^32.
+        # Every step draws a user in case the session ends, so the draw must be cheap. `randint` costs four
+        # hashes, `bits` costs one. The modulo of 32 bits favours no user by more than a share of M / 2^32.
         user = params.users[jax.random.bits(key) % params.users.shape[0]]
         return self.start(user, params)
 
@@ -130,7 +130,7 @@ def respond(
       state: before the step.
       item: int32 [], 1..N.
       like: bool [].
-      params: of the world.
+      params: parameters of the world.
       dislike: bool [], whether the user disliked the item explicitly; None if users do not.
 
     Returns:

@@ -46,12 +46,12 @@ def make(
       seed: seed of the split of users, of the fit of the user model and of the user segments. It does not
         change the generated data, which depends on ``data.demo.seed``.
       cache: folder that stores the data set and the fitted user model, in one subfolder per combination of
-        settings; all presets share it. Without it, each call reads and fits again. The cache does not notice
-        changes of raw files: then use another folder.
+        settings. All presets share a subfolder. Without it, each call reads and fits again. The cache does
+        not notice changes of raw files. If they change, use another folder.
       split: users whose sessions are simulated: offline, online, tuning or evaluation. None: all users.
-      data: settings of the data, instead of the defaults; its name, root and seed are replaced.
-      simulator: settings of the simulator, instead of those in ``presets.WORLDS``; its preset and seeds are
-        replaced.
+      data: settings of the data, instead of the defaults. `make` replaces the name, root and seed in it.
+      simulator: settings of the simulator, instead of the settings in ``presets.WORLDS``. `make` replaces the
+        preset and seeds in it.
 
     Returns:
       The environment (the same object type for all worlds) and the parameters.

@@ -1,8 +1,8 @@
 """Presets of user difficulty (easy, paper, hard), and settings of single worlds, as plain data.
 
 A preset gives the value of every setting that is not set. A setting from a config file or a flag keeps its
-value under every preset, even the value 0, which switches an effect off. ``paper`` lists all settings;
-``easy`` and ``hard`` list only their differences from it.
+value under every preset. The value 0 switches an effect off. ``paper`` lists all settings; ``easy`` and
+``hard`` list only their differences from ``paper``.
 """
 
 from typing import Any
@@ -63,10 +63,10 @@ PRESETS = {
 # World -> settings of `SimulatorConfig` that suit its data; `make` and the config files start from them.
 WORLDS: dict[str, dict[str, Any]] = {
     "demo": {"user_model.family": "truth"},  # generated data: the true user model is known
-    # The logs hold at most 50 artists per user, so users like more artists than the density of the logs says.
+    # The logs hold at most 50 artists per user, so users like more artists than the logs show.
     "lfm": {"user_model.base_rate": 4.0},
-    # Reviews cover only a few of the items that a user would like: about 7 of 4,385 per user. So few likes
-    # need much more regularisation than the default grid has.
+    # Reviews cover only a few of the items that a user would like: about 7 of 4,385 per user. Because likes
+    # are so rare, the fit needs much more regularisation than the default grid has.
     "industry": {
         "user_model.base_rate": 40.0,
         "user_model.factors": "32",

@@ -27,7 +27,7 @@ class Visit(NamedTuple):
 
 @struct.dataclass
 class Mood:
-    """State of the dynamics that are switched on; the entries of the others are None.
+    """State of the dynamics that are switched on; the entries of all other dynamics are None.
 
     Attributes:
       recent: int32 [W], the last recommendations of this visit, oldest first, left-padded with 0.

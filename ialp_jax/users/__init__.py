@@ -11,5 +11,5 @@
 6. ``validation.py`` computes the reported metrics on test interactions.
 
 ``predict.py`` reads a fitted model: scores, log-odds, probabilities. ``evaluation_model.py`` fits a second
-model if agents must be evaluated by another user model than the one in which they train.
+model, if training and evaluation need different user models.
 """

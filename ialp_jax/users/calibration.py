@@ -123,8 +123,8 @@ def reliability(
       held_out: the role whose likes are used, TEST.
       bins: maximum number of bins.
       pair_weight: number of pairs that each held-out like represents.
-      like_weight: number of likes that each held-out like represents. It equals ``pair_weight``, except if
-        the logs are known to hold only a part of the likes.
+      like_weight: number of likes that each held-out like represents. It differs from ``pair_weight`` only if
+        the logs are known to lack some likes.
 
     Returns:
       ``predicted``, ``observed``, ``count`` (weighted pairs), float64 [bins].

@@ -39,11 +39,11 @@ class ExplicitConfig:
       factors: F, length of the vector of a user and of an item, without the biases.
       regularisation: weight of the squared norms of the factors.
       bias_regularisation: weight of the squared biases.
-      propensity: how the probability that a rating is observed is estimated; each rating is weighted by its
-        inverse. published: comes with the data (coat), otherwise as popularity. popularity: share of users
-        who rated the item. none: all ratings weigh the same.
-      clip: smallest propensity; it bounds the weight of a single rating.
-      power: exponent of the popularity if it serves as propensity.
+      propensity: estimate of the probability that a rating is observed. The fit weights each rating by the
+        inverse of this probability. published: the estimate in the data (coat), or popularity for other data.
+        popularity: share of users who rated the item. none: all ratings have the same weight.
+      clip: smallest propensity. It limits the weight of a single rating.
+      power: exponent of the popularity, if popularity is the propensity.
       folds: folds of the cross-validation that chooses the settings and calibrates; explicit_mf does not use
         --config.simulator.user_model.validation.
     """
@@ -82,21 +82,22 @@ class UserModelConfig:
 
     Attributes:
       family: implicit_mf (matrix factorisation of likes), explicit_mf (matrix factorisation of ratings),
-        graph_filter (singular vectors of the table of likes; it uses factors, but not the other two lists),
+        graph_filter (singular vectors of the table of likes; it ignores regularisation and confidence),
         or truth (generated worlds only).
       factors: F, length of the vector of a user and of an item.
       regularisation: weight of the squared norms of the factors.
       confidence: extra weight of a like over a pair without interaction, alpha of Hu et al.
-      fit_users: users whose interactions the model is fitted to and validated on. all: all users.
-        not_offline: all except offline users, so that agents and the LLM learn from none of the data that
-        shaped the simulated users. Offline users then appear in no session and get the mean user's factors.
+      fit_users: users whose interactions fit and validate the model. all: all users. not_offline: all except
+        offline users. Agents and the LLM train on the logs of offline users, so they then use none of the
+        data that shaped the simulated users. Offline users then appear in no session and get the mean user's
+        factors.
       iterations: iterations of alternating least squares; each one solves for users and for items.
-      validation: share of the interactions that choose the settings and calibrate the probabilities.
+      validation: share of the interactions used to choose the settings and to calibrate the probabilities.
       test: share of the interactions on which the user model's metrics are reported.
       knots: number of knots of the calibration.
       base_rate: mean like probability of the simulated users, as a multiple of the density of the logs.
-        1 treats each pair without interaction as a dislike. More allows for likes that the logs do not
-        hold (Last.fm lists at most 50 artists per user). It shifts all log-odds by the same amount.
+        1 treats each pair without interaction as a dislike. A value above 1 assumes that the logs lack likes
+        (Last.fm lists at most 50 artists per user). All log-odds shift by the same amount.
       seed: seed of the split of the interactions and of the first factors.
       explicit: settings of explicit_mf; they replace factors, regularisation, confidence and base_rate.
     """

@@ -33,25 +33,25 @@ class Fitted(NamedTuple):
 def fit_models(
     dataset: Dataset, config: UserModelConfig, test_model: str = ""
 ) -> tuple[Fitted, Fitted | None]:
-    """Fits the user model of the training world and that of the evaluation world.
+    """Fits the user model of the training world and the user model of the evaluation world.
 
     Args:
-      dataset: of the world.
+      dataset: data set of the world.
       config: settings of the user model.
       test_model: ``SimulatorConfig.test_model``. Empty: one user model serves both worlds. ``halves``: the
-        two models are fitted to disjoint halves of every user's interactions. A family: the second model is
-        of that family, and both are fitted to all interactions.
+        two models are fitted to disjoint halves of every user's interactions. The name of a family: the
+        second model belongs to that family, and both models are fitted to all interactions.
 
     Returns:
-      The user model of training, and that of evaluation (None if ``test_model`` is empty).
+      The user model for training, and the user model for evaluation (None if ``test_model`` is empty).
 
     Raises:
-      InputError: as `ialp_jax.users.fit.fit`.
+      InputError: see `ialp_jax.users.fit.fit`.
     """
     if test_model == HALVES:
         settings = config
         if config.family != "explicit_mf":
-            # Half of the logs holds half of the likes: twice the rate keeps the like rate of the full logs.
+            # Each half has half of the likes, so doubling the rate keeps the like rate of the full logs.
             settings = dataclasses.replace(config, base_rate=2 * config.base_rate)
         first_half, second_half = halves(dataset, config.seed)
         return (

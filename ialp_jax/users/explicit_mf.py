@@ -108,7 +108,7 @@ def factorise(
     Args:
       key: draws the first item factors.
       ratings: M ratings.
-      by_user, by_item: indices 0..M-1 of the ratings of each user, of each item.
+      by_user, by_item: indices 0..M-1 of the ratings, grouped by user and by item.
       regularisation: lambda.
       bias_regularisation: mu.
       num_users: U.

@@ -1,4 +1,4 @@
-"""Fits the user model of a world: settings chosen on validation likes, calibrated, tested."""
+"""Fits the user model of a world: chooses settings on validation likes, calibrates and tests."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def fit(
     Args:
       dataset: U users, N items. The fit uses the likes of the users that ``config.fit_users`` names.
       config: family, grid and shares.
-      unknown: likes that ``dataset`` lacks. They count neither as likes nor as dislikes when the model is
-        chosen, calibrated and tested.
+      unknown: likes that are not in ``dataset``. Choice, calibration and test of the model ignore these
+        pairs.
 
     Returns:
       The model (NumPy arrays), and the metrics and arrays of ``validation.validate``. A fitted family adds
@@ -101,8 +101,8 @@ def fit(
       metrics of ``fit_ratings.validate_ratings`` and adds ``validation_error`` instead.
 
     Raises:
-      InputError: the family needs ratings or the truth and the data has none, or no like falls into the
-        validation or test share.
+      InputError: the data lacks the ratings or the true user model that the family needs, or no like is in
+        the validation or test share.
     """
     config.check()
     if config.fit_users == "not_offline":

@@ -85,10 +85,11 @@ def _uncalibrated(
 
 
 def select(train: TrainRatings, config: UserModelConfig) -> tuple[dict[str, float], np.ndarray]:
-    """Chooses the settings by cross-validation; the model that predicts a rating was not fitted to it.
+    """Chooses the settings by cross-validation: each rating is predicted by a model not fitted to it.
 
     The best setting has the least squared error, weighted by self-normalised inverse propensities (Schnabel
-    et al., section 4). The weights make it an estimate over all pairs, not only over pairs that users rated.
+    et al., section 4). Because of the weights, the error is an estimate for all pairs, not only for pairs
+    that users rated.
 
     Returns:
       The best setting with its ``validation_error``, and its scores of the held-out ratings, float64 [M].
@@ -121,11 +122,12 @@ def fit_ratings(
 ) -> tuple[UserModel, dict[str, float], dict[str, np.ndarray]]:
     """Fits, calibrates and tests the family ``explicit_mf``; see `ialp_jax.users.fit.fit`.
 
-    Cross-validation gives the settings and the calibration. All ratings except the test ratings then fit the
-    model. If the data has ratings of items drawn at random (``dataset.random_test``), these are the test.
+    Cross-validation gives the settings and the calibration. Then the model is fitted to all ratings except
+    the test ratings. If the data has ratings of items drawn at random (``dataset.random_test``), they are the
+    test ratings.
 
     Raises:
-      InputError: the data has no ratings; or the ratings, or the test ratings, are all likes or have no like.
+      InputError: the data has no ratings; or the ratings, or the test ratings, lack likes or lack dislikes.
     """
     rows, random = dataset.interactions, getattr(dataset, "random_test", None)
     if rows.rating is None:
@@ -167,14 +169,14 @@ def validate_ratings(
     The test ratings were used neither to fit the model nor to choose its settings.
 
     Args:
-      model: of U users and N items.
-      rows: the ratings that fitted the model; the baselines use the same ones.
+      model: user model of U users and N items.
+      rows: the ratings that the model was fitted to. The baselines use the same ratings.
       test: T ratings.
       num_items: N.
 
     Returns:
       Metrics and arrays as from ``validation.validate``. ``auc`` and ``ndcg10`` rank the tested items of each
-      user. ``like_rate`` (weighted) and the ``real`` and ``simulated`` counts are those of the tested pairs.
+      user. ``like_rate`` (weighted) and the ``real`` and ``simulated`` counts cover only the tested pairs.
       Further metrics: ``item_mean_auc`` and ``item_mean_ndcg10`` of a baseline that scores each item by its
       mean rating, and ``judged``, the number of test ratings.
     """

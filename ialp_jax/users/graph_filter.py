@@ -1,8 +1,8 @@
 """The family ``graph_filter``: an ideal low-pass filter on the graph of users and items.
 
 Y. Shen, Y. Wu, Y. Zhang, C. Shan, J. Zhang, K. Letaief, D. Li: How Powerful is Graph Convolution for
-Recommendation? CIKM 2021 (GF-CF; its ideal low-pass part). With the table of likes R, the numbers of likes
-D_U and D_I on the diagonals, and V the leading right singular vectors of D_U^-1/2 R D_I^-1/2:
+Recommendation? CIKM 2021 (GF-CF; its ideal low-pass part). R is the table of likes. D_U and D_I are diagonal
+matrices of the numbers of likes. V holds the leading right singular vectors of D_U^-1/2 R D_I^-1/2. Then:
 
     scores = R D_I^-1/2 V V' D_I^1/2
 

@@ -1,4 +1,4 @@
-"""Splits likes and ratings into training, validation and test, and cuts data sets to a part of them."""
+"""Splits likes and ratings into training, validation and test, and selects parts of data sets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BLOCK_PAIRS = 4_000_000  # pairs scored at once
 
 
 def _parts(owner: np.ndarray, owners: int, validation: float, test: float, seed: int) -> np.ndarray:
-    """Assigns TRAIN, VALIDATION or TEST to each row, int8 [M]; each owner keeps a row for training."""
+    """Assigns TRAIN, VALIDATION or TEST to each row, int8 [M]; each owner has a row for training."""
     draw = keys.generator(seed, "holdout").random(len(owner))
     largest = np.zeros(owners)
     np.maximum.at(largest, owner, draw)

@@ -22,7 +22,7 @@ _WIDTH = 32  # likes per chunk: long enough for a fast matrix product, short eno
 
 
 class Chunks(NamedTuple):
-    """Lists of neighbours of different lengths, cut into C chunks of equal width: one array shape for all.
+    """Lists of neighbours, which have different lengths, as C chunks of equal width in one array.
 
     A neighbour of a user is a liked item; a neighbour of an item is a user who likes it.
 
@@ -60,7 +60,7 @@ def chunks(owner: np.ndarray, neighbour: np.ndarray, num_owners: int, width: int
 
 
 def solve(other: Array, liked: Chunks, num_owners: int, confidence: Array, regularisation: Array) -> Array:
-    """Solves for the factors of one side (users or items) with those of the other side fixed.
+    """Solves for the factors of one side (users or items) while the other side is fixed.
 
     Equation 4 of the paper, for all rows at once:
 

@@ -17,7 +17,7 @@ def like_logit(model: UserModel, user: Array, item: Array) -> Array:
     """Computes the log-odds that the user likes the item.
 
     Args:
-      model: of U users and N items.
+      model: user model of U users and N items.
       user: int, any shape; 0..U-1.
       item: int, any shape that broadcasts with ``user``; 1..N.
 

@@ -1,4 +1,4 @@
-"""Validation of a user model: ranking of held-out likes, calibration, real against simulated counts."""
+"""Validation of a user model: ranking of held-out likes, calibration, real and simulated counts."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def validate(
     The test likes were used neither to fit the model nor to choose its settings.
 
     Args:
-      model: of U users and N items.
+      model: user model of U users and N items.
       roles: int8 [U, N] from ``holdout.roles``.
-      base_rate: mean like probability that the calibration aimed at, as a multiple of the density of
-        the logs. None if the model is the truth: the logs then hold an unknown, constant share of the
-        likes, so the calibration error measures only the shape, not the level.
+      base_rate: target of the calibration: the mean like probability, as a multiple of the density of the
+        logs. None if the model is the true user model. The logs then hold an unknown, constant share of the
+        likes, so the calibration error measures only the shape of the curve, not its level.
 
     Returns:
       Metrics: ``users``, ``items``, ``interactions``, ``like_rate`` (logged likes per pair),

@@ -23,7 +23,7 @@ class Engine(Protocol):
     """The interface of an engine.
 
     Attributes:
-      plain: whether sequences are scored one at a time, see `check`.
+      plain: whether the engine scores only one sequence per forward pass, see `check`.
     """
 
     plain: bool
@@ -55,7 +55,7 @@ def build(
     """Loads a model into the configured engine.
 
     Args:
-      folder: of the model, in the Hugging Face format.
+      folder: folder of the model, in the Hugging Face format.
       titles: N + 1 titles; ``titles[0]`` is padding and empty.
       template: the text around titles.
       config: ``config.engine`` names the engine.

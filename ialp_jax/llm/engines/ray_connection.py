@@ -27,7 +27,7 @@ def connect(address: str, num_cpus: int, flag: str) -> Any:
     """Joins a cluster, or starts Ray on this machine, without dashboard or log output.
 
     Args:
-      address: of the cluster. If it is empty or ``local``, the function starts Ray on this machine.
+      address: address of the cluster. If it is empty or ``local``, the function starts Ray on this machine.
       num_cpus: CPU cores that a Ray started here may use.
       flag: the flag that sets the address, for error messages.
 

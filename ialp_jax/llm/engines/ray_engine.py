@@ -1,8 +1,8 @@
 """Labels on several devices or machines, with one model per Ray worker.
 
 The engine forms the same batches as the transformers engine. Ray's `ActorPool` gives them to the workers and
-returns their answers in order. So the number of workers changes the time, but no bit of the answers, if all
-devices are of one kind and use equally many threads.
+returns their answers in order. So the number of workers changes only the time. The answers are bit-identical
+if all devices are of the same kind and use the same number of threads.
 
 Lettered modes with permutations or retries are an exception: their batches differ from those of the
 transformers engine, because each Ray worker forms its own.
@@ -28,8 +28,8 @@ from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.prompting.templates import Template
 from ialp_jax.types import Prompts
 
-RESTARTS = 3  # of a worker whose process or machine was lost; it then answers the same batch again
-IN_FLIGHT = 2  # batches sent to each worker, so that it never waits for the next one
+RESTARTS = 3  # how often a worker restarts if its process or machine is lost; it repeats its batch
+IN_FLIGHT = 2  # number of batches sent to each worker in advance, so that it never waits
 
 
 class Replica:
@@ -65,11 +65,11 @@ class Replica:
         return self._engine.facts()
 
     def order(self, prompts: Prompts) -> np.ndarray:
-        """The order int64 [n] in which prompts are put into batches."""
+        """The order of n prompts in batches, int64 [n]."""
         return self._engine.order(prompts)
 
     def answer(self, prompts: Prompts, plain: bool) -> tuple[Answers, int]:
-        """`Engine.answer`, with ``plain`` as the Ray engine has it."""
+        """`Engine.answer`, after the worker has copied ``plain`` from the Ray engine."""
         self._batches += 1
         self._engine.plain = plain
         return self._engine.answer(prompts)
@@ -79,7 +79,7 @@ class Replica:
         return self._batches
 
     def unconditional(self, plain: bool) -> np.ndarray:
-        """`Engine.unconditional`, with ``plain`` as the Ray engine has it."""
+        """`Engine.unconditional`, after the worker has copied ``plain`` from the Ray engine."""
         self._engine.plain = plain
         return self._engine.unconditional()
 
@@ -165,7 +165,7 @@ class RayEngine:
 
     @contextlib.contextmanager
     def _one_line_errors(self) -> Iterator[None]:
-        """Turns Ray's errors into an InputError: the worker's own message, or that the worker was lost."""
+        """Turns Ray's errors into an InputError with the worker's message, or about a lost worker."""
         try:
             yield
         except self._ray.exceptions.RayError as error:

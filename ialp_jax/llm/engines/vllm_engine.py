@@ -6,7 +6,7 @@
 - ``generate``: text from greedy decoding.
 
 Prefix caching is on. But vLLM does not use the cache if a request asks for log-probabilities of the prompt.
-So ``likelihood`` costs K full sequences per prompt here; the transformers engine shares the history.
+So ``likelihood`` reads K full sequences per prompt here. The transformers engine reads the history only once.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class VLLM:
         """Loads the model.
 
         Args:
-          folder: of the model.
+          folder: folder of the model.
           context: number of tokens of the longest prompt, including its answer.
           dtype: ``auto`` (dtype of the model's files), ``float32`` or ``bfloat16``.
           adapter: folder of a LoRA adapter, or empty.
@@ -167,7 +167,7 @@ class VLLMEngine:
         """Does nothing, because vLLM gets whole sequences and needs no mask."""
 
     def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
-        """Scores float32 [n, K], summed or mean log-probabilities as configured, and tokens read."""
+        """Scores float32 [n, K] (sums or means of log-probabilities), and the number of tokens read."""
         prompts = rows_of.cut_histories(self.tokens, prompts, self._limit)
         rows = rows_of.build_rows(self.tokens, prompts, self._padding)
         scores, spent = self._model.scores(rows, prompts.candidates.shape[1])

@@ -1,7 +1,7 @@
 """Fine-tuning of the LLM by LoRA on the next likes of offline users; needs the extra ``llm``.
 
 - `training_prompts`: draws prompts with known answers;
-- `fine_tuning`: the loss, the training steps, the accuracy before and after.
+- `fine_tuning`: the loss, the training steps, and the accuracy before and after training.
 
 `ialp_jax.llm.model.adapters` has the adapter itself, its file format and its effect on a model.
 """

@@ -36,7 +36,7 @@ from ialp_jax.llm.prompting.lengths import (
 from ialp_jax.types import Dataset
 
 LOG_POINTS = 100  # number of mean losses in the log
-RESAMPLES = 2000  # of the users, for the bootstrap intervals
+RESAMPLES = 2000  # number of bootstrap resamples of the users
 MAX_GRADIENT_NORM = 1.0
 WITHOUT_NONE = ("likelihood",)  # modes without a "none" answer
 
@@ -56,15 +56,16 @@ def fine_tune(
     """Trains an adapter of a model and saves it.
 
     Args:
-      folder: gets the adapter. Until then it holds a checkpoint, from which a killed fine-tuning continues,
-        with the same result bit for bit on a CPU with equally many threads.
-      model_folder: of the model.
+      folder: stores the adapter at the end, and a checkpoint before. A killed fine-tuning continues from the
+        checkpoint. On a CPU with the same number of threads, the result is the same bit for bit.
+      model_folder: folder of the model.
       dataset: only its offline users are used.
-      config: of the LLM.
+      config: settings of the LLM.
       seed: fixes the result.
       history_length: L of the label stage.
       num_candidates: K of the label stage; ``config.lora.negatives`` overrides it.
-      fingerprint: of everything that determines the result. A checkpoint with another fingerprint is ignored.
+      fingerprint: fingerprint of everything that determines the result. Checkpoints with another fingerprint
+        are ignored.
       progress: called after each step with the step and its loss.
 
     Returns:
@@ -115,9 +116,9 @@ def fine_tune(
 def _sources(
     dataset: Dataset, config: LLMConfig, seed: int, shape: dict[str, int]
 ) -> tuple[PromptSampler, TrainingPrompts]:
-    """The sampler of training prompts, and the held-out prompts, equally many for each user."""
+    """The sampler of training prompts, and the held-out prompts, with the same number for each user."""
     users, others = split_offline(dataset, config.lora.holdout, seed)
-    if not config.model:  # users whom the embedded model did not train on either; they are among the others
+    if not config.model:  # users that the embedded model did not train on; LoRA does not train on them either
         others = split_offline(dataset, config.embedded.holdout, seed)[1]
     template = templates.choose(config.template, embedded=not config.model)
     same = alike.groups(dataset.catalogue.titles, template, config.mode not in WITHOUT_NONE)
@@ -131,7 +132,7 @@ def _sources(
 
 
 def _check_scores(engine: TransformersEngine, config: LLMConfig, shape: tuple[int, int]) -> None:
-    """Raises InputError if scores in the packed rows of the loss differ from the model's own scores."""
+    """Raises InputError if the loss, which packs rows, would use other scores than the model's own."""
     engine.check(shape)
     if not self_check.is_exact(engine, shape, lora=True):
         raise InputError(
@@ -158,9 +159,10 @@ def _optimise(
     save: Callable[[list[float]], None],
     progress: Callable[[int, float], None],
 ) -> list[float]:
-    """Trains in place for the steps that are left; returns the losses of all steps.
+    """Trains the model in place for the remaining steps. Returns the losses of all steps.
 
-    The prompts and the dropout of a step depend only on its number, so an interruption leaves no trace.
+    The prompts and the dropout of a step depend only on its number, so an interruption does not change the
+    result.
     """
     if config.gradient_checkpointing:
         engine.model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -214,7 +216,7 @@ def curve(losses: list[float]) -> list[list[float]]:
 
 
 class Measured(NamedTuple):
-    """Accuracy and loss of a model on P prompts, asked as at label time.
+    """Accuracy and loss of a model on P prompts, with the prompts and the mode of the label stage.
 
     Attributes:
       hit: float64 [P], 1 if the model prefers the user's own item.
@@ -227,7 +229,7 @@ class Measured(NamedTuple):
 
 @torch.inference_mode()
 def measure(engine: TransformersEngine, held_out: TrainingPrompts, batch_size: int) -> Measured:
-    """Asks the model as the label stage does, and computes the loss in batches."""
+    """Labels prompts like the label stage, and computes the loss in batches."""
     answers, _ = engine.answer(held_out.prompts)
     total = 0.0
     for start in range(0, len(held_out.answer), batch_size):

@@ -14,7 +14,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.llm.prompting.alike import apart, different, largest
 from ialp_jax.types import Dataset, Prompts
 
-NONE = 0  # the answer if no candidate is the user's own item, as in `Labels.choice`
+NONE = 0  # the same code for "none" as in `Labels.choice`
 
 
 class TrainingPrompts(NamedTuple):
@@ -52,8 +52,8 @@ class PromptSampler:
         """Selects the users with at least two likes and enough items that they never liked.
 
         Args:
-          dataset: if likes have no order in time, each prompt shuffles them.
-          users: int [U'], whose likes are used.
+          dataset: data set; if likes have no order in time, each prompt shuffles them.
+          users: int [U'], users whose likes are used.
           history_length: L.
           num_candidates: K.
           negative_sampling: ``uniform``, or ``popularity``: in proportion to offline likes plus 1.

@@ -25,7 +25,7 @@ _ELSEWHERE = (
 
 
 def check(folder: Path) -> None:
-    """Raises InputError if a folder holds no readable LoRA adapter in safetensors, or an altered one."""
+    """Raises InputError if a folder's LoRA adapter is missing, unreadable, altered or not safetensors."""
     if not folder.is_dir():
         raise InputError(f"--config.llm.adapter={folder}: no such folder")
     if store.read_manifest(folder) is not None:
@@ -58,12 +58,12 @@ def check_base(folder: Path, model: str, fingerprint: str) -> None:
     """Raises InputError if an adapter records another base model.
 
     An adapter of the lora stage records the fingerprint of its base model. Other adapters may record a hub
-    id. If an adapter records neither, a mismatch is noticed when its weights are loaded.
+    id. If an adapter records neither, only loading its weights can reveal a mismatch.
 
     Args:
-      folder: of the adapter.
+      folder: folder of the adapter.
       model: ``--config.llm.model``.
-      fingerprint: of the model's files.
+      fingerprint: fingerprint of the model's files.
     """
     recorded = (store.read_manifest(folder) or {}).get("base_fingerprint")
     named = read_config(folder).get("base_model_name_or_path") or ""

@@ -33,7 +33,7 @@ def apply(model: Any, folder: Path, use: str) -> Any:
 
     Args:
       model: causal language model, changed in place.
-      folder: of the adapter; `adapter_files.check` has checked it.
+      folder: folder of the adapter; `adapter_files.check` has checked it.
       use: ``merge`` adds the updates to the weights, in their dtype. ``attach`` computes the updates
         separately.
 
@@ -60,7 +60,7 @@ def apply(model: Any, folder: Path, use: str) -> Any:
 
 
 def _unfit_name(adapted: peft.PeftModel, stored: dict[str, torch.Tensor]) -> str:
-    """The first tensor that only the adapter or only its file has; empty if there is none.
+    """The first tensor that is only in the adapter or only in its file; empty if there is none.
 
     If an adapter updates the embedding, peft also stores the embedding itself, and loads it too.
     """
@@ -74,7 +74,7 @@ def _unfit_name(adapted: peft.PeftModel, stored: dict[str, torch.Tensor]) -> str
 
 
 def _untie(adapted: peft.PeftModel) -> None:
-    """Unties layers that share a weight of which the adapter updates only one.
+    """Gives two layers separate weights if they share one and the adapter updates only one of the layers.
 
     Otherwise a merged update of the embedding would also change the head that is tied to it.
     """

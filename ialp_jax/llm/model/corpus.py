@@ -20,7 +20,8 @@ class Corpus(NamedTuple):
 
     Attributes:
       ids: int64 [R, S].
-      position: int64 [R, S]; it starts again at 0 with each segment, so it separates the segments.
+      position: int64 [R, S]; place within the segment. It restarts at 0 with each segment, and so separates
+        the segments.
       target: int64 [R, S], the next token of the same segment, or IGNORED.
     """
 
@@ -80,9 +81,9 @@ def epoch(
 ) -> Corpus:
     """The ``index``-th pass over the users' histories, with users and rows in random order.
 
-    If the data set has no order in time, the items of every history are shuffled. Otherwise a share
-    ``config.shuffle`` of the histories is. Each item is left out with probability ``config.drop``. Both
-    prevent a model that sees few users many times from memorising their histories.
+    If the data set has no order in time, the items of every history are shuffled. Otherwise only a share
+    ``config.shuffle`` of the histories is shuffled. Each item is left out with probability ``config.drop``.
+    Without both, a model that sees few users many times would memorise their histories.
     """
     generator = keys.generator(seed, "llm-epoch", index)
     histories = [dataset.histories.of(user) for user in generator.permutation(users)]

@@ -1,7 +1,7 @@
 """The embedded model: a small but real Mistral with its own tokenizer, trained on the offline users.
 
-Its decoder, rotary positions, grouped-query attention and file format are those of Mistral 7B (arXiv
-2310.06825), from transformers; only the sizes differ. The training text is that of the prompts: liked titles,
+It has the decoder, rotary positions, grouped-query attention and file format of Mistral 7B (arXiv
+2310.06825), from transformers. Only the sizes differ. The training text looks like the prompts: liked titles,
 one per line. The loss is the mean negative log-likelihood of the next token.
 """
 
@@ -87,7 +87,7 @@ def build_model(
 def build_optimisers(model: transformers.MistralForCausalLM) -> list[torch.optim.Optimizer]:
     """Muon for the decoder's matrices, AdamW for embeddings and norms.
 
-    With the same number of tokens, Muon (arXiv 2502.16982, steps scaled to the size of AdamW's) reaches a
+    With the same number of tokens, Muon (arXiv 2502.16982, with steps as large as AdamW's) reaches a
     lower loss than AdamW.
     """
     matrices = [p for p in model.model.layers.parameters() if p.dim() == 2]
@@ -110,7 +110,7 @@ def learning_rate(step: int, config: EmbeddedConfig | LoraConfig) -> float:
 
 
 def loss_of(model: transformers.MistralForCausalLM, batch: corpora.Corpus, reduction: str) -> torch.Tensor:
-    """Cross-entropy of packed rows. A segment sees only itself, which transformers infers from positions."""
+    """Cross-entropy of packed rows. transformers separates the segments by their positions."""
     ids, position, target = (torch.from_numpy(array) for array in batch)
     hidden = model.model(input_ids=ids, position_ids=position, use_cache=False).last_hidden_state
     taught = target.flatten() != corpora.IGNORED
@@ -148,7 +148,7 @@ def _optimise(
     folder: Path,
     fingerprint: str,
 ) -> tuple[list[float], int]:
-    """Trains in place for the steps that are left; returns all losses and the number of predicted tokens."""
+    """Trains in place for the remaining steps. Returns all losses and the number of predicted tokens."""
     optimisers, losses, num_predicted = build_optimisers(model), [], 0
     saved = torch_checkpoint.restore(folder, fingerprint, optimisers)
     if saved:
@@ -196,15 +196,15 @@ def train(
     """Trains the embedded model and saves it with its tokenizer in the Hugging Face format.
 
     Args:
-      folder: replaced by the model and its tokenizer.
+      folder: folder that the model and its tokenizer replace.
       dataset: only its offline users are used.
       template: the text around titles, the same as at label time.
       config: sizes and budget.
       seed: fixes the result if the number of threads is the same.
       progress: called after each step with the step and its loss.
-      fingerprint: of everything that determines the result. A killed training with the same fingerprint
-        continues from the last checkpoint in `checkpoints_of` the folder, which the caller deletes at the
-        end.
+      fingerprint: fingerprint of everything that determines the result. A killed training with the same
+        fingerprint continues from its last checkpoint. The checkpoints are in the folder that
+        `checkpoints_of` returns. The caller deletes it at the end.
 
     Returns:
       The training log: losses over steps, held-out loss, seconds, tokens.

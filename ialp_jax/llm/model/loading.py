@@ -14,7 +14,7 @@ from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.llm.model import model_files, speed, weights
 
-MAX_TOKENS = 4096  # longest prompt: within the sliding window of Mistral 7B v0.1, far more than L items need
+MAX_TOKENS = 4096  # longest prompt: the sliding window of Mistral 7B v0.1, and enough for L items
 # Errors that from_pretrained raises if files are missing, broken or of another kind.
 UNREADABLE = (
     OSError,
@@ -124,7 +124,8 @@ def load_model(folder: Path, device: str, dtype: str) -> Any:
       device, dtype: see `place`.
 
     Raises:
-      InputError: the model is unreadable, not causal, lacks weights or has unused ones; or no such device.
+      InputError: the model is unreadable or not causal, weights are missing or unused, or the device is
+        missing.
     """
     device, dtype = place(device, dtype)
     model_files.check_no_adapter(folder)

@@ -39,8 +39,8 @@ class Sizes(NamedTuple):
       intermediate: width of the feed-forward part.
       vocabulary: number of tokens.
       context: longest sequence.
-      compared: heads whose scores for all pairs of tokens are in memory at once; 0 if attention runs in
-        blocks.
+      compared: number of heads whose scores for all pairs of tokens are in memory at the same time. 0 if
+        attention runs in blocks.
     """
 
     parameters: int
@@ -60,7 +60,7 @@ class Need(NamedTuple):
     """Memory in bytes.
 
     Attributes:
-      weights: of the model.
+      weights: memory of the model's weights.
       batch: mask, activations, logits and key-value cache of one batch, without the weights.
     """
 
@@ -112,7 +112,7 @@ def batch_bytes(sizes: Sizes, measured: Lengths, batch_size: int, element: int) 
     """Upper estimate of the memory of one batch of the longest prompts, in bytes.
 
     Args:
-      sizes: of the model.
+      sizes: sizes of the model.
       measured: lengths of some prompts.
       batch_size: rows of the batch.
       element: bytes per number.
@@ -145,7 +145,7 @@ def available(device: str) -> int:
 
 
 def verdict(needed: Need, free: int, device: str, dtype: str, config: LLMConfig) -> str:
-    """One line with the figures and a remedy if the model does not fit; else empty."""
+    """Returns one line with the figures and a remedy if the model does not fit, else an empty text."""
     if needed.total <= free:
         return ""
     changes = ["--config.llm.dtype=bfloat16"] if dtype == "float32" else []
@@ -170,10 +170,10 @@ def require(
     """Raises InputError if a model does not fit, before it is loaded.
 
     Args:
-      folder: of the model.
+      folder: folder of the model.
       titles: N + 1 titles; ``titles[0]`` is padding.
       template: the text around titles.
-      config: its ``dtype``, ``device`` and ``batch_size`` are used.
+      config: only ``dtype``, ``device`` and ``batch_size`` are read.
       shape: L and K of the coming prompts; None: compares only the weights with the free memory.
 
     Raises:

@@ -27,7 +27,7 @@ def resolve(model: str, revision: str, weights: bool = True) -> Path:
 
     Args:
       model: folder or hub id.
-      revision: of a hub id.
+      revision: revision of a hub id.
       weights: whether to download the weights too, or only configuration and tokenizer.
 
     Raises:
@@ -111,13 +111,13 @@ def check(folder: Path) -> None:
 
 
 def acting(folder: Path, mode: str) -> list[str]:
-    """Settings in a model's folder that earlier versions ignored, or wrongly applied to free text.
+    """Names of settings in a model's folder that earlier versions ignored or wrongly applied to free text.
 
     Earlier labels with such settings may be wrong, so these names change the address of labels.
 
     Args:
-      folder: of the model.
-      mode: of asking.
+      folder: folder of the model.
+      mode: ``llm.mode``.
     """
     settings = store.read_json(folder / "config.json") or {}
     settings = settings | (settings.get("text_config") or {})

@@ -1,7 +1,7 @@
 """The optimiser Muon in the dtype of its parameters.
 
-torch.optim.Muon orthogonalises in bfloat16. A CPU without instructions for it multiplies bfloat16 about a
-hundred times slower than float32.
+torch.optim.Muon orthogonalises in bfloat16. Some CPUs have no bfloat16 instructions. They multiply bfloat16
+matrices about a hundred times slower than float32 matrices.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self, params: Iterable[torch.Tensor], weight_decay: float, lr: float = 1e-3, momentum: float = 0.95
     ) -> None:
-        """Takes matrices; each step removes the share lr times ``weight_decay`` of them."""
+        """Takes matrices. Each step also reduces them by the share lr times ``weight_decay``."""
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()

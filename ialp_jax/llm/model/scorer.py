@@ -21,12 +21,12 @@ from ialp_jax.llm.prompting.templates import Template
 from ialp_jax.llm.prompting.tokens import TitleTokens, build_rows, cut_histories, tokenise
 from ialp_jax.types import Prompts
 
-TOGETHER = 50  # titles per row if the history is empty
+TOGETHER = 50  # number of titles per row if the history is empty
 
 
 @contextlib.contextmanager
 def memory_in_one_line(batch_size: int) -> Iterator[None]:
-    """Within it, running out of memory raises InputError."""
+    """Inside this context, running out of memory raises InputError."""
     try:
         yield
     except torch.OutOfMemoryError:
@@ -47,7 +47,7 @@ class Scorer:
         """Loads model, adapter and tokenizer, and tokenises the N + 1 titles. Raises the loaders' errors.
 
         Args:
-          folder: of the model.
+          folder: folder of the model.
           titles: ``titles[0]`` is padding.
           template: words of the prompts.
           config: settings for loading and asking.
@@ -73,7 +73,7 @@ class Scorer:
 
     @property
     def plain(self) -> bool:
-        """Whether each sequence goes through the model on its own.
+        """Whether the model reads each sequence in a separate forward pass.
 
         `ialp_jax.llm.engines.transformers_engine` sets it if the fast method gives other scores.
         """
@@ -91,19 +91,19 @@ class Scorer:
         return place | (self.asker.facts() if self.asker else {})
 
     def order(self, prompts: Prompts) -> np.ndarray:
-        """The order in which n prompts are put into batches, int64 [n]."""
+        """The order of n prompts in batches, int64 [n]."""
         if self.asker is not None:
             return self.asker.order(prompts)
         return likelihood.by_length(self.tokens, prompts, self.limit)[0]
 
     def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
-        """Scores float32 [P, K], summed or mean log-probabilities as configured, and tokens read.
+        """Scores float32 [P, K] (sums or means of log-probabilities), and the number of tokens read.
 
         Raises:
           InputError: out of memory.
         """
         with memory_in_one_line(self.batch_size):
-            # Read in each call, because LoRA changes the model.
+            # The prefix is read again in each call, because LoRA changes the model.
             shared = None if self.plain else prefix.read(self.model, self.tokens.prefix)
             scores, spent = likelihood.score(
                 self.model,
@@ -117,7 +117,7 @@ class Scorer:
         return self.normalised(scores, prompts.candidates), spent
 
     def normalised(self, scores: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        """Log-probabilities float32 [n, K] of candidates int32 [n, K], summed, or means if configured."""
+        """Log-probabilities float32 [n, K] of candidates int32 [n, K]: sums, or means if configured."""
         if self._normalise == "mean":
             scores = (scores / self.tokens.lengths()[candidates]).astype(np.float32)
         return scores

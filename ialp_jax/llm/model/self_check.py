@@ -13,17 +13,17 @@ from ialp_jax.llm.modes import plain
 from ialp_jax.llm.prompting.tokens import build_rows, cut_histories
 from ialp_jax.types import Prompts
 
-COMPARED = 3  # candidates of a prompt whose titles are also scored by the plain method
-WRITTEN = 3  # tokens of a free-text answer that are compared
+COMPARED = 3  # number of candidates per prompt that the plain method scores too
+WRITTEN = 3  # number of tokens of a free-text answer that are compared
 # Errors of a model that does not accept our masks, positions or cache.
 UNABLE = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, NotImplementedError)
 
 
 def hardest(scorer: Scorer, shape: tuple[int, int]) -> Prompts:
-    """Two prompts for one batch: one of the greatest length that can occur, and one of the smallest.
+    """Makes two prompts for one batch: one of the greatest possible length and one of the smallest.
 
     Args:
-      scorer: has the catalogue.
+      scorer: loaded model with the catalogue.
       shape: L and K of the coming prompts.
     """
     length, num_candidates = shape
@@ -52,7 +52,7 @@ def is_exact(scorer: Scorer, shape: tuple[int, int], lora: bool = False) -> bool
     Args:
       scorer: its ``plain`` must be False.
       shape: L and K of the coming prompts.
-      lora: whether to compare LoRA's scores instead of those of labelling.
+      lora: whether to compare the scores of LoRA instead of the scores of labelling.
     """
     prompts = hardest(scorer, shape)
     try:

@@ -1,6 +1,6 @@
-"""Checkpoints of a torch training: safetensors with JSON metadata, replaced atomically.
+"""Checkpoints of a torch training, as safetensors with JSON metadata. Each write is atomic.
 
-The previous checkpoint is kept too, in case the newest is damaged.
+The folder also keeps the previous checkpoint, in case the newest one is damaged.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Saved(NamedTuple):
     """Content of a checkpoint besides the optimisers' state.
 
     Attributes:
-      tensors: of the model.
+      tensors: tensors of the model.
       progress: plain data.
     """
 
@@ -46,7 +46,7 @@ def save(
     for number, optimiser in enumerate(optimisers):
         for index, state in optimiser.state_dict()["state"].items():
             all_tensors |= {f"{_OPTIMISER}{number}/{index}/{name}": tensor for name, tensor in state.items()}
-    # Cloned, because tied weights share memory and safetensors does not allow that.
+    # The tensors are cloned, because tied weights share memory and safetensors does not allow that.
     all_tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in all_tensors.items()}
     facts = {"fingerprint": fingerprint, "progress": json.dumps(progress)}
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def save(
 
 
 def restore(folder: Path, fingerprint: str, optimisers: Sequence[torch.optim.Optimizer]) -> Saved | None:
-    """Restores the optimisers from the newest intact checkpoint and returns it; None if there is none."""
+    """Restores the optimisers from the newest intact checkpoint. Returns that checkpoint, or None."""
     for name in (NAME, BEFORE):
         path = folder / name
         if not path.exists():

@@ -12,7 +12,7 @@ import transformers
 
 from ialp_jax.errors import InputError
 
-# Stored tensors that text does not use: buffers of older formats, and parts for images, sound and drafts.
+# Stored tensors that we ignore: buffers of older formats, parts for images, sound and draft tokens.
 IDLE = re.compile(
     r"(^|\.)(rotary_emb\.inv_freq|position_ids|masked_bias|(attn|attention)\.bias)$|"
     r"(^|\.)(vision_\w+|visual|image_\w+|audio_\w+|embed_vision|embed_audio|multi_modal_projector|mtp\w*)(\.|$)"
@@ -32,7 +32,7 @@ def check_report(folder: Path, report: dict[str, Any]) -> None:
     """Raises InputError if weights are missing, or if stored weights would not be used.
 
     Args:
-      folder: of the model.
+      folder: folder of the model.
       report: loading information of transformers.
     """
     if report["missing_keys"]:
@@ -83,7 +83,7 @@ def check_tokens(folder: Path, tokenizer: Any, model: Any, *ids: np.ndarray) -> 
     """Raises InputError if prompts contain a token for which the model has no embedding.
 
     Args:
-      folder: of tokenizer and model.
+      folder: folder of tokenizer and model.
       tokenizer, model: loaded from that folder.
       ids: token ids of prompts, int64 [n] each.
     """

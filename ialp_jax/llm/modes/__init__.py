@@ -1,7 +1,7 @@
-"""The three modes of asking, one file each, and the common form of their answers.
+"""The three modes of the LLM, one file each, and the common form of their answers.
 
-- `likelihood`, `choice`, `generate`: the modes; `asker`: asks prompts in the last two;
+- `likelihood`, `choice`, `generate`: the modes; `asker`: runs ``choice`` and ``generate``;
 - `grammar`: reads free text; `none_rule`: decides "none" for ``likelihood``;
 - `answers`: the common form;
-- `head`, `masks`, `prefix`: fast forward passes; `plain`: a slow one to compare them with.
+- `head`, `masks`, `prefix`: fast forward passes; `plain`: a slow forward pass as their reference.
 """

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Causes of invalid answers. `Answers.cause` holds the index in this tuple, so only append to it.
+# Causes of invalid answers. `Answers.cause` holds indices into this tuple, so add new causes at the end.
 CAUSES = ("valid", "non_finite", "no_letter", "out_of_range", "several", "empty", "refused", "thinking")
-LONGEST_REPLY, HEAD = 240, 60  # characters of a stored reply; how many of them come from its beginning
+LONGEST_REPLY, HEAD = 240, 60  # characters of a stored reply; characters from its beginning
 
 
 class Answers(NamedTuple):
@@ -19,11 +19,11 @@ class Answers(NamedTuple):
       scores: float32 [n, K], one per candidate, higher is better: log-likelihood of its title
         (``likelihood``), log-probability of its letter (``choice``), share of the answers that name it
         (``generate``).
-      none: float32 [n], the score of "none" on the same scale; -inf if the mode has none.
+      none: float32 [n], the score of "none" on the same scale; -inf if the mode has no such score.
       cause: uint8 [n], index into `CAUSES`; 0 if and only if ``choice`` is not -1.
-      places: int8 [n, A], in lettered modes: the result of each time that the prompt was asked. The named
-        line 1..K, or K + 1 for "none"; -c if the answer was invalid by cause c; 0 if the prompt was not asked
-        again. A is 0 for ``likelihood``.
+      places: int8 [n, A], in lettered modes: one entry for each of up to A answers to a prompt. 1..K is the
+        line that the answer names, K + 1 is "none". -c is an answer that is invalid by cause c. 0 means that
+        the prompt was not asked again. A is 0 for ``likelihood``.
       replies: str [n, A], the text of each answer, see `shortened`; empty if the model wrote no text.
     """
 

@@ -27,7 +27,7 @@ class LetterAsker:
       model, tokenizer, config: as passed to the constructor.
       letters: the token blocks of titles and template.
       wrapper: text that the chat template puts around a prompt, or None.
-      plain: whether each sequence goes through the model on its own.
+      plain: whether each sequence gets a separate forward pass.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class LetterAsker:
         """Tokenises the N + 1 titles.
 
         Args:
-          model, tokenizer: of ``folder``.
+          model, tokenizer: model and tokenizer of ``folder``.
           folder: named in errors.
-          titles: of the catalogue.
+          titles: titles of the catalogue.
           template: words of the prompts.
           config: settings for asking.
           limit: tokens that a prompt may have.
@@ -56,7 +56,7 @@ class LetterAsker:
           InputError: the chat template is required but missing, or it cannot be used.
         """
         self.model, self.tokenizer, self.config, self._template = model, tokenizer, config, template
-        self.plain = False  # each sequence goes through the model on its own
+        self.plain = False  # each sequence gets a separate forward pass
         self.wrapper = chat.Wrapper(*wrapper) if wrapper else chat.find(tokenizer, config.chat, folder)
         self.letters = letters.LetteredTokens(tokenizer, titles, template, self.wrapper, limit)
         self._digests = orders.title_digests([template.quoted(title) for title in titles])
@@ -98,16 +98,16 @@ class LetterAsker:
         return choice.letter_scores(self.model, self.letters.rows(self.letters.cut(prompts)))
 
     def cut(self, prompts: Prompts) -> Prompts:
-        """The prompts without items that do not fit, see `letters.LetteredTokens.cut`."""
+        """Removes the oldest liked items of long prompts, see `letters.LetteredTokens.cut`."""
         reserve = self.config.max_new_tokens if self.config.mode == "generate" else 0
         return self.letters.cut(prompts, reserve)
 
     def lines(self, prompts: Prompts) -> torch.Tensor:
-        """Log-probabilities of the lines, float32 [n, K + 1], computed as in labelling by ``choice``."""
+        """Log-probabilities of the lines, float32 [n, K + 1], computed as in mode ``choice``."""
         return torch.from_numpy(self.score(prompts)[0])
 
     def order(self, prompts: Prompts) -> np.ndarray:
-        """The order in which n prompts are put into batches, int64 [n]: longest first."""
+        """The order of n prompts in batches, int64 [n]: longest first."""
         return np.argsort(-self.letters.lengths(self.letters.cut(prompts)), kind="stable")
 
     def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
@@ -124,7 +124,7 @@ class LetterAsker:
             self.letters,
             prompts,
             max_new_tokens=self.config.max_new_tokens,
-            batch_size=1 if self.plain else self.config.batch_size,  # a single prompt needs no padding
+            batch_size=1 if self.plain else self.config.batch_size,  # batches of one need no padding
         )
 
     def facts(self) -> dict[str, Any]:

@@ -20,11 +20,12 @@ def letter_scores(model: Any, rows: Rows, prefix: Prefix = NOTHING) -> torch.Ten
     """Log-probabilities of the K + 1 lines of B prompts, in one forward pass; differentiable.
 
     log p(line l | prompt, a line is named) = log-softmax over l of sum_j log p(token_j | prompt, token_<j),
-    where j runs over the tokens that name line l. Usually one token names a line. Then the logits of the last
-    position are enough, and the model reads nothing after the prompt.
+    where j runs over the tokens that name line l. Usually one token names a line. The logits of the prompt's
+    last position are then enough, and the model reads only the prompt.
 
     Args:
-      model: a causal language model; its mode (train or eval, with or without gradients) stays.
+      model: a causal language model; the function does not change its mode (train or eval, with or without
+        gradients).
       rows: B prompts with the K + 1 names of the lines as candidates, "none" last.
       prefix: cached common beginning of all rows, or None. It gets no gradient.
 
@@ -48,7 +49,7 @@ def score_lines(
     Args:
       model: a causal language model.
       letters: makes the token rows of the prompts.
-      prompts: P of them, candidates in the order of the lines.
+      prompts: P prompts, candidates in the order of the lines.
       batch_size: prompts per forward pass.
       prefix: cached ``letters.tokens.prefix``, or None.
 
@@ -60,7 +61,7 @@ def score_lines(
     """
     prompts = letters.cut(prompts)
     lengths = letters.lengths(prompts)
-    order = np.argsort(-lengths, kind="stable")  # longest first, so that a lack of memory shows immediately
+    order = np.argsort(-lengths, kind="stable")  # longest first: a lack of memory fails early
     num_lines = prompts.candidates.shape[1] + 1
     scores, spent = np.empty((prompts.num_prompts, num_lines), np.float32), int(lengths.sum())
     if prefix is None:
@@ -81,7 +82,7 @@ def combine(by_line: np.ndarray, orders: np.ndarray) -> Answers:
     """Combines the scores of lines under several orders into answers.
 
     Log-probabilities are averaged over orders and normalised again. Over all rotations each candidate has
-    each letter once, so what a letter adds to every candidate cancels. "none" always has the same letter.
+    each letter once, so the preference of the model for a letter cancels. "none" always has the same letter.
 
     Args:
       by_line: float32 [P, R, K + 1].

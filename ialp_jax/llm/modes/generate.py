@@ -1,4 +1,4 @@
-"""The mode ``generate``: short free text from greedy decoding, as in the paper, read by `grammar`."""
+"""The mode ``generate``: short free text from greedy decoding (as in the paper), which `grammar` reads."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def write(
     """The texts that the model writes after P prompts, in batches of similar length.
 
     Args:
-      model, tokenizer: of one folder.
+      model, tokenizer: model and tokenizer of one folder.
       letters: the blocks of its prompts.
-      prompts: P of them, candidates in the order of the lines.
+      prompts: P prompts, candidates in the order of the lines.
       max_new_tokens: largest number of tokens per text.
       batch_size: prompts per call.
 
@@ -71,17 +71,19 @@ def ask(
     none_text: str,
     opened: bool = False,
 ) -> tuple[Answers, int]:
-    """Asks P prompts under R orders each; asks an order again in another order while its answer is invalid.
+    """Asks P prompts in R orders each. While an answer is invalid, asks the prompt in a further order.
 
-    Scores are shares of the R answers. The choice is the candidate, or "none", that most answers name; of
-    equals, the one named first. A prompt without a valid answer is invalid by the cause of its last answer.
+    Scores are shares of the R answers. The choice is the candidate (or "none") that most answers name. If
+    several are named equally often, it is the one named first. A prompt without a valid answer has the cause
+    of its last answer.
 
     Args:
-      write_to: maps n prompts, with candidates in the order of the lines, to n texts and the tokens read.
-      prompts: P of them.
+      write_to: function that maps n prompts to n texts and the number of tokens read. The candidates of these
+        prompts are in the order of the lines.
+      prompts: P prompts.
       seeds: P numbers, from `ialp_jax.llm.prompting.orders.seeds`.
       permutations: R.
-      retries: how often an order is asked again.
+      retries: maximum number of further orders after invalid answers, for each of the R orders.
       none_text: text of the last line.
       opened: whether prompts end inside a block of thinking.
     """
@@ -122,7 +124,7 @@ def count(named: np.ndarray, places: np.ndarray, num_candidates: int) -> Answers
     winner = np.take_along_axis(named, support.argmax(axis=1)[:, None], axis=1)[:, 0]
     choice = np.where(winner == num_candidates, 0, winner + 1)
     choice[winner < 0] = -1
-    last = places[:, -1, -1]  # of the last order's last answer
+    last = places[:, -1, -1]  # last answer to the last order
     return Answers.of(
         choice=choice.astype(np.int32),
         scores=shares[:, :-1],

@@ -1,9 +1,9 @@
-"""Reads a free-text answer: a letter of the list, "none", or nothing valid. Pure Python.
+"""Reads a letter or "none" from a free-text answer. Pure Python.
 
 The grammar reads the first non-blank line after the model's thinking. ``X`` is a capital letter that is a
-whole word: no letter, digit or apostrophe touches it, and no hyphen joins it to a word ("Jay-Z"). Also, it
-must not open a phrase ("I would ...", "A good ..."): the next word, if any, must be ``and``, ``or``,
-``is``, ``because`` or another such letter.
+whole word: no letter, digit or apostrophe touches it, and no hyphen joins it to a word ("Jay-Z"). ``X`` must
+not be the first word of a phrase ("I would ...", "A good ..."). So the next word, if there is one, must be
+``and``, ``or``, ``is``, ``because`` or another such letter.
 
     answer  = [thought] said                            -> as said
     thought = a block such as <think> ... </think>, closed; text up to the end of the last one is ignored
@@ -12,14 +12,14 @@ must not open a phrase ("I would ...", "A good ..."): the next word, if any, mus
             | [words] X [words without another X]      -> the line of X
             | none                                     -> the last line
     head    = [marks] X mark | [marks] X end           a small letter is allowed here
-    echo    = any text without another letter and without "none", as in "B. Queen" or "B: the closest"
+    echo    = text with no other letter and no "none", as in "B. Queen" or "B: the closest"
     none    = [marks] ("none" | "none of ..." | the text of the last line ...)
     mark    = one of . ) ] } > : * " and the like      marks = any of them, also opening ones
     refusal = "I cannot", "I can't", "I'm sorry", "as an AI", ... at the beginning; elsewhere only if no X
 
-Everything else is invalid. The causes: ``empty`` (no non-blank line), ``refused``, ``several`` (several lines
-named, or a candidate and "none"), ``out_of_range`` (X is not in the list), ``no_letter``, ``thinking`` (a
-block of thinking is not closed: the reply was too short).
+Every other answer is invalid. The causes are ``empty`` (no non-blank line), ``refused``, ``several`` (several
+lines named, or a candidate and "none"), ``out_of_range`` (X is not in the list), ``no_letter``, ``thinking``
+(a block of thinking is not closed: the reply was too short).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Log-probabilities of tokens from a decoder's output, through the model's own head. Needs torch.
 
-Some models scale, cap or shift the output of their last layer (Cohere, Granite, Gemma 2, ...). So the logits
-come from the model's own forward pass, in which the decoder is replaced by its output for the selected
+Some models scale, cap or shift the output of their last layer (Cohere, Granite, Gemma 2, ...). So we compute
+the logits with the model's own forward pass. There, we replace the decoder by its output for the selected
 positions. Vocabularies are large, so logits are computed in chunks, which limits the memory.
 """
 
@@ -16,7 +16,7 @@ import torch
 import transformers
 from torch.utils.checkpoint import checkpoint
 
-CHUNK = 2**25  # logits in memory at once, at least one row of them; float32: 134 MB
+CHUNK = 2**25  # maximum number of logits in memory, but at least one row; 134 MB in float32
 
 
 @dataclasses.dataclass
@@ -45,7 +45,7 @@ def decoder_of(model: Any) -> Any:
 
 @contextlib.contextmanager
 def _decoded(model: Any, hidden: torch.Tensor) -> Iterator[None]:
-    """Within it, the model's decoder returns ``hidden`` [1, Q, D] without any computation."""
+    """Inside this context, the model's decoder returns ``hidden`` [1, Q, D] without any computation."""
     inner = {id(module): module for module in (model.base_model, decoder_of(model)) if module is not model}
     before = {key: vars(module).get("forward") for key, module in inner.items()}
     for module in inner.values():

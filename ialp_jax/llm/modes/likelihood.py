@@ -22,7 +22,8 @@ def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = N
     """Summed log-probabilities of the candidates of B rows, in one pass of the decoder; differentiable.
 
     Args:
-      model: a causal language model; its mode (train or eval, with or without gradients) stays.
+      model: a causal language model; the function does not change its mode (train or eval, with or without
+        gradients).
       rows: B prompts, each with the tokens of its K candidates.
       num_candidates: K.
       prefix: cached common beginning of all rows, or None. It gets no gradient.
@@ -31,7 +32,7 @@ def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = N
       float32 [B, K], on the model's device.
 
     Raises:
-      CannotPackError: some candidate has several tokens, and the model accepts no mask per token.
+      CannotPackError: a candidate has several tokens, but the model does not accept a mask per token.
     """
     device, width = model.device, rows.ids.shape[1] - prefix.length
     source, target, slot = (
@@ -40,7 +41,7 @@ def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = N
     hidden = head.decoder_of(model)(
         input_ids=torch.from_numpy(rows.ids[:, prefix.length :]).to(device), **_view(model, rows, prefix)
     ).last_hidden_state
-    # One output predicts the first tokens of all candidates of a prompt, so the head runs once on it.
+    # The first tokens of all candidates of a prompt share one output, so the head runs on it only once.
     flat = source[:, 0] * width + source[:, 1] - prefix.length
     flat, which = torch.unique(flat, return_inverse=True)
     gained = head.log_probabilities(model, hidden.flatten(0, 1)[flat], which, target)
@@ -52,10 +53,10 @@ def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = N
 
 
 def _view(model: Any, rows: Rows, prefix: Prefix) -> dict[str, Any]:
-    """Arguments that tell a model which token may see which.
+    """Arguments that tell a model which tokens each token may see.
 
-    Returns no mask if the rows hold only a history and padding at the end, which no earlier token sees. The
-    model's own masks are then right, including their windows and positions.
+    Returns no mask if the rows hold only a history, and padding at the end. No earlier token sees the
+    padding, so the model's own masks are then right, with their windows and positions.
     """
     arguments: dict[str, Any] = {"use_cache": False}
     if prefix.length:
@@ -76,9 +77,10 @@ def score_rows(model: Any, rows: Rows, num_candidates: int, prefix: Prefix | Non
 
 
 def by_length(tokens: TitleTokens, prompts: Prompts, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """The order int64 [P] in which P prompts are put into batches, and their lengths in tokens, int64 [P].
+    """The order of P prompts in batches, int64 [P], and their lengths in tokens, int64 [P].
 
-    Prompts are cut to ``limit`` tokens. The longest come first, so that a lack of memory shows immediately.
+    Prompts are cut to ``limit`` tokens. The longest prompts come first, so that a lack of memory causes an
+    early error.
     """
     lengths = rows_of.prompt_lengths(tokens, rows_of.cut_histories(tokens, prompts, limit))
     return np.argsort(-lengths, kind="stable"), lengths

@@ -1,8 +1,8 @@
 """Attention masks of packed rows, in which the candidates of a prompt share its history. Needs torch.
 
-In some models a sliding window or chunks limit the tokens that a token sees, in some or all layers. Our mask
-replaces the model's own, so it must keep these limits. They count positions, not columns: each candidate
-directly follows the history, wherever it is stored in the row.
+In some models, layers with a sliding window or chunks limit the tokens that a token sees. Our mask replaces
+the model's own mask, so it must keep these limits. The limits count positions, not columns. By position, each
+candidate directly follows the history, even if other candidates are between them in the row.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ def kinds_of(config: Any) -> dict[str, int]:
 def of_layers(
     config: Any, position: torch.Tensor, segment: torch.Tensor, dtype: torch.dtype, past: int = 0
 ) -> torch.Tensor | dict[str, torch.Tensor]:
-    """Additive masks [B, 1, S - past, S]: a token sees the history and its own candidate, up to itself.
+    """Additive masks [B, 1, S - past, S]: causal, and a token sees no candidate except its own.
 
     Args:
       config: transformers configuration of the model.
       position: int64 [B, S].
       segment: int32 [B, S], 0 history, 1..K candidates, -1 padding.
-      dtype: of the model's activations.
+      dtype: dtype of the model's activations.
       past: number of columns at the beginning that are already cached.
 
     Returns:
-      One mask; or one per kind of layer, if the kinds have different limits.
+      One mask, or one mask per kind of layer if the kinds have different limits.
 
     Raises:
       CannotPackError: see `kinds_of`.

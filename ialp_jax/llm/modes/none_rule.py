@@ -1,9 +1,10 @@
 """Decides whether even the best candidate is ``none``, by a threshold on its gain. numpy only.
 
-The gain of a title is its score after the history minus its score after an empty history. That is the
-pointwise mutual information of history and title, in which popularity and spelling cancel. Under ``youden``
-the threshold is the gain that best separates held-out offline users' own next items from random items, by
-Youden's J = true positive rate - false positive rate (Youden 1950, Cancer 3:32-35).
+The gain of a title is its score after the history minus its score after an empty history. This gain is the
+pointwise mutual information of history and title. The effects of popularity and spelling cancel in it. With
+the rule ``youden``, the threshold is the gain that best separates the next items of held-out offline users
+from random items. The measure is Youden's J = true positive rate - false positive rate (Youden 1950, Cancer
+3:32-35).
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.prompting.alike import apart
 from ialp_jax.types import Dataset, Prompts
 
-NUM_PROMPTS = 1000  # then both rates have a standard error of at most 1.6 %
+NUM_PROMPTS = 1000  # number of prompts; both rates have a standard error of at most 1.6 %
 HISTORY_LENGTH = 10  # longest history; the shortest has 1 item
 
 
 def draw_trial(dataset: Dataset, users: np.ndarray, seed: int, alike: np.ndarray | None = None) -> Prompts:
     """Draws prompts with two candidates: the user's own next item, and an item that the user never liked.
 
-    They are about the held-out ``users`` with at least two likes. P = 0 if there are none.
+    The prompts are about the ``users`` with at least two likes. P = 0 if no user has two.
 
     No prompt has two items with the same words, see `ialp_jax.llm.prompting.alike`.
 
-    If the data have an order in time, the history is the items right before the own item. Otherwise the
-    stored order, which is random, is used.
+    If the data have an order in time, the history holds the items right before the user's next item.
+    Otherwise the stored order is used, which is random.
     """
     generator = keys.generator(seed, "llm-none")
     with_two_likes = [user for user in users if len(dataset.histories.of(user)) >= 2]
@@ -69,7 +70,7 @@ def decide(answers: Answers, unconditional: np.ndarray, limit: float | None) -> 
     """Turns answers with title likelihoods into labels.
 
     Args:
-      answers: of mode ``likelihood``.
+      answers: answers of mode ``likelihood``.
       unconditional: float32 [P, K], scores of the same titles after an empty history.
       limit: from `threshold`.
 

@@ -1,7 +1,7 @@
 """Slow, exact scores: one whole sequence per candidate, through the model's own forward pass. Needs torch.
 
-It uses no mask, cache or padding of ours. Faster methods are compared with it, and models that allow no
-faster method are scored by it.
+It adds no mask, cache or padding. It is the reference for faster methods, and the method for models
+that allow no faster one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def title_scores(model: Any, rows: Rows, num_candidates: int) -> torch.Tensor:
     """Scores like `likelihood.title_scores`, without gradients: float32 [B, K]."""
     scores = torch.zeros((len(rows.ids), num_candidates), device=model.device)
     for b, (prompt, names) in enumerate(sequences(rows, num_candidates)):
-        if max(map(len, names)) == 1:  # one pass predicts all of them
+        if max(map(len, names)) == 1:  # one pass predicts all one-token names
             scores[b] = predictions(model, prompt, 1)[0, np.concatenate(names)]
             continue
         for k, name in enumerate(names):

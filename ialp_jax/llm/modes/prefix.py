@@ -18,7 +18,7 @@ class Prefix(NamedTuple):
 
     Attributes:
       length: number of tokens.
-      cache: their keys and values, for one row.
+      cache: keys and values of these tokens, for one row.
       argument: name of the decoder's argument for the cache that it reads and extends.
     """
 

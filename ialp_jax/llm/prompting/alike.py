@@ -1,10 +1,10 @@
-"""Items that a prompt shows with the same words. No prompt may contain two of them.
+"""Items that a prompt shows with the same words. A prompt may contain only one of them.
 
 Titles are unique in a data set. `templates.shown` makes titles different again if a template cuts them to the
-same text, except if the cut is very short. This module handles the remaining cases.
+same text. It cannot do so if the cut is very short. This module handles the remaining cases.
 
-``alike`` is always int32 [N + 1], with the same number for items with the same words and 0 for padding. None
-means that all items differ. Then nothing changes, not even a random draw.
+In all modules, ``alike`` is int32 [N + 1]. Items with the same words have the same number, and padding has 0.
+``alike`` is None if all items differ. Then all random draws are the same as without this module.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def groups(titles: Sequence[str], template: Template, lettered: bool) -> np.ndar
 
 
 def apart(items: np.ndarray, others: np.ndarray, alike: np.ndarray | None) -> np.ndarray:
-    """Keeps the items [n] that share words with none of the others [m]. Keeps all if ``alike`` is None."""
+    """Removes items [n] with the same words as one of the others [m]. Keeps all if ``alike`` is None."""
     return items if alike is None else items[~np.isin(alike[items], alike[others])]
 
 
 def different(items: np.ndarray, alike: np.ndarray | None) -> np.ndarray:
-    """Keeps the first of the items [n] with the same words. Keeps all if ``alike`` is None."""
+    """Keeps only the first of several items [n] with the same words. Keeps all if ``alike`` is None."""
     if alike is None:
         return items
     return items[np.sort(np.unique(alike[items], return_index=True)[1])]

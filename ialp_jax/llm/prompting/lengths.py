@@ -16,9 +16,9 @@ from ialp_jax.llm.prompting.letters import LetteredTokens
 from ialp_jax.llm.prompting.templates import Template
 from ialp_jax.types import OFFLINE, Dataset, Prompts
 
-NUM_HELD_OUT = 500  # held-out prompts of LoRA; rounded up so that all users have equally many
+NUM_HELD_OUT = 500  # number of held-out prompts of LoRA, rounded up to equally many per user
 NUM_SAMPLED = 256  # size of the sample that represents all prompts
-CHARACTERS_PER_TOKEN = 4  # of English text
+CHARACTERS_PER_TOKEN = 4  # typical of English text
 
 
 class Guess:
@@ -37,7 +37,7 @@ class Lengths(NamedTuple):
 
     Attributes:
       prompt: int64 [P], tokens of a prompt in a forward pass, including its candidates.
-      scored: int64 [P], outputs on which the head runs.
+      scored: int64 [P], number of positions whose logits are computed.
       written: tokens that the model may write after each prompt.
     """
 
@@ -50,7 +50,7 @@ class Demand(NamedTuple):
     """Prompts that a stage will ask, represented by a sample.
 
     Attributes:
-      name: of the work. The estimate has one line per name.
+      name: name of the work. The estimate prints one line per name.
       count: number of prompts.
       sample: some of the prompts.
     """
@@ -72,12 +72,12 @@ class Ruler:
         config: LLMConfig,
         context: int,
     ) -> None:
-        """Tokenises the N + 1 titles as the configured mode does.
+        """Tokenises the N + 1 titles in the form that the configured mode uses.
 
         Args:
-          tokenizer: of ``folder``, or a `Guess`.
+          tokenizer: tokenizer of ``folder``, or a `Guess`.
           folder: named in errors.
-          titles: of the catalogue.
+          titles: titles of the catalogue.
           template: words of the prompts.
           config: settings for asking.
           context: tokens that a prompt may have.
@@ -94,13 +94,13 @@ class Ruler:
         """Lengths of P prompts.
 
         Raises:
-          InputError: in lettered modes, too many candidates, or they are too long.
+          InputError: in lettered modes, the candidates are too many or too long.
         """
         if self._letters is not None:
             prompt = self._letters.lengths(self._letters.cut(prompts, self._written))
             return Lengths(prompt, np.full(len(prompt), max(1, self._written)), self._written)
         prompts = rows_of.cut_histories(self._tokens, prompts, self._context)
-        # One output predicts the first tokens of all candidates; the others predict the later tokens.
+        # One position predicts the first tokens of all candidates. The other positions predict later tokens.
         scored = 1 + np.maximum(self._tokens.lengths()[prompts.candidates] - 1, 0).sum(1)
         return Lengths(rows_of.prompt_lengths(self._tokens, prompts), scored, 0)
 

@@ -1,12 +1,12 @@
-"""Orders of a prompt's candidates, and a measure of how much the order decides. numpy only.
+"""Orders of a prompt's candidates, and a measure of how much the order affects the answers. numpy only.
 
 Label sources may list candidates by preference, and models favour some letters. So every prompt lists its
-candidates in its own random order. The seed of that order is the prompt's content, so the order is the same
-in any batch, run or catalogue.
+candidates in its own random order. The content of the prompt is the seed of its order, so the order is the
+same in any batch, run or catalogue.
 
-If a prompt is asked under several permutations, the further orders are rotations of the first. With as many
-permutations as candidates, each candidate has each letter once, and the effect of letters cancels in the mean
-score.
+If a prompt is asked under several permutations, the further orders are rotations of the first. If the numbers
+of permutations and candidates are equal, each candidate has each letter once. The effect of letters then
+cancels in the mean score.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def title_digests(texts: Sequence[str]) -> np.ndarray:
 
 
 def seeds(digests: np.ndarray, prompts: Prompts) -> list[int]:
-    """A seed for each of P prompts, which depends only on the titles in the prompt.
+    """A seed for each of P prompts. It depends only on the titles in the prompt.
 
     Args:
       digests: uint8 [N + 1, 16], from `title_digests`.
-      prompts: P of them; padding is ignored.
+      prompts: P prompts; padding is ignored.
     """
     return [
         int.from_bytes(
@@ -47,7 +47,7 @@ def seeds(digests: np.ndarray, prompts: Prompts) -> list[int]:
 
 
 def draw(prompt_seeds: Sequence[int], num_candidates: int, permutations: int, attempt: int = 0) -> np.ndarray:
-    """Orders int64 [P, R, K]: entry [p, r, l] is the candidate, from 0, on line l.
+    """Orders int64 [P, R, K]: entry [p, r, l] is the candidate (0..K-1) on line l.
 
     Orders r = 0..K-1 are R evenly spaced rotations of one random permutation. If R > K, the next K orders are
     rotations of another permutation, and so on.
@@ -75,12 +75,12 @@ def draw(prompt_seeds: Sequence[int], num_candidates: int, permutations: int, at
 
 
 def order_bias(places: np.ndarray, num_candidates: int) -> dict[str, Any]:
-    """How much letters decide, measured on answers to randomly ordered prompts.
+    """Measures how much letters decide the answers to randomly ordered prompts.
 
     Let s_l be the share of line l among the valid answers that name a candidate. The bias is the total
-    variation distance from the uniform distribution, 1/2 sum_l |s_l - 1/K|. It is 0 if all letters are chosen
-    equally often, and 1 - 1/K if always the same one is. By chance, n answers of an unbiased model give about
-    sqrt((K - 1) / (2 pi n)) (K times the mean deviation of a normal variable).
+    variation distance from the uniform distribution, 1/2 sum_l |s_l - 1/K|. The bias is 0 if all letters are
+    chosen equally often, and 1 - 1/K if the same letter is always chosen. By chance, n answers of an unbiased
+    model have a bias of about sqrt((K - 1) / (2 pi n)) (K times the mean deviation of a normal variable).
 
     Args:
       places: int8 [P, A], as in `ialp_jax.llm.modes.answers.Answers`.

@@ -1,11 +1,12 @@
 """Turns a history of titles into text. A title is data: it fills exactly one line.
 
 A prompt of ``likelihood`` is the template's introduction, then one line per liked item, oldest first. The
-model gives the probability of the candidate's line, including its line end. Without the line end, "Queen"
-would also get the probability of "Queens of the Stone Age".
+score is the probability of the candidate's line, including its line end. Without the line end, "Queen" would
+also get the probability of "Queens of the Stone Age".
 
 A prompt of ``choice`` and ``generate`` lists liked items and lettered candidates, and asks for a letter.
-Every title is in quotes that it cannot close. See `ialp_jax.llm.prompting.letters`.
+Every title is in quotes, and no title contains a quote that would end it. See
+`ialp_jax.llm.prompting.letters`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Template:
 
     Attributes:
       name: the name for ``--config.llm.template``.
-      version: increased with every change of meaning.
+      version: number that increases when the template changes.
       introduction: for ``likelihood``: text before the first line, empty or with a line end.
       bullet: for ``likelihood``: text before each title.
       max_title: number of characters of a title that are shown.
@@ -90,7 +91,7 @@ TEMPLATES["brief"] = dataclasses.replace(TEMPLATES["titles"], name="brief", max_
 
 
 def choose(name: str, embedded: bool) -> Template:
-    """The template of a name. ``auto``: ``titles`` for the embedded model, ``list`` for a given one.
+    """Finds a template by name. ``auto``: ``titles`` for the embedded model, ``list`` for a given one.
 
     Raises:
       InputError: the name is a file ``*.json`` that holds no template, see `from_file`.
@@ -101,7 +102,7 @@ def choose(name: str, embedded: bool) -> Template:
 
 
 def from_file(path: Path) -> Template:
-    """Reads a template: a JSON object with fields of `Template`. Missing fields are as in ``list``.
+    """Reads a JSON object with fields of `Template`. Missing fields have the values of ``list``.
 
     Raises:
       InputError: the file is unreadable, or a field is unknown, missing or of the wrong form.
@@ -128,7 +129,7 @@ def from_file(path: Path) -> Template:
 
 
 def rules(template: Template) -> Iterator[tuple[str, bool, str]]:
-    """The rule for each field of a template: its name, whether it holds, and the rule in words."""
+    """For each field of a template: its name, whether its rule holds, and the text of the rule."""
     for name in ("version", "max_title"):
         value = getattr(template, name)
         yield name, type(value) is int and value >= 1, "a whole number of at least 1"

@@ -44,7 +44,7 @@ class Rows(NamedTuple):
 
     A candidate's tokens see the history and the candidate's earlier tokens, but no other candidate. So the
     keys and values of the history are computed once for all K candidates. The model predicts the last token
-    of a candidate but never reads it, so a candidate fills one column less than it has tokens.
+    of a candidate but does not read it. So a candidate with n tokens fills n - 1 columns.
 
     Attributes:
       ids: int64 [B, S], tokens; any value at padding.
@@ -99,7 +99,7 @@ def tokenise(tokenizer: Any, titles: Sequence[str], template: Template, limit: i
     lines = [ids if len(ids) <= limit // 4 else [*ids[: limit // 4 - 1], end] for ids in lines]
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     introduction = encode([template.introduction])[0] if template.introduction else []
-    prefix = (begin + introduction) or [end]  # something must predict the first token
+    prefix = (begin + introduction) or [end]  # a first token needs a token before it
     offsets = np.concatenate([[0], np.cumsum([len(line) for line in lines])]).astype(np.int64)
     return TitleTokens(
         np.array(prefix, np.int64),
@@ -124,7 +124,7 @@ def prompt_lengths(tokens: TitleTokens, prompts: Prompts) -> np.ndarray:
 
 
 def _spread(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For ragged counts [C]: the owner of each element, and its place within the owner, int64 [sum]."""
+    """Maps counts [C] to the owner of each element and its place within the owner, int64 [sum]."""
     owner = np.repeat(np.arange(len(counts)), counts)
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
 
@@ -133,8 +133,8 @@ def build_rows(tokens: TitleTokens, prompts: Prompts, padding: int) -> Rows:
     """Rows of B prompts.
 
     Args:
-      tokens: of the catalogue.
-      prompts: B of them.
+      tokens: title tokens of the catalogue.
+      prompts: B prompts.
       padding: token id for positions after the end of a row.
     """
     histories, candidates = prompts.histories, prompts.candidates

@@ -1,8 +1,8 @@
 """Estimates the costs of labelling in advance: tokens, operations, memory, hours. Needs torch.
 
-Operations of a forward pass are a third of those for training in Chowdhery et al. 2022 (arXiv 2204.02311,
-appendix B): 2 per parameter and token, and for attention 4 * layers * (heads * width) per pair of tokens. The
-input embedding costs no FLOPs, and the head runs only on scored rows.
+Chowdhery et al. 2022 (arXiv 2204.02311, appendix B) count the operations of training. A forward pass has a
+third of them: 2 per parameter and token, and for attention 4 * layers * (heads * width) per pair of tokens.
+The input embedding costs no FLOPs, and the head runs only on scored rows.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from ialp_jax.llm.prompting.lengths import (
 )
 from ialp_jax.types import Dataset, Prompts
 
-UTILISATION = 0.5  # assumed rate of forward passes, as a share of the measured matrix-product rate
-TRAINING = 3  # forward and backward passes relative to only forward passes, in the same source
-LORA = 2  # the same with frozen weights, which need only gradients of activations
+UTILISATION = 0.5  # assumed rate of forward passes divided by the measured matrix-product rate
+TRAINING = 3  # training operations divided by forward operations, from the same source
+LORA = 2  # the same ratio for LoRA: frozen weights need only gradients of activations
 
 
 class Part(NamedTuple):
     """A part of the work.
 
     Attributes:
-      name: of the part.
+      name: name of the part.
       prompts: number of prompts.
       tokens: number of tokens that the model reads.
       flops: floating-point operations.
@@ -64,7 +64,7 @@ def forward_flops(sizes: Sizes, tokens: float, pairs: float, scored: float) -> f
     """Number of operations of forward passes.
 
     Args:
-      sizes: of the model.
+      sizes: sizes of the model.
       tokens: number of tokens in all rows.
       pairs: number of token pairs in attention: the sum of the squared row lengths.
       scored: number of rows of logits.
@@ -83,10 +83,10 @@ def estimate(
     """Estimates the costs of all work of the model.
 
     Args:
-      folder: of the model; only configuration and tokenizer are read. None: the embedded model.
-      dataset: prompts are about its users.
+      folder: folder of the model; only configuration and tokenizer are read. None: the embedded model.
+      dataset: data set whose users the prompts are about.
       config: model, mode, dtype, device and batch size of the planned run.
-      demands: the prompts of the stages. Training, LoRA and calibration are added to them.
+      demands: prompts of the stages. The function adds training, LoRA and calibration.
       shape: L and K of the label stage.
       seed: fixes the sampled prompts.
 
@@ -140,7 +140,7 @@ def estimate(
 
 
 def _asked(sizes: Sizes, measured_demands: Sequence[tuple[Demand, Lengths]], config: LLMConfig) -> list[Part]:
-    """The prompts of the stages under all their orders, and the largest number of repeated prompts."""
+    """The prompts of the stages in all their orders, and the maximum number of prompts asked again."""
     by_name: dict[str, Part] = {}
     for demand, measured in measured_demands:
         part = _part(demand.name, demand.count * config.permutations, sizes, measured)
@@ -168,7 +168,7 @@ def _calibration(
     first = {demand.name: demand for demand in reversed(demands)}
     times = len({demand.sample.shape for demand in first.values()})
     parts = []
-    if config.engine != "vllm":  # two prompts, each by the fast and the plain method
+    if config.engine != "vllm":  # two prompts by two methods (fast and plain)
         parts.append(_part("check of the masks", 4 * times, sizes, ruler.measure(sample)))
     if config.mode == "likelihood":
         pairs = ruler.measure(sample._replace(candidates=sample.candidates[:, :2]))
@@ -217,7 +217,7 @@ def _training(sizes: Sizes, config: LLMConfig) -> Part:
 
 
 def _lora(sizes: Sizes, ruler: Ruler, sample: Prompts, config: LLMConfig) -> list[Part]:
-    """The part of LoRA's steps, without its small matrices, and the part of its held-out prompts.
+    """One part for LoRA's steps (without its small matrices), and one for its held-out prompts.
 
     Each held-out prompt costs one label and one loss before the first step, and again after the last step.
     """

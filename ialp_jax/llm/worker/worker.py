@@ -5,8 +5,9 @@ standard input and answers on its standard output:
 
 - ``train``: trains the embedded model on the offline users and saves it;
 - ``lora``: fine-tunes a model by LoRA on the offline users and saves the adapter;
-- ``load``: loads the model; if the order says so, it also writes the calibration (scores after an empty
-  history and the threshold of ``none``; or, in lettered modes, the chat template) beside the labels;
+- ``load``: loads the model; also writes the calibration beside the labels if the order requests it. The
+  calibration holds the scores after an empty history and the threshold of ``none``, or the chat template in
+  lettered modes;
 - ``estimate``: estimates the costs of labelling;
 - ``score``: answers n prompts, ``histories`` [n, L] and ``candidates`` [n, K], with
   `ialp_jax.llm.modes.answers.Answers`.
@@ -195,8 +196,8 @@ def serve(orders: queue.Queue, reply: BinaryIO, log: Path) -> None:
             header, results = worker.answer(order, arrays)
         except InputError as error:
             header, results = {"error": str(error)}, {}
-        except Exception as error:  # the client must learn of any error, in one line
-            with contextlib.suppress(OSError):  # the disk may be the cause
+        except Exception as error:  # the client gets any error as one line
+            with contextlib.suppress(OSError):  # the cause may be the disk
                 log.parent.mkdir(parents=True, exist_ok=True)
                 log.write_text(traceback.format_exc(), encoding="utf-8")
             what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
@@ -218,7 +219,7 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # text that libraries print must not mix with frames
     for number in GROUP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):  # the client blocked them; child processes of the worker need them
+    if hasattr(signal, "pthread_sigmask"):  # child processes need the signals that the client blocked
         signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     sys.modules["jax"] = None  # makes every import of jax raise an error
     orders: queue.Queue = queue.Queue()

@@ -10,8 +10,8 @@
 | stable-baselines3                   | `stable_baselines.SessionVecEnv`                       |
 
 Each adapter takes the environment and the parameters that ``ialp_jax.simulator.make`` returns, or a
-`FlatSessions` around the environment. The wrappers of gymnax 1.0 do not work here. Its
-FlattenObservationWrapper takes no struct observations. Its gymnasium wrappers return JAX arrays that are not
-in their spaces, return the next session's first observation instead of the final one, and name no autoreset
-mode.
+`FlatSessions` around the environment. The wrappers of gymnax 1.0 do not work here. FlattenObservationWrapper
+does not accept struct observations. The gymnasium wrappers return JAX arrays that are not in their spaces. At
+the end of a session, they return the next session's first observation instead of the final one. They name no
+autoreset mode.
 """

@@ -53,7 +53,7 @@ class SessionBatch:
 
     Attributes:
       env: a `SessionEnvironment` or a `FlatSessions`.
-      params: of the world.
+      params: parameters of the world.
       count: B.
     """
 

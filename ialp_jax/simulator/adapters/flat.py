@@ -26,11 +26,11 @@ class FlatSessions(environment.Environment[SessionState, SessionParams]):
     - ``encoding="bag"``: [N], for dense networks. 1 for an item of the history, -1 for an item that was shown
       and is not in the history, 0 for all others. The order of the history is lost.
     - ``encoding="ids"``: [2 L + H], for networks that embed items, and for catalogues that are too large for
-      a replay buffer of bags. It holds the item ids of ``history``, then those of ``shown``, divided by N.
+      a replay buffer of bags. It holds the item ids of ``history`` and then of ``shown``, all divided by N.
       ``jnp.round(observation * N)`` returns the exact ids if N is below 2**23.
 
-    The final observation in ``info`` is flat too. Agents that do not mask may recommend an item again; a
-    repeated item is never liked. Actions outside 0..N-1 are handled as by `SessionEnvironment`.
+    The final observation in ``info`` is flat too. Agents without a mask of shown items may recommend an item
+    again; a repeated item is never liked. `SessionEnvironment` has the rule for actions outside 0..N-1.
     """
 
     def __init__(self, env: SessionEnvironment, encoding: str = "bag") -> None:
@@ -93,14 +93,15 @@ class FlatSessions(environment.Environment[SessionState, SessionParams]):
 class FiveValueSteps(LegacyStepAPIWrapper):
     """Environment whose ``step`` returns observation, state, reward, done, info, as gymnax before 1.0.
 
-    rejax 0.1.3 does not work with gymnax 1.0, because it expects five values from ``step``. Use it so:
+    rejax 0.1.3 does not work with gymnax 1.0, because it expects five values from ``step``. Example:
 
         env, params = ialp_jax.simulator.make("demo", split="online")
         agent = rejax.PPO.create(env=FiveValueSteps(FlatSessions(env)), env_params=params, ...)
 
-    ``done`` is ``terminated | truncated``. So such agents cannot tell the end of the horizon from a user who
-    left, and bootstrap from neither. This class adds only ``__deepcopy__`` to gymnax's wrapper: rejax
-    deep-copies its settings, and ``__getattr__`` of the wrapper never returns on a copy without attributes.
+    ``done`` is ``terminated | truncated``. So agents cannot distinguish the end of the horizon from a user
+    who left, and bootstrap in neither case. This class adds only ``__deepcopy__`` to gymnax's wrapper: rejax
+    deep-copies its settings, and the wrapper's ``__getattr__`` recurses endlessly on a copy without
+    attributes.
     """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FiveValueSteps:

@@ -30,8 +30,8 @@ class SessionVecEnv(VecEnv):
 
     Without `FlatSessions`, observations are dictionaries, for ``MultiInputPolicy``. If a session ends,
     ``infos[b]`` has ``terminal_observation`` and ``TimeLimit.truncated``. Wrap this in ``VecMonitor`` to get
-    returns and lengths. One compiled program steps all users, so there is no environment object per user:
-    `env_method` and `set_attr` raise.
+    returns and lengths. One compiled program steps all users, so no user has a separate environment object.
+    Therefore `env_method` and `set_attr` raise an error.
     """
 
     def __init__(
