@@ -88,7 +88,7 @@ def test_a_run_that_is_asked_to_end_saves_a_checkpoint_and_goes_on(lives):
     assert len(lines) == 3
     assert "checkpoints/pretrain/" in lines[1]
     assert "checkpoints/adapt/dqn: saved at step" in lines[2]
-    assert all(line.endswith("the same command goes on from there") for line in lines)
+    assert all(line.endswith("the same command continues from there") for line in lines)
 
 
 def test_a_full_disk_is_one_line_and_the_run_goes_on_from_its_last_checkpoint(lives):

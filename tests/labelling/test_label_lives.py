@@ -51,7 +51,7 @@ def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path):
 
 
 def test_a_killed_run_ends_as_an_undisturbed_one_while_other_runs_fill_the_store(tmp_path):
-    some = [tuple(part[10:25] for part in request) for request in lives.REQUESTS[2::2]]
+    some = [request.rows(slice(10, 25)) for request in lives.REQUESTS[2::2]]
     for name in ("kill", "calm"):
         lives.label(tmp_path / name / "before", tmp_path / name / "shared", some)
     counts = run("kill_shared", tmp_path / "kill")
