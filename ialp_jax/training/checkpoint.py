@@ -145,7 +145,7 @@ class Checkpoints:
         """
         if any_of(self._stopping()):
             self.save(step, state, tables)
-            raise Terminated(f"{self._folder}: saved at step {step:,}; the same command goes on from there")
+            raise Terminated(f"{self._folder}: saved at step {step:,}; the same command continues from there")
         if self._writing and not self._manager().is_saving_in_progress():
             self.finish()
         waited = time.monotonic() - self._clock >= self._config.seconds

@@ -49,7 +49,7 @@ def ends(method):
     return [numbers_of({path: values[end] for path, values in space}) for end in (0, -1)]
 
 
-@pytest.mark.parametrize("method", filter(registry.learns, registry.ids()))
+@pytest.mark.parametrize("method", list(filter(registry.learns, registry.ids())))
 def test_no_agent_needs_to_know_its_numbers(method):
     low, _ = ends(method)
     assert {path.rpartition(".")[2] for path in low} >= {"learning_rate", "discount"}
