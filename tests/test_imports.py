@@ -52,6 +52,13 @@ def test_a_module_imports_only_earlier_layers(path):
         assert earlier, f"{room} must not import {name}"
 
 
+def test_only_labelling_imports_the_llm():
+    for path in MODULES:
+        room = path.relative_to(ROOT / "ialp_jax").parts[0]
+        if room not in ("llm", "labelling"):
+            assert not any(name.startswith("ialp_jax.llm") for name in imports(path)), path
+
+
 def test_agents_import_no_simulator():
     for path in (ROOT / "ialp_jax" / "agents").glob("*.py"):
         assert not any(name.startswith("ialp_jax.simulator") for name in imports(path)), path
