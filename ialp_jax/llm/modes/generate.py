@@ -71,7 +71,7 @@ def ask(
     none_text: str,
     opened: bool = False,
 ) -> tuple[Answers, int]:
-    """Asks P prompts under R orders each; asks an order again in another order while its answer is invalid.
+    """Asks P prompts in R orders each. If an answer is invalid, the prompt is asked again in another order.
 
     Scores are shares of the R answers. The choice is the candidate, or "none", that most answers name; of
     equals, the one named first. A prompt without a valid answer is invalid by the cause of its last answer.
