@@ -2,11 +2,12 @@
 
 An agent without a record is displayed with its id in the group `OTHER`, and is not tuned.
 
-Every method has the same budget of the search (`experiments.study.settings.SearchConfig`), whatever the size
-of its space. The search first tries the default values of the run's configuration. It draws the others from
-the lists (`experiments.study.search.draw`). A path is in one space only. No space has settings of a world
-(``simulator``, ``data``), so that no world is changed for a method's benefit. No space has settings that
-labels depend on (``agents.ialp``, ``pretrain.learning_rate``), because all methods share one set of labels.
+Every method has the same budget of the search (`experiments.study.settings.SearchConfig`), regardless of the
+size of its space. The search first tries the default values of the run's configuration. It draws the others
+from the lists (`experiments.study.search.draw`). A path is in one space only. No space has settings of a
+world (``simulator``, ``data``), so that no world is changed for a method's benefit. No space has settings
+that labels depend on (``agents.ialp``, ``pretrain.learning_rate``), because all methods share one set of
+labels.
 
 The pre-trained start of a method is tuned as ``ialp``, with its own budget, before the methods that start
 from it. Only ``a2c_warm`` uses its own pre-training, so its space has the settings of both phases. Settings
@@ -47,7 +48,7 @@ class AgentDisplay:
       group: of `GROUPS`, in tables; findings compare groups.
       colour: ``#rrggbb`` of its line.
       space: setting -> values to try: a name of its own section, or a path with a dot. Empty: not tuned.
-      headline: whether this agent represents its group where the findings compare groups at the end.
+      headline: whether the comparisons of final returns use this agent for its group.
     """
 
     name: str

@@ -15,7 +15,7 @@ from ialp_jax.llm.prompting.lengths import Demand, sample_of
 from ialp_jax.types import Dataset
 
 GB = 1e9
-SMALL = 100e6  # parameters; in smaller models, overheads take most of the time, not products
+SMALL = 100e6  # parameters; in smaller models, overheads take more time than products
 
 
 def dry_run_labels(run: Run) -> None:

@@ -27,7 +27,7 @@ FLAGS = ("config", "workdir", "stage", "start_from", "redo", "dry_run", "profile
 RENAMED = {"--stage=tune": "--stage=lora", "--config.llm.tune.": "--config.llm.lora."}
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "quickstart.py")
 
-# No default here: the library would load it at once, and `parse` could not explain mistakes in overrides.
+# No default here: the library would load it immediately, and `parse` could not explain mistakes in overrides.
 CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
@@ -249,7 +249,7 @@ def help_text(full: bool = False) -> str:
 
 
 def _first_sentence(text: str) -> str:
-    """Without the choices that absl puts before the help of an enum."""
+    """The first sentence of a help text, without the choices that absl puts before the help of an enum."""
     return re.sub(r"^<.*?>: ", "", text).partition(". ")[0].partition("; ")[0].removesuffix(".")
 
 

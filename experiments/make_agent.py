@@ -37,11 +37,11 @@ def _of_world(params: SessionParams, popularity: Array) -> dict[str, Any]:
 
 
 def reference_agents(params: SessionParams, popularity: Array) -> dict[str, Agent]:
-    """The policies that span a world: random, popular, oracle, and the stayer that only avoids exit."""
+    """The reference policies of a world: random, popular, oracle, and the stayer that only avoids exit."""
     inputs = _of_world(params, popularity)
 
     def at_ease(state: SessionState) -> Array:
-        return state.patience > 2 * params.dislike_cost  # the hard preset takes up to twice the cost at once
+        return state.patience > 2 * params.dislike_cost  # hard preset: one item costs up to twice as much
 
     agents = {name: registry.build(name, inputs) for name in REFERENCES if name != "stayer"}
     return {**agents, "stayer": stayer(inputs["like_scores"], at_ease)}

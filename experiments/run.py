@@ -148,7 +148,7 @@ def start_from(source: Path, folder: Path) -> None:
                 shutil.copytree(source / name, partial, dirs_exist_ok=True)
 
 
-# Part, up to pre-training -> the stage that makes it.
+# For the parts from data to pre-training: part -> the stage that makes it.
 FOLDER_STAGE = {
     "data": "data",
     "simulator": "simulate",

@@ -31,8 +31,8 @@ def effects(
 ) -> pd.DataFrame:
     """A row of `COLUMNS` per run, agent and metric: means over seeds, and the ratio to the base.
 
-    Seeds are paired, because seed s of every run has the same users; see `statistics.compared`. An agent that
-    the run or the base lacks has no row.
+    Seeds are paired, because seed s of every run has the same users; see `statistics.compared`. An agent has
+    a row only if both the run and the base have it.
 
     Args:
       base: name of the run that the others are compared with.
@@ -136,6 +136,6 @@ def figure(rows: pd.DataFrame, agents: Sequence[str]) -> Figure:
 
 
 def moved(rows: pd.DataFrame) -> list[str]:
-    """The agents whose returns at least one change affects, without references, in the order of tables."""
+    """The agents, except references, whose returns change in at least one run; in the order of tables."""
     agents = set(rows.agent[(rows.change != "") & (rows.ratio != 1)])
     return ordered(agent for agent in agents if style(agent).group != REFERENCE)

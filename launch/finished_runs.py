@@ -71,7 +71,7 @@ def merged(runs: Sequence[Finished], paths: Sequence[str], table: str) -> pd.Dat
 
 
 def label(run: Finished, paths: Sequence[str]) -> str:
-    """A short name of a run's settings: the last parts of each path, as many as make it unique."""
+    """A short name of a run's settings: the fewest last parts that make each path unique."""
     words = []
     for path in paths:
         parts = path.split(".")
@@ -95,6 +95,6 @@ def settings_of(runs: Sequence[Finished], paths: Sequence[str]) -> dict[str, lis
 
 
 def sort_key(value: Any) -> tuple[bool, Any]:
-    """Sorts numbers as numbers, before everything else as text."""
+    """Sorts numbers by value; everything else follows, sorted as text."""
     is_number = isinstance(value, int | float)
     return not is_number, value if is_number else str(value)

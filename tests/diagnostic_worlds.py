@@ -1,7 +1,7 @@
 """Tiny worlds whose optimal returns and values are known, all of the same shapes.
 
 16 items, histories of 4, horizon 6. Users 0 and 1 start from a history of item 1 (taste A), users 2 and 3
-from one of item 2 (taste B). Discount 0.5 in what follows.
+from one of item 2 (taste B). The values in the table use a discount of 0.5.
 
 | world       | rule                                                      | best return | value            |
 |-------------|-----------------------------------------------------------|-------------|------------------|
@@ -109,8 +109,8 @@ def train(agent: Agent, updates: int, states: AgentState) -> tuple[AgentState, j
     """Lets an agent learn in each world.
 
     Returns:
-      The states [5, ...] afterwards, and the mean return [5] of sessions that ended in the last fifth
-      of the updates. The agent may still explore then.
+      The states [5, ...] after training, and the mean return [5] of sessions that ended in the last fifth
+      of the updates. In these sessions the agent may still explore.
     """
 
     def one(params: SessionParams, state: AgentState, key: jax.Array) -> tuple[AgentState, jax.Array]:

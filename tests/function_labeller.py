@@ -1,4 +1,4 @@
-"""A labeller whose answers a test decides."""
+"""A labeller that computes its answers with a function from the test."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 IMPORT_NAMES = {"pytest-xdist": "xdist"}
 # `ialp_jax.llm.model` and the worker check the extra before they import these modules.
 INNER = re.compile(r"ialp_jax\.llm\.(modes\.\w+|worker\.estimate)")
-# Dependencies of core packages (gymnax, flax, orbax), so the core has them.
+# The core packages gymnax, flax and orbax install these dependencies.
 IN_CORE = {"matplotlib", "pandas", "gymnasium", "rich", "absl-py", "psutil", "pyyaml", "setuptools"}
 
 IMPORT_ALL = """

@@ -58,7 +58,7 @@ def foreign_private_names(tree: ast.Module, inherited: set[str]) -> Iterator[tup
 
 
 def inherited_names(path: Path, trees: dict[Path, ast.Module]) -> set[str]:
-    """Names of modules that are in the folder of ``path`` and define a base class of one of its classes."""
+    """Names in those modules beside ``path`` that define a base class for a class in ``path``."""
     classes = [node for node in ast.walk(trees[path]) if isinstance(node, ast.ClassDef)]
     bases = {ast.unparse(base).split(".")[-1] for node in classes for base in node.bases}
     names = set()

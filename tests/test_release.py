@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """Builds the wheel from a copy, so without new files in the project, and without network."""
+    """Builds the wheel without network, from a copy, so that the project gets no new files."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     shutil.copytree(ROOT / "ialp_jax", source / "ialp_jax", ignore=shutil.ignore_patterns("__pycache__"))

@@ -75,7 +75,7 @@ def draw(data: Dataset, count: int) -> Prompts:
 
 
 def save_small(folder: Path, data: Dataset, template: templates.Template) -> None:
-    """Saves the model and its tokenizer, which is trained on the template's words, so it knows them."""
+    """Saves the model and its tokenizer. The tokenizer is trained on the template's words."""
     words = [template.introduction, template.liked, template.offered, template.none, template.question]
     lines = [" ".join(pair) for text in [*words, template.cue] for pair in itertools.pairwise(text.split())]
     lines.append(" ".join(letters.LETTERS[-1] + letters.LETTERS))

@@ -59,7 +59,7 @@ class _Table:
         return [agent for agent in self.agents if group_of(agent) == group]
 
     def frozen(self) -> list[str]:
-        """Policies pre-trained on labels that do not learn online."""
+        """Policies that are pre-trained on labels and do not learn online."""
         return [agent for agent in self.group(LABELS) if not registry.learns(agent)]
 
     def adapted(self) -> list[str]:

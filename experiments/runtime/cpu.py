@@ -11,9 +11,9 @@ HOST_DEVICES = "--xla_force_host_platform_device_count"
 def cores_as_devices(environment: MutableMapping[str, str] = os.environ) -> None:
     """Makes JAX use each core of this process as a device; call it before JAX is imported.
 
-    On one device, XLA divides single operations among the cores. Most operations of these networks are too
-    small for that. It is faster to give each core its own seeds or its own share of a batch. If the user has
-    set the number of devices, that setting stays.
+    On one device, XLA divides each operation among the cores. Most operations of these networks are too small
+    to gain from this. It is faster to give each core its own seeds or its own share of a batch. If the user
+    has set the number of devices, that setting stays.
     """
     if HOST_DEVICES not in environment.get("XLA_FLAGS", ""):
         environment.setdefault("JAX_NUM_CPU_DEVICES", str(usable_cores()))

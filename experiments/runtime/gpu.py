@@ -15,8 +15,8 @@ SILENCE = "JAX_PLATFORMS=cpu"
 def share_memory(environment: MutableMapping[str, str] = os.environ) -> None:
     """Makes JAX allocate GPU memory as it needs it; call it before JAX starts.
 
-    By default, JAX takes three quarters of the memory at once. Then the label model, which torch loads in
-    another process, does not fit. If the user has set a variable for this, that setting stays.
+    By default, JAX reserves three quarters of the memory at its start. Then the label model, which torch
+    loads in another process, does not fit. If the user has set a variable for this, that setting stays.
     """
     if not any(name.startswith("XLA_PYTHON_CLIENT_") for name in environment):
         environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"

@@ -57,7 +57,7 @@ def locked(folder: Path, kind: str = RUN, flag: str = "--workdir", wait: bool = 
 
 
 def _sign(file: int) -> None:
-    """Writes into the open lock file which process holds it."""
+    """Writes the process that holds the lock into the open lock file."""
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     os.ftruncate(file, 0)
     os.pwrite(file, f"process {os.getpid()} on host {platform.node()} since {since}".encode(), 0)

@@ -1,7 +1,7 @@
 """SIGTERM and Ctrl-C: the process saves its work if it can, and ends with one line.
 
 The exit code is the one that shells report: 143 after SIGTERM, 130 after SIGINT. A second Ctrl-C ends the
-process at once.
+process immediately.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 25.0  # after this time the process ends anyway; compilations
 
 
 class Termination:
-    """Handles the two signals; remembers the signal that came, and whether to act on it later."""
+    """Handles the two signals; stores the received signal, and whether its effect is delayed."""
 
     def __init__(self) -> None:
         self._signal, self._deferred = 0, 0  # 0: no signal came

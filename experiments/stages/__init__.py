@@ -61,7 +61,7 @@ def report(run: Run) -> None:
     folder = run.begin("report", REPORT)
     (folder / store.MANIFEST).unlink(missing_ok=True)
     summary = write_report(run.folder, names, optional)
-    # From this a sweep knows that the run is done, and with which settings.
+    # A sweep reads here that the run is done, and its settings.
     inputs = {FINGERPRINT: report_fingerprint(run.config), "config": settings(run.config)}
     store.seal(folder, inputs | {"provenance": record(time.perf_counter() - began)})
     say("\n" + console_table(summary))

@@ -27,7 +27,7 @@ from ialp_jax.llm.prompting.lengths import NUM_SAMPLED, Demand
 from ialp_jax.types import Dataset, Prompts
 from ialp_jax.users.predict import like_logit
 
-AT_ONCE = 256  # prompts of one request: progress is shown after each, and a killed process loses one
+AT_ONCE = 256  # prompts per request; each request moves the progress bar, and a kill loses one request
 LETTERLESS = ("likelihood",)  # modes in which a candidate's score does not depend on the others
 
 
@@ -50,12 +50,12 @@ def questions_of(run: Run, dataset: Dataset) -> Questions:
 
 
 def widest_first(widths: np.ndarray) -> np.ndarray:
-    """The different numbers of candidates, largest first: a model is checked on its first prompts."""
+    """The different numbers of candidates, largest first, because the first prompts check the model."""
     return np.unique(widths)[::-1]
 
 
 def demands(run: Run, dataset: Dataset) -> list[Demand]:
-    """The prompts that a run's audit asks, for an estimate of their costs."""
+    """The prompts of a run's audit, as input of the cost estimate."""
     questions, prompts = questions_of(run, dataset), []
     table = split_questions(questions.candidates, PROMPT_CANDIDATES)
     widths = table[:, 2] - table[:, 1]
@@ -78,9 +78,9 @@ def ask(
 ) -> Source:
     """The labels of Q questions, which are asked in prompts of at most ``most`` candidates.
 
-    If a question takes several prompts, its label comes from the prompt with the highest score. One prompt
-    would give the same label if scores do not depend on the other candidates. The label is invalid if the
-    label of any of the prompts is invalid.
+    If a question takes several prompts, its label comes from the prompt with the highest score. If scores do
+    not depend on the other candidates, this label equals the label from a single prompt. The label is invalid
+    if any of the prompts has an invalid label.
 
     Args:
       labeller: answers; its context is entered.

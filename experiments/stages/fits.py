@@ -83,7 +83,7 @@ def require(run: Run, part: str) -> None:
 
 
 def require_fitting(run: Run, part: str, made: Collection[str] = ()) -> None:
-    """Checks that a part exists and fits, and that the parts it was made from fit, if they exist.
+    """Checks that a part exists and fits, and that its existing inputs fit.
 
     Args:
       run: its folder and settings.
@@ -101,7 +101,7 @@ def require_fitting(run: Run, part: str, made: Collection[str] = ()) -> None:
 
 
 def _with_upstream(run: Run, part: str) -> Iterator[str]:
-    """The existing parts that a part was made from, in the order of their stages, then the part itself."""
+    """Yields a part's existing inputs, direct or not, in the order of their stages, then the part."""
     for upstream in recipe(run.config, part).reads:
         if store.read_manifest(run.folder / upstream) is not None:
             yield from _with_upstream(run, upstream)
@@ -117,6 +117,6 @@ def require_references(run: Run) -> None:
 
 
 def only(paths: Collection[str], before: dict[str, Any], after: dict[str, Any]) -> bool:
-    """Whether two settings differ only at these paths; a path may name a whole section."""
+    """Whether two sets of settings differ only at these paths; a path may name a whole section."""
     differing = {n for n in before.keys() | after.keys() if before.get(n) != after.get(n)}
     return all(any(n == path or n.startswith(f"{path}.") for path in paths) for n in differing)

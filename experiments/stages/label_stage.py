@@ -34,7 +34,7 @@ from ialp_jax.types import Dataset, Key
 def ialp_trainer(run: Run, num_items: int, key: Key, num_seeds: int, final: bool = False) -> Pretrainer:
     """The trainer of iALP for the label stage or, if ``final``, for pre-training.
 
-    The two are equal unless their settings differ.
+    If their settings agree, the two trainers are equal.
     """
     config, network = run.config, actor_critic(run.config, num_items)
     updates = config.pretrain.updates_per_round
@@ -108,7 +108,7 @@ def label(run: Run) -> None:
         alike_items(config.llm, world.dataset),
     )
     trainer, total = ialp_trainer(run, num_items, key, 1), config.labelling.num_prompts()
-    with labeller_of(run, world, starts) as labeller:  # if it is refused, the old labels stay
+    with labeller_of(run, world, starts) as labeller:  # if the LLM is refused, the old labels stay
         (folder / store.MANIFEST).unlink(missing_ok=True)
         with tqdm(total=total, desc="label", unit="prompt", unit_scale=True) as bar:
             arrays = rounds.label_rounds(
@@ -144,5 +144,5 @@ def alike_items(llm: LLMConfig, dataset: Dataset) -> np.ndarray | None:
 
 
 def share_of(choice: np.ndarray) -> dict[str, str]:
-    """Shares of none and of invalid labels, int [P], for the progress bar."""
+    """Shares of "none" and of invalid labels among choices int [P], as text for the progress bar."""
     return {name: f"{np.mean(kind):.0%}" for name, kind in (("none", choice == 0), ("invalid", choice < 0))}

@@ -76,7 +76,7 @@ def _pretrain(run: Run, name: str, read: Callable[[], Worlds]) -> None:
 
 
 def checkpoint_fingerprint(run: Run, fingerprint: str) -> str:
-    """Fingerprint of the checkpoints of a pre-training, which contain its curve; the result does not."""
+    """Fingerprint of a pre-training's checkpoints, which contain its curve; the result does not."""
     return store.fingerprint([fingerprint, dataclasses.asdict(run.config.evaluation)])
 
 

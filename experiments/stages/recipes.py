@@ -111,7 +111,7 @@ def _labels(config: Config, tree: dict[str, Any], _: str) -> Recipe:
     read |= _picked(tree, *(f"pretrain.{name}" for name in LEARNING))
     llm = llm_settings(config)
     if not asks_llm(config):
-        # Template and mode decide which items look alike, and no prompt contains two of those.
+        # Template and mode decide which items look alike, and a prompt never has two such items.
         read |= {"llm.template": llm["template"], "llm.lettered": config.llm.mode != "likelihood"}
         return Recipe("label", read, ("data", "simulator"))
     del read["labelling.none_share"]  # a setting of the other sources

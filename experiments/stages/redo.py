@@ -14,7 +14,7 @@ from ialp_jax.errors import InputError
 
 UNASKED_SECONDS = 60.0  # finished work that a run may replace without --redo
 MEASURING = ("evaluation",)  # settings that change measurements, not policies
-LOCATION = ("data.root", "data.download")  # settings that say where files are, not what is in them
+LOCATION = ("data.root", "data.download")  # settings for the place of files, not for their content
 IN_PLACE = ("lora", "labels")  # not replaced whole, because they contain checkpoints or answers of an LLM
 _SHOWN = 12  # parts named in a message
 
@@ -26,7 +26,7 @@ class Redone:
     Attributes:
       part: its folder in the run.
       why: the change that is the reason.
-      seconds: the time it took; NaN if its manifest has none.
+      seconds: the time it took; NaN if its manifest has no time.
       asked: whether only measuring or free settings have changed, so that no request is needed.
       inputs: whether later parts will read other files.
     """
@@ -71,8 +71,8 @@ def _plain(why: str) -> str:
 
 
 def seconds(manifest: Mapping[str, Any]) -> float:
-    """The time that a part took, by its manifest; NaN if it has none."""
-    # Labels have a second entry: the time of all their answers, also by earlier processes.
+    """The time that a part took, from its manifest; NaN if the manifest has no time."""
+    # Labels have a second entry: the time of all their answers, including those of earlier processes.
     places = [manifest, manifest.get("provenance"), manifest.get("fine_tuning")]
     entries = [place.get("seconds") for place in places if isinstance(place, dict)]
     return max((float(value) for value in entries if isinstance(value, int | float)), default=math.nan)

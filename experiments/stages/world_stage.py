@@ -111,7 +111,7 @@ def _read_fit(run: Run) -> Fit:
 
 
 def _tell(facts: dict[str, float], returns: dict[str, float]) -> None:
-    """Says how good the user model is, what the reference policies earn, and which checks fail."""
+    """Prints the quality of the user model, the returns of the reference policies, and the failed checks."""
     say(
         f"simulate: AUC {facts['auc']:.3f} (popularity {facts['popularity_auc']:.3f}); return of random "
         f"{returns['random_return']:.2f}, popular {returns['popular_return']:.2f}, "

@@ -61,7 +61,7 @@ def draw(space: Mapping[str, Sequence[Any]], default: Config, count: int, seed: 
     """Draws different configurations from a search space; the default comes first.
 
     The others are points of a scrambled Sobol sequence, so that even a few points cover the space evenly.
-    Combinations that the agents' settings refuse are left out.
+    Combinations that are invalid for the agents are left out.
 
     Args:
       space: path -> values to try.

@@ -106,7 +106,7 @@ def guard(study: Study, folder: Path, overwrite: bool) -> None:
 def missing(study: Study, folder: Path, run: Run) -> list[str]:
     """The methods of a world whose results do not exist or have other settings.
 
-    Only the results count, not the run folder, so a fresh clone does not repeat committed results.
+    The function reads only the results, not the run folder. So a fresh clone keeps committed results.
     """
     config, world = read_config(study.results_folder(folder)), run.folder.name
     records = config["pairs"].get(world, {}) if config else {}

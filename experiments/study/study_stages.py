@@ -32,8 +32,8 @@ from ialp_jax.simulator.config import replaced
 def run_study(study: Study, folder: Path, stage: str, overwrite: bool) -> None:
     """Runs one stage of a study, or all stages except the search.
 
-    The process locks the folder of the world that it works on. So several processes can run a study at the
-    same time, each in another world, and a report can be made meanwhile.
+    The process locks only the folder of its world. So several processes can run a study at the same time,
+    each in another world. Another process can make a report meanwhile.
 
     Args:
       study: settings of the study.

@@ -127,8 +127,8 @@ def baselines(pairs: Pairs) -> Iterator[Claim]:
     """(d) The order of the baselines: DQN ends above A2C and above PG.
 
     The paper compares A-iALP_ap with DQN, whose final return on Last.fm is 28.8, and gives the range of the
-    baselines' initial returns. We do not know the order of A2C and PG or the other initial returns, so we
-    cannot test them.
+    baselines' initial returns. We do not know the order of A2C and PG, so we cannot test it. The same holds
+    for the other initial returns.
     """
     for other in ("a2c", "pg"):
         if _has(pairs, "dqn", other):
@@ -151,9 +151,9 @@ def better_than_ap(pairs: Pairs) -> Iterator[Claim]:
     """(g) Our own goal for the adaptive gate; the paper does not have it.
 
     ``g_area``: the ratio of the gate's area under the curve to ap's is at least 1.1. ``g_probability``: the
-    gate's area exceeds ap's with probability 0.9 or more. ``g_best``: the ratio of its area to the best one
-    of ft, ap and the rivals is at least 1. ``g_floor``: at every evaluation point, the ratio of its mean
-    return to frozen iALP's is at least 0.98.
+    gate's area exceeds ap's with probability 0.9 or more. ``g_best``: the ratio of the gate's area to the
+    largest area of ft, ap and the rivals is at least 1. ``g_floor``: at every evaluation point, the ratio of
+    the gate's mean return to frozen iALP's is at least 0.98.
     """
     gate, ap = "a_ialp_gate", "a_ialp_ap"
     if not _has(pairs, gate):

@@ -1,4 +1,4 @@
-"""Environment variables of jax: bad ones end with one line; those that change results are recorded."""
+"""Environment variables of jax: bad ones give a one-line error; those that change results are recorded."""
 
 from __future__ import annotations
 

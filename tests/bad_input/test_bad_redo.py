@@ -1,6 +1,6 @@
 """Commands whose settings differ from those of the run folder.
 
-The parts of `finished` took 20 s each: replacing one of them needs no flag, replacing four does.
+The parts of `finished` took 20 s each: one part can be replaced without a flag, four parts need the flag.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ def test_performance_profile_by_hand():
 
 
 def test_compared_resamples_seeds_together():
-    """If the ratio of two agents is the same for every seed, it has no spread, even if seeds differ."""
+    """If all seeds have the same ratio of two agents, its interval has no width, even if returns differ."""
     runs = np.array([1.0, 2.0, 6.0, 9.0])
     point, low, high = statistics.compared(lambda x, y: x.mean() / y.mean(), 3 * runs, runs)
     np.testing.assert_allclose([point, low, high], 3)

@@ -36,7 +36,7 @@ PLAN = [
 def start(folder: Path, largest: int | None = None) -> int:
     """Starts a process that runs all stages and writes its output to ``<folder>.log``. Returns its id.
 
-    It can write no file of more than ``largest`` bytes, as on a full disk.
+    To imitate a full disk, it cannot write files of more than ``largest`` bytes.
     """
     pid = os.fork()
     if pid == 0:
@@ -120,7 +120,7 @@ def kill(folder: Path) -> list[str]:
 
 
 def terminate(folder: Path) -> list[int]:
-    """Sends SIGTERM to a run in three stages, then fills its disk, and at last lets it end."""
+    """Sends SIGTERM to a run in three stages, then fills its disk, then runs it to the end."""
     codes = []
     for marker in ("labels/worker.log*|labels/model", "checkpoints/pretrain/*/*", "checkpoints/adapt/dqn/*"):
         pid = start(folder)
@@ -134,7 +134,7 @@ def terminate(folder: Path) -> list[int]:
 
 
 def orphans(folder: Path) -> list[str]:
-    """Workers of runs in a folder that still run after a moment."""
+    """The workers of a folder's runs that are still alive after a moment."""
     for _ in range(50):
         lines = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
         left = [line for line in lines if "llm.worker.worker" in line and str(folder) in line]

@@ -94,7 +94,7 @@ def test_a_question_is_invalid_if_one_of_its_prompts_is_invalid():
 
 
 def test_the_widest_prompts_are_asked_first():
-    """The check of the model uses the shape of the first request, so no later request may be longer."""
+    """The model is checked with the shape of the first request, so later requests must not be longer."""
     fake = Fake(lambda h, c: c)
     auditing.ask(fake, *questions_of([3, 7, 12, 5]), most=5)
     widths = [candidates.shape[1] for candidates in fake.requests]

@@ -1,4 +1,4 @@
-"""Every agent that can be named can be made, has a style, and starts from what it should."""
+"""Every registered agent can be made, has a style, and starts from the right parameters."""
 
 import jax
 import jax.numpy as jnp

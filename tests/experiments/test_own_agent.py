@@ -30,7 +30,7 @@ SMALL = (
 
 @pytest.fixture
 def records(monkeypatch):
-    """The records of the package, without what a test adds."""
+    """The package's records, without those that a test adds."""
     monkeypatch.setattr(registry, "_RECORDS", dict(registry._RECORDS))
 
 

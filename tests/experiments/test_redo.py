@@ -114,7 +114,7 @@ def test_labels_of_another_source_do_not_depend_on_the_llm(tmp_path, source):
     changed = config_of(source, lora=False, **{"llm.batch_size": 3, "llm.embedded.steps": 7})
     assert stale(tmp_path, changed) == {"audit"}
     assert stale(tmp_path, config_of(source, lora=False, **{"labelling.none_share": 0.5})) == {"labels"}
-    lettered = config_of(source, lora=False, **{"llm.mode": "choice"})  # which items look alike may change
+    lettered = config_of(source, lora=False, **{"llm.mode": "choice"})  # other items may look alike
     assert stale(tmp_path, lettered) == {"labels", "audit"}
     assert "lora" not in recipes.recipe(config_of(source), "labels").reads
     assert "lora" in recipes.recipe(config_of(source), "audit").reads

@@ -205,7 +205,7 @@ def test_new_tuned_values_redo_only_the_agents_that_they_change(copy):
 
 
 def test_pairs_with_other_settings_are_dropped(copy):
-    """If one pair is collected with new settings, the world's other pairs that they affect are dropped."""
+    """A pair with new settings removes the world's other pairs that these settings affect."""
     tree = tiny().run_config("smoke")
     tree.agents.a_ialp_ft.learning_rate = 0.5
     run = Run(copy / "smoke", tree)

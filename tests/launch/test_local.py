@@ -1,4 +1,4 @@
-"""Jobs as processes: their cores and GPUs, the list of failures, and how the sweep ends them."""
+"""Jobs as processes: their cores and GPUs, the list of failed jobs, and the end of running jobs."""
 
 from __future__ import annotations
 

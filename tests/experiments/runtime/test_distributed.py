@@ -55,7 +55,7 @@ def arrays(folder, part):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Folders of a run by one process and of the same run by two, and how the two processes ended."""
+    """The folder of a run by one process, the folder of the same run by two, and the output of these two."""
     folder = tmp_path_factory.mktemp("shared")
     single = start(folder / "one")
     assert single.wait(900) == 0, single.stderr.read()

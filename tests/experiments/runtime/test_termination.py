@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C end a process with exit code 143 or 130: at once, later, or by force."""
+"""SIGTERM and Ctrl-C end a process with exit code 143 or 130: immediately, later, or by force."""
 
 import subprocess
 import sys
