@@ -1,14 +1,15 @@
-"""How well scores separate the items that users really took from other items. numpy only.
+"""Measures how well scores rank the items that users took above other items. numpy only.
 
 The audit compares sources of scores on the same questions. ``llm``: the model. ``shuffled``: the same model,
 which sees another user's history. ``popularity``: the logarithm of 1 + likes of offline users. ``truth``: the
 log-odds of the user model that generated the data, if there is one. ``chance``: the same score for all.
 
-Metrics. Each is a mean over users. Equal scores count as the mean over all their orders.
+Metrics. Each is a mean over users. If items have equal scores, a metric is its mean over all orders of these
+items.
 
 - ``auc``: share of pairs (taken item, other item) in which the taken item has the higher score;
-- ``auc_minus_popularity``, ``auc_minus_shuffled``: difference between the model's ``auc`` and the ``auc`` of
-  that source, for each user;
+- ``auc_minus_popularity``, ``auc_minus_shuffled``: for each user, the model's ``auc`` minus the ``auc`` of
+  the named source;
 - ``accuracy``: how often the highest score belongs to a taken item;
 - ``ndcg``: NDCG at 10 with binary relevance (K. Jarvelin, J. Kekalainen, 2002), averaged over the orders of
   equal scores (F. McSherry, M. Najork, 2008);
@@ -159,8 +160,8 @@ class Calibration(NamedTuple):
 
     Attributes:
       confidence: float64 [Q], its softmax probability.
-      hit: float64 [Q], whether it is the taken item. It is between 0 and 1 if several items have the highest
-        score, or if the user took several items (one of them counts, drawn at random).
+      hit: float64 [Q], probability that it is the taken item. It is between 0 and 1 if several items have the
+        highest score, or if the user took several items. Then one of these items is drawn at random.
       bins: int [Q], bin of each user, from 0. Higher bins have higher confidence, and all bins have equally
         many users.
     """

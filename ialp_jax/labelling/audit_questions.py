@@ -1,8 +1,8 @@
 """Questions about held-out items: which item did the user really take? numpy only.
 
 A question shows likes of a user who is not offline, and candidates. The user took some of the candidates and
-did not take the others. The *exchanged* question shows the history of another user instead. If the model is
-right even then, the answer does not come from the history.
+did not take the others. The *exchanged* question shows the history of another user instead. If the model
+still chooses the taken item, its answer does not depend on the history.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ def draw(
     that the user also rated by choice are left out. The history is drawn from the user's likes.
 
     Otherwise the candidates are one held-out like and items without an interaction of the user. The history
-    is the likes right before it. Usually the held-out like is the last one. If likes have no order in time,
-    it is a random one. If the data were generated, it is the like at a random place, because generated users
-    list their favourites first.
+    consists of the likes right before this like. Usually the held-out like is the last one. If likes have no
+    order in time, it is a random like. If the data were generated, the held-out like is at a random place,
+    because generated users list their favourites first.
 
     Args:
       dataset: questions are about users who are not offline.
-      config: number of users, and of candidates that the user did not take.
+      config: number of users, and number of candidates that the user did not take.
       length: L.
       lettered: whether candidates have letters. If so, one prompt must hold the whole question.
       seed: fixes all draws.

@@ -8,9 +8,9 @@ time. So the run plans each request before it computes anything, and writes the 
 plan holds the answers that the store has now, and the file names of the batches that will be computed. A
 batch has ``shard_size`` prompts, in the order of the request.
 
-A run that was killed makes the same requests in the same order when it starts again. It reads its plans and
-computes a missing batch again as a whole. So it ends with the same arrays as a run that was never killed,
-even if other runs have changed the store.
+A run that was killed makes the same requests in the same order when it starts again. It reads its plans. If a
+batch is missing, it computes the whole batch again. So it ends with the same arrays as a run that was never
+killed, even if other runs have changed the store.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class LabelStore:
         Args:
           folder: the store.
           plans: folder that belongs to this run only.
-          context: fingerprint of all that determines an answer except the prompt, from
-            `shards.describe`.
-          titles: N + 1 titles. The text of the titles identifies a prompt, the item ids do not.
-          template: fixes how much of a title is shown.
+          context: fingerprint from `shards.describe`. It covers everything that determines an answer, except
+            the prompt.
+          titles: N + 1 titles. Prompts are identified by the text of their titles, not by item ids.
+          template: determines how many characters of a title the prompt shows.
           shard_size: prompts per batch.
         """
         self._folder, self._plans = Path(folder) / context, Path(plans) / context
@@ -86,9 +86,9 @@ class LabelStore:
           compute: function that scores a batch whose answers are not stored.
 
         Returns:
-          The answers to the P prompts, and the batches that the request added to the store, including batches
-          of an earlier process of the run. These batches do not contain the answers that were already in the
-          store.
+          The answers to the P prompts, and the batches that the request added to the store. An earlier
+          process of the run may have added some of these batches. They do not contain the answers that were
+          already in the store.
         """
         addresses = self.addresses(prompts)
         fresh: dict[bytes, int] = {}  # the first of equal prompts
@@ -130,7 +130,7 @@ class LabelStore:
         return [shards_by_name[name].batch for name in names]
 
     def _plan(self, fresh: list[bytes], num_candidates: int) -> Shard:
-        """Reads or makes the plan of a request: answers from the store, and the batch names of the others."""
+        """Reads or makes the plan of a request: stored answers, and batch names for the missing ones."""
         content = f"{self._context}|{self._shard_size}|".encode() + b"".join(fresh)
         path = self._plans / f"{hashlib.sha256(content).hexdigest()}.npz"
         plan = shards.load(path, self._context)

@@ -103,7 +103,7 @@ class LLMClient:
 
 
 def intact_manifest(folder: Path, consequence: str) -> dict[str, Any]:
-    """Returns the manifest of a complete, unaltered folder, else an empty one. Warns if a file changed."""
+    """Returns the manifest of an intact folder, else an empty manifest. Warns if a file changed."""
     try:
         return store.verify(folder) if store.read_manifest(folder) else {}
     except InputError as error:

@@ -30,8 +30,8 @@ _OMITTED = ("unconditional", "files", CALIBRATION)  # of a calibration; not in m
 class LLMLabeller(LLMClient):
     """Labels prompts with the configured model, see `ialp_jax.labelling.labeller.Labeller`.
 
-    The same folder or store never labels a prompt twice. A restarted run must make all its requests again, in
-    the same order. If all answers are stored, torch is not loaded.
+    The model labels a prompt only once per folder or store. A restarted run must make all its requests again,
+    in the same order. If all answers are stored, torch is not loaded.
 
     Attributes:
       places: one array per request, int8 [P, A], see `Answers`.
@@ -108,9 +108,9 @@ class LLMLabeller(LLMClient):
     def manifest(self) -> dict[str, Any]:
         """Model, settings, counts and costs of the labels.
 
-        ``asked`` counts the different prompts that this run sent to the model. ``taken`` counts those whose
-        answers were already in the store. ``tokens`` and ``seconds`` are the costs of the asked prompts,
-        including the costs of earlier processes of the run.
+        ``asked`` counts the different prompts that this run sent to the model. ``taken`` counts the different
+        prompts whose answers were already in the store. ``tokens`` and ``seconds`` are the costs of the asked
+        prompts, including the costs of earlier processes of the run.
 
         In lettered modes, ``answers_invalid`` counts single answers by cause, including those that were asked
         again. ``order_bias`` is `ialp_jax.llm.prompting.orders.order_bias` over the prompts with the most
@@ -191,8 +191,7 @@ class LLMLabeller(LLMClient):
         rule = [config.none_rule, config.none_quantile, config.embedded.holdout, self._seed, self._data_files]
         # The fingerprint includes the shape, because a calibration tries the longest prompts of the run.
         self._calibrate(store.fingerprint([facts, self._titles, rule, self._shape]))
-        # The values that "auto" stands for, and a hash of the chat template's text, which may contain the
-        # date.
+        # The values that replace "auto", and a hash of the chat template's text, which may contain the date.
         names = ("device", "dtype", "plain", "wrapper_sha256")
         resolved = {name: self._calibration[name] for name in names if name in self._calibration}
         resolved["device"] = resolved["device"].partition(":")[0]
@@ -213,7 +212,8 @@ class LLMLabeller(LLMClient):
     def _facts(self) -> dict[str, Any]:
         """The settings besides the prompt that determine an answer.
 
-        The fingerprint covers the files of the model and of its adapter, and so also the revision.
+        The fingerprint covers the files of the model and its adapter. So another revision gives another
+        fingerprint.
         """
         names = ("pad_token", "dtype", "device", "batch_size", "engine")
         acting = model_files.acting(self._model_folder, self._config.mode)

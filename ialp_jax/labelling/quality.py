@@ -23,7 +23,7 @@ _CURE = "use --config.llm.mode=choice or likelihood, or another model"
 
 
 def by_letter(shares: np.ndarray, answers: int) -> float:
-    """A lower bound on the share of answers that the letter decides instead of the item.
+    """A lower bound on the share of answers that depend on the letter, not on the item.
 
     Candidates are listed in random order, so a model that judges items names every letter equally often.
     Suppose that a share b of the answers names the same letter for any item, and the others name all letters
@@ -46,7 +46,7 @@ def by_letter(shares: np.ndarray, answers: int) -> float:
 
 
 def broken(manifest: Mapping[str, Any]) -> str:
-    """The first entry of a manifest that the label stage cannot have written; empty if all are valid."""
+    """The first manifest entry that the label stage cannot have written; empty if all are valid."""
     counts, letters, wrapper = (manifest.get(name) for name in ("counts", "order_bias", "wrapper"))
 
     def numbers(value: Any) -> bool:

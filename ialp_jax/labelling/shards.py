@@ -26,7 +26,7 @@ from ialp_jax.llm.modes.answers import Answers, unwritten
 CONTEXT = "context.json"
 ADDRESS_BYTES = 32
 _PARTIAL = r"\..+\.(npz|json)\.[0-9a-f]{32}"  # names that `ialp_jax.store` gives unfinished files
-# The writer of a partial file this old was killed. The limit is high, because clocks of machines differ.
+# If a partial file is this old, its writer was killed. The limit is high, because clocks of machines differ.
 STALE_SECONDS = 24 * 3600
 
 
@@ -34,7 +34,7 @@ class Batch(NamedTuple):
     """The answers to n prompts that went to the model together.
 
     Attributes:
-      answers: to its prompts.
+      answers: answers to the n prompts.
       tokens: tokens that went through the model.
       seconds: time that the model took.
     """
@@ -124,7 +124,7 @@ def load(path: Path, context: str) -> Shard | None:
 
 
 def scan(folder: Path, context: str, read_before: Collection[str] = ()) -> Iterator[tuple[str, Shard | None]]:
-    """The shards of a context's folder by name, in order of names, without those in ``read_before``.
+    """The shards of a context's folder by name, in order of names, without the shards in ``read_before``.
 
     A damaged shard is None, after a warning. Files that are being written are skipped.
     """

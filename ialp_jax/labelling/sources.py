@@ -16,8 +16,8 @@ Every source labels the prompts that the LLM would label: K candidates that the 
 
 ``popularity``, ``random`` and ``fold_in`` have no threshold. They answer "none" to a given share of the
 prompts of each request. This share can be set to the share of the LLM. ``truth`` knows the user, but the
-actor sees only the user's last likes. For the actor, all other knowledge of ``truth`` is noise. ``fold_in``
-is an upper bound for a labeller that sees only the actor's input.
+actor sees only the user's last likes. If a label depends on other facts about the user, it is noise for the
+actor. ``fold_in`` is an upper bound for a labeller that sees only the actor's input.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The client's side of the worker process: sends orders, receives answers, raises errors as one line.
 
 The worker is a plain subprocess with its own message format. ``multiprocessing`` would pickle the start of
-the worker, import the client's main module (and so JAX) into it, and add a resource tracker process. The code
-below would still be needed: the worker must end with its client, the client must read its exit codes, and
-signals must be held back.
+the worker, import the client's main module (and so JAX) into it, and add a resource tracker process. We would
+still need the code below. The worker must end with its client, the client must read the worker's exit codes,
+and signals must be delayed.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class WorkerProcess:
         for number in range(len(orders) + IN_FLIGHT - 1):
             if number < len(orders):
                 header, arrays = orders[number]
-                with contextlib.suppress(OSError):  # if the worker died, its missing answer will show it
+                with contextlib.suppress(OSError):  # if the worker died, `_receive` will notice it
                     protocol.send(self._process.stdin, header, **arrays)
             if number >= IN_FLIGHT - 1:
                 yield self._receive()

@@ -8,7 +8,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.llm.prompting import templates
 from ialp_jax.settings import setting
 
-MOST_LETTERED = 25  # candidates that letters can name: A to Z, less one letter for "none"
+MOST_LETTERED = 25  # candidates that letters can name: A to Z without one letter, which "none" needs
 
 DTYPES = ("auto", "fastest", "float32", "bfloat16")
 
@@ -129,14 +129,14 @@ class LLMConfig:
         file, ``FILE.json``.
       chat: whether the tokenizer's chat template wraps prompts of ``choice`` and ``generate``: ``auto`` (if
         the tokenizer has one), ``on`` or ``off``. Thinking is switched off if the template can do that.
-      permutations: for ``choice`` and ``generate``, in how many orders of its candidates each prompt is
-        asked. Scores are means over the orders. The order does not matter for ``likelihood``.
+      permutations: for ``choice`` and ``generate``, number of orders of the candidates. Each prompt is asked
+        once per order. Scores are means over the orders. The order does not matter for ``likelihood``.
       max_new_tokens: for ``generate``, maximum number of tokens of an answer, including the model's thinking.
-      retries: for ``generate``, how often a prompt is asked again after an invalid answer, each time in
-        another order.
+      retries: for ``generate``, maximum number of further attempts after an invalid answer, each in another
+        order of the candidates.
       on_invalid: if an answer stays invalid, the prompt gets no label (``drop``) or the label ``none``.
       normalise: ``sum`` or ``mean`` of the log-probabilities of a title's tokens.
-      none_rule: for ``likelihood``, how the threshold of ``none`` is computed from held-out offline users:
+      none_rule: for ``likelihood``, rule that computes the threshold of ``none`` from held-out offline users:
         ``youden``, ``quantile`` or ``never``.
       none_quantile: for ``quantile``, the share of random items that counts as disliked.
       batch_size: prompts per forward pass.

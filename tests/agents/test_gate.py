@@ -154,7 +154,7 @@ def test_an_update_moves_all_that_is_learned_the_pretrained_policy_slowly(theta,
     after, _ = jax.jit(agent.update)(state, batch, jax.random.key(0))
     assert int(after.env_steps) == 20
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), after.params, state.params)
-    # Adam's first step is the learning rate, wherever there is a gradient.
+    # If a gradient is not 0, Adam's first step has the size of the learning rate.
     assert max(jax.tree.leaves(moved.network)) == pytest.approx(CONFIG.learning_rate, rel=0.01)
     assert max(jax.tree.leaves(moved.theta)) == pytest.approx(rate * CONFIG.learning_rate, rel=0.01)
     assert moved.trust > 0

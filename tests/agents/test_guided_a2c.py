@@ -1,4 +1,4 @@
-"""A2C with a frozen policy: A2C stays near it (a2c_kl), or acts after it in a session (jsrl)."""
+"""A2C with a frozen policy: A2C stays near that policy (a2c_kl), or acts after it (jsrl)."""
 
 import jax
 import jax.numpy as jnp

@@ -74,7 +74,7 @@ def experience(policies):
 
 
 def acted_at(batch, share):
-    """The experience as if alpha had been ``share``."""
+    """A copy of the experience in which alpha is always ``share``."""
     return batch._replace(extras={**batch.extras, "alpha": jnp.full((5, 4), share, jnp.float32)})
 
 

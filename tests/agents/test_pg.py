@@ -28,7 +28,7 @@ def sessions(seed, total):
 
 
 def transitions(terminated, truncated, reward):
-    """Experience of these flags and rewards, with observations that differ from step to step."""
+    """Experience with these flags and rewards, with observations that differ from step to step."""
     shape = reward.shape
     count = np.arange(reward.size, dtype=np.int32).reshape(shape)
     history = np.stack([np.zeros_like(count), 1 + count % 3, 4 + count % 5, 9 + count % 2], -1)
@@ -100,7 +100,7 @@ def test_losses_by_hand_over_two_rollouts():
     chosen = np.asarray(policy)[np.arange(6), joined.action]
     values = np.asarray(output.value)
     assert float(metrics["actor_loss"]) == pytest.approx(-np.mean((returns - values) * chosen), rel=1e-3)
-    # The baseline's loss is a mean over the window; steps that are not learned from count as 0.
+    # The baseline's loss is a mean over the window; steps from which the agent does not learn count as 0.
     expected = 0.5 * np.sum((returns - values) ** 2) / (WINDOW * USERS)
     assert float(metrics["critic_loss"]) == pytest.approx(expected, rel=1e-3)
 

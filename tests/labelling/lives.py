@@ -26,7 +26,7 @@ from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.prompting import templates
 
 REQUESTS = [draw(40, seed=seed) for seed in range(8)]
-BATCHES = 80  # of 4 prompts, if no answer comes from a store
+BATCHES = 80  # number of batches of 4 prompts, if no answer comes from a store
 KILLS = 24
 PAUSE, LONGEST, SHORT = 0.012, 0.025, 0.002  # seconds
 
@@ -48,7 +48,7 @@ def label(
                 os.write(pipe, b".")
             noise = 1e-4 * (
                 part.histories.sum() % 97
-            )  # from the whole batch, like the last bits of a real model's scores
+            )  # depends on the whole batch, like the last bits of a real model's scores
             scores = part.candidates / 100 + part.histories.sum(1, keepdims=True) + noise
             yield Batch(Answers.from_scores(scores), 1, 1.0)
 

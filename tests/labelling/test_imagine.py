@@ -175,7 +175,7 @@ def test_transitions_are_the_valid_labels(labelled):
         t, s = divmod(row, SESSIONS)
         after = jax.tree.map(lambda leaf, index=index: leaf[index], transitions.next_observation)
         if transitions.terminated[index] or transitions.truncated[index]:
-            assert after.shown[LENGTH:].any()  # of the ended session, not of the next one
+            assert after.shown[LENGTH:].any()  # belongs to the ended session, not to the next one
             assert transitions.action[index] + 1 in after.shown
         elif t + 1 < STEPS:
             following = place[t + 1, s]

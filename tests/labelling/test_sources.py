@@ -78,7 +78,7 @@ def test_truth_answers_as_the_simulated_user_would():
 
 
 def tastes(count, loyal=1.0):
-    """Windows of users 0 and 1; a share ``loyal`` of their likes is of their own taste."""
+    """Windows of users 0 and 1; a share ``loyal`` of their likes fits their own taste."""
     user = np.arange(count) % 2
     likes_own_taste = np.random.default_rng(0).random((count, 3)) < loyal
     likes = np.where(likes_own_taste == (user[:, None] == 0), 3, 1).astype(np.int32)

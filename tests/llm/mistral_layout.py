@@ -79,8 +79,8 @@ def write_tokenizer(folder: Path, chat_template: bool = True) -> int:
     )
     words = [line for value in vars(TEMPLATES["list"]).values() for line in str(value).splitlines()]
     tokenizer.train_from_iterator([*titles(), *words, "A B C D E F G H - none"] * 2, trainer)
-    # Trained on words but applied to whole texts, like the published one, whose pieces come from
-    # sentencepiece.
+    # We train on words, but apply the tokenizer to whole texts. The published tokenizer also splits whole
+    # texts, because its pieces come from sentencepiece.
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]

@@ -145,7 +145,7 @@ def test_generate(family):
 
 @pytest.mark.parametrize("name", ["gemma3", "mistral with a window", "gemma2"])
 def test_the_check_notices_a_mask_without_its_window(name, tmp_path, monkeypatch):
-    """The mask is right inside the window, so only prompts as long as later prompts show it."""
+    """Prompts inside the window get the right mask, so only long prompts reveal the error."""
     folder = families.write(name, tmp_path)
     monkeypatch.setattr(masks, "LIMITS", {masks.SLIDING: "none", masks.CHUNKED: "none"})
     subject = TransformersEngine(
@@ -160,8 +160,8 @@ def test_the_check_notices_a_mask_without_its_window(name, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("name", ["gemma3 with eyes", "qwen3_moe"])
 def test_a_model_in_training_gives_the_same_scores(name, tmp_path):
-    """There is no dropout. But models that also see images need more inputs in training, and experts are
-    balanced.
+    """There is no dropout. But training balances experts, and models for images need more inputs in
+    training.
     """
     folder = families.write(name, tmp_path)
     subject = TransformersEngine(folder, titles(), TEMPLATE, LLMConfig(model=str(folder)))
@@ -187,7 +187,7 @@ def test_no_prompt_is_longer_than_the_longest_of_the_check(tmp_path):
 
 
 def test_the_check_uses_the_longest_prompts_that_fit(tmp_path):
-    """Letters refuse the longest candidates together; the check then uses shorter ones."""
+    """Lettered modes refuse a list of the longest candidates; the check then uses shorter ones."""
     folder = families.write("mistral", tmp_path)
     subject = TransformersEngine(folder, titles(), TEMPLATE, LLMConfig(model=str(folder), mode="choice"))
     candidates = self_check.hardest(subject, (LENGTH, 20)).candidates

@@ -117,7 +117,7 @@ def pretrained(seeds: int, devices: DevicesConfig | None) -> object:
 
 
 def moved(path: tuple, leaf: jax.Array) -> jax.Array:
-    """A parameter, except the bias of attention's keys: softmax ignores it, and Adam follows rounding."""
+    """A parameter, with 0 for the bias of attention's keys, which softmax ignores and rounding moves."""
     return leaf.at[:, 1].set(0) if "Attention_0']['bias" in jax.tree_util.keystr(path) else leaf
 
 

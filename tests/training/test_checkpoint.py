@@ -29,7 +29,7 @@ class Killed(Exception):
 
 
 class Dying(Checkpoints):
-    """Checkpoints that raise after a step, as if the process had died there."""
+    """Checkpoints that raise an error after a step, like a process that dies at that step."""
 
     def __init__(self, *args, at=None, **more):
         super().__init__(*args, **more)

@@ -25,7 +25,7 @@ LEARNERS = list(filter(registry.learns, registry.ids()))
 
 @pytest.fixture(autouse=True)
 def compiled_once(monkeypatch):
-    """Every run uses the same compiled unit and no evaluations, which do not change the agent."""
+    """Every run uses the same compiled unit. No run evaluates, because this does not change the agent."""
     monkeypatch.setattr(adaptation, "evaluator", lambda *args: nothing)
     for name in ("_unit", "over_seeds"):
         monkeypatch.setattr(adaptation, name, functools.cache(getattr(adaptation, name)))

@@ -38,7 +38,7 @@ class Engine(Protocol):
         """Scores of all titles after an empty history, float32 [N + 1]; 0 for padding."""
 
     def check(self, shape: tuple[int, int]) -> None:
-        """Sets ``plain`` if no faster method scores prompts of L items and K candidates exactly."""
+        """Sets ``plain`` if no faster method gives exact scores for prompts of L items and K candidates."""
 
     def facts(self) -> dict[str, Any]:
         """``device`` and ``dtype`` of the model and, for lettered modes, prompt settings."""

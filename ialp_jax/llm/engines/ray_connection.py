@@ -102,7 +102,7 @@ def _silenced_stderr() -> Iterator[None]:
 
 
 def _require_loopback(ray: Any, flag: str) -> None:
-    """Raises InputError, and stops Ray, if other machines can reach it because ray was imported too early."""
+    """Stops Ray and raises InputError if other machines can reach Ray, because ray was imported too early."""
     address = ray.util.get_node_ip_address()
     if not ipaddress.ip_address(address).is_loopback:
         shut_down()

@@ -4,7 +4,7 @@ The engine forms the same batches as the transformers engine. Ray's `ActorPool` 
 returns their answers in order. So the number of workers changes only the time. The answers are bit-identical
 if all devices are of the same kind and use the same number of threads.
 
-Lettered modes with permutations or retries are an exception: their batches differ from those of the
+Lettered modes with permutations or retries are an exception: their batches differ from the batches of the
 transformers engine, because each Ray worker forms its own.
 
 On a cluster, the project and the model folder must have the same path on every machine.
@@ -28,7 +28,7 @@ from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.prompting.templates import Template
 from ialp_jax.types import Prompts
 
-RESTARTS = 3  # how often a worker restarts if its process or machine is lost; it repeats its batch
+RESTARTS = 3  # maximum number of restarts of a lost worker, which then repeats its batch
 IN_FLIGHT = 2  # number of batches sent to each worker in advance, so that it never waits
 
 
@@ -165,7 +165,7 @@ class RayEngine:
 
     @contextlib.contextmanager
     def _one_line_errors(self) -> Iterator[None]:
-        """Turns Ray's errors into an InputError with the worker's message, or about a lost worker."""
+        """Turns Ray's errors into an InputError. Its message is the worker's, or names a lost worker."""
         try:
             yield
         except self._ray.exceptions.RayError as error:

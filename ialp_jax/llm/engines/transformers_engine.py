@@ -18,7 +18,7 @@ class TransformersEngine(Scorer):
           shape: L and K of the coming prompts. The check uses prompts of the greatest possible length.
 
         Raises:
-          InputError: out of memory; or, in lettered modes, too many candidates, or they are too long.
+          InputError: out of memory; or, in lettered modes, too many or too long candidates.
         """
         self.plain = False
         with memory_in_one_line(self.batch_size):

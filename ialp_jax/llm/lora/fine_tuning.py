@@ -56,8 +56,9 @@ def fine_tune(
     """Trains an adapter of a model and saves it.
 
     Args:
-      folder: stores the adapter at the end, and a checkpoint before. A killed fine-tuning continues from the
-        checkpoint. On a CPU with the same number of threads, the result is the same bit for bit.
+      folder: holds a checkpoint during the training, and the adapter at the end. A killed fine-tuning
+        continues from the checkpoint. On a CPU with the same number of threads, the result is the same bit
+        for bit.
       model_folder: folder of the model.
       dataset: only its offline users are used.
       config: settings of the LLM.
@@ -132,7 +133,7 @@ def _sources(
 
 
 def _check_scores(engine: TransformersEngine, config: LLMConfig, shape: tuple[int, int]) -> None:
-    """Raises InputError if the loss, which packs rows, would use other scores than the model's own."""
+    """Raises InputError if packed rows, which the loss uses, do not give the model's own scores."""
     engine.check(shape)
     if not self_check.is_exact(engine, shape, lora=True):
         raise InputError(

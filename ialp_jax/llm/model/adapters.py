@@ -74,7 +74,7 @@ def _unfit_name(adapted: peft.PeftModel, stored: dict[str, torch.Tensor]) -> str
 
 
 def _untie(adapted: peft.PeftModel) -> None:
-    """Gives two layers separate weights if they share one and the adapter updates only one of the layers.
+    """Separates the shared weight of two layers if the adapter updates only one of these layers.
 
     Otherwise a merged update of the embedding would also change the head that is tied to it.
     """

@@ -83,7 +83,8 @@ def epoch(
 
     If the data set has no order in time, the items of every history are shuffled. Otherwise only a share
     ``config.shuffle`` of the histories is shuffled. Each item is left out with probability ``config.drop``.
-    Without both, a model that sees few users many times would memorise their histories.
+    Without shuffled orders and missing items, a model that sees few users many times would memorise their
+    histories.
     """
     generator = keys.generator(seed, "llm-epoch", index)
     histories = [dataset.histories.of(user) for user in generator.permutation(users)]

@@ -65,7 +65,7 @@ def load_tokenizer(folder: Path, pad_token: str) -> Any:
 
 
 def _check_padding(folder: Path, tokenizer: Any, pad_token: str) -> None:
-    """Raises InputError if, by its config.json, the model has no embedding for the pad token."""
+    """Raises InputError if config.json shows that the model has no embedding for the pad token."""
     settings = store.read_json(folder / "config.json") or {}
     size = (settings.get("text_config") or settings).get("vocab_size")
     if not isinstance(size, int) or tokenizer.pad_token_id < size:
@@ -84,9 +84,9 @@ def _check_padding(folder: Path, tokenizer: Any, pad_token: str) -> None:
 def context_of(config: Any) -> int:
     """The longest prompt, in tokens, for a model with this transformers configuration.
 
-    Some rotary positions (``longrope``, ``dynamic``) change with the longest text of a batch. The limit is
-    then the length at which they begin to change, because a longer text would change the scores of the other
-    prompts.
+    Some rotary positions (``longrope``, ``dynamic``) change with the longest text of a batch. For these
+    models, the limit is the length at which the positions begin to change. A longer text would change the
+    scores of the other prompts.
     """
     text = config.get_text_config(decoder=True)
     limits = [getattr(text, name, None) for name in ("max_position_embeddings", "max_seq_len")]

@@ -118,7 +118,7 @@ def batch_bytes(sizes: Sizes, measured: Lengths, batch_size: int, element: int) 
       element: bytes per number.
     """
     longest = int(measured.prompt.max()) + measured.written
-    mask = longest**2 * (element + 4)  # the mask, and the comparisons that build it
+    mask = longest**2 * (element + 4)  # the mask and its temporary comparisons
     mask += longest**2 * sizes.compared * (2 * element + 4)  # scores: in float32, and as weights
     layer = longest * element * (4 * sizes.hidden + 4 * sizes.attention + 3 * sizes.intermediate)
     rows = batch_size * (1 if measured.written else int(measured.scored.max()))

@@ -1,4 +1,4 @@
-"""Paths and fingerprint of a model's files. No torch, so that a complete label store needs none."""
+"""Paths and fingerprint of a model's files. Uses no torch: a complete label store needs none."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ class Scorer:
         """Answers to n prompts, and the number of tokens read.
 
         Raises:
-          InputError: out of memory; or, in lettered modes, too many candidates, or they are too long.
+          InputError: out of memory; or, in lettered modes, too many or too long candidates.
         """
         if self.asker is not None:
             with memory_in_one_line(self.batch_size):

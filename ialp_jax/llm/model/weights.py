@@ -66,7 +66,7 @@ def same(one: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> bool:
 
 
 def keep_to_scores(model: Any) -> None:
-    """Switches off everything that a model's folder may request besides logits.
+    """Switches off settings of a model's folder that change free text or request outputs besides logits.
 
     Penalties and samplers in generation_config.json would change free-text answers. Losses that balance
     experts, attentions and hidden states cost memory.

@@ -22,8 +22,8 @@ class Answers(NamedTuple):
       none: float32 [n], the score of "none" on the same scale; -inf if the mode has no such score.
       cause: uint8 [n], index into `CAUSES`; 0 if and only if ``choice`` is not -1.
       places: int8 [n, A], in lettered modes: one entry for each of up to A answers to a prompt. 1..K is the
-        line that the answer names, K + 1 is "none". -c is an answer that is invalid by cause c. 0 means that
-        the prompt was not asked again. A is 0 for ``likelihood``.
+        line that the answer names, K + 1 is "none". -c is an invalid answer with cause c. 0 means that the
+        prompt was not asked again. A is 0 for ``likelihood``.
       replies: str [n, A], the text of each answer, see `shortened`; empty if the model wrote no text.
     """
 
@@ -54,7 +54,7 @@ class Answers(NamedTuple):
 
     @classmethod
     def from_scores(cls, scores: np.ndarray) -> Answers:
-        """The candidate with the highest score (the first of equals); invalid if a score is not finite."""
+        """The candidate with the highest score (the first if equal); invalid if a score is not finite."""
         finite = np.isfinite(scores).all(axis=1)
         best = np.where(finite[:, None], scores, 0).argmax(axis=1) + 1
         return cls.of(

@@ -93,7 +93,7 @@ class LetterAsker:
         Candidates are listed in the order of ``prompts``.
 
         Raises:
-          InputError: too many candidates, or they are too long.
+          InputError: too many or too long candidates.
         """
         return choice.letter_scores(self.model, self.letters.rows(self.letters.cut(prompts)))
 
@@ -112,7 +112,7 @@ class LetterAsker:
 
     def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
         """Log-probabilities of the lines, float32 [n, K + 1], "none" last, and the number of tokens read."""
-        # Read in each call, because LoRA changes the model.
+        # The prefix is read again in each call, because LoRA changes the model.
         shared = None if self.plain else prefix.read(self.model, self.letters.tokens.prefix)
         return choice.score_lines(self.model, self.letters, prompts, self.config.batch_size, shared)
 

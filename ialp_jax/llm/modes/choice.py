@@ -57,7 +57,7 @@ def score_lines(
       Log-probabilities float32 [P, K + 1], and the number of tokens read.
 
     Raises:
-      InputError: too many candidates, or they are too long.
+      InputError: too many or too long candidates.
     """
     prompts = letters.cut(prompts)
     lengths = letters.lengths(prompts)

@@ -39,7 +39,7 @@ def write(
       P texts, and the number of tokens read.
 
     Raises:
-      InputError: too many candidates, or they are too long.
+      InputError: too many or too long candidates.
     """
     prompts = letters.cut(prompts, max_new_tokens)
     lengths = letters.lengths(prompts)
@@ -71,11 +71,11 @@ def ask(
     none_text: str,
     opened: bool = False,
 ) -> tuple[Answers, int]:
-    """Asks P prompts in R orders each. While an answer is invalid, asks the prompt in a further order.
+    """Asks each of P prompts in R orders of its candidates. After an invalid answer, tries a further order.
 
     Scores are shares of the R answers. The choice is the candidate (or "none") that most answers name. If
-    several are named equally often, it is the one named first. A prompt without a valid answer has the cause
-    of its last answer.
+    several are named equally often, the choice is the first named one. A prompt without a valid answer has
+    the cause of its last answer.
 
     Args:
       write_to: function that maps n prompts to n texts and the number of tokens read. The candidates of these
@@ -83,7 +83,8 @@ def ask(
       prompts: P prompts.
       seeds: P numbers, from `ialp_jax.llm.prompting.orders.seeds`.
       permutations: R.
-      retries: maximum number of further orders after invalid answers, for each of the R orders.
+      retries: maximum number of further attempts after an invalid answer, for each of the R orders of the
+        candidates.
       none_text: text of the last line.
       opened: whether prompts end inside a block of thinking.
     """

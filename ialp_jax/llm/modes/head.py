@@ -1,8 +1,8 @@
 """Log-probabilities of tokens from a decoder's output, through the model's own head. Needs torch.
 
 Some models scale, cap or shift the output of their last layer (Cohere, Granite, Gemma 2, ...). So we compute
-the logits with the model's own forward pass. There, we replace the decoder by its output for the selected
-positions. Vocabularies are large, so logits are computed in chunks, which limits the memory.
+the logits with the model's own forward pass. In this pass, the decoder only returns its stored output for the
+selected positions. Vocabularies are large, so logits are computed in chunks, which limits the memory.
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = N
 def _view(model: Any, rows: Rows, prefix: Prefix) -> dict[str, Any]:
     """Arguments that tell a model which tokens each token may see.
 
-    Returns no mask if the rows hold only a history, and padding at the end. No earlier token sees the
-    padding, so the model's own masks are then right, with their windows and positions.
+    Returns no mask if each row holds only a history, with padding at its end. The model's own masks, windows
+    and positions are then right, because no token of the history sees the padding.
     """
     arguments: dict[str, Any] = {"use_cache": False}
     if prefix.length:

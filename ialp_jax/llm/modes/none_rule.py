@@ -1,10 +1,10 @@
-"""Decides whether even the best candidate is ``none``, by a threshold on its gain. numpy only.
+"""Labels a prompt ``none`` if the gain of the best candidate is below a threshold. numpy only.
 
 The gain of a title is its score after the history minus its score after an empty history. This gain is the
-pointwise mutual information of history and title. The effects of popularity and spelling cancel in it. With
-the rule ``youden``, the threshold is the gain that best separates the next items of held-out offline users
-from random items. The measure is Youden's J = true positive rate - false positive rate (Youden 1950, Cancer
-3:32-35).
+pointwise mutual information of history and title. In this difference, the effects of popularity and spelling
+cancel. With the rule ``youden``, the threshold is the gain that best separates the next items of held-out
+offline users from random items. The measure is Youden's J = true positive rate - false positive rate (Youden
+1950, Cancer 3:32-35).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ HISTORY_LENGTH = 10  # longest history; the shortest has 1 item
 def draw_trial(dataset: Dataset, users: np.ndarray, seed: int, alike: np.ndarray | None = None) -> Prompts:
     """Draws prompts with two candidates: the user's own next item, and an item that the user never liked.
 
-    The prompts are about the ``users`` with at least two likes. P = 0 if no user has two.
+    The prompts are about the ``users`` with at least two likes. P = 0 if no user has two likes.
 
     No prompt has two items with the same words, see `ialp_jax.llm.prompting.alike`.
 
     If the data have an order in time, the history holds the items right before the user's next item.
-    Otherwise the stored order is used, which is random.
+    Otherwise the history follows the stored order, which is random.
     """
     generator = keys.generator(seed, "llm-none")
     with_two_likes = [user for user in users if len(dataset.histories.of(user)) >= 2]

@@ -16,7 +16,7 @@ from ialp_jax.llm.prompting.letters import LetteredTokens
 from ialp_jax.llm.prompting.templates import Template
 from ialp_jax.types import OFFLINE, Dataset, Prompts
 
-NUM_HELD_OUT = 500  # number of held-out prompts of LoRA, rounded up to equally many per user
+NUM_HELD_OUT = 500  # number of LoRA's held-out prompts, rounded up to the same number per user
 NUM_SAMPLED = 256  # size of the sample that represents all prompts
 CHARACTERS_PER_TOKEN = 4  # typical of English text
 

@@ -102,7 +102,7 @@ def choose(name: str, embedded: bool) -> Template:
 
 
 def from_file(path: Path) -> Template:
-    """Reads a JSON object with fields of `Template`. Missing fields have the values of ``list``.
+    """Reads a JSON object with fields of `Template`. Missing fields have the values of the template ``list``.
 
     Raises:
       InputError: the file is unreadable, or a field is unknown, missing or of the wrong form.

@@ -1,7 +1,7 @@
 """Blocks of thinking before an answer, such as ``<think> ... </think>``. Pure Python.
 
 If an answer has such a block, the letter after it counts. Chat templates differ. Some let the caller switch
-thinking off, some open a block at the beginning of the answer, and some leave the choice to the model.
+thinking off. Some open a block at the beginning of the answer. Others let the model decide whether it thinks.
 """
 
 from __future__ import annotations

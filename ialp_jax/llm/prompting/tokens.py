@@ -160,7 +160,8 @@ def build_rows(tokens: TitleTokens, prompts: Prompts, padding: int) -> Rows:
     ids[row, column] = tokens.values[first[items].ravel()[block] + place]
     position[row, column] = np.where(number == 0, column, shared[row] + place)
     segment[row, column] = number
-    # Scored tokens: the end of the history predicts a candidate's first token, its block predicts the rest.
+    # Scored tokens: the end of the history predicts a candidate's first token.
+    # The candidate's block predicts the other tokens.
     slot, place = _spread(lengths[candidates].ravel())
     row = slot // num_candidates
     inside = starts[:, histories.shape[1] :].ravel()[slot] + place - 1

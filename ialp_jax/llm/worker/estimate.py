@@ -1,8 +1,8 @@
 """Estimates the costs of labelling in advance: tokens, operations, memory, hours. Needs torch.
 
-Chowdhery et al. 2022 (arXiv 2204.02311, appendix B) count the operations of training. A forward pass has a
-third of them: 2 per parameter and token, and for attention 4 * layers * (heads * width) per pair of tokens.
-The input embedding costs no FLOPs, and the head runs only on scored rows.
+Chowdhery et al. 2022 (arXiv 2204.02311, appendix B) count the operations of training. A forward pass needs a
+third of these operations: 2 per parameter and token, and for attention 4 * layers * (heads * width) per pair
+of tokens. The input embedding costs no FLOPs, and the head runs only on scored rows.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from ialp_jax.llm.prompting.lengths import (
 from ialp_jax.types import Dataset, Prompts
 
 UTILISATION = 0.5  # assumed rate of forward passes divided by the measured matrix-product rate
-TRAINING = 3  # training operations divided by forward operations, from the same source
-LORA = 2  # the same ratio for LoRA: frozen weights need only gradients of activations
+TRAINING = 3  # training operations divided by forward operations (arXiv 2204.02311)
+LORA = 2  # this ratio for LoRA: frozen weights need only gradients of activations
 
 
 class Part(NamedTuple):
@@ -84,7 +84,7 @@ def estimate(
 
     Args:
       folder: folder of the model; only configuration and tokenizer are read. None: the embedded model.
-      dataset: data set whose users the prompts are about.
+      dataset: data set with the users of the prompts.
       config: model, mode, dtype, device and batch size of the planned run.
       demands: prompts of the stages. The function adds training, LoRA and calibration.
       shape: L and K of the label stage.

@@ -206,7 +206,7 @@ def serve(orders: queue.Queue, reply: BinaryIO, log: Path) -> None:
 
 
 def _listen(stream: BinaryIO, orders: queue.Queue) -> None:
-    """Passes frames on. When the client ends, it ends the process, even in the middle of an order."""
+    """Passes frames on. When the client ends, this ends the process, even in the middle of an order."""
     while (frame := protocol.receive(stream)) is not None:
         orders.put(frame)
     ray_connection.shut_down()
