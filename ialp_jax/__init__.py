@@ -18,8 +18,8 @@
 - `ialp_jax.evaluation`: metrics of learning curves, their intervals.
 - `ialp_jax.types`: the arrays that go from one to the other, and the letters of their dimensions.
 
-Importing this package imports none of them. What a user can mend is raised as `ialp_jax.errors.InputError`.
-The experiments, from raw data to a report, are a program of their own beside this package.
+Importing this package imports none of them. Errors that a user can mend are `ialp_jax.errors.InputError`. The
+experiments, from raw data to a report, are a separate program beside this package.
 """
 
 __version__ = "0.1.0"

@@ -39,7 +39,7 @@ class Terminated(BaseException):
 
 
 def missing_package(user: str, package: str, extra: str) -> InputError:
-    """The error for a package of an extra that cannot be imported; ``user`` is the option or module."""
+    """The error if a package of an extra cannot be imported; ``user`` is the option or module."""
     return InputError(
         f"{user} needs {package}, which cannot be imported; "
         f"run python -m pip install 'ialp_jax[{extra}]' (in a clone: '.[{extra}]')"

@@ -26,8 +26,8 @@ def device_mesh(seeds: int, users: int, num_seeds: int, rows: int) -> Mesh | Non
       rows: size of a batch: users that run in parallel, or the size of a minibatch.
 
     Raises:
-      InputError: there are fewer devices, or the shares are not equal, or several processes run and some
-        device has no share.
+      InputError: there are too few devices, the shares are not equal, or several processes run and a device
+        has no share.
     """
     count, several = jax.device_count(), jax.process_count() > 1
     seeds = seeds or _largest(num_seeds, count, divides_count=several)
@@ -76,7 +76,7 @@ def merge_users(x: Array) -> Array:
     """Reshapes [..., users, L] to [any, L], so that no device needs rows of another device.
 
     If a matrix product merges axes, only the first of them can stay split; so the axis of users becomes the
-    first. On one device, and if users are the only leading axis, ``x`` is returned unchanged.
+    first. ``x`` is returned unchanged if there is one device, or if users are the only leading axis.
     """
     if _shares() == 1 or x.ndim <= 2:
         return x

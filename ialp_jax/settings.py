@@ -38,7 +38,7 @@ class Limits(NamedTuple):
         )
 
     def text(self) -> str:
-        """The limits in words, as ``must be positive``."""
+        """The limits in words, such as ``must be positive``."""
         if self.choices:
             return f"must be one of {', '.join(self.choices)}"
         low = self.above if self.at_least is None else self.at_least

@@ -192,7 +192,7 @@ class Dataset:
         return np.flatnonzero(self.split == split).astype(np.int32)
 
     def popularity(self) -> np.ndarray:
-        """Likes per item by offline users only, int64 [N + 1]: no other user's taste leaks into it."""
+        """Likes per item by offline users only, int64 [N + 1]: it contains no likes of other users."""
         owner = np.repeat(np.arange(self.num_users), np.diff(self.histories.offsets))
         seen = self.histories.items[self.split[owner] == OFFLINE]
         return np.bincount(seen, minlength=self.catalogue.num_items + 1)
@@ -203,8 +203,8 @@ class Observation(NamedTuple):
 
     Attributes:
       history: int32 [L], liked items, oldest first, left-padded with 0.
-      shown: int32 [L + H], items that must not be shown again: the starting history in the first L
-        places, then what this session recommended; 0 where there is none.
+      shown: int32 [L + H], items that must not be shown again: the starting history in the first L places,
+        then the recommendations of this session; 0 where there is none.
     """
 
     history: Array
@@ -234,7 +234,7 @@ class Transition(NamedTuple):
 
 
 class Prompts(NamedTuple):
-    """P questions to a label source: which of these candidates, after this history?
+    """P questions to a label source: which of these candidates does the user choose after this history?
 
     Attributes:
       histories: int32 [P, L], liked items, oldest first, left-padded with 0.

@@ -23,7 +23,7 @@ from ialp_jax.types import Array, Transition
 
 
 def a2c_kl(config: KLConfig, network: ActorCritic, total_env_steps: int) -> Agent:
-    """A2C whose policy is held near the pre-trained one, by a divergence whose weight decays.
+    """A2C with a divergence that keeps its policy near the pre-trained policy; its weight decays.
 
     Args:
       config: A2C's settings, and the weight of the divergence.

@@ -32,8 +32,8 @@ def initialiser(
 ) -> Callable[..., AgentState]:
     """The `Agent.init` of A2C and its relatives.
 
-    The learner starts from the pre-trained parameters, if there are any, unless ``config.start`` is
-    ``random``; its critic as ``config.critic_start`` says.
+    If there are pre-trained parameters, the learner starts from them, except if ``config.start`` is
+    ``random``. ``config.critic_start`` decides how its critic starts.
 
     Args:
       config: of the agent.
@@ -82,7 +82,7 @@ def on_policy_update(
 
 
 def starting_params(config: A2CConfig | OffPolicyConfig, fresh: Params, pretrained: Params | None) -> Params:
-    """Pre-trained parameters, if there are any, with the critic's heads that ``critic_start`` asks for."""
+    """Pre-trained parameters, if there are any. ``critic_start`` selects the critic's heads."""
     if pretrained is None:
         return fresh
     if config.critic_start == "pretrained":
@@ -139,9 +139,10 @@ def estimate(
 def next_values(network: ActorCritic, params: Params, batch: Transition) -> Array:
     """V of the observation after each step [T, B]; the true final one, if the session was truncated.
 
-    While a session goes on, that is the next step's value. So the critic evaluates at most two observations
-    per user: the last one, and the final one of a session that the horizon ended. A rollout that is no longer
-    than the horizon has at most one of them. After a user has left, the value is not used.
+    While a session goes on, the value of the next step is used. So the critic evaluates at most two
+    observations per user: the last observation, and the final observation of a session that the horizon
+    ended. The horizon ends at most one session in a rollout, if the rollout is not longer than the horizon.
+    After a user has left, the value is not used.
     """
     history = batch.next_observation.history
     horizon = batch.observation.shown.shape[-1] - history.shape[-1]
@@ -164,7 +165,8 @@ def with_critic_and_entropy(
 ) -> tuple[Array, Metrics]:
     """The whole loss: actor + value_cost * critic - entropy_cost * entropy.
 
-    Critic and entropy are means over all steps, or weighted by ``weight``, of the shape of ``values``.
+    Critic and entropy are means over all steps, or means weighted by ``weight``. ``weight`` has the shape of
+    ``values``.
     """
     mean = jnp.mean if weight is None else lambda steps: weighted_mean(steps, weight)
     critic = 0.5 * mean((returns - values) ** 2)

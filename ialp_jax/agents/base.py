@@ -43,10 +43,10 @@ class Agent(NamedTuple):
       update: ``(state, transitions, key) -> (state, metrics)`` for transitions [T, B]; None if
         nothing is learned.
       num_users: B, users in parallel while learning.
-      rollout_length: T, steps of each between two updates.
+      rollout_length: T, steps of each user between two updates.
       privileged: whether it needs the simulator's state (a reference, no recommender).
-      evaluated_greedy: whether evaluation always asks for the mode, because sampling is exploration
-        and not part of the policy (value-based agents).
+      evaluated_greedy: whether evaluation always uses the mode. It is true for value-based agents, because
+        they sample only to explore.
     """
 
     init: Callable[[Key, Observation, Params | None], Any]
@@ -59,7 +59,7 @@ class Agent(NamedTuple):
 
 
 def adam(learning_rate: float, max_gradient_norm: float | None = None) -> optax.GradientTransformation:
-    """Adam behind a clip of the global gradient norm."""
+    """Adam, after the global gradient norm is clipped."""
     clip = optax.identity() if max_gradient_norm is None else optax.clip_by_global_norm(max_gradient_norm)
     return optax.chain(clip, optax.adam(learning_rate))
 

@@ -33,7 +33,7 @@ class LearnerConfig:
     """An agent that learns online.
 
     Attributes:
-      num_users, rollout_length: users in parallel and steps of each between updates.
+      num_users, rollout_length: number of parallel users, and steps of each user between two updates.
       learning_rate: of Adam.
       discount: gamma.
     """
@@ -84,8 +84,8 @@ class WarmA2CConfig(A2CConfig):
     """A2C that starts from a pre-trained policy.
 
     Attributes:
-      critic_start: start of the critic's head, ``random`` or ``pretrained``. A label's reward is not a
-        user's: a critic that expects too much makes every action look bad.
+      critic_start: start of the critic's head, ``random`` or ``pretrained``. A label's reward differs from a
+        user's reward. If the critic expects too much reward, every action looks bad.
     """
 
     learning_rate: float = _positive(1e-3)
@@ -98,7 +98,7 @@ class MixtureConfig(WarmA2CConfig):
 
     Attributes:
       start: start of pi_beta, ``pretrained`` or ``random``.
-      critic_start: start of the critic's head: ``random``, or ``pretrained`` if ``start`` is that too.
+      critic_start: start of the critic's head: ``random``, or ``pretrained`` if ``start`` is too.
       gradient: ``importance`` (pi_beta's log-probability, weighted by pi_beta / mixture) or ``mixture``
         (the mixture's log-probability).
       max_ratio: upper limit of the importance weights.
@@ -155,8 +155,8 @@ class JSRLConfig(WarmA2CConfig):
 
     Attributes:
       start: start of the learner, ``pretrained`` or ``random``.
-      critic_start: start of the critic's head: ``random``, or ``pretrained`` if ``start`` is that too.
-      guide_start: share of the horizon that the frozen policy acts for at the first env step.
+      critic_start: start of the critic's head: ``random``, or ``pretrained`` if ``start`` is too.
+      guide_start: share of the horizon in which the frozen policy acts, at the first env step.
       guide_end: reached linearly after ``guide_steps``.
       guide_steps: env steps; 0 means all of the adaptation.
     """
@@ -273,7 +273,7 @@ class IALPConfig:
         (the label itself).
       alternatives: the set that pi(a | s) chooses from: the prompt's ``candidates``, or the ``catalogue``.
       backup: the critic's estimate of the next state: ``policy`` (its value under the present policy) or
-        ``max`` (double Q-learning; on items that no label ever chose the maximum overestimates without
+        ``max`` (double Q-learning; for items that no label ever chose, the maximum overestimates without
         bound).
       critic_cost: weight of the critic's loss.
       entropy_cost: weight of the entropy bonus.
@@ -298,7 +298,7 @@ class AgentsConfig:
     ialp: IALPConfig = dataclasses.field(default_factory=IALPConfig)
 
     def __getattr__(self, name: str) -> Any:
-        """Names the new section to a config file that asks for one of an earlier version."""
+        """If a config file uses a section of an earlier version, the error names the new section."""
         raise AttributeError(f"agents.{name}: no such section{renamed_hint(f'agents.{name}')}")
 
     def check(self) -> None:

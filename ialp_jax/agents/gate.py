@@ -6,11 +6,11 @@
 a logarithmic pool (C. Genest and J. Zidek, "Combining probability distributions", Statistical Science 1986)
 of three experts:
 
-- pi_theta, the pre-trained policy, which learns too, but more slowly than what is new, by ``slow_rate``
-  (discriminative fine-tuning; J. Howard and S. Ruder, ACL 2018, arXiv 1801.06146);
-- e, the evidence: the log-odds of an item's likes among its recommendations, less those of
-  all items together, shrunk towards 0 as if each item had been recommended `PRIOR` times before with the
-  overall rate (empirical Bayes; B. Efron and C. Morris, JASA 1975). It needs no gradient;
+- pi_theta, the pre-trained policy. It learns too, but more slowly than the new parameters, by the factor
+  ``slow_rate`` (discriminative fine-tuning; J. Howard and S. Ruder, ACL 2018, arXiv 1801.06146);
+- e, the evidence: the log-odds that a recommendation of the item is liked, minus the log-odds over all items.
+  They are shrunk towards 0, as if each item already had `PRIOR` recommendations with the overall rate of
+  likes (empirical Bayes; B. Efron and C. Morris, JASA 1975). The evidence needs no gradient;
 - f, which learns online from 0 (as in residual policy learning; T. Silver et al. 2018, arXiv 1812.06298).
 
 x(s) is the encoder's state, of length 1, and a constant; w_c and w_k start from 0. All follow A2C's policy
@@ -18,8 +18,8 @@ gradient, whose part for w_c is
 
     A(s, a) d log pi(a | s) / dw_c = A(s, a) c(s) (log pi_theta(a | s) - E_pi[log pi_theta]) x(s):
 
-an expert whose preferences earn more than expected is sharpened in such states, one whose preferences earn
-less fades. The first policy is pi_theta itself, because there is no evidence yet.
+if the preferences of an expert earn more than expected, its weight grows in such states. If they earn less,
+its weight falls. The first policy is pi_theta itself, because there is no evidence yet.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Answers(NamedTuple):
     """Answers of all users to each item so far.
 
     Attributes:
-      likes, shown: float32 [N], how often it was liked, and recommended.
+      likes, shown: float32 [N], how often each item was liked, and how often it was recommended.
     """
 
     likes: Array
@@ -73,7 +73,7 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
 
     Args:
       config: A2C's settings, the first weight of the evidence, how slowly the pre-trained policy learns.
-      network: of both the pre-trained policy and what is learned beside it.
+      network: of the pre-trained policy and of the learned expert f.
     """
     is_slow: Any = (False, True, False, False)  # only the pre-trained policy
     slowly = optax.masked(optax.scale(config.slow_rate), GateParams(*is_slow))
@@ -89,7 +89,7 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
     def policy(
         params: GateParams, answers: Answers, observation: Observation
     ) -> tuple[Array, Array, Metrics]:
-        """Logits [..., N], values [...] and the weights of both experts, means over all states."""
+        """Logits [..., N], values [...], and the mean weight of each of the two experts over all states."""
         state, logits = network.apply(params.theta, observation.history, method="state_and_logits")
         directions = features(jax.lax.stop_gradient(state))
         trust = jnp.exp(directions @ params.trust)
@@ -129,7 +129,7 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
 
 
 def silent(params: Params) -> Params:
-    """The same network, its actor 0 everywhere; its encoder is kept."""
+    """The same network with the same encoder; its actor is 0 everywhere."""
     actor = jax.tree.map(jnp.zeros_like, params["params"]["actor"])
     return {"params": {**params["params"], "actor": actor}}
 
@@ -141,10 +141,10 @@ def features(state: Array) -> Array:
 
 
 def evidence(answers: Answers) -> Array:
-    """The shrunken log-odds of a like of each item, less those of all together, float32 [N].
+    """The shrunken log-odds of a like of each item minus those of all items, float32 [N].
 
-    e = logit((likes + PRIOR r) / (shown + PRIOR)) - logit(r), with r the rate of likes over all items, from
-    one like in ten recommendations on.
+    e = logit((likes + PRIOR r) / (shown + PRIOR)) - logit(r), where r is the rate of likes over all items.
+    Without any answers, r is one like in ten recommendations.
     """
     rate = (answers.likes.sum() + 1.0) / (answers.shown.sum() + 10.0)
     shrunken = (answers.likes + PRIOR * rate) / (answers.shown + PRIOR)

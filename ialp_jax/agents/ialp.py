@@ -37,27 +37,28 @@ def ialp(network: ActorCritic) -> Agent:
 def pretrain_loss(
     config: IALPConfig, network: ActorCritic, params: Params, target: Params, batch: Transition
 ) -> tuple[Array, Metrics]:
-    """Temporal differences for the critic, policy gradient for the actor, offline (iALP, section 3).
+    """Offline loss: temporal differences for the critic, policy gradient for the actor (iALP, section 3).
 
-    Critic: Huber loss to r + gamma V(s') of the target network, the expected SARSA target (van Seijen et
-    al. 2009) of a critic whose Q has V as its mean under the policy; or to the double Q-learning target,
-    as configured. Actor: ``-w log pi(a | s)``, where the weight w is
-    the critic's Q(s, a) of the target network (the policy gradient theorem's, as in the paper), its
-    advantage Q(s, a) - V(s), or the label's reward, as configured; negative weights are cut off at 0,
-    since the policy gradient of an action that the policy no longer takes is unbounded below.
+    Critic: the Huber loss of Q(s, a) to a target. The configuration chooses between two targets. The first is
+    r + gamma V(s') of the target network. It is the expected SARSA target (van Seijen et al. 2009), because V
+    is the mean of Q under the policy. The second is the double Q-learning target.
 
-    Actions are the LLM's choices among K candidates that a policy had proposed. Over the whole
-    ``catalogue``, log pi(a | s) learns how often an item was proposed and chosen, and each round sharpens
-    what the last one proposed. Among the ``candidates`` alone, log pi(a | s, a in candidates) is the
-    conditional logit of McFadden (1974): it learns the preference, whatever the proposals were.
+    Actor: ``-w log pi(a | s)``. The configuration chooses the weight w: Q(s, a) of the target network (policy
+    gradient theorem, as in the paper), its advantage Q(s, a) - V(s), or the label's reward. Negative weights
+    become 0, because otherwise the loss has no lower bound when the policy no longer takes the action.
+
+    Actions are the LLM's choices among K candidates that a policy had proposed. Over the whole ``catalogue``,
+    log pi(a | s) learns how often an item was proposed and chosen. So each round sharpens the proposals of
+    the last round. Over only the ``candidates``, log pi(a | s, a in candidates) is the conditional logit of
+    McFadden (1974). It learns the preference, independent of the proposals.
 
     Args:
       config: discount, weights.
       network: actor and duelling critic.
       params: learned.
       target: of the target network, same structure.
-      batch: transitions [B]; ``extras["candidate_actions"]`` int32 [B, K], where labels made them. Logged
-        transitions have none: there the alternatives are the whole catalogue.
+      batch: transitions [B]; ``extras["candidate_actions"]`` int32 [B, K], if labels made the transitions.
+        Logged transitions have no candidates: their alternatives are the whole catalogue.
 
     Returns:
       The loss, float32 [], and metrics.
@@ -78,7 +79,7 @@ def pretrain_loss(
 def _targets(
     config: IALPConfig, network: ActorCritic, params: Params, target: Params, batch: Transition
 ) -> Array:
-    """What the critic should say of the actions, float32 [B], without gradient."""
+    """The critic's targets for the actions, float32 [B], without gradient."""
     later = batch.next_observation
     following = network.apply(target, later.history)
     if config.backup == "policy":
@@ -93,7 +94,7 @@ def _targets(
 
 
 def _weight(config: IALPConfig, output: ActorCriticOutput, batch: Transition) -> Array:
-    """What an action's log-probability is multiplied by, float32 [B], at least 0, without gradient."""
+    """The weight of each action's log-probability, float32 [B], at least 0, without gradient."""
     if config.actor_weight == "reward":
         weight = batch.reward
     else:

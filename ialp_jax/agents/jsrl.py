@@ -5,11 +5,11 @@
 In every session the frozen pre-trained policy pi_theta, the guide, acts for the first h steps. The learner
 pi_beta acts after it, in evaluation too, and h shrinks. The paper lowers h when the return stays within a
 tolerance of its best (section 4). Here h falls linearly with the env steps, because a rule that watches the
-return would need evaluations of its own. The learner starts from the guide, or at random (``start``).
+return would need additional evaluations. The learner starts from the guide, or at random (``start``).
 
 The learner is A2C, on-policy. The guide's steps are left out of its policy gradient, its entropy and its
-critic's loss. They come before the learner's steps of a session, so the learner's returns contain none of
-them, and its critic values what the learner itself will earn.
+critic's loss. They come before the learner's steps of a session. So the learner's returns contain none of
+them, and its critic estimates only the learner's future rewards.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from ialp_jax.types import Array, Key, Observation, Transition
 
 
 def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agent:
-    """A2C that the pre-trained policy guides through the beginning of each session, ever more briefly.
+    """A2C whose sessions begin with the pre-trained policy as a guide, for fewer and fewer steps.
 
     Args:
-      config: A2C's settings, and how far the guide leads.
+      config: A2C's settings, and how many steps the guide acts.
       network: of guide and learner.
       total_env_steps: length of the curriculum if ``guide_steps`` is 0.
     """

@@ -22,8 +22,8 @@ def generalised_advantages(
 ) -> Array:
     """Generalised advantage estimation (Schulman et al., ICLR 2016, eq. 16).
 
-    A terminated step is worth its reward alone; a truncated one bootstraps from the value of its true
-    final observation; neither lets the next session's advantages flow back.
+    The return of a terminated step is only its reward. A truncated step bootstraps from the value of its true
+    final observation; in both cases, no advantage flows back from the next session.
 
     Args:
       rewards: float32 [T].
@@ -55,7 +55,7 @@ def reward_to_go(rewards: Array, ended: Array, bootstrap: Array, discount: float
     Args:
       rewards: float32 [T].
       ended: bool [T], last step of a session.
-      bootstrap: float32 [T], value beyond the last step where the session was truncated, else 0.
+      bootstrap: float32 [T], value after the last step if the session was truncated, else 0.
       discount: gamma.
 
     Returns:

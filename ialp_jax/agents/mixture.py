@@ -27,7 +27,7 @@ from ialp_jax.types import Array, Key, Observation, Transition
 
 
 def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -> Agent:
-    """A-iALP_ap: acts by the frozen policy and the one that learns, mixed.
+    """A-iALP_ap: acts with a mixture of the frozen and the learning policy.
 
     Args:
       config: A2C's settings, the schedule of alpha, pi_beta's start and gradient.
@@ -47,7 +47,7 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
             action: Array = jnp.argmax(mixed, -1).astype(jnp.int32)
         else:
             action = sample_mixture(key, theta, beta, share)
-        # alpha is that of the moment of acting; kept, so that learning sees the policy that acted.
+        # The loss needs alpha as it was when the agent acted, so that it sees the policy that acted.
         return action, {
             "theta_log_prob": log_prob(theta, action),
             "alpha": jnp.broadcast_to(share, action.shape),
@@ -77,9 +77,9 @@ def mixture_loss(
     advantages: Array,
     returns: Array,
 ) -> tuple[Array, Metrics]:
-    """The loss of pi_beta and the critic, ``params``, on what the mixture did.
+    """The loss of pi_beta and the critic, ``params``, on the actions of the mixture.
 
-    ``batch.extras`` holds what `act` noted: ``theta_log_prob`` and ``alpha``, both [T, B].
+    ``batch.extras`` holds two values that `act` stored: ``theta_log_prob`` and ``alpha``, both [T, B].
     """
     output = network.apply(params, batch.observation.history)
     logits = mask_shown(output.logits, batch.observation.shown)

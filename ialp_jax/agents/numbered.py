@@ -24,7 +24,7 @@ class NumberedState(NamedTuple):
 
 
 def numbered(make: Callable[[Mapping[str, Any]], Agent], numbers: Mapping[str, float]) -> Agent:
-    """The agent ``make(numbers)``, whose functions are traced with the numbers unknown.
+    """The agent ``make(numbers)``. Tracing its functions does not fix the numbers.
 
     A program compiled for it serves all other numbers, if JAX's compilation cache is on
     (``JAX_COMPILATION_CACHE_DIR``). Results may differ in the last bits from those of ``make(numbers)``,

@@ -30,7 +30,7 @@ class Memory(NamedTuple):
     Attributes:
       target: slow copy of the parameters.
       replay: of its own experience.
-      fixed: never changes: a frozen policy, labelled transitions, or nothing.
+      fixed: never changes: a frozen policy or labelled transitions, or empty.
     """
 
     target: Params
@@ -93,10 +93,10 @@ def actor_critic_loss(
 ) -> tuple[Array, Metrics]:
     """Soft actor-critic for discrete actions (Christodoulou 2019, arXiv 1910.07207) on the duelling network.
 
-    Critic: Huber loss of Q(s, a) to r + gamma V(s') of the target network, whose V is the mean of its Q
-    under its policy. Actor: -sum_a pi(a | s) (Q(s, a) - V(s)), over all items, with the critic held
-    constant: the exact policy gradient, so that old actions need no importance weights. Entropy has a
-    constant weight in the actor's loss and none in the critic's target, as for A2C.
+    Critic: Huber loss of Q(s, a) to r + gamma V(s') of the target network. Its V is the mean of its Q under
+    its policy. Actor: -sum_a pi(a | s) (Q(s, a) - V(s)), over all items, with the critic held constant: the
+    exact policy gradient, so that old actions need no importance weights. Entropy has a constant weight in
+    the actor's loss and none in the critic's target, as for A2C.
 
     Args:
       config: discount, weights.

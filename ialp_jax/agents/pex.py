@@ -2,18 +2,18 @@
 
     a ~ softmax([Q(s, a_1), Q(s, a_2)] / temperature),  a_1 ~ pi_theta(. | s),  a_2 ~ pi_beta(. | s)
 
-At each step the frozen pre-trained policy pi_theta and the learner pi_beta draw an action each, and one of
-the two is taken (section 3.2). The critic learns from replay by temporal differences to Q(s', a') of an
-action a' that the pair would take. The learner, as in the authors' code, moves towards the actions that the
-pair takes, weighted by exp(advantage / weight_temperature) (implicit Q-learning's policy extraction;
-Kostrikov et al., ICLR 2022).
+At each step the frozen pre-trained policy pi_theta and the learner pi_beta draw an action each, and the pair
+takes one of the two (section 3.2). The critic learns from replay by temporal differences. Their target uses
+Q(s', a') of an action a' that the pair would take. As in the authors' code, the learner moves towards the
+actions that the pair takes, weighted by exp(advantage / weight_temperature) (implicit Q-learning's policy
+extraction; Kostrikov et al., ICLR 2022).
 
-Differences: one duelling critic on the shared encoder instead of two critics and a separate value network
-fitted by expectiles; V is the mean of Q under the learner. Replay holds online experience only. The authors
-mix in offline data, whose rewards are the environment's own; labels are not. The learner starts from the
-frozen policy (theirs: at random, ``start=random``: a new head on the pre-trained encoder). So the pair starts
-as the better of two draws of the frozen policy by the pre-trained critic, or, if ``critic_start=random``,
-nearly as the frozen policy itself.
+Differences: we use one duelling critic on the shared encoder. The authors use two critics and a separate
+value network fitted by expectiles. Our V is the mean of Q under the learner. Our replay holds only online
+experience. The authors add offline data, whose rewards come from the environment; rewards of labels do not.
+Our learner starts from the frozen policy. Their learner starts at random (here ``start=random``, a new head
+on the pre-trained encoder). So at the start, both draws come from the frozen policy, and the pre-trained
+critic prefers the better one. If ``critic_start=random``, the pair starts nearly as the frozen policy.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ialp_jax.types import Array, Key, Observation, Transition
 
 
 def pex(config: PEXConfig, network: ActorCritic) -> Agent:
-    """Chooses at each step between the frozen policy and one that learns, by their values.
+    """Chooses at each step between the frozen and the learning policy, by the Q values of their actions.
 
     Args:
       config: how to choose, and how to learn from replay.
@@ -99,11 +99,12 @@ def choose(
     """One action of each policy, and the choice between them.
 
     Args:
-      frozen: the frozen network's output, [...]; its policy alone is used.
-      output: the learner's, which also knows Q.
+      frozen: the frozen network's output, [...]; only its policy is used.
+      output: the learner's output, which also has Q.
       shown: int32 [..., any], items that may not be recommended.
       key: consumed.
-      temperature: of the choice; without one both policies give their mode and the higher Q wins.
+      temperature: of the choice. If it is missing, both policies give their mode, and the action with the
+        higher Q is taken.
 
     Returns:
       The action int32 [...], its Q float32 [...], and whether it is the learner's, float32 [...].

@@ -40,7 +40,7 @@ def pg(config: PGConfig, network: ActorCritic) -> Agent:
         count = jnp.maximum(weight.sum(), 1.0)
         advantages = jax.lax.stop_gradient(returns - output.value)
         actor = -jnp.sum(weight * advantages * log_prob(logits, window.action)) / count
-        # Steps that are not learned from now must not pull the baseline: they count as met.
+        # Steps outside this update must not change the baseline: their target is its value.
         targets = jnp.where(weight > 0, returns, jax.lax.stop_gradient(output.value))
         return with_critic_and_entropy(config, actor, output.value, targets, logits)
 
@@ -86,7 +86,7 @@ def _complete_now(
     bootstrap = jax.lax.stop_gradient(last) * window.truncated
     per_user = jax.vmap(reward_to_go, in_axes=(1, 1, 1, None), out_axes=1)
     returns, complete = per_user(window.reward, ended, bootstrap, config.discount)
-    # A session is new if no end lies at or after its step within the older part of the window.
+    # A step belongs to a new session if no session ends at or after it in the older part of the window.
     older = jnp.where(jnp.arange(len(ended))[:, None] < len(ended) - new, ended, False)
     finished_before = jnp.cumsum(older[::-1], 0)[::-1] > 0
     weight = complete & ~finished_before & (window.action >= 0)

@@ -70,8 +70,8 @@ def oracle(like_scores: Callable[[object], Array]) -> Agent:
 def stayer(like_scores: Callable[[object], Array], at_ease: Callable[[object], Array]) -> Agent:
     """Keeps users from leaving, and does nothing else: the worth of only avoiding exit.
 
-    Recommends the item of the oracle while the user is near leaving, and otherwise any item that was not
-    shown, so it earns hardly more likes than it needs to keep users. In a world that rewards
+    If the user is near leaving, it recommends the oracle's item. Otherwise it recommends any item that was
+    not shown. So it earns only the few likes that it needs to keep users. In a world that rewards
     recommending well, the oracle earns clearly more.
 
     Args:

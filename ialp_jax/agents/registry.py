@@ -24,10 +24,10 @@ PRETRAININGS = ("ialp", "a2c_warm", "sasrec")  # on labels, on logs by the same 
 
 @dataclasses.dataclass(frozen=True)
 class AgentRecord:
-    """Facts about an agent. How it is displayed and searched: `experiments.agents`.
+    """Facts about an agent. `experiments.agents` has its display name and search space.
 
     Attributes:
-      id: name in ``--config.adapt.agents``, of its settings ``agents.<id>`` and of its folder.
+      id: the agent's name in ``--config.adapt.agents``, in its settings ``agents.<id>`` and of its folder.
       make: function that returns an `ialp_jax.agents.base.Agent`, or ``module:function``. Its parameters are
         found by name, see `experiments.make_agent.make_agent`: ``config`` (its section), ``network``,
         ``num_items``, ``history_length``, ``total_env_steps``, ``popularity``, ``labelled``, ``like_scores``.
@@ -78,7 +78,7 @@ def register(new: AgentRecord) -> None:
     The same id may be registered again: a config file may be loaded twice.
 
     Raises:
-      InputError: the id is taken or no identifier, or a part of the record cannot work.
+      InputError: the id is already used, the id is not an identifier, or a part of the record cannot work.
     """
     where = f"agent {new.id!r}"
     if not new.id.isidentifier() or keyword.iskeyword(new.id):
@@ -107,7 +107,7 @@ def ids() -> list[str]:
 
 
 def record(name: str) -> AgentRecord | None:
-    """The record of an agent; None for one that this process does not know, as of another's run folder."""
+    """The record of an agent; None if it is not registered in this process."""
     return _RECORDS.get(name)
 
 
@@ -142,7 +142,7 @@ def agents_config() -> configs.AgentsConfig:
 
 @functools.lru_cache
 def _config_type(records: tuple[AgentRecord, ...]) -> type[configs.AgentsConfig]:
-    """The same type for the same records, so that configurations can be compared."""
+    """Returns the same type for the same records, so that configurations can be compared."""
     sections = [
         (known.id, type(known.config()), dataclasses.field(default_factory=known.config))
         for known in records
@@ -152,7 +152,7 @@ def _config_type(records: tuple[AgentRecord, ...]) -> type[configs.AgentsConfig]
 
 
 def build(name: str, inputs: Mapping[str, Any]) -> "Agent":
-    """Calls an agent's function with those inputs that its parameters name.
+    """Calls an agent's function with the inputs that are named like its parameters.
 
     Raises:
       InputError: a parameter without default is not among the inputs.

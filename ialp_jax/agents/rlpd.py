@@ -4,10 +4,10 @@
 
 The learner is an off-policy actor-critic for discrete actions (the paper's is SAC). It starts from the
 pre-trained network; the paper starts from nothing. Its critic reads a state from a layer norm (the encoder's
-last), which bounds the critic in section 4.2, but the item table that multiplies it is not normalised. One
-critic and few gradient steps per env step instead of ten critics and 20: the budget is that of the other
-agents. Labels have their own rewards (1 for the chosen candidate); the paper's prior data have the
-environment's.
+last). In section 4.2, a layer norm bounds the critic. Here the item table that multiplies the state is not
+normalised. It uses one critic and few gradient steps per env step; the paper uses ten critics and 20 steps:
+the budget is that of the other agents. Labels have their own rewards (1 for the chosen candidate); in the
+paper, rewards of prior data come from the environment.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ialp_jax.types import Array, Key, Observation, Transition
 
 
 def rlpd(config: RLPDConfig, network: ActorCritic, labelled: Transition) -> Agent:
-    """Off-policy actor-critic whose batches are in part transitions that the labels made.
+    """Off-policy actor-critic. A part of each batch comes from labelled transitions.
 
     Args:
       config: the share of labelled transitions, and how to learn from replay.

@@ -14,8 +14,8 @@ from ialp_jax.types import Array, Key
 def sample(key: Key, logits: Array) -> Array:
     """Draws one action per row by inverting the cumulative distribution in two levels.
 
-    First a block of about sqrt(N) items by its total probability, then an item within it: one uniform
-    number per row, where the Gumbel trick of `jax.random.categorical` needs one per item.
+    It first draws a block of about sqrt(N) items by its total probability, then an item within the block.
+    This needs one uniform number per row. The Gumbel trick of `jax.random.categorical` needs one per item.
 
     Args:
       key: consumed.
@@ -30,9 +30,10 @@ def sample(key: Key, logits: Array) -> Array:
 def sample_mixture(key: Key, first: Array, second: Array, share: Array) -> Array:
     """Draws one action per row from (1 - share) softmax(first) + share softmax(second).
 
-    A draw from a mixture is one from a part of it, which is drawn by its share. The number that chose the
-    part serves within it too, for given the part it is uniform again: at share 0 the action is the one that
-    `sample` draws by the same key from ``first``, at share 1 from ``second``.
+    To draw from a mixture, it first draws a part by its share, and then an action from this part. One random
+    number serves both draws, because it is uniform again if the part is given. So at share 0, the action
+    equals that of `sample` with ``first`` and the same key. At share 1, it equals that of `sample` with
+    ``second``.
 
     Args:
       key: consumed.
@@ -64,17 +65,18 @@ def _draw(uniform: Array, logits: Array) -> tuple[Array, Array]:
 
 
 def _block_size(num_items: int) -> int:
-    """About sqrt(N): the divisor of N nearest to it within a factor of 2, for padding copies all weights."""
+    """About sqrt(N): the divisor of N nearest to it within a factor of 2. Padding would copy all weights."""
     root = num_items**0.5
     divisors = [size for size in range(math.ceil(root / 2), int(2 * root) + 1) if num_items % size == 0]
     return min(divisors, key=lambda size: max(size / root, root / size), default=round(root))
 
 
 def sample_streamed(key: Key, query: Array, table: Array, bias: Array, shown: Array, chunk: int) -> Array:
-    """Draws as `sample` does from ``query @ table.T + bias`` without the items shown, a chunk at a time.
+    """Draws like `sample` from ``query @ table.T + bias``, chunk by chunk, except items in ``shown``.
 
-    No array of B times N numbers comes into being: a draw from each chunk takes the place of the earlier
-    one with its chunk's share of the weight so far (reservoir sampling; M. T. Chao, Biometrika 1982).
+    It never makes an array of B times N numbers. It draws one item from each chunk. The new item replaces the
+    earlier one with a probability: the chunk's share of the total weight so far (reservoir sampling; M. T.
+    Chao, Biometrika 1982).
 
     Args:
       key: consumed.
@@ -82,10 +84,10 @@ def sample_streamed(key: Key, query: Array, table: Array, bias: Array, shown: Ar
       table: float32 [N, D].
       bias: float32 [N].
       shown: int32 [B, any], item ids that are not drawn; 0 is ignored.
-      chunk: items at once, cut to N.
+      chunk: number of items per chunk, at most N.
 
     Returns:
-      int32 [B], 0..N-1; an item shown only if all were.
+      int32 [B], 0..N-1; an item of ``shown`` only if it holds all items.
     """
     num_items, users = table.shape[0], query.shape[0]
     chunk = min(chunk, num_items)
@@ -111,8 +113,8 @@ def sample_streamed(key: Key, query: Array, table: Array, bias: Array, shown: Ar
 def uniform_unseen(key: Key, shown: Array, num_items: int) -> Array:
     """Draws evenly from the items that were not shown, without an array of N numbers per row.
 
-    The r-th item not shown is r plus the shown items before it: those whose own rank among the items not
-    shown, s_i - i for the i-th in ascending order, is at most r.
+    The r-th item not shown is r plus the number of shown items before it. The i-th shown item s_i in
+    ascending order is before it if s_i - i is at most r.
 
     Args:
       key: consumed.
@@ -120,7 +122,7 @@ def uniform_unseen(key: Key, shown: Array, num_items: int) -> Array:
       num_items: N.
 
     Returns:
-      int32 [...], 0..N-1; any item where all were shown.
+      int32 [...], 0..N-1; any item if all were shown.
     """
     ordered = jnp.sort(jnp.where(shown > 0, shown, num_items + 1), -1)
     again = jnp.pad(ordered[..., 1:] == ordered[..., :-1], [(0, 0)] * (shown.ndim - 1) + [(1, 0)])
@@ -134,7 +136,7 @@ def uniform_unseen(key: Key, shown: Array, num_items: int) -> Array:
 
 
 def _invert(weights: Array, uniform: Array) -> tuple[Array, Array]:
-    """The index at which the cumulative weight passes ``uniform``, and the uniform left inside it."""
+    """The index at which the cumulative weight passes ``uniform``, and the rest of ``uniform`` there."""
     total = jnp.cumsum(weights, -1)
     target = uniform * total[..., -1]
     # A sum in float32 need not grow where the weight is 0, nor reach the target at the end: only indices of

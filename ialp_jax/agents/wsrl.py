@@ -3,8 +3,8 @@
     loss = `offpolicy.actor_critic_loss` on online replay; for ``warmup_steps`` only the critic's heads learn
 
 During the warm-up the pre-trained policy, unchanged, collects experience. Afterwards the off-policy
-actor-critic (the paper's is SAC) goes on from the pre-trained policy and critic, with that experience in its
-replay and no offline data. The paper makes no update during the warm-up and recalibrates its critic
+actor-critic (SAC in the paper) goes on from the pre-trained policy and critic. Its replay holds that
+experience and no offline data. The paper makes no update during the warm-up and recalibrates its critic
 afterwards, by many gradient steps per env step. Here the critic's heads learn during the warm-up already,
 because the budget allows few gradient steps. The encoder, which policy and critic share, does not change
 then. One critic instead of ten.
@@ -24,7 +24,7 @@ from ialp_jax.types import Array, Key, Observation, Transition
 
 
 def wsrl(config: WSRLConfig, network: ActorCritic) -> Agent:
-    """Goes on from the pre-trained policy, off-policy, once that policy has filled the replay.
+    """Off-policy agent that goes on from the pre-trained policy, after that policy has collected experience.
 
     Args:
       config: how long it only acts, and how to learn from replay.
@@ -50,7 +50,7 @@ def wsrl(config: WSRLConfig, network: ActorCritic) -> Agent:
 
 
 def held_until(free: Array, params: Params) -> Params:
-    """The same parameters; unless ``free``, no gradient reaches any but those of the critic's heads."""
+    """The same parameters; if ``free`` is false, only the critic's heads get gradients."""
 
     def part(name: str, tree: Params) -> Params:
         if name in CRITIC_HEADS:

@@ -94,7 +94,8 @@ def kept_rows(
     """Decides which rows are used, and counts dropped rows, items and users by reason.
 
     Drops in three steps, each applied once: items without a title; items with fewer than ``min_users`` users;
-    users with fewer than ``min_likes`` remaining likes. An item that loses users in the last step stays.
+    users with fewer than ``min_likes`` remaining likes. An item that has too few users only after the last
+    step is kept.
 
     Args:
       rows: M rows, one per user and item.

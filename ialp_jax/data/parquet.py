@@ -136,7 +136,7 @@ def _values(column: pyarrow.Array, path: Path, name: str, role: str) -> list[Any
             f"{path}: the column {name!r} holds {kind}, which loses digits of large numbers; store it as "
             "text or int64"
         )
-    small = kind.to_pandas_dtype()  # float32 0.7 must give 0.7 as from a CSV, not 0.699999988
+    small = kind.to_pandas_dtype()  # float32 0.7 must give 0.7, as a CSV does, not 0.699999988
     return [None if value is None else float(str(small(value))) for value in values]
 
 

@@ -76,7 +76,7 @@ def _windows(paths: Sequence[Path], num_items: int) -> tuple[dict[int, dict[tupl
 def whole_sequence(windows: dict[tuple[int, ...], Window], cut: int) -> list[int]:
     """Rebuilds one user's items in order, from windows whose histories hold at most ``cut`` items.
 
-    Starts with the shortest history. Then it repeats one step: it appends the item that follows the last
+    Starts with the shortest history. Then it repeats one step: it appends the item that comes after the last
     ``cut`` items.
 
     Raises:

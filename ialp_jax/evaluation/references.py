@@ -1,4 +1,4 @@
-"""Returns of random, popular and the oracle in a world: the scale against which policies are read."""
+"""Returns of random, popular and the oracle in a world: the scale for the returns of other policies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def reference_returns(world: World, agents: dict[str, Agent], key: Key, episodes
       world: the sessions are of its evaluation users.
       agents: by name.
       key: consumed.
-      episodes: sessions per agent, the same users for all.
+      episodes: sessions per agent; all agents get the same users.
 
     Returns:
       ``<name>_return``, ``<name>_return_ci_low``, ``<name>_return_ci_high`` (mean over sessions and its

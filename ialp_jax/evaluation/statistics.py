@@ -8,9 +8,10 @@ or other users. Each interval holds for one point: a whole curve leaves its band
 time. The percentile bootstrap is too narrow for few seeds; with 3 seeds it is at most their range. One seed
 gives no interval: its bounds are NaN.
 
-The estimators and the random draws are those of rliable 1.2, so that intervals have the same bits.
-`scipy.stats.bootstrap` draws one sample (here: one world) after the other, rliable one resample after the
-other: scipy would give other intervals for the same seed, and thus change every published table.
+The estimators and the random draws equal those of rliable 1.2, so that intervals have the same bits.
+`scipy.stats.bootstrap` draws all resamples of one world, then those of the next world. rliable draws one
+resample of all worlds, then the next resample. So scipy would give other intervals for the same seed, and
+change every published table.
 """
 
 from __future__ import annotations
@@ -135,8 +136,8 @@ def compared(statistic: Callable[..., float], *scores: np.ndarray) -> Estimate:
     agent has the same users and answers, and policies adapted from one pre-training share its parameters.
 
     Args:
-      statistic: of arrays like ``scores`` with resampled rows.
-      scores: of each agent float [S, ...], the same S.
+      statistic: function of arrays like ``scores``, but with resampled rows.
+      scores: float [S, ...] for each agent, with the same S.
 
     Returns:
       Estimate of shape []; the bounds are NaN if S = 1 or the statistic is not finite.
@@ -158,7 +159,7 @@ def compared(statistic: Callable[..., float], *scores: np.ndarray) -> Estimate:
 
 
 def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> Estimate:
-    """P(X > Y), ties counted half, averaged over worlds (arXiv 2108.13264, 4.3; Mann-Whitney U).
+    """P(X > Y), averaged over worlds, where a tie counts half (arXiv 2108.13264, 4.3; Mann-Whitney U).
 
     Args:
       x: float [S, W], a metric of one agent: seeds by worlds.
@@ -178,8 +179,8 @@ def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> Estimate:
 def over_users(table: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> Estimate:
     """A function of sums over users, with its percentile bootstrap interval over users.
 
-    Users are drawn with all their columns, so differences between columns are paired. The sums of a resample
-    are the product of the draw counts of the users with the table. This is about fifty times faster than
+    Users are drawn with all their columns, so differences between columns are paired. To get the sums of a
+    resample, it multiplies the draw counts of the users by the table. This is about fifty times faster than
     ``scipy.stats.bootstrap``; the intervals agree within Monte Carlo error.
 
     Args:
@@ -205,7 +206,7 @@ def over_users(table: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray])
 
 
 def mean_over_users(values: np.ndarray) -> Estimate:
-    """Means of columns, each over the users that have a value in it, by `over_users`.
+    """Mean of each column over the users with a value in that column, by `over_users`.
 
     Args:
       values: float [U, C]; NaN if a user has no such value.

@@ -68,7 +68,7 @@ class ActorCriticOutput(NamedTuple):
     """Outputs of `ActorCritic` for a state.
 
     Attributes:
-      logits: float32 [..., N], of the policy, unmasked.
+      logits: float32 [..., N], the policy's logits, unmasked.
       value: float32 [...], V.
       preference: float32 [..., N], uncentred advantages, see `centred_q`.
     """
@@ -78,7 +78,7 @@ class ActorCriticOutput(NamedTuple):
     preference: Array
 
 
-CRITIC_HEADS = ("critic", "advantage")  # parts of `ActorCritic` on which only its values depend
+CRITIC_HEADS = ("critic", "advantage")  # parts of `ActorCritic` that affect only its values
 
 
 class ActorCritic(nn.Module):

@@ -69,7 +69,7 @@ def evaluation_points(env_steps: int, points: int) -> list[int]:
 
     Args:
       env_steps: a multiple of `UNIT`.
-      points: about how many points there are in all; the early ones are always included.
+      points: approximate number of points in total; the early points are always included.
     """
     early = [UNIT * point for point in EARLY_POINTS if UNIT * point < env_steps]
     later = max(1, points - len(early))
@@ -115,16 +115,17 @@ def adapt(
 
     Args:
       task: world, users, seeds, env steps and evaluation.
-      agent: the learner; one without ``update`` is evaluated once, and has that result at both ends.
-      pretrained: parameters [S, ...] from which it starts, if any.
+      agent: the learner; an agent without ``update`` is evaluated once, and its first and last point have
+        that result.
+      pretrained: the agent starts from these parameters [S, ...], if given.
       name: for messages and the progress bar.
       hooks: checkpoints, TensorBoard and progress bar.
 
     Returns:
       ``env_steps`` int64 [E]; ``return``, ``length``, ``reward_per_step``, ``coverage``, ``gini`` float32
       [S, E]; with ``groups`` ``category_entropy`` and ``return/<group>``; if users have segments also
-      ``return/<segment>`` and ``length/<segment>``; and each metric of learning as ``learn/<metric>``, its
-      mean since the point before, [S, E] (at the first point NaN).
+      ``return/<segment>`` and ``length/<segment>``; and each metric of learning as ``learn/<metric>`` [S, E],
+      its mean since the previous point (NaN at the first point).
 
     Raises:
       NotFiniteError, Terminated, InputError: see `loop.train`.

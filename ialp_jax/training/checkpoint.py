@@ -1,15 +1,16 @@
-"""Checkpoints of a training, so that a later process can go on from there.
+"""Checkpoints of a training, so that a later process can go on from the last one.
 
 Orbax's ``CheckpointManager`` writes a checkpoint in the background, commits it with a rename, lists the
-complete ones and removes what a killed process left unfinished. `Checkpoints` adds what orbax lacks:
+complete ones and removes unfinished files of killed processes. `Checkpoints` adds what orbax lacks:
 
 - The fingerprint of the training: a checkpoint of other settings is refused, and the settings are named.
 - A sha256 of all arrays: the checksums of orbax do not cover their values, and a changed bit must not change
   a result.
-- Old checkpoints are deleted here, not by ``max_to_keep``: orbax deletes a whole folder, with files that
-  somebody else has put there.
+- Old checkpoints are deleted here, not by ``max_to_keep``: orbax deletes a whole folder, even if it contains
+  files of somebody else.
 - Random keys and empty arrays, which orbax refuses.
-- Errors of one line, saving when the process is asked to end, and a shortest time between two checkpoints.
+- Errors are one line. A process that is asked to end saves first. Two checkpoints have a minimum distance in
+  time.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ class Saved(NamedTuple):
 
 
 class Checkpoints:
-    """Saves a training now and then, so that a later process can go on from there.
+    """Saves a training at intervals, so that a later process can go on from the last checkpoint.
 
     A checkpoint is the folder ``<step>/``. Use the object as a context manager. If several processes train
-    together, all must call its methods alike: process 0 writes, and each process reads.
+    together, each must make the same calls in the same order: process 0 writes, and each process reads.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Checkpoints:
         Args:
           folder: of the checkpoints of one training.
           config: how often to save, and how many checkpoints to keep.
-          fingerprint: of everything that decides the training.
+          fingerprint: fingerprint of all settings and inputs of the training.
           settings: the same as plain data, for messages.
           differences: describes in one line how two such settings differ.
           stopping: whether the process was asked to end.
@@ -132,7 +133,7 @@ class Checkpoints:
         return None
 
     def offer(self, step: int, state: Any, tables: Mapping[str, Rows]) -> None:
-        """Saves if it is time to.
+        """Saves if enough steps and time have passed.
 
         Args:
           step: how far the training has come.
@@ -200,7 +201,7 @@ class Checkpoints:
     def _manager(self) -> ocp.CheckpointManager:
         if self._orbax is None:
             options = ocp.CheckpointManagerOptions(
-                create=False,  # it refuses to do so in one of several processes
+                create=False,  # orbax refuses to do so in only one of several processes
                 cleanup_tmp_directories=is_first(),
                 save_root_metadata=False,
                 multiprocessing_options=one_process(),

@@ -16,11 +16,11 @@ class PretrainConfig:
     Attributes:
       batch_size: transitions (iALP, a2c_warm) or windows (sasrec) per gradient step.
       learning_rate: of Adam, in all pre-trainings and in the label stage.
-      ialp_learning_rate, warm_learning_rate, sasrec_learning_rate: the learning rate of one pre-training, but
-        not of the label stage; None: learning_rate.
+      ialp_learning_rate, warm_learning_rate, sasrec_learning_rate: learning rates of the three pre-trainings.
+        The label stage does not use them. None: learning_rate.
       target_rate: share of the network that enters the target network per gradient step.
       updates_per_round: gradient steps of iALP after each labelling round, on all rounds so far.
-      ialp_updates: the same in the pretrain stage only, not in the label stage; 0: updates_per_round.
+      ialp_updates: the same number, but only for the pretrain stage; 0: updates_per_round.
       warm_updates: gradient steps of a2c_warm on logged next items.
       sasrec_updates: gradient steps of the supervised SASRec.
       max_gradient_norm: longer gradients are scaled down to this norm.
@@ -75,7 +75,8 @@ class DevicesConfig:
     Attributes:
       seeds: number of shares of the seeds; each share has its devices. 0: as many as divide num_seeds.
       users: number of shares of every batch of users or rows; 0: as many as the remaining devices allow and
-        as divide the batch. With several shares gradients are summed in another order, so rounding differs.
+        as divide the batch evenly. With several shares gradients are summed in another order, so rounding
+        differs.
     """
 
     seeds: int = setting(0, at_least=0)
@@ -115,8 +116,8 @@ class EvaluationConfig:
 
     Attributes:
       episodes: sessions of evaluation users at each point, the same ones for every agent and seed.
-      points: about how many evaluation points there are. The early ones are fixed at 0, 1, 2, 3, 5, 7, 10,
-        15 and 20 thousand env steps; the others follow, evenly spaced.
+      points: approximate number of evaluation points. The early ones are fixed at 0, 1, 2, 3, 5, 7, 10, 15
+        and 20 thousand env steps; the others follow, evenly spaced.
       greedy: whether the mode of each policy is evaluated instead of samples; DQN is always evaluated without
         its random actions.
       users: on whom agents are evaluated: ``evaluation`` users, or ``tuning`` users to choose settings.

@@ -1,6 +1,6 @@
 """The loop of every training: units of steps with evaluations, checkpoints, TensorBoard and a progress bar.
 
-A `Training` is the part that differs between online adaptation and pre-training. `train` runs it. After each
+A `Training` holds the differences between online adaptation and pre-training. `train` runs it. After each
 unit it checks that metrics are finite, evaluates at given points, and serves TensorBoard and checkpoints.
 """
 
@@ -54,7 +54,8 @@ class Hooks:
     """Services that run between two units.
 
     Attributes:
-      checkpoints: saves the training, and restores it at the start; on a CPU it goes on to the same bits.
+      checkpoints: saves the training, and restores it at the start. On a CPU, the restored training ends with
+        the same bits.
       watch: writes every evaluation and every unit to TensorBoard.
       bar: whether a progress bar is shown.
     """
@@ -91,7 +92,7 @@ class Progress:
 
 
 def train(training: Training, state: Any, hooks: Hooks = ONLY_BAR, done: int = 0) -> Progress:
-    """Runs a training to its end; if it has a checkpoint, from there.
+    """Runs a training to its end; if a checkpoint exists, the training goes on from it.
 
     Args:
       training: the training.
@@ -103,7 +104,7 @@ def train(training: Training, state: Any, hooks: Hooks = ONLY_BAR, done: int = 0
       NotFiniteError: a metric of learning is NaN or infinite. The message names metric, steps and seed, and
         the checkpoint of the state before.
       Terminated: the process was asked to end; a checkpoint is saved.
-      InputError: a checkpoint cannot be written, or the last one is of another training.
+      InputError: a checkpoint cannot be written, or the last one belongs to another training.
     """
     progress, size = _restored(training, state, hooks.checkpoints, done), training.size
     if 0 in training.points and not progress.evaluations:
@@ -133,7 +134,7 @@ def train(training: Training, state: Any, hooks: Hooks = ONLY_BAR, done: int = 0
 
 
 def show_evaluation(watch: Watch | None, step: int, metrics: Row) -> None:
-    """Writes an evaluation after so many steps to TensorBoard, if it is on."""
+    """Writes the evaluation after ``step`` steps to TensorBoard, if it is on."""
     if watch:
         watch.tell(step, {f"evaluation/{metric}": values for metric, values in metrics.items()})
 

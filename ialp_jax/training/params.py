@@ -59,7 +59,8 @@ def load_params(folder: Path, like: Params) -> Params:
         ocp.StandardCheckpointer(multiprocessing_options=one_process()) as checkpointer,
     ):
         restored = checkpointer.restore(folder.resolve(), target)
-    # By way of the host: orbax ties arrays to a device, and a jitted loop fed with both kinds compiles twice.
+    # By way of the host: orbax ties arrays to a device.
+    # A jitted loop that gets both tied and untied arrays compiles twice.
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), restored)
 
 
@@ -74,7 +75,7 @@ def explained(folder: Path, what: str) -> Iterator[None]:
 
 
 def require_room(folder: Path, tree: Any) -> None:
-    """Raises OSError if the disk has no room for a tree: orbax would say so in a hundred lines."""
+    """Raises OSError if the disk has no room for a tree, because orbax's error has a hundred lines."""
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
     with tempfile.TemporaryFile(dir=folder) as file:
         if hasattr(os, "posix_fallocate"):

@@ -27,7 +27,7 @@ from ialp_jax.training.packing import Row, Rows
 from ialp_jax.training.seeds import over_seeds, placed, seed_keys
 from ialp_jax.types import Array, Key
 
-PIECE = 10  # at most so many gradient steps in one compiled call, so that a call takes seconds
+PIECE = 10  # maximum number of gradient steps in one compiled call, so that a call takes seconds
 
 # (params, target params, minibatch, key) -> (loss, metrics)
 Loss = Callable[[Params, Params, Any, Key], tuple[Array, Metrics]]
@@ -70,8 +70,8 @@ def supervised_loss(network: Recommender) -> Loss:
 class Pretrainer:
     """Trains S seeds on one data set, phase by phase.
 
-    The label stage trains one phase after each round; pre-training from its labels repeats the same phases
-    with the same keys, and so ends with the same parameters.
+    The label stage trains one phase after each round; pre-training from these labels repeats the same phases
+    with the same keys. So it ends with the same parameters.
 
     Attributes:
       updates: gradient steps of each phase.

@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 
 from ialp_jax.errors import InputError
 
-PATIENCE_SECONDS = 14 * 24 * 3600  # a stage of process 0 may take so long
+PATIENCE_SECONDS = 14 * 24 * 3600  # a stage of process 0 may take this long
 
 
 def is_first() -> bool:

@@ -96,7 +96,7 @@ def play(
     Args:
       env, params: the world, with the users who may come.
       agent, agent_state: the agent that acts; a privileged agent sees the state of the simulator.
-      user_key: decides which users come and how they respond; the same for all agents that are compared.
+      user_key: determines the users and their answers; compared agents get the same key.
       act_key: for the random choices of the agent.
       count: E.
       greedy: passed to ``act``.
@@ -139,10 +139,10 @@ def summarise(episodes: Episodes, num_items: int) -> dict[str, Array]:
 
 
 def gini(exposure: Array) -> Array:
-    """Gini coefficient of counts [N], float32 []: 0 if all are equal, (N - 1) / N if one item has all.
+    """Gini coefficient of counts [N], float32 []: 0 if all are equal, (N - 1) / N if one item has all counts.
 
-    sum_i (2 i - N - 1) x_i / (N sum_i x_i) over the counts in ascending order, i = 1..N: half the mean
-    absolute difference of two items over the mean.
+    sum_i (2 i - N - 1) x_i / (N sum_i x_i) over the counts in ascending order, i = 1..N: it equals half the
+    mean absolute difference of two items, divided by the mean.
     """
     ranked = jnp.sort(exposure).astype(jnp.float32)
     count = ranked.shape[0]
@@ -179,8 +179,8 @@ def summarise_groups(episodes: Episodes, groups: Groups) -> dict[str, Array]:
     Returns:
       ``category_entropy``: -sum_c p_c ln p_c in nats, where p_c is the share of category c in all
       recommendations of items that have a category; an item of n categories counts 1 / n for each. It is 0
-      if no item has a category. And for each group ``return/<group>``, the mean return of its sessions, NaN
-      if it has none.
+      if no item has a category. ``return/<group>`` of each group is the mean return of its sessions, NaN if
+      it has none.
     """
     count = _by_category(groups.category, episodes.items)
     share = count / jnp.maximum(count.sum(), 1)

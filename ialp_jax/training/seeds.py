@@ -40,8 +40,8 @@ def over_seeds(
 
     if mesh is None:
         return jax.jit(mapped)
-    # Each row of devices has its program. The compiler treats a program of several devices differently: with
-    # one program for all rows, a seed would not have the same bits as on one device.
+    # Each row of devices has its own program. The compiler treats a program of several devices differently.
+    # With one program for all rows, a seed would not have the same bits as on one device.
     rows = [Mesh(row, (USER,)) for row in mesh.devices if any(d in mesh.local_devices for d in row)]
     programs = [jax.jit(mapped, out_shardings=NamedSharding(row, WHOLE)) for row in rows]
 

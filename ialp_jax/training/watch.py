@@ -17,7 +17,7 @@ class Watch:
     """Event files of a training: a folder ``seed<k>`` for each of S seeds, and ``mean`` for their mean.
 
     The files are always written from the first step. A training that goes on from a checkpoint must add its
-    earlier points again; so no point is missing, and none is there twice. Use it as a context manager.
+    earlier points again. So each point is there exactly once. Use it as a context manager.
     """
 
     def __init__(self, folder: Path, num_seeds: int) -> None:

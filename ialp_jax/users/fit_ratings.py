@@ -127,7 +127,8 @@ def fit_ratings(
     test ratings.
 
     Raises:
-      InputError: the data has no ratings; or the ratings, or the test ratings, lack likes or lack dislikes.
+      InputError: the data has no ratings; or one kind, likes or dislikes, is missing in the ratings or in the
+        test ratings.
     """
     rows, random = dataset.interactions, getattr(dataset, "random_test", None)
     if rows.rating is None:
