@@ -13,6 +13,8 @@ import run_lives
 
 from ialp_jax.training.params import load_params
 
+pytestmark = pytest.mark.slow
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
@@ -64,7 +66,6 @@ def assert_same(one, other):
     jax.tree.map(np.testing.assert_array_equal, parameters(one), parameters(other))
 
 
-@pytest.mark.slow
 def test_runs_killed_at_random_moments_end_with_the_bits_of_an_undisturbed_one(lives):
     folder, summary = lives
     assert summary["calm"] == 0
