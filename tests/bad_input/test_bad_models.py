@@ -262,5 +262,5 @@ def test_damaged_shard_of_a_store_is_reported(refused, tmp_path, capfd):
     np.savez(folder / "a.npz", addresses=np.array([{}], object))
     assert "1 damaged" in call(capfd, "inspect", tmp_path / "store").out
     refused(
-        "HERE/store: 1 damaged shards, named above; they may be deleted", "inspect", "HERE/store", "--verify"
+        "HERE/store: 1 damaged shards, listed above; you may delete them", "inspect", "HERE/store", "--verify"
     )

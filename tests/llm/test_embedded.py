@@ -138,7 +138,7 @@ def test_a_killed_training_continues_to_the_same_bits(tmp_path, monkeypatch, dam
 
         return progress
 
-    calm = embedded.train(tmp_path / "calm", dataset(), TEMPLATE, config, 0, key="k")
+    calm = embedded.train(tmp_path / "calm", dataset(), TEMPLATE, config, 0, fingerprint="k")
     with pytest.raises(Killed):
         embedded.train(tmp_path / "model", dataset(), TEMPLATE, config, 0, until(4), "k")
     newest = embedded.checkpoints_of(tmp_path / "model") / torch_checkpoint.NAME

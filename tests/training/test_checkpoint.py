@@ -102,7 +102,7 @@ def test_a_process_that_is_asked_to_end_saves_a_checkpoint(calm, tmp_path):
         return len(calls) == 2
 
     with (
-        pytest.raises(Terminated, match=r"saved at step 2,000; the same command goes on"),
+        pytest.raises(Terminated, match=r"saved at step 2,000; the same command continues"),
         checkpoints(tmp_path, never, stopping=stopping) as saving,
     ):
         run(bandit(), steps=5000, hooks=Hooks(saving))
