@@ -91,6 +91,7 @@ def test_ctrl_c_ends_other_commands_with_one_line(tmp_path, module):
         "from ialp_jax import console, store\n"
         "from ialp_jax.labelling import inspect\n"
         "from experiments.benchmarks import suites\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores Ctrl-C
         "def busy(*_): os.kill(os.getpid(), signal.SIGINT)\n"
         "store.read_manifest = console.show_lines = suites.SUITES['encoder'] = busy\n"
         f"sys.argv = ['x', *{args}]\n"
