@@ -57,6 +57,7 @@ def records(path: Path, columns: Mapping[str, str], most_rows: int) -> Iterator[
     row, file = 0, open_file(path, words)
     try:
         for batch in file.iter_batches(BATCH, columns=list(columns)):
+            batch.validate(full=True)  # the reader itself accepts indices beyond the dictionary
             values = [_values(batch.column(name), path, name, role) for name, role in columns.items()]
             for record in zip(*values, strict=True):
                 row += 1

@@ -130,6 +130,18 @@ def test_error_of_broken_parquet_names_file_and_row(folder):
         load(config(folder, interactions="log.parquet"))
 
 
+def test_parquet_with_indices_beyond_its_dictionary_is_damaged(folder):
+    path = folder / "log.parquet"
+    log = pa.table({"user_id": list("uuuuuuuu"), "item_id": list("abcabcab")})
+    pq.write_table(log, path, compression="none")
+    indices = sum(index << 2 * place for place, index in enumerate([0, 1, 2, 0, 1, 2, 0, 1]))  # 2 bits each
+    content = path.read_bytes()
+    assert content.count(indices.to_bytes(2, "little")) == 1
+    path.write_bytes(content.replace(indices.to_bytes(2, "little"), b"\xff\xff"))
+    with pytest.raises(InputError, match=r"log\.parquet: damaged after row 0 \(.*indices"):
+        load(DataConfig("tabular", str(folder), tabular=TabularConfig(interactions="log.parquet")))
+
+
 def test_rows_of_unlisted_items_are_counted(folder):
     with (folder / "interactions.csv").open("a") as file:
         file.write("u0,zebra,5,1\nu1,zebra,5,1\n")
