@@ -1,18 +1,19 @@
-"""The agents as experiments show and tune them: one record each. `ialp_jax.agents.registry` makes them.
+"""Display names, colours and search spaces of the agents, one record per agent.
 
-An agent without a record is displayed with its id in the group `OTHER`, and is not tuned.
+`ialp_jax.agents.registry` builds the agents. An agent without a record here is displayed with its id in the
+group `OTHER`, and is not tuned.
 
-Every method has the same budget of the search (`experiments.study.settings.SearchConfig`), regardless of the
-size of its space. The search first tries the default values of the run's configuration. It draws the others
-from the lists (`experiments.study.search.draw`). A path is in one space only. No space has settings of a
-world (``simulator``, ``data``), so that no world is changed for a method's benefit. No space has settings
-that labels depend on (``agents.ialp``, ``pretrain.learning_rate``), because all methods share one set of
-labels.
+The search gives every method the same budget (`experiments.study.settings.SearchConfig`), regardless of the
+size of the method's search space. The search first tries the default values of the run's configuration. It
+draws all other values from the lists in the search space (`experiments.study.search.draw`). Each setting is
+in only one search space. No search space contains settings of a world (``simulator``, ``data``), so a search
+cannot change a world for a method's benefit. No search space contains settings that affect the labels
+(``agents.ialp``, ``pretrain.learning_rate``), because all methods share one set of labels.
 
-The pre-trained start of a method is tuned as ``ialp``, with its own budget, before the methods that start
-from it. Only ``a2c_warm`` uses its own pre-training, so its space has the settings of both phases. Settings
-that several methods share are tried at the same values: learning rates, entropy, discount, starts of critics
-and policies.
+Most pre-trained methods start from ``ialp``. The search tunes ``ialp`` before the methods that start from it,
+with a separate budget. ``a2c_warm`` has its own pre-training and also learns online, so its search space has
+the settings of both phases. If several methods share a setting (a learning rate, the entropy, the discount,
+or the start of a critic or policy), the search tries the same values for all of them.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _PRETRAIN_RATES = (1e-3, 3e-3, 1e-2)
 _LEARNER = {"learning_rate": _RATES, "discount": (0.5, 0.9)}
 _ON_POLICY = {**_LEARNER, "entropy_cost": (1e-3, 1e-2)}
 _STARTS = ("pretrained", "random")
-_STEPS = (0, 10_000, 50_000)  # of a schedule; 0 means the whole adaptation
+_STEPS = (0, 10_000, 50_000)  # length of a schedule; 0 means the whole adaptation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +45,12 @@ class AgentDisplay:
     """How an agent is displayed and tuned.
 
     Attributes:
-      name: in tables, figures and sentences.
-      group: of `GROUPS`, in tables; findings compare groups.
-      colour: ``#rrggbb`` of its line.
-      space: setting -> values to try: a name of its own section, or a path with a dot. Empty: not tuned.
-      headline: whether the comparisons of final returns use this agent for its group.
+      name: display name in tables, figures and sentences.
+      group: one of `GROUPS`. Tables list agents by group, and findings compare groups.
+      colour: ``#rrggbb`` of the agent's line in figures.
+      space: search space, setting -> values to try. A setting is a name in the agent's own section, or a path
+        with a dot. Empty: not tuned.
+      headline: whether this agent represents its group when findings compare final returns.
     """
 
     name: str
@@ -58,7 +60,7 @@ class AgentDisplay:
     headline: bool = False
 
 
-# The colours are those of Okabe and Ito, a little darkened; colour-blind readers tell them apart.
+# Slightly darker versions of Okabe and Ito's colours, which colour-blind readers can distinguish.
 AGENTS = {
     "random": AgentDisplay("Random", REFERENCE, "#6b6b6b"),
     "popular": AgentDisplay("Popular", REFERENCE, "#6b6b6b"),
@@ -129,11 +131,11 @@ def group_of(agent: str) -> str:
 
 
 def space_of(agent: str) -> dict[str, Sequence[Any]]:
-    """The search space of an agent: dotted path -> values to try; empty if it is not tuned."""
+    """The search space of an agent: dotted path -> values to try; empty if the agent is not tuned."""
     space = AGENTS[agent].space if agent in AGENTS else {}
     return {path if "." in path else f"agents.{agent}.{path}": values for path, values in space.items()}
 
 
 def tunable_paths() -> frozenset[str]:
-    """The paths of all search spaces."""
+    """The dotted paths of the settings in all search spaces."""
     return frozenset(path for agent in AGENTS for path in space_of(agent))

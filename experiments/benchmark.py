@@ -22,6 +22,7 @@ from ialp_jax.claim import check_replaceable
 from ialp_jax.errors import InputError, expanded
 
 FIRST_LINE = table("", [])  # names of the columns
+
 # A separate set of flags, because the flags of experiments.main do not apply here.
 FLAGS = flags.FlagValues()
 flags.DEFINE_enum("suite", None, list(SUITES), "Suite to measure.", flag_values=FLAGS)
@@ -32,7 +33,7 @@ flags.DEFINE_bool(
 
 
 def parse(argv: Sequence[str]) -> None:
-    """Reads the flags; reports a mistake as one line and exit code 2."""
+    """Reads the flags; after a mistake, prints a one-line message and exits with code 2."""
     if any(re.fullmatch(r"--?(h|help|helpfull|helpshort)", arg) for arg in argv[1:]):
         console.show_lines([__doc__, FLAGS.get_help()])
         raise SystemExit(0)
@@ -64,7 +65,7 @@ def parse(argv: Sequence[str]) -> None:
 def main(argv: Sequence[str]) -> int:
     """Measures every case of the suite; returns 1 if a case failed, else 0."""
     parse(argv)
-    cpu.cores_as_devices()  # the processes of the cases inherit this
+    cpu.cores_as_devices()  # the process of each case inherits this setting
     suite, out = FLAGS["suite"].value, Path(FLAGS["out"].value)
     rows: list[Row] = []
     failed = False
@@ -85,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _short(row: Row) -> str:
-    """A row as text for the console."""
+    """Formats a row for the console."""
     ratio = "" if row.ratio != row.ratio else f" ({row.ratio:.2f} x {row.baseline})"
     return f"{row.case} {row.metric} {row.value:,.4g} {row.unit}{ratio}"
 

@@ -25,15 +25,15 @@ from ialp_jax.training.config import (
     PretrainConfig,
 )
 
-MOST = 2**31 - 1  # largest whole number, because JAX counts in 32 bits
+MOST = 2**31 - 1  # largest integer setting, because JAX uses 32-bit integers
 
 
 def check_fields(config: Any, flag: str = "--config") -> None:
-    """Checks the names, types and ranges of settings that a config file may have assigned.
+    """Checks the names, types and ranges of settings, because a config file may assign any value.
 
     Args:
       config: dataclass of settings.
-      flag: beginning of the names in error messages.
+      flag: prefix of the setting names in error messages.
 
     Raises:
       InputError: a name is not a setting, or a value has the wrong type, is not finite or exceeds 32 bits.
@@ -70,20 +70,20 @@ def check_name(name: str) -> None:
 
 @dataclasses.dataclass
 class Config:
-    """A run: a world, its labels, the policies and their comparison.
+    """Settings of a run, which compares policies in one world.
 
     Attributes:
-      name: name of the run; its folder is runs/<name> unless --workdir is given.
-      seed: seed of the run; all random numbers derive from it.
-      num_seeds: S, independent repetitions of all training.
+      name: name of the run; the run folder is runs/<name> unless --workdir is given.
+      seed: seed of the run; all random numbers are derived from this seed.
+      num_seeds: number S of independent repetitions of all training.
       data: data set.
       simulator: simulated users.
       network: state encoder.
-      llm: language model that labels.
+      llm: language model that labels prompts.
       labelling: source and number of the labels.
       audit: test of the labels on held-out interactions.
       pretrain: offline training.
-      agents: settings of each agent, in a section named by its id; ialp is the loss of the pre-training.
+      agents: settings of each agent, in a section named by its id; section ialp has the pre-training loss.
       adapt: online training.
       evaluation: how policies are measured.
       devices: how training is divided among several devices.
@@ -126,7 +126,7 @@ class Config:
         check_names("--config.adapt.agents", self.adapt.agents, registry.ids())
 
     def agent_ids(self) -> list[str]:
-        """Ids of the agents to run, in the order of the setting."""
+        """Ids of the agents to run, in the order of ``adapt.agents``."""
         return names_in(self.adapt.agents)
 
 

@@ -1,4 +1,4 @@
-"""``--dry_run``: the costs of a run's LLM as configured, in a few lines."""
+"""``--dry_run``: prints the expected costs of the LLM with the settings of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ialp_jax.llm.prompting.lengths import Demand, sample_of
 from ialp_jax.types import Dataset
 
 GB = 1e9
-SMALL = 100e6  # parameters; in smaller models, overheads take more time than products
+SMALL = 100e6  # parameters; smaller models spend more time on overheads than on matrix products
 
 
 def dry_run_labels(run: Run) -> None:
@@ -49,7 +49,7 @@ def demands(run: Run, dataset: Dataset) -> list[Demand]:
 
 
 def lines(costs: dict[str, Any], engine: str, workers: int, batch_size: int) -> list[str]:
-    """The figures of `ialp_jax.llm.worker.estimate.estimate` in words."""
+    """Formats the figures of `ialp_jax.llm.worker.estimate.estimate` as lines of text."""
     rows = [(p["name"], p["prompts"], p["tokens"], p["flops"]) for p in costs["parts"]]
     rows.append(("total", *(sum(row[k] for row in rows) for k in (1, 2, 3))))
     speed = costs["rate"] * costs["utilisation"]

@@ -1,4 +1,4 @@
-"""Command line flags. Every mistake in them is one line on stderr and exit code 2."""
+"""Command line flags. A mistake in a flag gives a one-line message on stderr and exit code 2."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ FLAGS = ("config", "workdir", "stage", "start_from", "redo", "dry_run", "profile
 RENAMED = {"--stage=tune": "--stage=lora", "--config.llm.tune.": "--config.llm.lora."}
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "quickstart.py")
 
-# No default here: the library would load it immediately, and `parse` could not explain mistakes in overrides.
+# This flag has no default, because the library would load a default config immediately. Then `parse` could
+# not explain mistakes in overrides.
 CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
@@ -88,9 +89,9 @@ def parse(argv: Sequence[str]) -> list[str]:
         argv = [_expand_argument(arg) for arg in argv]
         rest = flags.FLAGS(argv)
         config = CONFIG.value
-        if not isinstance(config, Config | Study):  # for example, the file cannot be read
+        if not isinstance(config, Config | Study):  # for example, if the file cannot be read
             config = load_config(_config_path(argv))
-    except (Exception, SystemExit) as error:  # a config file may raise anything
+    except (Exception, SystemExit) as error:  # a config file may raise any exception
         fail(_explained(error, argv))
     try:
         if len(rest) > 1:
@@ -108,18 +109,18 @@ def parse(argv: Sequence[str]) -> list[str]:
 
 
 def _expand_argument(arg: str) -> str:
-    """Replaces ``~`` at the beginning of an argument's value by the home folder.
+    """Replaces ``~`` at the beginning of an argument's value with the path of the home folder.
 
     Shells do this for ``~/folder``, but not for ``--name=~/folder``.
     """
-    if arg.startswith("~"):  # the value of --name ~/folder if no shell was involved
+    if arg.startswith("~"):  # for example from --name ~/folder, if no shell has replaced the ~
         return expanded(arg, "flags")
     name, is_given, value = arg.partition("=")
     return f"{name}={expanded(value, name)}" if is_given and name.startswith("-") else arg
 
 
 def _expand_home(config: object, prefix: str = "--config") -> None:
-    """Replaces ``~`` by the home folder in the settings of a config file."""
+    """Replaces ``~`` with the path of the home folder in the settings of a config file."""
     for field in dataclasses.fields(config):
         value, flag = getattr(config, field.name), f"{prefix}.{field.name}"
         if dataclasses.is_dataclass(value):
@@ -129,7 +130,7 @@ def _expand_home(config: object, prefix: str = "--config") -> None:
 
 
 def _check_processes() -> None:
-    """Raises InputError if the flags of several processes contradict each other."""
+    """Raises InputError if the flags of a run with several processes are incomplete or contradictory."""
     given = [flag.value for flag in (COORDINATOR, NUM_PROCESSES, PROCESS_ID)]
     if given == ["", None, None]:
         return
@@ -148,7 +149,7 @@ def _check_processes() -> None:
 
 
 def _explained(error: BaseException, argv: Sequence[str]) -> object:
-    """One line for an error of absl or ml_collections about a config file or an override."""
+    """Explains an error of absl or ml_collections about a config file or an override, in one line."""
     try:
         given = load_config(_config_path(argv))
     except InputError as wrong:
@@ -186,7 +187,7 @@ def load_config(path: str) -> Config | Study:
     """Returns the result of a file's ``get_config()``, before any override.
 
     Raises:
-      InputError: the file is missing or raises, or its result is neither a Config nor a Study.
+      InputError: the file is missing or raises an exception, or its result is neither a Config nor a Study.
     """
     if not Path(path).is_file():
         raise InputError(f"--config: no such file: {path}")
@@ -208,7 +209,7 @@ def load_config(path: str) -> Config | Study:
 
 
 def knobs(config: object, prefix: str = "") -> Iterator[tuple[str, object, str]]:
-    """All settings of a config dataclass: dotted path, value, meaning."""
+    """Yields the dotted path, the value and the meaning of every setting in a config dataclass."""
     meanings = _meanings(type(config))
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -219,7 +220,7 @@ def knobs(config: object, prefix: str = "") -> Iterator[tuple[str, object, str]]
 
 
 def _meanings(config_type: type) -> dict[str, str]:
-    """Field name -> its line under "Attributes" in the docstring of the class or of a base class."""
+    """Maps each field name to its text under "Attributes" in the docstring of the class or a base class."""
     meanings: dict[str, str] = {}
     for base in reversed(config_type.__mro__):
         doc = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2]
@@ -230,7 +231,7 @@ def _meanings(config_type: type) -> dict[str, str]:
 
 
 def help_text(full: bool = False) -> str:
-    """The text of ``--help``: usage, flags, sections of settings; if ``full``, every setting instead."""
+    """The text of ``--help``, with the sections of settings or, if ``full``, with every setting."""
     lines = [
         "iALP in JAX: from raw interactions to a report that compares policies.",
         "",
@@ -254,7 +255,7 @@ def _first_sentence(text: str) -> str:
 
 
 def _sections() -> list[str]:
-    """Lines of the sections of settings, without the settings."""
+    """One help line for each section of settings, without the single settings."""
     config, meanings = Config(), _meanings(Config)
     lines = ["", f"settings ({len(list(knobs(config)))}; --helpfull lists each with its default):"]
     for field in dataclasses.fields(config):
@@ -265,7 +266,7 @@ def _sections() -> list[str]:
 
 
 def _all_settings() -> list[str]:
-    """Lines of every setting with its default and meaning."""
+    """Help lines for every setting, with its default and meaning."""
     lines = []
     for whose, config in (("", Config()), (" of a study, as experiments/configs/paper.py", Study())):
         lines += ["", f"settings{whose} (defaults; a config file may state others):"]

@@ -1,4 +1,4 @@
-"""From raw interactions to a report that compares policies.
+"""Runs the stages from raw interactions to a report that compares policies.
 
 python -m experiments.main --config=experiments/configs/quickstart.py
 """
@@ -20,7 +20,7 @@ from ialp_jax.errors import UNWRITABLE, InputError, Terminated
 
 
 def main(argv: list[str]) -> None:
-    """Runs the command that the flags describe. An expected failure is one line and an exit code."""
+    """Runs the command that the flags describe. An expected failure gives one line and an exit code."""
     del argv
     TERMINATION.install()
     folder = Path(flags.WORKDIR.value or Path("runs") / flags.CONFIG.value.name)
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
 
 
 def run_or_explain(folder: Path) -> None:
-    """Runs `command` and reports an expected failure as one line and an exit code."""
+    """Runs `command` and reports an expected failure as a one-line message and an exit code."""
     try:
         command(folder)
     except InputError as error:
@@ -47,11 +47,11 @@ def command(folder: Path) -> None:
     """Runs the stages that --stage names, for a run or a study in ``folder``."""
     logging.set_verbosity(logging.WARNING)  # orbax logs every file that it reads
     gpu.share_memory()
-    if not distributed.asked():  # each of several processes has one device
+    if not distributed.asked():  # in a run with several processes, each process has one device
         cpu.cores_as_devices()
     jax_environment.check()
     distributed.start()
-    import jax  # late: --help and wrong flags need no JAX
+    import jax  # imported late, because --help and wrong flags need no JAX
 
     backend = jax_environment.start_backend()
     from experiments.dry_run import dry_run_labels
@@ -75,12 +75,13 @@ def command(folder: Path) -> None:
             if flag.value:
                 raise InputError(f"--{flag.name}: not for a study; give the config file of one of its worlds")
         if flags.PROFILE.value:
-            claim(folder, STUDY, "--workdir")  # --profile writes there, also with --stage=report
+            claim(folder, STUDY, "--workdir")  # --profile writes into the folder, even with --stage=report
     with profiled(folder if flags.PROFILE.value else None):
         if isinstance(config, Study):
             return run_study(config, folder, flags.STAGE.value, overwrite)
         with contextlib.ExitStack() as exit_stack:
-            # Of several processes, only the first makes and locks the folder. The others read it afterwards.
+            # If several processes share the run, only the first one makes and locks the folder. The other
+            # processes read the folder afterwards.
             by_first(lambda: lock_folder(folder, exit_stack))
             run = Run(folder, config, overwrite)
             if flags.DRY_RUN.value:

@@ -27,7 +27,7 @@ def recommender(config: Config, num_items: int) -> Recommender:
 
 
 def _of_world(params: SessionParams, popularity: Array) -> dict[str, Any]:
-    """The inputs that a world gives to the functions that make agents."""
+    """The inputs from the world for the functions that make agents, see `make_agent`."""
 
     def like_scores(state: SessionState) -> Array:
         return item_scores(state, params)
@@ -37,11 +37,11 @@ def _of_world(params: SessionParams, popularity: Array) -> dict[str, Any]:
 
 
 def reference_agents(params: SessionParams, popularity: Array) -> dict[str, Agent]:
-    """The reference policies of a world: random, popular, oracle, and the stayer that only avoids exit."""
+    """The reference policies: random, popular, oracle, and stayer, which only keeps users from leaving."""
     inputs = _of_world(params, popularity)
 
     def at_ease(state: SessionState) -> Array:
-        return state.patience > 2 * params.dislike_cost  # hard preset: one item costs up to twice as much
+        return state.patience > 2 * params.dislike_cost  # in the hard preset, one item can cost twice as much
 
     agents = {name: registry.build(name, inputs) for name in REFERENCES if name != "stayer"}
     return {**agents, "stayer": stayer(inputs["like_scores"], at_ease)}
@@ -50,14 +50,16 @@ def reference_agents(params: SessionParams, popularity: Array) -> dict[str, Agen
 def make_agent(
     name: str, config: Config, params: SessionParams, popularity: Array, labelled: Transition | None = None
 ) -> Agent:
-    """Builds one agent: calls the function of its record with the inputs that its parameters name.
+    """Builds one agent by calling the function in its record.
+
+    Each parameter of this function gets the input with the same name.
 
     Args:
-      name: its id.
-      config: of the run.
-      params: of the world; only privileged agents get its user model.
-      popularity: [N + 1], likes by offline users.
-      labelled: transitions [M] made by the labels, for an agent that replays labels.
+      name: id of the agent.
+      config: settings of the run.
+      params: parameters of the world; only privileged agents get the user model in them.
+      popularity: [N + 1], number of likes of each item by offline users.
+      labelled: transitions [M] made from the labels, for an agent that replays labels.
     """
     inputs, record = _of_world(params, popularity), registry.record(name)
     if not record.privileged:

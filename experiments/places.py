@@ -1,4 +1,4 @@
-"""Checks that no path of the user is in a folder whose files a run replaces."""
+"""Checks that no path in the settings lies in a folder whose files a run replaces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from experiments.study.settings import Study
 from ialp_jax import claim
 from ialp_jax.errors import InputError
 
-# Files and folders that a run writes in its folder.
+# Files and folders that a run writes into its run folder.
 PARTS = (
     *("config.json", "data", "simulator", "lora", "labels", "audit", "pretrain", "adapt", "report"),
     *("checkpoints", "tensorboard", "profile", "tuning"),
@@ -18,17 +18,17 @@ PARTS = (
 
 
 def check_places(folder: Path, config: Config | Study, start_from: str = "") -> None:
-    """Checks that no path of the user is a run folder, or lies in a part that the run replaces.
+    """Checks that no path in the settings is the run folder, or lies in a part that the run replaces.
 
-    A label store must be a label store already, or a new or empty folder.
+    The path of the label store must be an existing label store, or a new or empty folder.
 
     Args:
-      folder: of the run or study.
+      folder: folder of the run or study.
       config: settings of the run or study.
       start_from: folder of the run to copy from; "" for none.
 
     Raises:
-      InputError: with the flag and both paths. Nothing is written.
+      InputError: a path is not allowed; the message names the flag of this path. Nothing is written.
     """
     if isinstance(config, Study):
         runs = [folder / world for world in config.world_ids()]

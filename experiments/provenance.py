@@ -44,7 +44,8 @@ def environment() -> dict[str, Any]:
 def commit(root: Path = ROOT) -> dict[str, Any] | None:
     """The current commit of a clone, and whether tracked files differ from it; None outside a clone.
 
-    The code may lie inside another repository. So this returns None if git does not track the main program.
+    The code may be a copy inside another git repository. So the result is None if git does not track the
+    main program.
     """
     if _git(root, "ls-files", "--error-unmatch", "experiments/main.py") is None:
         return None

@@ -1,4 +1,4 @@
-"""A run folder: its settings, and which parts are done with which inputs."""
+"""Manages a run folder: stores the settings, and checks whether parts are complete and up to date."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from ialp_jax.labelling import lora_client
 from ialp_jax.llm.prompting import templates
 from ialp_jax.simulator.config import resolved
 
-ELSEWHERE = ("store", "workers", "ray_address")  # settings of the LLM that change no label
-UNSEEN = ("devices", "checkpoint", "tensorboard")  # sections that change no result
-MAX_DIFFERENCE = 1000  # characters of a difference in a message
-FINGERPRINT = "fingerprint"  # name in a manifest; identifies the settings and inputs of a part
+ELSEWHERE = ("store", "workers", "ray_address")  # Settings of the LLM that do not affect labels.
+UNSEEN = ("devices", "checkpoint", "tensorboard")  # Sections that do not affect results.
+MAX_DIFFERENCE = 1000  # Largest length of a difference in a message, in characters.
+FINGERPRINT = "fingerprint"  # Manifest entry that identifies the settings and inputs of a part.
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """The settings that decide results, as plain data, with the values of the simulator's preset."""
+    """The settings that affect results, as plain data; the values of the simulator's preset are filled in."""
     tree = dataclasses.asdict(dataclasses.replace(config, simulator=resolved(config.simulator)))
     tree = {name: value for name, value in tree.items() if name not in UNSEEN}
     return tree | ({"environment": rounding} if (rounding := numerics()) else {})
 
 
 def llm_settings(config: Config) -> dict[str, Any]:
-    """The settings of the LLM that decide an answer."""
+    """The settings of the LLM that affect its answers."""
     llm = dataclasses.asdict(config.llm)
     for name in ELSEWHERE:
         del llm[name]
     lora = {name: value for name, value in llm["lora"].items() if name not in lora_client.IRRELEVANT}
     llm["lora"] = lora if config.llm.lora.steps else {"steps": 0}
     template = templates.choose(config.llm.template, embedded=not config.llm.model)
-    return llm | {"template": template.digest()}  # the file of a template may change
+    return llm | {"template": template.digest()}  # the text in a template file may change
 
 
 def report_fingerprint(config: Config) -> str:
-    """Fingerprint of all settings on which a run depends; it is in the manifest of the report."""
+    """Fingerprint of all settings on which a run depends; the manifest of the report stores it."""
     return store.fingerprint(settings(config) | {"llm": llm_settings(config)})
 
 
 def fingerprint_in(manifest: Mapping[str, Any]) -> str | None:
-    """The fingerprint in a manifest; None if a user has put the part there."""
-    return manifest.get(FINGERPRINT, manifest.get("key"))  # its name in earlier versions
+    """The fingerprint in a manifest; None if a user has added the part by hand."""
+    return manifest.get(FINGERPRINT, manifest.get("key"))  # "key" is its name in earlier versions
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by their paths ``a.b``."""
+    """Flattens nested settings: maps paths such as ``a.b`` to values."""
     values: dict[str, Any] = {}
     for name, value in tree.items():
         values |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
@@ -60,7 +60,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any], free: Collection[str] = ()) -> str:
-    """The differences of two settings as ``a.b: old -> new``, comma-separated, without the ``free`` paths."""
+    """Describes in one line how two sets of settings differ, except at the ``free`` paths."""
     before, after = flat(old), flat(new)
     names = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n) and n not in free)
     return ", ".join(f"{n}: {before.get(n)!r} -> {after.get(n)!r}" for n in names)
@@ -72,8 +72,8 @@ class Run:
 
     Attributes:
       folder: contains everything that the run writes.
-      config: its settings.
-      overwrite: whether finished work of other settings may be replaced, even if it took long.
+      config: settings of the run.
+      overwrite: whether finished work with other settings may be replaced, even if it took a long time.
       free: paths of settings that may change without ``overwrite``.
     """
 
@@ -86,17 +86,17 @@ class Run:
     def open(cls, folder: Path, config: Config, overwrite: bool, free: Collection[str] = ()) -> Run:
         """Opens or makes a run folder.
 
-        If the folder contains a part, `experiments.stages.redo` replaces the settings later, after a check
-        that no work is lost.
+        If the folder contains a part, this function does not change the stored settings.
+        `experiments.stages.redo` replaces them later, after a check that no work is lost.
 
         Raises:
-          InputError: it cannot be written, or its settings cannot be read.
+          InputError: the folder cannot be written, or its settings cannot be read.
         """
         path = folder / "config.json"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # If the first command failed, for example because a data file was missing, there is no work to
-            # protect.
+            # A folder without parts has no work to protect. For example, the first command may have failed
+            # because a data file was missing.
             has_parts = any(part.is_dir() and any(part.iterdir()) for part in folder.glob("*"))
             if store.read_json(path) is None or not has_parts:
                 store.write_json(path, settings(config))
@@ -111,19 +111,20 @@ class Run:
         if manifest is None or fingerprint_in(manifest) != fingerprint:
             return False
         if not all((path / name).exists() for name in manifest["files"]):
-            return False  # a file was lost, or deleted because it was damaged
+            return False  # a file was lost, or was deleted because it was damaged
         store.verify(path)
         return True
 
     def begin(self, folder: str, kind: str = "") -> Path:
-        """The folder of a part that will be made, after a check that it contains no files of others.
+        """Returns the folder for a new part, after a check that it contains no foreign files.
 
         Args:
-          folder: within the run folder.
-          kind: of a folder that is written in place, see `ialp_jax.claim`; other folders are replaced whole.
+          folder: path within the run folder.
+          kind: kind of a folder that is written in place, see `ialp_jax.claim`. Empty: the whole folder is
+            replaced.
 
         Raises:
-          InputError: it contains files that this project did not write.
+          InputError: the folder contains files that this project did not write.
         """
         path = self.folder / folder
         claim(path, kind, "--workdir") if kind else store.require_ours(path.resolve())
@@ -133,7 +134,7 @@ class Run:
 def start_from(source: Path, folder: Path) -> None:
     """Copies the parts of another run, up to pre-training, into a run folder that lacks them.
 
-    Each stage decides by its fingerprint whether its part is kept.
+    Later, each stage compares fingerprints to decide whether to keep its copied part.
 
     Raises:
       InputError: ``source`` is not a run folder.
@@ -148,7 +149,7 @@ def start_from(source: Path, folder: Path) -> None:
                 shutil.copytree(source / name, partial, dirs_exist_ok=True)
 
 
-# For the parts from data to pre-training: part -> the stage that makes it.
+# Maps each part from data to pre-training to the stage that makes it.
 FOLDER_STAGE = {
     "data": "data",
     "simulator": "simulate",

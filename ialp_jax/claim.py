@@ -2,7 +2,7 @@
 
 A command claims a folder before it writes there. A folder can be claimed if it is new, empty or already
 marked. The marker is a small file that names the kind of folder. Older versions made folders without a
-marker; their content identifies them, and `claim` marks them.
+marker; `claim` recognises such folders by their content and marks them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def claim(folder: Path, kind: str, flag: str = "") -> None:
 
 
 def check(folder: Path, kind: str, flag: str = "") -> bool:
-    """Whether a folder is marked with a kind. Raises InputError if `claim` would; writes nothing."""
+    """Whether a folder is marked with a kind. Raises InputError if `claim` would do so; writes nothing."""
     marker = folder / store.MARKER
     try:
         marked = _kind(marker)
@@ -62,15 +62,15 @@ def is_claimed(folder: Path, kind: str) -> bool:
 
 
 def check_replaceable(path: Path, first_line: str, flag: str) -> None:
-    """Checks that a file that the user names is new, or was written by the same command.
+    """Checks that an output file does not exist yet, or was written by the same command.
 
     Args:
-      path: of the file.
-      first_line: the beginning of every file of this command.
+      path: path of the file.
+      first_line: first line of every file that this command writes.
       flag: the flag that names the file.
 
     Raises:
-      InputError: the file has another beginning, or cannot be read. Nothing is changed.
+      InputError: the file begins with another line, or cannot be read. Nothing is changed.
     """
     try:
         with path.open("rb") as file:
@@ -93,7 +93,7 @@ def _kind(marker: Path) -> str:
 
 
 def _foreign(folder: Path) -> str:
-    """The name of one entry of a folder, or "". A marker that another process is writing does not count."""
+    """The first name in a folder, or "" if it is empty; ignores a marker that another process is writing."""
     names = sorted(path.name for path in folder.iterdir())
     return next((name for name in names if not name.startswith(f".{store.MARKER}.")), "")
 
@@ -120,7 +120,7 @@ def _holds_runs(folder: Path) -> bool:
 
 
 def _made_results(folder: Path) -> bool:
-    logs = list((folder / "tuning").glob("*.csv"))  # a search writes them before there are results
+    logs = list((folder / "tuning").glob("*.csv"))  # a search writes these logs before results exist
     return _made_study_results(folder) or any(log.read_bytes()[:13] == b"world,method," for log in logs)
 
 
@@ -146,7 +146,7 @@ def _made_report(folder: Path) -> bool:
             header = file.readline(2**16)
     except OSError:
         return False
-    # The report of a sweep has no manifest; its table has columns of settings after the first column, run.
+    # The report of a sweep has no manifest. The first column of its table is run; settings may follow.
     return _is_sealed(folder) or re.match(rb"run,(.*,)?world,agent,metric,", header) is not None
 
 

@@ -1,4 +1,4 @@
-"""Console output of commands: any encoding, closed pipes and Ctrl-C without tracebacks."""
+"""Console output of commands: handles any encoding, closed pipes and Ctrl-C without a traceback."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 
-CLOSED_PIPE, INTERRUPTED = 141, 130  # exit codes, as shells report SIGPIPE and SIGINT
+CLOSED_PIPE, INTERRUPTED = 141, 130  # the exit codes of shells for SIGPIPE and SIGINT
 
 
 @contextlib.contextmanager
 def command() -> Iterator[None]:
     """Context for a whole command.
 
-    Characters that the console cannot show are printed as escapes. If the reader of the output ends, as
-    ``| head`` does, or at Ctrl-C, the command ends without a traceback and with the exit code of shells.
+    Characters that the console cannot show are printed as escapes. If the reader of the output closes the
+    pipe early (``| head``) or the user presses Ctrl-C, the command ends without a traceback. It then has the
+    usual exit code of shells.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -34,7 +35,7 @@ def command() -> Iterator[None]:
 
 
 def show_lines(lines: Iterable[str]) -> None:
-    """Prints lines such as help. If the reader stops early, as ``| head`` does, that is no error."""
+    """Prints lines, for example a help text. It is no error if the reader stops early (``| head``)."""
     try:
         for line in lines:
             print(line)
@@ -44,5 +45,5 @@ def show_lines(lines: Iterable[str]) -> None:
 
 
 def _drop_output() -> None:
-    """Drops buffered output, so that the interpreter can end."""
+    """Discards buffered output, so that the interpreter can exit without an error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,10 +1,10 @@
-"""Exceptions that end a command with one line."""
+"""Exceptions that end a command with a one-line error message."""
 
 import errno
 import importlib.util
 from pathlib import Path
 
-# Error numbers of the system for a folder or disk that cannot be written.
+# Error numbers of the operating system that mean that a folder or disk cannot be written.
 UNWRITABLE = frozenset(
     getattr(errno, name)
     for name in (
@@ -23,23 +23,23 @@ UNWRITABLE = frozenset(
 
 
 class InputError(Exception):
-    """A bad flag, config, file, model or run folder; the message is one line with the remedy."""
+    """The error for a bad flag, config, file, model or run folder. Its message is one line with a remedy."""
 
     def __str__(self) -> str:
-        """Returns one printable line, even if the message quotes a file or an error of another library."""
+        """Returns the message as one printable line, even if it quotes a file or another library's error."""
         return one_line(super().__str__())
 
 
 class NotFiniteError(InputError):
-    """Training gave NaN or infinity; a search of settings goes on with the next setting."""
+    """Training gave NaN or infinity. A search that tunes settings then tries the next setting."""
 
 
 class Terminated(BaseException):
-    """The process got SIGTERM or Ctrl-C; the message says what was saved."""
+    """The process received SIGTERM or Ctrl-C. The message says what was saved."""
 
 
 def missing_package(user: str, package: str, extra: str) -> InputError:
-    """The error if a package of an extra cannot be imported; ``user`` is the option or module."""
+    """Makes the error for a package that the option or module ``user`` needs but cannot import."""
     return InputError(
         f"{user} needs {package}, which cannot be imported; "
         f"run python -m pip install 'ialp_jax[{extra}]' (in a clone: '.[{extra}]')"
@@ -47,14 +47,14 @@ def missing_package(user: str, package: str, extra: str) -> InputError:
 
 
 def require(user: str, extra: str, *packages: str) -> None:
-    """Raises InputError that names the extra if one of its packages is not installed. Imports nothing."""
+    """Raises InputError if one of the packages is not installed. The message names the extra to install."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise missing_package(user, package, extra)
 
 
 def expanded(path: str, flag: str) -> str:
-    """Replaces ``~`` or ``~user`` in a path by the home folder. Raises InputError for an unknown user."""
+    """Replaces ``~`` or ``~user`` in a path with the home folder. Raises InputError for an unknown user."""
     if not path.startswith("~"):
         return path
     try:
@@ -64,6 +64,6 @@ def expanded(path: str, flag: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Returns a text as one line; escapes control characters, which could change the terminal."""
+    """Returns a text as one line. Escapes control characters, because they could change the terminal."""
     words = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)

@@ -1,4 +1,4 @@
-"""Random streams by purpose. A key is consumed once, and no two purposes share a stream."""
+"""Makes a random stream for each purpose. A key is consumed once; two purposes never share a stream."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ialp_jax.types import Key
 
 
 def _tag(purpose: str) -> int:
-    """Returns a 31-bit number for a purpose; Python's ``hash`` would differ from run to run."""
+    """Returns a fixed 31-bit number for a purpose. Python's ``hash`` would give a new number in each run."""
     return zlib.crc32(purpose.encode()) & 0x7FFFFFFF
 
 
 def stream(key: Key, purpose: str, index: int = 0) -> Key:
     """Returns the key of the ``index``-th draw for ``purpose`` (init, act, user, learn, evaluate, ...)."""
-    import jax  # late, because the LLM worker uses this module without JAX
+    import jax  # only here, because the LLM worker uses this module without JAX
 
     return jax.random.fold_in(jax.random.fold_in(key, _tag(purpose)), index)
 

@@ -20,14 +20,15 @@ def device_mesh(seeds: int, users: int, num_seeds: int, rows: int) -> Mesh | Non
     """A grid of devices, or None for one device.
 
     Args:
-      seeds: number of shares of the seeds; 0: as many as divide ``num_seeds``.
-      users: number of shares of every batch; 0: as many as the remaining devices allow and divide ``rows``.
+      seeds: number of equal parts into which the S seeds are split; 0: the largest possible number.
+      users: number of equal parts into which each batch is split; 0: the largest number that the remaining
+        devices allow.
       num_seeds: S.
-      rows: size of a batch: users that run in parallel, or the size of a minibatch.
+      rows: size of a batch: number of users that run in parallel, or size of a minibatch.
 
     Raises:
-      InputError: there are too few devices, the shares are not equal, or several processes run and a device
-        has no share.
+      InputError: there are too few devices, the parts are not equal, or several processes run and a device
+        has no part.
     """
     count, several = jax.device_count(), jax.process_count() > 1
     seeds = seeds or _largest(num_seeds, count, divides_count=several)
@@ -48,19 +49,20 @@ def device_mesh(seeds: int, users: int, num_seeds: int, rows: int) -> Mesh | Non
 
 
 def _largest(total: int, most: int, divides_count: bool) -> int:
-    """The largest number of equal shares up to ``most``."""
+    """The largest number of equal parts of ``total``, at most ``most``."""
     return next(n for n in range(most, 0, -1) if total % n == 0 and (most % n == 0 or not divides_count))
 
 
 def _shares() -> int:
-    """Number of devices that share the users of a seed, within `training.seeds.over_seeds`; elsewhere 1."""
+    """Number of devices that split the users of one seed, within `training.seeds.over_seeds`; elsewhere 1."""
     return dict(jax.sharding.get_abstract_mesh().shape).get(USER, 1)
 
 
 def split_users(tree: Any, axis: int = 0) -> Any:
-    """Splits ``axis`` of each array among the devices that share a seed, if it divides into equal parts.
+    """Splits ``axis`` of each array among the devices of a seed, if equal parts are possible.
 
-    It acts on arrays of one seed within `training.seeds.over_seeds`; elsewhere nothing happens.
+    Arrays are split only within `training.seeds.over_seeds`, in code for one seed. Elsewhere they are
+    returned unchanged.
     """
     size = _shares()
     spec = PartitionSpec(*itertools.repeat(None, axis), USER)
@@ -75,8 +77,9 @@ def split_users(tree: Any, axis: int = 0) -> Any:
 def merge_users(x: Array) -> Array:
     """Reshapes [..., users, L] to [any, L], so that no device needs rows of another device.
 
-    If a matrix product merges axes, only the first of them can stay split; so the axis of users becomes the
-    first. ``x`` is returned unchanged if there is one device, or if users are the only leading axis.
+    If leading axes are merged for a matrix product, only the first of them can stay split among devices. So
+    the axis of users is moved to the front. ``x`` is returned unchanged if there is one device, or if users
+    are the only leading axis.
     """
     if _shares() == 1 or x.ndim <= 2:
         return x
@@ -84,7 +87,7 @@ def merge_users(x: Array) -> Array:
 
 
 def part_users(x: Array, leading: tuple[int, ...]) -> Array:
-    """Undoes `merge_users`, if it changed anything: reshapes [any, ...] to [*leading, ...]."""
+    """Undoes `merge_users`: reshapes [any, ...] to [*leading, ...], if `merge_users` changed the array."""
     if _shares() == 1 or len(leading) <= 1:
         return x
     return jnp.moveaxis(x.reshape(leading[-1], *leading[:-1], *x.shape[1:]), 0, len(leading) - 1)

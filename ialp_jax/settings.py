@@ -1,8 +1,8 @@
-"""Limits of a setting, declared with its field, and one check of all of them.
+"""Limits for the values of settings, declared at the fields, and one function that checks all limits.
 
     learning_rate: float = setting(1e-3, above=0)
 
-Cross-field rules stay in the `check` method of a config class. This module needs no JAX.
+Rules about several fields are in the `check` method of the config class. This module needs no JAX.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ class Limits(NamedTuple):
     shapes: bool
 
     def allow(self, value: Any) -> bool:
-        """Whether a value is within the limits; None, "not set", is."""
+        """Whether a value is within the limits; None means "not set" and is always allowed."""
         if value is None:
             return True
         if self.choices:
@@ -66,12 +66,12 @@ def setting(
     """A field of a config dataclass, with the limits of its values.
 
     Args:
-      default: its value if nobody sets it.
-      above, at_least, below, at_most: limits of a number; ``above`` and ``below`` exclude the limit.
-      choices: the values of a text.
-      acts_if: another field of this class, and its values for which this setting acts.
-        With other values it must keep its default.
-      shapes: whether array shapes depend on it, so that one compiled program cannot serve two values.
+      default: value of the setting if nobody sets it.
+      above, at_least, below, at_most: limits of a number; ``above`` and ``below`` exclude the limit itself.
+      choices: allowed values of a text setting.
+      acts_if: name of another field of this class, followed by the values of that field for which this
+        setting has an effect. If the other field has a different value, this setting must keep its default.
+      shapes: whether array shapes depend on this setting, so that each value needs its own compiled program.
     """
     limits = Limits(above, at_least, below, at_most, choices, acts_if, shapes)
     return dataclasses.field(default=default, metadata={LIMITS: limits})
@@ -85,7 +85,7 @@ def check(config: Any, section: str) -> None:
       section: dotted path of the section, for the message.
 
     Raises:
-      InputError: a value is outside its limits, or was set and cannot act.
+      InputError: a value is outside its limits, or a setting that has no effect was changed.
     """
     for field in dataclasses.fields(config):
         limits, value = field.metadata.get(LIMITS), getattr(config, field.name)

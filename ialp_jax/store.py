@@ -1,4 +1,4 @@
-"""Folders of arrays with a manifest: written completely or not at all, verified when read.
+"""Folders of arrays with a manifest, written completely or not at all, and verified when read.
 
 A store is a folder with ``arrays.npz`` (no pickle), ``manifest.json`` and optionally further files. The
 manifest is written last and holds the sha256 of every other file. A folder without a manifest is incomplete
@@ -25,10 +25,10 @@ import numpy as np
 from ialp_jax.errors import InputError, one_line
 
 MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
-MARKER = ".ialp_jax"  # marks a folder as the project's, see `ialp_jax.claim`
-PARTIAL = ".partial"  # ends the name of a folder that is being written
+MARKER = ".ialp_jax"  # file that marks a folder as the project's, see `ialp_jax.claim`
+PARTIAL = ".partial"  # suffix of a folder's name while the folder is being written
 _CLUTTER = (MARKER, ".DS_Store", "Thumbs.db")  # no manifest lists these files, but they may be deleted
-# zipfile and numpy raise these for damaged archives; a changed bit can look like encryption or compression.
+# zipfile and numpy raise these for damaged archives; a flipped bit can look like encryption or compression.
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
@@ -45,7 +45,7 @@ def file_fingerprint(path: Path) -> str:
 
 @contextlib.contextmanager
 def _replacing_file(path: Path) -> Iterator[BinaryIO]:
-    """Opens a new file that replaces ``path`` once it is on disk; after an error it is removed."""
+    """Opens a temporary file that replaces ``path`` when it is complete; an error deletes this file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
@@ -60,7 +60,7 @@ def _replacing_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file atomically: readers see the old or the new text, never a part."""
+    """Writes a text file atomically: readers see the old or the new text, never a part of it."""
     with _replacing_file(path) as file:
         file.write(text.encode())
 
@@ -91,13 +91,14 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         if np.asarray(array).dtype.hasobject:
             raise TypeError(f"array {name!r} holds Python objects; only plain arrays are stored")
     with _replacing_file(path) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type] # its types know no array names
+        np.savez(file, **arrays)  # type: ignore[arg-type] # an array could be named allow_pickle
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Reads an ``.npz`` without pickle. Raises InputError if it is missing or broken.
+    """Reads an ``.npz`` without pickle. Raises InputError if the file is missing or broken.
 
-    Compressed files are refused: `write_arrays` makes none, and a small one can fill the memory.
+    Refuses compressed files: `write_arrays` writes none, and a small compressed file can expand until it
+    fills the memory.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -124,7 +125,7 @@ def require_ours(folder: Path) -> None:
     """Checks that a folder may be replaced: it is missing, empty, or holds only files of its manifest.
 
     Raises:
-      InputError: the folder holds another file, which the message names.
+      InputError: the folder holds a file that its manifest does not list; the message names the file.
     """
     manifest = read_manifest(folder) or {"files": {}}
     ours = {*manifest["files"], MANIFEST, *_CLUTTER}
@@ -135,7 +136,7 @@ def require_ours(folder: Path) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Deletes a folder that `seal` completed, if it exists. Raises InputError as `require_ours`."""
+    """Deletes a folder that `seal` completed, if it exists. Raises InputError like `require_ours`."""
     require_ours(folder)
     if folder.exists():
         shutil.rmtree(folder)
@@ -143,10 +144,10 @@ def discard(folder: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Yields an empty folder that replaces ``folder`` at the end; after an error nothing is changed.
+    """Yields an empty folder, which replaces ``folder`` at the end; an error leaves ``folder`` unchanged.
 
-    The next call removes the partial folders of killed processes. If ``folder`` is a link, its target is
-    replaced.
+    The next call removes the partial folders of killed processes. If ``folder`` is a symbolic link, the
+    target of the link is replaced.
 
     Raises:
       InputError: the folder holds files that its manifest does not list, see `require_ours`.
@@ -161,7 +162,7 @@ def replacing(folder: Path) -> Iterator[Path]:
     try:
         partial.mkdir(parents=True)
         yield partial
-        require_ours(folder)  # somebody may have written to it in the meantime
+        require_ours(folder)  # another process may have written to the folder in the meantime
         if folder.exists():
             folder.replace(old)
         partial.replace(folder)
@@ -178,7 +179,7 @@ def save(folder: Path, arrays: Mapping[str, np.ndarray], manifest: Mapping[str, 
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a complete store, or None. Raises InputError if it is not a manifest."""
+    """The manifest of a store; None if the store is incomplete. Raises InputError for an invalid manifest."""
     manifest = read_json(folder / MANIFEST)
     if manifest is not None and not isinstance(manifest.get("files"), dict):
         raise InputError(f"{folder / MANIFEST}: not a manifest (no list of files)")
@@ -186,7 +187,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def verify(folder: Path) -> dict[str, Any]:
-    """Checks every file against its hash and returns the manifest. Raises InputError with the bad file."""
+    """Checks every file against its hash and returns the manifest. Raises InputError for a bad file."""
     manifest = read_manifest(folder)
     if manifest is None:
         raise InputError(f"{folder}: incomplete, it has no {MANIFEST}; run its stage again")
@@ -202,7 +203,7 @@ def verify(folder: Path) -> dict[str, Any]:
 
 
 def load(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Verifies a store and returns its arrays and its manifest. Raises InputError with the bad file."""
+    """Verifies a store and returns its arrays and its manifest. Raises InputError for a bad file."""
     manifest = verify(folder)
     if ARRAYS not in manifest["files"]:
         # A folder with a marker also holds files that its manifest does not list, such as LLM answers.

@@ -20,8 +20,8 @@ Glossary. One word has one meaning, and one thing has one name:
 | world                 | a data set and the simulator fitted to it                                     |
 | user model            | probability that a user likes an item                                         |
 | session               | one visit of a user; it ends ``terminated`` (user left) or ``truncated``      |
-| return, length        | sum of the rewards of a session; number of its steps                          |
-| observation, state    | what the agent sees; what the simulator or the agent carries                  |
+| return, length        | sum of the rewards of a session; number of the steps of a session             |
+| observation, state    | what the agent sees; data that the simulator or the agent keeps between steps |
 | offline users         | their logs train models; online users: agents learn with them                 |
 | tuning users          | settings are chosen on them (a *search tunes* settings; an LLM is never tuned)|
 | evaluation users      | results are reported on them, in the evaluation world                         |
@@ -39,7 +39,8 @@ Glossary. One word has one meaning, and one thing has one name:
 | fingerprint           | sha256 that identifies content or a recipe                                    |
 | key                   | JAX random key, consumed once                                                 |
 
-This module needs no JAX, because the worker must not load it. Named tuples are JAX pytrees.
+This module does not import JAX at run time, because the worker must not load JAX. Named tuples are JAX
+pytrees.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Catalogue:
         [N + 1, G], padded with 0 at the end.
       category_names: names, ``category_names[0] == ""``.
       text: N + 1 further descriptions (tags, genres, categories and brand), ``text[0] == ""``. None if the
-        data set has no descriptions. They are never part of a title.
+        data set has no descriptions. These descriptions are never part of a title.
     """
 
     titles: tuple[str, ...]
@@ -100,8 +101,8 @@ class Interactions:
       item: int32 [M], 1..N.
       like: bool [M]; implicit data has only likes.
       rating: float32 [M] for explicit data, else None.
-      ordered: whether interactions of a user are in the order of time. If not, they are in the order
-        of the file, and code that reads histories shuffles them.
+      ordered: whether each user's interactions are sorted by time. If not, they are in the order of the file,
+        and code that reads histories shuffles them.
       propensity: float32 [M], probability that this rating was observed. None if it is not published.
     """
 
@@ -165,11 +166,12 @@ class Dataset:
       interactions: M rows of U users.
       histories: the likes among them.
       split: int8 [U], one of OFFLINE, ONLINE, TUNING, EVALUATION.
-      dropped: rows, users and items left out, by reason.
+      dropped: number of rows, users or items that were left out, by reason.
       truth: the user model that generated the data. None for real data.
-      random_test: ratings of items that were drawn uniformly at random, not chosen by the user. They are not
-        part of ``interactions`` and test a user model without selection bias. None if not collected.
-      notes: further facts about the reading of the files that the user should know: counts by kind.
+      random_test: ratings of items that were drawn uniformly at random, not chosen by the user. These ratings
+        are not part of ``interactions``. They test a user model without selection bias. None if the data set
+        has no such ratings.
+      notes: counts of unusual things in the files that the user should know about, by kind.
     """
 
     name: str
@@ -192,7 +194,7 @@ class Dataset:
         return np.flatnonzero(self.split == split).astype(np.int32)
 
     def popularity(self) -> np.ndarray:
-        """Likes per item by offline users only, int64 [N + 1]: it contains no likes of other users."""
+        """Number of likes of each item, int64 [N + 1]; only likes of offline users count."""
         owner = np.repeat(np.arange(self.num_users), np.diff(self.histories.offsets))
         seen = self.histories.items[self.split[owner] == OFFLINE]
         return np.bincount(seen, minlength=self.catalogue.num_items + 1)
@@ -204,7 +206,7 @@ class Observation(NamedTuple):
     Attributes:
       history: int32 [L], liked items, oldest first, left-padded with 0.
       shown: int32 [L + H], items that must not be shown again: the starting history in the first L places,
-        then the recommendations of this session; 0 where there is none.
+        then the recommendations of this session. Unused places are 0.
     """
 
     history: Array
@@ -212,14 +214,15 @@ class Observation(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """One step of experience. Leading axes depend on its use.
+    """One step of experience. All arrays may have further leading axes, such as time and users.
 
     Attributes:
       observation: before the action.
       action: int32, 0..N-1.
       reward: float32.
       terminated: bool, the user left; nothing follows.
-      truncated: bool, the horizon ended; the value of ``next_observation`` still counts.
+      truncated: bool, the session reached the horizon; learners still bootstrap from the value of
+        ``next_observation``.
       next_observation: the true final observation if the session ended.
       extras: further results of the agent's ``act`` (log-probability, ...).
     """
@@ -239,8 +242,8 @@ class Prompts(NamedTuple):
     Attributes:
       histories: int32 [P, L], liked items, oldest first, left-padded with 0.
       candidates: int32 [P, K], ids 1..N.
-      windows: int32 [P], number of the start window from which each prompt's imagined session began; None if
-        the prompts are not from imagined sessions. The LLM does not see it.
+      windows: int32 [P], number of the window from which each prompt's imagined session started; None if the
+        prompts are not from imagined sessions. The LLM does not see this number.
     """
 
     histories: np.ndarray
@@ -258,7 +261,7 @@ class Prompts(NamedTuple):
         return self.histories.shape[1], self.candidates.shape[1]
 
     def rows(self, index: Any) -> Prompts:
-        """Some of the prompts: a slice, int [n] or bool [P]."""
+        """The prompts that ``index`` selects. ``index`` is a slice, int [n] or bool [P]."""
         return Prompts(*(array if array is None else array[index] for array in self))
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -267,12 +270,12 @@ class Prompts(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """What a label source answered to P prompts.
+    """The answers of a label source to P prompts.
 
     Attributes:
       histories: int32 [P, L], as in `Prompts`.
       candidates: int32 [P, K], ids 1..N, as in `Prompts`.
-      choice: int32 [P]: -1 invalid, 0 none, k the k-th candidate (1..K).
+      choice: int32 [P]; -1: invalid, 0: none, k: the k-th candidate (1..K).
       scores: float32 [P, K], the source's score of each candidate (log-likelihood of its title, ...).
     """
 

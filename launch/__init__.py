@@ -1,1 +1,1 @@
-"""Many runs: sweeps on one machine, on a Ray cluster or by any scheduler, and one report of their results."""
+"""Sweeps of many runs, on one machine, on a Ray cluster or by any scheduler, and a report of the results."""

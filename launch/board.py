@@ -1,4 +1,4 @@
-"""Progress of a sweep: a live table on a terminal, otherwise a line per event; failures at the end."""
+"""Progress of a sweep: a live table on a terminal, otherwise one line per event; at the end, all failures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHOWN = 30  # rows of running jobs
 
 
 def last_line(job: Job) -> str:
-    """The last line of a job's log; the latest state of a progress bar counts as a line."""
+    """The last line of a job's log, which may be the latest state of a progress bar."""
     try:
         with job.log.open("rb") as log:
             log.seek(max(0, job.log.stat().st_size - TAIL_BYTES))
@@ -36,8 +36,8 @@ class Board:
         """Creates the board.
 
         Args:
-          jobs: to run.
-          num_done: number of jobs that were done before.
+          jobs: jobs to run.
+          num_done: number of jobs that were finished by earlier commands.
           console: for the output; None: standard output.
         """
         self._total, self._num_done = len(jobs), num_done

@@ -4,11 +4,11 @@ python -m launch.collect FOLDER [--base=RUN]
 
 Writes FOLDER/report/{summary.csv, curves.csv, index.html}. The CSV files hold the tables of all runs; their
 first columns are the run and every setting (config.a.b) in which the runs differ. The page shows a table and
-learning curves by setting. FOLDER may be any folder of run folders. Runs that differ only in seed are
-repetitions: each counts once, by the mean over its own seeds.
+learning curves by setting. FOLDER may be any folder that contains run folders. Runs that differ only in seed
+are repetitions: each run counts once, with the mean over its own seeds.
 
---base=RUN compares every run with this one. Then {effects.csv, effects.md, effects.svg} and the page show the
-factor by which each change of settings multiplies the return.
+--base=RUN compares every run with RUN: {effects.csv, effects.md, effects.svg} and the page show the factor by
+which each change of settings multiplies the return.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def collect(folder: Path, base: str = "") -> list[str]:
     """Writes the report of a sweep.
 
     Args:
-      folder: of the sweep.
-      base: name of the run that the others are compared with; "": no comparison.
+      folder: folder of the sweep.
+      base: name of the run with which all other runs are compared; "": no comparison.
 
     Returns:
       Names of the unfinished runs.
@@ -62,7 +62,7 @@ def collect(folder: Path, base: str = "") -> list[str]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Collects the folder that the command line names; a mistake is one line and exit code 2."""
+    """Writes the report of the folder in ``argv``. After an error, prints one line and exits with code 2."""
     folders = [arg for arg in argv[1:] if not arg.startswith("--base=")]
     if len(folders) != 1 or folders[0] in ("-h", "--help", "-help"):
         console.show_lines([__doc__])

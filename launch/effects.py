@@ -1,4 +1,4 @@
-"""Effects of the changes in a sweep: ratios to one of its runs, the base, as table and figure."""
+"""Effects of changed settings in a sweep: ratios of runs to one base run, as table and figure."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from ialp_jax.evaluation.metrics import auc_return
 
 METRICS = {"initial_return": "initial", "auc_return": "area", "final_return": "final"}
 COLUMNS = ["run", "change", "agent", "metric", "mean", "base", "ratio", "ci_low", "ci_high", "num_seeds"]
-NOT_SETTINGS = {"name", *(f"llm.{name}" for name in ELSEWHERE)}  # these only say where a run is
+NOT_SETTINGS = {"name", *(f"llm.{name}" for name in ELSEWHERE)}  # these do not change a run's results
 SCOPE = NOT_SETTINGS | {"adapt.agents"}
 
 
 def effects(
     base: str, settings: Mapping[str, Mapping[str, Any]], curves: Mapping[str, pd.DataFrame]
 ) -> pd.DataFrame:
-    """A row of `COLUMNS` per run, agent and metric: means over seeds, and the ratio to the base.
+    """One row per run, agent and metric: means over seeds, and the ratio to the base run.
 
-    Seeds are paired, because seed s of every run has the same users; see `statistics.compared`. An agent has
-    a row only if both the run and the base have it.
+    Seeds are paired, because seed s of every run has the same users; see `statistics.compared`. An agent of a
+    run gets rows only if the base run has the same agent.
 
     Args:
-      base: name of the run that the others are compared with.
+      base: name of the run with which all other runs are compared.
       settings: run -> settings by path.
       curves: run -> rows of its ``curves.csv``.
 
@@ -58,7 +58,7 @@ def effects(
                 means = (float(part.mean()) for part in pair)
                 interval = (float(part) for part in effect)
                 rows.append((run, changes, agent, metric, *means, *interval, len(of_run)))
-    frame = pd.DataFrame(rows, columns=COLUMNS)  # the base comes first, so it stays among duplicates
+    frame = pd.DataFrame(rows, columns=COLUMNS)  # the base is first, so it is kept among duplicates
     return frame.drop_duplicates(["change", "agent", "metric"], ignore_index=True)
 
 
@@ -69,7 +69,7 @@ def change(base: Mapping[str, Any], run: Mapping[str, Any]) -> str:
 
 
 def seeds_metrics(curves: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Agent -> table of `METRICS` with a row per seed."""
+    """Returns for each agent a table with the columns `METRICS` and a row per seed."""
     metrics = {}
     for agent, rows in curves[curves.metric == "return"].groupby("agent"):
         table = rows.pivot_table(index="seed", columns="env_steps", values="value")
@@ -81,9 +81,9 @@ def seeds_metrics(curves: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def table(rows: pd.DataFrame, agents: Sequence[str]) -> str:
-    """Markdown table: per change, area and final return of each agent, and the ratio of areas to the base.
+    """Markdown table with a row per change: area, final return and ratio to the base, for each agent.
 
-    An agent that does not learn has only its final return.
+    An agent that does not learn has only its final return and the ratio of final returns.
     """
     headings, cells = ["change"], {changes: [] for changes in dict.fromkeys(rows.change)}
     for agent in agents:
@@ -111,7 +111,7 @@ def figure(rows: pd.DataFrame, agents: Sequence[str]) -> Figure:
     """A figure of the ratios to the base: for each change, the area and final return of every agent."""
     rows = rows[(rows.change != "") & rows.agent.isin(agents)]
     changes = list(dict.fromkeys(rows.change))
-    labels = [re.sub(r"[\w.]+\.(?=\w+=)", "", change) for change in changes]  # the last part of each path
+    labels = [re.sub(r"[\w.]+\.(?=\w+=)", "", change) for change in changes]  # last part of each path
     width, height = 11.0, 1.1 + 0.3 * len(changes)
     with matplotlib.rc_context(SETTINGS):
         canvas = Figure(figsize=(width, height))
@@ -136,6 +136,9 @@ def figure(rows: pd.DataFrame, agents: Sequence[str]) -> Figure:
 
 
 def moved(rows: pd.DataFrame) -> list[str]:
-    """The agents, except references, whose returns change in at least one run; in the order of tables."""
+    """Agents whose return differs from the base in at least one run, in the order of tables.
+
+    Reference agents are left out.
+    """
     agents = set(rows.agent[(rows.change != "") & (rows.ratio != 1)])
     return ordered(agent for agent in agents if style(agent).group != REFERENCE)

@@ -1,4 +1,4 @@
-"""The finished runs of a sweep: their settings, their tables, and runs grouped by setting."""
+"""Reads the finished runs of a sweep with their settings and tables, and groups runs by setting."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ialp_jax import store
 from ialp_jax.errors import InputError
 from launch.effects import NOT_SETTINGS
 
-LONGEST_LABEL = 30  # characters beside a line of a figure
+LONGEST_LABEL = 30  # maximum number of characters of a label beside a curve
 REPETITION = "seed"  # runs that differ only in this setting are repetitions
 
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """A finished run: name of its folder, settings by path, and its tables."""
+    """A finished run: the name of its folder, its settings by path, and its tables."""
 
     name: str
     settings: dict[str, Any]
@@ -59,19 +59,20 @@ def swept_paths(runs: Sequence[Finished]) -> list[str]:
 
 
 def merged(runs: Sequence[Finished], paths: Sequence[str], table: str) -> pd.DataFrame:
-    """One table of all runs, below each other; the first columns are the run and its settings."""
+    """Stacks the tables of all runs; the first columns are the name of the run and its settings."""
     parts = []
     for run in runs:
         part = getattr(run, table).copy()
         for position, path in enumerate(paths):
-            part.insert(position, f"config.{path}", run.settings.get(path))  # curves also have a column seed
+            # With the prefix, a swept seed does not clash with the column ``seed`` of curves.
+            part.insert(position, f"config.{path}", run.settings.get(path))
         part.insert(0, "run", run.name)
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
 
 
 def label(run: Finished, paths: Sequence[str]) -> str:
-    """A short name of a run's settings: the fewest last parts that make each path unique."""
+    """A short label of a run's settings, with each path cut to the fewest last parts that stay unique."""
     words = []
     for path in paths:
         parts = path.split(".")
@@ -84,7 +85,7 @@ def label(run: Finished, paths: Sequence[str]) -> str:
 
 
 def settings_of(runs: Sequence[Finished], paths: Sequence[str]) -> dict[str, list[Finished]]:
-    """The runs of each setting, by its label. If labels are too long for figures, they get numbers."""
+    """The runs of each setting, by label. If a label is too long for figures, all labels get numbers."""
     groups: dict[str, list[Finished]] = {}
     by_value = sorted(runs, key=lambda run: [sort_key(run.settings.get(path)) for path in paths])
     for run in by_value:
@@ -95,6 +96,6 @@ def settings_of(runs: Sequence[Finished], paths: Sequence[str]) -> dict[str, lis
 
 
 def sort_key(value: Any) -> tuple[bool, Any]:
-    """Sorts numbers by value; everything else follows, sorted as text."""
+    """Sort key: numbers come first, by value; all other values follow, as text."""
     is_number = isinstance(value, int | float)
     return not is_number, value if is_number else str(value)

@@ -1,21 +1,21 @@
 """Turns a sweep file into jobs; each job is a run of `experiments.main` in its own folder.
 
-A sweep file is Python with ``SWEEP = {...}``, or ``get_sweep()`` that returns such plain data:
+A sweep file is a Python file with a dict ``SWEEP``, or with a function ``get_sweep()`` that returns it:
 
     SWEEP = {
         "grid": {"seed": [0, 1], "agents.a_ialp_ft.learning_rate": [1e-3, 3e-3]},  # all combinations
-        "random": {  # each trial draws one value per path, and runs at every point of the grid
+        "random": {  # each trial draws one value per path and is combined with the whole grid
             "agents.a_ialp_ft.discount": [0.5, 0.9, 0.99],
             "agents.a_ialp_ft.entropy_cost": {"log_uniform": [1e-4, 1e-1]},  # or "uniform"
         },
         "trials": 20,  # required with "random"
-        "seed": 0,  # of "random"
-        "variants": [{}, {"simulator.patience": 3.0}],  # sets of values, each run at every point of the rest
+        "seed": 0,  # of the random draws
+        "variants": [{}, {"simulator.patience": 3.0}],  # each set of values is combined with all of the above
     }
 
-A sweep needs at least one of grid, random and variants. A job is named by its values, in the order of their
-paths. Draw i of a path depends only on seed, path and i. If a sweep is reordered, extended or shortened, the
-remaining jobs therefore keep their folders.
+A sweep needs at least one of grid, random and variants. The name of a job lists its values, sorted by path.
+The value that trial i draws for a path depends only on the seed, the path and i. If a sweep is reordered,
+extended or shortened, the remaining jobs therefore keep their folders.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from ialp_jax.errors import InputError
 
 PARTS = ("grid", "random", "trials", "seed", "variants")
 RANGES = ("uniform", "log_uniform")
-DIGITS = 4  # significant digits of a value drawn from a range, so that folder names stay readable
-LONGEST_NAME = 160  # of a folder; file systems allow 255
+DIGITS = 4  # significant digits of a drawn value; more would make folder names hard to read
+LONGEST_NAME = 160  # characters in a folder name; file systems allow 255
 
 Values = dict[str, Any]
 
@@ -48,10 +48,10 @@ class Job:
     """One run of a sweep.
 
     Attributes:
-      values: path -> value, for the settings that the sweep varies.
+      values: path of a setting -> value, for the settings that the sweep varies.
       config: the whole configuration.
-      folder: of the run, named by the values.
-      arguments: of the Python interpreter.
+      folder: folder of the run; its name lists the values.
+      arguments: command-line arguments of the Python interpreter.
     """
 
     values: Values
@@ -84,7 +84,7 @@ def read_sweep(path: Path) -> Mapping[str, Any]:
         sweep = names["get_sweep"]() if "get_sweep" in names else names["SWEEP"]
     except KeyError:
         raise InputError(f"{path}: has neither SWEEP nor get_sweep()") from None
-    except Exception as error:  # code of the user may raise anything
+    except Exception as error:  # the user's code may raise any exception
         raise InputError(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from None
     _check_parts(sweep, path)
     return sweep
@@ -121,7 +121,7 @@ def _check_parts(sweep: Any, path: Path) -> None:
 
 
 def points(sweep: Mapping[str, Any], config: Config, source: str) -> Iterator[Values]:
-    """Yields the values of every job, trial by trial, with the types of the settings. Raises InputError."""
+    """Checks the paths and values of a sweep, and yields the values of each job. Raises InputError."""
     grid, random = sweep.get("grid", {}), sweep.get("random", {})
     for path, values in (*grid.items(), *random.items()):
         wanted = setting_type(config, path, source)
@@ -156,7 +156,7 @@ def _check_range(path: str, values: Mapping[str, Any], wanted: type, source: str
 
 
 def _draw(values: Any, wanted: type, seed: int, path: str, trial: int) -> Any:
-    """Draws the value of a trial from a list or a range; both ends of a range are possible."""
+    """Draws the value of a trial from a list, or from a range that includes both ends."""
     generator = keys.generator(seed, f"sweep {path}", trial)
     if not isinstance(values, Mapping):
         return values[int(generator.integers(len(values)))]
@@ -168,7 +168,7 @@ def _draw(values: Any, wanted: type, seed: int, path: str, trial: int) -> Any:
 
 
 def job_name(values: Values) -> str:
-    """The readable name of a folder, different for different values."""
+    """Returns a readable folder name. Different values have different names."""
     text = ",".join(f"{path}={values[path]}" for path in sorted(values)) or "default"
     name = re.sub(r"[^\w.,=+-]", "-", text)[:LONGEST_NAME]
     return name if name == text else f"{name}-{store.fingerprint(text)[:8]}"
@@ -177,18 +177,18 @@ def job_name(values: Values) -> str:
 def jobs_of(
     path: Path, config: Config, given: Values, folder: Path, file: str, rest: Sequence[str] = ()
 ) -> list[Job]:
-    """The jobs of a sweep without duplicates; checks all settings.
+    """Makes the jobs of a sweep, without duplicates, and checks their settings.
 
     All jobs share a label store in the folder of the sweep, unless ``given`` names another store or "". The
-    store finds an answer by its prompt, model and mode, so any two jobs can share it.
+    store looks up an answer by its prompt, model and mode, so all jobs can use it.
 
     Args:
-      path: of the sweep file.
+      path: path of the sweep file.
       config: settings of all jobs.
-      given: the settings from the command line, by path.
-      folder: of the sweep.
-      file: the configuration file, as on the command line.
-      rest: further arguments of every job.
+      given: path of a setting -> value, from the command line.
+      folder: folder of the sweep.
+      file: the configuration file, as the command line names it.
+      rest: further command-line arguments of every job.
 
     Raises:
       InputError: the file, a path, a value or a combination of values is wrong.
@@ -199,7 +199,8 @@ def jobs_of(
         if both := values.keys() & common.keys():
             raise InputError(f"{source}: {min(both)} is swept; do not give it on the command line")
         job_config = overridden(config, common | values, source)
-        values = {path: value_at(job_config, path) for path in values}  # an int for a float becomes a float
+        # The configuration turns an int into a float if the setting is a float.
+        values = {path: value_at(job_config, path) for path in values}
         try:
             job_config.check()
         except InputError as error:
@@ -207,5 +208,5 @@ def jobs_of(
         job_folder = folder / job_name(values)
         flags = [f"--config.{path}={value}" for path, value in (common | values).items()]
         arguments = ("-m", "experiments.main", f"--config={file}", *flags, f"--workdir={job_folder}", *rest)
-        jobs[job_folder] = Job(values, job_config, job_folder, arguments)  # trials may draw the same values
+        jobs[job_folder] = Job(values, job_config, job_folder, arguments)  # two trials may draw equal values
     return list(jobs.values())

@@ -15,8 +15,8 @@ from ialp_jax.claim import RUN, claim
 from launch.child import command_of
 from launch.jobs import Job
 
-GRACE_SECONDS = 60.0  # time for a run to save its state after SIGTERM
-# Progress bars go to a log, so one line every few seconds is enough.
+GRACE_SECONDS = 60.0  # a run has this time to save its state after SIGTERM
+# The log needs only one line of a progress bar every few seconds.
 ENVIRONMENT = {"TQDM_MININTERVAL": "5", "PYTHONUNBUFFERED": "1"}
 
 
@@ -28,13 +28,13 @@ def cores_here() -> list[int]:
 
 
 class LocalExecutor:
-    """Runs one job per GPU; without GPUs, one per group of cores."""
+    """Runs one job per GPU. Without GPUs, runs one job per group of cores."""
 
     def __init__(self, jobs: int, cores: int) -> None:
         """Counts GPUs and cores.
 
         Args:
-          jobs: number of jobs at a time; 0: one per GPU, or one per ``cores`` cores.
+          jobs: number of jobs that run at the same time; 0: one per GPU, or one per ``cores`` cores.
           cores: number of cores per job if there is no GPU.
         """
         self._gpus, self._cores, self._per_job = visible_gpus(), cores_here(), cores
@@ -46,7 +46,7 @@ class LocalExecutor:
         return len(self._running) < self.slots
 
     def start(self, job: Job) -> None:
-        """Starts a job in a separate process group, so that only `stop` passes Ctrl-C on to it."""
+        """Starts a job in a separate process group. So Ctrl-C does not reach the job, and `stop` ends it."""
         slot = min(set(range(self.slots)) - self._running.keys())
         environment, cores = {**os.environ, **ENVIRONMENT}, ()
         if self._gpus:
@@ -90,6 +90,6 @@ class LocalExecutor:
 
 
 def open_log(log: Path) -> contextlib.AbstractContextManager:
-    """Opens a job's log to append to it. Raises InputError if its folder is not a run folder."""
+    """Opens a job's log for appending. Raises InputError if the log is not in a run folder."""
     claim(log.parent, RUN, "--workdir")
     return log.open("ab")

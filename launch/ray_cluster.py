@@ -1,8 +1,8 @@
-"""Runs jobs as tasks of a Ray cluster, or of a Ray that is started on this machine.
+"""Runs jobs as Ray tasks, on an existing cluster or on a Ray instance that it starts on this machine.
 
-A task runs its job in a child process that ends with the task's worker (`launch.child`). If the worker or its
-machine is lost, Ray runs the task again, on another machine if necessary, and the run continues from its
-folder. The project and the folder of the sweep must have the same path on every machine.
+A task runs its job in a child process, which ends when the task's worker ends (`launch.child`). If the worker
+or its machine is lost, Ray runs the task again, on another machine if necessary, and the run continues from
+its folder. The project and the folder of the sweep must have the same path on every machine.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from launch.child import command_of
 from launch.jobs import Job
 from launch.local import ENVIRONMENT, GRACE_SECONDS, cores_here, open_log
 
-RETRIES = 3  # of a job whose worker is lost
-LOST = -9  # exit code of a job after the last retry
+RETRIES = 3  # maximal number of retries of a job whose worker was lost
+LOST = -9  # reported as exit code if the worker is lost after the last retry, too
 
 
 def run_task(arguments: tuple[str, ...], folder: str, log: str) -> int:
-    """Runs a job in a Ray worker, in ``folder``, with output to ``log``; returns its exit code."""
+    """Runs a job in a Ray worker, in ``folder``, writes its output to ``log``, and returns its exit code."""
     with open_log(Path(log)) as out:
         process = subprocess.Popen(
             command_of(arguments),
@@ -35,7 +35,7 @@ def run_task(arguments: tuple[str, ...], folder: str, log: str) -> int:
         )
         try:
             return process.wait()
-        except BaseException:  # Ray raises this if the sweep was interrupted
+        except BaseException:  # Ray raises an exception here if the sweep is interrupted
             process.terminate()
             try:
                 process.wait(GRACE_SECONDS)
@@ -48,11 +48,11 @@ class RayExecutor:
     """Submits all jobs to Ray, which runs as many at a time as its cores or GPUs allow."""
 
     def __init__(self, address: str, cores: int) -> None:
-        """Joins the cluster at ``address``; if it is empty, starts Ray on this machine. Raises InputError."""
+        """Joins the cluster at ``address``; an empty one starts Ray on this machine. Raises InputError."""
         self._ray = ray_connection.connect(address, max(cores, len(cores_here())), "--ray_address")
         gpus = 1 if self._ray.cluster_resources().get("GPU", 0) else 0
         self._task = self._ray.remote(run_task).options(num_cpus=cores, num_gpus=gpus, max_retries=RETRIES)
-        self._running: dict[object, Job] = {}  # reference to the task's result -> job
+        self._running: dict[object, Job] = {}  # Ray's reference to the result of a task -> job
 
     def has_room(self) -> bool:
         """Always true, because Ray has a queue."""

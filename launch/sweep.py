@@ -4,12 +4,13 @@ python -m launch.sweep --config=FILE.py --sweep=FILE.py [--config.a.b=value ...]
   [--executor=print|local|ray] [--jobs=N] [--cores=N] [--ray_address=ADDRESS] [--stage=...]
   [--start_from=RUN] [--redo]
 
-The sweep file is plain data, see launch/jobs.py and launch/sweeps/learning_rate.py. All settings are checked
-before the first job starts. Each job is a run in its own folder under --workdir. A job is done if its folder
-has a report that was made with its settings; the same command again runs only the missing jobs. Jobs share
-labels in <workdir>/store; --config.llm.store= switches that off. After a failure the other jobs continue; the
-failures and their logs are listed at the end, and the exit code is 1. Ctrl-C ends all jobs; the same command
-continues them. python -m launch.collect FOLDER puts the finished runs into one report.
+The sweep file holds plain data, see launch/jobs.py and launch/sweeps/learning_rate.py. All settings are
+checked before the first job starts. Each job is a run in its own folder under --workdir. A job is done if its
+folder has a report that was made with the same settings. If you repeat the command, only missing jobs run.
+Jobs share labels in <workdir>/store; an empty --config.llm.store= switches this sharing off. After a failure
+the other jobs continue. At the end the failed jobs and their logs are listed, and the exit code is 1. Ctrl-C
+ends all jobs; the same command continues them. python -m launch.collect FOLDER puts the finished runs into
+one report.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Executor(Protocol):
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-    """Flags parser for `absl.app.run`; a mistake is one line and exit code 2."""
+    """Parses the flags for `absl.app.run`. A wrong flag gives a one-line error and exit code 2."""
     if any(re.fullmatch(r"--?(h|help|helpfull|helpshort)", arg) for arg in argv[1:]):
         lines = (f"  --{flag.name}: {absl_flags.FLAGS[flag.name].help}" for flag in DEFINED)
         console.show_lines([__doc__, "flags, besides those of python -m experiments.main --help:", *lines])
@@ -83,7 +84,7 @@ def parse(argv: Sequence[str]) -> list[str]:
 
 
 def planned() -> list[Job]:
-    """The jobs that the flags ask for. Raises InputError."""
+    """The jobs that the flags define. Raises InputError."""
     config, given = flags.CONFIG.value, absl_flags.FLAGS
     if not isinstance(config, Config):
         raise InputError("--config: a sweep varies the settings of a run; a study has --stage=search")
@@ -101,7 +102,7 @@ def planned() -> list[Job]:
 
 
 def run_jobs(jobs: Sequence[Job], executor: Executor, board: Board) -> None:
-    """Runs all jobs; after an error or a signal it ends the running ones."""
+    """Runs all jobs. After an error or a signal, ends the jobs that are still running."""
     waiting = list(reversed(jobs))
     num_running = 0
     try:
@@ -143,7 +144,8 @@ def main(argv: Sequence[str]) -> int:
             for job in jobs:
                 print(shlex.join(["python", *job.arguments]))
             return 0
-        # A run without the report stage has no report; its stages skip the finished parts themselves.
+        # Without the report stage a run has no report to check, so it always starts. Its stages skip finished
+        # parts.
         if jobs:
             claim(jobs[0].folder.parent, SWEEP, "--workdir")
         missing = [job for job in jobs if flags.STAGE.value not in ("all", "report") or not job.is_done()]

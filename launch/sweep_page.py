@@ -1,4 +1,4 @@
-"""The page of a sweep: a table and learning curves by setting."""
+"""The page of a sweep shows a table, and learning curves for each setting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EFFECTS_TITLE = "Factor by which each change multiplies the return"
 
 
 def metric_rows(runs: Sequence[Finished], agent: str) -> dict[str, dict[str, float]]:
-    """Metric -> mean, ci_low and ci_high of an agent in the runs of one setting."""
+    """Maps each metric to mean, ci_low and ci_high of an agent in the runs of one setting."""
     tables = [run.summary[run.summary.agent == agent].set_index("metric") for run in runs]
     tables = [table for table in tables if len(table)]
     if len(tables) == 1:
@@ -31,7 +31,7 @@ def metric_rows(runs: Sequence[Finished], agent: str) -> dict[str, dict[str, flo
 
 
 def return_curve(runs: Sequence[Finished], agent: str) -> plots.Curve | None:
-    """The return of an agent over env steps in the runs of one setting; None if no run has the agent."""
+    """The learning curve (return over env steps) of an agent in the runs of one setting, or None."""
     rows = pd.concat([run.curves.assign(run=run.name) for run in runs])
     rows = rows[(rows.agent == agent) & (rows.metric == "return")]
     if rows.empty:
@@ -42,7 +42,7 @@ def return_curve(runs: Sequence[Finished], agent: str) -> plots.Curve | None:
 
 
 def table_groups(groups: Mapping[str, list[Finished]], agents: Sequence[str]) -> list[dict[str, Any]]:
-    """The page's table: a row per agent and setting; one row for an agent that no setting changes."""
+    """The page's table has a row per agent and setting, or one row if no setting changes the agent."""
     table = []
     for agent in agents:
         metrics = {name: metric_rows(runs, agent) for name, runs in groups.items()}
@@ -63,7 +63,7 @@ def table_groups(groups: Mapping[str, list[Finished]], agents: Sequence[str]) ->
 
 
 def curve_figures(groups: Mapping[str, list[Finished]], agents: Sequence[str]) -> list[dict[str, str]]:
-    """A figure per agent that learns, with a line per setting; only the best settings if there are many."""
+    """Draws a figure per learning agent, with a line per setting. Draws at most the 8 best settings."""
     figures = []
     for agent in agents:
         curves = {name: curve for name, runs in groups.items() if (curve := return_curve(runs, agent))}
@@ -95,10 +95,10 @@ def render(
     """The page as one HTML document.
 
     Args:
-      name: of the sweep.
-      runs: the finished ones.
-      unfinished: names of the others.
-      paths: settings in which the runs differ.
+      name: name of the sweep.
+      runs: the finished runs.
+      unfinished: names of the unfinished runs.
+      paths: paths of the settings that differ between runs.
       effects_svg: the figure of `launch.effects`, if there is one.
     """
     groups = settings_of(runs, paths)

@@ -29,7 +29,7 @@ def _main(argv: Sequence[str]) -> None:
     with flagsaver.flagsaver():
         try:
             main.main(flags.parse(argv))
-        finally:  # so that Ctrl-C still ends the tests
+        finally:  # restores the handlers, so that Ctrl-C still ends the tests
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 
@@ -49,7 +49,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], object]] = {
 
 
 def call(capture: pytest.CaptureFixture, name: str, *args: object) -> Ended:
-    """Runs a command as ``python -m`` would. An exception other than SystemExit is raised."""
+    """Runs a command as ``python -m`` would. Catches SystemExit, but no other exception."""
     argv, code = [name, *map(str, args)], 0
     capture.readouterr()
     with pytest.MonkeyPatch.context() as patch:

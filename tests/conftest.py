@@ -12,17 +12,18 @@ from left_out import LeftOut
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# All tests, and the commands that they start, compile each program once. JAX reads this when it is imported.
+# JAX's compilation cache: all tests, and the commands that they start, compile each program once. JAX reads
+# these variables when it is imported.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     COMPILED = tempfile.TemporaryDirectory(prefix="compiled-", ignore_cleanup_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 # All tests use one device, except tests about several devices.
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")
-# Ray reads this when it is imported; some test modules import Ray before the project does.
+# Ray reads this variable when it is imported. Some test modules import Ray before the project does.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
-# Property tests try 25 examples; with `--hypothesis-profile=all`, as in .ci/run, 200.
+# A property test tries 25 examples, or 200 with `--hypothesis-profile=all`, which .ci/run sets.
 # The examples are the same in every run, so that a failure does not depend on luck.
 for name, examples in (("quick", 25), ("all", 200)):
     settings.register_profile(

@@ -1,17 +1,17 @@
-"""Tiny worlds whose optimal returns and values are known, all of the same shapes.
+"""Tiny worlds with known optimal returns and values. The arrays of all worlds have the same shapes.
 
-16 items, histories of 4, horizon 6. Users 0 and 1 start from a history of item 1 (taste A), users 2 and 3
-from one of item 2 (taste B). The values in the table use a discount of 0.5.
+Each world has 16 items, histories of length 4, and horizon 6. Users 0 and 1 have taste A and item 1 as their
+history. Users 2 and 3 have taste B and item 2 as their history. Values in the table use a discount of 0.5.
 
 | world       | rule                                                      | best return | value            |
 |-------------|-----------------------------------------------------------|-------------|------------------|
-| one_item    | all like item 7 alone and leave at the first dislike      | 1           | start 1, then 0  |
+| one_item    | all like only item 7, and leave after the first dislike   | 1           | start 1, then 0  |
 | two_tastes  | A likes 3..9, B likes 10..16; nobody leaves               | 6           | 1 / (1 - 0.5)    |
-| patience    | all like 3..9; two dislikes without a like and they leave | 6           | 1 / (1 - 0.5)    |
+| patience    | all like 3..9, and leave after two dislikes in a row      | 6           | 1 / (1 - 0.5)    |
 | coin        | every item is liked with probability 1/2; nobody leaves   | 3           | 0.5 / (1 - 0.5)  |
-| coin_leaves | the same, and the first dislike ends it                   | -           | 0.5 / (1 - 0.25) |
+| coin_leaves | as in coin, but users leave after the first dislike       | -           | 0.5 / (1 - 0.25) |
 
-The horizon truncates, so it does not lower the values.
+The horizon truncates sessions and does not terminate them. So it does not lower the values.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Q_NETWORK = QNetwork(ITEMS, LENGTH, SMALL)
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_compilation() -> Iterator[None]:
-    """Compiles with little optimisation: tests spend far more time on compiling than on running."""
+    """Compiles with little optimisation, because the tests spend more time on compiling than on running."""
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     yield
@@ -54,7 +54,7 @@ def quick_compilation() -> Iterator[None]:
 
 
 def _likes(name: str) -> np.ndarray:
-    """Score of each item for tastes A and B, [N + 1, 2]: 1 liked, -1 disliked, 0 liked at random."""
+    """Score of each item for tastes A and B, [N + 1, 2]. 1 means liked, -1 disliked, 0 liked at random."""
     scores = np.full((ITEMS + 1, 2), -1.0, np.float32)
     if name == "one_item":
         scores[7] = 1
@@ -94,12 +94,12 @@ def start_of(user: int) -> Observation:
 
 
 def stacked() -> SessionParams:
-    """All worlds in the order of `NAMES`, [5, ...]."""
+    """Parameters of all worlds, stacked in the order of `NAMES`, [5, ...]."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[world(name) for name in NAMES])
 
 
 def start_states(agent: Agent, pretrained: Params | None = None) -> AgentState:
-    """The initial states of an agent for the five worlds, [5, ...], each from its own seed."""
+    """The initial states of an agent in the five worlds, [5, ...], drawn from different keys."""
     keys = jax.random.split(jax.random.key(0), len(NAMES))
     return jax.jit(jax.vmap(lambda key: agent.init(key, start_of(0), pretrained)))(keys)
 

@@ -11,15 +11,15 @@ from ialp_jax.types import Labels, Prompts
 
 
 class FunctionLabeller(AbstractContextManager):
-    """Labels by a function of the prompts, and records the prompts.
+    """Computes labels by a function of the prompts, and records the prompts.
 
     Attributes:
-      prompts: of each request.
+      prompts: the prompts of each request.
       calls: names of the methods that were called, in order.
     """
 
     def __init__(self, choose: Callable[[Prompts], np.ndarray]) -> None:
-        """Takes the function: P prompts -> choices int [P]."""
+        """Takes the function that maps P prompts to choices, int [P]."""
         self._choose = choose
         self.prompts: list[Prompts] = []
         self.calls: list[str] = []
@@ -28,16 +28,16 @@ class FunctionLabeller(AbstractContextManager):
         """Nothing to free."""
 
     def label(self, prompts: Prompts) -> Labels:
-        """Low item ids have high scores."""
+        """Returns labels with the function's choices. Lower item ids have higher scores."""
         self.prompts.append(prompts)
         self.calls.append("label")
         choice = np.asarray(self._choose(prompts), np.int32)
         return Labels(prompts.histories, prompts.candidates, choice, -prompts.candidates.astype(np.float32))
 
     def require_valid(self) -> None:
-        """Notes the call."""
+        """Records the call."""
         self.calls.append("require_valid")
 
     def manifest(self) -> dict[str, object]:
-        """Who labelled."""
+        """Describes the labeller."""
         return {"model": "a function", "counts": {}}

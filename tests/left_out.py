@@ -1,4 +1,4 @@
-"""Reports at the end of a test run how many slow tests were left out, also with several workers."""
+"""At the end of a test run, reports how many slow tests were left out, also with xdist workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small world with ratings, and its truth. Users rate items that they expect to like."""
+"""A small world with ratings, and with the true ratings of all pairs. Users rate mostly what they like."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ USERS, ITEMS = 150, 60
 
 
 def expected() -> np.ndarray:
-    """Mean ratings of all pairs, [U, N]."""
+    """Mean ratings of all pairs of user and item, [U, N]."""
     draw = np.random.default_rng(0)
     taste = draw.normal(size=(USERS, 2)) @ draw.normal(size=(2, ITEMS))
     return 2.7 + 0.7 * taste + 0.5 * draw.normal(size=ITEMS) + 0.3 * draw.normal(size=(USERS, 1))
 
 
 def rated(chosen: np.ndarray, ratings: np.ndarray) -> Interactions:
-    """Those pairs [U, N] that were rated."""
+    """Makes interactions from the pairs that users chose to rate; ``chosen`` is bool [U, N]."""
     user, item = np.nonzero(chosen)
     rows = Interactions(
         user.astype(np.int32),

@@ -11,7 +11,7 @@ from small_world import dataset, recipe, sharpen
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """torch uses one thread: more do not help small models, and slow them down if the cores are shared."""
+    """Limits torch to one thread, because more threads slow small models down on shared cores."""
     torch = pytest.importorskip("torch")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -27,7 +27,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def wide_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with a context that is long enough for prompts with letters. Tests must not change it."""
+    """Like `model_folder`, with a context long enough for prompts with letters. Tests must not change it."""
     return _model(tmp_path_factory.mktemp("wide_mistral"), context=2048)
 
 

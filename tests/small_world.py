@@ -16,13 +16,13 @@ NOUNS = (("Waltz", "Sonata", "Hymn"), ("Riff", "Thrash", "Growl of the Long Moun
 
 
 def titles() -> tuple[str, ...]:
-    """48 titles: even ids classical, odd ids metal; lengths differ."""
+    """48 titles of different lengths. Items with odd ids are classical music, with even ids metal."""
     pairs = [(word, k) for word in WORDS for k in range(3)]
     return ("", *(f"{word} {NOUNS[i % 2][k]}" for word, k in pairs for i in range(2)))
 
 
 def dataset(num_users: int = 60, seed: int = 0, ordered: bool = False) -> Dataset:
-    """Users like 8 items of one taste; two thirds of them are offline."""
+    """Users like 8 items of one taste. Two thirds of the users are offline."""
     generator = np.random.default_rng(seed)
     names = titles()
     num_items = len(names) - 1
@@ -64,7 +64,7 @@ def recipe(**changes: float) -> EmbeddedConfig:
 
 
 def prompts(count: int, seed: int = 1, length: int = 5, candidates: int = 4) -> Prompts:
-    """Prompts with histories [count, length] of 0 to ``length`` items and candidates [count, candidates]."""
+    """Random prompts: histories [count, length] of 0 to ``length`` items, candidates [count, candidates]."""
     generator = np.random.default_rng(seed)
     histories = generator.integers(1, len(titles()), (count, length)).astype(np.int32)
     known = generator.integers(0, length + 1, count)

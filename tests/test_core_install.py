@@ -1,4 +1,4 @@
-"""The package imports with the core dependencies. Other modules name their missing extra in one line."""
+"""Core modules need only the core dependencies. Other modules name a missing extra in a one-line error."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_core_is_small_and_has_no_torch():
 
 
 def test_no_package_is_listed_twice():
-    """A version is bounded in one place: ``all`` and requirements.txt only refer to the other lists."""
+    """Each package and its version are in one list. ``all`` and requirements.txt only refer to the lists."""
     own = [name for lines in EXTRAS.values() for name in names(lines) if not name.startswith("ialp_jax")]
     listed = [*names(PROJECT["dependencies"]), *own]
     assert sorted(listed) == sorted(set(listed))

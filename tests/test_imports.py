@@ -1,4 +1,4 @@
-"""Imports go one way; training loads neither torch nor transformers."""
+"""A layer imports only earlier layers. Training loads neither torch nor transformers."""
 
 from __future__ import annotations
 

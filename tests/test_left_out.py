@@ -1,4 +1,4 @@
-"""A run of the quick tests says how many slow ones it left out."""
+"""A run of the quick tests reports how many slow tests it left out."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def foreign_private_names(tree: ast.Module, inherited: set[str]) -> Iterator[tup
     """Line and name of each private name that a module uses but does not define.
 
     Args:
-      tree: of the module.
+      tree: syntax tree of the module.
       inherited: names that are allowed as attributes of ``self``.
     """
     own = defined_names(tree)
@@ -58,7 +58,7 @@ def foreign_private_names(tree: ast.Module, inherited: set[str]) -> Iterator[tup
 
 
 def inherited_names(path: Path, trees: dict[Path, ast.Module]) -> set[str]:
-    """Names in those modules beside ``path`` that define a base class for a class in ``path``."""
+    """Names in modules of the same folder that define a base class of a class in ``path``."""
     classes = [node for node in ast.walk(trees[path]) if isinstance(node, ast.ClassDef)]
     bases = {ast.unparse(base).split(".")[-1] for node in classes for base in node.bases}
     names = set()

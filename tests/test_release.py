@@ -25,7 +25,7 @@ def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     shutil.copytree(ROOT / "ialp_jax", source / "ialp_jax", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("experiments", "launch"):  # the wheel must not hold them
+    for name in ("experiments", "launch"):  # the wheel must not contain these packages
         (source / name).mkdir()
         (source / name / "__init__.py").touch()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -67,7 +67,7 @@ def test_installed_elsewhere_it_makes_a_world(wheel, tmp_path):
         "print(inspect.signature(s.make)); import importlib.resources as r\n"
         "print(r.files('ialp_jax').joinpath('py.typed').is_file())"
     )
-    # -P leaves out the current folder. The wheel's copy comes before an installed copy.
+    # -P keeps the current folder out of the import path. PYTHONPATH comes before installed packages.
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],
         cwd=tmp_path,
@@ -83,12 +83,12 @@ def test_installed_elsewhere_it_makes_a_world(wheel, tmp_path):
 
 
 def test_the_citation_has_the_fields_of_its_schema():
-    """The required parts of the Citation File Format 1.2.0."""
+    """Checks the required fields of the Citation File Format 1.2.0."""
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["cff-version"] == "1.2.0"
     assert citation["type"] == "software"
     assert citation["license"] == "Apache-2.0"
-    assert "version" not in citation  # the only version is in ialp_jax/__init__.py
+    assert "version" not in citation  # only ialp_jax/__init__.py states the version
     for work in (citation, *citation["references"]):
         assert work["title"]
         assert work["authors"]

@@ -19,14 +19,15 @@ NEEDED = {
     "LLM": "trust_remote_code",
 }
 OWN_FORMATS = ("peft.PeftModel.from_pretrained",)  # has no such argument; its folder is checked before
+# These modules run the config or sweep file that a flag names.
 PROGRAMS = (
     "experiments/flags.py",
     "launch/jobs.py",
-)  # run the config and sweep files that a flag names
+)
 
 
 def faults(source: str) -> list[str]:
-    """Forbidden imports and calls in a source; imports are listed with their line."""
+    """Lists the forbidden imports and calls in a source."""
     faulty = []
     for node in ast.walk(ast.parse(source)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []

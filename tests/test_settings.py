@@ -1,4 +1,4 @@
-"""Limits of settings: which values are refused, and the words for the limits."""
+"""Tests which values the limits of settings refuse, and how error messages describe the limits."""
 
 import dataclasses
 

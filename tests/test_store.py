@@ -1,4 +1,4 @@
-"""Stores are complete or missing, and altered files are detected."""
+"""A store is complete or missing, never partial. Altered files are detected."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ State = tuple[Params, optax.OptState]
 
 
 def training_step(case: str, batch: int, length: int, width: int) -> list[Row]:
-    """Seconds of a step with binary cross-entropy on the next item and one uniform negative per position.
+    """Measures a step with binary cross-entropy on the next item and one uniform negative per position.
 
     The encoder has two blocks, one head and dropout 0.2; the optimiser is Adam. Source: Kang and McAuley,
     ICDM 2018, section III.E.

@@ -1,9 +1,9 @@
 """Compares the speed of each mode of the LLM with simple implementations.
 
-The prompts have mixed lengths: a history of 1 to 10 likes, and K = 10 candidates drawn from all likes, so
-popular items are frequent. They come from Last.fm if ``IALP_DATA`` or ``../shared/data`` has it, else from
-the generated world. The model is a Mistral with random weights (hidden size 256, 4 layers, 4.9 million
-parameters). This module loads torch and not JAX.
+A prompt has a history of 1 to 10 likes and K = 10 candidates. The candidates are drawn from all likes of all
+users, so popular items are frequent. The prompts come from Last.fm if its files are in ``IALP_DATA`` or
+``../shared/data``, otherwise from the generated world. The model is a Mistral with random weights (hidden
+size 256, 4 layers, 4.9 million parameters). This module loads torch and not JAX.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ DTYPES = ("float32", "bfloat16")
 
 
 class LabelTask(NamedTuple):
-    """A model and prompts for it.
+    """A model, and prompts to label with it.
 
     Attributes:
       scorer: the model.
@@ -87,7 +87,7 @@ def save_small(folder: Path, data: Dataset, template: templates.Template) -> Non
 
 
 def prepare(mode: str, count: int, dtype: str = "fastest", **settings: Any) -> LabelTask:
-    """Builds the small model and ``count`` prompts; by default the model has the faster dtype."""
+    """Builds the small model and ``count`` prompts; the default dtype is the faster one on this machine."""
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     data, template = dataset(), templates.TEMPLATES["list"]
@@ -135,7 +135,7 @@ def generating(task: LabelTask, count: int, batch: int) -> Callable[[], None]:
 
 
 def best_simple(task: LabelTask, count: int, batch: int) -> Callable[[], None]:
-    """Fast simple method: base model, contiguous copy of the last position, head.
+    """Fast simple baseline, which runs the LM head only on the last position of each prompt.
 
     Prompts are padded on the right and keep their given order.
     """
@@ -180,7 +180,7 @@ def full_sequences(task: LabelTask, count: int, batch: int) -> Callable[[], None
 
 
 def operations(model: Any, lengths: Sequence[int]) -> float:
-    """FLOPs of the decoder on sequences without padding; causal attention needs half of a square."""
+    """FLOPs of the decoder on sequences without padding; causal attention covers half of all token pairs."""
     lengths = np.asarray(lengths, np.float64)
     return estimate.forward_flops(memory.sizes_of(model.config), lengths.sum(), (lengths**2).sum() / 2, 0)
 
@@ -194,7 +194,7 @@ def report(
     baseline: str,
     baseline_seconds: float,
 ) -> list[Row]:
-    """Rows of a mode on ``count`` prompts; ``baseline_seconds`` are the baseline's seconds per prompt."""
+    """The result rows of a mode on ``count`` prompts; ``baseline_seconds`` is seconds per prompt."""
     speed = count / seconds
     return [
         Row(case, "prompts_per_second", speed, "prompts/s", baseline, speed * baseline_seconds),
@@ -207,7 +207,7 @@ def report(
 
 
 def choice(case: str, against: str, count: int, baseline_count: int) -> list[Row]:
-    """Measures ``choice`` against ``generate`` (single prompts or batches) or ``simple``."""
+    """Compares mode ``choice`` with `model.generate` (single prompts or batches) or with `best_simple`."""
     task = prepare("choice", count)
     baselines = {
         "generate_one": (generating, 1),
@@ -229,7 +229,7 @@ def choice(case: str, against: str, count: int, baseline_count: int) -> list[Row
 
 
 def likelihood(case: str, count: int, baseline_count: int) -> list[Row]:
-    """Measures ``likelihood`` against K full sequences in batches."""
+    """Compares mode ``likelihood`` with the scoring of K full sequences per prompt, in batches."""
     task = prepare("likelihood", count)
     seconds, other_seconds = race(
         lambda: task.scorer.answer(task.part(count)), full_sequences(task, baseline_count, BATCH)
@@ -239,7 +239,7 @@ def likelihood(case: str, count: int, baseline_count: int) -> list[Row]:
 
 
 def generate(case: str, count: int) -> list[Row]:
-    """Measures ``generate`` with its grammar and without retries, against batches in the given order."""
+    """Compares mode ``generate`` (with its grammar, without retries) with `model.generate` in batches."""
     task = prepare("generate", count, retries=0)
     seconds, other_seconds = race(
         lambda: task.scorer.answer(task.part(count)), generating(task, count, BATCH)
@@ -249,7 +249,7 @@ def generate(case: str, count: int) -> list[Row]:
 
 
 def dtypes(case: str, count: int) -> list[Row]:
-    """Compares float32 and bfloat16 on this machine: matrix products and ``choice``."""
+    """Compares float32 and bfloat16 on this machine, for matrix products and for mode ``choice``."""
     rates = {name: speed.matmul_rate("cpu", name) for name in DTYPES}
     rows = [Row(case, f"matmul_{name}", rate / 1e9, "GFLOP/s") for name, rate in rates.items()]
     both = [prepare("choice", count, name) for name in rates]
@@ -261,7 +261,7 @@ def dtypes(case: str, count: int) -> list[Row]:
 
 @torch.inference_mode()
 def large(case: str, length: int, batch: int) -> list[Row]:
-    """Speed of a Mistral with random weights and the shape of 7B on a GPU, in bfloat16."""
+    """Measures a Mistral with random weights and the shape of Mistral-7B, in bfloat16 on a GPU."""
     torch.set_default_device("cuda")
     torch.set_default_dtype(torch.bfloat16)
     config = transformers.MistralConfig(sliding_window=None, attn_implementation="sdpa")

@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def data_root() -> Path:
-    """The folder ``IALP_DATA``, or else ``../shared/data`` beside the project; it may not exist."""
+    """The folder in ``IALP_DATA``, by default ``../shared/data``. Does not check that the folder exists."""
     return Path(os.environ.get("IALP_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))

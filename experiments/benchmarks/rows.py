@@ -1,4 +1,4 @@
-"""The rows of a benchmark's table. Measures each case in a separate process."""
+"""Measures each benchmark case in a separate process, and writes the result rows as a table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from experiments.benchmarks.suites import Case
 
-_MARK = "rows: "  # begins the line of output that the child process sends to its parent
+_MARK = "rows: "  # prefix of the line that the child process prints for its parent
 
 
 class Row(NamedTuple):
@@ -27,8 +27,8 @@ class Row(NamedTuple):
       metric: name of the measured quantity.
       value: the number.
       unit: unit of the number.
-      baseline: name of the baseline that the same process measured; empty without one.
-      ratio: ``value`` divided by the baseline's value; NaN without a baseline.
+      baseline: name of the baseline that the same process measured; empty if there is none.
+      ratio: ``value`` divided by the baseline's value; NaN if there is no baseline.
     """
 
     case: str
@@ -42,7 +42,8 @@ class Row(NamedTuple):
 def peak_memory() -> float:
     """The peak memory of this process so far, in MiB; host memory only, without GPU memory.
 
-    On Linux, `ru_maxrss` includes the peak of the parent process that forked; the peak in /proc does not.
+    On Linux, `ru_maxrss` of a child process includes the peak of its parent process. The peak in
+    /proc does not.
     """
     status = Path("/proc/self/status")
     if status.is_file() and (match := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
@@ -55,7 +56,7 @@ def measure(case: Case) -> list[Row]:
     """Measures a case in a fresh process.
 
     Raises:
-      RuntimeError: the process failed; the message is the last line of its standard error.
+      RuntimeError: the process failed; the message has the last line of its standard error.
     """
     command = [sys.executable, "-m", "experiments.benchmarks.rows", case.function, json.dumps(case.settings)]
     process = subprocess.run([*command, case.name], capture_output=True, text=True, check=False)

@@ -37,7 +37,7 @@ WORLD_USERS, FACTORS, KNOTS = 2_000, 16, 30
 NAIVE_ITEMS, NAIVE_USERS = 3_000, 1_024  # largest size at which the simple loop is measured
 SIZE = NetworkConfig(width=64, blocks=2, heads=2)
 
-Act = Callable[[Any, Any, Key], Array]  # parameters, observation of B users, key -> int32 [B]
+Act = Callable[[Any, Any, Key], Array]  # (parameters, observation of B users, key) -> actions, int32 [B]
 
 
 def world(items: int) -> World:
@@ -66,7 +66,7 @@ def world(items: int) -> World:
 def program(env: Environment, env_params: Any, act: Act, params: Any, users: int) -> Program:
     """Compiles a loop in which B users take steps.
 
-    The loop sums the rewards, so the compiler cannot drop the users' answers.
+    The loop sums the rewards. So the compiler cannot remove the simulation of the users' answers.
     """
 
     def loop(steps: Array, env_params: Any, params: Any, start: tuple[Any, ...], key: Key) -> Any:
@@ -87,7 +87,7 @@ def program(env: Environment, env_params: Any, act: Act, params: Any, users: int
 
 
 def uniform(actions: int, users: int) -> Act:
-    """A random action for each user; it may repeat items."""
+    """Draws a random action for each user; the same item may come again."""
     return lambda params, observation, key: jax.random.randint(key, (users,), 0, actions)
 
 
@@ -100,9 +100,10 @@ def cartpole(users: int) -> Program:
 def rows(
     case: str, users: int, ours: Program, memory: float, baseline: str, other: Callable[[], Program] | None
 ) -> list[Row]:
-    """Rows for speed, compile time and memory of ``ours``.
+    """The result rows for speed, compile time and memory of the program ``ours``.
 
-    ``other`` compiles the baseline only here, so ``memory`` does not include it.
+    The caller has measured ``memory`` before ``other`` compiles the baseline. So ``memory`` does not include
+    the baseline.
     """
     stats = jax.devices()[0].memory_stats()  # None on a CPU
     baselines = [] if other is None else [other()]
@@ -129,14 +130,14 @@ def rows(
 
 
 def random_actions(case: str, users: int, items: int) -> list[Row]:
-    """Compares random actions with CartPole, for the same number of users."""
+    """Compares the simulator under random actions with CartPole, for the same number of users."""
     made_up = world(items)
     ours = program(made_up.env, made_up.params, uniform(items, users), None, users)
     return rows(case, users, ours, peak_memory(), "cartpole", lambda: cartpole(users))
 
 
 class NaiveActor(nn.Module):
-    """A simple version of the same actor: Flax's attention over the whole sequence in every block."""
+    """A simple SASRec actor, in which every block uses Flax's attention over the whole sequence."""
 
     num_items: int
 
@@ -157,7 +158,7 @@ class NaiveActor(nn.Module):
 
 
 def actor(case: str, users: int, items: int) -> list[Row]:
-    """Measures a loop with a SASRec actor; compares it with the simple actor if the size allows it."""
+    """Measures a loop with our SASRec actor; at small sizes, also compares it with the simple actor."""
     made_up = world(items)
     observation, _ = made_up.env.reset(jax.random.key(0), made_up.params)
     length = observation.history.shape[0]
@@ -183,7 +184,7 @@ def actor(case: str, users: int, items: int) -> list[Row]:
 
 
 def yardsticks(case: str) -> list[Row]:
-    """The rate of float32 products of 2,048 x 2,048 matrices."""
+    """Measures the rate of float32 products of 2,048 x 2,048 matrices."""
     size = 2048
     matrix = jnp.asarray(np.random.default_rng(0).normal(size=(size, size)) / size**0.5, jnp.float32)
 

@@ -1,4 +1,4 @@
-"""Suites by name; each is a function that lists its cases. This module imports no large library.
+"""Suites by name; each suite is a function that lists its cases. Imports no large library.
 
 A case names the function that measures it as ``module:function``. This function runs in a new process, gets
 the case's settings as keyword arguments and returns rows; see `experiments.benchmarks.rows`.
@@ -77,7 +77,7 @@ def training(full: bool) -> list[Case]:
 
 
 def encoder(full: bool) -> list[Case]:
-    """Speed of a step of supervised training."""
+    """Speed of a supervised training step of SASRec."""
     del full
     size = {"batch": 128, "length": 200, "width": 50}
     return [Case("sasrec_128x200x50", "experiments.benchmarks.encoder:training_step", size)]

@@ -1,4 +1,4 @@
-"""Times programs: compile time and run time separately; compared programs take turns."""
+"""Measures compile time and run time of programs separately; compared programs take turns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Program(NamedTuple):
 
 def compiled(loop: Callable[..., Any], *arguments: Any) -> Program:
     """Compiles ``loop(steps, *arguments)``; ``steps`` is a traced int32."""
-    import jax  # late, because the torch suite also uses this module and must not load JAX
+    import jax  # imported here, because the torch suite also uses this module and must not load JAX
 
     began = time.perf_counter()
     program = jax.jit(loop).lower(np.int32(1), *arguments).compile()
@@ -32,7 +32,7 @@ def compiled(loop: Callable[..., Any], *arguments: Any) -> Program:
 
 
 def called(loop: Callable[..., Any], *arguments: Any) -> Program:
-    """A program from ``loop(steps, *arguments)``, which compiles itself at its first call.
+    """Makes a program from a jitted ``loop(steps, *arguments)``, which JAX compiles at its first call.
 
     ``compile_seconds`` includes one step.
     """

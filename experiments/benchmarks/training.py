@@ -38,8 +38,8 @@ from ialp_jax.users.evaluation_model import fit_models
 
 COAT_ITEMS = 300
 SEEDS = 10
-POINTS, UPDATES, EPISODES = 40, 5, 256  # evaluations, updates between two of them, sessions of each
-REPLAYED = 5  # replayed samples of DQN per interaction
+POINTS, UPDATES, EPISODES = 40, 5, 256  # Evaluations, updates between evaluations, sessions per evaluation.
+REPLAYED = 5  # Replayed samples of DQN per interaction.
 
 
 def coat() -> World:
@@ -63,14 +63,14 @@ def agent_of(name: str, world: World) -> Agent:
 
 
 def begin(world: World, agent: Agent, key: Key) -> tuple[AgentState, Users]:
-    """The agent's state and its users at the start of one seed."""
+    """The initial states of the agent and of its simulated users, for one seed."""
     observation, _ = world.env.reset(key, world.params)
     users = start_users(world.env, world.params, stream(key, "user"), agent.num_users)
     return agent.init(stream(key, "init"), observation, None), users
 
 
 def learning(world: World, agent: Agent) -> Callable[..., tuple[AgentState, Users]]:
-    """Returns a loop (updates, params, (state, users), key) -> (state, users) of rollouts and updates."""
+    """Returns a loop of rollouts and updates: (updates, params, (state, users), key) -> (state, users)."""
 
     def loop(updates: Array, params: Any, start: tuple[AgentState, Users], key: Key) -> Any:
         def update(number: Array, carry: tuple[AgentState, Users]) -> tuple[AgentState, Users]:
@@ -87,7 +87,8 @@ def learning(world: World, agent: Agent) -> Callable[..., tuple[AgentState, User
 def operations(world: World, agent: Agent, start: tuple[AgentState, Users], gradient_steps: int) -> float:
     """Floating-point operations per interaction, as counted by XLA.
 
-    XLA counts the body of a loop once, so the count of an update is multiplied by its gradient steps.
+    XLA counts the body of a loop only once. So the count of an update is multiplied by its
+    number of gradient steps.
     """
     state, users = start
     key = jax.random.key(0)
@@ -102,7 +103,7 @@ def operations(world: World, agent: Agent, start: tuple[AgentState, Users], grad
 
 
 def until_learned(case: str, world: World, agent: Agent, keys: Key, mesh: Mesh | None) -> list[Row]:
-    """Seconds of learning until the return reaches 90 % of the final return, without evaluations."""
+    """Measures the learning time until the return reaches 90 % of the final return, without evaluations."""
     loop = over_seeds(learning(world, agent), "map", shared=2, mesh=mesh)
     evaluate = over_seeds(evaluator(world.env, agent, keys[0], EvaluationConfig(episodes=EPISODES)), shared=1)
     carry = jax.jit(jax.vmap(lambda key: begin(world, agent, key)))(keys)
@@ -126,9 +127,9 @@ def until_learned(case: str, world: World, agent: Agent, keys: Key, mesh: Mesh |
 def online(case: str, agent: str) -> list[Row]:
     """Measures interactions per second of one seed and the cost of ten seeds.
 
-    One seed runs twice: on one device, and with its users divided among all devices. The faster way counts.
-    Ten seeds run three times: one after another in this way, together on one device, and divided among all
-    devices.
+    One seed runs on one device, and again with its users divided among all devices. The faster way counts.
+    Ten seeds run one after another in this faster way, then together on one device (``vmap``), then divided
+    among all devices.
     """
     world = coat()
     gradient_steps = REPLAYED if agent == "dqn" else 1

@@ -1,4 +1,4 @@
-"""Base of the ablations: Last.fm as in the study, with 5 seeds, 100,000 env steps, and iALP, ft and ap.
+"""Base of the ablations: Last.fm as in the study, with 5 seeds, 100,000 env steps and 3 iALP methods.
 
 python -m experiments.main --config=experiments/configs/ablations.py --config.data.root=../shared/data --workdir=runs/base
 python -m launch.sweep --config=experiments/configs/ablations.py --config.data.root=../shared/data \
@@ -27,7 +27,7 @@ def get_config() -> Config:
     config.adapt.env_steps = 100_000
     config.adapt.agents = ",".join(("random", "popular", "oracle", *METHODS))
     config.labelling.none_share = (
-        0.02  # for label sources that use it; equals the share of our Mistral on Last.fm
+        0.02  # for rule-based label sources; on Last.fm, our Mistral says "none" to the same share of prompts
     )
     config.audit.enabled = False
     return config

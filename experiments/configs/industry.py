@@ -3,11 +3,11 @@
 python -m experiments.main --config=experiments/configs/industry.py --config.data.root=../shared/data
 
 Reads UniSRec's atomic files (amazon_industrial_unisrec/), or the publisher's 5-core reviews and metadata
-(amazon_industrial/). The latter have ratings; a rating of --config.data.like_at or more is a like.
+(amazon_industrial/). The reviews have ratings; a rating of --config.data.like_at or more is a like.
 
 The model sees the first 40 characters of each title, because four complete titles would fill its context.
-It trains for 6 minutes on 2 CPU cores. A run with complete titles took about 40 minutes on busy cores; there
-iALP started near a return of 5, and A2C from scratch ended near 2.
+The model trains for 6 minutes on 2 CPU cores. A run with complete titles took about 40 minutes on busy cores.
+In that run, the return of iALP started near 5, and the return of A2C from scratch ended near 2.
 """
 
 from experiments.config import Config

@@ -2,7 +2,8 @@
 
 python -m experiments.main --config=experiments/configs/lfm.py --config.data.root=../shared/data
 
-Takes about 25 minutes on 2 CPU cores. iALP starts near a return of 11; A2C from scratch ends near 4.
+The run takes about 25 minutes on 2 CPU cores. The return of iALP starts near 11; the return of A2C from
+scratch ends near 4.
 """
 
 from experiments.config import Config

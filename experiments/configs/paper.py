@@ -2,19 +2,19 @@
 
 python -m experiments.main --config=experiments/configs/paper.py --config.data_root=../shared/data
 
-Reads the tuned values experiments/configs/tuned/<world>.json, which --stage=search writes. Methods without
-tuned values run with defaults, and the report names them. After a kill, the same command does the missing
-work. launch/paper.sh runs the search and the study. Several processes can run at the same time, each with
-different --config.worlds. A short test run: --config.worlds=coat --config.num_seeds=2
---config.env_steps=20000 --config.results= --config.tuned= --config.readme= --workdir=runs/look
+The study reads tuned values from experiments/configs/tuned/<world>.json, which --stage=search writes. Methods
+without tuned values run with default settings, and the report lists these methods. After a kill, run the same
+command again: it does only the missing work. launch/paper.sh runs the search and the study. Several processes
+can work at the same time, each with different --config.worlds. A short test run: --config.worlds=coat
+--config.num_seeds=2 --config.env_steps=20000 --config.results= --config.tuned= --config.readme=
+--workdir=runs/look
 """
 
 from experiments.study.settings import Study
 
-# These settings replace those in the files of the worlds: one block, which takes half the time of
-# two; one LLM thread, so that labels have the same bits on any number of cores; fewer supervised updates,
-# because more add almost nothing; smaller replay batches; fewer users for PG, so that less of its rollout
-# window is idle.
+# These settings replace those in the config files of the worlds. One network block takes half the time of
+# two. With one LLM thread, labels have the same bits on any number of cores. More supervised updates add
+# almost nothing. With fewer users, less of PG's rollout window is idle. Replay batches have 128 samples.
 OVERRIDES = {
     "network.blocks": 1,
     "llm.threads": 1,
@@ -26,7 +26,7 @@ OVERRIDES = {
 
 
 def get_config() -> Study:
-    """Last.fm, Amazon "Industrial and Scientific" and Coat; Last.fm runs twice, for claim (f)."""
+    """Last.fm, Amazon "Industrial and Scientific" and Coat; a second run of Last.fm tests claim (f)."""
     return Study(
         name="paper",
         worlds="lfm,industry,coat",

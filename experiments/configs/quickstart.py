@@ -2,7 +2,8 @@
 
 python -m experiments.main --config=experiments/configs/quickstart.py
 
-Takes 5 minutes and 2 GB on 2 CPU cores. iALP starts near a return of 10; A2C from scratch ends near 5.
+The run takes 5 minutes and 2 GB of memory on 2 CPU cores. The return of iALP starts near 10; the return of
+A2C from scratch ends near 5.
 """
 
 from experiments.config import Config

@@ -1,4 +1,4 @@
-"""Every stage at the smallest size: shows that the pipeline runs, not that agents learn.
+"""Runs every stage at the smallest size. This shows that the pipeline works, not that agents learn.
 
 python -m experiments.main --config=experiments/configs/smoke.py    (under 2 minutes on 2 cores)
 """
@@ -8,7 +8,7 @@ from ialp_jax.simulator.config import simulator_of
 
 
 def get_config() -> Config:
-    """About a tenth of the quickstart."""
+    """A tenth of the quickstart's users, with smaller networks and shorter training."""
     config = Config(name="smoke", num_seeds=2)
     config.simulator = simulator_of("demo")
     config.data.demo.users = 200

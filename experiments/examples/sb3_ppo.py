@@ -1,6 +1,8 @@
-"""stable-baselines3's PPO in a small generated world, against random recommendations.
+"""Trains stable-baselines3's PPO in a small generated world, and compares it with the untrained policy.
 
-python -m experiments.examples.sb3_ppo [steps]    (32,768 steps: half a minute on 2 cores; 0.5 -> 1.4)
+python -m experiments.examples.sb3_ppo [steps]
+
+The default of 32,768 steps takes half a minute on 2 cores. The return rises from 0.5 to 1.4.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ SMALL = DataConfig(demo=DemoConfig(users=400, items=120))
 
 
 def main(steps: int = 32_768, data: DataConfig = SMALL) -> tuple[float, float]:
-    """Trains on online users; returns mean returns on evaluation users before (near random) and after.
+    """Trains PPO on online users.
+
+    Returns:
+      The mean return on evaluation users before the training (near random) and after it.
 
     Raises:
       InputError: stable-baselines3 is not installed.
@@ -55,7 +60,7 @@ def main(steps: int = 32_768, data: DataConfig = SMALL) -> tuple[float, float]:
 
 
 def run(arguments: list[str]) -> None:
-    """Trains and prints the result; a mistake is reported as one line."""
+    """Trains and prints the result; after a mistake, prints a one-line message."""
     if not all(argument.isdigit() for argument in arguments) or len(arguments) > 1:
         sys.exit("usage: python -m experiments.examples.sb3_ppo [steps]")
     try:

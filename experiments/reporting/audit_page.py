@@ -1,4 +1,4 @@
-"""The page's section about the audit: the values for the template ``audit.html.j2``."""
+"""Computes the values for the template ``audit.html.j2``, the page's section about the audit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SEGMENTS = {
     "long": "many known likes",
     "short": "few known likes",
 }
-_SAMPLES, _SHOWN = 6, 5  # number of sample questions; number of best candidates of each
+_SAMPLES, _SHOWN = 6, 5  # number of sample questions; number of best candidates shown for each question
 
 
 def _cell(rows: pd.DataFrame, source: str, metric: str, write: Callable[[float], str]) -> dict[str, str]:
@@ -90,7 +90,7 @@ def _segments(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _verdict(rows: pd.DataFrame) -> str:
-    """The result of the audit in words: AUC, and comparisons with two other sources."""
+    """States the LLM's AUC and compares it with two other sources, in words."""
     comparisons = []
     for other in (POPULARITY, SHUFFLED):
         row = rows.loc[LLM, f"auc_minus_{other}"]
@@ -108,7 +108,7 @@ def _verdict(rows: pd.DataFrame) -> str:
 
 
 def _task(questions: Questions) -> str:
-    """The kind of question in one sentence."""
+    """Describes the kind of question in one sentence."""
     if (questions.relevant.sum(1) > 1).any():
         return "The candidates are random items that the user rated; the user liked the taken ones."
     others = questions.sizes.max() - 1

@@ -26,7 +26,7 @@ COLOURS = {
 
 
 def auc_by_source(rows: Mapping[str, tuple[float, float, float]]) -> str:
-    """Plots AUC as (value, low, high) for each source, and a line at chance."""
+    """Plots the AUC of each source, given as (value, low, high), and a line at chance."""
     with panel("AUC on held-out items") as (axes, out):
         for y, (source, (value, low, high)) in enumerate(reversed(rows.items())):
             colour = COLOURS[source]
@@ -52,7 +52,7 @@ def auc_by_source(rows: Mapping[str, tuple[float, float, float]]) -> str:
 
 
 def calibration_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
-    """Plots the share of hits over the mean confidence in the best candidate.
+    """Plots the share of hits against the mean confidence in the best candidate.
 
     Args:
       curves: source -> confidence and share of hits, float [bins] each.

@@ -15,15 +15,15 @@ from ialp_jax.agents import registry
 from ialp_jax.evaluation.sanity import world_checks
 from ialp_jax.labelling.audit import LLM, POPULARITY, SHUFFLED
 
-INVALID_SHARE = 0.05  # of the prompts; more is bad news
-DROP_SHARE = 0.25  # of the initial return; a larger loss while an agent adapts is bad news
+INVALID_SHARE = 0.05  # Largest acceptable share of prompts without a valid answer.
+DROP_SHARE = 0.25  # Largest acceptable drop during adaptation, as a share of the initial return.
 _REFERENCES = [name for name, record in AGENTS.items() if record.group == REFERENCE]
 _ORACLES = [name for name in _REFERENCES if registry.record(name).privileged]
 _SIMPLE = [name for name in reversed(_REFERENCES) if name not in _ORACLES]  # the stronger first
 
 
 class Finding(NamedTuple):
-    """A sentence under a short heading; ``warning`` if it is bad news or casts doubt on the run."""
+    """A sentence under a heading; ``warning`` is true for bad news and for doubts about the run."""
 
     heading: str
     text: str
@@ -31,7 +31,7 @@ class Finding(NamedTuple):
 
 
 class _Table:
-    """The summary of one world, read by agent and metric."""
+    """The summary table of one world, indexed by agent and metric."""
 
     def __init__(self, summary: pd.DataFrame) -> None:
         self.rows = {(row.agent, row.metric): row for row in summary.itertuples()}
@@ -42,7 +42,7 @@ class _Table:
         return float(self.rows[agent, metric].mean)
 
     def value(self, agent: str, metric: str) -> str:
-        """``5.11 [4.90, 5.32]``; the interval only if it is known."""
+        """Mean and interval such as ``5.11 [4.90, 5.32]``, or only the mean if the interval is not known."""
         row = self.rows[agent, metric]
         if not math.isfinite(row.mean):
             return "a return that is not finite"
@@ -51,7 +51,7 @@ class _Table:
         return f"{row.mean:.2f} [{row.ci_low:.2f}, {row.ci_high:.2f}]"
 
     def best(self, agents: list[str], metric: str) -> str | None:
-        """Agent with the highest mean; None if no agent has one."""
+        """Agent with the highest mean; None if no agent has a finite mean."""
         finite = [agent for agent in agents if math.isfinite(self.mean(agent, metric))]
         return max(finite, key=lambda agent: self.mean(agent, metric), default=None)
 
@@ -67,7 +67,7 @@ class _Table:
         return [agent for agent in self.group(LABELS) if registry.learns(agent)]
 
     def rivals(self, metric: str) -> dict[str, str]:
-        """Agents without an LLM, which label-trained agents should beat -> their names in sentences."""
+        """Maps agents without an LLM, which label-trained agents should beat, to their names in sentences."""
         baseline = self.best(self.group(SCRATCH), metric)
         rivals = {name: style(name).name for name in _SIMPLE if name in self.agents}
         if baseline:
@@ -76,7 +76,7 @@ class _Table:
         return {name: text for name, text in rivals.items() if math.isfinite(self.mean(name, metric))}
 
     def versus(self, agent: str, other: str, metric: str, what: str) -> str:
-        """``3.1 times WHAT with 1.64 [1.50, 1.78]``, and whether the intervals overlap."""
+        """Compares two agents as in ``3.1 times WHAT with 1.64 [1.50, 1.78]``; says if intervals overlap."""
         mine, theirs = self.rows[agent, metric], self.rows[other, metric]
         if theirs.mean > 0:
             ratio = mine.mean / theirs.mean
@@ -94,7 +94,7 @@ class _Table:
 
 
 def _comparison(table: _Table, agent: str, metric: str, verb: str, good: str, bad: str) -> list[Finding]:
-    """One agent against its rivals: agents above it are bad news, the others are good news."""
+    """Compares an agent with its rivals: rivals above the agent are bad news, other rivals are good news."""
     if not math.isfinite(table.mean(agent, metric)):
         return []
     mine, name = table.mean(agent, metric), style(agent).name
@@ -129,7 +129,7 @@ def _final(table: _Table) -> list[Finding]:
 
 
 def _gain(table: _Table, agent: str) -> list[Finding]:
-    """Compares an agent at the end with the frozen policy from which it started."""
+    """Compares the final returns of an agent and of the frozen policy from which the agent started."""
     frozen = registry.starts_from(agent)
     both = [name for name in (agent, frozen) if name in table.agents]
     if len(both) < 2 or not all(math.isfinite(table.mean(name, "final_return")) for name in both):
@@ -186,7 +186,7 @@ def _world(table: _Table, facts: Mapping[str, float]) -> list[Finding]:
 
 
 def _audit(table: pd.DataFrame | None) -> list[Finding]:
-    """Whether the labels' model knows more than popularity, and whether it uses the history."""
+    """Whether the label model knows more than popularity, and whether this model uses the history."""
     rows = {} if table is None else {(row.source, row.metric): row for row in table.itertuples()}
     comparisons = []
     for other, what, bad in (
@@ -250,11 +250,11 @@ def findings(
       summary: rows of ``summary.csv`` of one world.
       audit: rows of the audit's ``labels.csv``, if there was an audit.
       facts: metric -> value of ``worlds.csv``.
-      counts: of the labels' manifest.
+      counts: ``counts`` in the manifest of the labels.
 
     Returns:
-      Warnings, then the rest; each compares, with an interval if it is known. Agents that did not run are
-      named only if a comparison with them is missing.
+      Warnings, then the other findings. Comparisons have an interval if it is known. Agents that did not run
+      are named only if a comparison with them is missing.
     """
     table = _Table(summary)
     all_findings = [

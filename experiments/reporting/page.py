@@ -1,4 +1,4 @@
-"""Renders the page ``report/index.html``: computes the values for its template."""
+"""Renders the page ``report/index.html`` from the results of a run and a template."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from experiments.reporting.styles import ordered, style
 from ialp_jax.evaluation import statistics
 from ialp_jax.labelling import quality
 
-COLUMNS = {  # metric: heading, format of a value, whether the highest mean is bold
+COLUMNS = {  # metric -> heading, format of a value, whether the highest mean is bold
     "initial_return": ("initial return", "{:.2f}".format, True),
     "final_return": ("final return", "{:.2f}".format, True),
     "final_length": ("length", "{:.1f}".format, True),
@@ -36,19 +36,19 @@ _SAMPLES = 6  # number of sample prompts
 
 
 def written(row: Mapping[str, float], write: Callable[[float], str]) -> tuple[str, str]:
-    """Mean and interval of a summary row as text; a dash for NaN, and an empty text without an interval."""
+    """Formats mean and interval of a summary row; NaN gives a dash, and no interval gives an empty text."""
     interval = "" if np.isnan(row["ci_low"]) else f"[{write(row['ci_low'])}, {write(row['ci_high'])}]"
     return "-" if np.isnan(row["mean"]) else write(row["mean"]), interval
 
 
 def figure(svg: str, alt: str, note: str = "") -> dict[str, str]:
-    """Makes an image that contains the SVG as data; an image cannot load files or run scripts."""
+    """Makes an image that contains the SVG as data, because an image cannot load files or run scripts."""
     data = base64.b64encode(svg.encode()).decode()
     return {"source": f"data:image/svg+xml;base64,{data}", "alt": alt, "note": note}
 
 
 def _table_groups(summary: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of the page's table by group; the highest mean of a column is bold, without the references."""
+    """Rows of the page's table by group; in each column, the best agent that is not a reference is bold."""
     means = summary.pivot(index="agent", columns="metric", values="mean")
     candidates = means[[style(agent).group != REFERENCE for agent in means.index]]
     groups = []
@@ -85,7 +85,7 @@ def _curve_figures(results: Results) -> list[dict[str, str]]:
 
 
 def _headline(results: Results, facts: dict[str, float]) -> str:
-    """The size of the comparison in one sentence."""
+    """States the numbers of agents, users, items, seeds and env steps in one sentence."""
     seeds = sorted({agent.num_seeds for agent in results.agents.values()})
     steps = max(int(agent.env_steps[-1]) for agent in results.agents.values())
     size = " and ".join(f"{facts[name]:,.0f} {name}" for name in ("users", "items") if name in facts)
@@ -185,7 +185,7 @@ def _audit(results: Results) -> dict[str, Any] | None:
 
 
 def template(name: str) -> jinja2.Template:
-    """Loads a template of this folder; it escapes every text from data."""
+    """Loads a template of this folder; the template escapes every text that comes from data."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -204,7 +204,7 @@ def render(results: Results, summary: pd.DataFrame) -> str:
       summary: rows of the run's ``summary.csv``.
 
     Returns:
-      HTML text that loads no other file. Every text from data is escaped.
+      HTML text that loads no other file. Every text that comes from data is escaped.
     """
     facts = dict(zip(results.worlds["metric"], results.worlds["value"], strict=True))
     about, lora, pretrained = world_section(results), lora_section(results), pretraining_figure(results)

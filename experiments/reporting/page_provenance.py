@@ -13,8 +13,8 @@ def provenance_section(records: Mapping[str, Mapping[str, Any]]) -> dict[str, An
     """The values for the template, or None if no part has a record.
 
     Args:
-      records: part of the run folder -> `experiments.provenance.record`, in the order of the stages. Missing
-        entries are left out.
+      records: part of the run folder -> its `experiments.provenance.record`, in the order of the stages.
+        Missing entries are left out.
     """
     if not records:
         return None
@@ -26,7 +26,7 @@ def provenance_section(records: Mapping[str, Mapping[str, Any]]) -> dict[str, An
 
 
 def _grouped(records: Mapping[str, Mapping[str, Any]], of: Any) -> list[tuple[str, Any]]:
-    """Pairs of part names and value, one pair per different value; names are empty if all parts agree."""
+    """Pairs (part names, value), one for each distinct value; the names are empty if all parts agree."""
     groups: dict[str, tuple[Any, list[str]]] = {}
     for part, record in records.items():
         value = of(record)

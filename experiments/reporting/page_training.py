@@ -25,7 +25,7 @@ def pretraining_figure(results: Results) -> tuple[str, str, str] | None:
 
 
 def _measured(results: Results) -> str:
-    """How the points of the curves were measured; later changes of evaluation settings do not affect them."""
+    """Describes how the points of the curves were measured, with the settings in the manifests."""
     names_by_method: dict[str, list[str]] = {}
     for name, (_, manifest) in results.pretrain.items():
         settings = manifest.get("evaluation", {})

@@ -44,7 +44,7 @@ def world_facts(facts: dict[str, float]) -> list[tuple[str, str]]:
 
 
 def validation_figures(validation: dict[str, np.ndarray]) -> list[tuple[str, str]]:
-    """Pairs of SVG text and description."""
+    """Figures that compare the user model with the logs, as pairs of SVG text and description."""
     bins = (validation[f"reliability_{kind}"] for kind in ("predicted", "observed", "count"))
     items = (validation[f"popularity_{kind}"] for kind in ("real", "simulated"))
     users = (validation[f"likes_{kind}"] for kind in ("real", "simulated"))
@@ -76,7 +76,7 @@ def segment_table(results: Results) -> dict[str, Any] | None:
 
 
 def world_section(results: Results) -> dict[str, Any]:
-    """The values about the world for the template."""
+    """The values for the template's section about the world."""
     facts = dict(zip(results.worlds["metric"], results.worlds["value"], strict=True))
     return {
         "facts": world_facts(facts),

@@ -38,8 +38,8 @@ SETTINGS = {
     "xtick.color": "#555555",
     "ytick.color": "#555555",
 }
-_WIDTH, NARROW, _HEIGHT = 5.0, 4.2, 3.5  # inches
-_MARGIN = 0.2  # inches at the right of the axes
+_WIDTH, NARROW, _HEIGHT = 5.0, 4.2, 3.5  # Widths and height of a plot, in inches.
+_MARGIN = 0.2  # Space at the right of the axes, in inches.
 _LABEL_SIZE = 8.5
 
 
@@ -56,13 +56,13 @@ class Curve(NamedTuple):
 
 
 def spread(positions: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
-    """Moves label positions as little as possible (least squares) until they are ``gap`` apart.
+    """Moves label positions as little as possible (least squares) until they are at least ``gap`` apart.
 
     Args:
       positions: float [C].
       gap: smallest distance between two labels.
       low: lower end of the space for labels.
-      high: upper end of the space; labels exceed it if the space is too small.
+      high: upper end of the space; labels go beyond this end if the space is too small.
 
     Returns:
       float [C], in the order of ``positions``.
@@ -127,7 +127,10 @@ def _name_lines(axes: Axes, ends: Mapping[str, float], look: Callable[[str], Sty
 
 
 def early_limit(steps: np.ndarray) -> int:
-    """Last env step of the early phase: a tenth of the steps, at most 20,000, but at least 3 points."""
+    """Last env step of the early phase.
+
+    The phase is a tenth of all steps, but at most 20,000 steps. It never ends before the third point.
+    """
     limit = min(steps[-1] // 10, 20_000)
     return int(max(limit, steps[min(2, len(steps) - 1)]))
 
@@ -139,7 +142,7 @@ def learning_curves(
     limit: int | None = None,
     look: Callable[[str], Style] = style,
 ) -> str:
-    """Plots the mean with its 95 % band for each agent over env steps.
+    """Plots the mean of each agent, with its 95 % band, against env steps.
 
     An agent with at most two points is a fixed policy and gets a dashed line.
 
@@ -147,8 +150,8 @@ def learning_curves(
       curves: agent id -> curve.
       title: title of the plot.
       ylabel: label of the y axis.
-      limit: last env step of the plot; the y axis then fits the learning agents. None shows all steps.
-      look: returns name and colour of a line; replace it if the lines are not agents.
+      limit: last env step of the plot; the y axis then fits the learning agents. None: all steps are shown.
+      look: function that returns the name and colour of a line. The default function is for agents.
 
     Returns:
       SVG text.
@@ -165,7 +168,7 @@ def draw_curves(
     limit: int | None = None,
     look: Callable[[str], Style] = style,
 ) -> None:
-    """Draws `learning_curves` on given axes; the names need space at the right of the axes."""
+    """Draws `learning_curves` on given axes; the names of the lines need space at the right of the axes."""
     last = limit or max(int(curve.env_steps[-1]) for curve in curves.values())
     ends, shown = {}, []
     for agent in ordered(curves):
@@ -234,7 +237,7 @@ def none_share(rounds: np.ndarray, share: np.ndarray) -> str:
 
 
 def reliability(predicted: np.ndarray, observed: np.ndarray, count: np.ndarray) -> str:
-    """Plots observed like rates over predicted probabilities for non-empty bins [C]; returns SVG text."""
+    """Plots observed like rates against predicted probabilities of non-empty bins [C]; returns SVG text."""
     filled = count > 0
     predicted, observed = predicted[filled], observed[filled]
     with panel("Calibration on held-out interactions", NARROW) as (axes, out):
@@ -255,7 +258,12 @@ def _real_and_simulated(axes: Axes, lines: Mapping[str, tuple[np.ndarray, np.nda
 
 
 def popularity(real: np.ndarray, simulated: np.ndarray) -> str:
-    """Plots each item's share of all likes over its rank, on log axes, from arrays [N]; returns SVG text."""
+    """Plots each item's share of all likes against the item's rank, on log axes; returns SVG text.
+
+    Args:
+      real: [N], likes of each item in the logs.
+      simulated: [N], likes of each item by simulated users.
+    """
     lines = {}
     for name, likes in (("real", real), ("simulated", simulated)):
         ranked = np.sort(likes)[::-1] / max(likes.sum(), 1e-12)
@@ -273,7 +281,12 @@ def popularity(real: np.ndarray, simulated: np.ndarray) -> str:
 
 
 def user_likes(real: np.ndarray, simulated: np.ndarray) -> str:
-    """Plots the share of users with at most x likes over x, from arrays [U]; returns SVG text."""
+    """Plots the cumulative distribution of likes per user; returns SVG text.
+
+    Args:
+      real: [U], likes of each user in the logs.
+      simulated: [U], likes of each simulated user.
+    """
     lines = {
         name: (np.sort(likes), np.arange(1, len(likes) + 1) / max(len(likes), 1))
         for name, likes in (("real", real), ("simulated", simulated))

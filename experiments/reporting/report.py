@@ -20,7 +20,7 @@ CURVE_COLUMNS = ["world", "agent", "seed", "env_steps", "metric", "value"]
 
 
 def summary_table(results: Results) -> pd.DataFrame:
-    """Rows of ``summary.csv``: each metric of each agent over its S seeds, with the interval of the mean."""
+    """Rows of ``summary.csv``: every metric of every agent over S seeds, with the interval of the mean."""
     rows = []
     for agent, result in results.agents.items():
         scores = np.stack([result.metrics[metric] for metric in METRICS], axis=1)
@@ -74,9 +74,9 @@ def write_report(
     ``labels.csv`` is written only if the run has an audit.
 
     Args:
-      run: a run folder with finished simulate and adapt stages; labels and pretrain may be absent.
+      run: a run folder with finished simulate and adapt stages; the parts labels and pretrain may be absent.
       agents: ids of the agents; None for all agents in the folder.
-      fits: the parts of `OPTIONAL` that belong to the present settings; other parts are ignored.
+      fits: the parts of `OPTIONAL` that fit the present settings; other parts are ignored.
 
     Returns:
       The rows of summary.csv.

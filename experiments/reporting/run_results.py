@@ -27,8 +27,8 @@ VALIDATION = (
     "likes_real",
     "likes_simulated",
 )
-OPTIONAL = ("audit", "labels", "lora")  # parts that a report does not need
-AUDIT_TABLE = "labels.csv"  # file name in audit/ and in report/
+OPTIONAL = ("audit", "labels", "lora")  # Parts that a report does not need.
+AUDIT_TABLE = "labels.csv"  # Name of the audit's table in audit/ and in report/.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _require(arrays: Mapping[str, np.ndarray], names: Iterable[str], folder: Pat
 
 
 def read_agent(folder: Path) -> AgentCurves:
-    """Reads the curves of one agent. Raises InputError if they are missing or broken."""
+    """Reads the curves of one agent. Raises InputError if the curves are missing or broken."""
     arrays, manifest = store.load(folder)
     try:
         steps = arrays["env_steps"]
@@ -131,7 +131,7 @@ _FIRST = ("data", "simulator")  # parts that every run has
 
 
 def _later(agents: Iterable[str], sources: Iterable[str]) -> list[str]:
-    """Names of the parts of pre-training and adaptation."""
+    """Names of the parts that pre-training and adaptation write."""
     return [*(f"pretrain/{name}" for name in sources), *(f"adapt/{name}" for name in agents)]
 
 
@@ -147,7 +147,7 @@ def read_run(run: Path, agents: Sequence[str] | None = None, fits: Collection[st
     Args:
       run: the run folder.
       agents: ids of the agents; None for all agents in the folder.
-      fits: parts of `OPTIONAL` to read if they exist; the folder may also contain parts of other settings.
+      fits: parts of `OPTIONAL` to read if they exist; other parts may be from earlier settings.
 
     Raises:
       InputError: a stage is missing (the message names it), or a file is broken.
@@ -165,7 +165,7 @@ def read_run(run: Path, agents: Sequence[str] | None = None, fits: Collection[st
     def exists(part: str) -> bool:
         return part in fits and store.read_manifest(run / part) is not None
 
-    steps = config.get("llm", {}).get("lora", {}).get("steps")  # if 0, a lora folder has earlier settings
+    steps = config.get("llm", {}).get("lora", {}).get("steps")  # if 0, a lora folder is from earlier settings
     labels = store.load(run / "labels") if exists("labels") else None
     if labels:
         check_labels(run / "labels", labels[0])

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from experiments.agents import AGENTS, OTHER
 
-LONGEST_NAME = 40  # characters of an agent's name that are shown
-READABLE = 4.5  # least contrast of text: WCAG 2.1, level AA
+LONGEST_NAME = 40  # Largest number of characters of an agent's name that are shown.
+READABLE = 4.5  # Smallest contrast of readable text (WCAG 2.1, level AA).
 
 
 class Style(NamedTuple):
@@ -53,7 +53,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def ink(colour: str) -> str:
-    """The colour for text on white: as it is if it can be read, else a darker one of the same hue."""
+    """The colour for text on white: the same colour if it is readable, otherwise a darker shade of it."""
     parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
     for share in range(100, -1, -2):
         darker = "#" + "".join(f"{part * share // 100:02x}" for part in parts)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from experiments import flags
 from ialp_jax.errors import InputError
 
-JOIN_SECONDS = 300  # within this time, all processes must have started
+JOIN_SECONDS = 300  # all processes must start within this time
 
 
 def asked() -> bool:
@@ -23,7 +23,7 @@ def asked() -> bool:
 
 
 def start() -> None:
-    """Joins the other processes if the flags ask for several; call it before any other use of JAX.
+    """Joins the other processes if the flags ask for several; must run before any other use of JAX.
 
     Raises:
       InputError: the processes cannot reach each other, or ``--distributed=auto`` finds no cluster.
@@ -52,7 +52,10 @@ def start() -> None:
 
 @contextlib.contextmanager
 def _time_limit(flag: str) -> Iterator[None]:
-    """Ends the process with one line if the others do not start; jaxlib would print a stack trace."""
+    """Ends the process with a one-line message if other processes do not start in time.
+
+    Without this limit, jaxlib would print a stack trace.
+    """
 
     def give_up() -> None:
         print(
@@ -70,16 +73,16 @@ def _time_limit(flag: str) -> Iterator[None]:
 
 
 def listening_address(coordinator: str) -> str | None:
-    """The address at which process 0 listens for the others.
+    """The address at which process 0 listens for the other processes.
 
     By default, jax listens on all interfaces. Here process 0 listens only at HOST. If HOST is not an address
-    of this machine, for example behind NAT, it listens on all interfaces and prints a line on stderr.
+    of this machine, for example behind NAT, process 0 listens on all interfaces and prints a line on stderr.
 
     Args:
       coordinator: HOST:PORT, the value of --coordinator.
 
     Returns:
-      The address that jax binds to; None: all interfaces.
+      The address that jax binds to; None means all interfaces.
 
     Raises:
       InputError: HOST is unknown or the port is taken. (jaxlib would end the process.)
@@ -108,7 +111,7 @@ def listening_address(coordinator: str) -> str | None:
 
 
 def _bind(family: int, address: tuple[str | int, ...]) -> None:
-    """Tries to listen at an address. Raises OSError if that fails."""
+    """Tries to listen at an address. Raises OSError if the address cannot be used."""
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(address)
@@ -116,7 +119,7 @@ def _bind(family: int, address: tuple[str | int, ...]) -> None:
 
 @contextlib.contextmanager
 def ended_with_all() -> Iterator[None]:
-    """Ends a process immediately after an error, because a normal exit would wait for the others."""
+    """Ends a process immediately after an error, because a normal exit would wait for other processes."""
     try:
         yield
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""GPU memory that torch and JAX share, and a warning if JAX does not see a GPU. Imports neither of them."""
+"""Lets torch and JAX share GPU memory, and warns if JAX does not see a GPU. Imports neither library."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ SILENCE = "JAX_PLATFORMS=cpu"
 
 
 def share_memory(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Makes JAX allocate GPU memory as it needs it; call it before JAX starts.
+    """Makes JAX allocate GPU memory on demand; must run before JAX starts.
 
-    By default, JAX reserves three quarters of the memory at its start. Then the label model, which torch
-    loads in another process, does not fit. If the user has set a variable for this, that setting stays.
+    By default, JAX reserves three quarters of the GPU memory when it starts. Then there is not enough memory
+    for the label model, which torch loads in another process. If the user has set an environment variable
+    ``XLA_PYTHON_CLIENT_*``, this function changes nothing.
     """
     if not any(name.startswith("XLA_PYTHON_CLIENT_") for name in environment):
         environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
@@ -30,7 +31,7 @@ def visible_gpus() -> list[str]:
 
 
 def _count() -> int:
-    """The number of GPUs that the driver lists, or nvidia-smi if the driver's folder is missing (WSL)."""
+    """The number of GPUs in the driver's folder; if it is missing (WSL), the number in nvidia-smi's list."""
     if DRIVER.is_dir():
         return len(list(DRIVER.iterdir()))
     if not shutil.which("nvidia-smi"):

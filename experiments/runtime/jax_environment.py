@@ -1,4 +1,4 @@
-"""Environment variables of jax and XLA that change results: refused, or recorded in every recipe."""
+"""Refuses environment variables of jax and XLA that change results, or records them in every recipe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ialp_jax.errors import InputError
 
-# These change types or random numbers, so that runs with and without them cannot be compared.
+# These variables change types or random numbers. Runs with and without them cannot be compared.
 _REFUSED = {
     "JAX_ENABLE_X64": False,
     "JAX_DEFAULT_PRNG_IMPL": "threefry2x32",
@@ -15,10 +15,11 @@ _REFUSED = {
     "JAX_RANDOM_SEED_OFFSET": 0,
     "JAX_NUMPY_DTYPE_PROMOTION": "standard",
 }
-# These change rounding, and so results. They are useful for speed or to find errors.
+# These variables change rounding, and therefore results. They are allowed because they help to find errors
+# or to save time.
 _RECORDED = {"JAX_DEFAULT_MATMUL_PRECISION": None, "JAX_DISABLE_JIT": False}
 _OF_LIBRARIES = ("NVIDIA_TF32_OVERRIDE",)
-# XLA flags with these beginnings change no result.
+# XLA flags that begin with one of these texts do not change results.
 _NEUTRAL = ("--xla_force_host_platform_device_count", "--xla_dump", "--xla_hlo_profile")
 
 
@@ -43,7 +44,7 @@ def check(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def start_backend() -> str:
-    """Starts jax's devices and returns the backend's name. Raises InputError if there is no such device."""
+    """Starts jax's devices and returns the backend's name. Raises InputError if jax finds no device."""
     import jax
 
     try:
@@ -56,10 +57,10 @@ def start_backend() -> str:
 
 
 def numerics(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Names and values of the set variables that change rounding; usually none."""
+    """The environment variables that change rounding, with their values; usually none is set."""
     variables = {name: environment[name] for name in _OF_LIBRARIES if environment.get(name)}
     if any(name in environment for name in _RECORDED):
-        import jax  # late: the plan of a sweep needs no jax
+        import jax  # imported late, because the planning of a sweep needs no jax
 
         for name, usual in _RECORDED.items():
             if name in environment and getattr(jax.config, name.lower(), usual) != usual:

@@ -1,4 +1,4 @@
-"""One process at a time writes into a folder of the project."""
+"""Locks a folder so that only one process at a time writes into it."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ from ialp_jax.claim import RUN, claim
 from ialp_jax.errors import InputError
 
 LOCK = ".lock"
-# The operating system reports one of these if a file system has no locks.
+# The operating system reports one of these errors if a file system does not support locks.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 @contextlib.contextmanager
 def locked(folder: Path, kind: str = RUN, flag: str = "--workdir", wait: bool = False) -> Iterator[None]:
-    """Claims ``folder``, see `ialp_jax.claim.claim`, and keeps other processes out of it.
+    """Claims ``folder`` (see `ialp_jax.claim.claim`) and locks it against other processes.
 
-    The operating system holds the lock on ``<folder>/.lock`` and frees it when this process ends, even by
-    SIGKILL. The file stays, but then locks nothing. Child processes do not inherit the lock.
+    The lock is on the file ``<folder>/.lock``. The operating system releases the lock when this process ends,
+    even after SIGKILL. Then the file still exists, but it is not locked. Child processes do not inherit the
+    lock.
     On file systems without locks, the function only warns.
 
     Args:
-      folder: made if it is missing.
-      kind: of folder, see `ialp_jax.claim`.
+      folder: the folder; it is made if it is missing.
+      kind: kind of the folder, see `ialp_jax.claim`.
       flag: the flag that names the folder, for error messages.
-      wait: whether to wait while another process holds the lock. Otherwise that is an error.
+      wait: whether to wait while another process holds the lock. Otherwise a held lock is an error.
 
     Raises:
-      InputError: another process holds the lock (the message names it), the folder holds files of others, or
-        it cannot be written.
+      InputError: another process holds the lock (the message names that process), the folder contains foreign
+        files, or the folder cannot be written.
     """
     claim(folder, kind, flag)
     path = folder / LOCK
@@ -57,14 +58,14 @@ def locked(folder: Path, kind: str = RUN, flag: str = "--workdir", wait: bool = 
 
 
 def _sign(file: int) -> None:
-    """Writes the process that holds the lock into the open lock file."""
+    """Writes the id and host of this process and the time into the open lock file."""
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     os.ftruncate(file, 0)
     os.pwrite(file, f"process {os.getpid()} on host {platform.node()} since {since}".encode(), 0)
 
 
 def _holder(path: Path) -> str:
-    """The process that holds the lock, as `_sign` wrote it."""
+    """Describes the process that holds the lock, with the text that `_sign` wrote."""
     try:
         return path.read_bytes()[:500].decode("utf-8", "replace") or "another process"
     except OSError:

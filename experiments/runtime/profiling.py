@@ -16,10 +16,10 @@ from ialp_jax.errors import InputError
 def profiled(workdir: Path | None) -> Iterator[None]:
     """Traces JAX within the context and saves the trace in ``<workdir>/profile/``; None: does nothing.
 
-    After an error there is no trace.
+    If the traced code raises an error, no trace is saved.
 
     Raises:
-      InputError: ``profile`` is a file, or cannot be written.
+      InputError: ``<workdir>/profile`` is a file, or the trace cannot be written.
     """
     if workdir is None:
         yield

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: the process saves its work if it can, and ends with one line.
+"""SIGTERM and Ctrl-C: the process saves its work if possible, and ends with a one-line message.
 
 The exit code is the one that shells report: 143 after SIGTERM, 130 after SIGINT. A second Ctrl-C ends the
 process immediately.
@@ -17,7 +17,7 @@ from types import FrameType
 from ialp_jax.errors import Terminated
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-PATIENCE_SECONDS = 25.0  # after this time the process ends anyway; compilations can take longer
+PATIENCE_SECONDS = 25.0  # after this time the process ends even if it is busy; a compilation can take longer
 
 
 class Termination:
@@ -32,10 +32,10 @@ class Termination:
         return 128 + self._signal
 
     def install(self) -> None:
-        """Installs the handlers; call it in the main thread.
+        """Installs the handlers; call this method in the main thread.
 
-        Python runs a handler only between two Python instructions. A thread that reads the signals from
-        a pipe therefore ends a process that is busy in compiled code.
+        Python runs a signal handler only between two Python instructions, so not during long compiled code.
+        For this case, a thread also reads the signals from a pipe and can end the process.
         """
         read_end, write_end = os.pipe()
         os.set_blocking(write_end, False)
@@ -55,7 +55,7 @@ class Termination:
         """Delays the effect of a signal until the end of the context.
 
         Yields:
-          A function that returns whether a signal came.
+          A function that returns whether a signal has arrived.
         """
         self._deferred += 1
         try:
@@ -67,9 +67,9 @@ class Termination:
 
     @contextlib.contextmanager
     def ending_at_once(self) -> Iterator[None]:
-        """For a whole program: skips Python's clean-up at exit if a signal ended the program.
+        """Skips Python's clean-up at exit if a signal ended the program; wraps the whole program.
 
-        The clean-up can crash while threads of XLA still compile. All files are closed by then.
+        The clean-up can crash while threads of XLA are still compiling. All files are already closed then.
         """
         try:
             yield

@@ -1,4 +1,4 @@
-"""The stages of a run. Each reads files of earlier stages and writes its own; a finished one is skipped."""
+"""The stages of a run. Each stage reads files of earlier stages and writes its own files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run_stages(run: Run, names: Sequence[str]) -> None:
     )  # raises InputError if impossible
     printed: list[str] = []
     for number, name in enumerate(names):
-        # Repeated before each stage, because earlier stages may have changed files.
+        # This check is repeated before each stage, because earlier stages may have changed files.
         lines = by_first(lambda left=names[number:]: settle(run, left))
         for line in (line for line in lines if line not in printed):
             say(line)
@@ -61,14 +61,14 @@ def report(run: Run) -> None:
     folder = run.begin("report", REPORT)
     (folder / store.MANIFEST).unlink(missing_ok=True)
     summary = write_report(run.folder, names, optional)
-    # A sweep reads here that the run is done, and its settings.
+    # From this manifest, a sweep learns that the run is finished, and which settings it had.
     inputs = {FINGERPRINT: report_fingerprint(run.config), "config": settings(run.config)}
     store.seal(folder, inputs | {"provenance": record(time.perf_counter() - began)})
     say("\n" + console_table(summary))
     say(f"\nreport: {folder / 'index.html'}")
 
 
-SHARED = ("pretrain", "adapt")  # run by all processes; the other stages only by the first
+SHARED = ("pretrain", "adapt")  # all processes run these stages; only the first process runs the others
 STAGES: dict[str, Stage] = {
     "data": data,
     "simulate": simulate,

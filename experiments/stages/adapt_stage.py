@@ -32,7 +32,7 @@ from ialp_jax.types import ONLINE, SPLITS, Transition
 
 
 def adaptation(run: Run) -> None:
-    """Trains every agent of the run and saves each in its own ``adapt/<agent>/``."""
+    """Trains every agent of the run online, and saves its curves in ``adapt/<agent>/``."""
     worlds = functools.cache(lambda: read_worlds(run))
     for name in run.config.agent_ids():
         adapt_agent(run, name, worlds)
@@ -68,7 +68,7 @@ def adapt_agent(run: Run, name: str, read: Callable[[], Worlds]) -> None:
 
 
 def online_task(run: Run, worlds: Worlds, adapt_config: AdaptConfig | None = None) -> OnlineTask:
-    """The task of all agents of a run, by default with the ``adapt`` settings of the run."""
+    """The online task that all agents of a run share, by default with the run's ``adapt`` settings."""
     config, training = run.config, worlds.training
     return OnlineTask(
         env=training.env,
@@ -84,15 +84,16 @@ def online_task(run: Run, worlds: Worlds, adapt_config: AdaptConfig | None = Non
 
 
 def agent_of(run: Run, name: str, worlds: Worlds, numbers: Mapping[str, float] | None = None) -> Agent:
-    """One agent with the settings of the run.
+    """Builds one agent with the settings of the run.
 
-    Schedules over a whole adaptation have the length of the run's adaptation.
+    A schedule that covers the whole adaptation ends after the run's ``adapt.env_steps``, even if a search
+    trains the agent for fewer steps.
 
     Args:
-      run: its settings.
+      run: the run whose settings are used.
       name: id of the agent.
       worlds: the training world, and the evaluation world whose user model a privileged agent sees.
-      numbers: settings by path; one compiled program serves all their values, see `numbered`.
+      numbers: float settings by path; other values of these need no new compilation, see `numbered`.
     """
     popularity, replayed = worlds.training.dataset.popularity(), labelled(run, name)
 
@@ -104,7 +105,7 @@ def agent_of(run: Run, name: str, worlds: Worlds, numbers: Mapping[str, float] |
 
 
 def labelled(run: Run, name: str) -> Transition | None:
-    """The labelled transitions, for an agent that replays them; else None."""
+    """The transitions made from the labels, for an agent that replays them; otherwise None."""
     if not registry.record(name).replays_labels:
         return None
     return transitions.labelled_transitions(store.load(run.folder / "labels")[0])[0]
@@ -114,10 +115,10 @@ def pretrained_params(run: Run, world: World, name: str, folder: Path | None = N
     """The parameters [S, ...] from which an agent starts, or None.
 
     Args:
-      run: its settings and folder.
+      run: the run whose settings and folder are used.
       world: the training world.
       name: id of the agent.
-      folder: of the pre-training, by default that of the run's pretrain stage.
+      folder: folder of the pre-trained parameters; by default that of the run's pretrain stage.
     """
     source, num_items = registry.starts_from(name), world.dataset.catalogue.num_items
     if not source:

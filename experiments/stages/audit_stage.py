@@ -27,16 +27,19 @@ from ialp_jax.llm.prompting.lengths import NUM_SAMPLED, Demand
 from ialp_jax.types import Dataset, Prompts
 from ialp_jax.users.predict import like_logit
 
-AT_ONCE = 256  # prompts per request; each request moves the progress bar, and a kill loses one request
-LETTERLESS = ("likelihood",)  # modes in which a candidate's score does not depend on the others
+AT_ONCE = 256  # Prompts per request. The progress bar moves after each request, and a kill loses one request.
+LETTERLESS = ("likelihood",)  # Modes in which a candidate's score does not depend on other candidates.
 
 
 def split_questions(candidates: np.ndarray, most: int) -> np.ndarray:
-    """The prompts that ask Q questions, int64 [P, 3]: question, first and last + 1 of its candidates.
+    """Splits Q questions into P prompts, each with at most ``most`` candidates of one question.
 
     Args:
-      candidates: int32 [Q, K], 0 after the last one.
-      most: candidates of a prompt.
+      candidates: int32 [Q, K], 0 after the last candidate.
+      most: largest number of candidates in a prompt.
+
+    Returns:
+      int64 [P, 3]: index of the question, index of the first candidate, index after the last candidate.
     """
     ends = [np.linspace(0, size, -(-size // most) + 1).astype(int) for size in (candidates > 0).sum(1)]
     return np.array([(q, *pair) for q, places in enumerate(ends) for pair in itertools.pairwise(places)])
@@ -50,12 +53,12 @@ def questions_of(run: Run, dataset: Dataset) -> Questions:
 
 
 def widest_first(widths: np.ndarray) -> np.ndarray:
-    """The different numbers of candidates, largest first, because the first prompts check the model."""
+    """The distinct numbers of candidates, largest first, because the first prompts test the model."""
     return np.unique(widths)[::-1]
 
 
 def demands(run: Run, dataset: Dataset) -> list[Demand]:
-    """The prompts of a run's audit, as input of the cost estimate."""
+    """The prompts of a run's audit, as input for the cost estimate."""
     questions, prompts = questions_of(run, dataset), []
     table = split_questions(questions.candidates, PROMPT_CANDIDATES)
     widths = table[:, 2] - table[:, 1]
@@ -76,21 +79,21 @@ def ask(
     most: int,
     advance: Callable[[int], object] = lambda questions: None,
 ) -> Source:
-    """The labels of Q questions, which are asked in prompts of at most ``most`` candidates.
+    """Asks Q questions, in prompts of at most ``most`` candidates, and returns one label per question.
 
     If a question takes several prompts, its label comes from the prompt with the highest score. If scores do
     not depend on the other candidates, this label equals the label from a single prompt. The label is invalid
-    if any of the prompts has an invalid label.
+    if any of these prompts has an invalid label.
 
     Args:
-      labeller: answers; its context is entered.
+      labeller: labeller whose context is already entered.
       histories: int32 [Q, L].
-      candidates: int32 [Q, K], 0 after the last one.
-      most: candidates of a prompt.
-      advance: called after every request with the number of answered questions, which may be a fraction.
+      candidates: int32 [Q, K], 0 after the last candidate.
+      most: largest number of candidates in a prompt.
+      advance: called after every request; the argument is the number of answered questions, maybe a fraction.
 
     Returns:
-      Scores are NaN after the last candidate.
+      Labels and scores; the scores after the last candidate of a question are NaN.
     """
     prompts = split_questions(candidates, most)
     scores = np.full(candidates.shape, np.nan, np.float32)
@@ -113,7 +116,7 @@ def ask(
 
 
 def baselines(dataset: Dataset, questions: Questions) -> dict[str, Source]:
-    """The sources that need no LLM: popularity and, if it is known, the truth."""
+    """The sources that need no LLM: popularity and, if it is known, the true user model."""
     sources = {POPULARITY: auditor.popularity_source(dataset.popularity(), questions.candidates)}
     if dataset.truth is not None:
         logits = like_logit(dataset.truth, questions.user[:, None], questions.candidates)

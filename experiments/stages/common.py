@@ -1,4 +1,4 @@
-"""Functions that several stages share: reading worlds, checkpoints, TensorBoard, console lines."""
+"""Functions that several stages share, for worlds, checkpoints, TensorBoard and console lines."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def root_key(run: Run) -> Key:
 
 
 class Worlds(NamedTuple):
-    """The worlds of a run; two different ones only if ``simulator.test_model`` is set.
+    """The two worlds of a run, which differ only if ``simulator.test_model`` is set.
 
     Attributes:
       training: the world in which agents learn.
-      evaluation: the world in which they are evaluated.
+      evaluation: the world in which agents are evaluated.
     """
 
     training: World
@@ -56,10 +56,10 @@ class Worlds(NamedTuple):
 
 
 def read_worlds(run: Run) -> Worlds:
-    """The worlds that the data and simulate stages wrote.
+    """Builds the worlds from the files of the data and simulate stages.
 
     Raises:
-      InputError: a stage has not run, or the user model does not fit the data.
+      InputError: one of these stages has not run, or the user model does not fit the data.
     """
     recipes.require_there(run, "data", "simulator")
     dataset, folder = load_dataset(run.folder / "data"), run.folder / "simulator"
@@ -80,22 +80,22 @@ def read_worlds(run: Run) -> Worlds:
 
 @contextlib.contextmanager
 def hooked(run: Run, name: str, fingerprint: str, every: int | None = None) -> Iterator[Hooks]:
-    """Checkpoints, TensorBoard and progress bar of a training; arguments as those of `saving`."""
+    """Checkpoints, TensorBoard and progress bar of a training; the arguments are those of `saving`."""
     with saving(run, name, fingerprint, every) as checkpoints, watching(run, name) as watch:
         yield Hooks(checkpoints, watch)
 
 
 @contextlib.contextmanager
 def saving(run: Run, name: str, fingerprint: str, every: int | None = None) -> Iterator[Checkpoints | None]:
-    """The checkpoints of a training, in ``checkpoints/<name>/``; None if the run makes none.
+    """The checkpoints of a training, in ``checkpoints/<name>/``; None if the run makes no checkpoints.
 
     Within the context, SIGTERM and Ctrl-C wait until the training has saved a checkpoint.
 
     Args:
-      run: its settings and folder.
-      name: of the training.
-      fingerprint: of everything that decides the training.
-      every: least number of steps between two checkpoints; by default ``checkpoint.every``.
+      run: the run whose settings and folder are used.
+      name: name of the training.
+      fingerprint: fingerprint of all settings and inputs of the training.
+      every: smallest number of steps between two checkpoints; by default ``checkpoint.every``.
     """
     config = run.config.checkpoint
     if not config.every:
@@ -113,18 +113,18 @@ def saving(run: Run, name: str, fingerprint: str, every: int | None = None) -> I
 
 
 def forget(run: Run, *names: str) -> None:
-    """Removes checkpoints of complete trainings, because a process may have died before it removed them."""
+    """Removes checkpoints of finished trainings, which remain if a process died before it removed them."""
     for name in names:
         remove_all(run.folder / "checkpoints" / name)
 
 
 @contextlib.contextmanager
 def watching(run: Run, name: str, num_seeds: int = 0) -> Iterator[Watch | None]:
-    """The event files of a training for TensorBoard, in ``tensorboard/<name>/``; None if they are off.
+    """The TensorBoard event files of a training, in ``tensorboard/<name>/``; None if TensorBoard is off.
 
     Args:
-      run: its settings and folder.
-      name: of the training.
+      run: the run whose settings and folder are used.
+      name: name of the training.
       num_seeds: S; 0: ``num_seeds`` of the run.
     """
     if not (run.config.tensorboard and is_first()):

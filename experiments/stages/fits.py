@@ -21,19 +21,19 @@ from ialp_jax.errors import InputError
 
 
 def references_fit(run: Run) -> bool:
-    """Whether the returns of the reference policies were computed with these settings."""
+    """Whether the returns of the reference policies were computed with the present settings."""
     manifest = store.read_manifest(run.folder / "simulator") or {}
     return fingerprint_in(manifest) is None or manifest.get(REFERENCES) == reference_settings(run.config)
 
 
 def reference_changes(run: Run) -> str:
-    """The differences between the settings of the reference policies' returns and the present settings."""
+    """Describes the setting changes since the returns of the reference policies were computed."""
     before = (store.read_manifest(run.folder / "simulator") or {}).get(REFERENCES)
     return difference(before if isinstance(before, dict) else {}, reference_settings(run.config))
 
 
 def changed_settings(run: Run, part: str, manifest: dict[str, Any]) -> dict[str, Any] | None:
-    """The settings of a part, if its manifest has them and they differ from the present ones; else None."""
+    """The settings in a part's manifest if they differ from the present settings; otherwise None."""
     made = _made(manifest)
     return made[SETTINGS] if made and made[SETTINGS] != recipe(run.config, part).settings else None
 
@@ -47,7 +47,8 @@ def _made(manifest: dict[str, Any]) -> dict[str, Any] | None:
 def stale(run: Run, part: str) -> str:
     """The reason why a finished part does not fit the present settings and files; empty if it fits.
 
-    Missing inputs do not count. A part without a fingerprint was put there by a user, and fits.
+    A missing input is not such a reason. A part without a fingerprint always fits: a user has added it by
+    hand.
     """
     manifest = store.read_manifest(run.folder / part)
     if manifest is None or fingerprint_in(manifest) is None:
@@ -67,15 +68,15 @@ def stale(run: Run, part: str) -> str:
 
 
 def clipped(text: str, most: int = MAX_DIFFERENCE) -> str:
-    """The beginning of a long text."""
+    """Cuts a long text after ``most`` characters."""
     return text if len(text) <= most else f"{text[:most]} ..."
 
 
 def require(run: Run, part: str) -> None:
-    """Checks that all parts that a part reads, directly or not, exist and fit the settings.
+    """Checks that all direct inputs of a part exist, and that all existing inputs of any depth fit.
 
     Raises:
-      InputError: one is missing or does not fit; names the stage that makes it.
+      InputError: an input is missing or does not fit; the message names the stage that makes this input.
     """
     require_there(run, *recipe(run.config, part).reads)
     for upstream in recipe(run.config, part).reads:
@@ -86,9 +87,9 @@ def require_fitting(run: Run, part: str, made: Collection[str] = ()) -> None:
     """Checks that a part exists and fits, and that its existing inputs fit.
 
     Args:
-      run: its folder and settings.
+      run: the run whose folder and settings are used.
       part: the part to check.
-      made: parts that earlier stages will make again.
+      made: parts that earlier stages will make again; whether they fit is not checked.
 
     Raises:
       InputError: as `require`.
@@ -101,7 +102,7 @@ def require_fitting(run: Run, part: str, made: Collection[str] = ()) -> None:
 
 
 def _with_upstream(run: Run, part: str) -> Iterator[str]:
-    """Yields a part's existing inputs, direct or not, in the order of their stages, then the part."""
+    """Yields the existing direct and indirect inputs of a part in stage order, then the part itself."""
     for upstream in recipe(run.config, part).reads:
         if store.read_manifest(run.folder / upstream) is not None:
             yield from _with_upstream(run, upstream)

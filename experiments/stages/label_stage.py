@@ -1,4 +1,4 @@
-"""The lora and label stages: from a language model to labels."""
+"""The lora stage fine-tunes the LLM; the label stage gets labels for imagined sessions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ialp_jax.types import Dataset, Key
 def ialp_trainer(run: Run, num_items: int, key: Key, num_seeds: int, final: bool = False) -> Pretrainer:
     """The trainer of iALP for the label stage or, if ``final``, for pre-training.
 
-    If their settings agree, the two trainers are equal.
+    The two trainers are equal if ``pretrain`` has no separate rate and number of updates for iALP.
     """
     config, network = run.config, actor_critic(run.config, num_items)
     updates = config.pretrain.updates_per_round
@@ -83,7 +83,7 @@ def lora(run: Run) -> None:
 
 
 def show_losses(run: Run, name: str, curve: list[list[float]]) -> None:
-    """Shows a language model's training in TensorBoard: pairs of step and mean loss."""
+    """Writes the loss curve of a language model, pairs of step and mean loss, to TensorBoard."""
     if curve:
         with watching(run, name, num_seeds=1) as watch:
             for step, loss in curve if watch else ():
@@ -91,7 +91,7 @@ def show_losses(run: Run, name: str, curve: list[list[float]]) -> None:
 
 
 def label(run: Run) -> None:
-    """Labels imagined sessions round by round; writes ``labels/``."""
+    """Gets labels for imagined sessions, round by round; writes ``labels/``."""
     config, began = run.config, time.perf_counter()
     fits.require(run, "labels")
     if run.is_done("labels", recipes.fingerprint(run, "labels")):
@@ -108,7 +108,7 @@ def label(run: Run) -> None:
         alike_items(config.llm, world.dataset),
     )
     trainer, total = ialp_trainer(run, num_items, key, 1), config.labelling.num_prompts()
-    with labeller_of(run, world, starts) as labeller:  # if the LLM is refused, the old labels stay
+    with labeller_of(run, world, starts) as labeller:  # if the LLM cannot be used, the old labels stay
         (folder / store.MANIFEST).unlink(missing_ok=True)
         with tqdm(total=total, desc="label", unit="prompt", unit_scale=True) as bar:
             arrays = rounds.label_rounds(
@@ -129,7 +129,10 @@ def label(run: Run) -> None:
 
 
 def labeller_of(run: Run, world: World, starts: Windows) -> Labeller:
-    """The LLM, or the rule that ``labelling.source`` names; a rule knows the sessions' start windows."""
+    """The LLM, or the rule that ``labelling.source`` names.
+
+    Only rules use ``starts``, the windows in which the imagined sessions start.
+    """
     config = run.config
     if recipes.asks_llm(config):
         return LLMLabeller(config.llm, run.folder / "data", run.folder / "labels", config.seed, warn)
@@ -137,7 +140,7 @@ def labeller_of(run: Run, world: World, starts: Windows) -> Labeller:
 
 
 def alike_items(llm: LLMConfig, dataset: Dataset) -> np.ndarray | None:
-    """Items that look alike in a prompt, see `ialp_jax.llm.prompting.alike`."""
+    """Groups of items that have the same words in a prompt, see `ialp_jax.llm.prompting.alike`."""
     template = templates.choose(llm.template, embedded=not llm.model)
     titles = templates.shown(dataset, template).catalogue.titles
     return alike.groups(titles, template, llm.mode != "likelihood")

@@ -35,7 +35,7 @@ from ialp_jax.types import TUNING, Key
 
 
 def pretrain(run: Run) -> None:
-    """Trains the parameters from which agents start; saves each source in ``pretrain/<source>/``."""
+    """Pre-trains the parameters from which agents start, and saves them in ``pretrain/<source>/``."""
     parts = recipes.parts(run.config, "pretrain")
     if not parts:
         return say("pretrain: no agent starts from it")
@@ -45,7 +45,7 @@ def pretrain(run: Run) -> None:
 
 
 def _pretrain(run: Run, name: str, read: Callable[[], Worlds]) -> None:
-    """Trains one source, unless ``pretrain/<name>/`` is complete; ``read`` returns the worlds."""
+    """Runs the pre-training ``name``, unless its part is complete; ``read`` returns the worlds."""
     part = f"pretrain/{name}"
     by_first(lambda: fits.require(run, part))
     fingerprint = recipes.fingerprint(run, part)
@@ -76,7 +76,10 @@ def _pretrain(run: Run, name: str, read: Callable[[], Worlds]) -> None:
 
 
 def checkpoint_fingerprint(run: Run, fingerprint: str) -> str:
-    """Fingerprint of a pre-training's checkpoints, which contain its curve; the result does not."""
+    """Fingerprint of a pre-training's checkpoints.
+
+    It also covers the evaluation settings, because checkpoints contain the evaluation curve.
+    """
     return store.fingerprint([fingerprint, dataclasses.asdict(run.config.evaluation)])
 
 
@@ -84,7 +87,7 @@ Curve = tuple[np.ndarray, np.ndarray]  # gradient steps [E], returns [S, E]
 
 
 def pretrained(run: Run, world: World, name: str, hooks: Hooks) -> tuple[Params, Curve]:
-    """Trains one source on labels or logs; returns its parameters [S, ...] and its curve, see `train`."""
+    """Pre-trains parameters [S, ...] on labels or logs; returns them and the curve, see `train`."""
     config, key = run.config, stream(root_key(run), "pretrain")
     num_items = world.dataset.catalogue.num_items
     if name == "ialp":
@@ -104,7 +107,7 @@ def pretrained(run: Run, world: World, name: str, hooks: Hooks) -> tuple[Params,
 
 
 def control_trainer(run: Run, num_items: int, name: str, updates: int, key: Key) -> Pretrainer:
-    """The trainer of a source that learns from logs: ``a2c_warm`` or ``sasrec``."""
+    """The trainer for pre-training on logs; ``name`` is ``a2c_warm`` or ``sasrec``."""
     config = run.config
     if name == "sasrec":
         network = recommender(config, num_items)
@@ -132,15 +135,15 @@ def train(
     """Trains all phases.
 
     Args:
-      run: its settings.
+      run: the run whose settings are used.
       world: the training world.
-      trainer: before its first phase.
-      name: of the source.
-      phases: data, and the number of rows that are filled in each phase.
+      trainer: a trainer that has not run a phase yet.
+      name: name of the pre-training.
+      phases: data, and for each phase the number of rows to train on.
       hooks: checkpoints, TensorBoard and progress bar.
 
     Returns:
-      Gradient steps [E] and the return on tuning users [S, E], before the first phase and after each.
+      Gradient steps [E] and the return on tuning users [S, E], before the first phase and after each phase.
     """
     config, num_items = run.config, world.dataset.catalogue.num_items
     agent = (

@@ -1,7 +1,8 @@
 """The settings and files from which each part of a run folder is made.
 
-A part is a folder that a stage writes, such as ``labels`` or ``adapt/a2c``. Its manifest records its settings
-and the files from which it was made. A part is made again only if one of them has changed.
+A part is a folder that a stage writes, such as ``labels`` or ``adapt/a2c``. The manifest of a part records
+the settings and files from which the part was made. A part is made again only if one of these settings or
+files has changed.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from ialp_jax.errors import InputError
 from ialp_jax.labelling import lora_client
 from ialp_jax.labelling.config import LLM
 
-MADE_FROM, SETTINGS, FILES = "made_from", "settings", "files"  # in a manifest
-REFERENCES = "references"  # in the manifest of the simulator: the settings of the reference policies
-ALL = ("",)  # beginnings of file names: every file
+MADE_FROM, SETTINGS, FILES = "made_from", "settings", "files"  # Keys in a manifest.
+REFERENCES = "references"  # Key for settings of the reference policies in the simulator's manifest.
+ALL = ("",)  # The empty prefix, which matches all file names.
 
 LEARNING = ("batch_size", "learning_rate", "target_rate", "updates_per_round", "max_gradient_norm")
 NEEDS = {  # source of pre-trained parameters -> the parts that it reads
@@ -28,15 +29,16 @@ NEEDS = {  # source of pre-trained parameters -> the parts that it reads
     "a2c_warm": ("data", "simulator"),
     "sasrec": ("data", "simulator"),
 }
-PREFIX = {"ialp": "ialp_", "a2c_warm": "warm_", "sasrec": "sasrec_"}  # of settings of one source
-_READ = {"simulator": ("arrays.npz",), "labels": ("arrays.npz",), "pretrain": ("params/",)}  # others: ALL
+PREFIX = {"ialp": "ialp_", "a2c_warm": "warm_", "sasrec": "sasrec_"}  # Prefix of the settings of each source.
+# Prefixes of the files that later stages read; `ALL` for parts that are not listed.
+_READ = {"simulator": ("arrays.npz",), "labels": ("arrays.npz",), "pretrain": ("params/",)}
 
 
 class Recipe(NamedTuple):
     """The settings and inputs of a part.
 
     Attributes:
-      stage: makes the part.
+      stage: the stage that makes the part.
       settings: value by dotted path.
       reads: the parts whose files the stage reads.
     """
@@ -47,7 +49,7 @@ class Recipe(NamedTuple):
 
 
 def recipe(config: Config, part: str) -> Recipe:
-    """The recipe of a part of the run folder, with these settings."""
+    """The recipe of a part of the run folder, for the settings in ``config``."""
     group, _, name = part.partition("/")
     tree = settings(config)
     needed = _RECIPES[group](config, tree, name)
@@ -55,7 +57,7 @@ def recipe(config: Config, part: str) -> Recipe:
 
 
 def parts(config: Config, stage: str) -> list[str]:
-    """The parts that a stage makes with these settings."""
+    """The parts that a stage makes with the settings in ``config``."""
     agents = config.agent_ids()
     sources = {registry.starts_from(name) for name in agents}
     parts_of = {
@@ -81,7 +83,7 @@ def uses_adapter(config: Config) -> bool:
 
 
 def _picked(tree: dict[str, Any], *paths: str) -> dict[str, Any]:
-    """Some settings, as a flat dict; a path may name a whole section."""
+    """Selects settings by their paths, as a flat dict; a path may name a whole section."""
     return {
         path: value
         for path, value in flat(tree).items()
@@ -111,10 +113,10 @@ def _labels(config: Config, tree: dict[str, Any], _: str) -> Recipe:
     read |= _picked(tree, *(f"pretrain.{name}" for name in LEARNING))
     llm = llm_settings(config)
     if not asks_llm(config):
-        # Template and mode decide which items look alike, and a prompt never has two such items.
+        # Template and mode decide which items have the same words; a prompt never has two such items.
         read |= {"llm.template": llm["template"], "llm.lettered": config.llm.mode != "likelihood"}
         return Recipe("label", read, ("data", "simulator"))
-    del read["labelling.none_share"]  # a setting of the other sources
+    del read["labelling.none_share"]  # only other label sources use this setting
     return Recipe("label", read | flat({"llm": llm}), ("data", "simulator", *_adapter(config)))
 
 
@@ -125,7 +127,7 @@ def _audit(config: Config, tree: dict[str, Any], _: str) -> Recipe:
 
 
 def _pretrain(config: Config, tree: dict[str, Any], name: str) -> Recipe:
-    """``evaluation`` is not read: it changes the curve of a pre-training, not its parameters."""
+    """The recipe omits ``evaluation``, which affects the curve of a pre-training but not the parameters."""
     read = _picked(tree, "seed", "num_seeds", "simulator", "network", "pretrain", "agents.ialp")
     others = tuple(f"pretrain.{prefix}" for source, prefix in PREFIX.items() if source != name)
     return Recipe("pretrain", {p: v for p, v in read.items() if not p.startswith(others)}, NEEDS[name])
@@ -152,12 +154,12 @@ _RECIPES = {
 
 
 def reference_settings(config: Config) -> dict[str, Any]:
-    """The settings on which the returns of the reference policies depend, besides the fitted user model."""
+    """The settings that, together with the fitted user model, determine the reference policies' returns."""
     return _picked(settings(config), "seed", "simulator", "evaluation.episodes", "environment")
 
 
 def files_of(run: Run, part: str) -> dict[str, str] | None:
-    """File name -> sha256, for the files that later parts read; None if the part is missing."""
+    """Maps file name to sha256, for the files that later stages read; None if the part is missing."""
     manifest = store.read_manifest(run.folder / part)
     if manifest is None:
         return None
@@ -169,7 +171,7 @@ def made_from(run: Run, part: str) -> dict[str, Any]:
     """The settings and files from which a part would be made now.
 
     Raises:
-      InputError: a part that it reads is missing; names the stage that makes it.
+      InputError: an input part is missing; the message names the stage that makes this input.
     """
     needed = recipe(run.config, part)
     require_there(run, *needed.reads)
@@ -178,7 +180,7 @@ def made_from(run: Run, part: str) -> dict[str, Any]:
 
 
 def require_there(run: Run, *parts: str) -> None:
-    """Raises InputError if a part is missing; names the stage that makes it."""
+    """Raises InputError if a part is missing; the message names the stage that makes this part."""
     for part in parts:
         if store.read_manifest(run.folder / part) is None:
             stage = recipe(run.config, part).stage
@@ -186,12 +188,12 @@ def require_there(run: Run, *parts: str) -> None:
 
 
 def fingerprint(run: Run, part: str) -> str:
-    """Fingerprint of `made_from`; raises as it does."""
+    """Fingerprint of `made_from`; raises the same errors."""
     return store.fingerprint(made_from(run, part))
 
 
 def stamp(run: Run, part: str, began: float) -> dict[str, Any]:
-    """The record of how a part was made, for its manifest; ``began`` by ``time.perf_counter()``."""
+    """The record of how a part was made, for its manifest; ``began`` is from ``time.perf_counter()``."""
     made = made_from(run, part)
     entries = {FINGERPRINT: store.fingerprint(made), MADE_FROM: made}
     if part == "simulator":

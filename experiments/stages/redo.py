@@ -1,4 +1,4 @@
-"""Finds the parts that a run will make again. Work that took long is replaced only on request."""
+"""Finds the parts that a run will make again. Work that took a long time needs --redo."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from experiments.stages import fits, recipes
 from ialp_jax import store
 from ialp_jax.errors import InputError
 
-UNASKED_SECONDS = 60.0  # finished work that a run may replace without --redo
-MEASURING = ("evaluation",)  # settings that change measurements, not policies
-LOCATION = ("data.root", "data.download")  # settings for the place of files, not for their content
-IN_PLACE = ("lora", "labels")  # not replaced whole, because they contain checkpoints or answers of an LLM
-_SHOWN = 12  # parts named in a message
+UNASKED_SECONDS = 60.0  # A run may replace finished work up to this duration without --redo.
+MEASURING = ("evaluation",)  # Settings that affect measurements, but not policies.
+LOCATION = ("data.root", "data.download")  # Settings that affect the place of files, but not their content.
+IN_PLACE = ("lora", "labels")  # Never replaced as a whole, because they contain checkpoints or LLM answers.
+_SHOWN = 12  # Largest number of parts that a message lists.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Redone:
     """A finished part that would be made again.
 
     Attributes:
-      part: its folder in the run.
-      why: the change that is the reason.
-      seconds: the time it took; NaN if its manifest has no time.
-      asked: whether only measuring or free settings have changed, so that no request is needed.
-      inputs: whether later parts will read other files.
+      part: path of the part in the run folder.
+      why: the reason why the part would be made again.
+      seconds: time that the part took; NaN if its manifest has no time.
+      asked: whether only measurement settings or free settings have changed, so that --redo is not needed.
+      inputs: whether the files that later parts read will change.
     """
 
     part: str
@@ -43,7 +43,7 @@ class Redone:
 
 
 def redone(run: Run, stages: Sequence[str]) -> list[Redone]:
-    """The finished parts, in stage order, that some stages would make again with a run's settings."""
+    """The finished parts, in stage order, that ``stages`` would make again with the run's settings."""
     again: dict[str, Redone] = {}
     for part in (part for stage in stages for part in recipes.parts(run.config, stage)):
         manifest = store.read_manifest(run.folder / part)
@@ -72,7 +72,7 @@ def _plain(why: str) -> str:
 
 def seconds(manifest: Mapping[str, Any]) -> float:
     """The time that a part took, from its manifest; NaN if the manifest has no time."""
-    # Labels have a second entry: the time of all their answers, including those of earlier processes.
+    # Labels have a second entry: the time of all answers, including answers in earlier processes.
     places = [manifest, manifest.get("provenance"), manifest.get("fine_tuning")]
     entries = [place.get("seconds") for place in places if isinstance(place, dict)]
     return max((float(value) for value in entries if isinstance(value, int | float)), default=math.nan)
@@ -81,13 +81,13 @@ def seconds(manifest: Mapping[str, Any]) -> float:
 def check(run: Run, stages: Sequence[str]) -> list[Redone]:
     """The parts that the stages would make again.
 
-    Work of more than `UNASKED_SECONDS` needs ``run.overwrite``, except if only measuring settings or free
-    settings of the run have changed.
+    If the replaced work took more than `UNASKED_SECONDS`, ``run.overwrite`` must be true, except if only
+    measurement settings or ``run.free`` settings have changed.
 
     Raises:
-      InputError: such work would be replaced (the message names each part, the reason and the time), a stage
-        reads a missing or unfit part that no earlier stage makes, or a folder that would be replaced contains
-        files of others.
+      InputError: ``run.overwrite`` must be true, but is false (the message lists the parts, with reasons and
+        times). Or a stage needs a part that is missing or does not fit, and no earlier stage makes this part.
+        Or a folder that would be replaced contains foreign files.
     """
     parts = redone(run, stages)
     _require_inputs(run, stages)
@@ -107,7 +107,7 @@ def check(run: Run, stages: Sequence[str]) -> list[Redone]:
 
 
 def _require_inputs(run: Run, stages: Sequence[str]) -> None:
-    """Raises InputError if a stage reads a missing or unfit part that no earlier stage makes."""
+    """Raises InputError if a stage needs a missing or outdated part that no earlier stage makes."""
     made: set[str] = set()
     for stage in stages:
         own = recipes.parts(run.config, stage)
@@ -123,10 +123,10 @@ def _require_inputs(run: Run, stages: Sequence[str]) -> None:
 
 
 def settle(run: Run, stages: Sequence[str]) -> list[str]:
-    """Writes the settings of a run to its folder if `check` passes; returns a line for each part made again.
+    """Writes the settings of a run to its folder if `check` passes; returns one line per outdated part.
 
     Raises:
-      InputError: as `check`; or the folder cannot be written.
+      InputError: see `check`; or the folder cannot be written.
     """
     parts = check(run, stages)
     try:

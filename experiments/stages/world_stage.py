@@ -1,4 +1,4 @@
-"""The data and simulate stages: from raw files to simulated users."""
+"""The data stage reads raw files; the simulate stage fits the simulated users."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def check_sizes(run: Run, dataset: Dataset) -> None:
 
 
 def simulate(run: Run) -> None:
-    """Fits and validates the user model and plays the reference policies; writes ``simulator/``.
+    """Fits and validates the user model, and runs the reference policies; writes ``simulator/``.
 
-    If only settings of the policies' sessions have changed, the user model is kept.
+    If only settings of the simulated sessions have changed, the stage keeps the fitted user model.
     """
     fits.require(run, "simulator")
     fitted = run.is_done("simulator", recipes.fingerprint(run, "simulator"))
@@ -101,7 +101,7 @@ def _fit(run: Run, dataset: Dataset) -> Fit:
 
 
 def _read_fit(run: Run) -> Fit:
-    """The user models that an earlier run fitted, without the returns of its reference policies."""
+    """Reads the user models that an earlier command fitted, without the returns of reference policies."""
     folder = run.folder / "simulator"
     table = pd.read_csv(folder / "worlds.csv", float_precision="round_trip")
     facts = dict(zip(table["metric"], table["value"], strict=True))

@@ -13,10 +13,10 @@ from ialp_jax.simulator.config import replaced
 
 
 def setting_type(config: Config, path: str, source: str) -> type:
-    """The type of the setting at ``a.b``.
+    """The type of the setting at a path such as ``a.b``.
 
     Raises:
-      InputError: ``source`` names a setting that does not exist, or a group of settings.
+      InputError: the path does not exist, or is a group of settings; the message names ``source``.
     """
     *parents, name = path.split(".")
     try:
@@ -32,7 +32,7 @@ def setting_type(config: Config, path: str, source: str) -> type:
 
 
 def value_at(config: Config, path: str) -> Any:
-    """The value of the setting at ``a.b``."""
+    """The value of the setting at a path such as ``a.b``."""
     return functools.reduce(getattr, path.split("."), config)
 
 
@@ -40,8 +40,8 @@ def overridden(config: Config, values: Mapping[str, Any], source: str) -> Config
     """A copy of a configuration in which some settings have new values.
 
     Args:
-      config: is not changed.
-      values: path -> new value; a float setting also accepts a whole number.
+      config: the configuration to copy; it is not changed.
+      values: path -> new value; a float setting also accepts an integer.
       source: flag or file that holds the values; error messages name it.
 
     Raises:

@@ -1,16 +1,17 @@
 """Tunes settings by successive halving, with the same budget for every method.
 
-Every configuration is pre-trained and adapted with tuning seeds. It learns on the online users of the world
-and is evaluated on tuning users only. The score is the mean over tuning seeds of
+In a trial, an agent is pre-trained and adapted with one configuration of settings, with tuning seeds. The
+agent learns on the online users of the world, and is evaluated only on tuning users. The score is the mean
+over tuning seeds of
 
     (auc_return + final_return) / 2
 
-so it rewards both fast learning and a high final return. A fixed policy scores its return. The first round
-uses fewer env steps than the study. Schedules keep the length that they have in the study, so the first
-round equals the beginning of the second one.
+The score rewards both fast learning and a high final return. The score of a fixed policy is its return. The
+first round uses fewer env steps than the study. Schedules keep the length that they have in the study. So a
+trial of the first round equals the beginning of the same trial in the second round.
 
-Every trial is logged when it ends. It runs again only if its settings change. A trial with
-a loss or return that is not finite scores NaN and loses.
+The search logs every trial when it ends, and repeats a trial only if its settings change. If a loss or return
+is not finite, the trial gets the score NaN and cannot win.
 
 Source: Jamieson and Talwalkar, AISTATS 2016.
 """
@@ -66,7 +67,7 @@ def draw(space: Mapping[str, Sequence[Any]], default: Config, count: int, seed: 
     Args:
       space: path -> values to try.
       default: its values form the first configuration, even if the lists do not contain them.
-      count: number of configurations; the result has fewer if the space is smaller.
+      count: number of configurations; fewer are returned if the space is smaller.
       seed: the same seed gives the same configurations.
     """
     chosen = [{path: value_at(default, path) for path in space}]
@@ -84,7 +85,7 @@ def draw(space: Mapping[str, Sequence[Any]], default: Config, count: int, seed: 
 
 
 def _is_usable(default: Config, values: Values) -> bool:
-    """Whether the agents' settings stay valid if these values replace the default's."""
+    """Whether the agents' settings are valid if these values replace the default values."""
     try:
         overridden(default, values, SPACES).agents.check()
     except InputError:
@@ -99,7 +100,7 @@ class WorldSearch(NamedTuple):
       study: settings of the study.
       world: id of the world.
       run: the world's run; trials read its data, simulator and labels, and write only to ``tuning/``.
-      worlds: returns the training world and the evaluation world.
+      worlds: function that returns the training world and the evaluation world.
       log: log of the trials.
     """
 
@@ -121,9 +122,9 @@ def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool, wo
       world: id of the world.
       run: the world's run.
       folder: folder of the study.
-      overwrite: whether to repeat all trials of these methods.
-      worlds: runs the stages before adaptation and returns the training world and the evaluation world;
-        called before the first trial that is not in the log.
+      overwrite: whether to repeat trials that are already in the log.
+      worlds: function that runs the stages before adaptation, and returns the training world and the
+        evaluation world; called before the first trial that is not in the log.
     """
     methods = [name for name in study.methods_of(world) if space_of(name)]
     # Pre-trained policies come first: other methods start from their tuned versions.
@@ -143,7 +144,7 @@ def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool, wo
 
 
 def halving(shared: WorldSearch, method: str, folder: Path) -> tuple[Values, float]:
-    """Tries the configurations of one method in two rounds; returns the best one and its score."""
+    """Tries the configurations of one method in two rounds; returns the best configuration and its score."""
     budget, start = shared.study.search, tuning_config(shared.study, shared.world, method, folder)
     tried = draw(space_of(method), start, budget.configurations, budget.seed)
     short, long = (min(n, shared.study.env_steps) for n in (budget.env_steps, budget.final_env_steps))
@@ -168,7 +169,7 @@ def _best(scores: Sequence[float]) -> list[int]:
 
 
 def tuning_config(study: Study, world: str, method: str, folder: Path) -> Config:
-    """The configuration of a method's trials (tuning seeds and users) before its values are set."""
+    """The configuration of a method's trials (tuning seeds and users) before the trial values are set."""
     config, source = study.run_config(world), registry.starts_from(method)
     if source != method:
         values = study.tuned_values(world, folder).get(source, {})
@@ -187,9 +188,9 @@ def trial(
     Args:
       shared: everything that the trials of the world share.
       method: agent id.
-      start: configuration before the method's values are set.
+      start: configuration before the trial values are set, see `tuning_config`.
       number: round, 1 or 2.
-      index: number of the configuration in the draw.
+      index: position of the configuration in the result of `draw`.
       values: path -> value of the method's settings.
       env_steps: length of the adaptation.
     """
@@ -211,7 +212,7 @@ def trial(
 
 
 def numbers_of(values: Values) -> dict[str, float]:
-    """The agent's float settings that affect no array shape, so changes need no new compilation."""
+    """The agent's float settings that affect no array shape; other values need no new compilation."""
     return {
         path: value
         for path, value in values.items()
@@ -257,7 +258,7 @@ def scores(env_steps: np.ndarray, returns: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def tuning_params(run: Run, world: World, method: str) -> Params | None:
-    """Parameters that a method starts from, pre-trained with tuning seeds; None if it starts from scratch.
+    """The pre-trained parameters of a method, from tuning seeds; None if the method starts from scratch.
 
     They are stored in ``tuning/<source>-<fingerprint>/``.
     """

@@ -17,8 +17,8 @@ from ialp_jax.settings import setting
 from ialp_jax.training.config import UNIT, CheckpointConfig, DevicesConfig, EvaluationConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-NOT_OFFLINE = "_not_offline"  # last part of a world's id if its user model is fitted without offline users
-# Methods that claim (f) needs; a world with this ending runs only these.
+NOT_OFFLINE = "_not_offline"  # Ending of a world's id if its user model is fitted without offline users.
+# Methods that claim (f) needs; a world with this ending runs only these methods.
 NOT_OFFLINE_METHODS = ("random", "popular", "oracle", "dqn", "pg", "a2c", "ialp", "a_ialp_ap")
 
 
@@ -27,8 +27,8 @@ class SearchConfig:
     """Budget of the search by successive halving; the same for every method and world.
 
     Attributes:
-      seed: seed of the draw of configurations and of all training during the search, including pre-training;
-        it must differ from the study's seed.
+      seed: seed of the drawn configurations and of all training in the search, including pre-training; it
+        must differ from the study's seed.
       num_seeds: repetitions of each configuration.
       configurations: number of configurations to try, including the default.
       env_steps: env steps of adaptation for each configuration in the first round.
@@ -57,22 +57,22 @@ class SearchConfig:
 
 @dataclasses.dataclass
 class Study:
-    """Several worlds, several methods, many seeds.
+    """Settings of a study, which runs several methods in several worlds with many seeds.
 
     Attributes:
-      name: name of the study; its folder is runs/<name> unless --workdir is given.
+      name: name of the study; the folder of the study is runs/<name> unless --workdir is given.
       worlds: comma-separated names of files in experiments/configs; each world is a run in <workdir>/<world>.
-      not_offline: comma-separated worlds that also run as <world>_not_offline, with a user model fitted
-        without the offline users; these runs have only the methods that claim (f) needs.
+      not_offline: comma-separated worlds that run a second time as <world>_not_offline, with a user model
+        fitted without the offline users; the second run has only the methods that claim (f) needs.
       methods: comma-separated ids of the agents to run.
       data_root: folder of the data sets.
-      seed: seed of every run; all random numbers derive from it.
-      num_seeds: S, independent repetitions of all training.
-      env_steps: env steps of adaptation, total over all users, a multiple of 1,000.
+      seed: seed of every run; all random numbers are derived from this seed.
+      num_seeds: number S of independent repetitions of all training.
+      env_steps: total env steps of adaptation, over all users; a multiple of 1,000.
       overrides: further settings of every run, as path=value;path=value.
       results: folder of the tables and figures; if empty, <workdir>/results.
-      tuned: folder of the tuned values, one file <world>.json each; if empty, <workdir>/tuned.
-      readme: comma-separated Markdown files; the report replaces the tables between their markers.
+      tuned: folder of the tuned values, with a file <world>.json per world; if empty, <workdir>/tuned.
+      readme: comma-separated Markdown files; the report replaces the tables between markers in these files.
       evaluation: how policies are measured; the same in every world.
       devices: how training is divided among several devices.
       checkpoint: how often a stage in progress is saved.
@@ -181,7 +181,7 @@ class Study:
         return Path(self.tuned or folder / "tuned") / f"{base(world)}.json"
 
     def tuned_values(self, world: str, folder: Path) -> dict[str, dict[str, Any]]:
-        """Agent id -> path -> tuned value; empty before a search. Raises InputError if the file is broken."""
+        """Tuned values by agent id and path; empty before a search. Raises InputError for a broken file."""
         path = self.tuned_path(world, folder)
         values = store.read_json(path)
         if values is None:
@@ -197,7 +197,7 @@ class Study:
 
 
 def _spelled_out(config: Config) -> Config:
-    """Fills in pre-training settings that default to another setting; a search starts from their values."""
+    """Gives values to pre-training settings that default to another setting; a search needs the values."""
     pretrain = config.pretrain
     for name in ("ialp_learning_rate", "warm_learning_rate", "sasrec_learning_rate"):
         if getattr(pretrain, name) is None:
@@ -212,7 +212,7 @@ def base(world: str) -> str:
 
 
 def check_updates(config: Config) -> None:
-    """Raises InputError if an agent learns less often than once in 1,000 env steps."""
+    """Raises InputError if the env steps between two updates of an agent do not divide 1,000."""
     for field in dataclasses.fields(config.agents):
         agent = getattr(config.agents, field.name)
         if not hasattr(agent, "rollout_length"):

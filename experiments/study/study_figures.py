@@ -16,8 +16,8 @@ from experiments.reporting.styles import ordered, style
 from experiments.study.study_results import Pair
 from ialp_jax.evaluation import statistics
 
-_PANEL, _HEIGHT = 5.6, 4.4  # inches
-LEVELS = np.linspace(0, 1, 101)  # normalised returns at which the performance profile is drawn
+_PANEL, _HEIGHT = 5.6, 4.4  # Width and height of a panel, in inches.
+LEVELS = np.linspace(0, 1, 101)  # Normalised returns at which the performance profile is drawn.
 
 
 def svg(figure: Figure) -> str:
@@ -36,7 +36,7 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
 
 
 def world_figure(world: str, pairs: Mapping[str, Pair]) -> Figure:
-    """Return, early return and length over env steps, with mean and 95 % interval over seeds."""
+    """Plots return, early return and session length against env steps, with 95 % intervals over seeds."""
     bands = {
         metric: {
             agent: Curve(pair.env_steps, statistics.estimate(pair.curves[metric]))
@@ -58,7 +58,7 @@ def world_figure(world: str, pairs: Mapping[str, Pair]) -> Figure:
 
 
 def across_figure(across: pd.DataFrame, scores: Mapping[str, np.ndarray], other: str) -> Figure:
-    """IQM bars, performance profiles and the probability of improvement over one agent, from all worlds.
+    """Plots IQMs, performance profiles and probabilities of improvement over one agent, in all worlds.
 
     Args:
       across: the rows of ``across.csv``.

@@ -1,4 +1,4 @@
-"""Tables of a study as Markdown, and their places in Markdown files."""
+"""Makes the tables of a study as Markdown, and inserts them into Markdown files."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _HEADINGS = {**COLUMNS, "regain_steps": ("regained after", "{:,.0f}".format, Fal
 def overview_markdown(results: StudyResults, summary: pd.DataFrame) -> str:
     """All worlds in one table: initial and final return, with the interval of the final one.
 
-    A fixed policy has one return.
+    A fixed policy has only one return.
     """
     return _returns_markdown(results.pairs, summary)
 
 
 def headline_markdown(results: StudyResults, summary: pd.DataFrame) -> str:
-    """The overview with the eight agents of `HEADLINE`, without worlds that run twice."""
+    """The overview with the eight agents of `HEADLINE`, without the second run of a world."""
     pairs = {
         world: {agent: pair for agent, pair in agents.items() if agent in HEADLINE}
         for world, agents in results.pairs.items()
@@ -103,7 +103,7 @@ def _untuned(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _label_sets(records: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Groups methods by their set of labels; machines round differently, so their labels differ."""
+    """Groups methods by their set of labels, because labels from different machines can differ."""
     sets: dict[str, list[str]] = {}
     for name in ordered(name for name, record in records.items() if record.get("labels")):
         sets.setdefault(records[name]["labels"], []).append(name)
@@ -135,7 +135,7 @@ def replace_blocks(text: str, blocks: Mapping[str, str], where: str) -> str:
     """Replaces the lines between ``<!-- study:NAME -->`` and ``<!-- /study:NAME -->``.
 
     Args:
-      text: of a Markdown file that has the markers of at least one block.
+      text: text of a Markdown file that has the markers of at least one block.
       blocks: NAME -> new lines. A block without markers in ``text`` is not used.
       where: name of the file for error messages.
 

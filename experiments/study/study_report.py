@@ -23,8 +23,8 @@ def write_report(folder: Path, readmes: Sequence[Path] = ()) -> str:
 
     Args:
       folder: folder of the results.
-      readmes: Markdown files; the blocks between their markers ``study:headline``, ``study:overview``,
-        ``study:table`` and ``study:verdicts`` are replaced.
+      readmes: Markdown files, in which the report replaces the blocks between the markers
+        ``study:headline``, ``study:overview``, ``study:table`` and ``study:verdicts``.
 
     Returns:
       The tables for the console.
@@ -59,7 +59,7 @@ def write_report(folder: Path, readmes: Sequence[Path] = ()) -> str:
 
 
 def _update_readme(readme: Path, blocks: Mapping[str, str]) -> None:
-    """Replaces the blocks of a Markdown file; keeps its line ends and mode, and keeps a symbolic link."""
+    """Replaces the blocks of a Markdown file; keeps line ends and file mode, and follows a symbolic link."""
     try:
         text, mode = readme.read_bytes().decode("utf-8"), readme.stat().st_mode
     except OSError as error:

@@ -19,7 +19,7 @@ from ialp_jax.agents import registry
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.metrics import CURVES, curve_metrics
 
-# Settings that do not change the results of a pair: they select pairs or say where files are.
+# Settings that do not affect the results of a pair, for example paths and the selection of methods.
 _SCOPE = (
     *("name", "worlds", "not_offline", "methods", "data_root", "results", "tuned", "readme", "search"),
     *UNSEEN,
@@ -33,7 +33,8 @@ class Pair(NamedTuple):
     Attributes:
       env_steps: int64 [E].
       curves: metric -> float64 [S, E].
-      metrics: metric -> float64 [S]; from `curve_metrics`, and ``final_return/<group>`` for groups of users.
+      metrics: metric -> float64 [S]: the metrics of `curve_metrics`, and ``final_return/<group>`` for each
+        group of users.
     """
 
     env_steps: np.ndarray
@@ -66,7 +67,7 @@ def pair_key(tree: dict[str, Any], agent: str) -> str:
 
 
 def read_config(folder: Path) -> dict[str, Any] | None:
-    """Reads ``config.json`` of the results; None if it does not exist. Raises InputError if it is broken."""
+    """Reads ``config.json`` of the results; None if the file is missing. A broken file is an InputError."""
     path = folder / "config.json"
     config = store.read_json(path)
     if config is None:
@@ -85,7 +86,7 @@ def read_config(folder: Path) -> dict[str, Any] | None:
 def guard(study: Study, folder: Path, overwrite: bool) -> None:
     """Refuses to replace the results of a study that has other settings.
 
-    With ``overwrite``, removes them; `collect` fills them again from runs that fit.
+    With ``overwrite``, deletes these results instead. `collect` then writes new results, pair by pair.
 
     Raises:
       InputError: the results have other settings and ``overwrite`` is false.
@@ -104,9 +105,10 @@ def guard(study: Study, folder: Path, overwrite: bool) -> None:
 
 
 def missing(study: Study, folder: Path, run: Run) -> list[str]:
-    """The methods of a world whose results do not exist or have other settings.
+    """The methods whose results in one world are missing or were made with other settings.
 
-    The function reads only the results, not the run folder. So a fresh clone keeps committed results.
+    The function reads only the results, not the run folder. So a fresh clone, which has no run folder, reuses
+    the committed results.
     """
     config, world = read_config(study.results_folder(folder)), run.folder.name
     records = config["pairs"].get(world, {}) if config else {}
@@ -120,9 +122,9 @@ def missing(study: Study, folder: Path, run: Run) -> list[str]:
 
 
 def collect(study: Study, folder: Path, run: Run, agent: str, tuned: dict[str, dict[str, Any]]) -> None:
-    """Adds a finished pair of world and method to the results.
+    """Adds one pair, a finished method in one world, to the results.
 
-    Drops pairs of the same world whose settings differ from the run's present settings.
+    Also deletes older pairs of this world that were made with settings other than the run's present ones.
 
     Args:
       study: settings of the study.
@@ -164,7 +166,7 @@ def _same(old: dict[str, Any] | None, new: dict[str, Any]) -> bool:
 
 
 def read_curves(folder: Path) -> pd.DataFrame:
-    """Reads ``curves.csv``; no rows if the file does not exist. Raises InputError if it has other columns."""
+    """Reads ``curves.csv``; returns an empty table if the file is missing. A broken file is an InputError."""
     path = folder / "curves.csv"
     if not path.is_file():
         return pd.DataFrame(columns=CURVE_COLUMNS)

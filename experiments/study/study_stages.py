@@ -32,12 +32,12 @@ from ialp_jax.simulator.config import replaced
 def run_study(study: Study, folder: Path, stage: str, overwrite: bool) -> None:
     """Runs one stage of a study, or all stages except the search.
 
-    The process locks only the folder of its world. So several processes can run a study at the same time,
-    each in another world. Another process can make a report meanwhile.
+    The process locks the folder of one world at a time. So several processes can run the same study together
+    if each runs a different world. Meanwhile, another process can write the report.
 
     Args:
       study: settings of the study.
-      folder: folder of the study; each world's run is a folder in it.
+      folder: folder of the study; it contains one run folder per world.
       stage: a stage of `experiments.flags.STAGES`, ``search`` or ``all``.
       overwrite: whether results with other settings may be replaced.
 
@@ -52,7 +52,7 @@ def run_study(study: Study, folder: Path, stage: str, overwrite: bool) -> None:
         study_results.guard(study, folder, overwrite)
     for world in study.world_ids():
         if stage == "search" and world != base(world):
-            continue  # a world that runs twice is tuned once
+            continue  # a world that runs twice is tuned only in its first run
         say(f"\n{study.name}: {world}")
         with locked(folder / world, RUN):
             run_world(study, world, folder, stage, overwrite)
@@ -61,7 +61,7 @@ def run_study(study: Study, folder: Path, stage: str, overwrite: bool) -> None:
 
 
 def run_world(study: Study, world: str, folder: Path, stage: str, overwrite: bool) -> None:
-    """Runs one stage of one world, or ``all``; see `run_study`."""
+    """Runs one stage of one world, or ``all`` stages; see `run_study`."""
     run = open_run(study, world, folder, overwrite)
     if stage == "search":
 
@@ -75,7 +75,7 @@ def run_world(study: Study, world: str, folder: Path, stage: str, overwrite: boo
         say(f"{world}: {len(study.methods_of(world)) - len(methods)} methods are in the results and stay")
         if methods:
             earlier = ("data", "simulate", *(("label",) if _labelled(methods) else ()), "pretrain")
-            # Checks all stages before any runs, so that a refusal comes before any work.
+            # Checks all stages before the first one starts, so that an error comes before any work.
             check(with_agents(run, methods), (*(earlier if stage == "all" else ()), "adapt"))
         settle(run, ())
         if stage == "all" and methods:
@@ -88,12 +88,12 @@ def run_world(study: Study, world: str, folder: Path, stage: str, overwrite: boo
 
 
 def open_run(study: Study, world: str, folder: Path, overwrite: bool) -> Run:
-    """Opens the run folder of one world; parts whose tuned values have changed since are made again."""
+    """Opens the run folder of one world; parts with changed tuned values may be made again without --redo."""
     return Run.open(folder / world, study.tuned_config(world, folder), overwrite, tunable_paths())
 
 
 def prepare(run: Run, methods: Sequence[str], pretrained: bool = True) -> None:
-    """Runs the stages before adaptation; labels and pre-training only if a method needs them."""
+    """Runs the stages before adaptation; skips labelling and pre-training if no method needs them."""
     run_stages(run, ("data", "simulate"))
     if _labelled(methods):
         borrow_labels(run)
@@ -113,9 +113,10 @@ def with_agents(run: Run, methods: Sequence[str]) -> Run:
 
 
 def borrow_labels(run: Run) -> None:
-    """Copies the label store of a world's first run to its second run, which has the same prompts.
+    """Copies the label store of a world's first run to its second run, because both have the same prompts.
 
-    The label stage checks each answer against its prompt, model and settings, and asks the missing prompts.
+    The label stage then checks each stored answer against its prompt, model and settings. It asks the label
+    source only the missing prompts.
     """
     target = run.folder / "labels"
     source = run.folder.parent / base(run.folder.name) / "labels"
@@ -129,7 +130,7 @@ def borrow_labels(run: Run) -> None:
 
 
 def adapt_all(study: Study, run: Run, folder: Path, methods: Sequence[str]) -> None:
-    """Adapts the methods in one world and collects the results of each when it ends."""
+    """Adapts each method in one world, and adds its results to the study when it has finished."""
     worlds = functools.cache(lambda: read_worlds(run))
     tuned = study.tuned_values(run.folder.name, folder)
     for name in methods:

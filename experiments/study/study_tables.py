@@ -19,9 +19,9 @@ RIVAL = "a_ialp_ap"  # the probability of improvement compares each agent with t
 
 
 def summary_table(pairs: Mapping[str, Mapping[str, Pair]]) -> pd.DataFrame:
-    """Rows of ``summary.csv``: each metric of each method in each world, over its S seeds.
+    """Rows of ``summary.csv``: one per world, method and metric, with the mean and the IQM over S seeds.
 
-    ``ci_low`` and ``ci_high`` bound the mean's interval, ``iqm_ci_low`` and ``iqm_ci_high`` the IQM's.
+    The interval of the mean is ``ci_low``..``ci_high``, that of the IQM ``iqm_ci_low``..``iqm_ci_high``.
     """
     rows = []
     for world, agents in pairs.items():
@@ -37,10 +37,10 @@ def summary_table(pairs: Mapping[str, Mapping[str, Pair]]) -> pd.DataFrame:
 
 
 def normalised_scores(pairs: Mapping[str, Mapping[str, Pair]], metric: str) -> dict[str, np.ndarray]:
-    """Scores [S, W] on a scale with random at 0 and oracle at 1, by agent id.
+    """Agent id -> scores [S, W] in W worlds, normalised so that random scores 0 and oracle scores 1.
 
-    Contains the agents that ran in every world. A world that runs twice counts once. Empty if random or
-    oracle did not run.
+    Contains only agents that ran in every world. If a world runs twice, only its first run counts. The result
+    is empty if random or oracle is missing in a world.
     """
     worlds = [agents for world, agents in pairs.items() if not world.endswith(NOT_OFFLINE)]
     if not all({"random", "oracle"} <= agents.keys() for agents in worlds):

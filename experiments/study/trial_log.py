@@ -36,7 +36,7 @@ class TrialLog:
         return self.rows[(self.rows.key == key) & (self.rows["round"] == number)]
 
     def add(self, rows: list[dict[str, Any]]) -> None:
-        """Adds a finished trial; it replaces older rows of the same round and configuration."""
+        """Adds a finished trial; its rows replace older rows of the same method, round and configuration."""
         new = pd.DataFrame(rows, columns=LOG_COLUMNS)
         stale = np.ones(len(self.rows), bool)
         for name in ("world", "method", "round", "configuration"):
@@ -46,12 +46,12 @@ class TrialLog:
         self.write()
 
     def forget(self, methods: Sequence[str]) -> None:
-        """Drops all trials of some methods."""
+        """Deletes all trials of these methods."""
         self.rows = self.rows[~self.rows.method.isin(methods)]
         self.write()
 
     def keep_used(self, method: str) -> None:
-        """Drops the trials of a method that this search did not need; they come from another search space."""
+        """Deletes a method's trials that this search did not use; they come from an older search."""
         used = [pair in self.used for pair in zip(self.rows.key, self.rows["round"], strict=True)]
         self.rows = self.rows[(self.rows.method != method) | np.array(used, bool)]
         self.write()

@@ -1,13 +1,13 @@
-"""Tests the paper's claims: each one holds, fails or is undecided.
+"""Tests the paper's claims: each claim holds, fails or is undecided.
 
-Every claim compares an effect with a threshold. It holds if the whole 95 % interval lies on the right side of
-the threshold (or touches it), and fails if the whole interval lies on the other side. Otherwise it is
-undecided. `statistics.compared` computes the intervals over seeds, in one world with one set of labels. A
-claim is left out if one of its agents did not run. It is undecided if its effect is not a number, such as a
-ratio to a return of 0 or less.
+Every claim compares an effect with a threshold. A claim holds if the whole 95 % interval of the effect lies
+on the claimed side of the threshold or touches the threshold. It fails if the whole interval lies on the
+other side. Otherwise it is undecided. A claim is also undecided if its effect is not a number, for example a
+ratio whose denominator is 0 or less. A claim is left out if one of its agents did not run.
 
-All returns are returns on evaluation users; ``initial`` and ``final`` are the first and the last evaluation
-point. A ratio is the ratio of two means over seeds.
+`statistics.compared` computes the intervals by resampling seeds, in one world with one set of labels. All
+returns are returns on evaluation users. ``initial`` and ``final`` mean the first and the last evaluation
+point. Every ratio divides one mean over seeds by another.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ COLUMNS = ["claim", "world", "verdict", "effect", "ci_low", "ci_high"]
 SCRATCH = ("dqn", "pg", "a2c")
 CONTROLS = ("popular", "sasrec", "a2c_warm")
 RIVALS = ("a_ialp_ft", "a_ialp_ap", "pex", "jsrl", "a2c_kl", "rlpd", "wsrl")
-HEAD_START = 2.6  # lowest ratio of initial returns in the paper
-TOLERANCE = 0.02  # share of the initial return; 256 sessions cannot show smaller drops
+HEAD_START = 2.6  # The lowest ratio that the paper reports for claim (a).
+TOLERANCE = 0.02  # A share of the initial return. With 256 sessions, smaller drops cannot be detected.
 EARLY = 20_000  # env steps
 
 
@@ -37,11 +37,11 @@ class Claim(NamedTuple):
     """One claim, tested in one world.
 
     Attributes:
-      claim: id; the letter names the claim, the rest names its part.
+      claim: id, such as ``c_ft``: the letter of the claim, and the name of one part of it.
       text: the claim in words.
-      threshold: the effect is compared with it.
+      threshold: number with which the effect is compared.
       effect: estimate of the effect.
-      at_most: whether the effect must be at most the threshold; otherwise it must be at least the threshold.
+      at_most: true if the effect must be at most the threshold, false if it must be at least the threshold.
     """
 
     claim: str
@@ -65,13 +65,13 @@ Test = Callable[[Pairs], Iterator[Claim]]
 
 
 def ratio(above: np.ndarray, *below: np.ndarray) -> float:
-    """Mean divided by the highest of the other means; NaN if that one is not positive."""
+    """The mean of ``above`` divided by the highest mean of ``below``; NaN if the divisor is not positive."""
     best = max(part.mean() for part in below)
     return above.mean() / best if best > 0 else np.nan
 
 
 def drop(returns: np.ndarray) -> float:
-    """Largest drop of the mean curve below its start, as a share of the start, from returns [S, E]."""
+    """Largest drop of the mean curve of returns [S, E] below its first value, as a share of that value."""
     mean = returns.mean(axis=0)
     return (mean[0] - mean.min()) / mean[0] if mean[0] > 0 else np.nan
 
@@ -85,14 +85,17 @@ def _has(pairs: Pairs, *agents: str) -> bool:
 
 
 def head_start(pairs: Pairs) -> Iterator[Claim]:
-    """(a) The ratio of iALP's initial return to the best one of DQN, PG and A2C is at least 2.6."""
+    """(a) iALP's initial return is at least 2.6 times the best initial return of DQN, PG and A2C."""
     if _has(pairs, "ialp", *SCRATCH):
         effect = statistics.compared(ratio, *_metric(pairs, "initial_return", "ialp", *SCRATCH))
         yield Claim("a", "iALP starts 2.6 times as high as the best of DQN, PG, A2C", HEAD_START, effect)
 
 
 def final_return(pairs: Pairs) -> Iterator[Claim]:
-    """(b) A-iALP_ap ends at least as high as DQN (paper: 1.15 times) and frozen iALP (paper: 2.95 times)."""
+    """(b) A-iALP_ap's final return is at least as high as that of DQN and that of frozen iALP.
+
+    In the paper, it is 1.15 times that of DQN and 2.95 times that of frozen iALP.
+    """
     for other, paper in (("dqn", 1.15), ("ialp", 2.95)):
         if _has(pairs, "a_ialp_ap", other):
             effect = statistics.compared(ratio, *_metric(pairs, "final_return", "a_ialp_ap", other))
@@ -101,12 +104,12 @@ def final_return(pairs: Pairs) -> Iterator[Claim]:
 
 
 def early_drop(pairs: Pairs) -> Iterator[Claim]:
-    """(c) A-iALP_ft drops early, A-iALP_ap does not.
+    """(c) The return of A-iALP_ft drops early, but that of A-iALP_ap does not drop.
 
-    A drop is measured on the mean curve over seeds, as a share of its start, because a single noisy curve
-    always has a point below its start. ``c_ft``: ft drops by 2 % or more in the first 20,000 env steps.
-    ``c_ap``: ap drops by at most 2 % over the whole run. ``c_difference``: over the whole run, ft's drop
-    exceeds ap's drop by 2 % or more.
+    A drop is measured on the mean curve over seeds, as a share of its first value. We do not use single
+    curves, because noise nearly always puts a point below the first value. ``c_ft``: ft drops by 2 % or more
+    in the first 20,000 env steps. ``c_ap``: ap drops by at most 2 % over the whole run. ``c_difference``:
+    over the whole run, ft's drop exceeds ap's drop by 2 percentage points or more.
     """
     ft, ap = "a_ialp_ft", "a_ialp_ap"
     if _has(pairs, ft):
@@ -124,11 +127,11 @@ def early_drop(pairs: Pairs) -> Iterator[Claim]:
 
 
 def baselines(pairs: Pairs) -> Iterator[Claim]:
-    """(d) The order of the baselines: DQN ends above A2C and above PG.
+    """(d) The order of the baselines: DQN's final return is at least those of A2C and PG.
 
-    The paper compares A-iALP_ap with DQN, whose final return on Last.fm is 28.8, and gives the range of the
-    baselines' initial returns. We do not know the order of A2C and PG, so we cannot test it. The same holds
-    for the other initial returns.
+    The paper compares A-iALP_ap with DQN, whose final return on Last.fm is 28.8. Of the baselines' initial
+    returns, the paper gives only the range. So we can test neither the order of A2C and PG nor the order of
+    the initial returns.
     """
     for other in ("a2c", "pg"):
         if _has(pairs, "dqn", other):
@@ -137,7 +140,11 @@ def baselines(pairs: Pairs) -> Iterator[Claim]:
 
 
 def labels(pairs: Pairs) -> Iterator[Claim]:
-    """(e) The labels help: iALP, ft and ap start and end at least as high as popular, SASRec and a2c_warm."""
+    """(e) The labels help.
+
+    The initial and the final returns of iALP, ft and ap are at least as high as those of popular, SASRec and
+    a2c_warm.
+    """
     for agent in ("ialp", "a_ialp_ft", "a_ialp_ap"):
         for when, what in (("initial", "starts"), ("final", "ends")):
             for other in CONTROLS:
@@ -148,12 +155,12 @@ def labels(pairs: Pairs) -> Iterator[Claim]:
 
 
 def better_than_ap(pairs: Pairs) -> Iterator[Claim]:
-    """(g) Our own goal for the adaptive gate; the paper does not have it.
+    """(g) Our own goal for A-iALP_gate, which the paper does not contain.
 
-    ``g_area``: the ratio of the gate's area under the curve to ap's is at least 1.1. ``g_probability``: the
-    gate's area exceeds ap's with probability 0.9 or more. ``g_best``: the ratio of the gate's area to the
-    largest area of ft, ap and the rivals is at least 1. ``g_floor``: at every evaluation point, the ratio of
-    the gate's mean return to frozen iALP's is at least 0.98.
+    ``g_area``: the gate's area under the return curve is at least 1.1 times ap's area. ``g_probability``: the
+    gate's area exceeds ap's area with probability 0.9 or more. ``g_best``: the gate's area is at least as
+    large as the largest area of its `RIVALS`. ``g_floor``: at every evaluation point, the gate's mean return
+    is at least 0.98 times frozen iALP's.
     """
     gate, ap = "a_ialp_gate", "a_ialp_ap"
     if not _has(pairs, gate):
@@ -183,8 +190,8 @@ TESTS: tuple[Test, ...] = (head_start, final_return, early_drop, baselines, labe
 def claims(world: str, pairs: Pairs) -> list[Claim]:
     """All claims that can be tested in one world.
 
-    If the user model of the world was fitted without the offline users, only (a) and (b) are tested. There
-    they form claim (f), with the ids ``f_a``, ``f_b_dqn`` and ``f_b_ialp``.
+    If the user model of the world was fitted without the offline users, only (a) and (b) are tested. In such
+    a world these tests form claim (f), with the ids ``f_a``, ``f_b_dqn`` and ``f_b_ialp``.
 
     Args:
       world: id of the world.

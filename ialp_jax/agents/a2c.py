@@ -1,10 +1,12 @@
-"""Advantage actor-critic (A2C; Mnih et al., ICML 2016, arXiv 1602.01783), synchronous.
+"""Synchronous advantage actor-critic (A2C; Mnih et al., ICML 2016, arXiv 1602.01783).
 
     loss = -A(s, a) log pi(a | s) + value_cost (G - V(s))^2 / 2 - entropy_cost H(pi),
 
-with generalised advantages A (Schulman et al., ICLR 2016, eq. 16) and lambda returns G = A + V. From scratch
-it is the baseline ``a2c``; from a policy pre-trained on labels ``a_ialp_ft`` (A-iALP_ft; iALP, section 3.3);
-from one pre-trained on logs ``a2c_warm``.
+with generalised advantages A (Schulman et al., ICLR 2016, equation 16) and lambda returns G = A + V.
+
+Three agents use this code. The baseline ``a2c`` starts from scratch. ``a_ialp_ft`` (A-iALP_ft; iALP,
+section 3.3) starts from a policy that is pre-trained on labels. ``a2c_warm`` starts from a policy that is
+pre-trained on logs.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ def a2c(config: A2CConfig, network: ActorCritic) -> Agent:
     """Advantage actor-critic; starts from pre-trained parameters if `Agent.init` gets any.
 
     Args:
-      config: learning rate, discount, trace and costs; with pre-trained parameters a `WarmA2CConfig`.
+      config: learning rate, discount, trace and costs; a `WarmA2CConfig` if there are pre-trained parameters.
       network: actor and critic.
     """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)

@@ -1,13 +1,13 @@
-"""A2C held near the frozen pre-trained policy pi_theta by a Kullback-Leibler divergence.
+"""A2C with a penalty: the Kullback-Leibler divergence from the frozen pre-trained policy pi_theta.
 
     loss = loss of A2C + kl_cost KL(pi || pi_theta)        (``kl_direction="reverse"``)
     loss = loss of A2C + kl_cost KL(pi_theta || pi)        (``kl_direction="forward"``)
 
-``reverse`` is KL-control (Jaques et al., "Sequence Tutor", ICML 2017, arXiv 1611.02796), here differentiated
-exactly instead of added to the reward. ``forward`` is, up to a constant, the cross-entropy with the teacher
-of "Kickstarting" (Schmitt et al. 2018, arXiv 1803.03835). Kickstarting anneals its weight by population-based
-training; here it falls linearly from ``kl_cost`` to ``kl_cost_end``. The learner starts from the frozen
-policy, so the divergence starts at 0.
+``reverse`` is KL-control (Jaques et al., "Sequence Tutor", ICML 2017, arXiv 1611.02796). Its authors add the
+divergence to the reward; we differentiate the divergence exactly. ``forward`` is, up to a constant, the loss
+of "Kickstarting" (Schmitt et al., 2018, arXiv 1803.03835): the cross-entropy with a teacher policy.
+Kickstarting adapts the weight of this loss by population-based training. Here the weight falls linearly from
+``kl_cost`` to ``kl_cost_end``. The learner starts from the frozen policy, so the divergence starts at 0.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ialp_jax.types import Array, Transition
 
 
 def a2c_kl(config: KLConfig, network: ActorCritic, total_env_steps: int) -> Agent:
-    """A2C with a divergence that keeps its policy near the pre-trained policy; its weight decays.
+    """A2C with a penalty on the divergence from the pre-trained policy; the weight of the penalty decays.
 
     Args:
       config: A2C's settings, and the weight of the divergence.
       network: actor and critic.
-      total_env_steps: length of the decay if ``kl_steps`` is 0.
+      total_env_steps: length of the decay in env steps if ``kl_steps`` is 0.
     """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 

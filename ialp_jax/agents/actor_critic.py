@@ -1,4 +1,4 @@
-"""The kit of actor-critic agents: initial state, acting rule, advantages, losses and update step.
+"""Shared functions of actor-critic agents: initial state, acting rule, advantages, losses and update step.
 
 Agent files use these functions and contain only their own losses and acting rules.
 """
@@ -18,7 +18,7 @@ from ialp_jax.agents.sampling import sample, sample_streamed
 from ialp_jax.networks.heads import CRITIC_HEADS, ActorCritic, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
-STREAM_FROM = 2**23  # users times items; beyond it, on a CPU, streaming is also the faster way
+STREAM_FROM = 2**23  # number of logits; for more, streaming saves memory and is faster on a CPU
 
 # (params, state, transitions [T, B], advantages [T, B], returns [T, B]) -> (loss, metrics)
 OnPolicyLoss = Callable[[Params, AgentState, Transition, Array, Array], tuple[Array, Metrics]]
@@ -30,16 +30,16 @@ def initialiser(
     optimiser: optax.GradientTransformation,
     keeps_frozen: bool = False,
 ) -> Callable[..., AgentState]:
-    """The `Agent.init` of A2C and its relatives.
+    """The `Agent.init` of A2C and of the agents that extend it.
 
     If there are pre-trained parameters, the learner starts from them, except if ``config.start`` is
-    ``random``. ``config.critic_start`` decides how its critic starts.
+    ``random``. ``config.critic_start`` decides whether the critic starts pre-trained or at random.
 
     Args:
-      config: of the agent.
-      network: of the learner.
-      optimiser: of the learner.
-      keeps_frozen: whether the memory holds the pre-trained parameters, which never change.
+      config: settings of the agent.
+      network: network of the learner.
+      optimiser: optimiser of the learner.
+      keeps_frozen: whether the agent also stores a frozen copy of the pre-trained parameters in its memory.
     """
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
@@ -68,7 +68,7 @@ def sampler(network: ActorCritic) -> Callable[..., tuple[Array, dict[str, Array]
 def on_policy_update(
     config: A2CConfig, network: ActorCritic, optimiser: optax.GradientTransformation, loss: OnPolicyLoss
 ) -> Callable[[AgentState, Transition, Key], tuple[AgentState, Metrics]]:
-    """The `Agent.update` of A2C and its relatives: one gradient step on each rollout."""
+    """The `Agent.update` of A2C and of the agents that extend it: one gradient step on each rollout."""
 
     def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
         del key
@@ -82,7 +82,7 @@ def on_policy_update(
 
 
 def starting_params(config: A2CConfig | OffPolicyConfig, fresh: Params, pretrained: Params | None) -> Params:
-    """Pre-trained parameters, if there are any. ``critic_start`` selects the critic's heads."""
+    """Pre-trained parameters, else fresh ones. ``critic_start`` selects the source of the critic's heads."""
     if pretrained is None:
         return fresh
     if config.critic_start == "pretrained":
@@ -93,12 +93,13 @@ def starting_params(config: A2CConfig | OffPolicyConfig, fresh: Params, pretrain
 def act_on_logits(
     network: ActorCritic, params: Params, observation: Observation, key: Key, greedy: bool
 ) -> tuple[Array, dict[str, Array]]:
-    """Samples from the actor, without shown items; if greedy, takes its mode.
+    """Samples from the actor, without shown items; if greedy, takes the most probable item.
 
-    If the logits would fill too much memory, the draw streams over the items; the mode does not.
+    If the logits would need too much memory, sampling processes the items in chunks. The greedy choice always
+    computes all logits.
 
     Returns:
-      Actions int32 [...]; in extras ``value`` [...], V as `estimate` needs it.
+      Actions, int32 [...], and extras with ``value`` [...], the critic's V, which `estimate` reads.
     """
     users = observation.history.shape[:-1]
     output = network.apply(params, observation.history)
@@ -119,8 +120,8 @@ def estimate(
     """Advantages and lambda returns of transitions [T, B], without gradient.
 
     Args:
-      network, params: their critic values the next observations.
-      batch: its ``extras["value"]`` [T, B] is the same critic's value when `act` chose the action.
+      network, params: contain the critic, which computes V of the next observations.
+      batch: transitions; ``extras["value"]`` [T, B] is V of the observations, which `act` stored.
       config: discount and trace.
     """
     values = batch.extras["value"]
@@ -137,12 +138,12 @@ def estimate(
 
 
 def next_values(network: ActorCritic, params: Params, batch: Transition) -> Array:
-    """V of the observation after each step [T, B]; the true final one, if the session was truncated.
+    """V of the observation after each step [T, B]; for truncated steps, the session's final observation.
 
-    While a session goes on, the value of the next step is used. So the critic evaluates at most two
-    observations per user: the last observation, and the final observation of a session that the horizon
-    ended. The horizon ends at most one session in a rollout, if the rollout is not longer than the horizon.
-    After a user has left, the value is not used.
+    While a session continues, ``extras["value"]`` of the next step already contains this value. So the critic
+    evaluates at most two observations per user. They are the last one of the rollout, and the final one of a
+    session that the horizon ended. A rollout that is not longer than the horizon has at most one such session
+    per user. After a terminated step, V is not used.
     """
     history = batch.next_observation.history
     horizon = batch.observation.shown.shape[-1] - history.shape[-1]
@@ -165,8 +166,8 @@ def with_critic_and_entropy(
 ) -> tuple[Array, Metrics]:
     """The whole loss: actor + value_cost * critic - entropy_cost * entropy.
 
-    Critic and entropy are means over all steps, or means weighted by ``weight``. ``weight`` has the shape of
-    ``values``.
+    The critic's loss and the entropy are means over all steps, weighted by ``weight`` if it is given.
+    ``weight`` has the shape of ``values``.
     """
     mean = jnp.mean if weight is None else lambda steps: weighted_mean(steps, weight)
     critic = 0.5 * mean((returns - values) ** 2)
@@ -181,5 +182,5 @@ def with_critic_and_entropy(
 
 
 def weighted_mean(steps: Array, weight: Array) -> Array:
-    """The mean of ``steps`` under weights of 0 or 1; 0 if all weights are 0."""
+    """The mean of ``steps`` with weights of 0 or 1; returns 0 if all weights are 0."""
     return jnp.sum(steps * weight) / jnp.maximum(jnp.sum(weight), 1.0)

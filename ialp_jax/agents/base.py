@@ -20,8 +20,8 @@ class AgentState(NamedTuple):
 
     Attributes:
       params: learned parameters, ``{}`` if nothing is learned.
-      opt_state: of the optimiser.
-      env_steps: int32 [], steps of all users the agent has learned from.
+      opt_state: state of the optimiser.
+      env_steps: int32 [], number of steps, summed over users, from which the agent has learned.
       memory: anything else (target network, replay buffer, frozen policy).
     """
 
@@ -35,18 +35,18 @@ class Agent(NamedTuple):
     """A recommender policy and how it learns; every function is pure and can be jitted and vmapped.
 
     Attributes:
-      init: ``(key, observation, pretrained) -> AgentState``; one observation without leading axes, for
-        its shapes; ``pretrained`` is None or the parameters of a pre-training.
+      init: ``(key, observation, pretrained) -> AgentState``. ``observation`` is one observation without
+        leading axes, and only its shapes matter. ``pretrained`` is None or pre-trained parameters.
       act: ``(state, observation, key, greedy=False) -> (action, extras)`` for observations with any
-        leading axes; ``greedy`` asks for the mode instead of exploring. Privileged agents get the pair
-        (observation, simulator state).
+        leading axes. If ``greedy`` is true, the agent takes its best action and does not explore.
+        Privileged agents get the pair (observation, simulator state).
       update: ``(state, transitions, key) -> (state, metrics)`` for transitions [T, B]; None if
         nothing is learned.
-      num_users: B, users in parallel while learning.
+      num_users: B, number of parallel users during training.
       rollout_length: T, steps of each user between two updates.
-      privileged: whether it needs the simulator's state (a reference, no recommender).
-      evaluated_greedy: whether evaluation always uses the mode. It is true for value-based agents, because
-        they sample only to explore.
+      privileged: whether the agent needs the simulator's state. Such an agent is only a reference policy.
+      evaluated_greedy: whether evaluation always uses ``greedy``. It is true for value-based agents, because
+        they act at random only to explore.
     """
 
     init: Callable[[Key, Observation, Params | None], Any]
@@ -59,7 +59,7 @@ class Agent(NamedTuple):
 
 
 def adam(learning_rate: float, max_gradient_norm: float | None = None) -> optax.GradientTransformation:
-    """Adam, after the global gradient norm is clipped."""
+    """Adam. If ``max_gradient_norm`` is given, the global gradient norm is clipped first."""
     clip = optax.identity() if max_gradient_norm is None else optax.clip_by_global_norm(max_gradient_norm)
     return optax.chain(clip, optax.adam(learning_rate))
 
@@ -70,7 +70,7 @@ def descend(
     params: Params,
     opt_state: optax.OptState,
 ) -> tuple[Params, optax.OptState, Metrics]:
-    """One gradient step on ``loss``, which returns its value and metrics."""
+    """Takes one gradient step on ``loss``, a function that returns the loss and metrics."""
     (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(params)
     changes, opt_state = optimiser.update(gradient, opt_state, params)
     metrics = {**metrics, "loss": value, "gradient_norm": optax.tree.norm(gradient)}
@@ -88,5 +88,5 @@ def frozen_state(params: Params) -> AgentState:
 
 
 def linear(start: float, end: float, env_steps: Array, span: int) -> Array:
-    """A setting that runs linearly from ``start`` to ``end`` over ``span`` env steps, float32 []."""
+    """Linear schedule from ``start`` to ``end`` over ``span`` env steps, then constant, float32 []."""
     return start + jnp.clip(env_steps / span, 0.0, 1.0) * (end - start)

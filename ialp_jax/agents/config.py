@@ -1,7 +1,7 @@
 """Settings of the agents. `ialp_jax.agents.registry` maps agents to these classes.
 
-An agent from elsewhere has its settings class in its own file. Those of the package are here, because
-``--help`` lists them without JAX. Annotations are not postponed: the flags read field types.
+The settings class of your own agent is in the agent's file. The classes of this package are here, because
+``--help`` lists their fields without JAX. Annotations are not postponed, because the flags read field types.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ _at_least_0 = functools.partial(setting, at_least=0)
 
 
 def renamed_hint(path: str) -> str:
-    """``; it is now agents.<id>...`` for a path of an earlier version, else empty."""
+    """The hint ``; it is now agents.<id>...`` if the path is from an earlier version, else empty text."""
     parts = path.split(".")
     if len(parts) < 2 or parts[0] != "agents" or parts[1] not in RENAMED:
         return ""
@@ -51,7 +51,7 @@ class OnPolicyConfig(LearnerConfig):
     Attributes:
       entropy_cost: weight of the entropy bonus.
       value_cost: weight of the critic's loss.
-      max_gradient_norm: gradients are clipped to it.
+      max_gradient_norm: maximum norm to which gradients are clipped.
     """
 
     learning_rate: float = _positive(3e-3)
@@ -73,7 +73,8 @@ class A2CConfig(OnPolicyConfig):
     """Advantage actor-critic with generalised advantages.
 
     Attributes:
-      trace: lambda of the generalised advantages; 0 is one-step, 1 Monte Carlo within the rollout.
+      trace: lambda of the generalised advantages; 0 gives one-step advantages, 1 gives Monte Carlo returns
+        within the rollout.
     """
 
     trace: float = _share(0.9)
@@ -84,8 +85,8 @@ class WarmA2CConfig(A2CConfig):
     """A2C that starts from a pre-trained policy.
 
     Attributes:
-      critic_start: start of the critic's head, ``random`` or ``pretrained``. A label's reward differs from a
-        user's reward. If the critic expects too much reward, every action looks bad.
+      critic_start: how the critic's heads start, ``random`` or ``pretrained``. A pre-trained critic predicts
+        rewards of labels. If these are higher than the rewards of users, every action looks bad at first.
     """
 
     learning_rate: float = _positive(1e-3)
@@ -94,18 +95,19 @@ class WarmA2CConfig(A2CConfig):
 
 @dataclasses.dataclass
 class MixtureConfig(WarmA2CConfig):
-    """A-iALP_ap: a frozen policy mixed with one that learns online, whose share grows by a clock.
+    """A-iALP_ap: mixes a frozen policy with a learning policy, whose share grows with the env steps.
 
     Attributes:
-      start: start of pi_beta, ``pretrained`` or ``random``.
-      critic_start: start of the critic's head: ``random``, or ``pretrained`` if ``start`` is too.
-      gradient: ``importance`` (pi_beta's log-probability, weighted by pi_beta / mixture) or ``mixture``
-        (the mixture's log-probability).
+      start: how the learning policy pi_beta starts, ``pretrained`` or ``random``.
+      critic_start: how the critic's heads start, ``random`` or ``pretrained``; always random if ``start`` is
+        random.
+      gradient: log-probability in the policy gradient: ``importance`` (of pi_beta, weighted by
+        pi_beta / mixture) or ``mixture`` (of the mixture).
       max_ratio: upper limit of the importance weights.
       schedule: how alpha, the share of the learning policy, grows: linear, cosine or constant.
-      alpha_start: at the first step (and always, if the schedule is constant).
-      alpha_end: reached after ``alpha_steps``.
-      alpha_steps: env steps; 0 means all of the adaptation.
+      alpha_start: alpha at the first env step; if the schedule is constant, alpha at all steps.
+      alpha_end: alpha after ``alpha_steps``.
+      alpha_steps: length of the schedule in env steps; 0 means the whole adaptation.
     """
 
     critic_start: str = setting("random", choices=STARTS, acts_if=("start", "pretrained"))
@@ -120,11 +122,11 @@ class MixtureConfig(WarmA2CConfig):
 
 @dataclasses.dataclass
 class GateConfig(WarmA2CConfig):
-    """A-iALP_gate: the users' answers and the pre-trained policy, weighted state by state.
+    """A-iALP_gate: combines the pre-trained policy and users' answers with learned weights for each state.
 
     Attributes:
-      evidence: weight of the users' answers so far at the first step; it is learned.
-      slow_rate: the pre-trained policy's learning rate as a share of ``learning_rate``; 0 freezes it.
+      evidence: initial weight of the users' answers; learning changes this weight.
+      slow_rate: learning rate of the pre-trained policy, as a share of ``learning_rate``; 0 freezes it.
     """
 
     learning_rate: float = _positive(3e-3)
@@ -134,12 +136,12 @@ class GateConfig(WarmA2CConfig):
 
 @dataclasses.dataclass
 class KLConfig(WarmA2CConfig):
-    """A2C held near the frozen policy by a divergence.
+    """A2C with a penalty on the divergence from the frozen policy.
 
     Attributes:
-      kl_cost: weight of the divergence from the frozen policy at the first step.
-      kl_cost_end: reached linearly after ``kl_steps``.
-      kl_steps: env steps; 0 means all of the adaptation.
+      kl_cost: weight of the divergence at the first env step.
+      kl_cost_end: weight of the divergence after ``kl_steps``; the change is linear.
+      kl_steps: length of the schedule in env steps; 0 means the whole adaptation.
       kl_direction: ``reverse``, KL(pi || frozen), or ``forward``, KL(frozen || pi).
     """
 
@@ -151,14 +153,15 @@ class KLConfig(WarmA2CConfig):
 
 @dataclasses.dataclass
 class JSRLConfig(WarmA2CConfig):
-    """Jump-start: the frozen policy acts first in every session, the learner after it.
+    """Jump-start: in every session, the frozen policy acts first and then the learner acts.
 
     Attributes:
-      start: start of the learner, ``pretrained`` or ``random``.
-      critic_start: start of the critic's head: ``random``, or ``pretrained`` if ``start`` is too.
-      guide_start: share of the horizon in which the frozen policy acts, at the first env step.
-      guide_end: reached linearly after ``guide_steps``.
-      guide_steps: env steps; 0 means all of the adaptation.
+      start: how the learner starts, ``pretrained`` or ``random``.
+      critic_start: how the critic's heads start, ``random`` or ``pretrained``; always random if ``start`` is
+        random.
+      guide_start: initial share of the horizon in which the frozen policy acts.
+      guide_end: this share after ``guide_steps``; the change is linear.
+      guide_steps: length of the schedule in env steps; 0 means the whole adaptation.
     """
 
     critic_start: str = setting("random", choices=STARTS, acts_if=("start", "pretrained"))
@@ -174,9 +177,9 @@ class ReplayConfig(LearnerConfig):
 
     Attributes:
       batch_size: replayed transitions per gradient step.
-      gradient_steps: per update.
-      capacity: transitions in the replay buffer.
-      target_rate: share of the online network that enters the target network per gradient step.
+      gradient_steps: gradient steps per update.
+      capacity: maximum number of transitions in the replay buffer.
+      target_rate: rate at which the target network moves towards the online network in each gradient step.
     """
 
     batch_size: int = _positive(256)
@@ -198,8 +201,8 @@ class DQNConfig(ReplayConfig):
     """Double DQN with a target network and uniform replay.
 
     Attributes:
-      epsilon_start, epsilon_end: share of random actions, falling linearly ...
-      epsilon_steps: ... over so many env steps.
+      epsilon_start, epsilon_end: first and last share of random actions; the share changes linearly.
+      epsilon_steps: number of env steps until the share of random actions is epsilon_end.
     """
 
     epsilon_start: float = _share(1.0)
@@ -212,10 +215,10 @@ class OffPolicyConfig(ReplayConfig):
     """An actor-critic that learns from replay.
 
     Attributes:
-      critic_start: start of the critic's heads, ``pretrained`` or ``random``.
+      critic_start: how the critic's heads start, ``pretrained`` or ``random``.
       critic_cost: weight of the critic's loss.
       entropy_cost: weight of the entropy bonus.
-      max_gradient_norm: gradients are clipped to it.
+      max_gradient_norm: maximum norm to which gradients are clipped.
     """
 
     critic_start: str = setting("pretrained", choices=STARTS)
@@ -226,12 +229,12 @@ class OffPolicyConfig(ReplayConfig):
 
 @dataclasses.dataclass
 class PEXConfig(OffPolicyConfig):
-    """Policy expansion: the frozen and the learning policy each propose an action, and Q chooses one.
+    """Policy expansion: the frozen and the learning policy each propose an action, and their Q values decide.
 
     Attributes:
-      start: start of the learning policy's head, ``pretrained`` or ``random``.
-      temperature: of the softmax over the two Q values.
-      weight_temperature: of the learner's weights exp(advantage / temperature).
+      start: how the learning policy's head starts, ``pretrained`` or ``random``.
+      temperature: temperature of the softmax over the two Q values.
+      weight_temperature: temperature in the weights exp(advantage / temperature) of the learner's loss.
       max_weight: upper limit of the weights.
     """
 
@@ -243,7 +246,7 @@ class PEXConfig(OffPolicyConfig):
 
 @dataclasses.dataclass
 class RLPDConfig(OffPolicyConfig):
-    """Labelled transitions replayed beside online ones.
+    """RLPD: each batch contains labelled transitions and replayed online transitions.
 
     Attributes:
       labelled_share: share of each batch that is drawn from the labelled transitions.
@@ -270,11 +273,11 @@ class IALPConfig:
     Attributes:
       discount: gamma of the Q-learning target.
       actor_weight: weight of log pi(a | s): ``q`` (Q(s, a)), ``advantage`` (Q(s, a) - V(s)) or ``reward``
-        (the label itself).
-      alternatives: the set that pi(a | s) chooses from: the prompt's ``candidates``, or the ``catalogue``.
-      backup: the critic's estimate of the next state: ``policy`` (its value under the present policy) or
-        ``max`` (double Q-learning; for items that no label ever chose, the maximum overestimates without
-        bound).
+        (the label's reward).
+      alternatives: items among which pi(a | s) chooses: the prompt's ``candidates``, or the ``catalogue``.
+      backup: value of the next state in the critic's target: ``policy`` (V under the policy) or ``max``
+        (double Q-learning). ``max`` overestimates without bound, because no label ever corrects the Q values
+        of items that are never chosen.
       critic_cost: weight of the critic's loss.
       entropy_cost: weight of the entropy bonus.
     """
@@ -292,7 +295,7 @@ class AgentsConfig:
     """Settings of the pre-training loss; `registry.agents_config` adds a section for each agent.
 
     Attributes:
-      ialp: the loss of the pre-training on labels and logs.
+      ialp: settings of the loss for pre-training on labels and on logs.
     """
 
     ialp: IALPConfig = dataclasses.field(default_factory=IALPConfig)

@@ -1,8 +1,9 @@
-"""Double DQN (van Hasselt et al., AAAI 2016, eq. 4), with replay and a target network (Mnih et al. 2015).
+"""Double DQN (van Hasselt et al., AAAI 2016, equation 4) with replay and a target network.
 
     loss = Huber(Q(s, a) - (r + gamma Q_target(s', argmax_b Q(s', b))))
 
-It acts greedily, except a share of random actions that falls with the env steps.
+A share of the actions is random, and this share falls with the env steps. All other actions are greedy.
+Replay and the target network are from Mnih et al., Nature 2015.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def dqn(config: DQNConfig, network: QNetwork) -> Agent:
     """Double DQN with replay; it explores at random with a probability that decays.
 
     Args:
-      config: replay, exploration and the target network.
+      config: settings of replay, exploration and the target network.
       network: Q values of all items.
     """
     optimiser = adam(config.learning_rate)

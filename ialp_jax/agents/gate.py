@@ -1,25 +1,26 @@
-"""A-iALP_gate: weighs the pre-trained policy and the users' answers state by state; no clock as in A-iALP_ap.
+"""A-iALP_gate: combines the pre-trained policy and the users' answers with learned weights for each state.
 
     log pi(a | s) = c(s) log pi_theta(a | s) + k(s) e(a) + f(s, a) + constant,
-    c(s) = exp(w_c . x(s)),    k(s) = evidence exp(w_k . x(s)),
+    c(s) = exp(w_c^T x(s)),    k(s) = evidence exp(w_k^T x(s)).
 
-a logarithmic pool (C. Genest and J. Zidek, "Combining probability distributions", Statistical Science 1986)
+This is a logarithmic pool (Genest and Zidek, "Combining probability distributions", Statistical Science 1986)
 of three experts:
 
-- pi_theta, the pre-trained policy. It learns too, but more slowly than the new parameters, by the factor
-  ``slow_rate`` (discriminative fine-tuning; J. Howard and S. Ruder, ACL 2018, arXiv 1801.06146);
-- e, the evidence: the log-odds that a recommendation of the item is liked, minus the log-odds over all items.
-  They are shrunk towards 0, as if each item already had `PRIOR` recommendations with the overall rate of
-  likes (empirical Bayes; B. Efron and C. Morris, JASA 1975). The evidence needs no gradient;
-- f, which learns online from 0 (as in residual policy learning; T. Silver et al. 2018, arXiv 1812.06298).
+- pi_theta, the pre-trained policy. It also learns, but its learning rate is multiplied by ``slow_rate``
+  (discriminative fine-tuning; Howard and Ruder, ACL 2018, arXiv 1801.06146);
+- e, the evidence from the users' answers. e(a) is the log-odds that users like item a, minus the log-odds
+  over all items. It is shrunk towards 0, as if each item already had `PRIOR` recommendations with the overall
+  rate of likes (empirical Bayes; Efron and Morris, JASA 1975). It is counted, not learned by gradients;
+- f, a learned correction that starts at 0 (as in residual policy learning; Silver et al., 2018,
+  arXiv 1812.06298).
 
-x(s) is the encoder's state, of length 1, and a constant; w_c and w_k start from 0. All follow A2C's policy
-gradient, whose part for w_c is
+In contrast to A-iALP_ap, no weight follows a schedule. x(s) is the encoder's state, scaled to length 1, with
+a constant 1 appended. w_c and w_k start at 0. A2C's policy gradient trains all parameters. For w_c, it is
 
-    A(s, a) d log pi(a | s) / dw_c = A(s, a) c(s) (log pi_theta(a | s) - E_pi[log pi_theta]) x(s):
+    A(s, a) d log pi(a | s) / dw_c = A(s, a) c(s) (log pi_theta(a | s) - E_pi[log pi_theta]) x(s).
 
-if the preferences of an expert earn more than expected, its weight grows in such states. If they earn less,
-its weight falls. The first policy is pi_theta itself, because there is no evidence yet.
+So if the items that an expert prefers earn more than expected, the expert's weight grows in such states. If
+they earn less, the weight falls. At first, the policy is pi_theta itself, because there is no evidence yet.
 """
 
 from __future__ import annotations
@@ -38,15 +39,15 @@ from ialp_jax.agents.sampling import sample
 from ialp_jax.networks.heads import ActorCritic, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
-PRIOR = 20.0  # recommendations of each item that are assumed beforehand
+PRIOR = 20.0  # pseudo-count: each item starts with this number of assumed recommendations
 
 
 class GateParams(NamedTuple):
     """Learned parameters.
 
     Attributes:
-      network: its actor is f, its critic the policy's.
-      theta: of the pre-trained policy.
+      network: parameters of a network whose actor is f; its critic gives V of the whole policy.
+      theta: parameters of the pre-trained policy.
       trust: float32 [D + 1], w_c.
       evidence: float32 [D + 1], w_k.
     """
@@ -58,7 +59,7 @@ class GateParams(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """Answers of all users to each item so far.
+    """Counts of all users' answers to each item so far.
 
     Attributes:
       likes, shown: float32 [N], how often each item was liked, and how often it was recommended.
@@ -69,11 +70,11 @@ class Answers(NamedTuple):
 
 
 def gate(config: GateConfig, network: ActorCritic) -> Agent:
-    """A-iALP_gate; its memory keeps the answers.
+    """A-iALP_gate; its memory counts the users' answers.
 
     Args:
-      config: A2C's settings, the first weight of the evidence, how slowly the pre-trained policy learns.
-      network: of the pre-trained policy and of the learned expert f.
+      config: A2C's settings, the initial weight of the evidence, and ``slow_rate``.
+      network: network of the pre-trained policy and, with other parameters, of the learned expert f.
     """
     is_slow: Any = (False, True, False, False)  # only the pre-trained policy
     slowly = optax.masked(optax.scale(config.slow_rate), GateParams(*is_slow))
@@ -89,7 +90,7 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
     def policy(
         params: GateParams, answers: Answers, observation: Observation
     ) -> tuple[Array, Array, Metrics]:
-        """Logits [..., N], values [...], and the mean weight of each of the two experts over all states."""
+        """Logits [..., N], values [...], and metrics of the weights c(s) and k(s) over all states."""
         state, logits = network.apply(params.theta, observation.history, method="state_and_logits")
         directions = features(jax.lax.stop_gradient(state))
         trust = jnp.exp(directions @ params.trust)
@@ -115,7 +116,7 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
         advantages, returns = estimate(network, state.params.network, batch, config)
 
         def loss(params: GateParams) -> tuple[Array, Metrics]:
-            # The answers to this batch were not known when it was made.
+            # Uses the counts without this batch, because `act` did not know these answers.
             logits, values, weights = policy(params, state.memory, batch.observation)
             actor = -jnp.mean(advantages * log_prob(logits, batch.action))
             total, metrics = with_critic_and_entropy(config, actor, values, returns, logits)
@@ -129,22 +130,22 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
 
 
 def silent(params: Params) -> Params:
-    """The same network with the same encoder; its actor is 0 everywhere."""
+    """The same parameters, except that those of the actor are 0, so that all its logits are 0."""
     actor = jax.tree.map(jnp.zeros_like, params["params"]["actor"])
     return {"params": {**params["params"], "actor": actor}}
 
 
 def features(state: Array) -> Array:
-    """A state [..., D], scaled to the length 1, and a constant: [..., D + 1]."""
+    """x(s): a state [..., D], scaled to length 1, with a constant 1 appended: [..., D + 1]."""
     length = jnp.maximum(jnp.linalg.norm(state, axis=-1, keepdims=True), 1e-6)
     return jnp.concatenate([state / length, jnp.ones((*state.shape[:-1], 1))], -1)
 
 
 def evidence(answers: Answers) -> Array:
-    """The shrunken log-odds of a like of each item minus those of all items, float32 [N].
+    """e(a): shrunken log-odds that users like an item, minus the log-odds over all items, float32 [N].
 
     e = logit((likes + PRIOR r) / (shown + PRIOR)) - logit(r), where r is the rate of likes over all items.
-    Without any answers, r is one like in ten recommendations.
+    r is smoothed with one like in ten assumed recommendations, so it is 0.1 before the first answer.
     """
     rate = (answers.likes.sum() + 1.0) / (answers.shown.sum() + 10.0)
     shrunken = (answers.likes + PRIOR * rate) / (answers.shown + PRIOR)
@@ -152,6 +153,6 @@ def evidence(answers: Answers) -> Array:
 
 
 def with_answers(answers: Answers, batch: Transition) -> Answers:
-    """The answers, and those of a batch; a positive reward is a like."""
+    """Adds the answers of a batch to the counts; a positive reward is a like."""
     liked = (batch.reward > 0).astype(jnp.float32)
     return Answers(answers.likes.at[batch.action].add(liked), answers.shown.at[batch.action].add(1.0))

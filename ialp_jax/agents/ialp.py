@@ -2,8 +2,8 @@
 
     loss = critic_cost Huber(Q(s, a) - (r + gamma V_target(s'))) - w log pi(a | s) - entropy_cost H(pi)
 
-See `pretrain_loss` for the weight w and the choices. The same pre-training on logged next items, without any
-LLM, is the control ``a2c_warm``.
+`pretrain_loss` explains the weight w and the settings. The control ``a2c_warm`` has the same pre-training,
+but on logged next items instead of the LLM's labels.
 """
 
 from __future__ import annotations
@@ -39,26 +39,28 @@ def pretrain_loss(
 ) -> tuple[Array, Metrics]:
     """Offline loss: temporal differences for the critic, policy gradient for the actor (iALP, section 3).
 
-    Critic: the Huber loss of Q(s, a) to a target. The configuration chooses between two targets. The first is
-    r + gamma V(s') of the target network. It is the expected SARSA target (van Seijen et al. 2009), because V
-    is the mean of Q under the policy. The second is the double Q-learning target.
+    Critic: the Huber loss between Q(s, a) and a target. ``config.backup`` selects the target. ``policy`` is
+    r + gamma V(s') with V of the target network. This is the expected SARSA target (van Seijen et al., 2009),
+    because V is the mean of Q under the policy. ``max`` is the double Q-learning target.
 
-    Actor: ``-w log pi(a | s)``. The configuration chooses the weight w: Q(s, a) of the target network (policy
-    gradient theorem, as in the paper), its advantage Q(s, a) - V(s), or the label's reward. Negative weights
-    become 0, because otherwise the loss has no lower bound when the policy no longer takes the action.
+    Actor: ``-w log pi(a | s)``. ``config.actor_weight`` selects the weight w: Q(s, a) of the target network
+    (policy gradient theorem, as in the paper), its advantage Q(s, a) - V(s), or the label's reward. Negative
+    weights are set to 0. With a negative weight, the loss has no lower bound, because the probability of the
+    action can fall to 0.
 
-    Actions are the LLM's choices among K candidates that a policy had proposed. Over the whole ``catalogue``,
-    log pi(a | s) learns how often an item was proposed and chosen. So each round sharpens the proposals of
-    the last round. Over only the ``candidates``, log pi(a | s, a in candidates) is the conditional logit of
-    McFadden (1974). It learns the preference, independent of the proposals.
+    A labelled action is the LLM's choice among K candidates, which a policy proposed.
+    ``config.alternatives`` selects the items among which pi chooses. With the whole ``catalogue``, the policy
+    also learns how often each item was proposed, so each round reinforces the proposals of the round before.
+    With only the ``candidates``, log pi(a | s, a in candidates) is the conditional logit of McFadden (1974).
+    Then the policy learns only the preference among the candidates, not how often they were proposed.
 
     Args:
-      config: discount, weights.
+      config: discount, weights, and the choices described above.
       network: actor and duelling critic.
-      params: learned.
-      target: of the target network, same structure.
-      batch: transitions [B]; ``extras["candidate_actions"]`` int32 [B, K], if labels made the transitions.
-        Logged transitions have no candidates: their alternatives are the whole catalogue.
+      params: parameters that are learned.
+      target: parameters of the target network, with the same structure.
+      batch: transitions [B]. Labelled transitions have ``extras["candidate_actions"]``, int32 [B, K]. Logged
+        transitions have no candidates, so their alternatives are the whole catalogue.
 
     Returns:
       The loss, float32 [], and metrics.
@@ -79,7 +81,7 @@ def pretrain_loss(
 def _targets(
     config: IALPConfig, network: ActorCritic, params: Params, target: Params, batch: Transition
 ) -> Array:
-    """The critic's targets for the actions, float32 [B], without gradient."""
+    """The critic's target for each action, float32 [B], without gradient."""
     later = batch.next_observation
     following = network.apply(target, later.history)
     if config.backup == "policy":
@@ -105,7 +107,7 @@ def _weight(config: IALPConfig, output: ActorCriticOutput, batch: Transition) ->
 
 
 def _choice_log_prob(config: IALPConfig, logits: Array, batch: Transition) -> Array:
-    """Log-probability of the actions among their alternatives, float32 [B]."""
+    """Log-probability of each action among its alternatives (candidates or catalogue), float32 [B]."""
     whole = log_prob(logits, batch.action)
     if config.alternatives == "catalogue" or "candidate_actions" not in batch.extras:
         return whole

@@ -2,14 +2,15 @@
 
     pi(a | s, t) = pi_theta(a | s) if t < h(env steps), else pi_beta(a | s)
 
-In every session the frozen pre-trained policy pi_theta, the guide, acts for the first h steps. The learner
-pi_beta acts after it, in evaluation too, and h shrinks. The paper lowers h when the return stays within a
-tolerance of its best (section 4). Here h falls linearly with the env steps, because a rule that watches the
-return would need additional evaluations. The learner starts from the guide, or at random (``start``).
+In every session, the guide acts for the first h steps; the guide is the frozen pre-trained policy pi_theta.
+Then the learner pi_beta acts. Evaluation does the same. h falls during training. In the paper, h falls when
+the return is within a tolerance of the best return so far (section 4). Here h falls linearly with the env
+steps, because a rule that depends on the return would need additional evaluations. The learner starts from
+the guide's parameters or at random (``start``).
 
-The learner is A2C, on-policy. The guide's steps are left out of its policy gradient, its entropy and its
-critic's loss. They come before the learner's steps of a session. So the learner's returns contain none of
-them, and its critic estimates only the learner's future rewards.
+The learner is A2C, on-policy. Its policy gradient, its entropy and its critic's loss use only the steps in
+which the learner acted. In each session, these steps come after the guide's steps. So the learner's returns
+contain no rewards of the guide, and its critic estimates only the learner's future rewards.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agen
     """A2C whose sessions begin with the pre-trained policy as a guide, for fewer and fewer steps.
 
     Args:
-      config: A2C's settings, and how many steps the guide acts.
-      network: of guide and learner.
-      total_env_steps: length of the curriculum if ``guide_steps`` is 0.
+      config: A2C's settings, and the number of steps in which the guide acts.
+      network: network of the guide and of the learner.
+      total_env_steps: length of the curriculum in env steps if ``guide_steps`` is 0.
     """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
@@ -71,12 +72,12 @@ def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agen
 
 
 def guide_share(config: JSRLConfig, env_steps: Array, total_env_steps: int) -> Array:
-    """The share of the horizon that the guide acts for after ``env_steps``, float32 []."""
+    """The share of the horizon in which the guide acts, after ``env_steps`` of training, float32 []."""
     return linear(config.guide_start, config.guide_end, env_steps, config.guide_steps or total_env_steps)
 
 
 def is_guided(observation: Observation, share: Array) -> Array:
-    """Whether the guide acts, bool [...]: fewer items than ``share`` of the horizon were shown so far."""
+    """Whether the guide acts, bool [...]: true in the first ``share`` of the horizon."""
     length = observation.history.shape[-1]
     session = observation.shown[..., length:]
     return jnp.sum(session > 0, -1) < share * session.shape[-1]

@@ -2,14 +2,15 @@
 
     loss = -rho A log pi_beta(a | s) + value_cost (G - V(s))^2 / 2 - entropy_cost H(pi_beta)
 
-pi_theta is the pre-trained policy, frozen. pi_beta learns online while alpha grows. It starts from pi_theta's
-parameters or at random (``start``). The advantages A are those of the mixture, which acted: the critic, part
-of pi_beta's network, is trained on-policy for it. The gradient of pi_beta is
+pi_theta is the pre-trained policy, frozen. pi_beta learns online while alpha grows. pi_beta starts from
+pi_theta's parameters or at random (``start``). A is the advantage under the mixture, because the mixture
+acts. The critic is part of pi_beta's network and learns the value of the mixture. The gradient of pi_beta is
 
-- ``gradient="importance"``: -rho A grad log pi_beta(a | s), with rho = min(pi_beta / mixture, max_ratio):
-  the policy gradient of pi_beta itself on data of the mixture. It learns at full pace while alpha is small.
-- ``gradient="mixture"``: -A grad log mixture(a | s), exact on-policy for the mixture. Its weight on
-  log pi_beta is alpha pi_beta / mixture, so nothing is learned while alpha is 0.
+- ``gradient="importance"``: -rho A grad log pi_beta(a | s), with rho = min(pi_beta / mixture, max_ratio).
+  This is pi_beta's own policy gradient, estimated from actions of the mixture. pi_beta learns at full speed
+  even while alpha is small.
+- ``gradient="mixture"``: -A grad log mixture(a | s), the exact on-policy gradient of the mixture. It weights
+  grad log pi_beta by alpha pi_beta / mixture, so pi_beta learns nothing while alpha is 0.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
     """A-iALP_ap: acts with a mixture of the frozen and the learning policy.
 
     Args:
-      config: A2C's settings, the schedule of alpha, pi_beta's start and gradient.
-      network: of both policies.
-      total_env_steps: length of the schedule if ``alpha_steps`` is 0.
+      config: A2C's settings, the schedule of alpha, and the start and the gradient of pi_beta.
+      network: network of both policies.
+      total_env_steps: length of the schedule in env steps if ``alpha_steps`` is 0.
     """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
@@ -47,7 +48,7 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
             action: Array = jnp.argmax(mixed, -1).astype(jnp.int32)
         else:
             action = sample_mixture(key, theta, beta, share)
-        # The loss needs alpha as it was when the agent acted, so that it sees the policy that acted.
+        # Stores alpha, so that the loss uses the mixture with which the agent acted.
         return action, {
             "theta_log_prob": log_prob(theta, action),
             "alpha": jnp.broadcast_to(share, action.shape),
@@ -77,7 +78,7 @@ def mixture_loss(
     advantages: Array,
     returns: Array,
 ) -> tuple[Array, Metrics]:
-    """The loss of pi_beta and the critic, ``params``, on the actions of the mixture.
+    """The loss of pi_beta and the critic (both in ``params``), for actions that the mixture chose.
 
     ``batch.extras`` holds two values that `act` stored: ``theta_log_prob`` and ``alpha``, both [T, B].
     """
@@ -95,7 +96,7 @@ def mixture_loss(
 
 
 def log_mixture(theta: Array, beta: Array, share: Array) -> Array:
-    """log((1 - alpha) exp(theta) + alpha exp(beta)), finite also at alpha 0 and 1, any shape."""
+    """log((1 - share) exp(theta) + share exp(beta)), elementwise; finite even if ``share`` is 0 or 1."""
     tiny = jnp.finfo(jnp.float32).tiny
     frozen = theta + jnp.log(jnp.maximum(1.0 - share, tiny))
     learned = beta + jnp.log(jnp.maximum(share, tiny))
@@ -105,8 +106,8 @@ def log_mixture(theta: Array, beta: Array, share: Array) -> Array:
 def alpha(config: MixtureConfig, env_steps: Array, total_env_steps: int) -> Array:
     """The share of pi_beta after ``env_steps``, float32 [].
 
-    linear: alpha_start + (alpha_end - alpha_start) p, with p the share of ``alpha_steps`` that has passed;
-    cosine: the same with (1 - cos(pi p)) / 2 in place of p; constant: alpha_start.
+    p is the fraction of ``alpha_steps`` that has passed. linear: alpha_start + (alpha_end - alpha_start) p.
+    cosine: the linear formula with (1 - cos(pi p)) / 2 instead of p. constant: alpha_start.
     """
     progress = jnp.clip(env_steps / (config.alpha_steps or total_env_steps), 0.0, 1.0)
     if config.schedule == "constant":

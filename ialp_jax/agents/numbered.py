@@ -1,4 +1,7 @@
-"""Agents that differ only in numbers share one compiled program: the numbers are part of their state."""
+"""Lets agents that differ only in numerical settings share one compiled program.
+
+The numbers are part of the agent's state, so they are inputs of the program and not constants in it.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ class NumberedState(NamedTuple):
     """The state of a numbered agent.
 
     Attributes:
-      numbers: float32 [] each, by name; they never change.
-      state: of the agent with these numbers.
+      numbers: name -> float32 []; they never change.
+      state: state of the agent with these numbers.
     """
 
     numbers: dict[str, Array]
@@ -24,16 +27,16 @@ class NumberedState(NamedTuple):
 
 
 def numbered(make: Callable[[Mapping[str, Any]], Agent], numbers: Mapping[str, float]) -> Agent:
-    """The agent ``make(numbers)``. Tracing its functions does not fix the numbers.
+    """The agent ``make(numbers)``, whose compiled functions take the numbers as inputs, not as constants.
 
-    A program compiled for it serves all other numbers, if JAX's compilation cache is on
-    (``JAX_COMPILATION_CACHE_DIR``). Results may differ in the last bits from those of ``make(numbers)``,
-    because the compiler cannot fold constants.
+    If JAX's compilation cache is on (``JAX_COMPILATION_CACHE_DIR``), a program that was compiled for some
+    numbers is reused for all other numbers. Results may differ in the last bits from those of
+    ``make(numbers)``, because the compiler cannot fold constants.
 
     Args:
-      make: called with the numbers, and with tracers in their place: no Python branch nor array shape of
-        the agent may depend on them.
-      numbers: by name.
+      make: function that makes the agent. It is called with the numbers, and with JAX tracers in their place.
+        So the numbers must not affect Python branches or array shapes.
+      numbers: name -> value.
     """
     made = make(numbers)
 

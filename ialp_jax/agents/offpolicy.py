@@ -1,4 +1,4 @@
-"""Learning from replay: the update of every agent that does, and the actor-critic of RLPD and WSRL."""
+"""Learning from replay: the update that all such agents share, and the loss of RLPD and WSRL."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Memory(NamedTuple):
     """Memory of an agent that learns from replay.
 
     Attributes:
-      target: slow copy of the parameters.
-      replay: of its own experience.
-      fixed: never changes: a frozen policy or labelled transitions, or empty.
+      target: parameters of the target network.
+      replay: replay buffer of the agent's own experience.
+      fixed: data that never changes: a frozen policy, labelled transitions, or nothing.
     """
 
     target: Params
@@ -54,19 +54,19 @@ def learn_from_replay(
     key: Key,
     draw: Draw | None = None,
 ) -> tuple[AgentState, Metrics]:
-    """Adds new experience and takes ``gradient_steps`` steps, each on a new batch.
+    """Adds new experience to the replay buffer, then takes gradient steps, each on a newly drawn batch.
 
     Args:
       config: batch size, gradient steps, target rate.
-      optimiser: of the parameters.
-      loss: on drawn transitions.
-      state: whose memory is a `Memory`.
+      optimiser: optimiser of the parameters.
+      loss: loss on drawn transitions.
+      state: state of the agent; its memory is a `Memory`.
       batch: new transitions [T, B].
       key: consumed.
-      draw: gives a batch; by default ``batch_size`` transitions of the replay buffer.
+      draw: function that draws a batch; by default ``batch_size`` transitions from the replay buffer.
 
     Returns:
-      The state afterwards, and metrics averaged over the gradient steps.
+      The new state, and metrics averaged over the gradient steps.
     """
     replay = replay_lib.add(state.memory.replay, batch)
     draw = draw or (lambda buffer, draw_key: replay_lib.draw(buffer, draw_key, config.batch_size))
@@ -93,16 +93,17 @@ def actor_critic_loss(
 ) -> tuple[Array, Metrics]:
     """Soft actor-critic for discrete actions (Christodoulou 2019, arXiv 1910.07207) on the duelling network.
 
-    Critic: Huber loss of Q(s, a) to r + gamma V(s') of the target network. Its V is the mean of its Q under
-    its policy. Actor: -sum_a pi(a | s) (Q(s, a) - V(s)), over all items, with the critic held constant: the
-    exact policy gradient, so that old actions need no importance weights. Entropy has a constant weight in
-    the actor's loss and none in the critic's target, as for A2C.
+    Critic: the Huber loss between Q(s, a) and r + gamma V(s'). V comes from the target network: it is the
+    mean of that network's Q values under its policy. Actor: -sum_a pi(a | s) (Q(s, a) - V(s)) over all items,
+    without gradient through the critic. This is the exact policy gradient, so replayed actions need no
+    importance weights. The entropy bonus has a constant weight in the actor's loss. As in A2C, the critic's
+    target contains no entropy.
 
     Args:
       config: discount, weights.
       network: actor and duelling critic.
-      params: learned.
-      target: of the target network.
+      params: parameters that are learned.
+      target: parameters of the target network.
       batch: transitions [batch], made by any policy.
 
     Returns:

@@ -1,19 +1,20 @@
 """Policy expansion (PEX; Zhang, Xu and Yu, ICLR 2023, arXiv 2302.00935), for discrete actions.
 
-    a ~ softmax([Q(s, a_1), Q(s, a_2)] / temperature),  a_1 ~ pi_theta(. | s),  a_2 ~ pi_beta(. | s)
+    a ~ softmax([Q(s, a_1), Q(s, a_2)] / temperature),  a_1 ~ pi_theta(s),  a_2 ~ pi_beta(s)
 
-At each step the frozen pre-trained policy pi_theta and the learner pi_beta draw an action each, and the pair
-takes one of the two (section 3.2). The critic learns from replay by temporal differences. Their target uses
-Q(s', a') of an action a' that the pair would take. As in the authors' code, the learner moves towards the
-actions that the pair takes, weighted by exp(advantage / weight_temperature) (implicit Q-learning's policy
-extraction; Kostrikov et al., ICLR 2022).
+At each step, the frozen pre-trained policy pi_theta and the learner pi_beta each draw an action. The agent
+takes one of these two actions (section 3.2). The critic learns from replay by temporal differences. The
+target uses Q(s', a'), where a' is an action that the agent would take in s'. As in the authors' code, the
+learner imitates actions that the agent would take, with the weight exp(advantage / weight_temperature). This
+is the policy extraction of implicit Q-learning (Kostrikov et al., ICLR 2022).
 
 Differences: we use one duelling critic on the shared encoder. The authors use two critics and a separate
-value network fitted by expectiles. Our V is the mean of Q under the learner. Our replay holds only online
-experience. The authors add offline data, whose rewards come from the environment; rewards of labels do not.
-Our learner starts from the frozen policy. Their learner starts at random (here ``start=random``, a new head
-on the pre-trained encoder). So at the start, both draws come from the frozen policy, and the pre-trained
-critic prefers the better one. If ``critic_start=random``, the pair starts nearly as the frozen policy.
+value network, fitted by expectile regression. Our V is the mean of Q under the learner. Our replay buffer
+contains only online experience. The authors add offline data, whose rewards come from the environment;
+rewards of labels do not. Our learner starts from the frozen policy. The authors' learner starts at random
+(here ``start=random``, a new head on the pre-trained encoder). So our two actions are at first drawn from the
+same policy, and the pre-trained critic prefers the better one. If ``critic_start=random``, the agent at first
+acts nearly like the frozen policy.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def pex(config: PEXConfig, network: ActorCritic) -> Agent:
     """Chooses at each step between the frozen and the learning policy, by the Q values of their actions.
 
     Args:
-      config: how to choose, and how to learn from replay.
-      network: actor and duelling critic; the memory holds the frozen policy's parameters.
+      config: settings of the choice and of replay.
+      network: actor and duelling critic; the agent's memory stores the frozen policy's parameters.
     """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
@@ -64,7 +65,7 @@ def pex(config: PEXConfig, network: ActorCritic) -> Agent:
         now, later = batch.observation, batch.next_observation
 
         def taken(observation: Observation, purpose: str) -> tuple[Array, Array, Array]:
-            """An action of the pair, its Q, and the learner's V, all by the target network."""
+            """An action that the agent would take, its Q, and V; the target network is the learner."""
             slow = network.apply(target, observation.history)
             frozen = network.apply(theta, observation.history)
             drawn = choose(frozen, slow, observation.shown, stream(key, purpose), config.temperature)
@@ -96,18 +97,18 @@ def pex(config: PEXConfig, network: ActorCritic) -> Agent:
 def choose(
     frozen: ActorCriticOutput, output: ActorCriticOutput, shown: Array, key: Key, temperature: float | None
 ) -> tuple[Array, Array, Array]:
-    """One action of each policy, and the choice between them.
+    """Draws one action from each policy, and chooses one of the two by Q.
 
     Args:
-      frozen: the frozen network's output, [...]; only its policy is used.
-      output: the learner's output, which also has Q.
+      frozen: the frozen network's output, [...]; only its logits are used.
+      output: the learner's output; its Q values are used for both actions.
       shown: int32 [..., any], items that may not be recommended.
       key: consumed.
-      temperature: of the choice. If it is missing, both policies give their mode, and the action with the
-        higher Q is taken.
+      temperature: temperature of the choice. If it is None, each policy proposes its most probable action,
+        and the action with the higher Q is taken.
 
     Returns:
-      The action int32 [...], its Q float32 [...], and whether it is the learner's, float32 [...].
+      The action int32 [...], its Q float32 [...], and float32 [...]: 1 if the learner proposed it, else 0.
     """
     policies = [mask_shown(logits, shown) for logits in (frozen.logits, output.logits)]
     if temperature is None:

@@ -3,7 +3,7 @@
     loss = -(G - V(s)) log pi(a | s) + value_cost (G - V(s))^2 / 2 - entropy_cost H(pi)
 
 Monte Carlo returns G need complete sessions, and a session may span several rollouts. So the agent stores the
-last rollouts of every user. It learns from each step once, in the update in which its session ends.
+latest rollouts of every user. It learns from each step once, in the first update after the session has ended.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ialp_jax.types import Array, Key, Observation, Transition
 
 
 def pg(config: PGConfig, network: ActorCritic) -> Agent:
-    """REINFORCE with a learned baseline; H, the longest session, is read from the observation's shape.
+    """REINFORCE with a learned baseline; H, the maximum session length, follows from the observation's shape.
 
     Args:
       config: learning rate, discount and entropy.
-      network: actor, and critic as the baseline.
+      network: actor and critic; the critic is the baseline.
     """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
@@ -40,7 +40,7 @@ def pg(config: PGConfig, network: ActorCritic) -> Agent:
         count = jnp.maximum(weight.sum(), 1.0)
         advantages = jax.lax.stop_gradient(returns - output.value)
         actor = -jnp.sum(weight * advantages * log_prob(logits, window.action)) / count
-        # Steps outside this update must not change the baseline: their target is its value.
+        # Steps that do not belong to this update must not change the baseline: its target is its own value.
         targets = jnp.where(weight > 0, returns, jax.lax.stop_gradient(output.value))
         return with_critic_and_entropy(config, actor, output.value, targets, logits)
 
@@ -60,9 +60,10 @@ def pg(config: PGConfig, network: ActorCritic) -> Agent:
 
 
 def _empty_window(observation: Observation, horizon: int, config: PGConfig) -> Transition:
-    """A window [W, B], W = rollout + H, long enough for any session that ends in its last rollout.
+    """Empty storage [W, B] for the latest W = rollout_length + H steps of each user.
 
-    ``action`` -1 marks steps that never happened.
+    W steps contain every session that ends in the newest rollout. ``action`` -1 marks steps that never
+    happened.
     """
     lead = (config.rollout_length + horizon, config.num_users)
     empty = jax.tree.map(lambda leaf: jnp.zeros((*lead, *leaf.shape), leaf.dtype), observation)
@@ -73,11 +74,11 @@ def _empty_window(observation: Observation, horizon: int, config: PGConfig) -> T
 def _complete_now(
     network: ActorCritic, params: Params, window: Transition, new: int, config: PGConfig
 ) -> tuple[Array, Array]:
-    """Which steps [W, B] belong to a session that ended in the last ``new`` steps, and their returns.
+    """Weights [W, B], 1 for steps whose session ended in the last ``new`` steps, else 0; and returns [W, B].
 
     Args:
-      network, params: value the final observation of truncated sessions.
-      window: [W, B].
+      network, params: contain the critic, which computes V of the final observation of truncated sessions.
+      window: latest steps, [W, B].
       new: steps of the newest rollout.
       config: gamma.
     """
@@ -86,7 +87,7 @@ def _complete_now(
     bootstrap = jax.lax.stop_gradient(last) * window.truncated
     per_user = jax.vmap(reward_to_go, in_axes=(1, 1, 1, None), out_axes=1)
     returns, complete = per_user(window.reward, ended, bootstrap, config.discount)
-    # A step belongs to a new session if no session ends at or after it in the older part of the window.
+    # Earlier updates learned from all steps up to the last session end before the ``new`` steps.
     older = jnp.where(jnp.arange(len(ended))[:, None] < len(ended) - new, ended, False)
     finished_before = jnp.cumsum(older[::-1], 0)[::-1] > 0
     weight = complete & ~finished_before & (window.action >= 0)

@@ -1,4 +1,4 @@
-"""Reference policies: random, popular, the oracle that knows the user, the stayer. None learns."""
+"""Reference policies: random, popular, oracle (which knows the user) and stayer. None of them learns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _init(key: Key, observation: Observation, pretrained: None = None) -> AgentS
 
 
 def random(num_items: int) -> Agent:
-    """Recommends any item that was not shown, all with equal probability."""
+    """Recommends an item that was not shown, drawn uniformly at random."""
 
     def act(
         state: AgentState, observation: Observation, key: Key, greedy: bool = False
@@ -34,7 +34,7 @@ def popular(popularity: Array) -> Agent:
     """Recommends the most popular item that was not shown.
 
     Args:
-      popularity: [N + 1], likes per item by offline users.
+      popularity: [N + 1], number of likes of each item by offline users.
     """
     scores = jnp.asarray(popularity[1:], jnp.float32)
 
@@ -49,11 +49,11 @@ def popular(popularity: Array) -> Agent:
 
 
 def oracle(like_scores: Callable[[object], Array]) -> Agent:
-    """Recommends the item this user likes with the highest probability: greedy, not far-sighted.
+    """Recommends the item with the highest like probability for this user; it does not plan ahead.
 
     Args:
-      like_scores: simulator states with any leading axes -> float32 [..., N], increasing in the user
-        model's like probability.
+      like_scores: function from simulator states to scores, float32 [..., N]. An item with a higher like
+        probability has a higher score.
     """
 
     def act(
@@ -68,15 +68,15 @@ def oracle(like_scores: Callable[[object], Array]) -> Agent:
 
 
 def stayer(like_scores: Callable[[object], Array], at_ease: Callable[[object], Array]) -> Agent:
-    """Keeps users from leaving, and does nothing else: the worth of only avoiding exit.
+    """Only keeps users from leaving. Its return shows how much an agent can earn in this way.
 
-    If the user is near leaving, it recommends the oracle's item. Otherwise it recommends any item that was
-    not shown. So it earns only the few likes that it needs to keep users. In a world that rewards
-    recommending well, the oracle earns clearly more.
+    If the user may leave soon, the stayer recommends the oracle's item. Otherwise it recommends a random item
+    that was not shown. So it earns only the few likes that keep users in the session. In a world that rewards
+    good recommendations, the oracle earns clearly more.
 
     Args:
       like_scores: as for `oracle`.
-      at_ease: simulator states -> bool, whether the user can bear one more item that is not liked.
+      at_ease: function from simulator states to bool: whether the user stays after one more disliked item.
     """
 
     def act(

@@ -1,6 +1,7 @@
-"""The agents: one record each, and how an own agent is added; see the README in this folder.
+"""Records of all agents, and `register` for your own agent; see the README in this folder.
 
-This module needs no JAX: flags and ``--help`` read it. An agent's module is imported when it is built.
+This module needs no JAX: flags and ``--help`` read it. An agent's module is imported only when the agent is
+built.
 """
 
 import dataclasses
@@ -18,8 +19,10 @@ from ialp_jax.settings import LIMITS
 if TYPE_CHECKING:
     from ialp_jax.agents.base import Agent
 
-REFERENCES = ("random", "popular", "oracle", "stayer")  # span a world; the stayer is no agent of a run
-PRETRAININGS = ("ialp", "a2c_warm", "sasrec")  # on labels, on logs by the same loss, on logs as SASRec
+# Reference policies for every world. A run cannot select the stayer as an agent.
+REFERENCES = ("random", "popular", "oracle", "stayer")
+# Pre-trainings: ialp uses labels; a2c_warm uses logs and the same loss; sasrec uses logs and cross-entropy.
+PRETRAININGS = ("ialp", "a2c_warm", "sasrec")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,16 +30,18 @@ class AgentRecord:
     """Facts about an agent. `experiments.agents` has its display name and search space.
 
     Attributes:
-      id: the agent's name in ``--config.adapt.agents``, in its settings ``agents.<id>`` and of its folder.
-      make: function that returns an `ialp_jax.agents.base.Agent`, or ``module:function``. Its parameters are
-        found by name, see `experiments.make_agent.make_agent`: ``config`` (its section), ``network``,
-        ``num_items``, ``history_length``, ``total_env_steps``, ``popularity``, ``labelled``, ``like_scores``.
-      config: its settings class, or a function that gives the default settings; None if it has none. An
-        agent has settings if and only if it learns online.
-      starts_from: one of `PRETRAININGS`; `Agent.init` gets its parameters. Empty: from scratch.
-      network: class in `ialp_jax.networks.heads` of its ``network``.
-      replays_labels: whether it reads the labelled transitions, ``labelled``.
-      privileged: whether it sees the simulator's state. Such an agent is a reference, no recommender.
+      id: name of the agent in ``--config.adapt.agents``, of its settings ``agents.<id>`` and of its folder.
+      make: function that returns an `ialp_jax.agents.base.Agent`, or its name ``module:function``. Its
+        arguments are passed by name, see `experiments.make_agent.make_agent`. Possible names: ``config`` (the
+        agent's settings), ``network``, ``num_items``, ``history_length``, ``total_env_steps``,
+        ``popularity``, ``labelled``, ``like_scores``.
+      config: settings class of the agent, or a function that returns the default settings. None if the agent
+        does not learn online; all other agents have settings.
+      starts_from: one of `PRETRAININGS`, whose parameters `Agent.init` gets; empty if the agent starts from
+        scratch.
+      network: name of the class in `ialp_jax.networks.heads` for the argument ``network``.
+      replays_labels: whether the agent uses the argument ``labelled``, the labelled transitions.
+      privileged: whether the agent sees the simulator's state. Such an agent is only a reference policy.
     """
 
     id: str
@@ -73,12 +78,12 @@ _RECORDS = {each.id: each for each in BUILT_IN}
 
 
 def register(new: AgentRecord) -> None:
-    """Adds an own agent; call it at the top of a config file, before ``get_config()``.
+    """Adds your own agent. Call this function at the top level of a config file, before ``get_config()``.
 
-    The same id may be registered again: a config file may be loaded twice.
+    You may register the same id again, because a config file may be loaded twice.
 
     Raises:
-      InputError: the id is already used, the id is not an identifier, or a part of the record cannot work.
+      InputError: the package itself uses the id, the id is not an identifier, or the record is not valid.
     """
     where = f"agent {new.id!r}"
     if not new.id.isidentifier() or keyword.iskeyword(new.id):
@@ -112,12 +117,12 @@ def record(name: str) -> AgentRecord | None:
 
 
 def starts_from(name: str) -> str:
-    """The pre-training that an agent starts from; empty if it starts from nothing or is not known."""
+    """The pre-training that an agent starts from; empty if it starts from scratch or is not registered."""
     return known.starts_from if (known := record(name)) else ""
 
 
 def needs_labels(name: str) -> bool:
-    """Whether an agent starts from labels or replays them."""
+    """Whether an agent starts from pre-training on labels, or replays labelled transitions."""
     return starts_from(name) == "ialp" or bool((known := record(name)) and known.replays_labels)
 
 
@@ -136,7 +141,7 @@ def shapes_arrays(path: str) -> bool:
 
 
 def agents_config() -> configs.AgentsConfig:
-    """The default settings of all registered agents, a section ``<id>`` each, and ``ialp``."""
+    """The default settings: one section ``<id>`` for each registered agent that learns, and ``ialp``."""
     return _config_type(tuple(_RECORDS.values()))()
 
 
@@ -152,10 +157,10 @@ def _config_type(records: tuple[AgentRecord, ...]) -> type[configs.AgentsConfig]
 
 
 def build(name: str, inputs: Mapping[str, Any]) -> "Agent":
-    """Calls an agent's function with the inputs that are named like its parameters.
+    """Calls the function that makes an agent; each parameter gets the input of the same name.
 
     Raises:
-      InputError: a parameter without default is not among the inputs.
+      InputError: a parameter without a default has no input of the same name.
     """
     make = record(name).make
     if isinstance(make, str):

@@ -1,4 +1,4 @@
-"""A ring of transitions on the device, for agents that learn from old experience."""
+"""Replay buffer: a ring buffer of transitions on the device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Replay(NamedTuple):
 
     Attributes:
       data: Transition [capacity].
-      added: int32 [], transitions ever added.
+      added: int32 [], number of transitions that were ever added.
     """
 
     data: Transition
@@ -24,7 +24,7 @@ class Replay(NamedTuple):
 
 
 def empty(observation: Observation, capacity: int) -> Replay:
-    """A replay buffer for observations of this shape."""
+    """An empty replay buffer for observations of this shape."""
     room = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), observation)
     flags = jnp.zeros(capacity, bool)
     data = Transition(room, jnp.zeros(capacity, jnp.int32), jnp.zeros(capacity), flags, flags, room, {})
@@ -32,7 +32,7 @@ def empty(observation: Observation, capacity: int) -> Replay:
 
 
 def add(replay: Replay, transitions: Transition) -> Replay:
-    """Adds transitions [T, B] in order of time, over the oldest ones."""
+    """Adds transitions [T, B] in the order of time; they overwrite the oldest transitions."""
     capacity = replay.data.reward.shape[0]
     count = transitions.reward.size
     places = (replay.added + jnp.arange(count)) % capacity
@@ -45,7 +45,7 @@ def add(replay: Replay, transitions: Transition) -> Replay:
 
 
 def draw(replay: Replay, key: Key, count: int) -> Transition:
-    """Draws ``count`` transitions uniformly, with replacement, from those that were added."""
+    """Draws ``count`` stored transitions uniformly, with replacement."""
     filled = jnp.minimum(replay.added, replay.data.reward.shape[0])
     places = jax.random.randint(key, (count,), 0, filled)
     return split_users(jax.tree.map(lambda room: room[places], replay.data))

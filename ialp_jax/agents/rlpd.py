@@ -1,13 +1,13 @@
 """Reinforcement learning with prior data (RLPD; Ball et al., ICML 2023, arXiv 2302.02948).
 
-    loss = `offpolicy.actor_critic_loss` on batches of half labels, half online replay (section 4.1)
+    loss = `offpolicy.actor_critic_loss` on batches: half labelled, half online transitions (section 4.1)
 
-The learner is an off-policy actor-critic for discrete actions (the paper's is SAC). It starts from the
-pre-trained network; the paper starts from nothing. Its critic reads a state from a layer norm (the encoder's
-last). In section 4.2, a layer norm bounds the critic. Here the item table that multiplies the state is not
-normalised. It uses one critic and few gradient steps per env step; the paper uses ten critics and 20 steps:
-the budget is that of the other agents. Labels have their own rewards (1 for the chosen candidate); in the
-paper, rewards of prior data come from the environment.
+The learner is an off-policy actor-critic for discrete actions; in the paper it is SAC. Our learner starts
+from the pre-trained network; the paper's learner starts from scratch. In the paper (section 4.2), a layer
+norm bounds the critic. Our critic reads the state after the encoder's last layer norm, but it multiplies the
+state with an item table that is not normalised. We use one critic and few gradient steps per env step,
+because the budget is that of the other agents. The paper uses ten critics and 20 gradient steps. Labels have
+their own rewards (1 for the chosen candidate); in the paper, rewards of prior data come from the environment.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def rlpd(config: RLPDConfig, network: ActorCritic, labelled: Transition) -> Agen
     """Off-policy actor-critic. A part of each batch comes from labelled transitions.
 
     Args:
-      config: the share of labelled transitions, and how to learn from replay.
+      config: the share of labelled transitions, and settings of replay.
       network: actor and duelling critic.
-      labelled: transitions [M] that the labels made; ``extras`` are not used.
+      labelled: transitions [M] made from labels; their ``extras`` are not used.
     """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
@@ -56,7 +56,7 @@ def rlpd(config: RLPDConfig, network: ActorCritic, labelled: Transition) -> Agen
 def draw_both(
     replay: replay_lib.Replay, labelled: Transition, key: Key, count: int, share: float
 ) -> Transition:
-    """Draws ``count`` transitions with replacement, ``share`` of them labelled, the rest replayed ones."""
+    """Draws ``count`` transitions with replacement: a ``share`` of labelled ones, the rest from replay."""
     prior = round(share * count)
     rows = jax.random.randint(stream(key, "labelled"), (prior,), 0, len(labelled.reward))
     first = jax.tree.map(lambda leaf: leaf[rows], labelled)

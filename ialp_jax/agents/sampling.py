@@ -1,4 +1,4 @@
-"""Draws from policies over thousands of items."""
+"""Samples actions from policies over thousands of items."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def sample(key: Key, logits: Array) -> Array:
     """Draws one action per row by inverting the cumulative distribution in two levels.
 
     It first draws a block of about sqrt(N) items by its total probability, then an item within the block.
-    This needs one uniform number per row. The Gumbel trick of `jax.random.categorical` needs one per item.
+    This needs one random number per row. The Gumbel trick of `jax.random.categorical` needs one random number
+    per item.
 
     Args:
       key: consumed.
@@ -30,15 +31,15 @@ def sample(key: Key, logits: Array) -> Array:
 def sample_mixture(key: Key, first: Array, second: Array, share: Array) -> Array:
     """Draws one action per row from (1 - share) softmax(first) + share softmax(second).
 
-    To draw from a mixture, it first draws a part by its share, and then an action from this part. One random
-    number serves both draws, because it is uniform again if the part is given. So at share 0, the action
-    equals that of `sample` with ``first`` and the same key. At share 1, it equals that of `sample` with
-    ``second``.
+    It first draws one of the two distributions according to ``share``, and then an action from this
+    distribution. One random number is enough for both draws, because after the first draw it is rescaled to
+    be uniform again. So at share 0, the action equals that of `sample` with ``first`` and the same key. At
+    share 1, it equals that of `sample` with ``second``.
 
     Args:
       key: consumed.
       first, second: float32 [..., N], unnormalised.
-      share: float32 [], 0..1, of ``second``.
+      share: float32 [], 0..1, weight of ``second``.
 
     Returns:
       int32 [...], 0..N-1; never an item of probability 0.
@@ -50,7 +51,7 @@ def sample_mixture(key: Key, first: Array, second: Array, share: Array) -> Array
 
 
 def _draw(uniform: Array, logits: Array) -> tuple[Array, Array]:
-    """Items at ``uniform`` [...] of the distributions [..., N], and the log of each row's total weight."""
+    """Inverts the cumulative distribution at ``uniform`` [...]; also returns the logsumexp of the logits."""
     size = _block_size(logits.shape[-1])
     top = logits.max(-1, keepdims=True)
     weights = jnp.exp(logits - top)
@@ -65,29 +66,32 @@ def _draw(uniform: Array, logits: Array) -> tuple[Array, Array]:
 
 
 def _block_size(num_items: int) -> int:
-    """About sqrt(N): the divisor of N nearest to it within a factor of 2. Padding would copy all weights."""
+    """The divisor of N nearest to sqrt(N) within a factor of 2; if there is none, sqrt(N), rounded.
+
+    A divisor avoids padding, which would copy all weights.
+    """
     root = num_items**0.5
     divisors = [size for size in range(math.ceil(root / 2), int(2 * root) + 1) if num_items % size == 0]
     return min(divisors, key=lambda size: max(size / root, root / size), default=round(root))
 
 
 def sample_streamed(key: Key, query: Array, table: Array, bias: Array, shown: Array, chunk: int) -> Array:
-    """Draws like `sample` from ``query @ table.T + bias``, chunk by chunk, except items in ``shown``.
+    """Draws like `sample` from the logits ``query @ table.T + bias``, without items in ``shown``.
 
-    It never makes an array of B times N numbers. It draws one item from each chunk. The new item replaces the
-    earlier one with a probability: the chunk's share of the total weight so far (reservoir sampling; M. T.
-    Chao, Biometrika 1982).
+    It processes the items in chunks, so it never makes an array of B times N numbers. It draws one item from
+    each chunk. With probability (weight of this chunk) / (weight of all chunks so far), this item replaces
+    the item drawn so far (reservoir sampling; Chao, Biometrika 1982).
 
     Args:
       key: consumed.
       query: float32 [B, D].
       table: float32 [N, D].
       bias: float32 [N].
-      shown: int32 [B, any], item ids that are not drawn; 0 is ignored.
+      shown: int32 [B, any], item ids that must not be drawn; 0 is ignored.
       chunk: number of items per chunk, at most N.
 
     Returns:
-      int32 [B], 0..N-1; an item of ``shown`` only if it holds all items.
+      int32 [B], 0..N-1; a shown item only if all items were shown.
     """
     num_items, users = table.shape[0], query.shape[0]
     chunk = min(chunk, num_items)
@@ -95,7 +99,7 @@ def sample_streamed(key: Key, query: Array, table: Array, bias: Array, shown: Ar
     def step(carry: tuple[jax.Array, jax.Array], number: Array) -> tuple[tuple[jax.Array, jax.Array], None]:
         drawn, total = carry
         first = number * chunk
-        start = jnp.minimum(first, num_items - chunk)  # the last chunk reaches back over the one before
+        start = jnp.minimum(first, num_items - chunk)  # the last chunk may overlap the previous one
         rows = jax.lax.dynamic_slice_in_dim(table, start, chunk)
         logits = query @ rows.T + jax.lax.dynamic_slice_in_dim(bias, start, chunk)
         here = (shown > start) & (shown <= start + chunk)
@@ -111,14 +115,14 @@ def sample_streamed(key: Key, query: Array, table: Array, bias: Array, shown: Ar
 
 
 def uniform_unseen(key: Key, shown: Array, num_items: int) -> Array:
-    """Draws evenly from the items that were not shown, without an array of N numbers per row.
+    """Draws an item that was not shown, uniformly and without an array of N numbers per row.
 
-    The r-th item not shown is r plus the number of shown items before it. The i-th shown item s_i in
-    ascending order is before it if s_i - i is at most r.
+    The index of the r-th unseen item is r plus the number of shown items before it. Let s_i be the index of
+    the i-th shown item, with i from 0 in ascending order. It is before the r-th unseen item if s_i - i <= r.
 
     Args:
       key: consumed.
-      shown: int32 [..., any], item ids, in any order, also more than once; 0 is ignored.
+      shown: int32 [..., any], item ids in any order, possibly repeated; 0 is ignored.
       num_items: N.
 
     Returns:
@@ -129,18 +133,18 @@ def uniform_unseen(key: Key, shown: Array, num_items: int) -> Array:
     distinct = jnp.sort(jnp.where(again, num_items + 1, ordered), -1) - 1
     seen = distinct < num_items
     left = num_items - seen.sum(-1)
-    bits = jax.random.bits(key, shown.shape[:-1])  # modulo N favours no item by more than N / 2^32
+    bits = jax.random.bits(key, shown.shape[:-1])  # the bias of modulo N is at most N / 2^32
     rank = (bits % jnp.where(left > 0, left, num_items).astype(jnp.uint32)).astype(jnp.int32)
     before = seen & (distinct - jnp.arange(shown.shape[-1]) <= rank[..., None])
     return jnp.where(left > 0, rank + before.sum(-1), rank).astype(jnp.int32)
 
 
 def _invert(weights: Array, uniform: Array) -> tuple[Array, Array]:
-    """The index at which the cumulative weight passes ``uniform``, and the rest of ``uniform`` there."""
+    """The index whose part of the cumulative distribution contains ``uniform``, and the place in it, 0..1."""
     total = jnp.cumsum(weights, -1)
     target = uniform * total[..., -1]
-    # A sum in float32 need not grow where the weight is 0, nor reach the target at the end: only indices of
-    # positive weight may be chosen, and the last of them is the bound.
+    # Rounding of float32 sums could select an index with weight 0, or none. So only indices with positive
+    # weight are chosen, and the last of them if no sum passes the target.
     positive = weights > 0
     last = weights.shape[-1] - 1 - jnp.argmax(positive[..., ::-1], -1)
     passed = positive & (total > target[..., None])
@@ -151,9 +155,9 @@ def _invert(weights: Array, uniform: Array) -> tuple[Array, Array]:
 
 
 def candidates(key: Key, logits: Array, count: int) -> Array:
-    """Draws ``count`` different actions per row, one after the other without replacement.
+    """Draws ``count`` different actions per row, one after the other, without replacement.
 
-    Gumbel top-k (Kool et al., ICML 2019): the order is the order of the draws.
+    Gumbel top-k (Kool et al., ICML 2019). The actions are returned in the order in which they were drawn.
 
     Args:
       key: consumed.

@@ -1,4 +1,4 @@
-"""Supervised SASRec (Kang and McAuley, ICDM 2018): trained on offline logs, then recommends its best item.
+"""Supervised SASRec (Kang and McAuley, ICDM 2018): trained on logs, recommends the best item.
 
 loss = -log softmax(score(history))[next item]
 """
@@ -15,7 +15,7 @@ from ialp_jax.types import Array, Key, Observation
 
 
 def sasrec(network: Recommender) -> Agent:
-    """Recommends the item of highest score that was not shown; its parameters must be pre-trained."""
+    """Recommends the item of highest score that was not shown; the parameters must be pre-trained."""
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
         params = network.init(key, observation.history) if pretrained is None else pretrained
@@ -34,17 +34,17 @@ def sasrec(network: Recommender) -> Agent:
 def next_item_loss(network: Recommender, params: Params, windows: Array, key: Key) -> tuple[Array, Metrics]:
     """Cross-entropy of the next item at every position, over all N items.
 
-    The softmax over the whole catalogue instead of the paper's sampled binary loss: Klenitskiy and
-    Vasilev (RecSys 2023) find it the better loss for SASRec.
+    We use the softmax over the whole catalogue, not the paper's binary loss with sampled negatives.
+    Klenitskiy and Vasilev (RecSys 2023) find that the softmax gives better results with SASRec.
 
     Args:
       network: with dropout as configured.
       params: its parameters.
-      windows: int32 [B, L + 1], left-padded histories; position t predicts t + 1.
+      windows: int32 [B, L + 1], left-padded histories; the items up to position t predict item t + 1.
       key: for dropout.
 
     Returns:
-      The mean over real positions, float32 [], and metrics.
+      The mean over positions without padding, float32 [], and metrics.
     """
     inputs, targets = windows[:, :-1], windows[:, 1:]
     scores = network.apply(params, inputs, last_only=False, deterministic=False, rngs={"dropout": key})

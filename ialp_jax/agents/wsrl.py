@@ -2,12 +2,12 @@
 
     loss = `offpolicy.actor_critic_loss` on online replay; for ``warmup_steps`` only the critic's heads learn
 
-During the warm-up the pre-trained policy, unchanged, collects experience. Afterwards the off-policy
-actor-critic (SAC in the paper) goes on from the pre-trained policy and critic. Its replay holds that
-experience and no offline data. The paper makes no update during the warm-up and recalibrates its critic
-afterwards, by many gradient steps per env step. Here the critic's heads learn during the warm-up already,
-because the budget allows few gradient steps. The encoder, which policy and critic share, does not change
-then. One critic instead of ten.
+During the warm-up, the pre-trained policy collects experience and does not change. Afterwards, an off-policy
+actor-critic (SAC in the paper) continues from the pre-trained policy and critic. Its replay buffer contains
+the collected experience, but no offline data. In the paper, nothing is updated during the warm-up.
+Afterwards, many gradient steps per env step recalibrate the critic. Here the critic's heads already learn
+during the warm-up, because the budget allows only few gradient steps. The encoder, which policy and critic
+share, does not change during the warm-up. We use one critic; the paper uses ten.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from ialp_jax.types import Array, Key, Observation, Transition
 
 
 def wsrl(config: WSRLConfig, network: ActorCritic) -> Agent:
-    """Off-policy agent that goes on from the pre-trained policy, after that policy has collected experience.
+    """Off-policy agent that continues from the pre-trained policy after a warm-up.
 
     Args:
-      config: how long it only acts, and how to learn from replay.
+      config: length of the warm-up, and settings of replay.
       network: actor and duelling critic.
     """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)

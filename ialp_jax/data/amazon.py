@@ -1,9 +1,9 @@
 """Amazon review data 2018 as published: one JSON object per line, plain or ``.gz``.
 
-J. Ni, J. Li, J. McAuley. EMNLP 2019; https://nijianmo.github.io/amazon/. Reviews (5-core: at least five of
-each user and of each product): ``reviewerID``, ``asin``, ``overall``, ``unixReviewTime``. Metadata:
-``asin``, ``title``, ``category`` (from the root down), ``brand``. Times are dates. Reviews of the same day
-keep the order of the file.
+J. Ni, J. Li, J. McAuley. EMNLP 2019; https://nijianmo.github.io/amazon/. In the 5-core reviews, each user and
+each product has at least five reviews. Fields of a review: ``reviewerID``, ``asin``, ``overall``,
+``unixReviewTime``. Fields of the metadata: ``asin``, ``title``, ``category`` (a list that starts with the
+root category), ``brand``. Times are dates, so reviews of the same day keep the order of the file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REVIEWS = tuple(
         folder="amazon_industrial",
         files=tuple(f"{name}{end}" for name in NAMES),
         source="https://nijianmo.github.io/amazon/ (5-core reviews and metadata)",
-        # No sha256: the publisher gives none, and we found none elsewhere.
+        # The publisher gives no sha256, and we found none elsewhere.
         archives=(
             Archive(f"{URL}/categoryFilesSmall/{NAMES[0]}.gz"),
             Archive(f"{URL}/metaFiles2/{NAMES[1]}.gz"),
@@ -39,7 +39,7 @@ REVIEWS = tuple(
     )
     for end in (".gz", "")
 )
-MOST_REVIEWS = 50_000_000  # one of the largest categories has 11 million
+MOST_REVIEWS = 50_000_000  # one of the largest categories has 11 million reviews
 ROOT_CATEGORY = "Industrial & Scientific"
 SCRIPT_IN_TITLE = "getTime"  # marks a badly scraped title; the publisher advises users to ignore such titles
 
@@ -50,7 +50,7 @@ def readable_title(title: str, text: str) -> str:
 
 
 def _text(row: dict[str, Any], name: str, place: str, needed: bool = False) -> str:
-    """Returns a text field. Raises InputError if it has another type, or is missing although ``needed``."""
+    """Returns a text field. Raises InputError if it is not text, or if it is ``needed`` but missing."""
     value = row.get(name) or ""
     if not isinstance(value, str) or (needed and not value):
         raise InputError(f"{place}: {name} is {str(row.get(name))[:40]!r}, expected text")
@@ -61,7 +61,7 @@ def _reviews(path: Path) -> tuple[Rows, list[str]]:
     """Reads all reviews.
 
     Returns:
-      Rows in the order of time, and the product numbers in ascending order. The items of the rows are indices
+      Rows in the order of time, and the product numbers in ascending order. Each item in the rows is an index
       into the product numbers.
     """
     users: dict[str, int] = {}
@@ -87,7 +87,8 @@ def _reviews(path: Path) -> tuple[Rows, list[str]]:
 def _metadata(path: Path, products: Sequence[str]) -> tuple[Items, dict[str, int]]:
     """Reads titles, categories below the root, and brands of these products; skips all other products.
 
-    The published file repeats some products. The first row of a product is used; the others are only counted.
+    The published file repeats some products. Only the first row of each product is used.
+    Repeated rows are counted.
 
     Returns:
       The items in the order of ``products``, and counts of repeated and of missing rows.

@@ -18,10 +18,10 @@ class Rows(NamedTuple):
     """Interactions of a file, in the order of time if the data has times.
 
     Attributes:
-      user: int [M], any ids from 0.
+      user: int [M], ids, any integers of at least 0.
       item: int [M], positions in ``Items.titles``.
       rating: float [M], or None if every row is a like.
-      propensity: float [M], or None if the data has none.
+      propensity: float [M], or None if the data has no propensities.
     """
 
     user: np.ndarray
@@ -39,12 +39,12 @@ class Items(NamedTuple):
 
     Attributes:
       titles: title of each item; an item whose title has no visible character is dropped.
-      category: int [len(titles)], or [len(titles), G] if items have several; 0 for "no category".
+      category: int [len(titles)], or [len(titles), G] if items have several categories; 0 means none.
       category_names: ``category_names[0] == ""``.
       text: further descriptions [len(titles)], or None.
-      details: columns of texts [len(titles)] each, best first. If several items share a title, such a text is
-        added to the title. If these texts are equal too, the category is added, or else the position in the
-        file.
+      details: columns with one text per item, the preferred column first. If several items share a title, the
+        first column whose texts all differ among them is added to the title. If there is no such column, the
+        category is added, or else the position in the file.
     """
 
     titles: Sequence[str]
@@ -55,16 +55,16 @@ class Items(NamedTuple):
 
 
 def numbered(names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """Numbers the categories of items that have one category at most ("" for none); see `numbered_sets`."""
+    """Maps categories to numbers, for items with at most one category ("" for none); see `numbered_sets`."""
     return numbered_sets([[name] if name else [] for name in names])
 
 
 def numbered_sets(sets: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[str]]:
-    """Numbers the categories of items that may have several.
+    """Maps categories to numbers, for items that may have several categories.
 
     Returns:
-      int32 [len(sets)], or [len(sets), G] padded with 0 if an item has G > 1 categories; and the category
-      names, ``""`` first and then in alphabetical order.
+      The numbers, int32 [len(sets)], or [len(sets), G] padded with 0 if items have up to G > 1 categories;
+      and the category names in alphabetical order, after ``""`` for number 0.
     """
     known = ["", *sorted({name for names in sets for name in names})]
     number = {name: index for index, name in enumerate(known)}
@@ -76,12 +76,12 @@ def numbered_sets(sets: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[str]]
 
 
 def likes_of(rows: Rows, like_at: float) -> np.ndarray:
-    """Returns which rows are likes, bool [M]: ratings of at least ``like_at``, or all without ratings."""
+    """Whether each row is a like, bool [M]: its rating is at least ``like_at``, or there are no ratings."""
     return np.ones(len(rows.user), bool) if rows.rating is None else rows.rating >= like_at
 
 
 def once_each(rows: Rows) -> np.ndarray:
-    """Returns ascending row indices, one per user and item: the last rating, or the first row without any."""
+    """Indices of one row per user and item, ascending: the last row if there are ratings, else the first."""
     pair = rows.user.astype(np.int64) * (int(rows.item.max(initial=0)) + 1) + rows.item
     if rows.rating is None:
         return np.sort(np.unique(pair, return_index=True)[1])
@@ -94,18 +94,18 @@ def kept_rows(
     """Decides which rows are used, and counts dropped rows, items and users by reason.
 
     Drops in three steps, each applied once: items without a title; items with fewer than ``min_users`` users;
-    users with fewer than ``min_likes`` remaining likes. An item that has too few users only after the last
-    step is kept.
+    users with fewer than ``min_likes`` remaining likes. The last step can leave an item with too few users.
+    Such an item is not dropped, because items are not checked again.
 
     Args:
       rows: M rows, one per user and item.
       like: bool [M].
       titled: bool [items], whether an item has a title.
-      min_users: smallest number of users of an item.
-      min_likes: smallest number of likes of a user.
+      min_users: minimum number of users per item.
+      min_likes: minimum number of likes per user.
 
     Returns:
-      bool [M], the rows that are used; and counts by reason.
+      bool [M], the rows that are used; and counts of what was dropped, by reason.
     """
     has_title = titled[rows.item]
     users = np.bincount(rows.item[has_title], minlength=len(titled))
@@ -138,18 +138,19 @@ def assemble(
     truth: UserModel | None = None,
     random_test: Rows | None = None,
 ) -> Dataset:
-    """Drops rows, items and users by the filters, renumbers the rest and splits the users.
+    """Filters rows, items and users, renumbers the rest and splits the users.
 
     Args:
-      config: gives the name of the world, the filters, the seed and the shares of the splits.
-      rows: users are renumbered 0..U-1 and items 1..N, both in ascending order of their ids here.
+      config: name of the world, filters, seed and shares of the splits.
+      rows: all interactions. Users are renumbered 0..U-1 and items 1..N, in ascending order of their ids in
+        ``rows``.
       items: items of the file.
       ordered: whether the rows of a user are in the order of time.
       dropped: counts of rows or items that the loader dropped, by reason.
-      notes: further counts for the log, by kind.
+      notes: further counts that the data stage prints, by kind.
       usual_min_users: value for ``config.min_users == 0``.
       usual_min_likes: value for ``config.min_likes == 0``.
-      truth: user model that generated the data, of all users and items of the file.
+      truth: user model that generated the data, for all users and items before the filters.
       random_test: ratings of random items. Ratings by dropped users or of dropped items are dropped too.
 
     Raises:
@@ -194,7 +195,7 @@ def assemble(
 
 
 def _nothing_left(config: DataConfig, counts: Mapping[str, int], rows: Rows) -> InputError:
-    """Returns the error that no row is left; it names the settings that dropped rows."""
+    """Returns the error that no row is left; its message names the settings that caused this."""
     reasons = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "nothing"
     remedies = {
         "items without a title": "the titles of the items",
@@ -217,7 +218,7 @@ def _catalogue(items: Items, used: np.ndarray) -> tuple[Catalogue, int]:
 
     Args:
       items: items of the file.
-      used: int [N], their positions in the file, ascending.
+      used: int [N], positions of the used items in the file, ascending.
 
     Returns:
       The catalogue, and how many titles were changed because several items share them.
@@ -239,7 +240,7 @@ def _catalogue(items: Items, used: np.ndarray) -> tuple[Catalogue, int]:
 def _interactions(
     rows: Rows, users: np.ndarray, items: np.ndarray, like_at: float, ordered: bool
 ) -> Interactions:
-    """Renumbers rows by the positions in ``users`` and ``items``, and groups them by user."""
+    """Replaces ids by their positions in ``users`` and ``items``, and groups the rows by user."""
     rows = rows.at(np.argsort(rows.user, kind="stable"))
     return Interactions(
         user=np.searchsorted(users, rows.user).astype(np.int32),

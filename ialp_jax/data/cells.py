@@ -18,8 +18,8 @@ import numpy as np
 from ialp_jax.data.tables import number
 from ialp_jax.errors import InputError
 
-LARGEST_RATING = float(np.finfo(np.float32).max)  # ratings are stored as float32
-EXACT = 2**53  # float64 represents all integers up to this one exactly
+LARGEST_RATING = float(np.finfo(np.float32).max)  # Ratings are stored as float32.
+EXACT = 2**53  # Up to this number, float64 represents all integers exactly.
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 NUMBER = re.compile(r"[+-]?\d+(\.0*)?", re.ASCII)
 MISSING = frozenset(("nan", "NaN", "NAN", "<NA>", "NaT", "NA", "N/A", "None", "none", "null", "NULL"))
@@ -31,8 +31,8 @@ class Moment(NamedTuple):
     """A time, exact to 30 digits: ``seconds + rest``.
 
     Attributes:
-      seconds: the nearest float64; seconds since 1970 for dates, any unit for numbers.
-      rest: the difference to the exact value, float64.
+      seconds: the time, rounded to float64: seconds since 1970 for dates; numbers keep their own unit.
+      rest: the exact time minus ``seconds``, float64.
       is_date: whether the cell is a date.
     """
 
@@ -42,11 +42,11 @@ class Moment(NamedTuple):
 
 
 def text(value: Any, place: str, name: str) -> str:
-    """Converts a cell to text, with its spaces; "" if it is missing (null or NaN).
+    """Converts a cell to text and keeps its spaces; a missing value (null or NaN) gives "".
 
     Raises:
-      InputError: bytes that are not UTF-8, an integer that its float type cannot represent exactly, a
-        list, a date, or any other type.
+      InputError: the cell contains bytes that are not UTF-8, an integer that its float type cannot represent
+        exactly, a list, a date, or any other type.
     """
     if isinstance(value, str):
         return value
@@ -93,7 +93,7 @@ def _number_as_text(value: Decimal | float, place: str, name: str) -> str:
 
 
 def identity(value: Any, place: str, name: str) -> str:
-    """Converts an id to text. Raises InputError if it is missing, has NUL bytes or is not text."""
+    """Converts an id to text. Raises InputError if the id is missing, has NUL bytes or is not text."""
     identifier = text(value, place, name).strip()
     if not identifier or "\0" in identifier:
         problem = "empty" if not identifier else "not text: it has NUL bytes"
@@ -102,10 +102,10 @@ def identity(value: Any, place: str, name: str) -> str:
 
 
 def names(value: Any, place: str, name: str, separator: str) -> list[str]:
-    """Returns the names in a cell, each once.
+    """Returns the names in a cell, without duplicates.
 
-    The cell is a list, or text with ``separator`` between the names. If ``separator`` is empty, a text is one
-    name.
+    The cell is a list, or text with ``separator`` between the names. If ``separator`` is empty, the whole
+    text is one name.
     """
     parts: Sequence[Any] = value if isinstance(value, list) else [value]
     texts = [line(part, place, name) for part in parts]
@@ -124,7 +124,7 @@ def rating(value: Any, place: str, name: str) -> float:
 
 
 def moment(value: Any, place: str, name: str) -> Moment:
-    """Converts a number, or an ISO 8601 date (UTC if it has no time zone) to seconds since 1970."""
+    """Converts a number, or an ISO 8601 date (UTC if it has no time zone), to a `Moment`."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 15:
         return Moment(float(value), 0.0, False)
     if isinstance(value, str) and (exact := _date(value.strip())) is not None:
@@ -138,10 +138,10 @@ def moment(value: Any, place: str, name: str) -> Moment:
 
 
 def _date(value: str) -> Decimal | None:
-    """Returns the seconds since 1970 of an ISO 8601 date; None for any other text and for plain numbers."""
+    """Converts an ISO 8601 date to seconds since 1970; returns None for a plain number or any other text."""
     try:
         float(value)
-        return None  # dates like 20200101 are in the right order as numbers
+        return None  # as numbers, dates such as 20200101 are in the right order too
     except ValueError:
         pass
     try:

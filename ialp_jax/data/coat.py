@@ -1,7 +1,7 @@
 """Coat shopping: ratings of coats that users chose themselves, and of coats drawn at random.
 
 T. Schnabel, A. Swaminathan, A. Singh, N. Chandak, T. Joachims. Recommendations as Treatments:
-Debiasing Learning and Evaluation. ICML 2016. The files are matrices of users x items, 0 for "not rated":
+Debiasing Learning and Evaluation. ICML 2016. The files are matrices of users x items; 0 means "not rated":
 ``train.ascii`` (ratings of coats that users chose), ``test.ascii`` (ratings of uniformly random coats),
 ``propensities.ascii`` (the authors' estimates of the probability that a train rating is observed).
 ``item_features.ascii`` has one-hot attributes, with their names in a second file. Coats have no titles, so we
@@ -32,7 +32,7 @@ COAT = Published(
     archives=(
         Archive(
             "https://www.cs.cornell.edu/~schnabts/mnar/coat.zip",
-            # The publisher gives no sha256. This one is from a public repository.
+            # The publisher gives no sha256. This sha256 is from a public repository.
             "6073d0b515ed1f6e830e4fead66dc76ad7991a7553eaa58e228b234a9d19daed",
             unpack=True,
         ),

@@ -1,4 +1,4 @@
-"""Finds the needed columns in the header of a table, and explains errors of a header."""
+"""Finds the needed columns in the header of a table, and says how to mend a wrong header."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def find(table: Table, wanted: Mapping[str, bool], config: TabularConfig) -> dic
     Args:
       table: gives the header.
       wanted: setting -> whether the column is needed.
-      config: gives the name of the column of each setting.
+      config: its settings contain the names of the columns.
 
     Raises:
-      InputError: no column, or more than one, has a name.
+      InputError: several columns fit one name, or a column is missing that is needed or that the user set.
     """
     header, column_of = [name.strip() for name in table.header], {}
     for knob, needed in wanted.items():

@@ -1,4 +1,4 @@
-"""Settings of the data stage, ``--config.data``. Plain Python: no JAX, no torch, reads no files."""
+"""Settings of the data stage, ``--config.data``. This module imports no JAX and no torch."""
 
 import codecs
 import dataclasses
@@ -8,8 +8,8 @@ import re
 from ialp_jax.errors import InputError
 from ialp_jax.types import SPLITS
 
-# World name -> module with ``load(config: DataConfig) -> Dataset``; a module is imported only when it is
-# used.
+# World name -> module with a function `load`, which maps a `DataConfig` to a `Dataset`. A module is imported
+# only when it is used.
 LOADERS = {
     "coat": "ialp_jax.data.coat",
     "demo": "ialp_jax.data.demo",
@@ -31,7 +31,7 @@ class DemoConfig:
       items: number of items, N, at most 250 per genre.
       genres: number of genres, at most 12.
       max_genres_per_user: maximum number of genres that a user likes.
-      taste: increase of the log-odds of a like if the user's preference for the item's genre is 1.
+      taste: increase of the log-odds of a like if the preference for the item's genre rises from 0 to 1.
       quality: standard deviation of the items' appeal (log-odds); it makes popularity long-tailed.
       base: log-odds of a like for an item of average appeal in a genre that the user does not like.
       crossover: share of items with two genres.
@@ -55,7 +55,7 @@ class DemoConfig:
         for name, smallest, largest in (
             ("genres", 2, 12),
             ("users", 10, 10**6),
-            ("items", 20, 250 * self.genres),  # the words of a genre make about 700 titles
+            ("items", 20, 250 * self.genres),  # the words of one genre allow about 700 titles
             ("max_genres_per_user", 1, self.genres),
         ):
             value = getattr(self, name)
@@ -73,26 +73,26 @@ class DemoConfig:
 
 @dataclasses.dataclass
 class TabularConfig:
-    """Files and columns of the ``tabular`` world: your own CSV, CSV.gz or Parquet files, or folders of parts.
+    """Files and columns of the ``tabular`` world: your own CSV, CSV.gz or Parquet files, or folders of them.
 
-    Case, spaces and signs of column names do not matter (``userId`` for ``user_id``). An optional column with
-    its default name may be missing. If you set another name, the column must exist. An empty name skips the
-    column.
+    Case, spaces and signs of column names do not matter (``userId`` for ``user_id``). An optional column may
+    be missing if its setting is the default name. If you set another name, the column must exist. If you set
+    an empty name, the column is not read.
 
     Attributes:
       interactions: file in --config.data.root with one row per interaction of a user and an item.
       items: file in --config.data.root with one row per item.
       user: column of the interactions: user id, any text.
       item: column of both files: item id, any text.
-      rating: optional column of the interactions: a finite number. Without it every row is a like.
-      timestamp: optional column of the interactions: numbers or ISO 8601 dates. Without it the order of the
-        file is the order of time.
+      rating: optional column of the interactions: a finite number. Without this column, every row is a like.
+      timestamp: optional column of the interactions: numbers or ISO 8601 dates. Without this column, the
+        order of the rows is used as the order of time.
       title: column of the items.
       category: optional column of the items: one or more names.
-      category_separator: text between the category names in a cell; empty: each cell is one name.
-      tell_apart: columns of the items, comma-separated, such as year,artist. If several items share a title,
-        it gets the first of these columns that differs between the items. If no column differs, the title
-        gets the categories or the id.
+      category_separator: text between the category names in a cell; if empty, each cell is one name.
+      tell_apart: comma-separated columns of the items, such as year,artist. If several items share a title,
+        the first of these columns that differs among them is added to the title. If no column differs, the
+        categories or the id are added.
       separator: character between the fields of a CSV, or the word tab.
       encoding: encoding of a CSV.
       most_rows: maximum number of rows of a file, so that it fits in memory (about 0.1 GB per million rows).
@@ -141,16 +141,16 @@ class DataConfig:
 
     Attributes:
       name: the world: coat, demo, industry, lfm, movielens, or tabular for your own data.
-      root: folder that holds the folders of the data sets, or the files of this one; the demo needs none.
-      download: downloads a published data set into the root if it is missing.
-      sha256: sha256 of the publisher's archives, comma-separated; empty: the known ones.
-      seed: seed of the split of users, and of the order of likes if the data has no order of time.
+      root: folder that contains one folder per data set, or the files of this data set; not used by the demo.
+      download: whether to download a published data set into the root if its files are missing.
+      sha256: sha256 of the publisher's archives, comma-separated; if empty, the known ones are used.
+      seed: seed of the split of users, and of the random order of likes if the data has no order of time.
       like_at: smallest rating that is a like, if the data has ratings.
-      min_users: items with fewer users are dropped. 0: the default of the world. It is 5 for lfm and 1 for
-        all others (1 drops only items without users).
-      min_likes: users with fewer likes are dropped. 0: the default of the world. It is 1 for coat and 2 for
-        all others.
-      categories: number of most used tags that lfm uses as categories.
+      min_users: items with fewer users are dropped. 0 means the default of the world: 5 for lfm, 1 for all
+        others (1 drops only items without users).
+      min_likes: users with fewer likes are dropped. 0 means the default of the world: 1 for coat, 2 for all
+        others.
+      categories: number of categories of lfm; these are its most used tags.
       offline: share of offline users; their logs train SASRec, the LLM and the pre-trained policies.
       online: share of online users; agents adapt with them.
       tuning: share of tuning users; settings are chosen on them.

@@ -1,9 +1,9 @@
 """The ``demo`` world: generated titles, users and likes, with a known true user model.
 
 A user likes one to three genres. An item has one or two genres and an individual appeal. The words of a title
-depend on its genres, so a language model can learn tastes from titles. The logs are drawn from the true user
-model: ``like ~ Bernoulli(p)``, and the log contains a share of the likes. Items with a high like probability
-tend to come first (Plackett-Luce; R. L. Plackett, 1975).
+depend on its genres, so a language model can learn tastes from titles. Each like is drawn from the true
+user model, ``like ~ Bernoulli(p)``, and the log contains a share of the likes. In the log, items with a high
+like probability tend to come first (Plackett-Luce model; Plackett, 1975).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _logs(config: DemoConfig, logits: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def load(config: DataConfig) -> Dataset:
-    """Generates the world of ``config.demo``; the same settings give the same bits."""
+    """Generates the world of ``config.demo``; the same settings give exactly the same data."""
     model, titles, genre = truth(config.demo)
     scores = model.user_factors @ model.item_factors.T + model.item_bias
     user, item = _logs(config.demo, np.clip(scores[:, 1:], -LOGIT_RANGE, LOGIT_RANGE).astype(np.float64))

@@ -1,4 +1,4 @@
-"""Words of the titles in the demo world; no word belongs to two genres, so a title identifies its genre."""
+"""Words of the titles in the demo world; no word belongs to two genres, so a title shows its genres."""
 
 from __future__ import annotations
 

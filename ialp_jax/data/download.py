@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ialp_jax.errors import InputError
 
-LARGEST_UNPACKED = 2**32  # bytes of all files in a zip
+LARGEST_UNPACKED = 2**32  # maximum bytes of all files in a zip, unpacked
 
 
 class Archive(NamedTuple):
@@ -22,7 +22,7 @@ class Archive(NamedTuple):
 
     Attributes:
       url: its address.
-      sha256: sha256 of the file, or "" if it is not known; then the user must give it.
+      sha256: sha256 of the file; if it is "", the user must give the sha256.
       unpack: whether it is a zip that must be unpacked.
     """
 
@@ -39,7 +39,7 @@ class Archive(NamedTuple):
 def fetch(archives: Sequence[Archive], folder: Path, sha256: str) -> None:
     """Downloads all archives of a data set into ``folder`` and unpacks the zips.
 
-    Does not download an archive again if it is in the folder and its hash is right.
+    Skips the download of an archive that is already in the folder and has the right hash.
 
     Args:
       archives: in the publisher's order.
@@ -47,7 +47,7 @@ def fetch(archives: Sequence[Archive], folder: Path, sha256: str) -> None:
       sha256: ``--config.data.sha256``: comma-separated, one for each archive; "" for the known ones.
 
     Raises:
-      InputError: a hash is not known or differs, or the download failed.
+      InputError: the hash of an archive is not known or does not match, or the download failed.
     """
     hashes = [part.strip().lower() for part in sha256.split(",") if part.strip()]
     hashes = hashes or [archive.sha256 for archive in archives]
@@ -69,7 +69,7 @@ def fetch(archives: Sequence[Archive], folder: Path, sha256: str) -> None:
 
 def _retrieve(url: str, sha256: str, folder: Path) -> Path:
     """Downloads a file and returns its path; a failed download leaves no file. Raises InputError."""
-    import pooch  # late, because only downloads need it
+    import pooch  # not at the top, because only downloads need it
     import requests
 
     path = folder / PurePosixPath(url).name
@@ -98,10 +98,10 @@ def _line(error: Exception) -> str:
 
 
 def _members(archive: zipfile.ZipFile, name: str) -> list[tuple[zipfile.ZipInfo, PurePosixPath]]:
-    """Returns the files of a zip and their paths, without a top folder that all share.
+    """Returns the files of a zip with their paths; removes a top folder that all paths share.
 
     Raises:
-      InputError: a path would leave the folder.
+      InputError: a path leads out of the folder.
     """
     members = []
     for info in archive.infolist():

@@ -32,7 +32,7 @@ def _interactions(arrays: Mapping[str, np.ndarray], prefix: str = "") -> Interac
 
 
 def save_dataset(folder: Path, dataset: Dataset, manifest: Mapping[str, Any]) -> None:
-    """Saves a data set; replaces ``folder``. The stage adds further facts in ``manifest``."""
+    """Saves a data set; replaces ``folder``. ``manifest`` contains further facts from the data stage."""
     arrays = {
         **_columns(dataset.interactions),
         "category": dataset.catalogue.category,

@@ -10,7 +10,7 @@ from ialp_jax.types import SPLITS, Array, Catalogue, Dataset, Histories, Interac
 
 
 def broken(dataset: Dataset) -> str:
-    """Returns the text of the first rule that the data set breaks, or "" if it breaks none."""
+    """Returns the text of the first rule that the data set breaks, or "" if all rules hold."""
     return next((rule for rule, holds in _rules(dataset) if not holds), "")
 
 

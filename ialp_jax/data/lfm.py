@@ -27,7 +27,7 @@ LASTFM = Published(
     archives=(
         Archive(
             "https://files.grouplens.org/datasets/hetrec2011/hetrec2011-lastfm-2k.zip",
-            # The publisher publishes no sha256; this one is the same in several public repositories.
+            # The publisher gives no sha256. Several public repositories contain this one.
             "6738f48195667ff03caaab4d32ca9a3133d8cc026b7c3cdaf6ce1010e913c59c",
             unpack=True,
         ),
@@ -100,10 +100,11 @@ def _tagged(
 def _categories(
     times: Counter[tuple[int, int]], tags: dict[int, str], ids: list[int], num_tags: int
 ) -> tuple[np.ndarray, list[str]]:
-    """Finds the most used tag of each artist among the ``num_tags`` most used tags; ties: smaller tag id.
+    """Finds each artist's most used tag among the ``num_tags`` most used tags. In a tie, the smaller id wins.
 
     Returns:
-      int32 [len(ids)], 0 if an artist has none of these tags, and the names, ``names[0] == ""``.
+      The category of each artist, int32 [len(ids)], 0 if the artist has none of these tags; and the names of
+      the categories, with ``names[0] == ""``.
     """
     uses: Counter[int] = Counter()
     for (_, tag), count in times.items():
@@ -119,7 +120,7 @@ def _categories(
 
 
 def _text(times: Counter[tuple[int, int]], tags: dict[int, str], ids: list[int]) -> list[str]:
-    """Lists the ``TAGS_IN_TEXT`` most used tags of each artist, most used first; ties: smaller tag id."""
+    """Lists the ``TAGS_IN_TEXT`` most used tags of each artist, most used first, then by tag id."""
     of_artist: dict[int, list[tuple[int, int]]] = {artist: [] for artist in ids}
     for (artist, tag), count in times.items():
         of_artist[artist].append((-count, tag))
@@ -129,8 +130,8 @@ def _text(times: Counter[tuple[int, int]], tags: dict[int, str], ids: list[int])
 def load(config: DataConfig) -> Dataset:
     """Reads Last.fm; drops artists without a name or with fewer than ``config.min_users`` listeners.
 
-    With the default of 5 listeners, 2,828 artists and 1,881 users remain. Then 7 users with only one
-    remaining like are dropped.
+    With the default of 5 listeners, 2,828 artists and 1,881 users remain. Of these users, 7 have only one
+    remaining like and are dropped, so 1,874 users remain.
 
     Raises:
       InputError: a file is missing or malformed.

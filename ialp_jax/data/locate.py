@@ -1,4 +1,4 @@
-"""Finds the files of a published data set, downloads them if asked to, and names the missing ones."""
+"""Finds the files of a published data set, downloads them on request, and reports missing files."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Published(NamedTuple):
     """One form in which a data set is published.
 
     Attributes:
-      folder: name of its folder under ``--config.data.root``.
-      files: names of its files.
+      folder: name of the data set's folder under ``--config.data.root``.
+      files: names of the files.
       source: address of the publisher's page, and file to download there.
       archives: files that we can download.
     """
@@ -27,7 +27,7 @@ class Published(NamedTuple):
 
 
 def locate(config: DataConfig, *forms: Published) -> tuple[Path, Published]:
-    """Finds the first form whose files are all present; returns the folder of the files, and the form.
+    """Finds the first form whose files are all present; returns the folder of these files and the form.
 
     The files are in ``root/<folder>`` or in ``root`` itself. With ``config.download``, missing files are
     downloaded into ``root/<folder>``.
@@ -58,7 +58,7 @@ def locate(config: DataConfig, *forms: Published) -> tuple[Path, Published]:
 
 
 def _present(place: Path, form: Published) -> int:
-    """Counts the files of the form that are in this folder."""
+    """Counts how many files of the form are in this folder."""
     return sum((place / name).is_file() for name in form.files)
 
 

@@ -39,7 +39,7 @@ ZIP = Published(
     ),
 )
 UNPACKED = Published(FOLDER, ("movies.csv", "ratings.csv"), SOURCE)
-LARGEST_MEMBER = 2**28  # maximum bytes of a file in the zip; the published files have 2.5 MB
+LARGEST_MEMBER = 2**28  # maximum bytes of a file in the zip; the largest published file has 2.5 MB
 NO_GENRES = "(no genres listed)"
 
 

@@ -1,4 +1,4 @@
-"""Reads columns of Parquet files as Python values; the role of a column says which types it may have."""
+"""Reads columns of Parquet files as Python values; the role of a column decides which types it may have."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ if TYPE_CHECKING:
     import pyarrow
     import pyarrow.parquet
 
-TEXT, NAMES, NUMBER, TIME = "text", "one or more names", "a number", "a number or a time"  # roles
-LARGEST_CHUNK = 2**31  # maximum bytes of a column in one row group, uncompressed
-BATCH = 8192  # rows
-_DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}  # unit of time -> decimal digits of a second
-_EXACT = {"halffloat": 2**11, "float": 2**24}  # float type -> it represents all integers up to here exactly
+# Roles of a column.
+TEXT, NAMES, NUMBER, TIME = "text", "one or more names", "a number", "a number or a time"
+LARGEST_CHUNK = 2**31  # Maximum bytes of a column in one row group, uncompressed.
+BATCH = 8192  # Number of rows that are read at once.
+_DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}  # Unit of time -> number of decimal places of a second.
+_EXACT = {"halffloat": 2**11, "float": 2**24}  # Float type -> limit up to which it is exact for integers.
 
 
 def open_file(path: Path, dictionaries: list[str] | None = None) -> pyarrow.parquet.ParquetFile:
-    """Opens a file; the columns ``dictionaries`` are read as dictionaries, which store each text once.
+    """Opens a file; reads the columns ``dictionaries`` in dictionary encoding, which stores each text once.
 
     Raises:
       InputError: the file is not a Parquet file, or is damaged.
     """
-    import pyarrow  # late, because only Parquet needs it
+    import pyarrow  # not at the top, because only Parquet needs it
     import pyarrow.parquet
 
     try:
@@ -36,7 +37,7 @@ def open_file(path: Path, dictionaries: list[str] | None = None) -> pyarrow.parq
 
 
 def records(path: Path, columns: Mapping[str, str], most_rows: int) -> Iterator[tuple[str, list[Any]]]:
-    """Yields (``file: row n``, values) of these columns; n counts from 1.
+    """Yields (``file: row n``, values of these columns) for each row; n counts from 1.
 
     Args:
       path: path of the file.
@@ -44,8 +45,8 @@ def records(path: Path, columns: Mapping[str, str], most_rows: int) -> Iterator[
       most_rows: maximum number of rows.
 
     Raises:
-      InputError: a column has a type that its role does not allow, the file has too many rows or bytes, or it
-        is damaged.
+      InputError: a column has a type that its role does not allow, or the file is damaged or has too many
+        rows or bytes.
     """
     import pyarrow
 
@@ -57,7 +58,7 @@ def records(path: Path, columns: Mapping[str, str], most_rows: int) -> Iterator[
     row, file = 0, open_file(path, words)
     try:
         for batch in file.iter_batches(BATCH, columns=list(columns)):
-            batch.validate(full=True)  # the reader itself accepts indices beyond the dictionary
+            batch.validate(full=True)  # because the reader accepts indices beyond the dictionary
             values = [_values(batch.column(name), path, name, role) for name, role in columns.items()]
             for record in zip(*values, strict=True):
                 row += 1

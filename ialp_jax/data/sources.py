@@ -34,8 +34,8 @@ class Table(NamedTuple):
     Attributes:
       place: ``file:1``, for error messages about the columns.
       header: names of the columns.
-      records: function that takes a role for each needed column. It yields (place, values) for each row, with
-        the values in the order of the roles.
+      records: function that takes a mapping from needed column to role. It yields (place, values) for each
+        row, with the values in the order of this mapping.
     """
 
     place: str
@@ -109,7 +109,7 @@ def _csv(path: Path, config: TabularConfig, packed: bool) -> Table:
 
 def _check_encoding(line: bytes, path: Path, config: TabularConfig) -> None:
     """Raises InputError if the first line shows that the file has another encoding."""
-    if line.startswith(UTF32):  # check first: the mark of UTF-32 (LE) starts with the mark of UTF-16
+    if line.startswith(UTF32):  # first, because this mark begins like that of UTF-16
         raise InputError(
             f"{path}:1: UTF-32, not {config.encoding} text; convert the file: iconv -f UTF-32 -t UTF-8"
         )
@@ -123,7 +123,7 @@ def _check_encoding(line: bytes, path: Path, config: TabularConfig) -> None:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sort key that places part-2 before part-10."""
+    """Sort key by which part-2 comes before part-10."""
     return [(int(word), "") if word.isdigit() else (-1, word) for word in re.split(r"([0-9]+)", path.name)]
 
 

@@ -13,7 +13,7 @@ from ialp_jax.types import SPLITS, Histories, Interactions
 
 
 class Windows(NamedTuple):
-    """W training examples: a window of a history and the like that follows it.
+    """W training examples. Each has likes of one user as input and the user's next like as target.
 
     Attributes:
       history: int32 [W, L], the likes before the target, oldest first, left-padded with 0.
@@ -31,11 +31,11 @@ def split_users(num_users: int, fractions: Sequence[float], seed: int) -> np.nda
 
     Args:
       num_users: U.
-      fractions: shares in the order of ``types.SPLITS``; they sum to 1.
-      seed: same seed, same split.
+      fractions: shares of the users, in the order of ``types.SPLITS``; they sum to 1.
+      seed: the same seed gives the same split.
 
     Returns:
-      int8 [U]; sizes differ from ``fractions * U`` by less than 1.
+      int8 [U], the split of each user. The sizes of the splits differ from ``fractions * U`` by at most 1.
 
     Raises:
       InputError: a split would be empty.
@@ -65,7 +65,7 @@ def histories(interactions: Interactions, num_users: int, seed: int) -> Historie
     Args:
       interactions: M rows grouped by user.
       num_users: U.
-      seed: if the data has no order of time, puts each user's likes into a random order.
+      seed: seed of a random order of each user's likes, used if the data has no order of time.
     """
     user, item = interactions.user[interactions.like], interactions.item[interactions.like]
     if not interactions.ordered:
@@ -76,17 +76,18 @@ def histories(interactions: Interactions, num_users: int, seed: int) -> Historie
 
 
 def _last(items: np.ndarray, begin: np.ndarray, end: np.ndarray, length: int) -> np.ndarray:
-    """Returns the last ``length`` of ``items[begin:end]`` per row, left-padded with 0: int32 [rows, length].
+    """Returns the last ``length`` items of ``items[begin:end]`` for each row, int32 [rows, length].
 
-    Masks positions before ``begin``. Without the mask, the slice ``items[end - length:end]`` would include
-    likes of the previous user. For the first user it would be empty.
+    Rows are left-padded with 0. The function masks positions before ``begin``. Without the mask, the slice
+    ``items[end - length:end]`` would include likes of the previous user. For the first user, the slice would
+    be empty, because its start is negative.
     """
     place = end[:, None] - length + np.arange(length)
     return np.where(place >= begin[:, None], items[np.maximum(place, 0)], 0).astype(np.int32)
 
 
 def windows(histories: Histories, users: np.ndarray, length: int) -> Windows:
-    """Returns every like of these users, except the first, with the ``length`` likes before it.
+    """Returns each like of these users, except their first, together with the ``length`` likes before it.
 
     Args:
       histories: histories of all users.
@@ -94,8 +95,8 @@ def windows(histories: Histories, users: np.ndarray, length: int) -> Windows:
       length: L.
 
     Returns:
-      W = sum of (likes - 1) rows, in the order of ``users`` and of time. The first like of a user is never a
-      target, because no like precedes it.
+      W rows, sorted by the order of ``users`` and then by time. A user with n likes has n - 1 rows: the first
+      like is never a target, because no like precedes it.
     """
     users = np.asarray(users, np.int64)
     begin, end = histories.offsets[users], histories.offsets[users + 1]
@@ -108,10 +109,10 @@ def windows(histories: Histories, users: np.ndarray, length: int) -> Windows:
 
 
 def start_histories(histories: Histories, length: int) -> np.ndarray:
-    """Returns the starting history of each user's sessions: int32 [U, L], left-padded with 0.
+    """Returns the history with which each user's sessions start, int32 [U, L], left-padded with 0.
 
-    It holds the first ``min(length, n // 2)`` of a user's n likes, at least 1. So the agent can still
-    discover the other likes.
+    It holds the first ``min(length, n // 2)`` of a user's n likes, at least 1. The agent can still discover
+    the other likes.
     """
     begin = histories.offsets[:-1]
     likes = np.diff(histories.offsets)

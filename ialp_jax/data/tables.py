@@ -1,4 +1,4 @@
-"""Reads published text files line by line, so that every error message names file and line."""
+"""Reads published text files line by line, so that every error message names the file and the line."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from typing import IO, Any
 from ialp_jax.errors import InputError
 
 PUBLISHED_FILE = "use the publisher's file"
-LONGEST = 2**23  # maximum bytes of a line and characters of a record; limits the memory of a reader
+# Maximum number of bytes of a line, and of characters of a record. It limits the memory that reading needs.
+LONGEST = 2**23
 csv.field_size_limit(LONGEST)
-_CSV_REMEDIES = {  # part of an error message of the csv module -> remedy
+_CSV_REMEDIES = {  # words in an error message of the csv module -> remedy
     "new-line character": "its lines end in CR only, end them in LF",
     "expected after": "double a quote inside a quoted field",
 }
 
 
 def lines_of(file: IO[bytes] | gzip.GzipFile, name: str) -> Iterator[bytes]:
-    """Yields the lines of an open file, plain or gzip, with their line ends.
+    """Yields each line of an open plain or gzip file, including its line end.
 
     Raises:
-      InputError: a line has more than ``LONGEST`` bytes, or the gzip is damaged.
+      InputError: a line has more than ``LONGEST`` bytes, or the gzip file is damaged.
     """
     number = 0
     while True:
@@ -50,7 +51,7 @@ def lines_of(file: IO[bytes] | gzip.GzipFile, name: str) -> Iterator[bytes]:
 def _decoded(
     lines: Iterable[bytes], name: str, encoding: str, remedy: str = PUBLISHED_FILE
 ) -> Iterator[tuple[str, str]]:
-    """Yields (``file:line``, text) of each line, with its line end and without a byte order mark."""
+    """Yields (``file:line``, text) for each line. The text keeps its line end, but no byte order mark."""
     for number, raw in enumerate(lines, start=1):
         place = f"{name}:{number}"
         try:
@@ -63,19 +64,20 @@ def _decoded(
 def rows(
     path: Path, header: Sequence[str], encoding: str, headed: bool = True, separator: str | None = "\t"
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yields (``file:line``, fields) for each line of an unquoted table; LF and CRLF both end a line.
+    """Yields (``file:line``, fields) for each line of a table without quotes. Lines end in LF or CRLF.
 
     Args:
       path: the file.
       header: names of the fields.
       encoding: encoding of the text.
-      headed: whether the first line must be ``header``; if false, the file has no header.
-      separator: None for any run of spaces.
+      headed: whether the first line must equal ``header``; if false, the file has no header.
+      separator: separator of the fields; None for any number of spaces.
 
     Raises:
-      InputError: other header, wrong number of fields, bytes that are not ``encoding``.
+      InputError: the header differs, a line has a wrong number of fields, or bytes are not ``encoding`` text.
     """
-    with path.open("rb") as file:  # bytes, because only LF ends a line; titles may hold Unicode separators
+    # Binary mode, because only LF may end a line: titles may contain Unicode line separators.
+    with path.open("rb") as file:
         for place, line in _decoded(lines_of(file, str(path)), str(path), encoding):
             fields = line.rstrip("\r\n").split(separator)
             if headed:
@@ -98,18 +100,18 @@ def csv_rows(
     separator: str = ",",
     remedy: str = PUBLISHED_FILE,
 ) -> tuple[list[str], Iterator[tuple[str, list[str]]]]:
-    """The header of a CSV file (RFC 4180) and its records as (``file:line``, fields).
+    """Returns the header of a CSV file (RFC 4180), and an iterator over its records (``file:line``, fields).
 
     Args:
       lines: the open file.
       name: name of the file, for error messages.
-      encoding: an encoding with the line ends of ASCII.
+      encoding: an encoding that contains ASCII, because lines must end in the byte LF.
       separator: one character.
-      remedy: remedy for bytes that are not ``encoding``.
+      remedy: advice in the error message if bytes are not ``encoding`` text.
 
     Raises:
-      InputError: the file is empty; while iterating: bytes are not ``encoding``, quotes are not closed, or a
-        record has more or fewer fields than the header.
+      InputError: the file is empty. The iterator raises InputError if bytes are not ``encoding`` text, quotes
+        are not closed, or a record has more or fewer fields than the header.
     """
     decoded = (line for _, line in _decoded(lines, name, encoding, remedy))
     records = _records(decoded, name, separator)
@@ -119,7 +121,7 @@ def csv_rows(
 
 
 def _records(lines: Iterable[str], name: str, separator: str) -> Iterator[tuple[str, list[str]]]:
-    """Yields all records that are not blank, with the line at which each begins."""
+    """Yields (``file:line`` of the first line, fields) for each record that is not blank."""
     size, place = 0, f"{name}:1"
 
     def measured() -> Iterator[str]:
@@ -155,11 +157,11 @@ def _regular(records: Iterable[tuple[str, list[str]]], width: int) -> Iterator[t
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields (``file:line``, object) of a file with one JSON object per line, plain or ``.gz``.
+    """Yields (``file:line``, object) for each line of a file of JSON objects, plain or ``.gz``.
 
     Raises:
-      InputError: bytes are not UTF-8, a line is not a JSON object or holds NaN or infinity, or the gz is
-        damaged.
+      InputError: bytes are not UTF-8, a line is not a JSON object, a value is NaN or infinite, or the ``.gz``
+        file is damaged.
     """
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         for place, line in _decoded(lines_of(file, str(path)), str(path), "utf-8"):
@@ -177,7 +179,7 @@ def _refuse(constant: str) -> float:
 
 
 def whole_number(text: str, place: str, name: str, least: int = 0) -> int:
-    """Reads an integer in ASCII digits. Raises InputError with file and line for any other text."""
+    """Converts ASCII digits to an integer. For any other text, raises InputError with file and line."""
     if not (text.isascii() and text.isdigit() and len(text) < 19) or int(text) < least:
         raise InputError(f"{place}: {name} is {text[:40]!r}, expected a whole number of at least {least}")
     return int(text)
@@ -191,10 +193,10 @@ def number(
     most: float = math.inf,
     kind: str = "finite number",
 ) -> float:
-    """Reads a finite number in ``least..most`` from text or a number.
+    """Converts text or a number to a finite float in ``least..most``.
 
     Raises:
-      InputError: it is none; with file and line.
+      InputError: ``value`` is no such number. The message names file and line.
     """
     try:
         result = math.nan if "_" in str(value) or isinstance(value, bool) else float(value)

@@ -1,8 +1,8 @@
-"""Reads your own data: interactions and items as CSV or Parquet, with configurable files and columns.
+"""Reads your own data: CSV or Parquet files of interactions and items, with configurable names.
 
 ``interactions.csv``: ``user_id,item_id[,rating][,timestamp]``; ``items.csv``: ``item_id,title[,category]``.
-Ids are any text. Without ratings every row is a like. Without timestamps the order of the file is the order
-of time.
+Ids are any text. Without ratings, every row is a like. Without timestamps, the rows of the file must be in
+the order of time.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from ialp_jax.data.sources import FLAG, Table, open_table
 from ialp_jax.errors import InputError
 from ialp_jax.types import Dataset
 
-REMEMBERED = 1000  # number of ids of unlisted items that are stored for the error message
+REMEMBERED = 1000  # maximum number of unlisted item ids that are stored for the error message
 ROLES = {
     **dict.fromkeys(("user", "item", "title"), parquet.TEXT),
     "category": parquet.NAMES,
     "rating": parquet.NUMBER,
     "timestamp": parquet.TIME,
 }
-LARGEST_TEXT = 2**29  # maximum characters of all ids, titles and categories of a file
+LARGEST_TEXT = 2**29  # maximum number of characters in all ids, titles and categories of a file
 
 
 class _Budget:
-    """Limits the characters of a file that we hold in memory."""
+    """Limits how many characters of a file are in memory."""
 
     def __init__(self, file: str) -> None:
         self._file, self._size = file, 0
 
     def add(self, *texts: str) -> None:
-        """Counts these texts. Raises InputError if the sum exceeds ``LARGEST_TEXT`` characters."""
+        """Adds the lengths of these texts. Raises InputError if the sum exceeds ``LARGEST_TEXT``."""
         self._size += sum(map(len, texts))
         if self._size > LARGEST_TEXT:
             raise InputError(
@@ -46,7 +46,7 @@ class _Budget:
 
 
 def _details(table: Table, config: TabularConfig) -> list[str]:
-    """Returns the columns in ``config.tell_apart``. Raises InputError if one is missing."""
+    """Returns the column names in ``config.tell_apart``. Raises InputError if the table lacks a column."""
     names = [name.strip() for name in config.tell_apart.split(",") if name.strip()]
     for name in names:
         if name not in table.header:
@@ -57,7 +57,7 @@ def _details(table: Table, config: TabularConfig) -> list[str]:
 
 
 def _unread(table: Table, wanted: Mapping[str, str], file: str) -> dict[str, int]:
-    """Returns a note of the columns that are not read; empty if all columns are read."""
+    """Returns a note that lists the columns that are not read. It is empty if all columns are read."""
     names = [name.strip() or "(no name)" for name in table.header if name not in wanted]
     words = ", ".join(name[:40] for name in names[:8]) + (", ..." if len(names) > 8 else "")
     return {f"columns of {file} not read ({words})": len(names)} if names else {}
@@ -67,7 +67,8 @@ def _items(root: Path, config: TabularConfig) -> tuple[dict[str, int], Items, di
     """Reads the items.
 
     Returns:
-      Item id -> position, the items, and notes about doubtful ids and columns that are not read.
+      The position of each item id, the items, and notes about doubtful ids and about columns that are not
+      read.
     """
     table, file = open_table(root, config.items, "items", config), str(root / config.items)
     column_of = columns.find(table, {"item": True, "title": True, "category": False}, config)
@@ -104,13 +105,13 @@ class _Log:
     def __init__(self, items: Mapping[str, int]) -> None:
         self.items = items
         self.users: dict[str, int] = {}
-        self.unlisted = 0  # number of rows of items that are not listed
-        self.unknown: dict[str, str] = {}  # the first ids of such items -> file and line
+        self.unlisted = 0  # number of rows with an item that the items file does not list.
+        self.unknown: dict[str, str] = {}  # id of an unlisted item -> file and line of its first row
         self._dates: bool | None = None
         self._columns: tuple[array, ...] = tuple(array(code) for code in "qqddd")
 
     def add(self, user: str, item: str, rating: float, moment: cells.Moment | None, place: str) -> None:
-        """Adds one row, or only counts it if its item is not listed."""
+        """Adds one row. If its item is not listed, the row is only counted."""
         if moment and moment.is_date is not self._dates:
             if self._dates is not None:
                 kinds = ("a number", "dates") if self._dates else ("a date", "numbers")
@@ -131,13 +132,13 @@ class _Log:
             column.append(value)
 
     def rows(self, rated: bool) -> Rows:
-        """Returns all rows in the order of time; rows of equal time keep the order of the file."""
+        """Returns all rows in the order of time. Rows with equal times keep the order of the file."""
         users, items, ratings, seconds, rests = (np.array(column) for column in self._columns)
         return Rows(users, items, ratings if rated else None).at(np.lexsort((rests, seconds)))
 
 
 def _check_listed(log: _Log, name: str, config: TabularConfig, file: str) -> None:
-    """Raises InputError if the two files write the same ids differently, or have no id in common."""
+    """Raises InputError if the two files write the same item ids differently, or share no item id."""
     if not log.unknown:
         return
     plain = {_plain(item): item for item in log.items}
@@ -158,7 +159,7 @@ def _check_listed(log: _Log, name: str, config: TabularConfig, file: str) -> Non
 
 
 def _plain(item: str) -> str:
-    """Normalises ids: programs often change case, leading zeros or the decimal point of a float."""
+    """Normalises an id, because programs often change its case, leading zeros or a final ``.0``."""
     if cells.NUMBER.fullmatch(item):
         return str(int(item.split(".")[0][:4000]))
     return item.casefold()
@@ -170,7 +171,7 @@ def _interactions(
     """Reads the interactions.
 
     Returns:
-      Rows in the order of time, the number of rows of items that are not listed, and notes as from `_items`.
+      Rows in the order of time, the number of rows with an unlisted item, and notes as from `_items`.
     """
     file = str(root / config.interactions)
     table = open_table(root, config.interactions, "interactions", config)
@@ -197,7 +198,7 @@ def _interactions(
 
 
 def load(config: DataConfig) -> Dataset:
-    """Reads the two files; items and users are numbered in the order in which they appear.
+    """Reads the two files. Items and users are numbered in the order in which they first appear.
 
     Raises:
       InputError: a file or column is missing, or a row is malformed.

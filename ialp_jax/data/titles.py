@@ -1,7 +1,8 @@
 """Makes titles safe to show in a prompt, and makes equal titles different.
 
-A title is data: in a prompt it must fill one line and change nothing else. An LLM cannot choose between two
-items that look the same in a prompt. So all titles of a catalogue differ, and not only in case.
+A title is untrusted text. In a prompt it must fill one line and must not change any other text. An LLM cannot
+choose between two items that look the same in a prompt. So any two titles of a catalogue differ in more
+than upper and lower case.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 UNTITLED = "(untitled)"
-LONGEST_DETAIL = 60  # characters
-_INVISIBLE = {"Cf", "Cs", "Co", "Cn"}  # direction marks, zero-width characters, surrogates, unassigned
-_BREAKS = {"Cc", "Zl", "Zp", "Zs"}  # control characters, line and paragraph separators, odd spaces
+LONGEST_DETAIL = 60  # maximum number of characters of a detail.
+# Unicode categories that are deleted: direction marks, zero-width characters, surrogates, unassigned.
+_INVISIBLE = {"Cf", "Cs", "Co", "Cn"}
+# Unicode categories that become a space: control characters, line and paragraph separators, unusual spaces.
+_BREAKS = {"Cc", "Zl", "Zp", "Zs"}
 _INERT = {
     **dict.fromkeys('"\u201c\u201d\u201e\u201f\u00ab\u00bb\u301d\u301e\u301f', "'"),
     **dict.fromkeys("[{<", "("),
@@ -24,7 +27,7 @@ _INERT = {
 
 
 def visible(title: str) -> str:
-    """Returns a title as one printable line that cannot add lines or change the order of the text."""
+    """Returns a title as one printable line, without characters that break lines or reverse text."""
     if title.isascii() and title.isprintable():
         return re.sub(" +", " ", title).strip()
     characters = []
@@ -38,29 +41,29 @@ def visible(title: str) -> str:
 
 
 def sanitise(title: str, max_title: int) -> str:
-    """Returns the first ``max_title`` visible characters, or "(untitled)" if there are none."""
+    """Returns the first ``max_title`` visible characters of a title, or "(untitled)" if it has none."""
     return visible(title)[:max_title].strip() or UNTITLED
 
 
 def quote(title: str, max_title: int) -> str:
     """Sanitises a title and replaces characters that could close a quote or form a chat template's marker.
 
-    Double quotes become single ones, brackets become round ones and bars become slashes; wide forms too. So
-    ``[/INST]``, ``</s>`` and ``<|im_end|>`` are no longer markers, even in models whose markers are not
-    special tokens. Markers that consist of words are not replaced. The quotes around titles are the only
-    protection from them.
+    Double quotes become single quotes, all brackets become parentheses, and bars become slashes. The same
+    holds for wide forms of these characters. So ``[/INST]``, ``</s>`` and ``<|im_end|>`` are no longer
+    markers, even in models whose markers are not special tokens. Markers that consist of words are not
+    replaced; the quotes around a title are the only protection against such markers.
     """
     text = sanitise(title, max_title)
     return "".join(_INERT.get(unicodedata.normalize("NFKC", character), character) for character in text)
 
 
 def appearance(title: str, max_title: int | None = None) -> str:
-    """Returns a key that is equal for two titles that look the same in a prompt or differ only in case."""
+    """Returns a key that titles share if they look the same in a prompt, apart from upper and lower case."""
     return quote(title, len(title) if max_title is None else max_title).casefold()
 
 
 def _shared(appearances: Sequence[str]) -> list[list[int]]:
-    """Returns groups of two or more positions with equal appearances, each ascending."""
+    """Groups the positions of equal appearances. Returns groups of two or more, in ascending order."""
     groups: dict[str, list[int]] = {}
     for place, one in enumerate(appearances):
         groups.setdefault(one, []).append(place)
@@ -72,11 +75,11 @@ def tell_apart(titles: Sequence[str], details: Sequence[Sequence[str]]) -> tuple
 
     Args:
       titles: N titles, none empty.
-      details: columns of N texts, best first. A group of equal titles gets the first column in which all
-        texts of the group are different and not empty. If there is no such column, the titles get numbers.
+      details: columns of N texts, best first. A group of equal titles uses the first column in which all
+        texts of the group are different and not empty. Without such a column, the titles get numbers.
 
     Returns:
-      N different titles, and the number of changed titles. A title that only one item has does not change.
+      N different titles, and the number of changed titles. Titles that are already unique do not change.
     """
     different, taken = list(titles), {appearance(title) for title in titles}
     groups = _shared([appearance(title) for title in titles])
@@ -91,7 +94,7 @@ def tell_apart(titles: Sequence[str], details: Sequence[Sequence[str]]) -> tuple
 
 
 def _first_free(choices: Iterator[str], taken: set[str]) -> str:
-    """Returns the first choice whose appearance is not in ``taken``, and adds it there."""
+    """Returns the first choice whose appearance is not in ``taken``. Adds this appearance to ``taken``."""
     chosen = next(choice for choice in choices if appearance(choice) not in taken)
     taken.add(appearance(chosen))
     return chosen
@@ -103,18 +106,18 @@ def _differ(details: Sequence[str]) -> bool:
 
 
 def cut_apart(titles: Sequence[str], max_title: int) -> list[str]:
-    """Changes titles that become equal when `sanitise` cuts them to ``max_title`` characters.
+    """Changes titles that would become equal when `sanitise` cuts them to ``max_title`` characters.
 
-    "Safety glasses, clear lens, large" and "... small" become "Safety glasse\u2026 large" and
-    "Safety glasse\u2026 small". If the ends are equal too, a number replaces them. Titles may remain equal if
-    ``max_title`` is below 12, because a number then does not fit.
+    For example, "Safety glasses, clear lens, large" and "Safety glasses, clear lens, small" become "Safety
+    glasse\u2026 large" and "Safety glasse\u2026 small". If the last words are equal too, the title ends in a
+    number instead. If ``max_title`` is below 12, a number does not fit, and no title is changed.
 
     Args:
       titles: different titles.
-      max_title: number of characters that a prompt shows.
+      max_title: maximum number of characters of a title in a prompt.
 
     Returns:
-      Titles that are different after the cut. If a title is still unique after the cut, it is returned whole.
+      Titles that are different after the cut. A title that the cut leaves unique is returned whole.
     """
     cut = [appearance(title, max_title) for title in titles]
     groups, shown, taken = _shared(cut) if max_title >= 12 else [], list(titles), set(cut)
@@ -128,7 +131,10 @@ def cut_apart(titles: Sequence[str], max_title: int) -> list[str]:
 
 
 def _ends(titles: Sequence[str], max_title: int) -> list[list[str]]:
-    """Returns each title without the first words that all share, cut to half the length; may be empty."""
+    """Returns the last words of each title, without the first words that all titles share.
+
+    The last words are cut to ``max_title // 2`` characters. A title without such words gets an empty list.
+    """
     words = [title.split(" ") for title in titles]
     shared = sum(
         1 for _ in itertools.takewhile(lambda column: len({*column}) == 1, zip(*words, strict=False))

@@ -1,10 +1,10 @@
-"""Reads the atomic files of UniSRec (Y. Hou et al., KDD 2022), data set "Scientific".
+"""Reads the data set "Scientific" in the files of UniSRec (Hou et al., KDD 2022).
 
-Each row of ``*.inter`` has a target item of a user and the (at most 50) items before it. In
-``*.test.inter`` the target is the user's last item, in ``*.valid.inter`` the one before, in
-``*.train.inter`` every earlier item. ``*.item2index`` maps product numbers to item numbers. ``*.text`` has
-"title. categories. brand." of a product; the categories start with the root category and are joined by
-spaces.
+Each row of ``*.inter`` has a target item of a user and at most 50 items before it. The target is the user's
+last item in ``*.test.inter``, the item before it in ``*.valid.inter``, and each earlier item in
+``*.train.inter``. ``*.item2index`` maps product numbers to item numbers. ``*.text`` has the text
+"title. categories. brand." of each product. The categories start with the root category, and spaces separate
+them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ UNISREC = Published(
     files=(*(f"Scientific.{part}.inter" for part in PARTS), "Scientific.item2index", "Scientific.text"),
     source="https://github.com/ysh-1998/CoWPiRec (dataset/Scientific)",
 )
-DEPARTMENTS = (  # the publisher's categories below the root
+DEPARTMENTS = (  # the publisher's categories directly below the root category
     "Abrasive & Finishing Products",
     "Additive Manufacturing Products",
     "Commercial Door Products",
@@ -54,11 +54,11 @@ DEPARTMENTS = (  # the publisher's categories below the root
     "Test, Measure & Inspect",
 )
 
-Window = tuple[str, int]  # file and line, and the item that follows
+Window = tuple[str, int]  # file and line of a row, and the target item of this row
 
 
 def _windows(paths: Sequence[Path], num_items: int) -> tuple[dict[int, dict[tuple[int, ...], Window]], int]:
-    """Reads the windows of each user (history -> next item), and the maximum length of a history."""
+    """Reads the windows of each user, by history, and the maximum length of a history."""
     header = ("user_id:token", "item_id_list:token_seq", "item_id:token")
     users: dict[int, dict[tuple[int, ...], Window]] = {}
     for path in paths:
@@ -74,13 +74,13 @@ def _windows(paths: Sequence[Path], num_items: int) -> tuple[dict[int, dict[tupl
 
 
 def whole_sequence(windows: dict[tuple[int, ...], Window], cut: int) -> list[int]:
-    """Rebuilds one user's items in order, from windows whose histories hold at most ``cut`` items.
+    """Rebuilds the sequence of one user's items from windows whose histories have at most ``cut`` items.
 
-    Starts with the shortest history. Then it repeats one step: it appends the item that comes after the last
-    ``cut`` items.
+    The sequence starts with the shortest history. Then the function repeatedly finds the window whose history
+    equals the last ``cut`` items, and appends the target item of this window.
 
     Raises:
-      InputError: a window does not continue the others. The message names its file and line.
+      InputError: a window does not fit into the sequence. The message names the file and line of this window.
     """
     left = dict(windows)
     shortest = min(left, key=len)
@@ -93,7 +93,7 @@ def whole_sequence(windows: dict[tuple[int, ...], Window], cut: int) -> list[int
 
 
 def _split_text(text: str) -> tuple[str, str, str]:
-    """Splits "title. categories. brand." into title, department ("" if it is not known) and the rest."""
+    """Splits the text of a product into title, department ("" if unknown), and all text after the title."""
     title, root, rest = text.partition(f". {ROOT_CATEGORY}")
     if not root:
         title, _, rest = text.partition(". . ")
@@ -113,7 +113,7 @@ def _texts(path: Path) -> dict[str, str]:
 
 
 def _products(path: Path) -> list[str]:
-    """Returns the product number of each item number."""
+    """Reads the list of product numbers; item number i is the index into this list."""
     products: dict[int, str] = {}
     for place, (product, text) in rows(path, ("product", "index"), "ascii", headed=False):
         if whole_number(text, place, "index") != len(products):
@@ -123,7 +123,7 @@ def _products(path: Path) -> list[str]:
 
 
 def read(folder: Path, files: Sequence[str]) -> tuple[Rows, Items, dict[str, int]]:
-    """Reads the sequences of all users in the order of time, and the items.
+    """Reads the items, and the interactions of all users in the order of time.
 
     Raises:
       InputError: a file is malformed.

@@ -1,4 +1,4 @@
-"""Numbers that summarise a learning curve, one per seed. Pure numpy."""
+"""Metrics that summarise a learning curve: one number per metric and seed. Pure numpy."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ SEGMENT_CURVES = ("return/", "length/")  # before a segment's name: "return/pati
 
 
 def worst_drop(returns: np.ndarray) -> np.ndarray:
-    """Largest fall of the return below its first value.
+    """Computes the largest drop of the return below its value at the first evaluation point.
 
     Args:
       returns: float [S, E], mean return at each evaluation point.
 
     Returns:
-      float [S], ``max_e(returns[:, 0] - returns[:, e])``; at least 0, because e = 0 is one of the points.
+      float [S], ``max_e(returns[:, 0] - returns[:, e])``; at least 0, because e = 0 is included.
     """
     return (returns[:, :1] - returns).max(axis=1)
 
 
 def auc_return(env_steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
-    """Area under the curve by the trapezoid rule, divided by the steps: a mean return over training.
+    """Computes a mean return over training: the area under the curve divided by the number of env steps.
 
     Args:
       env_steps: int [E], ascending.
       returns: float [S, E].
 
     Returns:
-      float [S]. The first return if there is only one point, or no step between the points.
+      float [S]. If all points have the same number of env steps, the result is the first return.
     """
     steps = env_steps[-1] - env_steps[0]
     if steps == 0:
@@ -51,16 +51,16 @@ def auc_return(env_steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
 
 
 def regain_steps(env_steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
-    """Steps until the return stays at or above its first value.
+    """Counts the env steps until the return stays at or above its first value.
 
     Args:
       env_steps: int [E], ascending.
       returns: float [S, E].
 
     Returns:
-      float [S], env steps from the first point to the first one after which the return is never below its
-      first value; 0 if it never is. A curve that ends below counts as regained at its last point, so its
-      number is a lower bound.
+      float [S], env steps between the first point and the earliest point from which on the return is never
+      below its first value. It is 0 if the return never falls below this value. If the last return is below
+      this value, the result is the number of env steps up to the last point, a lower bound.
     """
     below = returns < returns[:, :1]
     after = np.where(below.any(axis=1), below.shape[1] - below[:, ::-1].argmax(axis=1), 0)
@@ -68,17 +68,17 @@ def regain_steps(env_steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
 
 
 def curve_metrics(env_steps: np.ndarray, curves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """All metrics of one agent in one world.
+    """Computes all metrics of one agent in one world.
 
     Args:
-      env_steps: int [E], ascending: steps of all B users together before each evaluation.
-      curves: for each name in ``CURVES`` a float array [S, E]; other names are ignored.
+      env_steps: int [E], ascending, number of env steps before each evaluation, summed over the B users.
+      curves: a float array [S, E] for each name in ``CURVES``; other names are ignored.
 
     Returns:
-      For each name in ``METRICS`` a float64 array [S].
+      A float64 array [S] for each name in ``METRICS``.
 
     Raises:
-      ValueError: a curve is missing or has another shape, or env_steps do not ascend.
+      ValueError: a curve is missing or has a wrong shape, or ``env_steps`` is not ascending.
     """
     env_steps = np.asarray(env_steps)
     if env_steps.ndim != 1 or not len(env_steps) or (np.diff(env_steps) < 0).any():

@@ -1,4 +1,4 @@
-"""Returns of random, popular and the oracle in a world: the scale for the returns of other policies."""
+"""Measures reference policies (random, popular, oracle) in a world, as a scale for other policies."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ialp_jax.types import EVALUATION, Key
 
 
 def reference_returns(world: World, agents: dict[str, Agent], key: Key, episodes: int) -> dict[str, float]:
-    """Plays whole sessions of evaluation users with agents that do not learn.
+    """Lets agents that do not learn play complete sessions with the evaluation users of a world.
 
     Args:
-      world: the sessions are of its evaluation users.
-      agents: by name.
+      world: the world; only its evaluation users are used.
+      agents: agents by name.
       key: consumed.
-      episodes: sessions per agent; all agents get the same users.
+      episodes: number of sessions per agent; all agents meet the same users.
 
     Returns:
       ``<name>_return``, ``<name>_return_ci_low``, ``<name>_return_ci_high`` (mean over sessions and its

@@ -1,4 +1,4 @@
-"""Checks whether a world separates good recommenders from bad ones, by its reference policies."""
+"""Uses reference policies to check whether a world separates good recommenders from bad ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Check(NamedTuple):
     Attributes:
       demand: the condition, in words.
       holds: whether it is met.
-      figures: the numbers that decide it, in words.
+      figures: the numbers on which the decision depends, as text.
     """
 
     demand: str
@@ -20,7 +20,7 @@ class Check(NamedTuple):
     figures: str
 
 
-# (better, worse, meaning): the interval of the better return must lie above that of the worse.
+# (better, worse, meaning): the better policy's return interval must lie above the worse policy's interval.
 _ORDER = (
     ("oracle", "popular", "knowing the user pays more than following the crowd"),
     ("popular", "random", "following the crowd pays more than chance"),
@@ -29,11 +29,11 @@ _ORDER = (
 
 
 def world_checks(metrics: Mapping[str, float]) -> list[Check]:
-    """Checks the returns and lengths of `ialp_jax.evaluation.references.reference_returns`.
+    """Checks the returns and lengths from `ialp_jax.evaluation.references.reference_returns`.
 
-    A known simulator fails these checks: a random policy beats the best-rated items, because there avoiding
-    an exit rule pays more than pleasing the user. A check whose policies are not all in
-    ``metrics`` is left out.
+    A known simulator would fail these checks, because its random policy has a higher return than the policy
+    that recommends the best-rated items. In this simulator, avoiding the rule that ends a session pays more
+    than pleasing the user. The function skips a check if ``metrics`` lacks one of its policies.
     """
     checks = []
     for better, worse, meaning in _ORDER:

@@ -1,17 +1,18 @@
 """Statistics over seeds with stratified bootstrap intervals (Agarwal et al. 2021, arXiv 2108.13264).
 
-`over_users` and `mean_over_users`, at the end, are statistics over the users of an audit.
+The last two functions, `over_users` and `mean_over_users`, compute statistics over the users of an audit.
 
 An interval covers the spread over random seeds: initial weights, exploration, the order of the users and
-their responses, in one fixed world with one fixed set of labels. It does not cover other worlds, other labels
-or other users. Each interval holds for one point: a whole curve leaves its band more often than 5 % of the
-time. The percentile bootstrap is too narrow for few seeds; with 3 seeds it is at most their range. One seed
-gives no interval: its bounds are NaN.
+their responses, in one fixed world with one fixed set of labels. Intervals do not cover the differences
+between worlds, between sets of labels or between groups of users. The intervals of a curve are pointwise: the
+probability that they contain the whole true curve is below 95 %. With few seeds, percentile bootstrap
+intervals are too narrow: with 3 seeds, an interval is never wider than the range of the 3 values. With one
+seed there is no interval: its bounds are NaN.
 
-The estimators and the random draws equal those of rliable 1.2, so that intervals have the same bits.
+The estimators and the random draws are the same as in rliable 1.2, so that the intervals are bit-identical.
 `scipy.stats.bootstrap` draws all resamples of one world, then those of the next world. rliable draws one
 resample of all worlds, then the next resample. So scipy would give other intervals for the same seed, and
-change every published table.
+every published table would change.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ import scipy.stats
 
 LEVEL = 0.95
 RESAMPLES = 2000
-SEED = 0  # of the bootstrap: the same curves always give the same report
+SEED = 0  # fixed seed of the bootstrap, so that the same curves always give the same report
 
 
 class Estimate(NamedTuple):
-    """A statistic over seeds and its 95 % interval; three float64 arrays of one shape."""
+    """A statistic over seeds and its 95 % interval, as three float64 arrays of the same shape."""
 
     point: np.ndarray
     low: np.ndarray
@@ -43,19 +44,20 @@ def mean(scores: np.ndarray) -> np.ndarray:
 def iqm(scores: np.ndarray) -> np.ndarray:
     """Interquartile mean over seeds, [S, ...] to [...]: the mean of the middle half (arXiv 2108.13264, 4.3).
 
-    It leaves out a quarter of the seeds, rounded down, at each end. Fewer than 4 seeds give the plain mean.
+    It drops the lowest quarter and the highest quarter of the seeds, both rounded down. So with fewer than 4
+    seeds it is the plain mean.
     """
     return scipy.stats.trim_mean(scores, proportiontocut=0.25, axis=0)
 
 
 def estimate(scores: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray] = mean) -> Estimate:
-    """Applies a statistic to each column over seeds, with its percentile bootstrap interval.
+    """Computes a statistic of each column over seeds, and its percentile bootstrap interval.
 
-    Columns are strata: each is resampled independently.
+    Columns are the strata of the bootstrap: each column is resampled independently.
 
     Args:
       scores: float [S, ...], one row per seed: metrics of an agent, or points of a curve.
-      statistic: ``mean`` or ``iqm``, or another function from [S, C] to [C].
+      statistic: ``mean``, ``iqm`` or another function from [S, C] to [C].
 
     Returns:
       Estimate of shape [...]; the bounds are NaN if S = 1 or the column holds a NaN.
@@ -66,7 +68,7 @@ def estimate(scores: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray] =
 
 
 def _stratified(statistic: Callable[..., np.ndarray], *tables: np.ndarray) -> Estimate:
-    """A statistic [D] of tables [S, C]; each column of each table is resampled independently."""
+    """Computes a statistic [D] of tables [S, C]. Each column of each table is resampled independently."""
 
     def resample(generator: np.random.RandomState) -> Iterator[np.ndarray]:
         for table in tables:
@@ -81,7 +83,7 @@ def _stratified(statistic: Callable[..., np.ndarray], *tables: np.ndarray) -> Es
 
 
 def _percentiles(point: np.ndarray, resampled: list[np.ndarray]) -> Estimate:
-    """The percentile interval of a statistic [D] from its values on the resamples."""
+    """Makes the percentile interval of a statistic [D] from the values of the statistic on the resamples."""
     ends = 100 * np.array([(1 - LEVEL) / 2, 1 - (1 - LEVEL) / 2])
     return Estimate(point, *np.percentile(np.array(resampled, np.float64), ends, axis=0))
 
@@ -92,7 +94,7 @@ def normalised(scores: np.ndarray, floor: float, ceiling: float) -> np.ndarray:
 
 
 def over_worlds(scores: np.ndarray, statistic: str = "iqm") -> Estimate:
-    """A statistic of all runs of one agent in all worlds; the worlds are the strata of the bootstrap.
+    """Computes a statistic of all runs of one agent. The worlds are the strata of the bootstrap.
 
     Args:
       scores: float [S, W], normalised.
@@ -107,12 +109,12 @@ def over_worlds(scores: np.ndarray, statistic: str = "iqm") -> Estimate:
 
 
 def _scalar(single: Estimate) -> Estimate:
-    """An estimate of one number with shape [] instead of [1]."""
+    """Changes the shape of an estimate of one number from [1] to []."""
     return Estimate(*(part.reshape(()) for part in single))
 
 
 def performance_profile(scores: np.ndarray, levels: np.ndarray) -> Estimate:
-    """Share of all runs in all worlds whose score exceeds each level (arXiv 2108.13264, section 4.2).
+    """For each level, the share of all runs with a higher score (arXiv 2108.13264, section 4.2).
 
     Args:
       scores: float [S, W], normalised.
@@ -125,18 +127,19 @@ def performance_profile(scores: np.ndarray, levels: np.ndarray) -> Estimate:
 
 
 def _share_above(table: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Share of the entries of ``table`` that exceed each of ``levels`` [K]."""
+    """For each of ``levels`` [K], the share of the entries of ``table`` that exceed it."""
     return np.mean(table.reshape(-1, 1) > levels, axis=0)
 
 
 def compared(statistic: Callable[..., float], *scores: np.ndarray) -> Estimate:
-    """A number computed from the runs of several agents in one world, for example the ratio of their means.
+    """Computes a statistic of the runs of several agents in one world, for example the ratio of their means.
 
-    Seeds are resampled for all agents together, because runs of one seed belong together: seed s of every
-    agent has the same users and answers, and policies adapted from one pre-training share its parameters.
+    Each resample draws the same seeds for all agents, because runs with the same seed are paired. With the
+    same seed, all agents meet the same users with the same random draws. Policies that are adapted from the
+    same pre-training also share its parameters.
 
     Args:
-      statistic: function of arrays like ``scores``, but with resampled rows.
+      statistic: function of one array per agent, shaped like ``scores``, with resampled rows.
       scores: float [S, ...] for each agent, with the same S.
 
     Returns:
@@ -159,11 +162,11 @@ def compared(statistic: Callable[..., float], *scores: np.ndarray) -> Estimate:
 
 
 def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> Estimate:
-    """P(X > Y), averaged over worlds, where a tie counts half (arXiv 2108.13264, 4.3; Mann-Whitney U).
+    """Computes P(X > Y), averaged over worlds; a tie counts 1/2 (arXiv 2108.13264, 4.3; Mann-Whitney U).
 
     Args:
       x: float [S, W], a metric of one agent: seeds by worlds.
-      y: float [S', W], the same metric of the other; the seeds need not be paired.
+      y: float [S', W], the same metric of another agent; the seeds need not be paired.
 
     Returns:
       Estimate of shape []; the bounds are NaN if either agent has one seed.
@@ -177,15 +180,16 @@ def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> Estimate:
 
 
 def over_users(table: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> Estimate:
-    """A function of sums over users, with its percentile bootstrap interval over users.
+    """Computes a function of column sums over users, and its percentile bootstrap interval over users.
 
-    Users are drawn with all their columns, so differences between columns are paired. To get the sums of a
-    resample, it multiplies the draw counts of the users by the table. This is about fifty times faster than
-    ``scipy.stats.bootstrap``; the intervals agree within Monte Carlo error.
+    A resample draws whole rows of users, so differences between columns are paired. A matrix product of the
+    table and the number of times that each user was drawn gives the sums of all resamples. This is about
+    fifty times faster than ``scipy.stats.bootstrap``, and both give the same intervals within Monte Carlo
+    error.
 
     Args:
       table: float [U, C], finite.
-      statistic: from sums [..., C] to [..., D].
+      statistic: function from sums [..., C] to [..., D].
 
     Returns:
       Estimate of shape [D]; the bounds are NaN if U = 1 or the statistic is NaN.
@@ -206,10 +210,10 @@ def over_users(table: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray])
 
 
 def mean_over_users(values: np.ndarray) -> Estimate:
-    """Mean of each column over the users with a value in that column, by `over_users`.
+    """Computes the mean of each column over the users who have a value there, with intervals by `over_users`.
 
     Args:
-      values: float [U, C]; NaN if a user has no such value.
+      values: float [U, C]; NaN marks a missing value.
 
     Returns:
       Estimate of shape [C]; NaN for a column without any value.

@@ -1,32 +1,38 @@
-"""Measures how well scores rank the items that users took above other items. numpy only.
+"""Measures whether scores rank the items that users took above other items. numpy only.
 
-The audit compares sources of scores on the same questions. ``llm``: the model. ``shuffled``: the same model,
-which sees another user's history. ``popularity``: the logarithm of 1 + likes of offline users. ``truth``: the
-log-odds of the user model that generated the data, if there is one. ``chance``: the same score for all.
+The audit compares several sources of scores on the same questions:
 
-Metrics. Each is a mean over users. If items have equal scores, a metric is its mean over all orders of these
-items.
+- ``llm``: the model;
+- ``shuffled``: the same model, but each prompt has the history of another user;
+- ``popularity``: the logarithm of 1 + the number of likes by offline users;
+- ``truth``: the log-odds of the user model that generated the data, if there is one;
+- ``chance``: the same score for all candidates.
+
+Each metric is a mean over users. If items have equal scores, the metric is averaged over all possible orders
+of these items.
 
 - ``auc``: share of pairs (taken item, other item) in which the taken item has the higher score;
-- ``auc_minus_popularity``, ``auc_minus_shuffled``: for each user, the model's ``auc`` minus the ``auc`` of
-  the named source;
-- ``accuracy``: how often the highest score belongs to a taken item;
-- ``ndcg``: NDCG at 10 with binary relevance (K. Jarvelin, J. Kekalainen, 2002), averaged over the orders of
-  equal scores (F. McSherry, M. Najork, 2008);
-- ``invalid_share``, ``none_share``: share of invalid answers, and of the label "none";
-- ``order_bias``: (middle place - place of the choice) / (K - 1). It is -1/2 if the choice is always the last
-  candidate, 1/2 if it is always the first, and 0 without bias, because places are random;
-- ``letter_bias``, in lettered modes: how much the letter decides the answer. It is half the sum over letters
-  of |share of the letter - 1 / K|, computed from all prompts of the audit. Chance makes it positive even
-  without bias;
+- ``auc_minus_popularity``, ``auc_minus_shuffled``: ``auc`` of a source minus ``auc`` of ``popularity`` or
+  ``shuffled``, computed for each user;
+- ``accuracy``: share of the questions in which a taken item has the highest score;
+- ``ndcg``: NDCG at 10 with binary relevance (Jarvelin and Kekalainen 2002). Ties are averaged (McSherry and
+  Najork 2008);
+- ``invalid_share``, ``none_share``: share of invalid answers, and share of the label "none";
+- ``order_bias``: (middle place - place of the chosen candidate) / (K - 1). It is 1/2 if the model always
+  chooses the first candidate, and -1/2 if it always chooses the last one. Without bias it is 0, because the
+  places of the candidates are random;
+- ``letter_bias``, only in lettered modes: total variation distance between the shares of the letters and a
+  uniform distribution. It is half the sum of |share of a letter - 1 / K| over all letters, computed from all
+  prompts of the audit. Because of chance, it is positive even for a model without bias;
 - ``popularity_bias``: log(1 + likes of the chosen item) - log(1 + likes of the taken item). If a user took
   several items, the second term is the mean over these items. The bias is 0 if chosen items are as popular as
   taken items;
-- ``truth_agreement``: Spearman's rank correlation with ``truth`` among the candidates of a question;
-- ``calibration_error``: expected calibration error (C. Guo and others, 2017). The softmax of a question's
-  scores is read as the probability that an item is the taken one. C is the highest of these probabilities.
-  The error is the sum over bins of |sum of C - sum of hits| / Q. All bins have equally many users. Noise
-  makes it positive even with perfect calibration.
+- ``truth_agreement``: Spearman's rank correlation between the scores of a source and ``truth``, computed over
+  the candidates of a question;
+- ``calibration_error``: expected calibration error (Guo et al. 2017). The softmax of a question's scores is
+  read as the probabilities that each candidate is the taken item. The confidence C is the highest of these
+  probabilities. Users are sorted by C into bins of equal size. The error is the sum over bins of
+  |sum of C - sum of hits| / Q. Noise makes the error positive even with perfect calibration.
 
 An invalid answer counts as equal scores for all candidates.
 """
@@ -63,13 +69,18 @@ class Source(NamedTuple):
 
     @classmethod
     def of(cls, scores: np.ndarray, candidates: np.ndarray) -> Source:
-        """A source that chooses the highest of its scores float [Q, K]; candidates int [Q, K]."""
+        """Makes a source that chooses the candidate with the highest score.
+
+        Args:
+          scores: float [Q, K].
+          candidates: int [Q, K].
+        """
         choice = np.where(candidates > 0, scores, -np.inf).argmax(axis=1) + 1
         return cls(choice.astype(np.int32), scores)
 
 
 class Row(NamedTuple):
-    """A line of ``labels.csv`` without its world. The metric of a segment is ``<metric>/<segment>``."""
+    """A row of ``labels.csv`` without its world. In a segment, a metric's name ends in ``/<segment>``."""
 
     source: str
     metric: str
@@ -79,7 +90,7 @@ class Row(NamedTuple):
 
 
 def popularity_source(likes: np.ndarray, candidates: np.ndarray) -> Source:
-    """Gives popular items higher scores, so that the softmax is the share of 1 + likes; likes int [N + 1]."""
+    """Uses log(1 + likes) as scores, so their softmax is proportional to 1 + likes. Likes are int [N + 1]."""
     return Source.of(np.log1p(likes)[candidates], candidates)
 
 
@@ -89,18 +100,23 @@ def chance_source(candidates: np.ndarray) -> Source:
 
 
 def auc(scores: np.ndarray, relevant: np.ndarray) -> float:
-    """Share of pairs in the right order; a tie counts 1/2. float [K], bool [K] with True and False values."""
+    """Share of pairs (relevant item, other item) in the right order; a tie counts 1/2.
+
+    Args:
+      scores: float [K].
+      relevant: bool [K], with at least one True and one False.
+    """
     taken, other = scores[relevant][:, None], scores[~relevant]
     return float(np.mean((taken > other) + 0.5 * (taken == other)))
 
 
 def accuracy(scores: np.ndarray, relevant: np.ndarray) -> float:
-    """Probability that the best item is relevant; ties are broken at random. float [K], bool [K]."""
+    """Probability that the item with the highest score is relevant; ties are broken at random."""
     return float(np.mean(relevant[scores == scores.max()]))
 
 
 def ndcg(scores: np.ndarray, relevant: np.ndarray) -> float:
-    """NDCG at 10. Items with equal scores share their places: each relevant one gets the mean discount."""
+    """NDCG at 10. If scores are equal, a relevant item gets the mean discount of the tied places."""
     taken = scores[relevant][:, None]
     above, equal = np.sum(scores > taken, axis=1), np.sum(scores == taken, axis=1)
     first, last = np.minimum(above, 10), np.minimum(above + equal, 10)
@@ -109,14 +125,14 @@ def ndcg(scores: np.ndarray, relevant: np.ndarray) -> float:
 
 
 def agreement(scores: np.ndarray, other: np.ndarray) -> float:
-    """Spearman's rank correlation of float [K] and [K]; NaN if either is constant."""
+    """Spearman's rank correlation of two arrays [K]; NaN if all values of one array are equal."""
     if np.ptp(scores) == 0 or np.ptp(other) == 0:
         return float("nan")
     return float(np.corrcoef(stats.rankdata(scores), stats.rankdata(other))[0, 1])
 
 
 def usable_scores(source: Source, sizes: np.ndarray) -> list[np.ndarray]:
-    """Scores of each question, float64 [K] each. An invalid answer gets equal scores."""
+    """Returns the scores of each question, float64 [K]. If an answer is invalid, all its scores are 0."""
     rows = [row[:size].astype(np.float64) for row, size in zip(source.scores, sizes, strict=True)]
     return [
         row if choice >= 0 and np.isfinite(row).all() else np.zeros_like(row)
@@ -127,12 +143,14 @@ def usable_scores(source: Source, sizes: np.ndarray) -> list[np.ndarray]:
 def per_user(
     questions: Questions, source: Source, likes: np.ndarray, truth: Source | None = None
 ) -> dict[str, np.ndarray]:
-    """Metrics of one source, float64 [Q] each. NaN if a metric is undefined for a user.
+    """Computes the metrics of one source, one float64 array [Q] per metric.
+
+    A value is NaN if the metric is undefined for the user.
 
     Args:
       questions: Q questions.
       source: the source to measure.
-      likes: int [N + 1], of offline users.
+      likes: int [N + 1], likes of each item by offline users.
       truth: the true scores, for ``truth_agreement``; None: unknown.
     """
     sizes, logs = questions.sizes, np.log1p(likes)
@@ -156,14 +174,15 @@ def per_user(
 
 
 class Calibration(NamedTuple):
-    """Confidence and success of the item with the highest score, one value per user.
+    """For each user, the confidence in the item with the highest score, and whether the user took this item.
 
     Attributes:
-      confidence: float64 [Q], its softmax probability.
-      hit: float64 [Q], probability that it is the taken item. It is between 0 and 1 if several items have the
-        highest score, or if the user took several items. Then one of these items is drawn at random.
-      bins: int [Q], bin of each user, from 0. Higher bins have higher confidence, and all bins have equally
-        many users.
+      confidence: float64 [Q], softmax probability of the item with the highest score.
+      hit: float64 [Q], probability that this item is the taken item. If several items have the highest score,
+        or if the user took several items, one of them is drawn at random. Then the probability may lie
+        between 0 and 1.
+      bins: int [Q], number of each user's bin, starting at 0. Higher bins have higher confidence. All bins
+        have the same number of users, up to rounding.
     """
 
     confidence: np.ndarray
@@ -171,7 +190,7 @@ class Calibration(NamedTuple):
     bins: np.ndarray
 
     def curve(self) -> dict[str, np.ndarray]:
-        """Mean ``confidence`` and share of ``hit`` by bin, float64 [bins]."""
+        """Mean ``confidence`` and mean ``hit`` of each bin, float64 [bins]."""
         count = np.bincount(self.bins)
         return {
             "confidence": np.bincount(self.bins, self.confidence) / count,
@@ -187,7 +206,7 @@ class Calibration(NamedTuple):
 
 
 def calibration(questions: Questions, source: Source) -> Calibration:
-    """Compares the softmax of the scores with the observed share of hits."""
+    """Computes the confidence of a source from the softmax of its scores, and sorts users into bins."""
     rows = usable_scores(source, questions.sizes)
     confidence = np.array([special.softmax(scores).max() for scores in rows])
     taken = [relevant[: len(scores)] for relevant, scores in zip(questions.relevant, rows, strict=True)]
@@ -199,11 +218,14 @@ def calibration(questions: Questions, source: Source) -> Calibration:
 
 
 def segments(questions: Questions, likes: np.ndarray) -> dict[str, np.ndarray]:
-    """Splits users at the median by taste and by length of their log, bool [Q] each.
+    """Splits users at the median into two segments by taste, and into two segments by length of their log.
 
-    ``niche`` and ``mainstream`` split by the mean of log(1 + likes) over the history. ``short`` and ``long``
-    split by the number of likes from which the history was taken. A pair of segments is left out if one of
-    them would be empty.
+    ``niche`` users have a lower mean of log(1 + likes) over the items of their history than ``mainstream``
+    users. For ``short`` users, the history was taken from fewer likes than for ``long`` users. If one of two
+    segments would be empty, both are left out.
+
+    Returns:
+      For each segment, whether each user is in it, bool [Q].
     """
     shown = questions.histories > 0
     taste = (np.log1p(likes)[questions.histories] * shown).sum(1) / shown.sum(1)
@@ -221,7 +243,7 @@ def _columns(
     values: Mapping[str, Mapping[str, np.ndarray]],
     parts: Mapping[str, np.ndarray],
 ) -> dict[tuple[str, str], np.ndarray]:
-    """Values per user, float64 [Q], for every mean in the table; NaN outside a segment."""
+    """Returns the values per user, float64 [Q], behind each mean in the table; NaN outside a segment."""
     columns: dict[tuple[str, str], np.ndarray] = {}
     for name, of_source in values.items():
         ranked = {metric: of_source[metric] for metric in RANKING}
@@ -239,16 +261,16 @@ def _columns(
 
 
 def compare(questions: Questions, sources: Mapping[str, Source], likes: np.ndarray) -> list[Row]:
-    """Computes all metrics of all sources with intervals, over all users and by segment.
+    """Computes all metrics of all sources with intervals, for all users and for each segment.
 
     Args:
       questions: Q questions.
       sources: sources by name. ``llm``, ``shuffled`` and ``popularity`` are required; the function adds
         ``chance``.
-      likes: int [N + 1], of offline users.
+      likes: int [N + 1], likes of each item by offline users.
 
     Returns:
-      The table's rows. The row ``users`` counts users and has no interval.
+      The rows of the table. The row ``users`` has the number of users and no interval.
     """
     sources = {**sources, CHANCE: chance_source(questions.candidates)}
     values = {
@@ -272,10 +294,10 @@ def letter_bias(shares: np.ndarray, answers: int) -> Row:
 
     Args:
       shares: float [K], share of each letter among the answers that name a candidate.
-      answers: number of these answers.
+      answers: number of answers that name a candidate.
 
     Returns:
-      The row with the 95 % interval of a parametric bootstrap that draws answers with these shares.
+      The row. Its 95 % interval comes from a parametric bootstrap, which draws answers with these shares.
     """
     shares = np.asarray(shares, np.float64)
 

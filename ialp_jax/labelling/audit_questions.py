@@ -1,8 +1,9 @@
-"""Questions about held-out items: which item did the user really take? numpy only.
+"""Draws the questions of the audit: which of these candidates did the user really take? numpy only.
 
-A question shows likes of a user who is not offline, and candidates. The user took some of the candidates and
-did not take the others. The *exchanged* question shows the history of another user instead. If the model
-still chooses the taken item, its answer does not depend on the history.
+A question consists of a history and candidates. The history holds likes of a user who is not an offline user.
+This user took some of the candidates and did not take the others. The *exchanged* question has the same
+candidates, but the history of another user. If the model chooses the taken item in both questions, its answer
+does not depend on the history.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from ialp_jax.labelling.config import AuditConfig
 from ialp_jax.llm.prompting.alike import apart, different
 from ialp_jax.types import OFFLINE, Dataset, Interactions
 
-PROMPT_CANDIDATES = 25  # maximum number per prompt; the last of 26 letters means "none"
+PROMPT_CANDIDATES = 25  # maximum number of candidates per prompt; one of the 26 letters is for "none"
 
 
 class Questions(NamedTuple):
-    """Q questions, one per user, users ascending.
+    """Q questions, one per user, in ascending order of the users.
 
     Attributes:
       user: int32 [Q].
-      known: int32 [Q], number of likes from which the history was taken.
+      known: int32 [Q], number of the user's likes from which the history was taken.
       histories: int32 [Q, L], oldest first, left-padded with 0.
-      exchanged: int32 [Q, L], the history of another user, without the candidates.
-      candidates: int32 [Q, K], in random order; 0 after the last one.
+      exchanged: int32 [Q, L], the history of another user, without items that are candidates.
+      candidates: int32 [Q, K], in random order, padded with 0 at the end.
       relevant: bool [Q, K], whether the user took the candidate.
     """
 
@@ -41,12 +42,12 @@ class Questions(NamedTuple):
 
     @property
     def sizes(self) -> np.ndarray:
-        """Candidates of each question, int64 [Q]."""
+        """Number of candidates of each question, int64 [Q]."""
         return (self.candidates > 0).sum(axis=1)
 
 
 class _Question(NamedTuple):
-    """Earlier likes [.], candidates [K], and whether the user took each candidate [K]."""
+    """A question: any number of earlier likes, K candidates, and whether the user took each candidate."""
 
     before: np.ndarray
     candidates: np.ndarray
@@ -61,23 +62,24 @@ def draw(
     seed: int,
     alike: np.ndarray | None = None,
 ) -> Questions:
-    """Draws the questions. A user's question does not depend on the number of other users.
+    """Draws the questions. Each user has a separate random stream, so other users do not affect the draws.
 
-    If ``dataset.random_test`` holds ratings of randomly drawn items, these items are the candidates. Items
-    that the user also rated by choice are left out. The history is drawn from the user's likes.
+    If ``dataset.random_test`` holds ratings of randomly drawn items, these items are the candidates, except
+    items that are also in the user's log. The history is a random sample of the user's likes.
 
-    Otherwise the candidates are one held-out like and items without an interaction of the user. The history
-    consists of the likes right before this like. Usually the held-out like is the last one. If likes have no
-    order in time, it is a random like. If the data were generated, the held-out like is at a random place,
-    because generated users list their favourites first.
+    Otherwise the candidates are one held-out like, and items with which the user has no interaction. The
+    history consists of the likes right before the held-out like. Usually the user's last like is held out. If
+    likes have no order in time, a random like is held out. If the data were generated, the held-out like is
+    at a random place in the log, because generated users list their favourites first.
 
     Args:
-      dataset: questions are about users who are not offline.
+      dataset: the data set. Offline users get no questions.
       config: number of users, and number of candidates that the user did not take.
       length: L.
-      lettered: whether candidates have letters. If so, one prompt must hold the whole question.
+      lettered: whether candidates have letters. If so, a question has at most `PROMPT_CANDIDATES` candidates.
       seed: fixes all draws.
-      alike: int32 [N + 1], see `ialp_jax.llm.prompting.alike`. No question has two items with the same words.
+      alike: int32 [N + 1], see `ialp_jax.llm.prompting.alike`. No question shows two items with the same
+        words.
 
     Raises:
       InputError: fewer than two users have enough data for a question.
@@ -140,7 +142,11 @@ def _rated(
 
 
 def _padded(rows: list[np.ndarray], width: int, left: bool, dtype: type) -> np.ndarray:
-    """Puts rows of any length into one array [Q, width]: the last ``width`` of each, left-padded."""
+    """Puts rows of different lengths into one array [Q, width], padded with 0.
+
+    If ``left`` is true, a row keeps its last ``width`` entries and is padded on the left. Otherwise it is
+    padded on the right.
+    """
     table: np.ndarray = np.zeros((len(rows), width), dtype)
     for target, row in zip(table, rows, strict=True):
         if left:
@@ -158,7 +164,7 @@ def _assembled(
     before, candidates, relevant = (
         list(column) for column in zip(*(questions[u] for u in users), strict=True)
     )
-    # One cycle through all users in random order: every user gets the history of another user.
+    # All users form one random cycle. Each user gets the history of the previous user in the cycle.
     order = keys.generator(seed, "audit exchange").permutation(len(users))
     donor = np.empty(len(users), np.int64)
     donor[order] = np.roll(order, 1)

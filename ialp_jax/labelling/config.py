@@ -1,6 +1,6 @@
 """Settings of labelling and of the audit of labels.
 
-The annotations are not postponed, because the flags read the field types.
+This module does not postpone the evaluation of annotations, because the flags read the types of the fields.
 """
 
 import dataclasses
@@ -15,17 +15,17 @@ SOURCES = (LLM, "popularity", "random", "logged", "truth", "fold_in")
 
 @dataclasses.dataclass
 class LabellingConfig:
-    """Imagined sessions of offline users, labelled round by round.
+    """Settings of labelling. The prompts come from imagined sessions of offline users, round by round.
 
     Attributes:
-      rounds: labelling rounds; the actor learns between them, so that candidates improve.
-      sessions: imagined sessions in parallel; each makes one prompt per step.
-      steps: steps of each session per round; a round makes sessions * steps prompts.
-      candidates: K, items in one prompt.
+      rounds: number of labelling rounds; the actor learns between rounds, so that its candidates improve.
+      sessions: number of imagined sessions in parallel; each session makes one prompt per step.
+      steps: number of steps of each session in a round; a round makes sessions * steps prompts.
+      candidates: K, number of candidates in one prompt.
       source: label source. ``llm``: the model. ``popularity``: likes of offline users. ``random``: chance.
         ``logged``: the user's next logged items. ``truth``: the world's user model. ``fold_in``: the world's
-        user model, which estimates the user from the history.
-      none_share: share of prompts to which popularity, random and fold_in answer "none".
+        user model, with user factors that are estimated from the history.
+      none_share: share of the prompts that popularity, random and fold_in answer with "none".
     """
 
     rounds: int = setting(6, above=0)
@@ -36,7 +36,7 @@ class LabellingConfig:
     none_share: float = setting(0.2, at_least=0, below=1)
 
     def num_prompts(self) -> int:
-        """Prompts of all rounds."""
+        """Number of prompts in all rounds."""
         return self.rounds * self.steps * self.sessions
 
     def check(self) -> None:
@@ -46,13 +46,13 @@ class LabellingConfig:
 
 @dataclasses.dataclass
 class AuditConfig:
-    """Settings of the audit, which asks about held-out interactions of users who are not offline.
+    """Settings of the audit. Its questions are about interactions of users who are not offline users.
 
     Attributes:
       enabled: whether the LLM is audited.
-      users: largest number of users, drawn at random; 0: all users who are not offline.
-      negatives: number of candidates without an interaction of the user, besides the taken item; at most 24
-        if candidates have letters. Not used if the data set has ratings of randomly drawn items.
+      users: maximum number of users, drawn at random; 0: all users except the offline users.
+      negatives: number of candidates with which the user has no interaction; at most 24 if candidates have
+        letters. Not used if the data set has ratings of randomly drawn items.
     """
 
     enabled: bool = True

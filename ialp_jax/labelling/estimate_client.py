@@ -24,15 +24,16 @@ def estimate(
     """Returns the result of `ialp_jax.llm.worker.estimate.estimate`.
 
     Args:
-      config: checked here. For a hub id, only the configuration and the tokenizer are downloaded.
+      config: settings of the LLM; the function checks them. If the model is a hub id, only its configuration
+        and its tokenizer are downloaded.
       data_folder: folder of the data stage.
-      log: gets the traceback of an unexpected failure.
+      log: file for the traceback of an unexpected failure.
       seed: seed of the run.
-      demands: the prompts of the stages.
+      demands: name, number and a sample of the prompts of each stage.
       shape: L and K of the label stage.
 
     Raises:
-      InputError: there is no such model, torch is missing, or the worker reports another error.
+      InputError: the model does not exist, torch is missing, or the worker reports another error.
     """
     config.check()
     folder = ""

@@ -1,8 +1,8 @@
-"""Imagined sessions of offline users: the actor proposes candidates, and a label answers for the user.
+"""Imagined sessions of offline users: the actor proposes candidates, and labels replace users' responses.
 
 In each step the actor proposes K candidates. The label names the candidate that the user would take, or
-"none". The label decides the action, the reward and the next history. Patience and horizon are the same as in
-the simulator.
+"none". The label determines the action, the reward and the next history. Patience and horizon are the same as
+in the simulator.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from ialp_jax.types import Array, Key, Labels, Observation
 
 
 def imagined_params(params: SessionParams, windows: np.ndarray) -> SessionParams:
-    """A world whose sessions start from the given histories [W, L] of offline users.
+    """Returns a world whose sessions start from the given histories [W, L] of offline users.
 
-    Keeps only the dynamics that also apply if labels give the answers, see ``Dynamics.imagined``.
+    This world keeps only the dynamics that also apply if labels replace responses, see ``Dynamics.imagined``.
     """
     return params.replace(
         start_histories=jnp.asarray(windows),
@@ -37,7 +37,7 @@ def imagined_params(params: SessionParams, windows: np.ndarray) -> SessionParams
 
 
 def start_sessions(env: SessionEnvironment, params: SessionParams, key: Key, sessions: int) -> Users:
-    """The imagined sessions before the first round."""
+    """Starts the imagined sessions, before the first round."""
     return start_users(env, params, stream(key, "imagine"), sessions)
 
 
@@ -59,11 +59,11 @@ def propose(
       alike: int32 [N + 1], items with the same number have the same words in a prompt; None: all differ.
 
     Returns:
-      int32 [B, K], 1..N, in the order of the draws. None of them was shown before, and no two have the same
-      words.
+      int32 [B, K], 1..N, in the order of the draws. The candidates of a session have different words, and the
+      session has not shown any of them before.
 
     Raises:
-      InputError: fewer than K items are left.
+      InputError: a session has fewer than K such items left.
     """
     shown = np.asarray(observation.shown)
     if count > network.num_items:
@@ -96,7 +96,7 @@ def _draw(
     key: Key,
     alike: Array | None = None,
 ) -> Array:
-    """Draws items int32 [B, count], 1..N. Shown items, and items with the same words as these, come last."""
+    """Draws items int32 [B, count], 1..N. Shown items, and items with the words of shown items, come last."""
     logits = mask_shown(network.apply(actor, observation.history).logits, observation.shown)
     if alike is not None:
 
@@ -109,7 +109,7 @@ def _draw(
 
 
 def _first_different(items: np.ndarray, alike: np.ndarray, count: int) -> np.ndarray:
-    """The first ``count`` items with different words; the first item fills missing places."""
+    """Returns the first ``count`` items with different words. If there are fewer, repeats the first item."""
     first = np.sort(np.unique(alike[items], return_index=True)[1])[:count]
     return items[np.pad(first, (0, count - len(first)))]
 
@@ -124,7 +124,7 @@ def answer(
     valid: Array,
     key: Key,
 ) -> tuple[Users, Array, Array]:
-    """Applies labels to sessions. An ended session is replaced; an invalid label changes nothing.
+    """Applies labels to sessions. A new session replaces an ended one. Invalid labels change nothing.
 
     Args:
       env, params: environment and parameters of the imagined world.
@@ -153,9 +153,9 @@ def answer(
 
 
 def chosen_item(labels: Labels) -> tuple[np.ndarray, np.ndarray]:
-    """The recommended item, int32 [P], ids 1..N, and whether it is liked, bool [P].
+    """Returns the recommended items, int32 [P], ids 1..N, and whether each is liked, bool [P].
 
-    If the label is ``none``, the first sampled candidate is recommended and not liked.
+    If the label is ``none``, the recommended item is the first sampled candidate, and it is not liked.
     """
     liked = labels.choice > 0
     column = np.where(liked, labels.choice - 1, 0)

@@ -1,4 +1,4 @@
-"""Shows labels as text: ``python -m ialp_jax.labelling.inspect LABELS``. It needs neither torch nor JAX."""
+"""Shows labels as text: ``python -m ialp_jax.labelling.inspect LABELS``. Needs neither torch nor JAX."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ialp_jax import console, store
 from ialp_jax.errors import InputError, expanded, one_line
 from ialp_jax.labelling import label_files, label_text, shards
 
-SAMPLES = 5  # replies shown per context of a store
+SAMPLES = 5  # number of replies that are shown for each context of a store
 
 
 def select(labels: label_text.RunLabels, args: argparse.Namespace) -> np.ndarray:
-    """The rows that pass all given filters, int64, in ascending order."""
+    """Selects the rows that match all filters of the command line, int64, in ascending order."""
     arrays = labels.arrays
     keep = np.ones(len(arrays["choice"]), bool)
     if args.round is not None:
@@ -37,7 +37,7 @@ def list_store(folder: Path, verify: bool) -> Iterator[str]:
     """Lists the contexts of a label store, line by line.
 
     Raises:
-      InputError: shards are damaged and ``verify`` is set. The error comes after the last line.
+      InputError: ``verify`` is set and shards are damaged. The function first yields all lines.
     """
     damaged: list[str] = []
     for context in sorted(path.parent for path in folder.glob(f"*/{shards.CONTEXT}")):
@@ -64,7 +64,7 @@ def list_store(folder: Path, verify: bool) -> Iterator[str]:
 
 
 def _context_facts(context: Path) -> list[tuple[str, Any]]:
-    """The facts in a context's file, or the reason why they cannot be used."""
+    """Reads the facts of a context. If its file cannot be used, the only entry is the reason."""
     try:
         content = json.loads((context / shards.CONTEXT).read_text(encoding="utf-8"))
         facts = dict(content.pop("facts"))
@@ -82,7 +82,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """Makes the parser of the command line."""
+    """Makes the parser of the command-line arguments."""
     options = _Parser(
         prog="python -m ialp_jax.labelling.inspect",
         description="Shows a run's labels, or the content of a label store.",
@@ -111,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def report(args: argparse.Namespace) -> Iterator[str]:
-    """Yields the output line by line. Raises InputError if the arguments or files are invalid."""
+    """Yields the lines of the output. Raises InputError if the arguments or files are invalid."""
     path = Path(expanded(str(args.path), "LABELS"))
     for name in ("export", "data"):
         if getattr(args, name):
@@ -139,7 +139,7 @@ def report(args: argparse.Namespace) -> Iterator[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Prints the report. Prints an error as one line and exits with code 2."""
+    """Prints the report. If an error occurs, prints one line and exits with code 2."""
     args = parser().parse_args(argv)
     try:
         console.show_lines(report(args))

@@ -24,12 +24,12 @@ def catalogue_facts(dataset: Dataset) -> dict[str, Any]:
 
 
 def check_labels(labels: Path, arrays: Mapping[str, np.ndarray], others: Sequence[str] = ()) -> None:
-    """Raises InputError if the arrays do not have the form of ``Labels``.
+    """Raises InputError if the arrays do not have the shapes and values of ``Labels``.
 
     Args:
-      labels: folder of the labels, for the message.
+      labels: folder of the labels, for the error message.
       arrays: histories, candidates, choice and scores of P prompts.
-      others: names of further required arrays [P, ...].
+      others: names of other arrays [P, ...] that must exist.
     """
     names = (*Labels._fields, *others)
     wrong = [name for name in names if name not in arrays or arrays[name].ndim < 1]
@@ -54,11 +54,11 @@ def check_catalogue(
     """Raises InputError if labels were made for another catalogue.
 
     Args:
-      labels: folder of the labels, for the message.
+      labels: folder of the labels, for the error message.
       arrays: ``histories`` int [P, L] and ``candidates`` int [P, K], item ids.
       manifest: manifest of the labels. Only labels of an LLM have the entry ``catalogue``.
-      data: folder of the data set, for the message.
-      dataset: data set whose catalogue must be the catalogue of the labels.
+      data: folder of the data set, for the error message.
+      dataset: data set whose catalogue the labels must match.
 
     Raises:
       InputError: the titles differ, or an item id does not exist.

@@ -1,16 +1,16 @@
-"""A store of answers. It never asks a prompt twice, and a run always gets the same answer to a prompt.
+"""Stores answers, so that the model answers each prompt only once and a run always gets the same answer.
 
-A prompt is identified by its text. All runs that share a store share its answers, see
+A prompt is identified by its text. Several runs can share a store and its answers, see
 `ialp_jax.labelling.shards`.
 
-The last bits of an answer depend on the batch that computed it. The content of a shared store changes with
-time. So the run plans each request before it computes anything, and writes the plan into its own folder. A
-plan holds the answers that the store has now, and the file names of the batches that will be computed. A
-batch has ``shard_size`` prompts, in the order of the request.
+The last bits of an answer's scores depend on the other prompts in the batch, and other runs may change a
+shared store. So a run makes a plan for each request before it computes anything, and saves the plan in its
+own folder. A plan holds the answers that are already in the store, and the file names of the batches that the
+run must compute. A batch has up to ``shard_size`` prompts, in the order of the request.
 
-A run that was killed makes the same requests in the same order when it starts again. It reads its plans. If a
-batch is missing, it computes the whole batch again. So it ends with the same arrays as a run that was never
-killed, even if other runs have changed the store.
+After a restart, a killed run makes the same requests in the same order, and reads its plans. If the file of a
+batch is missing, the run computes the whole batch again. So a restarted run gets the same arrays as a run
+without interruption, even if other runs have changed the store.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from ialp_jax.llm.prompting.templates import Template, sanitise
 from ialp_jax.types import Prompts
 
 Compute = Callable[[list[Prompts]], Iterable[Batch]]
-Places = dict[bytes, tuple[Answers, int]]  # address -> a block of answers and the row in it
+Places = dict[bytes, tuple[Answers, int]]  # address of a prompt -> block of answers, row of its answer
 
 
 class LabelStore:
-    """The answers of one run, read from and written to a store that other runs may share.
+    """Reads and writes the answers of one run. Other runs may use the same store.
 
     Attributes:
-      taken: number of different prompts whose answers were already stored when the run asked for them.
+      taken: number of different prompts whose answers were already stored when the run first requested them.
     """
 
     def __init__(
@@ -48,13 +48,13 @@ class LabelStore:
         template: Template,
         shard_size: int,
     ) -> None:
-        """Sets the folders. The store reads or creates a folder only when it needs it.
+        """Stores the settings. Folders are read or created only when they are needed.
 
         Args:
           folder: the store.
           plans: folder that belongs to this run only.
-          context: fingerprint from `shards.describe`. It covers everything that determines an answer, except
-            the prompt.
+          context: fingerprint from `shards.describe`, of everything that determines an answer, except the
+            prompt.
           titles: N + 1 titles. Prompts are identified by the text of their titles, not by item ids.
           template: determines how many characters of a title the prompt shows.
           shard_size: prompts per batch.
@@ -62,15 +62,15 @@ class LabelStore:
         self._folder, self._plans = Path(folder) / context, Path(plans) / context
         self._context, self._shard_size = context, shard_size
         self.taken = 0
-        self._known: Places = {}  # answers that this run has used
-        self._stored: Places = {}  # answers in the store when it was last read
+        self._known: Places = {}  # answers that this run has already used.
+        self._stored: Places = {}  # answers that were in the store when it was last read
         self._shards: dict[str, Shard | None] = {}
         texts = [b"", *(sanitise(title, template.max_title).encode() for title in titles[1:])]
         digests = [hashlib.sha256(text).digest()[:16] for text in texts]
         self._titles = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
 
     def addresses(self, prompts: Prompts) -> list[bytes]:
-        """Addresses within the context: sha256 of the text of each of P prompts."""
+        """Returns the address of each of P prompts in the context: a sha256 of the titles in the prompt."""
         return [
             hashlib.sha256(
                 self._titles[history[history > 0]].tobytes() + b"|" + self._titles[offered].tobytes()
@@ -79,16 +79,15 @@ class LabelStore:
         ]
 
     def answers(self, prompts: Prompts, compute: Compute) -> tuple[Answers, list[Batch]]:
-        """Returns answers to one request and stores new ones.
+        """Returns the answers to one request. Computes and stores the answers that the store lacks.
 
         Args:
           prompts: P prompts.
-          compute: function that scores a batch whose answers are not stored.
+          compute: function that answers batches of prompts without stored answers.
 
         Returns:
-          The answers to the P prompts, and the batches that the request added to the store. An earlier
-          process of the run may have added some of these batches. They do not contain the answers that were
-          already in the store.
+          The answers to the P prompts, and the batches that this request added to the store. The batches may
+          come from an earlier process of the run. They exclude answers that the request found in the store.
         """
         addresses = self.addresses(prompts)
         fresh: dict[bytes, int] = {}  # the first of equal prompts
@@ -99,7 +98,7 @@ class LabelStore:
         return _gather(self._known, addresses, prompts.candidates.shape[1]), batches
 
     def find(self, prompts: Prompts) -> list[tuple[Answers, int] | None]:
-        """Looks up P prompts. Returns a block of answers and a row in it for each, or None."""
+        """Looks up P prompts. Returns (block of answers, row) for each stored answer, else None."""
         self._read_new_shards()
         for _, plan in shards.scan(self._plans, self._context):
             if plan is not None:
@@ -107,7 +106,7 @@ class LabelStore:
         return [self._stored.get(address) for address in self.addresses(prompts)]
 
     def _fill(self, fresh: dict[bytes, int], prompts: Prompts, compute: Compute) -> list[Batch]:
-        """Puts the answers to all fresh prompts (address -> row of the request) into ``self._known``."""
+        """Adds the answers to the ``fresh`` prompts (address -> row of the request) to ``self._known``."""
         self._read_new_shards()
         plan = self._plan(list(fresh), prompts.candidates.shape[1])
         _index(self._known, plan)
@@ -130,7 +129,7 @@ class LabelStore:
         return [shards_by_name[name].batch for name in names]
 
     def _plan(self, fresh: list[bytes], num_candidates: int) -> Shard:
-        """Reads or makes the plan of a request: stored answers, and batch names for the missing ones."""
+        """Reads or makes the plan of a request: stored answers, and the file names of batches to compute."""
         content = f"{self._context}|{self._shard_size}|".encode() + b"".join(fresh)
         path = self._plans / f"{hashlib.sha256(content).hexdigest()}.npz"
         plan = shards.load(path, self._context)
@@ -144,7 +143,7 @@ class LabelStore:
         return plan
 
     def _read_new_shards(self) -> None:
-        """Reads the shards that have not been read yet."""
+        """Reads the shards that this process has not read yet."""
         for name, shard in shards.scan(self._folder, self._context, self._shards):
             self._shards[name] = shard
             if shard is not None:
@@ -152,13 +151,13 @@ class LabelStore:
 
 
 def _index(places: Places, shard: Shard) -> None:
-    """Adds the places of a shard's answers. If a prompt has several answers, the first one counts."""
+    """Adds the answers of a shard to ``places``. A prompt that has an answer there keeps this answer."""
     for row, address in enumerate(shard.addresses):
         places.setdefault(address, (shard.batch.answers, row))
 
 
 def _gather(places: Mapping[bytes, tuple[Answers, int]], addresses: list[bytes], count: int) -> Answers:
-    """Collects the answers [P] to P addresses of ``count`` candidates each."""
+    """Collects the answers for P addresses. Each prompt has ``count`` candidates."""
     if not addresses:
         return Answers.empty(count)
     rows = [places[address] for address in addresses]

@@ -1,4 +1,4 @@
-"""A run's labels as text and as a table. numpy only."""
+"""Shows a run's labels as text, and exports them as a table. numpy only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RunLabels(NamedTuple):
 
     Attributes:
       folder: folder of the labels.
-      arrays: arrays of P rows in the form of the label stage.
+      arrays: arrays with P rows, as the label stage saves them.
       manifest: manifest of the folder.
       titles: N + 1 titles as the prompts show them.
       template: text around the titles.
@@ -44,7 +44,7 @@ class RunLabels(NamedTuple):
     template: Template
 
     def prompts(self, rows: np.ndarray) -> Prompts:
-        """The prompts of some rows int [n]."""
+        """Returns the prompts in the given rows, int [n]."""
         return Prompts(self.arrays["histories"][rows], self.arrays["candidates"][rows])
 
 
@@ -84,7 +84,7 @@ def read_labels(folder: Path, data: Path) -> RunLabels:
 
 
 def head(labels: RunLabels) -> Iterator[str]:
-    """Model, settings and counts of the labels, line by line."""
+    """Yields lines of text: model, settings and counts of the labels."""
     facts = labels.manifest
     yield f"labels      {labels.folder}"
     for name in ("world", "items"):
@@ -115,7 +115,7 @@ def _words(value: Any) -> str:
 
 
 def stored_answers(labels: RunLabels, rows: np.ndarray) -> list[tuple[Answers, int] | None]:
-    """The model's own answers, if the store still has them. The rule of "none" makes labels from them."""
+    """Returns the model's answers before the rule of "none", for prompts that the store still has."""
     folder = Path(labels.manifest.get("store") or labels.folder / label_files.SHARDS).expanduser()
     context = labels.manifest.get("context", "")
     answers = LabelStore(
@@ -129,7 +129,10 @@ def _choice_in_words(choice: int, titles: Sequence[str]) -> str:
 
 
 def _answer(stored: tuple[Answers, int] | None, titles: Sequence[str]) -> tuple[str, str, str]:
-    """The model's answer, its cause and its replies; all empty if the answer is not stored."""
+    """Returns three texts: the model's answer, its validity (an entry of ``CAUSES``) and the model's replies.
+
+    All are empty if the answer is not stored.
+    """
     if stored is None:
         return "", "", ""
     block, row = stored
@@ -138,7 +141,7 @@ def _answer(stored: tuple[Answers, int] | None, titles: Sequence[str]) -> tuple[
 
 
 def first_order(labels: RunLabels, row: int) -> np.ndarray:
-    """The first order of a lettered prompt: the candidate (0..K-1) on each line, int64 [K]."""
+    """Returns the candidates (0..K-1) in the first order in which the model saw them, int64 [K]."""
     prompts = labels.prompts(np.array([row]))
     digests = orders.title_digests([labels.template.quoted(title) for title in labels.titles])
     seeds = orders.seeds(digests, prompts)
@@ -146,7 +149,7 @@ def first_order(labels: RunLabels, row: int) -> np.ndarray:
 
 
 def written(answers: Answers) -> list[str]:
-    """Replies to n prompts, each with the letter read from it, one per line; empty for `likelihood`."""
+    """Returns a line for each reply to n prompts: its text and its letter. Empty for ``likelihood``."""
     lines = []
     for line, reply in zip(answers.places.ravel().tolist(), answers.replies.ravel().tolist(), strict=True):
         if line < 0 or reply:
@@ -158,7 +161,7 @@ def written(answers: Answers) -> list[str]:
 
 
 def _replies(labels: RunLabels, row: int, stored: tuple[Answers, int]) -> Iterator[str]:
-    """The model's answer by letter: the probabilities of the letters, or every reply as written."""
+    """Yields the probabilities of the letters (``choice``), or each reply of the model (``generate``)."""
     block, place = stored
     if labels.manifest.get("mode") == "choice":
         scores = [*block.scores[place][first_order(labels, row)], block.none[place]]
@@ -177,7 +180,7 @@ def _replies(labels: RunLabels, row: int, stored: tuple[Answers, int]) -> Iterat
 
 
 def prompt_text(labels: RunLabels, row: int) -> str:
-    """Text of the prompt. Lettered candidates are in the first order in which the model saw them."""
+    """Returns the text of a prompt. Candidates with letters are in the first order that the model saw."""
     history, candidates = labels.arrays["histories"][row], labels.arrays["candidates"][row]
     if labels.manifest.get("mode", "likelihood") == "likelihood":
         return templates.render(labels.template, labels.titles, history)
@@ -188,7 +191,7 @@ def prompt_text(labels: RunLabels, row: int) -> str:
 
 
 def show(labels: RunLabels, row: int, stored: tuple[Answers, int] | None) -> Iterator[str]:
-    """A prompt, its candidates with scores, the answer and the label, line by line."""
+    """Yields lines of text: a prompt, its candidates with scores, the answer and the label."""
     arrays = labels.arrays
     place = ", ".join(f"{name} {arrays[name][row]}" for name in PLACE if name in arrays)
     yield f"prompt {row}{f' ({place})' if place else ''}"
@@ -205,7 +208,7 @@ def show(labels: RunLabels, row: int, stored: tuple[Answers, int] | None) -> Ite
 
 
 def export(labels: RunLabels, rows: np.ndarray, path: Path) -> None:
-    """Writes a CSV file, one line per prompt and candidate. Raises InputError if it cannot be written."""
+    """Writes a CSV file with a row for each candidate of each prompt. Raises InputError if that fails."""
     arrays, columns = labels.arrays, ["prompt", *PLACE, *ANSWER, *CANDIDATE]
     check_replaceable(path, ",".join(columns) + "\r\n", "--export")
     file = io.StringIO(newline="")
@@ -221,7 +224,7 @@ def export(labels: RunLabels, rows: np.ndarray, path: Path) -> None:
         for k, (item, title, score) in enumerate(candidates, start=1):
             table.writerow([*common, k, item, title, score, int(k == choice)])
     try:
-        path.parent.stat()  # a missing folder is probably a mistyped name, so it is an error
-        store.write_text(path.resolve(), file.getvalue())  # keeps a symbolic link
+        path.parent.stat()  # fails if the folder is missing, because its name is probably mistyped.
+        store.write_text(path.resolve(), file.getvalue())  # writes to the target of a symbolic link
     except OSError as error:
         raise InputError(f"--export={path}: cannot be written ({error.strerror})") from None

@@ -1,4 +1,4 @@
-"""The protocol of labellers, for the LLM and for the baseline rules."""
+"""The interface of labellers, which the LLM and the baseline rules implement."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ class Labeller(Protocol):
     """
 
     def __enter__(self) -> Self:
-        """Checks that the labeller can work. Raises InputError if not."""
+        """Raises InputError if the labeller cannot work, for example because a model is missing."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Frees its resources."""
+        """Frees the resources of the labeller."""
 
     def label(self, prompts: Prompts) -> Labels:
         """Labels P prompts. Raises InputError if the labeller cannot work."""
 
     def require_valid(self) -> None:
-        """Raises InputError if there are answers and none of them is valid."""
+        """Raises InputError if there are answers, but all of them are invalid."""
 
     def manifest(self) -> dict[str, Any]:
-        """Model, settings and number of prompts: ``model``, ``counts`` and more."""
+        """Returns facts about the labels: ``model``, ``counts`` and more."""

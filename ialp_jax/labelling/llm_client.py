@@ -20,19 +20,19 @@ from ialp_jax.llm.prompting import templates
 
 
 class LLMClient:
-    """A model and the worker that runs it; use it as a context manager.
+    """Manages a model and the worker process that runs it. Must be used as a context manager.
 
-    The worker starts with the first order, so a request that needs no model does not load torch.
+    The worker starts when the client sends the first order. So torch is not loaded if no order needs a model.
     """
 
     def __init__(self, config: LLMConfig, data_folder: Path, folder: Path, seed: int) -> None:
-        """Stores the settings; reads nothing until the context is entered.
+        """Stores the settings. Files are read only when the context is entered.
 
         Args:
-          config: checked here.
+          config: settings of the LLM; the constructor checks them.
           data_folder: folder of the data stage.
-          folder: folder of the labels; gets ``model/`` (the embedded one) and ``worker.log``.
-          seed: seed of the embedded model's training, of the calibration and of LoRA.
+          folder: folder of the labels, for ``model/`` (the embedded model) and ``worker.log``.
+          seed: seed for training the embedded model, for the calibration and for LoRA.
         """
         config.check()
         self._config, self._seed = config, seed
@@ -43,13 +43,13 @@ class LLMClient:
         self._shape = (0, 0)  # L and K of the next prompts
 
     def __enter__(self) -> Self:
-        """Reads the data and finds the model. Raises InputError if data or model is missing."""
+        """Reads the data and finds the model. Raises InputError if the data or the model is missing."""
         claim(self._folder, LABELS)
         self._data_files = store.verify(self._data_folder)["files"]
         dataset = load_dataset(self._data_folder)
         self._titles = templates.shown(dataset, self._template).catalogue.titles
         self._catalogue = label_files.catalogue_facts(dataset)
-        if self._config.store:  # fails now, not after hours of training and labelling
+        if self._config.store:  # reports a wrong folder now, not after hours of training and labelling
             claim(Path(self._config.store).expanduser(), STORE, "--config.llm.store")
         self._model_folder = self._folder / "model"
         if self._config.model:
@@ -68,16 +68,16 @@ class LLMClient:
             self._process = None
 
     def model_fingerprint(self) -> str:
-        """Fingerprint of the model's files. Trains the embedded model if it is missing."""
+        """Returns the fingerprint of the model's files. Trains the embedded model first if it is missing."""
         if not self._config.model and not self._is_trained():
             self._order("train", recipe=self._recipe())
         return model_files.fingerprint(self._model_folder)
 
     def _order(self, task: str, **details: Any) -> dict[str, Any]:
-        """Sends one order with the settings that all tasks need; returns the header of the reply.
+        """Sends one order to the worker, with the settings that all tasks need. Returns the reply's header.
 
         Raises:
-          InputError: the worker reports an error in one line: torch or model missing, out of memory, ...
+          InputError: the worker reports an error, for example that torch is missing or memory ran out.
         """
         if self._process is None:
             self._process = WorkerProcess(self._folder / "worker.log")
@@ -92,18 +92,18 @@ class LLMClient:
         return self._process.ask({**common, **details})[0]
 
     def _recipe(self) -> str:
-        """Fingerprint of all settings and data that determine the embedded model."""
+        """Returns the fingerprint of all settings and data that determine the embedded model."""
         parts = [dataclasses.asdict(self._config.embedded), self._template.digest(), self._seed]
         return store.fingerprint([parts, self._data_files])
 
     def _is_trained(self) -> bool:
-        """Whether the embedded model exists, is unaltered and has the configured recipe."""
+        """Whether the embedded model exists, is unaltered and was trained with the configured recipe."""
         manifest = intact_manifest(self._model_folder, "the model is trained again")
         return manifest.get("recipe") == self._recipe()
 
 
 def intact_manifest(folder: Path, consequence: str) -> dict[str, Any]:
-    """Returns the manifest of an intact folder, else an empty manifest. Warns if a file changed."""
+    """Returns the manifest of an intact folder, otherwise an empty manifest. Warns if a file changed."""
     try:
         return store.verify(folder) if store.read_manifest(folder) else {}
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The LLM as labeller: looks prompts up in the store, lets the worker answer the rest, decides the labels."""
+"""Labels prompts with the LLM: takes answers from the store or the worker, and turns them into labels."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ from ialp_jax.llm.prompting import chat, orders
 from ialp_jax.llm.worker.protocol import CALIBRATION
 from ialp_jax.types import Labels, Prompts
 
-_OMITTED = ("unconditional", "files", CALIBRATION)  # of a calibration; not in manifests of labels
+# Entries of a calibration's manifest that are not copied into the manifest of labels.
+_OMITTED = ("unconditional", "files", CALIBRATION)
 
 
 class LLMLabeller(LLMClient):
     """Labels prompts with the configured model, see `ialp_jax.labelling.labeller.Labeller`.
 
-    The model labels a prompt only once per folder or store. A restarted run must make all its requests again,
-    in the same order. If all answers are stored, torch is not loaded.
+    The model answers each prompt only once per store. After a restart, a run must make all its requests
+    again, in the same order. If all answers are stored, torch is not loaded.
 
     Attributes:
-      places: one array per request, int8 [P, A], see `Answers`.
+      places: the ``places`` of the answers, see `Answers`: one array int8 [P, A] per request.
     """
 
     def __init__(
@@ -45,15 +46,15 @@ class LLMLabeller(LLMClient):
         seed: int,
         on_caution: Callable[[str], object] = warnings.warn,
     ) -> None:
-        """Stores the settings; reads nothing until the context is entered.
+        """Stores the settings. Files are read only when the context is entered.
 
         Args:
-          config: checked here.
+          config: settings of the LLM; the constructor checks them.
           data_folder: folder of the data stage.
-          folder: folder of the labels. It gets ``model/`` (only for the embedded model), ``calibration/``,
-            ``plans/`` and, if ``config.store`` is empty, ``shards/``.
-          seed: seed of the embedded model's training and of the calibration.
-          on_caution: called with a reason to doubt the labels.
+          folder: folder of the labels, for ``model/`` (only the embedded model), ``calibration/``, ``plans/``
+            and, if ``config.store`` is empty, ``shards/``.
+          seed: seed for training the embedded model and for the calibration.
+          on_caution: function that is called with a reason why the labels may be useless.
         """
         super().__init__(config, data_folder, folder, seed)
         self._on_caution = on_caution
@@ -66,15 +67,15 @@ class LLMLabeller(LLMClient):
         self._batches: list[Batch] = []
         self._choices: list[np.ndarray] = []
         self._causes: list[np.ndarray] = []
-        self._num_candidates: list[int] = []  # one per request
-        self._invalid_reply = ""  # text of the first invalid reply
+        self._num_candidates: list[int] = []  # K of each request.
+        self._invalid_reply = ""  # text of the first invalid reply that is not blank
         self.places: list[np.ndarray] = []
 
     def label(self, prompts: Prompts) -> Labels:
         """Labels P prompts.
 
         Raises:
-          InputError: the worker reports an error in one line: torch or model missing, out of memory, ...
+          InputError: the worker reports an error, for example that torch is missing or memory ran out.
         """
         histories, candidates = (np.asarray(array, np.int32) for array in prompts[:2])
         self._check(histories, candidates)
@@ -89,7 +90,11 @@ class LLMLabeller(LLMClient):
         return Labels(histories, candidates, choice, answers.scores)
 
     def _decide(self, answers: Answers, candidates: np.ndarray) -> np.ndarray:
-        """Turns answers into labels int32 [P], by the rule of "none" or by the model's own choice."""
+        """Turns answers into labels, int32 [P].
+
+        In ``likelihood``, the rule of "none" decides whether the label is "none". In the other modes, the
+        model decides.
+        """
         choice = answers.choice
         if self._config.mode == "likelihood":
             unconditional = self._calibration["unconditional"][candidates]
@@ -97,7 +102,7 @@ class LLMLabeller(LLMClient):
         return np.maximum(choice, 0) if self._config.on_invalid == "none" else choice
 
     def _record(self, answers: Answers, choice: np.ndarray) -> None:
-        """Records one request for the manifest."""
+        """Stores the results of one request, which `manifest` counts later."""
         self._choices.append(choice)
         self._causes.append(answers.cause)
         self.places.append(answers.places)
@@ -106,15 +111,16 @@ class LLMLabeller(LLMClient):
         self._invalid_reply = self._invalid_reply or next((text for text in invalid if text.strip()), "")
 
     def manifest(self) -> dict[str, Any]:
-        """Model, settings, counts and costs of the labels.
+        """Returns model, settings, counts and costs of the labels.
 
         ``asked`` counts the different prompts that this run sent to the model. ``taken`` counts the different
-        prompts whose answers were already in the store. ``tokens`` and ``seconds`` are the costs of the asked
-        prompts, including the costs of earlier processes of the run.
+        prompts whose answers were already in the store. ``tokens`` and ``seconds`` are the costs of the
+        prompts in ``asked``, including the costs in earlier processes of the run.
 
-        In lettered modes, ``answers_invalid`` counts single answers by cause, including those that were asked
-        again. ``order_bias`` is `ialp_jax.llm.prompting.orders.order_bias` over the prompts with the most
-        frequent number of candidates. ``cautions`` lists reasons why the labels may be useless, see
+        In lettered modes, ``answers_invalid`` counts all invalid answers by cause, including answers that the
+        model later replaced by a valid one. ``order_bias`` is the result of
+        `ialp_jax.llm.prompting.orders.order_bias` for the prompts with the most frequent number of
+        candidates. ``cautions`` lists reasons why the labels may be useless, see
         `ialp_jax.labelling.quality`.
         """
         trained = {} if self._config.model else store.read_manifest(self._model_folder) or {}
@@ -145,8 +151,8 @@ class LLMLabeller(LLMClient):
     def _counts(self) -> dict[str, Any]:
         """Counts prompts by kind of label.
 
-        ``valid`` includes ``none``. ``invalid`` counts prompts without a valid answer by cause, even if
-        ``on_invalid`` turns them into "none".
+        ``valid`` includes ``none``. ``invalid`` counts, for each cause, the prompts without a valid answer,
+        even if ``on_invalid`` gives them the label "none".
         """
         choices = np.concatenate([np.zeros(0, np.int32), *self._choices])
         causes = np.concatenate([np.zeros(0, np.uint8), *self._causes])
@@ -158,7 +164,7 @@ class LLMLabeller(LLMClient):
         }
 
     def _mode_facts(self) -> dict[str, Any]:
-        """Facts for the manifest that only some modes have."""
+        """Returns entries of the manifest that only some modes have."""
         if self._config.mode == "likelihood":
             return {"none_rule": self._config.none_rule}
         sizes = self._num_candidates
@@ -171,7 +177,7 @@ class LLMLabeller(LLMClient):
         }
 
     def require_valid(self) -> None:
-        """Raises InputError if there are answers and none of them is valid."""
+        """Raises InputError if there are answers, but all of them are invalid."""
         quality.require_valid(self.manifest(), self._invalid_reply, self._store_folder)
 
     def _check(self, histories: np.ndarray, candidates: np.ndarray) -> None:
@@ -184,14 +190,15 @@ class LLMLabeller(LLMClient):
                 raise ValueError(f"{name}: item ids outside {least}..{len(self._titles) - 1}")
 
     def _open(self) -> None:
-        """Trains and calibrates if necessary, then opens the store."""
+        """Trains and calibrates the model if necessary, then opens the store."""
         config = self._config
         self._fingerprint = self._adapted(self.model_fingerprint())
         facts = self._facts()
         rule = [config.none_rule, config.none_quantile, config.embedded.holdout, self._seed, self._data_files]
-        # The fingerprint includes the shape, because a calibration tries the longest prompts of the run.
+        # The fingerprint includes the shape, because a calibration tests the model on the longest prompts.
         self._calibrate(store.fingerprint([facts, self._titles, rule, self._shape]))
-        # The values that replace "auto", and a hash of the chat template's text, which may contain the date.
+        # These values replace "auto". There is also a hash of the chat template's text, because the text may
+        # contain the date.
         names = ("device", "dtype", "plain", "wrapper_sha256")
         resolved = {name: self._calibration[name] for name in names if name in self._calibration}
         resolved["device"] = resolved["device"].partition(":")[0]
@@ -210,10 +217,10 @@ class LLMLabeller(LLMClient):
         )
 
     def _facts(self) -> dict[str, Any]:
-        """The settings besides the prompt that determine an answer.
+        """Returns the settings that determine an answer, together with the prompt.
 
-        The fingerprint covers the files of the model and its adapter. So another revision gives another
-        fingerprint.
+        The entry ``fingerprint`` covers the files of the model and its adapter, so each revision of a model
+        has a different fingerprint.
         """
         names = ("pad_token", "dtype", "device", "batch_size", "engine")
         acting = model_files.acting(self._model_folder, self._config.mode)
@@ -226,7 +233,7 @@ class LLMLabeller(LLMClient):
         }
 
     def _adapted(self, base: str) -> str:
-        """Fingerprint of the model with its adapter. Raises InputError if they do not fit together."""
+        """Returns the fingerprint of the model with its adapter. Raises InputError if they do not match."""
         if self._config.lora.steps:
             self._adapter = self._folder.parent / adapter_files.FOLDER
             if store.read_manifest(self._adapter) is None:
@@ -238,9 +245,10 @@ class LLMLabeller(LLMClient):
         return store.fingerprint([base, adapter_files.fingerprint(self._adapter), self._config.adapter_use])
 
     def _calibrate(self, fingerprint: str) -> None:
-        """Reads the calibration with this fingerprint, or orders it from the worker.
+        """Reads the calibration with this fingerprint. If it is missing, lets the worker make it.
 
-        Each shape of prompts has its own calibration: the audit and the label stage use different ones.
+        Each shape of prompts (L and K) has its own calibration. The audit and the label stage have different
+        shapes.
         """
         folder = self._folder / "calibration" / "{}x{}".format(*self._shape)
         manifest = intact_manifest(folder, "the model is calibrated again")
@@ -251,7 +259,7 @@ class LLMLabeller(LLMClient):
         self._calibration = {**manifest, **store.read_arrays(folder / "arrays.npz")}
 
     def _compute(self, parts: Sequence[Prompts]) -> Iterator[Batch]:
-        """Lets the worker score batches of prompts."""
+        """Sends batches of prompts to the worker, and yields its answers."""
         if self._process is None or not self._is_loaded:
             checked_before = {name: self._calibration.get(name) for name in ("plain", "wrapper")}
             self._order("load", **{CALIBRATION: None}, **checked_before)

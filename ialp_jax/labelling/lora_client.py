@@ -15,23 +15,23 @@ IRRELEVANT = ("save_every",)  # LoRA settings that do not change the result
 
 
 class LoraClient(LLMClient):
-    """Fine-tunes the model that will label, in the same folder; use it as a context manager."""
+    """Fine-tunes the model that later labels prompts. Must be used as a context manager."""
 
     def fine_tune(self, folder: Path, history_length: int, num_candidates: int) -> dict[str, Any]:
-        """Trains an adapter. First trains the embedded model if it is configured and missing.
+        """Trains an adapter. If the embedded model is configured and missing, trains it first.
 
-        A fine-tuning that was killed continues from its last checkpoint if the settings are the same.
+        A killed fine-tuning continues from its last checkpoint if the settings are the same.
 
         Args:
-          folder: gets the adapter in peft's format.
+          folder: folder for the adapter, in peft's format.
           history_length: L of the label stage's prompts.
           num_candidates: K of the label stage's prompts.
 
         Returns:
-          The manifest of the folder. Its entry ``fine_tuning`` is the log.
+          The manifest for the folder. Its entry ``fine_tuning`` is the log of the training.
 
         Raises:
-          InputError: the worker reports an error, in one line.
+          InputError: the worker reports an error.
         """
         base, config = self.model_fingerprint(), self._config
         shape = {"history_length": history_length, "num_candidates": num_candidates}
@@ -49,7 +49,7 @@ class LoraClient(LLMClient):
 
 
 def settings(config: LLMConfig) -> dict[str, Any]:
-    """The settings that determine an adapter."""
+    """Returns the settings that determine an adapter."""
     names = ("model", "revision", "pad_token", "device", "threads")
     template = templates.choose(config.template, embedded=not config.model).digest()
     lora = {name: value for name, value in dataclasses.asdict(config.lora).items() if name not in IRRELEVANT}

@@ -13,8 +13,8 @@ from ialp_jax.errors import InputError, one_line
 from ialp_jax.llm.prompting import chat
 from ialp_jax.llm.prompting.letters import LETTERS
 
-CONFIDENCE = 0.999  # confidence level of the bound that `by_letter` returns
-DOUBTFUL_SHARE = 0.2  # labels are doubtful if the letter decides more answers than this
+CONFIDENCE = 0.999  # confidence level of the lower bound that `by_letter` returns.
+DOUBTFUL_SHARE = 0.2  # labels are doubtful if the letter decides a larger share of the answers
 _CURES = {
     "thinking": "raise --config.llm.max_new_tokens, so that the model ends its thinking",
     "non_finite": "use --config.llm.dtype=float32",
@@ -23,22 +23,24 @@ _CURE = "use --config.llm.mode=choice or likelihood, or another model"
 
 
 def by_letter(shares: np.ndarray, answers: int) -> float:
-    """A lower bound on the share of answers that depend on the letter, not on the item.
+    """Computes a lower bound for the share of answers that depend on the letter, not on the item.
 
     Candidates are listed in random order, so a model that judges items names every letter equally often.
-    Suppose that a share b of the answers names the same letter for any item, and the others name all letters
-    equally often. Then that letter has the share s = b + (1 - b) / K, so b = (s - 1 / K) / (1 - 1 / K).
+    Suppose that a share b of the answers always names the same letter, and that the other answers name all
+    letters equally often. Then this letter has the share s = b + (1 - b) / K of all answers.
+    So b = (s - 1 / K) / (1 - 1 / K).
 
-    s is the share of the most frequent letter. The bound is the value of b for the lower end of a one-sided
-    Clopper-Pearson interval of s. Its error probability is (1 - ``CONFIDENCE``) / K, because any letter may
-    be the most frequent one. If a prompt is asked under several rotations, the bound is lower than necessary.
+    The function takes s from the most frequent letter. The bound is b for the lower end of a one-sided
+    Clopper-Pearson interval of s. The error probability of the interval is (1 - ``CONFIDENCE``) / K, because
+    any of the K letters may be the most frequent one. If the model gets each prompt in several orders, the
+    bound is lower than necessary.
 
     Args:
       shares: float [K], share of each letter among the answers that name a candidate.
-      answers: number of these answers, at least 1.
+      answers: number of answers that name a candidate, at least 1.
 
     Returns:
-      A float between 0 and 1.
+      A number between 0 and 1.
     """
     count, number = len(shares), round(float(np.max(shares)) * answers)
     low = float(stats.beta.ppf((1 - CONFIDENCE) / count, number, answers - number + 1))
@@ -46,7 +48,7 @@ def by_letter(shares: np.ndarray, answers: int) -> float:
 
 
 def broken(manifest: Mapping[str, Any]) -> str:
-    """The first manifest entry that the label stage cannot have written; empty if all are valid."""
+    """Returns the name of the first manifest entry with an impossible value, or an empty text."""
     counts, letters, wrapper = (manifest.get(name) for name in ("counts", "order_bias", "wrapper"))
 
     def numbers(value: Any) -> bool:
@@ -82,7 +84,7 @@ def _share(value: Any) -> bool:
 
 
 def line(manifest: Mapping[str, Any]) -> str:
-    """Shares of valid, none and invalid labels, the order bias, and the order bias that chance would give."""
+    """Returns a line of text: shares of valid, none and invalid labels, and the bias towards letters."""
     counts = manifest.get("counts", {})
     total = max(counts.get("prompts", 0), 1)
     invalid = {cause: number for cause, number in counts.get("invalid", {}).items() if number}
@@ -93,7 +95,7 @@ def line(manifest: Mapping[str, Any]) -> str:
 
 
 def bias(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values of facts about letters; empty in other modes."""
+    """Returns names and values of facts about letters. Without letters, the list is empty."""
     order_bias = manifest.get("order_bias") or {}
     if not order_bias.get("answers"):
         return []
@@ -106,7 +108,7 @@ def bias(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def cautions(manifest: Mapping[str, Any]) -> list[str]:
-    """Reasons why these labels may be useless, one line each; empty if there are none."""
+    """Returns reasons why these labels may be useless, one line each."""
     counts, order_bias = manifest.get("counts", {}), manifest.get("order_bias") or {}
     reasons = [thinking(manifest)]
     if order_bias.get("answers"):
@@ -140,15 +142,15 @@ def thinking(facts: Mapping[str, Any]) -> str:
 
 
 def require_valid(manifest: Mapping[str, Any], reply: str, folder: Path) -> None:
-    """Raises InputError if none of the labels is valid.
+    """Raises InputError if there are labels, but all of them are invalid.
 
     Args:
       manifest: manifest of the labels.
-      reply: the model's text for one of the labels; may be empty.
-      folder: folder of the label store, for the message.
+      reply: text of one invalid reply of the model; may be empty.
+      folder: folder of the label store, for the error message.
 
     Raises:
-      InputError: gives the causes and a remedy.
+      InputError: no label is valid. The message gives the causes and a remedy.
     """
     counts = manifest.get("counts", {})
     if counts.get("valid") or not counts.get("prompts"):

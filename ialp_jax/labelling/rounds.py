@@ -1,4 +1,4 @@
-"""The label loop: each round proposes candidates, labels them and continues the sessions."""
+"""The label loop: in each round, the actor proposes candidates, and the labeller labels the prompts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Arrays = dict[str, np.ndarray]
 
 
 class Setting(NamedTuple):
-    """Everything that stays the same in all rounds.
+    """The inputs that stay the same in all rounds.
 
     Attributes:
       env, params: environment and parameters of the imagined world, see
@@ -54,17 +54,17 @@ def label_rounds(
 
     Args:
       setting: settings of the rounds.
-      labeller: answers the prompts; its context must be entered.
-      learner: agent whose seed 0 is the actor; it learns in place.
-      key: streams of sessions, proposals and answers are derived from it.
+      labeller: answers the prompts; it must be open as a context manager.
+      learner: trains the agent; its first seed is the actor. The parameters of the learner change.
+      key: the random streams of sessions, proposals and responses are derived from this key.
       on_step: called after each step of the sessions.
-      on_round: called with the arrays of each round.
+      on_round: called after each round with the arrays of the round.
 
     Returns:
-      Arrays of P = rounds * steps * sessions rows: those of `label_round`, and ``round`` int32 [P].
+      Arrays with P = rounds * steps * sessions rows: the arrays of `label_round`, and ``round`` int32 [P].
 
     Raises:
-      InputError: the labeller cannot work or has no valid answer, or `propose` raises it.
+      InputError: the labeller cannot work, all its answers are invalid, or a session has too few items left.
     """
     config = setting.config
     users = start_sessions(setting.env, setting.params, key, config.sessions)
@@ -74,7 +74,7 @@ def label_rounds(
         users, arrays = label_round(setting, actor, users, labeller, stream(key, "round", number), on_step)
         rounds.append({**arrays, "round": np.full(len(arrays["choice"]), number, np.int32)})
         on_round(rounds[-1])
-        labeller.require_valid()  # otherwise the actor would learn from nothing
+        labeller.require_valid()  # because the actor cannot learn if all labels are invalid
         if number + 1 < config.rounds:
             learner.advance(*training_data(_joined(rounds), config.num_prompts()))
     return _joined(rounds)
@@ -88,22 +88,23 @@ def label_round(
     key: Key,
     on_step: Callable[[], object] = lambda: None,
 ) -> tuple[Users, Arrays]:
-    """Runs one round: ``steps`` steps of all imagined sessions under one actor.
+    """Runs one round: all imagined sessions take ``steps`` steps with the same actor.
 
     Args:
       setting: settings of the round.
-      actor: parameters of the actor that proposes.
+      actor: parameters of the actor that proposes the candidates.
       users: sessions to continue.
       labeller: answers all prompts of a step in one call.
       key: consumed.
       on_step: called after each step.
 
     Returns:
-      The sessions after the round, and arrays of P = steps * sessions rows, ordered by step: the fields of
-      `Labels`, ``shown`` int32 [P, L + H], ``terminated``, ``truncated`` bool [P], ``session`` int32 [P].
+      The sessions after the round, and arrays with P = steps * sessions rows, ordered by step. The arrays are
+      the fields of `Labels`, ``shown`` int32 [P, L + H], ``terminated``, ``truncated`` bool [P], and
+      ``session`` int32 [P].
 
     Raises:
-      InputError: the labeller cannot work, or `propose` raises it.
+      InputError: the labeller cannot work, or a session has too few items left.
     """
     env, params, network, config, alike = setting
     steps: list[Arrays] = []
@@ -128,5 +129,5 @@ def label_round(
 
 
 def _joined(parts: list[Arrays]) -> Arrays:
-    """Concatenates arrays of equal names."""
+    """Concatenates the arrays that have the same name."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,9 +1,9 @@
-"""Answers on disk: one file per batch with the addresses of its prompts, verified by its hash. numpy only.
+"""Stores answers on disk. A shard is a file with one batch of answers, their prompts and a hash. numpy only.
 
 A store is a folder with one subfolder per context. A context is everything that determines an answer, except
-the prompt, see `describe`. The subfolder has the fingerprint of the context as its name, and holds
-``context.json`` and the shards ``*.npz``. One run writes a shard atomically. Later writes only repair damaged
-shards. So any number of runs may share a store without locks.
+the prompt, see `describe`. The name of a subfolder is the fingerprint of its context. A subfolder holds
+``context.json`` and the shards ``*.npz``. One run writes each shard atomically. A later write only repairs
+damage. So any number of runs may share a store without locks.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from ialp_jax.llm.modes.answers import Answers, unwritten
 
 CONTEXT = "context.json"
 ADDRESS_BYTES = 32
-_PARTIAL = r"\..+\.(npz|json)\.[0-9a-f]{32}"  # names that `ialp_jax.store` gives unfinished files
-# If a partial file is this old, its writer was killed. The limit is high, because clocks of machines differ.
+_PARTIAL = r"\..+\.(npz|json)\.[0-9a-f]{32}"  # names that `ialp_jax.store` gives to unfinished files.
+# If an unfinished file is this old, a killed process left it. The limit is high, because clocks differ.
 STALE_SECONDS = 24 * 3600
 
 
 class Batch(NamedTuple):
-    """The answers to n prompts that went to the model together.
+    """The answers to n prompts that were sent to the model together.
 
     Attributes:
       answers: answers to the n prompts.
-      tokens: tokens that went through the model.
-      seconds: time that the model took.
+      tokens: number of tokens that the model processed.
+      seconds: time that the model needed.
     """
 
     answers: Answers
@@ -45,12 +45,12 @@ class Batch(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """A batch and the prompts that it answers.
+    """A batch of answers and the addresses of its prompts.
 
     Attributes:
-      addresses: addresses of its n prompts, 32 bytes each.
+      addresses: addresses of the n prompts, 32 bytes each.
       batch: answers to these prompts.
-      series: the beginning of the names of a plan's shards; only for plans.
+      series: only for plans: the beginning of the file names of the shards that the run will write.
     """
 
     addresses: list[bytes]
@@ -64,7 +64,7 @@ def describe(folder: Path, facts: Mapping[str, Any], **names: str) -> str:
     Args:
       folder: the store; created if it is missing.
       facts: everything that determines an answer, except the prompt, as plain data.
-      **names: further facts for a reader, such as the model's name; not part of the fingerprint.
+      **names: further facts for human readers, such as the model's name; not part of the fingerprint.
 
     Raises:
       InputError: the folder cannot be written.
@@ -80,7 +80,7 @@ def describe(folder: Path, facts: Mapping[str, Any], **names: str) -> str:
 
 
 def write(path: Path, context: str, shard: Shard) -> None:
-    """Writes a shard atomically. Raises InputError if it cannot be written."""
+    """Writes a shard atomically. Raises InputError if the file cannot be written."""
     arrays = {
         **shard.batch.answers._asdict(),
         "addresses": np.frombuffer(b"".join(shard.addresses), np.uint8).reshape(-1, ADDRESS_BYTES),
@@ -95,7 +95,7 @@ def write(path: Path, context: str, shard: Shard) -> None:
 
 
 def read(path: Path, context: str) -> Shard:
-    """Reads a shard. Raises InputError if it is missing, altered, truncated or another shard."""
+    """Reads a shard. Raises InputError if the file is missing, altered, truncated, or a different shard."""
     arrays = store.read_arrays(path)
     if str(arrays.pop("sha256", "")) != _checksum(path, context, arrays):
         raise InputError(f"{path}: altered or truncated (its sha256 differs)")
@@ -113,7 +113,7 @@ def read(path: Path, context: str) -> Shard:
 
 
 def load(path: Path, context: str) -> Shard | None:
-    """Like `read`, but returns None if the file is missing, or, with a warning, if it is damaged."""
+    """Like `read`, but returns None if the file is missing or damaged. Warns if it is damaged."""
     if not path.exists():
         return None
     try:
@@ -124,9 +124,10 @@ def load(path: Path, context: str) -> Shard | None:
 
 
 def scan(folder: Path, context: str, read_before: Collection[str] = ()) -> Iterator[tuple[str, Shard | None]]:
-    """The shards of a context's folder by name, in order of names, without the shards in ``read_before``.
+    """Yields (name, shard) for each shard in the folder of a context, except the names in ``read_before``.
 
-    A damaged shard is None, after a warning. Files that are being written are skipped.
+    The shards are sorted by name. If a shard is damaged, the function warns and yields None instead of the
+    shard. The function skips files that are being written.
     """
     for path in sorted(folder.glob("*.npz")):
         if path.name not in read_before:
@@ -134,7 +135,7 @@ def scan(folder: Path, context: str, read_before: Collection[str] = ()) -> Itera
 
 
 def clean(folder: Path) -> None:
-    """Deletes partial files whose writers were killed long ago."""
+    """Deletes old unfinished files of killed processes."""
     for path in folder.glob(".*"):
         if not re.fullmatch(_PARTIAL, path.name):
             continue
@@ -144,7 +145,7 @@ def clean(folder: Path) -> None:
 
 
 def _checksum(path: Path, context: str, arrays: Mapping[str, np.ndarray]) -> str:
-    """sha256 of a shard's content, name and context, so that no shard can replace another one."""
+    """sha256 of a shard's content, name and context, so that damage and wrong file names are detected."""
     content = hashlib.sha256(f"{context}/{path.name}".encode())
     for name in sorted(arrays):
         array = arrays[name]

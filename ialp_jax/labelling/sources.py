@@ -1,23 +1,20 @@
-"""Baseline labellers: rules that label instead of the LLM. The LLM is useful if it beats them.
+"""Baseline labellers: rules that label prompts instead of the LLM. The LLM is useful if it beats these rules.
 
-Every source labels the prompts that the LLM would label: K candidates that the current actor proposed.
+The rules label the same kind of prompts as the LLM: K candidates that the current actor proposed.
 
-| source     | chooses                                   | says none                                |
-|------------|-------------------------------------------|------------------------------------------|
-| popularity | the candidate with the most likes of      | if it is among the least liked ones      |
-|            | offline users                             |                                          |
-| random     | any candidate                             | by chance                                |
-| logged     | the candidate that comes next in the      | if the log has none of the candidates    |
-|            | user's log                                |                                          |
-| truth      | the candidate that the user likes best by | with the probability that the user does  |
-|            | the world's user model                    | not like that candidate                  |
-| fold_in    | the candidate that users with the same    | if its score is among the lowest ones    |
-|            | history like best by the same model       |                                          |
+- ``popularity`` chooses the candidate with the most likes by offline users. It answers "none" to the prompts
+  whose best candidate has the fewest likes.
+- ``random`` chooses a random candidate, and answers "none" at random.
+- ``logged`` chooses the candidate that comes next in the user's log, or "none" if the log has no candidate.
+- ``truth`` chooses the candidate that the user likes best, according to the world's user model. It answers
+  "none" with the probability that the user does not like this candidate.
+- ``fold_in`` applies the same model to user factors that it estimates from the history. It answers "none" to
+  the prompts whose best candidate has the lowest scores.
 
-``popularity``, ``random`` and ``fold_in`` have no threshold. They answer "none" to a given share of the
-prompts of each request. This share can be set to the share of the LLM. ``truth`` knows the user, but the
-actor sees only the user's last likes. If a label depends on other facts about the user, it is noise for the
-actor. ``fold_in`` is an upper bound for a labeller that sees only the actor's input.
+``popularity``, ``random`` and ``fold_in`` have no threshold for "none". They give this answer to a fixed
+share of the prompts in each request. The share can be set to the LLM's share of "none". ``truth`` knows the
+user, but the actor sees only the user's last likes. If a label depends on other facts about the user, it is
+noise for the actor. ``fold_in`` is an upper bound for a labeller that sees only the actor's input.
 """
 
 from __future__ import annotations
@@ -35,21 +32,21 @@ from ialp_jax.users.predict import like_probability
 
 
 class RuleLabeller:
-    """Labels by a rule and counts its answers, see `ialp_jax.labelling.labeller.Labeller`."""
+    """A labeller that uses a rule and counts its answers, see `ialp_jax.labelling.labeller.Labeller`."""
 
     def __init__(self, name: str, seed: int) -> None:
-        """Takes the name for the manifest and the seed of the run."""
+        """Stores the name of the rule, for the manifest, and the seed of the run."""
         self._name, self._seed = name, seed
         self._choices: list[np.ndarray] = []
 
     def __enter__(self) -> Self:
-        """A rule needs no preparation."""
+        """Does nothing, because a rule needs no preparation."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """A rule has no resources to free."""
+        """Does nothing, because a rule has no resources to free."""
 
     def label(self, prompts: Prompts) -> Labels:
         """Labels P prompts from imagined sessions. The prompts must have ``windows``."""
@@ -60,14 +57,14 @@ class RuleLabeller:
         return Labels(prompts.histories, prompts.candidates, choice, scores.astype(np.float32))
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Scores [P, K] of the candidates, and whether the answer is "none", bool [P]."""
+        """Returns the scores [P, K] of the candidates, and whether the answer is "none", bool [P]."""
         raise NotImplementedError
 
     def require_valid(self) -> None:
-        """A rule's answers are always valid."""
+        """Does nothing, because the answers of a rule are always valid."""
 
     def manifest(self) -> dict[str, object]:
-        """Name of the rule, and counts of prompts."""
+        """Returns the name of the rule, and the number of prompts by kind of label."""
         choices = np.concatenate([np.zeros(0, np.int32), *self._choices])
         counts = {"prompts": len(choices), "valid": len(choices), "none": int(np.sum(choices == 0))}
         return {"model": f"{self._name} (no LLM)", "source": self._name, "counts": counts}
@@ -77,12 +74,12 @@ class Popularity(RuleLabeller):
     """Chooses the most liked candidate, see the module docstring."""
 
     def __init__(self, seed: int, popularity: np.ndarray, none_share: float) -> None:
-        """Takes likes per item by offline users, [N + 1], and the share of prompts answered "none"."""
+        """Stores the likes of each item by offline users, [N + 1], and the share of "none" answers."""
         super().__init__("popularity", seed)
         self._popularity, self._none_share = popularity, none_share
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Scores candidates by their likes; "none" if the best one is among the least liked."""
+        """Scores candidates by their likes. Prompts whose best candidate has the fewest likes get "none"."""
         scores = self._popularity[prompts.candidates].astype(np.float64)
         return scores, lowest_share(scores.max(1), self._none_share, random)
 
@@ -91,12 +88,12 @@ class Random(RuleLabeller):
     """Chooses at random, see the module docstring."""
 
     def __init__(self, seed: int, none_share: float) -> None:
-        """Takes the share of prompts answered "none"."""
+        """Stores the share of "none" answers."""
         super().__init__("random", seed)
         self._none_share = none_share
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Only chance."""
+        """Draws random scores and random "none" answers."""
         shape = prompts.candidates.shape
         return random.random(shape), np.asarray(random.random(shape[0]) < self._none_share)
 
@@ -105,10 +102,10 @@ class Logged(RuleLabeller):
     """Chooses the user's next logged item, see the module docstring."""
 
     def __init__(self, seed: int, logged: Windows, histories: Histories, ordered: bool) -> None:
-        """Takes the start windows, all likes, and whether likes have an order in time.
+        """Stores the start windows, all likes, and whether likes have an order in time.
 
-        Without an order in time, any like of the user counts as next. Items that a session has already shown
-        are never candidates.
+        Without an order in time, any like of the user counts as a next item. Prompts never contain items that
+        the session has already shown.
         """
         super().__init__("logged", seed)
         self._places = {
@@ -118,7 +115,7 @@ class Logged(RuleLabeller):
         self._logged, self._ordered = logged, ordered
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """1 / (1 + likes between the start window and the item); 0 for items that do not come next."""
+        """The score is 1 / (1 + likes between window and item), or 0 if the item is not a later like."""
         candidates = prompts.candidates
         scores = np.zeros(candidates.shape)
         for p, row in enumerate(prompts.windows.tolist()):
@@ -134,41 +131,41 @@ class Truth(RuleLabeller):
     """Uses the world's user model, see the module docstring."""
 
     def __init__(self, seed: int, logged: Windows, model: UserModel) -> None:
-        """Takes the start windows and the user model of the world."""
+        """Stores the start windows and the user model of the world."""
         super().__init__("truth", seed)
         self._logged, self._model = logged, model
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Like probabilities; "none" if a random draw decides that the user dislikes the best candidate."""
+        """Scores are probabilities of a like. The answer is "none" if a random number exceeds all."""
         users = self._logged.user[prompts.windows][:, None]
         scores = np.asarray(like_probability(self._model, users, prompts.candidates))
         return scores, random.random(len(scores)) >= scores.max(1)
 
 
 class FoldIn(RuleLabeller):
-    """Uses the world's user model for an estimated user, see the module docstring.
+    """Uses the world's user model with estimated user factors, see the module docstring.
 
-    It fits a least-squares regression to the windows. The regression predicts the user vector from the mean
-    and sum of the history's item vectors, the number of items and a constant.
+    A least-squares regression on the start windows estimates the user factors. Its inputs are the mean and
+    the sum of the item factors in the history, the number of items and a constant.
     """
 
     def __init__(self, seed: int, logged: Windows, model: UserModel, none_share: float) -> None:
-        """Takes the start windows to learn from, the world's user model and the share of "none"."""
+        """Fits the regression to the start windows, with the factors of the world's user model."""
         super().__init__("fold_in", seed)
         self._none_share = none_share
         self._items, self._bias = np.array(model.item_factors), np.asarray(model.item_bias)
-        self._items[0] = 0  # padding adds nothing to a sum
+        self._items[0] = 0  # so that padding adds nothing to a sum
         users = np.asarray(model.user_factors)[logged.user]
         self._map = np.linalg.lstsq(self._features(logged.history), users, rcond=None)[0]
 
     def _features(self, histories: np.ndarray) -> np.ndarray:
-        """Maps histories [P, L] to [P, 2 F + 2]."""
+        """Returns the inputs of the regression, [P, 2 F + 2], for histories [P, L]."""
         likes = (histories > 0).sum(1, keepdims=True)
         total = sum(self._items[place] for place in histories.T)
         return np.hstack([total / np.maximum(likes, 1), total, likes, np.ones_like(likes)])
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Scores for the estimated user; "none" if the best candidate has one of the lowest scores."""
+        """Scores candidates by the model. Prompts whose best candidate has the lowest scores get "none"."""
         candidates = prompts.candidates
         users = self._features(prompts.histories) @ self._map
         scores = np.einsum("pf,pkf->pk", users, self._items[candidates]) + self._bias[candidates]
@@ -176,7 +173,7 @@ class FoldIn(RuleLabeller):
 
 
 def lowest_share(values: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Selects the lowest ``share`` of the values [P], bool [P]; chance breaks ties."""
+    """Marks the lowest ``share`` of P values, bool [P]. Ties are broken at random."""
     order = np.lexsort((random.random(len(values)), values))
     is_low = np.zeros(len(values), bool)
     is_low[order[: round(share * len(values))]] = True
@@ -186,12 +183,12 @@ def lowest_share(values: np.ndarray, share: float, random: np.random.Generator) 
 def rule_labeller(
     config: LabellingConfig, dataset: Dataset, logged: Windows, model: UserModel, seed: int
 ) -> RuleLabeller:
-    """The rule that ``config.source`` names.
+    """Makes the rule that ``config.source`` names.
 
     Args:
-      config: names the source, which must not be the LLM, and its share of "none".
-      dataset: only popularity and logs of its offline users are read.
-      logged: the windows that imagined sessions start from.
+      config: ``source``, which must not be the LLM, and ``none_share``.
+      dataset: the data set; the rules read only the likes of its offline users.
+      logged: the windows from which imagined sessions start.
       model: user model of the world.
       seed: seed of the run.
     """

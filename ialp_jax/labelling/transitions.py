@@ -1,4 +1,4 @@
-"""Turns stored labels into transitions to learn from."""
+"""Turns stored labels into transitions, from which the actor learns."""
 
 from __future__ import annotations
 
@@ -39,14 +39,15 @@ def labelled_transitions(arrays: dict[str, np.ndarray]) -> tuple[Transition, np.
 
 
 def training_data(arrays: dict[str, np.ndarray], total: int) -> tuple[Transition, int]:
-    """Labelled transitions in arrays of fixed size, so that JAX does not compile again after each round.
+    """Pads labelled transitions to a fixed size, so that JAX does not compile again after each round.
 
     Args:
       arrays: arrays of the rounds so far.
-      total: number of rows of all rounds, at least the number in ``arrays``.
+      total: number of rows after padding, at least the number of rows in ``arrays``.
 
     Returns:
-      Transition [total], the valid ones first, then zeros; and the number of valid ones.
+      Transition [total], with the valid transitions first and zeros after them, and the number of valid
+      transitions.
     """
     transitions, rows = labelled_transitions(arrays)
 
@@ -57,5 +58,5 @@ def training_data(arrays: dict[str, np.ndarray], total: int) -> tuple[Transition
 
 
 def rounds_until(arrays: dict[str, np.ndarray], number: int) -> int:
-    """Number of valid labels of the rounds 0..number."""
+    """Number of valid labels in the rounds 0..number."""
     return int(np.sum((arrays["round"] <= number) & (arrays["choice"] >= 0)))

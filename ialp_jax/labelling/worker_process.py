@@ -1,9 +1,9 @@
-"""The client's side of the worker process: sends orders, receives answers, raises errors as one line.
+"""The client's side of the worker process: sends orders, receives answers, and raises one-line errors.
 
-The worker is a plain subprocess with its own message format. ``multiprocessing`` would pickle the start of
-the worker, import the client's main module (and so JAX) into it, and add a resource tracker process. We would
-still need the code below. The worker must end with its client, the client must read the worker's exit codes,
-and signals must be delayed.
+The worker is a plain subprocess with its own message format. We do not use ``multiprocessing``, because it
+would import the client's main module, and so JAX, into the worker. It also needs pickle and an extra process,
+the resource tracker. It would not replace the code below: the worker must end with its client, the client
+must read the worker's exit codes, and signals must be delayed.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from ialp_jax.errors import InputError
 from ialp_jax.llm.worker import protocol
 from ialp_jax.llm.worker.protocol import GROUP_SIGNALS
 
-IN_FLIGHT = 2  # orders sent ahead, so that the worker does not wait while the client writes an answer to disk
-PATIENCE_SECONDS = 5.0  # time for the worker to end before it is killed
+# Maximum number of orders without an answer. With 2, the worker works while the client saves an answer.
+IN_FLIGHT = 2
+PATIENCE_SECONDS = 5.0  # time that the client waits for the end of the worker before it kills the worker
 
 Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """Inside this context, a new process gets no `GROUP_SIGNALS` until it has finished its imports."""
+    """A process that starts inside this context gets no `GROUP_SIGNALS` before its imports are finished."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -44,10 +45,10 @@ def _signals_held() -> Iterator[None]:
 
 
 class WorkerProcess:
-    """A running worker. It ends with `close`, or when this process ends for any reason."""
+    """A running worker. The worker ends after `close`, or when this process ends for any reason."""
 
     def __init__(self, log: Path) -> None:
-        """Starts the process. ``log`` gets the traceback of an unexpected failure."""
+        """Starts the process. After an unexpected failure, the file ``log`` has the traceback."""
         log.unlink(missing_ok=True)
         package = str(Path(ialp_jax.__file__).resolve().parents[1])
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
@@ -61,19 +62,19 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id of the worker."""
         return self._process.pid
 
     def ask(self, order: dict[str, Any], **arrays: np.ndarray) -> Answer:
-        """Sends one order and waits for its answer. Raises InputError with the worker's error line."""
+        """Sends one order and waits for its answer. If the worker reports an error, raises InputError."""
         return next(self.ask_all([(order, arrays)]))
 
     def ask_all(self, orders: Sequence[Answer]) -> Iterator[Answer]:
-        """Yields answers to several orders, in order. At most `IN_FLIGHT` orders are sent ahead."""
+        """Yields the answers in the sequence of the orders. At most `IN_FLIGHT` orders wait for an answer."""
         for number in range(len(orders) + IN_FLIGHT - 1):
             if number < len(orders):
                 header, arrays = orders[number]
-                with contextlib.suppress(OSError):  # if the worker died, `_receive` will notice it
+                with contextlib.suppress(OSError):  # if the worker has died, `_receive` reports it
                     protocol.send(self._process.stdin, header, **arrays)
             if number >= IN_FLIGHT - 1:
                 yield self._receive()
@@ -90,7 +91,7 @@ class WorkerProcess:
         return answer
 
     def close(self) -> None:
-        """Closes the worker's input, which ends the worker; kills the worker if it does not end."""
+        """Closes the worker's input, so that the worker ends. If it does not end, kills it."""
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         try:

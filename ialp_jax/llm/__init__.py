@@ -1,14 +1,14 @@
 """A causal language model as a source of labels. Only the worker process loads torch.
 
-The path of an answer, from an order to the reply to the client:
+An order with prompts takes this path until the reply goes back to the client:
 
-1. ``worker/worker.py``: the process reads an order with prompts (frames: ``worker/protocol.py``);
+1. ``worker/worker.py``: the worker process reads the order (message format: ``worker/protocol.py``);
 2. ``engines/``: the configured engine gets the prompts, ``transformers_engine.py`` by default;
-3. ``model/scorer.py``: the loaded model labels with the settings of ``config.py``;
+3. ``model/scorer.py``: the loaded model answers the prompts with the settings from ``config.py``;
 4. ``prompting/``: titles and templates become token rows (``templates.py``, ``letters.py``, ``tokens.py``);
 5. ``modes/``: ``likelihood.py``, ``choice.py`` or ``generate.py`` asks the model; the last two use
    ``asker.py``;
-6. ``modes/answers.py``: answers of all modes get one common form and go back to the client.
+6. ``modes/answers.py``: the answers get the same form in all modes and go back to the client.
 
 ``lora/`` fine-tunes the model. ``model/embedded.py`` trains the small Mistral that is used if no model is
 given. `ialp_jax.labelling` is the client: it turns answers into labels.

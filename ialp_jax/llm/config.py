@@ -8,7 +8,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.llm.prompting import templates
 from ialp_jax.settings import setting
 
-MOST_LETTERED = 25  # candidates that letters can name: A to Z without one letter, which "none" needs
+MOST_LETTERED = 25  # maximum number of candidates with letters; one of the 26 letters is for "none"
 
 DTYPES = ("auto", "fastest", "float32", "bfloat16")
 
@@ -22,23 +22,23 @@ def _require(holds: bool, knob: str, rule: str) -> None:
 class EmbeddedConfig:
     """Settings of the small Mistral that the label stage trains on the offline users.
 
-    The defaults suit ``demo``. For ``lfm`` use hidden 128 and 8,000 steps. Then the model ranks users' own
-    artists above random ones with an AUC of 0.90; popularity has 0.78.
+    The defaults suit ``demo``. For ``lfm`` use hidden 128 and 8,000 steps. With these settings, the model
+    ranks a user's own artists above random artists with an AUC of 0.90; popularity reaches 0.78.
 
     Attributes:
       hidden: width D of the model.
       layers: number of decoder layers.
-      heads: attention heads; there are half as many key-value heads.
+      heads: number of attention heads; the number of key-value heads is half of it.
       vocabulary: size of the byte-pair vocabulary learned from the catalogue.
-      context: tokens of one training row, and of the longest prompt that the model can read.
-      steps: optimiser steps. The budget counts steps, not seconds, so that a seed determines the result.
+      context: number of tokens in a training row, and in the longest prompt that the model can read.
+      steps: number of optimiser steps. There is no time limit, so that the seed determines the result.
       batch_size: training rows per step.
       learning_rate: peak of the cosine schedule.
-      shuffle: share of the histories that are shuffled in each epoch. If the data set has no order in time,
-        all histories are shuffled.
-      drop: probability that an item is left out of its history, drawn again in each epoch.
-      holdout: share of the offline users that the model does not train on. These users give the held-out loss
-        and the threshold of ``none``.
+      shuffle: share of the histories whose items are shuffled in each epoch. If the data set has no order in
+        time, all histories are shuffled.
+      drop: probability that an item is left out of its history. Each epoch draws again.
+      holdout: share of the offline users that the model does not train on. The held-out loss and the
+        threshold of ``none`` are computed on these users.
     """
 
     hidden: int = 64
@@ -75,17 +75,20 @@ class LoraConfig:
       learning_rate: peak of the cosine schedule. Small models may need ten times the default or more.
       rank: rank of the updates.
       alpha: LoRA scales the updates by alpha / rank.
-      dropout: share of the inputs of LoRA's updates that is set to 0 during fine-tuning.
-      targets: comma-separated names of the modules to update.
-      negatives: number of items in a training prompt that the user never liked; 0: as many as in the label
-        stage.
-      negative_sampling: ``uniform``, or ``popularity`` (in proportion to likes of offline users plus 1).
-      none_share: share of the training prompts that do not contain the user's item, so that the answer is
-        "none". Only for lettered modes.
-      holdout: share of the offline users that LoRA does not train on. The accuracy is measured on them.
-      save_every: steps between checkpoints. A fine-tuning that was killed continues from the last one.
-      gradient_checkpointing: computes activations twice instead of storing them: less memory, more time.
-      dtype: dtype of the frozen weights, with the values of ``llm.dtype``. The updates are float32.
+      dropout: dropout rate for the inputs of LoRA's updates during fine-tuning.
+      targets: comma-separated names of the modules that LoRA updates.
+      negatives: number of items in a training prompt that the user never liked; 0: the prompt has as many
+        candidates as in the label stage.
+      negative_sampling: how these items are drawn: ``uniform``, or ``popularity`` (with probability
+        proportional to 1 + likes by offline users).
+      none_share: share of the training prompts that do not contain the user's item, so that the right answer
+        is "none". Only for lettered modes.
+      holdout: share of the offline users that LoRA does not train on. The accuracy is measured on these
+        users.
+      save_every: steps between checkpoints. A killed fine-tuning continues from the last checkpoint.
+      gradient_checkpointing: computes activations twice instead of storing them, for less memory and more
+        time.
+      dtype: dtype of the frozen weights; the choices are those of ``llm.dtype``. The updates are float32.
     """
 
     steps: int = setting(0, at_least=0)
@@ -121,43 +124,45 @@ class LLMConfig:
       model: folder or hub id of a causal language model in safetensors; empty: the embedded model.
       revision: branch, tag or commit of a hub id; empty: the default branch.
       pad_token: padding token, if the tokenizer has none.
-      mode: ``likelihood`` (log-likelihood of each candidate's title after the history), ``choice`` (each
-        candidate has a letter, and the scores are the letters' logits after the prompt) or ``generate`` (the
-        model answers the prompt of ``choice`` in free text).
-      template: ``titles`` (bare lines), ``brief`` (the first 40 characters of each title), ``list`` (with an
-        introduction), ``auto`` (``titles`` for the embedded model, ``list`` for a given one), or your own
-        file, ``FILE.json``.
+      mode: how the model is asked. ``likelihood``: scores are log-likelihoods of the candidates' titles after
+        the history. ``choice``: each candidate has a letter, and scores are log-probabilities of the letters.
+        ``generate``: the model answers the prompt of ``choice`` in free text.
+      template: text of the prompts. ``titles``: bare lines. ``brief``: the first 40 characters of each title.
+        ``list``: titles with an introduction. ``auto``: ``titles`` for the embedded model, ``list`` for a
+        given model. ``FILE.json``: your own file.
       chat: whether the tokenizer's chat template wraps prompts of ``choice`` and ``generate``: ``auto`` (if
-        the tokenizer has one), ``on`` or ``off``. Thinking is switched off if the template can do that.
-      permutations: for ``choice`` and ``generate``, number of orders of the candidates. Each prompt is asked
-        once per order. Scores are means over the orders. The order does not matter for ``likelihood``.
+        the tokenizer has one), ``on`` or ``off``. If the template can switch thinking off, it does.
+      permutations: for ``choice`` and ``generate``, number of orders of the candidates. The model gets each
+        prompt once per order, and the scores are averaged. ``likelihood`` does not depend on the order.
       max_new_tokens: for ``generate``, maximum number of tokens of an answer, including the model's thinking.
       retries: for ``generate``, maximum number of further attempts after an invalid answer, each in another
         order of the candidates.
-      on_invalid: if an answer stays invalid, the prompt gets no label (``drop``) or the label ``none``.
-      normalise: ``sum`` or ``mean`` of the log-probabilities of a title's tokens.
+      on_invalid: if no attempt gives a valid answer, the prompt gets no label (``drop``) or the label
+        ``none``.
+      normalise: for ``likelihood``, ``sum`` or ``mean`` of the log-probabilities of a title's tokens.
       none_rule: for ``likelihood``, rule that computes the threshold of ``none`` from held-out offline users:
         ``youden``, ``quantile`` or ``never``.
-      none_quantile: for ``quantile``, the share of random items that counts as disliked.
+      none_quantile: for the rule ``quantile``, share of the random items that are below the threshold.
       batch_size: prompts per forward pass.
-      store: folder of a label store for several runs. No run sends a prompt to the model if the store has its
-        answer. Empty: the run's own ``labels/shards``.
-      shard_size: prompts stored in one file. If the process dies, the unfinished file is lost.
-      dtype: ``auto`` (bfloat16 on a GPU, else float32), ``fastest`` (float32 or bfloat16: a measurement
-        decides which one multiplies matrices faster), ``float32`` or ``bfloat16``.
+      store: folder of a label store that several runs share. If the store has the answer to a prompt, no run
+        sends this prompt to the model. Empty: the run's own ``labels/shards``.
+      shard_size: number of prompts per stored file. If the process dies, the answers of an unfinished file
+        are lost.
+      dtype: ``auto`` (bfloat16 on a GPU, else float32), ``fastest`` (float32 or bfloat16, whichever is faster
+        in a measurement), ``float32`` or ``bfloat16``.
       device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
       threads: CPU threads of the worker; 0: one per core.
       adapter: folder of a LoRA adapter in peft's format. Empty: the run's own adapter if ``lora.steps`` is
-        above 0, else none.
-      adapter_use: ``merge`` adds the adapter to the weights once; ``attach`` computes it in every forward
-        pass.
+        above 0, else no adapter.
+      adapter_use: ``merge`` adds the adapter to the weights when the model is loaded; ``attach`` computes the
+        adapter in every forward pass.
       engine: runs the model: ``transformers`` (on one device), ``ray`` (on several devices and machines) or
         ``vllm`` (if it is installed).
-      workers: for ``ray``, number of models; 0: one per GPU, or one if there is no GPU.
-      ray_address: address of a running Ray cluster. Empty: the run starts Ray on this machine, closed to
-        other machines, and stops it at the end.
-      embedded: the model that is trained if none is given.
-      lora: fine-tuning of the given or the embedded model.
+      workers: for ``ray``, number of copies of the model; 0: one per GPU, or one if there is no GPU.
+      ray_address: address of a running Ray cluster. Empty: the run starts Ray only for this machine, and
+        stops it at the end.
+      embedded: settings of the model that is trained if no model is given.
+      lora: settings of the fine-tuning by LoRA.
     """
 
     model: str = ""
@@ -225,7 +230,7 @@ class LLMConfig:
         return cls(**{**tree, **parts})
 
     def asking(self) -> dict[str, Any]:
-        """The settings that determine an answer, besides model, template and candidates."""
+        """Returns the settings that determine an answer, besides model, template and prompt."""
         used = {
             "likelihood": ("normalise",),
             "choice": ("chat", "permutations"),

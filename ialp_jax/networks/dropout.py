@@ -1,6 +1,7 @@
 """Dropout (Srivastava et al., JMLR 2014) with one random byte per entry.
 
-flax draws 32 bits per entry with threefry; on a CPU this takes a quarter of a training step of SASRec.
+flax draws 32 random bits per entry with threefry. On a CPU, these draws take a quarter of the time of a
+training step of SASRec.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ MASKED = -1e9  # finite, so that a masked logit times a zero probability stays z
 
 
 def mask_shown(values: Array, shown: Array) -> Array:
-    """Sets the logits or Q values of items that must not be shown again to ``MASKED``.
+    """Masks items that must not be shown again: their logits or Q values become ``MASKED``.
 
     Args:
       values: float32 [..., N].
@@ -78,7 +78,7 @@ class ActorCriticOutput(NamedTuple):
     preference: Array
 
 
-CRITIC_HEADS = ("critic", "advantage")  # parts of `ActorCritic` that affect only its values
+CRITIC_HEADS = ("critic", "advantage")  # parts of `ActorCritic` without effect on the policy
 
 
 class ActorCritic(nn.Module):
@@ -142,7 +142,7 @@ class Recommender(nn.Module):
 
 
 def centred_q(output: ActorCriticOutput, shown: Array) -> Array:
-    """Q values whose mean under the policy is the value: Q = V + A - sum_b pi(b) A(b).
+    """Q values whose mean under the policy is the state value: Q = V + A - sum_b pi(b) A(b).
 
     The duelling form of Wang et al. (ICML 2016, eq. 9), with the policy in place of the uniform
     distribution. So Q-learning before deployment and value learning after it train the same critic.

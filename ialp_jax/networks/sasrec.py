@@ -1,7 +1,7 @@
 """SASRec: self-attention over the items a user liked (Kang and McAuley, ICDM 2018).
 
-The pre-norm form, which is usual today: ``x + attention(norm(x))``, then ``x + mlp(norm(x))``. The paper
-normalises only the queries. Input and output (the heads) share one item table.
+We use the pre-norm form, which is usual today: ``x + attention(norm(x))``, then ``x + mlp(norm(x))``. The
+authors' code normalises only the queries of the attention. Input and output (the heads) share one item table.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.networks.dropout import Dropout
 from ialp_jax.types import Array
 
-PIECE = 50  # positions; attention over a longer history is computed in pieces
+PIECE = 50  # positions; longer histories are processed in pieces of at least this length
 
 
 class Attention(nn.Module):
     """Causal multi-head attention (Vaswani et al., NeurIPS 2017) of all positions or only of the last one.
 
-    If only the last position is needed, keys and values are never formed. Because
+    If only the last position is needed, the keys and values of the L positions are never computed. Because
     ``q . (W x_l) = (W' q) . x_l`` and ``sum_l w_l (V x_l) = V sum_l w_l x_l``, both projections act on one
-    vector per head instead of L. The bias of the keys adds the same to all scores, so the softmax drops it.
+    vector per head instead of L. The keys' bias adds the same number to all scores of a query, so it cancels
+    in the softmax.
     """
 
     heads: int
@@ -45,7 +46,8 @@ class Attention(nn.Module):
         rows, shape = as_rows(x), (-1, x.shape[-2], self.heads, x.shape[-1] // self.heads)
         query, key, value = ((rows @ kernel[part] + bias[part]).reshape(shape) for part in range(3))
         mask = mask.reshape(-1, *mask.shape[-3:])
-        # No position sees a later one. With the queries in pieces, most masked scores are never computed.
+        # No position attends to a later one. Because queries are processed in pieces, most masked scores are
+        # never computed.
         count = max(1, x.shape[-2] // PIECE)
         ends = [x.shape[-2] * (piece + 1) // count for piece in range(count)]
         attended = [
@@ -57,7 +59,7 @@ class Attention(nn.Module):
         return jnp.concatenate(attended, 1).reshape(x.shape)
 
     def _last(self, x: Array, mask: Array, kernel: Array, bias: Array) -> Array:
-        """As `_all`, but only the last position, [..., 1, D]."""
+        """Like `_all`, but computes only the last position, [..., 1, D]."""
         width = x.shape[-1]
         size = width // self.heads
         kernel, bias = (part.reshape(*part.shape[:-1], self.heads, size) for part in (kernel, bias))
@@ -71,7 +73,7 @@ class Attention(nn.Module):
 
 
 def as_rows(x: Array) -> Array:
-    """Reshapes [..., D] to [any, D], because a CPU multiplies matrices faster than arrays of more axes."""
+    """Reshapes [..., D] to [any, D], because a CPU multiplies matrices faster than arrays with more axes."""
     return x.reshape(-1, x.shape[-1])
 
 

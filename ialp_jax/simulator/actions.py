@@ -23,8 +23,8 @@ def check(actions: Array | int, num_items: int, shape: tuple[int, ...] = ()) -> 
       The actions as int32.
 
     Raises:
-      ValueError: the shape is wrong, or an action is not an integer or not in 0..N-1; one line that names the
-        action.
+      ValueError: the shape is wrong, or an action is not an integer or not in 0..N-1. The error message is
+        one line with the wrong shape or action.
     """
     space = f"actions are integers in 0..{num_items - 1}; {HINT}"
     try:
@@ -43,10 +43,10 @@ def check(actions: Array | int, num_items: int, shape: tuple[int, ...] = ()) -> 
 
 
 def check_traced(action: Array, num_items: int) -> None:
-    """Checks an action in JAX; under ``jit`` and ``vmap`` it can check only the type, not the value.
+    """Checks an action in JAX; under ``jit`` and ``vmap``, only the type can be checked, not the value.
 
     Raises:
-      ValueError: the action is not an integer, or its value is known and not in 0..N-1.
+      ValueError: the action is not an integer, or its value is known and is outside 0..N-1.
     """
     if not isinstance(action, jax.core.Tracer):
         check(action, num_items, np.shape(action))
@@ -73,7 +73,7 @@ def to_item(action: Array, num_items: int) -> tuple[Array, Array]:
 
 
 def _first(given: np.ndarray) -> object:
-    """Returns the first value that is not an integer, or else the first value."""
+    """Returns the first value that is not an integer, or the first value if all are integers."""
     broken = given[given != np.round(given)].tolist() if given.dtype.kind == "f" else []
     return next(iter([*broken, *given.flat]), given)
 

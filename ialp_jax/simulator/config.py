@@ -17,8 +17,8 @@ class SimulatorConfig:
     """Sessions of simulated users, and the user model that gives their answers.
 
     Attributes:
-      preset: difficulty of the users: easy, paper or hard. It gives the values of patience, dislike_cost,
-        recovery and dynamics that you do not set. Values that you set take precedence.
+      preset: difficulty of the users: easy, paper or hard. The preset gives the values of patience,
+        dislike_cost, recovery and dynamics that you do not set. Values that you set take precedence.
       history_length: L, number of liked items that an agent sees.
       start_length: number of real likes with which a session starts, at most L and at most half of the
         user's likes.
@@ -67,7 +67,7 @@ class SimulatorConfig:
         self._check_test_model()
 
     def _check_test_model(self) -> None:
-        """Raises InputError for a second model that cannot work."""
+        """Raises InputError if ``test_model`` cannot work with the other settings."""
         family, test_family = self.user_model.family, self.test_model
         flag = f"--config.simulator.test_model={test_family}"
         if test_family and test_family != "halves" and test_family not in FAMILIES:
@@ -87,7 +87,7 @@ def put(config: Any, path: str, value: Any) -> None:
 
 
 def replaced(config: Any, values: Mapping[str, Any]) -> Any:
-    """Returns a copy of a configuration with the given values by dotted path; does not check them."""
+    """Returns a copy of a configuration with new ``values`` (dotted path -> value); does not check them."""
     changed = copy.deepcopy(config)
     for path, value in values.items():
         put(changed, path, value)

@@ -1,7 +1,8 @@
 """Rules of the effects that make users harder: how each part of ``Dynamics`` changes a session.
 
-Each function states its rule and its source. A part that is off is None, so JAX leaves it out when it traces.
-``state`` and ``params`` are the state and parameters in ``environment``. All functions are for one session.
+Each function states its rule and its source. A part that is off is None, so the compiled program does not
+contain it. ``state`` and ``params`` are the state and parameters of `SessionEnvironment`. All functions are
+for one session.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ def like_logit(state: SessionState, item: Array, params: SessionParams) -> Array
     Starts from the log-odds of the user model and subtracts
 
     - ``boredom.logit * recency``, see `recency`;
-    - ``strength * s_c`` with the satiation s_c of the item's category c, or its mean if the item has several
-      categories. Leqi et al. 2021 subtract lambda_k s_k from the expected reward of an arm; we subtract from
-      the log-odds;
+    - ``strength * s_c`` with the satiation s_c of the item's category c; if the item has several categories,
+      the mean of their products. Leqi et al. 2021 subtract lambda_k s_k from the expected reward of an arm;
+      we subtract from the log-odds;
     - ``niche_strength * appeal`` for niche users.
     """
     model, parts = params.user_model, params.dynamics
@@ -68,8 +69,9 @@ def like_logit(state: SessionState, item: Array, params: SessionParams) -> Array
 def like_probability(state: SessionState, item: Array, params: SessionParams) -> Array:
     """Computes the probability that the user answers with a like, float32 [].
 
-    With noise it is p (1 - missed_like) + (1 - p) false_like. In Agarwal et al. 2019, a click is a noisy sign
-    of relevance, with one error rate for relevant and one for irrelevant items.
+    With noise, the probability is p (1 - missed_like) + (1 - p) false_like, where p is the one without noise.
+    In Agarwal et al. 2019, a click is a noisy sign of relevance, with one error rate for relevant and one for
+    irrelevant items.
     """
     probability, noise = jax.nn.sigmoid(like_logit(state, item, params)), params.dynamics.noise
     if noise is None:
@@ -78,14 +80,14 @@ def like_probability(state: SessionState, item: Array, params: SessionParams) ->
 
 
 def item_scores(state: SessionState, params: SessionParams) -> Array:
-    """Computes scores with the same ranking as the user's present like probabilities, float32 [..., N].
+    """Computes item scores, float32 [..., N], that rank items like the user's present like probabilities.
 
     Args:
       state: any leading axes.
       params: parameters of the world.
 
     Returns:
-      Raw scores of the user model if no part changes the ranking, else log-odds. Column a is item a + 1.
+      Raw scores of the user model if no part changes the ranking, else log-odds. Column a has item a + 1.
     """
     if not params.dynamics.moves_scores:
         return predict.user_scores(params.user_model, state.user)
@@ -103,7 +105,8 @@ def recency(boredom: Boredom, recent: Array, item: Array) -> Array:
     """Computes how many recent items were similar to this item, weighted by 1 / age, float32 [] in 0..1.
 
     ``sum_a [item of age a is similar] / a``, divided by ``sum_a 1 / a``. This is the recency of Warlop et al.
-    2018. They count only the same arm. We count items that share a category or have nearly the same vector.
+    2018, but they count only the same arm. We count items that share a category or have nearly the same
+    vector.
     """
     category = boredom.category[item]
     same = boredom.category[recent][:, :, None] == category
@@ -115,7 +118,8 @@ def recency(boredom: Boredom, recent: Array, item: Array) -> Array:
 def disliked(key: Key, like: Array, probability: Array, params: SessionParams) -> Array | None:
     """Draws whether the user dislikes the item explicitly, bool []; None if dislikes are off.
 
-    An item that is not liked is disliked with probability ``dislikes.probability * (1 - p)``.
+    An item that is not liked is disliked with probability ``dislikes.probability * (1 - p)``, where p is the
+    like probability.
     """
     part = params.dynamics.dislikes
     if part is None:
@@ -150,7 +154,7 @@ def remember(mood: Mood, item: Array, like: Array, params: SessionParams) -> Moo
 
 
 def _satiation_logit(part: Satiation, satiation: Array, item: Array) -> Array:
-    """Computes the decrease of the log-odds by satiation: the mean over the item's categories, or 0."""
+    """Computes the decrease of the log-odds by satiation: mean over the item's categories, 0 without any."""
     category = part.category[item]
     decrease = (part.strength * satiation)[category]
     return jnp.sum(decrease) / jnp.maximum(jnp.sum(category > 0), 1)
@@ -167,13 +171,13 @@ def between_steps(
     """Changes the user between two steps: the taste drifts, and a visit may end and another begin.
 
     Args:
-      key: key of the step; each rule derives its own stream from it.
+      key: key of the step; each rule derives its own random stream from this key.
       state: after the answer.
       item: int32 [].
       params: parameters of the world.
 
     Returns:
-      The state, and whether the user left and returned, bool [] (None if returns are off).
+      The new state, and whether the user left and returned, bool [] (None if returns are off).
     """
     parts = params.dynamics
     if parts.drift is not None:
@@ -189,10 +193,10 @@ def between_steps(
 def _drifted(key: Key, part: Drift, model: UserModel, user: Array, taste: Array, item: Array) -> Array:
     """Moves the taste by biased assimilation and a random walk on the sphere, float32 [F].
 
-    With taste x and item v at length 1, the new direction is that of
+    With taste x and item v, both normalised to length 1, the new direction is that of
     ``x + attraction (x . v) v + noise e / sqrt(F)`` with standard normal e. Without noise this is the model
-    of Dean and Morgenstern 2022: the taste moves towards an item that agrees with it and away from an item
-    that is opposite. The new taste has the length of the user's vector in the user model.
+    of Dean and Morgenstern 2022: the taste moves towards an item with a similar direction and away from an
+    item with the opposite direction. The new taste has the length of the user's vector in the user model.
     """
 
     def unit(vector: Array) -> Array:
@@ -207,9 +211,9 @@ def _drifted(key: Key, part: Drift, model: UserModel, user: Array, taste: Array,
 def _maybe_return(key: Key, state: SessionState, params: SessionParams) -> tuple[SessionState, Array]:
     """Ends the visit if patience or ``visit_length`` is used up; the user then returns or leaves for good.
 
-    The probability of a return is ``base + gain * likes / steps`` of the visit, at most 1. This is the
-    response-dependent return of KuaiSim (Zhao et al. 2023) in its simplest form. A user who returns has full
-    patience, no boredom and no satiation; the taste does not change.
+    The probability of a return is ``base + gain * likes / steps``, at most 1, with the likes and steps of the
+    visit. This is the response-dependent return of KuaiSim (Zhao et al. 2023) in its simplest form. A user
+    who returns has full patience, no boredom and no satiation; the taste does not change.
     """
     part, mood = params.dynamics.returning, state.mood
     visit, rested = mood.visit, first_mood(state.user, params)

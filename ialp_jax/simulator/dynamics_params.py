@@ -1,7 +1,8 @@
-"""Arrays of the effects that make users harder, built once per world from ``DynamicsConfig``.
+"""Arrays of the effects that make users harder to please, built once per world from ``DynamicsConfig``.
 
-A part that is off is None, which is an empty pytree. So it takes no place in the parameters, in the state or
-in the compiled program. The rules of the parts are in ``dynamics.py``.
+Each effect is one part of `Dynamics`. A part that is switched off is None, an empty pytree, so it adds
+nothing to the parameters, the state or the compiled program. The equations of the parts are in
+``dynamics.py``.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class Noise(NamedTuple):
 
 
 class Returning(NamedTuple):
-    """Returns of users after a visit; float scalars; ``visit_length`` is int32, 0 for no limit."""
+    """Users who come back after a visit; float scalars, but ``visit_length`` is int32 (0: no limit)."""
 
     base: Array
     gain: Array
@@ -99,7 +100,7 @@ class Returning(NamedTuple):
 
 @struct.dataclass
 class Dynamics:
-    """All parts; a part that is off is None, and by default all are off."""
+    """The arrays of all effects. None switches an effect off; by default all effects are off."""
 
     dislikes: Dislikes | None = None
     boredom: Boredom | None = None
@@ -110,17 +111,17 @@ class Dynamics:
     returning: Returning | None = None
 
     def imagined(self) -> Dynamics:
-        """Returns the parts that also act in imagined sessions: only boredom.
+        """Returns the only part that imagined sessions also use: boredom.
 
-        In imagined sessions, labels give the answers, and only a window of a log represents the user. The
-        patience cost of boredom needs only the items. Drift, satiation, noise and dislikes change answers,
-        but here the labels decide these. Segments and returns need a known user.
+        The patience cost of boredom depends only on the recommended items. In an imagined session the answers
+        are labels, so drift, satiation, noise and dislikes cannot change them. Segments and returns need the
+        id of a user, but an imagined session has only a window of a log.
         """
         return Dynamics(boredom=self.boredom)
 
     @property
     def moves_scores(self) -> bool:
-        """Whether a user may rank the items in another order than the user model."""
+        """Whether an effect can change the order in which the user model ranks a user's items."""
         parts = (self.boredom, self.satiation, self.drift, self.segments)
         return any(part is not None for part in parts)
 
@@ -135,7 +136,7 @@ def build_dynamics(dataset: Dataset, user_model: UserModel, config: DynamicsConf
     Args:
       dataset: gives categories, histories and popularity among offline users.
       user_model: user model of the world.
-      config: settings, none of them None, see ``config.resolved``.
+      config: settings without None, as ``config.resolved`` returns them.
     """
     c, category = config, jnp.asarray(dataset.catalogue.categories)
     strength = np.full(len(dataset.catalogue.category_names), c.satiation, np.float32)
@@ -179,7 +180,7 @@ def _directions(user_model: UserModel) -> Array:
 
 
 def _segments(dataset: Dataset, config: DynamicsConfig) -> Segments:
-    """Draws impatient users at random; niche users are those with the least popular likes (mean of logs)."""
+    """Draws impatient users at random; niche users have likes with the lowest mean log-popularity."""
     appeal = np.log1p(dataset.popularity()[1:].astype(np.float64))
     appeal = np.concatenate([[0.0], (appeal - appeal.mean()) / max(appeal.std(), 1e-9)])
     num_users, histories = dataset.num_users, dataset.histories

@@ -1,8 +1,8 @@
 """A session of a simulated user, as a gymnax environment.
 
-One environment runs one session; ``jax.vmap`` over keys and states runs thousands in parallel. The parameters
-hold all arrays of a world, and the state holds everything that changes. So one compiled program serves every
-split of users and every setting of patience.
+One environment runs one session; ``jax.vmap`` over keys and states runs thousands of sessions in parallel.
+The parameters hold all arrays of a world, and the state holds everything that changes. So one compiled
+program serves every split of users and every setting of patience.
 """
 
 from __future__ import annotations
@@ -24,23 +24,24 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
 
     - **Observation**: `Observation(history [L], shown [L + H])`.
     - **Action**: int in 0..N-1; action a recommends item a + 1. Outside ``jit`` and ``vmap``, `step` raises
-      an error for any other action. Compiled code cannot raise errors. There, an action that is out of range
-      recommends nothing. It is never liked, costs patience like a repeated item, enters ``shown`` as 0, and
-      ``info["out_of_range"]`` is true. The adapters for NumPy agents always check.
+      an error for any other action. Compiled code cannot raise errors: there, an action out of range
+      recommends no item and gets no like. The user loses patience, ``shown`` gets a 0, and
+      ``info["out_of_range"]`` is true. The adapters for NumPy agents always check actions.
     - **Response**: the user likes the item with the user model's probability. An item that is already in
       ``shown`` (which includes the starting history) is never liked again.
     - **Reward**: 1 for a like, 0 otherwise.
     - **History**: a liked item is appended on the right.
-    - **Patience**: decreases by ``dislike_cost`` without a like. It increases by ``recovery`` with a like, up
-      to its starting value.
+    - **Patience**: decreases by ``dislike_cost`` after an item without a like. It increases by ``recovery``
+      after a like, up to its starting value.
     - **Terminated**: patience has reached 0. **Truncated**: H steps were taken and the user has not left.
       Terminated and truncated are never both true.
     - **info**: ``like``, ``out_of_range`` (bool) and ``user`` (int32), and gymnax's ``terminated``,
       ``truncated`` and ``final_observation`` (the true last observation, before the automatic reset).
 
-    These are the rules of the preset ``paper``. ``params.dynamics`` changes like probabilities, patience and
-    reward, and lets users return: see ``dynamics.py``. If explicit dislikes are on, info has ``dislike``
-    (bool). If returns are on, info has ``returned`` (bool) and ``visit`` (int32, from 0, after the step).
+    These are the rules of the preset ``paper``. The effects in ``params.dynamics`` change the probability of
+    a like, patience and reward, and let users return: see ``dynamics.py``. If explicit dislikes are on, info
+    has ``dislike`` (bool). If returns are on, info has ``returned`` (bool) and ``visit`` (int32: number of
+    the visit after the step, from 0).
     """
 
     def step(
@@ -52,8 +53,9 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
 
     def reset_env(self, key: Key, params: SessionParams) -> tuple[Observation, SessionState]:
         """Starts the session of a user drawn uniformly from ``params.users``."""
-        # Every step draws a user in case the session ends, so the draw must be cheap. `randint` costs four
-        # hashes, `bits` costs one. The modulo of 32 bits favours no user by more than a share of M / 2^32.
+        # Every step draws a new user, because the session may end, so the draw must be cheap. `randint` needs
+        # four hashes, `bits` only one. The modulo makes some of the M users more likely, but at most by about
+        # M / 2^32.
         user = params.users[jax.random.bits(key) % params.users.shape[0]]
         return self.start(user, params)
 
@@ -131,7 +133,7 @@ def respond(
       item: int32 [], 1..N.
       like: bool [].
       params: parameters of the world.
-      dislike: bool [], whether the user disliked the item explicitly; None if users do not.
+      dislike: bool [], whether the user disliked the item explicitly; None if explicit dislikes are off.
 
     Returns:
       The next state. ``is_terminated`` and ``is_truncated`` tell whether the session ended.
@@ -142,7 +144,7 @@ def respond(
     recovered = jnp.minimum(state.patience + params.recovery, dynamics.full_patience(state.user, params))
     patience: Array = jnp.where(like, recovered, state.patience - params.dislike_cost)
     patience = dynamics.patience_after(patience, state, item, dislike, params)
-    # A select, not a scatter, because XLA fuses it with the neighbouring operations.
+    # `where` below avoids a scatter, which XLA would not fuse with the neighbouring operations.
     here = jnp.arange(state.shown.shape[0]) == length + state.time
     return state.replace(
         time=state.time + 1,

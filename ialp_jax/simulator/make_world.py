@@ -43,18 +43,18 @@ def make(
       name: name of the data set, a key of ``ialp_jax.data.config.LOADERS``.
       preset: easy, paper or hard, see ``presets.py``.
       root: folder with the files of the data set; generated worlds need none.
-      seed: seed of the split of users, of the fit of the user model and of the user segments. It does not
-        change the generated data, which depends on ``data.demo.seed``.
+      seed: seed of the split of users, of the fit of the user model and of the user segments. Generated data
+        depends on ``data.demo.seed`` instead.
       cache: folder that stores the data set and the fitted user model, in one subfolder per combination of
-        settings. All presets share a subfolder. Without it, each call reads and fits again. The cache does
-        not notice changes of raw files. If they change, use another folder.
+        settings. All presets share a subfolder. Without a cache, each call reads the data and fits the user
+        model again. The cache does not notice changes in raw files; after a change, use another folder.
       split: users whose sessions are simulated: offline, online, tuning or evaluation. None: all users.
-      data: settings of the data, instead of the defaults. `make` replaces the name, root and seed in it.
-      simulator: settings of the simulator, instead of the settings in ``presets.WORLDS``. `make` replaces the
-        preset and seeds in it.
+      data: settings of the data, instead of the defaults. `make` overwrites their name, root and seed.
+      simulator: settings of the simulator, instead of the settings in ``presets.WORLDS``. `make` overwrites
+        their preset and seeds.
 
     Returns:
-      The environment (the same object type for all worlds) and the parameters.
+      The environment (of the same class for all worlds) and the parameters.
 
     Raises:
       InputError: the name, the preset or the split is unknown; the data set cannot be read or the user model
@@ -76,7 +76,7 @@ def make(
 
 
 def _fitted(data: DataConfig, simulator: SimulatorConfig, cache: Path | None) -> tuple[Dataset, UserModel]:
-    """Returns data set and user model from the cache; if they are not there, makes and caches them."""
+    """Returns data set and user model from the cache; if they are missing, makes and caches them."""
     if cache is None:
         dataset = load(data)
         return dataset, fit(dataset, simulator.user_model)[0]
@@ -87,6 +87,6 @@ def _fitted(data: DataConfig, simulator: SimulatorConfig, cache: Path | None) ->
         model = fit(dataset, simulator.user_model)[0]
         save_dataset(folder / "data", dataset, {"made_from": made_from})
         arrays = {field: np.asarray(value) for field, value in model._asdict().items()}
-        # The user model comes last, because its manifest marks the cache as complete.
+        # The user model is saved last, because its manifest marks the cache as complete.
         store.save(folder / "user_model", arrays, {"made_from": made_from})
     return load_dataset(folder / "data"), UserModel(**store.load(folder / "user_model")[0])

@@ -1,8 +1,8 @@
-"""Presets of user difficulty (easy, paper, hard), and settings of single worlds, as plain data.
+"""Presets of user difficulty (easy, paper, hard), and settings for each world, as plain data.
 
-A preset gives the value of every setting that is not set. A setting from a config file or a flag keeps its
-value under every preset. The value 0 switches an effect off. ``paper`` lists all settings; ``easy`` and
-``hard`` list only their differences from ``paper``.
+A preset gives a value to every setting that is None. A value from a config file or a flag takes precedence
+over the preset. The value 0 switches an effect off. ``paper`` lists all settings; ``easy`` and ``hard`` list
+only their differences from ``paper``.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ PRESETS = {
         "dynamics.return_gain": 0.0,
         "dynamics.visit_length": 0,
     },
-    # Users are patient and recover fast: a policy has time to learn their taste.
+    # Users are patient and recover fast, so a policy has time to learn their taste.
     "easy": {
         "patience": 10.0,
         "recovery": 2.0,
@@ -65,8 +65,8 @@ WORLDS: dict[str, dict[str, Any]] = {
     "demo": {"user_model.family": "truth"},  # generated data: the true user model is known
     # The logs hold at most 50 artists per user, so users like more artists than the logs show.
     "lfm": {"user_model.base_rate": 4.0},
-    # Reviews cover only a few of the items that a user would like: about 7 of 4,385 per user. Because likes
-    # are so rare, the fit needs much more regularisation than the default grid has.
+    # Users review only a few of the items that they would like: about 7 of all 4,385 items per user. Because
+    # likes are so rare, the fit needs much more regularisation than the default grid has.
     "industry": {
         "user_model.base_rate": 40.0,
         "user_model.factors": "32",

@@ -12,7 +12,7 @@ from ialp_jax.types import Array, UserModel
 
 
 class Visit(NamedTuple):
-    """The present visit of a user who may return; int32 [] each.
+    """The current visit of a user who may return; int32 [] each.
 
     Attributes:
       number: 0 for the first visit of the session.
@@ -27,12 +27,12 @@ class Visit(NamedTuple):
 
 @struct.dataclass
 class Mood:
-    """State of the dynamics that are switched on; the entries of all other dynamics are None.
+    """State of the effects that are switched on; the fields of all other effects are None.
 
     Attributes:
       recent: int32 [W], the last recommendations of this visit, oldest first, left-padded with 0.
       satiation: float32 [C], by category.
-      taste: float32 [F], the user's present vector in the user model.
+      taste: float32 [F], the user's current vector in the user model.
       visit: see ``Visit``.
     """
 
@@ -47,12 +47,12 @@ class SessionParams(environment.EnvParams):
     """All arrays of a world, and the users who may start a session.
 
     Attributes:
-      user_model: like probabilities of U users and N items.
+      user_model: probabilities that each of U users likes each of N items.
       start_histories: int32 [U, L], left-padded.
       users: int32 [M], ids of the users whose sessions are simulated (rows of ``start_histories``).
       patience, dislike_cost, recovery: float scalars, see ``SimulatorConfig``.
-      dynamics: arrays of the dynamics that make users harder; by default all are off.
-      max_steps_in_episode: H; a static field, because it determines array shapes.
+      dynamics: arrays of the effects that make users harder to please; by default all effects are off.
+      max_steps_in_episode: H; this field is static, because it determines array shapes.
     """
 
     user_model: UserModel

@@ -22,8 +22,8 @@ class World:
     """A world in which agents are trained or evaluated.
 
     Attributes:
-      env: the same for every split of users.
-      params: sessions of all U users; `of` restricts them to a split.
+      env: the environment, which is the same for every split of users.
+      params: parameters for sessions of all U users; the method `of` restricts them to one split.
       dataset: the data of the world.
     """
 

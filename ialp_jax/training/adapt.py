@@ -1,4 +1,4 @@
-"""Online adaptation: the same training for every agent, all seeds in one process."""
+"""Online adaptation: one training procedure for all agents, with all seeds in one process."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ EARLY_POINTS = (0, 1, 2, 3, 5, 7, 10, 15, 20)  # thousands of env steps
 
 @dataclasses.dataclass(frozen=True)
 class OnlineTask:
-    """Settings and inputs that all agents share when they are compared.
+    """Settings and inputs of a comparison, which are the same for all compared agents.
 
     Attributes:
       env: the environment of the world.
-      online: with the users from whom the agent learns.
-      evaluation: with the users on whom it is evaluated.
-      key: of the run; streams are derived from it by purpose and seed.
+      online: parameters of the world, with the users from whom the agent learns.
+      evaluation: parameters of the world, with the users on whom the agent is evaluated.
+      key: key of the run, from which the key of each purpose and seed is derived.
       num_seeds: S.
-      adapt_config: env steps, and how seeds share a device.
+      adapt_config: number of env steps, and how seeds share a device.
       evaluation_config: sessions and points of evaluation.
-      groups: of items and users, for metrics of each group.
-      devices: how several devices share the work; None uses one.
+      groups: groups of items and users for which metrics are reported separately.
+      devices: how several devices share the work; None: one device.
     """
 
     env: SessionEnvironment
@@ -65,11 +65,11 @@ class OnlineTask:
 
 
 def evaluation_points(env_steps: int, points: int) -> list[int]:
-    """Env steps at which policies are evaluated: the early points, then evenly spaced ones and the last.
+    """Env steps at which policies are evaluated: fixed early points, then evenly spaced points to the end.
 
     Args:
       env_steps: a multiple of `UNIT`.
-      points: approximate number of points in total; the early points are always included.
+      points: approximate number of all points; the early points are always included.
     """
     early = [UNIT * point for point in EARLY_POINTS if UNIT * point < env_steps]
     later = max(1, points - len(early))
@@ -80,9 +80,9 @@ def evaluation_points(env_steps: int, points: int) -> list[int]:
 def evaluator(
     env: SessionEnvironment, agent: Agent, key: Key, config: EvaluationConfig, groups: Groups | None = None
 ) -> Callable[[SessionParams, AgentState, Key], Metrics]:
-    """(params, agent state, key of the seed) -> metrics of whole sessions.
+    """Returns a function: (params, agent state, key of the seed) -> metrics of whole sessions.
 
-    All agents and seeds meet the same users, who answer with the same random numbers. With ``groups`` the
+    All agents and seeds get the same users, whose answers use the same random numbers. With ``groups``, the
     metrics of `summarise_groups` are included.
     """
 
@@ -115,17 +115,17 @@ def adapt(
 
     Args:
       task: world, users, seeds, env steps and evaluation.
-      agent: the learner; an agent without ``update`` is evaluated once, and its first and last point have
-        that result.
-      pretrained: the agent starts from these parameters [S, ...], if given.
-      name: for messages and the progress bar.
+      agent: the learner. An agent without ``update`` is evaluated once, and this result is the first and the
+        last point of its curve.
+      pretrained: initial parameters of the agent, [S, ...]; None: the agent initialises its own.
+      name: name in messages and in the progress bar.
       hooks: checkpoints, TensorBoard and progress bar.
 
     Returns:
       ``env_steps`` int64 [E]; ``return``, ``length``, ``reward_per_step``, ``coverage``, ``gini`` float32
-      [S, E]; with ``groups`` ``category_entropy`` and ``return/<group>``; if users have segments also
-      ``return/<segment>`` and ``length/<segment>``; and each metric of learning as ``learn/<metric>`` [S, E],
-      its mean since the previous point (NaN at the first point).
+      [S, E]; with ``groups``, also ``category_entropy`` and ``return/<group>``; if users have segments, also
+      ``return/<segment>`` and ``length/<segment>``. ``learn/<metric>`` [S, E] is the mean of a learning
+      metric since the previous point (NaN at the first point).
 
     Raises:
       NotFiniteError, Terminated, InputError: see `loop.train`.
@@ -172,7 +172,7 @@ def adapt(
 
 
 def _initial_states(task: OnlineTask, agent: Agent, keys: Key, pretrained: Params | None) -> AgentState:
-    """The state of the agent per seed, [S, ...]."""
+    """The initial state of the agent for each seed, [S, ...]."""
     observation, _ = task.env.reset(keys[0], task.online)
     if pretrained is None:
         return jax.vmap(lambda key: agent.init(stream(key, "init"), observation, None))(keys)
@@ -182,7 +182,10 @@ def _initial_states(task: OnlineTask, agent: Agent, keys: Key, pretrained: Param
 
 
 def _unit(env: SessionEnvironment, agent: Agent) -> Callable[..., Any]:
-    """`UNIT` env steps of one seed: (params, state, users, key) -> (state, users, mean metrics)."""
+    """Returns a function that trains one seed for `UNIT` env steps.
+
+    The function: (params, state, users, key) -> (state, users, mean metrics).
+    """
     learn = agent.update
     assert learn is not None
     steps_per_update = agent.num_users * agent.rollout_length
@@ -208,7 +211,7 @@ def _unit(env: SessionEnvironment, agent: Agent) -> Callable[..., Any]:
 
 
 def _curves(points: list[int], evaluations: Rows, learning: Rows) -> dict[str, np.ndarray]:
-    """Stacks the metrics of each point, and the means of learning between two points, into [S, E]."""
+    """Stacks evaluation metrics by point, and means of learning metrics between points, into [S, E]."""
     curves = {metric: np.stack([row[metric] for row in evaluations], 1) for metric in evaluations[0]}
     for metric in learning[0] if learning else ():
         means = [

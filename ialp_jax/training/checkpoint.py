@@ -1,16 +1,17 @@
-"""Checkpoints of a training, so that a later process can go on from the last one.
+"""Checkpoints of a training, from which a later process can continue.
 
 Orbax's ``CheckpointManager`` writes a checkpoint in the background, commits it with a rename, lists the
 complete ones and removes unfinished files of killed processes. `Checkpoints` adds what orbax lacks:
 
-- The fingerprint of the training: a checkpoint of other settings is refused, and the settings are named.
-- A sha256 of all arrays: the checksums of orbax do not cover their values, and a changed bit must not change
-  a result.
-- Old checkpoints are deleted here, not by ``max_to_keep``: orbax deletes a whole folder, even if it contains
-  files of somebody else.
-- Random keys and empty arrays, which orbax refuses.
-- Errors are one line. A process that is asked to end saves first. Two checkpoints have a minimum distance in
-  time.
+- A fingerprint of the training: a checkpoint made with other settings is refused, and the error message names
+  the difference.
+- A sha256 of all arrays: the checksums of orbax do not cover array values, so a flipped bit in a file would
+  change results unnoticed.
+- Safe deletion of old checkpoints: with ``max_to_keep``, orbax deletes whole folders, even if they contain
+  files that this project did not write.
+- Support for random keys and empty arrays, which orbax refuses.
+- Error messages of one line, a checkpoint before a process ends on request, and a minimum time between two
+  checkpoints.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ class Saved(NamedTuple):
     """The content of a checkpoint.
 
     Attributes:
-      step: how far the training had come.
+      step: number of steps done before the checkpoint.
       state: tree of arrays.
-      tables: measurements until then, row by row.
+      tables: metrics measured before the checkpoint, row by row.
     """
 
     step: int
@@ -49,7 +50,7 @@ class Saved(NamedTuple):
 
 
 class Checkpoints:
-    """Saves a training at intervals, so that a later process can go on from the last checkpoint.
+    """Saves a training at intervals, so that a later process can continue from the last checkpoint.
 
     A checkpoint is the folder ``<step>/``. Use the object as a context manager. If several processes train
     together, each must make the same calls in the same order: process 0 writes, and each process reads.
@@ -65,15 +66,15 @@ class Checkpoints:
         stopping: Callable[[], bool] = lambda: False,
         replace: bool = False,
     ) -> None:
-        """Takes the settings; it reads and writes nothing yet.
+        """Stores the settings; does not read or write files yet.
 
         Args:
-          folder: of the checkpoints of one training.
+          folder: folder for the checkpoints of one training.
           config: how often to save, and how many checkpoints to keep.
           fingerprint: fingerprint of all settings and inputs of the training.
-          settings: the same as plain data, for messages.
-          differences: describes in one line how two such settings differ.
-          stopping: whether the process was asked to end.
+          settings: the same settings and inputs as plain data, for error messages.
+          differences: function that describes in one line how two values of ``settings`` differ.
+          stopping: function that returns whether the process was asked to end.
           replace: whether checkpoints with another fingerprint are deleted.
         """
         self._folder, self._config = folder, config
@@ -81,7 +82,7 @@ class Checkpoints:
         self._stopping, self._replace = stopping, replace
         self._orbax: ocp.CheckpointManager | None = None
         self._last: int | None = None  # step of the newest checkpoint
-        self._writing = False  # whether orbax writes it in the background, or has just done so
+        self._writing = False  # whether `finish` must still wait for the newest checkpoint
         self._clock = time.monotonic()
 
     def __enter__(self) -> Checkpoints:
@@ -97,13 +98,13 @@ class Checkpoints:
                 self._orbax.close()
 
     def restore(self, like: Any) -> Saved | None:
-        """The newest intact checkpoint, or None. A damaged one gives a warning.
+        """Returns the newest intact checkpoint, or None. Warns about each damaged checkpoint.
 
         Args:
           like: tree of the state's shapes, dtypes and devices.
 
         Raises:
-          InputError: it is of another training.
+          InputError: the checkpoint belongs to another training.
         """
         self._last = by_first(self._newest)
         if self._last is None:
@@ -133,16 +134,16 @@ class Checkpoints:
         return None
 
     def offer(self, step: int, state: Any, tables: Mapping[str, Rows]) -> None:
-        """Saves if enough steps and time have passed.
+        """Saves a checkpoint if enough steps and time have passed since the last one.
 
         Args:
-          step: how far the training has come.
+          step: number of steps done so far.
           state: tree of arrays.
           tables: measurements so far.
 
         Raises:
           Terminated: the process was asked to end; this step is saved.
-          InputError: it cannot be written; earlier checkpoints are intact.
+          InputError: the checkpoint cannot be written; earlier checkpoints are intact.
         """
         if any_of(self._stopping()):
             self.save(step, state, tables)
@@ -154,14 +155,14 @@ class Checkpoints:
             self._begin(step, state, tables)
 
     def save(self, step: int, state: Any, tables: Mapping[str, Rows]) -> Path:
-        """Saves now, and returns the folder of the checkpoint. Raises as `offer`."""
+        """Saves now, and returns the folder of the checkpoint. Raises InputError like `offer`."""
         if step != self._last:
             self._begin(step, state, tables)
         self.finish()
         return self._folder / str(step)
 
     def _begin(self, step: int, state: Any, tables: Mapping[str, Rows]) -> None:
-        """Has orbax copy the arrays and write them in the background."""
+        """Copies the arrays and lets orbax write the copy in the background."""
         self.finish()
         arrays = pack(state, tables)
         if is_first():
@@ -171,18 +172,18 @@ class Checkpoints:
                 recipe=ocp.args.JsonSave({**recipe, "sha256": sha256(arrays, recipe)}),
             )
             with self._written(step):
-                remove_step(self._folder, step)  # a damaged one
+                remove_step(self._folder, step)  # a damaged checkpoint of this step
                 self._folder.mkdir(parents=True, exist_ok=True)
                 require_room(self._folder, arrays)
                 if (self._folder / str(step)).exists():
                     raise FileExistsError("it contains files that this project did not write; move them away")
                 self._manager().reload()
-                self._manager().save(step, args=items, force=True)  # also if a damaged one is newer
+                self._manager().save(step, args=items, force=True)  # even if a damaged checkpoint is newer
             self._writing = True
         self._last = step
 
     def finish(self) -> None:
-        """Waits until the last checkpoint is complete, and removes those that are too old."""
+        """Waits until the last checkpoint is complete, then removes all except the newest ones."""
         if self._writing and self._last is not None:
             self._writing = False
             with self._written(self._last):
@@ -201,7 +202,7 @@ class Checkpoints:
     def _manager(self) -> ocp.CheckpointManager:
         if self._orbax is None:
             options = ocp.CheckpointManagerOptions(
-                create=False,  # orbax refuses to do so in only one of several processes
+                create=False,  # orbax refuses to create the folder in only one of several processes
                 cleanup_tmp_directories=is_first(),
                 save_root_metadata=False,
                 multiprocessing_options=one_process(),
@@ -214,11 +215,11 @@ class Checkpoints:
         if not self._folder.is_dir():
             return []
         self._manager().reload()
-        steps = sorted(self._manager().all_steps())  # also folders that contain only files of others
+        steps = sorted(self._manager().all_steps())  # may list folders that hold only files of others
         return [step for step in steps if (self._folder / str(step) / "recipe").is_dir()]
 
     def _read(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Arrays and recipe of a checkpoint. Raises InputError if it is damaged."""
+        """Reads the arrays and the recipe of a checkpoint. Raises InputError if it is damaged."""
         folder = self._folder / str(step)
         items = ocp.args.Composite(arrays=ocp.args.PyTreeRestore(), recipe=ocp.args.JsonRestore())
         with explained(folder, "cannot be read"):
@@ -230,7 +231,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _written(self, step: int) -> Iterator[None]:
-        """If a checkpoint cannot be written, says so in one line and leaves nothing of it."""
+        """If a checkpoint cannot be written, raises an InputError of one line and removes its files."""
         try:
             with explained(self._folder / str(step), "the checkpoint cannot be written"):
                 yield

@@ -1,4 +1,4 @@
-"""Removes checkpoints, but no files that somebody else has put among them."""
+"""Removes checkpoints, but keeps files in their folders that this project did not write."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 import shutil
 from pathlib import Path
 
-TEMPORARY = ".orbax-checkpoint-tmp"  # in the names that orbax gives to unfinished folders
-# The files of a checkpoint; state, arrays.npz and manifest.json are of earlier versions.
+TEMPORARY = ".orbax-checkpoint-tmp"  # part of the name that orbax gives to an unfinished folder
+# The files of a checkpoint. Earlier versions of the project wrote state, arrays.npz and manifest.json.
 _OURS = rf"(arrays|recipe|state)({re.escape(TEMPORARY)}.*)?|_CHECKPOINT_METADATA|commit_success\.txt"
 _OURS += r"|arrays\.npz|manifest\.json|\.(arrays\.npz|manifest\.json)\.[0-9a-f]{32}"
 
@@ -18,7 +18,7 @@ def remove_all(folder: Path) -> None:
     for path in folder.glob("*"):
         if re.fullmatch(rf"\d+({re.escape(TEMPORARY)}.*)?", path.name):
             _empty(path)
-    with contextlib.suppress(OSError):  # it is missing, or contains files of others
+    with contextlib.suppress(OSError):  # the folder is missing, or contains files of others
         folder.rmdir()
 
 

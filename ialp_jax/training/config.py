@@ -6,7 +6,7 @@ from ialp_jax import settings
 from ialp_jax.errors import InputError
 from ialp_jax.settings import setting
 
-UNIT = 1000  # env steps of one unit of an adaptation; evaluations and checkpoints lie between two units
+UNIT = 1000  # env steps in a unit of adaptation; evaluations and checkpoints happen only between units
 
 
 @dataclasses.dataclass
@@ -15,16 +15,19 @@ class PretrainConfig:
 
     Attributes:
       batch_size: transitions (iALP, a2c_warm) or windows (sasrec) per gradient step.
-      learning_rate: of Adam, in all pre-trainings and in the label stage.
-      ialp_learning_rate, warm_learning_rate, sasrec_learning_rate: learning rates of the three pre-trainings.
-        The label stage does not use them. None: learning_rate.
-      target_rate: share of the network that enters the target network per gradient step.
-      updates_per_round: gradient steps of iALP after each labelling round, on all rounds so far.
-      ialp_updates: the same number, but only for the pretrain stage; 0: updates_per_round.
-      warm_updates: gradient steps of a2c_warm on logged next items.
+      learning_rate: learning rate of Adam in the label stage and, by default, in all pre-trainings.
+      ialp_learning_rate, warm_learning_rate, sasrec_learning_rate: learning rates of the three pre-trainings,
+        but not of the label stage. None: learning_rate.
+      target_rate: rate of the target network: after each gradient step, target = (1 - rate) * target + rate *
+        network.
+      updates_per_round: gradient steps of iALP after each labelling round, on the labels of all rounds so
+        far.
+      ialp_updates: gradient steps of iALP per labelling round in the pretrain stage; 0: updates_per_round.
+      warm_updates: gradient steps of a2c_warm, which learns from the next items in logs.
       sasrec_updates: gradient steps of the supervised SASRec.
-      max_gradient_norm: longer gradients are scaled down to this norm.
-      evaluations: points of the pre-training curves (return on tuning users).
+      max_gradient_norm: a gradient with a larger norm is scaled down to this norm.
+      evaluations: number of points after the first on the pre-training curves of a2c_warm and sasrec. Each
+        point is the return on tuning users. The curve of iALP has one point per round.
     """
 
     batch_size: int = setting(256, above=0)
@@ -70,13 +73,14 @@ class AdaptConfig:
 class DevicesConfig:
     """How pre-training and adaptation share several devices.
 
-    On a CPU every core is a device; ``JAX_NUM_CPU_DEVICES`` sets another number.
+    On a CPU every core is a device; ``JAX_NUM_CPU_DEVICES`` changes the number of devices.
 
     Attributes:
-      seeds: number of shares of the seeds; each share has its devices. 0: as many as divide num_seeds.
-      users: number of shares of every batch of users or rows; 0: as many as the remaining devices allow and
-        as divide the batch evenly. With several shares gradients are summed in another order, so rounding
-        differs.
+      seeds: number of equal parts into which the seeds are divided; each part runs on its own devices. 0: the
+        largest number of parts for which there are devices and which divides num_seeds.
+      users: number of equal parts into which every batch of users or rows is divided. 0: the largest number
+        of parts for which devices remain and which divides the batch evenly. With several parts, gradients
+        are summed in another order, so rounding differs.
     """
 
     seeds: int = setting(0, at_least=0)
@@ -89,14 +93,14 @@ class DevicesConfig:
 
 @dataclasses.dataclass
 class CheckpointConfig:
-    """Checkpoints of trainings that are not finished; they change no result.
+    """Checkpoints of unfinished trainings. These settings do not change results.
 
     Attributes:
-      every: least number of env steps between two checkpoints of an adaptation, a multiple of 1,000; 0: no
-        training makes checkpoints.
-      seconds: least number of seconds between two checkpoints. A checkpoint with the replay buffers of 10
-        seeds (110 MB) takes half a second of a core, under 2 % of the default.
-      keep: number of checkpoints of one training that are kept, the newest ones.
+      every: minimum number of env steps between two checkpoints of an adaptation, a multiple of 1,000. 0
+        switches off the checkpoints of all trainings.
+      seconds: minimum number of seconds between two checkpoints. A checkpoint with the replay buffers of 10
+        seeds (110 MB) takes half a second on one core, under 2 % of the default interval.
+      keep: number of checkpoints to keep per training; older checkpoints are deleted.
     """
 
     every: int = 10_000
@@ -116,10 +120,10 @@ class EvaluationConfig:
 
     Attributes:
       episodes: sessions of evaluation users at each point, the same ones for every agent and seed.
-      points: approximate number of evaluation points. The early ones are fixed at 0, 1, 2, 3, 5, 7, 10, 15
-        and 20 thousand env steps; the others follow, evenly spaced.
-      greedy: whether the mode of each policy is evaluated instead of samples; DQN is always evaluated without
-        its random actions.
+      points: approximate number of evaluation points. The early points are fixed at 0, 1, 2, 3, 5, 7, 10, 15
+        and 20 thousand env steps; the later points are evenly spaced.
+      greedy: whether policies take their most probable action in evaluation, instead of a sample. DQN never
+        takes random actions in evaluation.
       users: on whom agents are evaluated: ``evaluation`` users, or ``tuning`` users to choose settings.
     """
 

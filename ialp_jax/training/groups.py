@@ -13,9 +13,9 @@ TASTES = ("mainstream", "niche")
 def groups_of(dataset: Dataset) -> Groups:
     """Categories of the items, and two groups of users: niche and mainstream taste.
 
-    A user is ``niche`` if the mean of log(1 + popularity) over the user's logged likes is below the median of
-    all users, else ``mainstream``. Popularity counts only offline users. No agent sees the group.
-    `rollout.summarise_segments` reports the segments of the simulator, if it has any.
+    A user is ``niche`` if the mean of log(1 + popularity) over the user's logged likes is below the median
+    over all users. All other users are ``mainstream``. Popularity counts only offline users. No agent sees
+    the group. `rollout.summarise_segments` reports the segments of the simulator, if it has any.
 
     Args:
       dataset: U users, N items.

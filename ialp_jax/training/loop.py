@@ -1,7 +1,8 @@
-"""The loop of every training: units of steps with evaluations, checkpoints, TensorBoard and a progress bar.
+"""The training loop: units of steps, with evaluations, checkpoints, TensorBoard and a progress bar.
 
-A `Training` holds the differences between online adaptation and pre-training. `train` runs it. After each
-unit it checks that metrics are finite, evaluates at given points, and serves TensorBoard and checkpoints.
+`train` runs a `Training`, which contains everything that differs between online adaptation and pre-training.
+After each unit, `train` checks that metrics are finite, evaluates at given points, and updates TensorBoard
+and checkpoints.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ class Training:
     """A training of S seeds in units of equal size.
 
     Attributes:
-      name: for messages and the progress bar.
+      name: name in messages and in the progress bar.
       units: number of units.
       size: number of steps of a unit.
-      counted: the kind of step, as ``env steps``.
-      step: (number of the unit from 0, state) -> (state, mean metrics of learning, [S] each).
+      counted: name of the steps, for example ``env steps``.
+      step: runs a unit: (number of the unit from 0, state) -> (state, mean learning metrics, [S] each).
       evaluate: state -> metrics, [S] each, in this process's memory.
       points: numbers of finished units after which the state is evaluated.
-      remedy: advice for a metric that is not finite.
-      place: number of the unit -> text for a message, besides its steps.
+      remedy: advice in the error message if a metric is not finite.
+      place: number of the unit -> text that error messages add to the unit's steps.
     """
 
     name: str
@@ -54,8 +55,8 @@ class Hooks:
     """Services that run between two units.
 
     Attributes:
-      checkpoints: saves the training, and restores it at the start. On a CPU, the restored training ends with
-        the same bits.
+      checkpoints: saves the training, and restores it at the start. On a CPU, a restored training gives the
+        same bits as an uninterrupted training.
       watch: writes every evaluation and every unit to TensorBoard.
       bar: whether a progress bar is shown.
     """
@@ -70,13 +71,13 @@ ONLY_BAR, NO_HOOKS = Hooks(), Hooks(bar=False)
 
 @dataclasses.dataclass
 class Progress:
-    """The present state of a training, and all its measurements.
+    """The current state of a training, and all its measurements.
 
     Attributes:
       unit: number of units done.
-      state: of the training, [S, ...].
+      state: state of the training, [S, ...].
       evaluations: metrics of each evaluation, [S] each.
-      learning: mean metrics of learning in each unit, [S] each.
+      learning: mean learning metrics of each unit, [S] each.
       timing: ``seconds`` of each unit, all seeds together, float64 [].
     """
 
@@ -92,17 +93,17 @@ class Progress:
 
 
 def train(training: Training, state: Any, hooks: Hooks = ONLY_BAR, done: int = 0) -> Progress:
-    """Runs a training to its end; if a checkpoint exists, the training goes on from it.
+    """Runs a training to its end, starting from its last checkpoint if there is one.
 
     Args:
       training: the training.
-      state: at the start, [S, ...].
+      state: state at the start, [S, ...].
       hooks: checkpoints, TensorBoard and progress bar.
-      done: number of units that are done at the start.
+      done: number of units already done, used if there is no checkpoint.
 
     Raises:
-      NotFiniteError: a metric of learning is NaN or infinite. The message names metric, steps and seed, and
-        the checkpoint of the state before.
+      NotFiniteError: a learning metric is NaN or infinite. The message names the metric, the steps, the seed,
+        and the checkpoint with the state before these steps.
       Terminated: the process was asked to end; a checkpoint is saved.
       InputError: a checkpoint cannot be written, or the last one belongs to another training.
     """
@@ -134,7 +135,7 @@ def train(training: Training, state: Any, hooks: Hooks = ONLY_BAR, done: int = 0
 
 
 def show_evaluation(watch: Watch | None, step: int, metrics: Row) -> None:
-    """Writes the evaluation after ``step`` steps to TensorBoard, if it is on."""
+    """If TensorBoard is on, writes the metrics of an evaluation after ``step`` steps."""
     if watch:
         watch.tell(step, {f"evaluation/{metric}": values for metric, values in metrics.items()})
 
@@ -147,7 +148,7 @@ def _restored(training: Training, state: Any, checkpoints: Checkpoints | None, d
 
 
 def _advance(training: Training, progress: Progress, checkpoints: Checkpoints | None) -> None:
-    """Does the next unit."""
+    """Runs the next unit."""
     began = time.perf_counter()
     state, metrics = training.step(progress.unit, progress.state)
     learned = host(metrics)
@@ -160,7 +161,7 @@ def _advance(training: Training, progress: Progress, checkpoints: Checkpoints | 
 def _require_finite(
     training: Training, before: Progress, learned: Row, checkpoints: Checkpoints | None
 ) -> None:
-    """Saves the state before and raises NotFiniteError, if a metric is not finite."""
+    """If a metric is not finite, saves the state before this unit and raises NotFiniteError."""
     for metric, values in learned.items():
         if np.isfinite(values).all():
             continue
@@ -176,7 +177,7 @@ def _require_finite(
 
 
 def _show_past(training: Training, progress: Progress, watch: Watch | None) -> None:
-    """Writes the points before the last checkpoint to TensorBoard, because event files are written anew."""
+    """Writes the points up to the last checkpoint to TensorBoard, because event files start anew."""
     for point, row in zip(sorted(training.points), progress.evaluations, strict=False):
         show_evaluation(watch, point * training.size, row)
     for number, row in enumerate(progress.learning):

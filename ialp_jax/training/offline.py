@@ -10,12 +10,12 @@ from ialp_jax.types import OFFLINE, Dataset, Histories, Observation, Transition
 
 
 def offline_windows(dataset: Dataset, length: int, seed: int, copies: int = 4) -> Windows:
-    """Every like of the offline users, with the likes before it.
+    """Returns every like of the offline users as a target, with the user's earlier likes as history.
 
     Args:
       dataset: only its offline users are read.
       length: L.
-      seed: of the random orders.
+      seed: seed of the random orders.
       copies: number of random orders of each user's likes, if the data set has no order in time.
 
     Returns:
@@ -32,22 +32,22 @@ def offline_windows(dataset: Dataset, length: int, seed: int, copies: int = 4) -
 
 
 def _shuffled(histories: Histories, random: np.random.Generator) -> Histories:
-    """The same likes in another order within each user."""
+    """Shuffles the likes of each user."""
     owner = np.repeat(np.arange(histories.num_users), np.diff(histories.offsets))
     return histories._replace(items=histories.items[np.lexsort((random.random(len(owner)), owner))])
 
 
 def appended(history: np.ndarray, item: np.ndarray) -> np.ndarray:
-    """Histories [M, L] after one more like [M]."""
+    """Appends a like [M] to each history [M, L] and drops the oldest entry."""
     return np.concatenate([history[:, 1:], item[:, None]], 1).astype(np.int32)
 
 
 def logged_transitions(logged: Windows, horizon: int) -> Transition:
-    """Transitions as if every logged next item had been recommended and liked, with reward 1.
+    """Turns logs into transitions: every logged like counts as a recommended item with reward 1.
 
     Args:
       logged: W windows, in order of time within a user.
-      horizon: H, for the width of ``shown``.
+      horizon: H; ``shown`` has L + H columns.
 
     Returns:
       Transition [W]; the session terminates at a user's last like.
@@ -57,8 +57,8 @@ def logged_transitions(logged: Windows, horizon: int) -> Transition:
     shown[:, :length] = logged.history
     next_shown = shown.copy()
     next_shown[:, length] = logged.target
-    # The rows of a user are adjacent. If a history is shorter than the one before, another random order of
-    # the same user begins.
+    # The rows of a user are adjacent. If a history is shorter than in the row before, the next random order
+    # of the same user begins.
     filled = (logged.history > 0).sum(1)
     same = (logged.user[1:] == logged.user[:-1]) & (filled[1:] >= filled[:-1])
     terminated = ~np.append(same, False)
@@ -74,5 +74,5 @@ def logged_transitions(logged: Windows, horizon: int) -> Transition:
 
 
 def training_sequences(logged: Windows) -> np.ndarray:
-    """Windows with their targets as sequences for next-item training, int32 [W, L + 1]."""
+    """Appends each target to its window, to get sequences for next-item training, int32 [W, L + 1]."""
     return np.concatenate([logged.history, logged.target[:, None]], 1).astype(np.int32)

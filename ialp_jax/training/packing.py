@@ -1,6 +1,6 @@
-"""A training as named arrays: the form in which `Checkpoints` stores it.
+"""Converts a training to named arrays for `Checkpoints`, and named arrays to a training.
 
-The arrays of the state are ``state/<number>``, those of a table of measurements ``<table>/<metric>``.
+An array of the state is named ``state/<number>``, an array of a table of measurements ``<table>/<metric>``.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ Rows = list[Row]  # the same metrics and shapes in every row
 
 
 def pack(state: Any, tables: Mapping[str, Rows]) -> dict[str, np.ndarray]:
-    """The arrays of a state and of tables, by name; all processes must call it.
+    """Returns the arrays of a state and of tables, by name. All processes must call this function.
 
-    Random keys are stored as their data. Empty arrays are left out, because orbax refuses them.
+    Random keys are stored as their integer data. Empty arrays are left out, because orbax refuses them.
     """
     packed = host(_leaves(state))
     for table, rows in tables.items():
@@ -44,7 +44,7 @@ def unpack(arrays: Mapping[str, np.ndarray], like: Any, folder: Path) -> tuple[A
       folder: of the checkpoint, for messages.
 
     Raises:
-      InputError: the state has other arrays than ``like``.
+      InputError: an array of ``like`` is missing in ``arrays``, or differs in shape or dtype.
     """
     for name, leaf in jax.eval_shape(_leaves, like).items():
         if name not in arrays or arrays[name].shape != leaf.shape or arrays[name].dtype != leaf.dtype:
@@ -80,7 +80,7 @@ def _leaves(state: Any) -> dict[str, Any]:
 
 
 def _filled(like: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    """A tree such as ``like`` with the arrays of a checkpoint, on the same devices."""
+    """Returns a tree with the structure and devices of ``like`` and the arrays of a checkpoint."""
     leaves, structure = jax.tree.flatten(like)
     for n, leaf in enumerate(leaves):
         if leaf.size:

@@ -1,4 +1,4 @@
-"""Parameters on disk by orbax, and the ways in which this project uses orbax."""
+"""Saves and loads parameters with orbax, and helps other modules to use orbax."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FAILURES = (ValueError, KeyError, TypeError, OSError, RuntimeError)  # that orb
 
 
 def one_process() -> ocp.options.MultiprocessingOptions:
-    """Options for an orbax object that waits for no other process."""
+    """Options for orbax that let one process work without waiting for the others."""
     if jax.process_count() == 1:
         return ocp.options.MultiprocessingOptions()
     process = jax.process_index()
@@ -30,7 +30,7 @@ def one_process() -> ocp.options.MultiprocessingOptions:
 
 
 def save_params(folder: Path, params: Params) -> None:
-    """Writes a parameter tree to a new folder. Raises InputError if the disk refuses or the folder exists."""
+    """Writes a parameter tree to a new folder. Raises InputError if this fails or the folder exists."""
     with (
         explained(folder, "cannot be written"),
         ocp.StandardCheckpointer(multiprocessing_options=one_process()) as checkpointer,
@@ -45,28 +45,28 @@ def load_params(folder: Path, like: Params) -> Params:
 
     Args:
       folder: written by `save_params`.
-      like: arrays or shapes of the tree that is expected.
+      like: tree with the expected shapes and dtypes.
 
     Raises:
-      InputError: it is missing, broken, or of another structure or shape.
+      InputError: the folder is missing or broken, or its tree has another structure or shape.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such checkpoint; run --stage=pretrain")
-    here = SingleDeviceSharding(jax.local_devices()[0])  # it may have been written on others
+    here = SingleDeviceSharding(jax.local_devices()[0])  # the parameters may come from other devices
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), like)
     with (
         explained(folder, "not a checkpoint of this network"),
         ocp.StandardCheckpointer(multiprocessing_options=one_process()) as checkpointer,
     ):
         restored = checkpointer.restore(folder.resolve(), target)
-    # By way of the host: orbax ties arrays to a device.
-    # A jitted loop that gets both tied and untied arrays compiles twice.
+    # orbax commits arrays to a device; a copy through NumPy undoes this. A jitted loop compiles twice if it
+    # gets both committed and uncommitted arrays.
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), restored)
 
 
 @contextlib.contextmanager
 def explained(folder: Path, what: str) -> Iterator[None]:
-    """Turns an error of orbax into one line."""
+    """Turns an error of orbax into an InputError with a message of one line."""
     try:
         yield
     except _FAILURES as error:
@@ -75,7 +75,7 @@ def explained(folder: Path, what: str) -> Iterator[None]:
 
 
 def require_room(folder: Path, tree: Any) -> None:
-    """Raises OSError if the disk has no room for a tree, because orbax's error has a hundred lines."""
+    """Raises OSError if the disk has no room for a tree; orbax's own error would have a hundred lines."""
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
     with tempfile.TemporaryFile(dir=folder) as file:
         if hasattr(os, "posix_fallocate"):

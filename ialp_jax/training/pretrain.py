@@ -27,7 +27,7 @@ from ialp_jax.training.packing import Row, Rows
 from ialp_jax.training.seeds import over_seeds, placed, seed_keys
 from ialp_jax.types import Array, Key
 
-PIECE = 10  # maximum number of gradient steps in one compiled call, so that a call takes seconds
+PIECE = 10  # maximum number of gradient steps in one compiled call, so that a call takes only seconds
 
 # (params, target params, minibatch, key) -> (loss, metrics)
 Loss = Callable[[Params, Params, Any, Key], tuple[Array, Metrics]]
@@ -38,8 +38,8 @@ class Learner(NamedTuple):
 
     Attributes:
       params: learned parameters.
-      target: slow copy of them.
-      opt_state: of Adam.
+      target: target parameters, a moving average of ``params``.
+      opt_state: state of Adam.
     """
 
     params: Params
@@ -70,13 +70,13 @@ def supervised_loss(network: Recommender) -> Loss:
 class Pretrainer:
     """Trains S seeds on one data set, phase by phase.
 
-    The label stage trains one phase after each round; pre-training from these labels repeats the same phases
-    with the same keys. So it ends with the same parameters.
+    The label stage trains one phase after each round. Pre-training on these labels repeats the same phases
+    with the same keys. If their settings agree, both end with the same parameters.
 
     Attributes:
       updates: gradient steps of each phase.
       learner: per seed, [S, ...].
-      mesh: of the devices that share the seeds; None for one device.
+      mesh: mesh of the devices that share the seeds; None: one device.
     """
 
     def __init__(
@@ -95,21 +95,21 @@ class Pretrainer:
         """Initialises the networks.
 
         Args:
-          loss: on minibatches.
+          loss: loss on a minibatch.
           network: the network to train; its input is a history [L].
           config: batch size, learning rate, target rate.
           updates: gradient steps of each phase.
-          key: streams of initialisation and minibatches are derived from it.
+          key: key from which the keys of initialisation and minibatches are derived.
           num_seeds: S.
           length: L.
           seeds_by: see `over_seeds`.
-          name: for messages and the progress bar.
-          devices: how several devices share the work; None uses one.
+          name: name in messages and in the progress bar.
+          devices: how several devices share the work; None: one device.
         """
         self._keys = seed_keys(key, num_seeds)
         self._name = name
         self.updates = updates
-        self._phases = 0  # done by `advance`
+        self._phases = 0  # number of phases done
         self._piece = next(n for n in range(min(PIECE, updates), 0, -1) if updates % n == 0)
         optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
@@ -132,7 +132,7 @@ class Pretrainer:
         """Trains the next phase on the first ``size`` rows of ``data``, without checkpoints.
 
         Args:
-          data: arrays with a leading axis; other shapes than in the last call are compiled again.
+          data: arrays with a leading axis of rows; if their shapes change between calls, JAX compiles again.
           size: number of rows that are filled, at least 1.
 
         Returns:
@@ -157,10 +157,10 @@ class Pretrainer:
           hooks: checkpoints, TensorBoard and progress bar.
 
         Returns:
-          The metrics before the first phase and after each.
+          The metrics before the first phase and after each phase.
 
         Raises:
-          NotFiniteError, Terminated, InputError: see `loop.train`, and as `advance`.
+          NotFiniteError, Terminated, InputError: see `loop.train` and `advance`.
         """
         training = self._training(data, sizes)
         ends = range(0, training.units + 1, self.updates // self._piece)
@@ -175,7 +175,7 @@ class Pretrainer:
         return progress.evaluations
 
     def _training(self, data: Any, sizes: Sequence[int]) -> Training:
-        """Phases on the first ``sizes`` rows of ``data`` each; a unit is a piece of a phase."""
+        """A phase for each size n, on the first n rows of ``data``; a unit is a piece of a phase."""
         if min(sizes) < 1:
             raise InputError(f"{self._name}: there is nothing to learn from (no valid label)")
         data, pieces = placed(data, self.mesh), self.updates // self._piece
@@ -205,7 +205,10 @@ class Pretrainer:
 def _descend(
     loss: Loss, optimiser: optax.GradientTransformation, config: PretrainConfig
 ) -> Callable[..., tuple[Learner, Metrics]]:
-    """A gradient step of one seed per key: (data, size, learner, keys) -> (learner, mean metrics)."""
+    """Returns a function that trains one seed, with one gradient step per key.
+
+    The function: (data, size, learner, keys) -> (learner, mean metrics).
+    """
 
     def descent(data: Any, size: Array, learner: Learner, keys: Key) -> tuple[Learner, Metrics]:
         def step(learner: Learner, step_key: Key) -> tuple[Learner, Metrics]:

@@ -1,4 +1,4 @@
-"""Several processes that run one program: values that all of them must agree on."""
+"""Lets several processes that run one program agree on values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 
 from ialp_jax.errors import InputError
 
-PATIENCE_SECONDS = 14 * 24 * 3600  # a stage of process 0 may take this long
+PATIENCE_SECONDS = 14 * 24 * 3600  # how long other processes wait for a stage of process 0
 
 
 def is_first() -> bool:
@@ -23,7 +23,7 @@ def is_first() -> bool:
 
 
 def host(tree: Any) -> Any:
-    """Copies the arrays of a tree whole to this process's memory; all processes must call it."""
+    """Copies the complete arrays of a tree to this process's memory. All processes must call `host`."""
 
     def fetch(leaf: Any) -> np.ndarray:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
@@ -34,12 +34,12 @@ def host(tree: Any) -> Any:
 
 
 def any_of(flag: bool) -> bool:
-    """Whether the flag of any process is set; all processes must call it."""
+    """Whether ``flag`` is true in any process. All processes must call this function."""
     return flag if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.bool_(flag)).any())
 
 
 def by_first(function: Callable[[], Any]) -> Any:
-    """Runs a function in process 0 and returns its value in all processes; all must call it.
+    """Runs a function in process 0 and returns its value in all processes. All must call `by_first`.
 
     Args:
       function: returns a value that JSON can represent.
@@ -53,9 +53,9 @@ def by_first(function: Callable[[], Any]) -> Any:
     if is_first():
         try:
             value = function()
-        except BaseException as error:  # raised below, when the other processes know it
+        except BaseException as error:  # raised below, after the other processes got its message
             failure = error
-    # The coordinator synchronises, because a collective operation of devices does not wait so long.
+    # Waits by means of the coordinator, because a collective operation of devices would time out sooner.
     everybody = set(range(jax.process_count()))
     name = f"by_first_{next(_COUNT)}"
     ocp.multihost.sync_global_processes(name, timeout=PATIENCE_SECONDS, processes=everybody)
@@ -68,11 +68,11 @@ def by_first(function: Callable[[], Any]) -> Any:
     return value
 
 
-_COUNT = itertools.count()  # every barrier needs another name
+_COUNT = itertools.count()  # every barrier needs a new name
 
 
 def _broadcast(text: str) -> Any:
-    """Decodes the JSON text of process 0 in all processes."""
+    """Sends the JSON text of process 0 to all processes and decodes it."""
     encoded = np.frombuffer(text.encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(encoded.size)))
     buffer = np.zeros(size, np.uint8)

@@ -18,14 +18,14 @@ from ialp_jax.types import Array, Key, Observation, Transition
 
 
 class Users(NamedTuple):
-    """B simulated users within a session."""
+    """B simulated users, each in a running session."""
 
     observation: Observation
     state: SessionState
 
 
 def start_users(env: SessionEnvironment, params: SessionParams, key: Key, count: int) -> Users:
-    """Starts one session of each of ``count`` users."""
+    """Starts ``count`` sessions, each with a user drawn at random."""
     return Users(*jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(key, count), params))
 
 
@@ -37,10 +37,10 @@ def collect(
     users: Users,
     key: Key,
 ) -> tuple[Users, Transition]:
-    """Lets the agent act for ``rollout_length`` steps. A new session follows every session that ends.
+    """Lets the agent act for ``rollout_length`` steps. When a session ends, the next one starts.
 
     Args:
-      env, params: the world, with the users who may come.
+      env, params: the world; sessions use only the users in ``params``.
       agent, agent_state: the agent that acts.
       users: B users within a session.
       key: consumed.
@@ -94,10 +94,10 @@ def play(
     """Plays ``count`` sessions to their end.
 
     Args:
-      env, params: the world, with the users who may come.
+      env, params: the world; sessions use only the users in ``params``.
       agent, agent_state: the agent that acts; a privileged agent sees the state of the simulator.
-      user_key: determines the users and their answers; compared agents get the same key.
-      act_key: for the random choices of the agent.
+      user_key: determines the users and their answers. To compare agents, give all of them the same key.
+      act_key: key for the random choices of the agent.
       count: E.
       greedy: passed to ``act``.
     """
@@ -141,8 +141,8 @@ def summarise(episodes: Episodes, num_items: int) -> dict[str, Array]:
 def gini(exposure: Array) -> Array:
     """Gini coefficient of counts [N], float32 []: 0 if all are equal, (N - 1) / N if one item has all counts.
 
-    sum_i (2 i - N - 1) x_i / (N sum_i x_i) over the counts in ascending order, i = 1..N: it equals half the
-    mean absolute difference of two items, divided by the mean.
+    sum_i (2 i - N - 1) x_i / (N sum_i x_i) over the counts in ascending order, i = 1..N. This equals half the
+    mean absolute difference between two counts, divided by the mean count.
     """
     ranked = jnp.sort(exposure).astype(jnp.float32)
     count = ranked.shape[0]
@@ -156,7 +156,7 @@ class Groups(NamedTuple):
     Attributes:
       category: int32 [N + 1, G], the set of categories of each item, padded with 0.
       user: int32 [U], the group of each user, an index into ``names``.
-      names: of the groups of users.
+      names: names of the groups of users.
     """
 
     category: np.ndarray
@@ -165,7 +165,7 @@ class Groups(NamedTuple):
 
 
 def _by_category(category: np.ndarray, items: Array) -> Array:
-    """Recommendations of each category, float32 [C]; an item of n categories counts 1 / n for each."""
+    """Counts recommendations by category, float32 [C]; an item with n categories adds 1 / n to each."""
     several = np.reshape(category, (len(category), -1))
     part = np.float32(1.0) / np.maximum((several > 0).sum(axis=1, keepdims=True), 1)
     shown, weight = jnp.asarray(several)[items], jnp.broadcast_to(part, several.shape)[items]
@@ -178,9 +178,9 @@ def summarise_groups(episodes: Episodes, groups: Groups) -> dict[str, Array]:
 
     Returns:
       ``category_entropy``: -sum_c p_c ln p_c in nats, where p_c is the share of category c in all
-      recommendations of items that have a category; an item of n categories counts 1 / n for each. It is 0
-      if no item has a category. ``return/<group>`` of each group is the mean return of its sessions, NaN if
-      it has none.
+      recommendations of items that have a category. An item with n categories counts 1 / n for each. The
+      entropy is 0 if no item has a category. ``return/<group>`` is the mean return of a group's sessions, NaN
+      for a group without sessions.
     """
     count = _by_category(groups.category, episodes.items)
     share = count / jnp.maximum(count.sum(), 1)
@@ -195,8 +195,8 @@ def summarise_groups(episodes: Episodes, groups: Groups) -> dict[str, Array]:
 def summarise_segments(episodes: Episodes, params: SessionParams) -> dict[str, Array]:
     """Mean return and length of each segment of users, float32 []; empty if the world has no segments.
 
-    Names are ``return/<segment>`` and ``length/<segment>`` for each of ``SEGMENTS``. The value is NaN if the
-    segment has no session.
+    Names are ``return/<segment>`` and ``length/<segment>`` for each of ``SEGMENTS``. A segment without
+    sessions has the value NaN.
     """
     if params.dynamics.segments is None:
         return {}

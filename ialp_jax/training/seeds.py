@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ialp_jax.mesh import SEED, USER
 from ialp_jax.types import Key
 
-WHOLE = PartitionSpec()  # every device has the whole array
+WHOLE = PartitionSpec()  # every device stores the whole array
 
 
 def over_seeds(
@@ -23,11 +23,11 @@ def over_seeds(
     """Maps ``function`` over the leading axis of its arguments, and compiles the result.
 
     Args:
-      function: of one seed.
+      function: function of one seed.
       how: ``vmap`` runs seeds side by side, ``map`` one after the other. ``auto`` is ``map`` on a CPU, where
         the matrix products of one seed already use all cores, and ``vmap`` elsewhere.
-      shared: number of first arguments that are the same for all seeds.
-      mesh: of devices, see `mesh.device_mesh`; each row of devices computes its share of the seeds.
+      shared: number of leading arguments that are the same for all seeds.
+      mesh: mesh of devices, see `mesh.device_mesh`; each row of devices computes its share of the seeds.
     """
     if how == "auto":
         how = "map" if jax.default_backend() == "cpu" else "vmap"
@@ -40,8 +40,9 @@ def over_seeds(
 
     if mesh is None:
         return jax.jit(mapped)
-    # Each row of devices has its own program. The compiler treats a program of several devices differently.
-    # With one program for all rows, a seed would not have the same bits as on one device.
+    # Each row of devices has its own program, because the compiler treats a program for many devices
+    # differently. With one program for all rows, the results of a seed would not have the same bits as on one
+    # device.
     rows = [Mesh(row, (USER,)) for row in mesh.devices if any(d in mesh.local_devices for d in row)]
     programs = [jax.jit(mapped, out_shardings=NamedSharding(row, WHOLE)) for row in rows]
 
@@ -52,7 +53,7 @@ def over_seeds(
     def call(*args: Any) -> Any:
         args = (*placed(args[:shared], mesh), *placed(args[shared:], mesh, PartitionSpec(SEED)))
         shares = [jax.tree.map(functools.partial(_of_row, row=row), args) for row in rows]
-        with ThreadPoolExecutor(len(rows)) as pool:  # they compile side by side
+        with ThreadPoolExecutor(len(rows)) as pool:  # the rows compile in parallel
             parts = list(pool.map(run, rows, programs, shares))
         return jax.tree.map(lambda *leaves: _joined(leaves, mesh), *parts)
 
@@ -60,14 +61,14 @@ def over_seeds(
 
 
 def _of_row(leaf: jax.Array, row: Mesh) -> jax.Array:
-    """The part of an array that every device of a row stores."""
+    """The part of an array that belongs to a row of devices; each device of the row stores all of it."""
     parts = [shard.data for shard in leaf.addressable_shards if shard.device in row.local_devices]
     sharding = NamedSharding(row, WHOLE)
     return jax.make_array_from_single_device_arrays(parts[0].shape, sharding, parts)
 
 
 def _joined(rows: tuple[jax.Array, ...], mesh: Mesh) -> jax.Array:
-    """The seeds of all rows, [S, ...], from [S / rows, ...] of each."""
+    """Joins the seeds of all rows of devices: from [S / rows, ...] of each row to [S, ...]."""
     seeds, *rest = rows[0].shape
     parts = [shard.data for row in rows for shard in row.addressable_shards]
     sharding = NamedSharding(mesh, PartitionSpec(SEED))
@@ -75,7 +76,7 @@ def _joined(rows: tuple[jax.Array, ...], mesh: Mesh) -> jax.Array:
 
 
 def placed(tree: Any, mesh: Mesh | None, spec: PartitionSpec = WHOLE) -> Any:
-    """Puts the arrays of a tree on the devices of a mesh, by default whole on each device."""
+    """Puts the arrays of a tree on the devices of a mesh, by default a full copy on each device."""
     if mesh is None:
         return tree
     sharding = NamedSharding(mesh, spec)

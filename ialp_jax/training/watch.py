@@ -1,4 +1,4 @@
-"""Curves of a training for TensorBoard."""
+"""Writes the curves of a training for TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from ialp_jax.errors import missing_package
 class Watch:
     """Event files of a training: a folder ``seed<k>`` for each of S seeds, and ``mean`` for their mean.
 
-    The files are always written from the first step. A training that goes on from a checkpoint must add its
-    earlier points again. So each point is there exactly once. Use it as a context manager.
+    The files always start at the first step: a training that continues from a checkpoint must add its earlier
+    points again. So each point is stored exactly once. Use this class as a context manager.
     """
 
     def __init__(self, folder: Path, num_seeds: int) -> None:
         """Replaces the event files of an earlier training in ``folder``; other files stay."""
-        # Imported here, because it takes a while. This writer needs neither TensorFlow nor torch.
+        # This import is not at the top of the file, because it takes a while. This writer needs neither
+        # TensorFlow nor torch.
         try:
             from tensorboard.summary.writer.event_file_writer import EventFileWriter
         except ImportError as error:

@@ -1,8 +1,9 @@
 """Calibration: turns scores into probabilities and measures their error.
 
-The calibration uses held-out likes, because probabilities fitted to training likes would be too high for
-them. Each held-out like has the weight (all likes / held-out likes), and each pair without interaction has
-the weight 1. So the mean probability equals the density of the logs.
+The calibration uses held-out likes. A model gives its training likes scores that are too high, so a
+calibration on these would be wrong for new pairs. Each held-out like has the weight (all likes / held-out
+likes), times ``base_rate``. Each pair without interaction has the weight 1. With ``base_rate`` 1, the mean
+probability therefore equals the density of the logs (likes / pairs).
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ def calibrate(model: UserModel, roles: np.ndarray, held_out: int, knots: int, we
     """Fits the strictly increasing map from score to log-odds.
 
     Cuts the scores into bins with equal numbers of held-out likes. Isotonic regression (R. E. Barlow and
-    others, 1972) merges neighbouring bins whose like rates do not increase. Each remaining bin becomes a
-    knot. A logistic curve (Platt) calibrates worse, because its tails do not fit the scores of matrix
-    factorisation.
+    others, 1972) merges neighbouring bins whose like rates do not increase. Each remaining bin becomes a knot
+    of the piecewise linear map. A logistic curve (Platt) calibrates worse, because its tails do not fit the
+    scores of matrix factorisation.
 
     Args:
       model: its knots are ignored.
@@ -53,7 +54,8 @@ def calibrate(model: UserModel, roles: np.ndarray, held_out: int, knots: int, we
     liked = _held_out_scores(model, roles, held_out).astype(np.float64)
     edges = _bins(liked, max(2, min(knots, len(liked) // 10)))
     never, never_sum = _tally(model, roles, edges)
-    # Each bin gets half a like and half a pair extra, so that no rate is 0 or 1.
+    # Additive smoothing: half a held-out like and half a pair without interaction are added to each bin, so
+    # that no like rate is 0 or 1.
     likes = weight * (np.histogram(liked, edges)[0] + 0.5)
     pairs = likes + never + 0.5
     scores = (weight * np.histogram(liked, edges, weights=liked)[0] + never_sum) / np.maximum(
@@ -67,7 +69,7 @@ def _with_knots(model: UserModel, likes: np.ndarray, pairs: np.ndarray, scores: 
 
     Args:
       model: its knots are replaced.
-      likes, pairs: sums of weights of each bin.
+      likes, pairs: sums of the weights of likes and of pairs in each bin.
       scores: mean score of each bin.
     """
     fit = isotonic_regression(likes / pairs, weights=pairs)
@@ -82,7 +84,7 @@ def _with_knots(model: UserModel, likes: np.ndarray, pairs: np.ndarray, scores: 
 def calibrate_rated(
     model: UserModel, scores: np.ndarray, like: np.ndarray, weight: np.ndarray, knots: int
 ) -> UserModel:
-    """Like ``calibrate``, but from T rated pairs.
+    """Does the same as ``calibrate``, but from T rated pairs.
 
     Args:
       model: its knots are ignored.
@@ -102,7 +104,7 @@ def calibrate_rated(
 def reliability_rated(
     scores: np.ndarray, probability: np.ndarray, like: np.ndarray, weight: np.ndarray, bins: int
 ) -> dict[str, np.ndarray]:
-    """Like ``reliability``, but from T rated pairs; all arrays are float or bool [T]."""
+    """Does the same as ``reliability``, but from T rated pairs; all arrays are float or bool [T]."""
     edges = _bins(scores[like], bins)
     sums = [np.histogram(scores, edges, weights=weight * part)[0] for part in (probability, like, 1.0)]
     safe = np.maximum(sums[2], 1e-9)
@@ -114,8 +116,8 @@ def reliability(
 ) -> dict[str, np.ndarray]:
     """Compares predicted and observed like rates, in bins with equal numbers of held-out likes.
 
-    Most pairs are not liked. With bins of equal width or equal numbers of pairs, nearly all pairs would fall
-    into one bin, and the error of the high probabilities would not show.
+    Most pairs are not liked. Bins of equal width would put nearly all pairs into one bin, and bins with equal
+    numbers of pairs would put nearly all likes into one bin. Both would hide the error of high probabilities.
 
     Args:
       model: calibrated.
@@ -146,6 +148,6 @@ def reliability(
 
 
 def expected_calibration_error(bins: dict[str, np.ndarray]) -> float:
-    """Mean |predicted - observed| over the pairs of the bins of ``reliability`` (Naeini et al., 2015)."""
+    """Mean |predicted - observed| over the bins, weighted by their pairs (Naeini et al., 2015)."""
     gap = np.abs(bins["predicted"] - bins["observed"])
     return float(np.sum(bins["count"] * gap) / np.sum(bins["count"]))

@@ -15,7 +15,7 @@ def grid(text: str, name: str) -> list[float]:
     """Reads a comma-separated list of positive numbers.
 
     Raises:
-      InputError: the text is no such list.
+      InputError: the text is not a comma-separated list of positive numbers.
     """
     try:
         values = [float(part) for part in str(text).split(",")]
@@ -33,19 +33,20 @@ class ExplicitConfig:
     """How ``explicit_mf`` fits ratings.
 
     ``factors``, ``regularisation`` and ``bias_regularisation`` are comma-separated lists. Cross-validation
-    chooses the combination with the least weighted squared error.
+    chooses the combination with the smallest weighted squared error.
 
     Attributes:
       factors: F, length of the vector of a user and of an item, without the biases.
       regularisation: weight of the squared norms of the factors.
       bias_regularisation: weight of the squared biases.
       propensity: estimate of the probability that a rating is observed. The fit weights each rating by the
-        inverse of this probability. published: the estimate in the data (coat), or popularity for other data.
-        popularity: share of users who rated the item. none: all ratings have the same weight.
-      clip: smallest propensity. It limits the weight of a single rating.
-      power: exponent of the popularity, if popularity is the propensity.
-      folds: folds of the cross-validation that chooses the settings and calibrates; explicit_mf does not use
-        --config.simulator.user_model.validation.
+        inverse of this probability. published: the estimate that the data set contains (coat); for other data
+        sets, as popularity. popularity: share of users who rated the item, raised to ``power``. none: all
+        ratings have the same weight.
+      clip: lower bound of the propensity. It limits the weight of a single rating.
+      power: exponent of the popularity, if the propensity is estimated from popularity.
+      folds: number of folds of the cross-validation, which chooses the settings and gives the calibration;
+        explicit_mf does not use --config.simulator.user_model.validation.
     """
 
     factors: str = "16,32"
@@ -82,23 +83,23 @@ class UserModelConfig:
 
     Attributes:
       family: implicit_mf (matrix factorisation of likes), explicit_mf (matrix factorisation of ratings),
-        graph_filter (singular vectors of the table of likes; it ignores regularisation and confidence),
-        or truth (generated worlds only).
+        graph_filter (singular vectors of the matrix of likes; it ignores regularisation and confidence), or
+        truth (generated worlds only).
       factors: F, length of the vector of a user and of an item.
       regularisation: weight of the squared norms of the factors.
-      confidence: extra weight of a like over a pair without interaction, alpha of Hu et al.
-      fit_users: users whose interactions fit and validate the model. all: all users. not_offline: all except
-        offline users. Agents and the LLM train on the logs of offline users, so they then use none of the
-        data that shaped the simulated users. Offline users then appear in no session and get the mean user's
-        factors.
-      iterations: iterations of alternating least squares; each one solves for users and for items.
+      confidence: extra weight of a like, compared with a pair without interaction; alpha of Hu et al.
+      fit_users: users whose interactions are used to fit and to validate the model. all: all users.
+        not_offline: all except offline users. Agents and the LLM train on the logs of offline users, so with
+        not_offline they never see the data behind the simulated users. Offline users then appear in no
+        session, and their factors are the mean of all other users' factors.
+      iterations: iterations of alternating least squares; each iteration solves for users and for items.
       validation: share of the interactions used to choose the settings and to calibrate the probabilities.
       test: share of the interactions on which the user model's metrics are reported.
-      knots: number of knots of the calibration.
+      knots: maximum number of knots of the calibration.
       base_rate: mean like probability of the simulated users, as a multiple of the density of the logs.
         1 treats each pair without interaction as a dislike. A value above 1 assumes that the logs lack likes
-        (Last.fm lists at most 50 artists per user). All log-odds shift by the same amount.
-      seed: seed of the split of the interactions and of the first factors.
+        (Last.fm lists at most 50 artists per user). The setting shifts all log-odds by the same amount.
+      seed: seed of the split of the interactions and of the initial factors.
       explicit: settings of explicit_mf; they replace factors, regularisation, confidence and base_rate.
     """
 

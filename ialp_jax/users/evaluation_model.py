@@ -1,7 +1,7 @@
 """Fits the user model of training and, if ``simulator.test_model`` is set, a second one for evaluation.
 
 A policy may exploit errors of the fitted user model. With a second user model in the evaluation world, such a
-policy loses the advantage.
+policy loses this advantage.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TEST = "test_"  # prefix of the second model's arrays in a store
 
 
 class Fitted(NamedTuple):
-    """A user model with its validation, as `ialp_jax.users.fit.fit` returns them."""
+    """A user model with its validation metrics and arrays, as `ialp_jax.users.fit.fit` returns them."""
 
     model: UserModel
     metrics: dict[str, float]
@@ -51,7 +51,8 @@ def fit_models(
     if test_model == HALVES:
         settings = config
         if config.family != "explicit_mf":
-            # Each half has half of the likes, so doubling the rate keeps the like rate of the full logs.
+            # Each half has only half of the likes. Twice the base rate restores the like rate of the full
+            # logs.
             settings = dataclasses.replace(config, base_rate=2 * config.base_rate)
         first_half, second_half = halves(dataset, config.seed)
         return (
@@ -65,8 +66,9 @@ def fit_models(
 def halves(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset]:
     """Splits every user's interactions at random into two halves; both keep all users and items.
 
-    A user's likes are split evenly, and so are the user's other ratings; if a number is odd, chance decides
-    which half gets one more. Both halves keep all ratings of random items (``Dataset.random_test``).
+    A user's likes are split evenly, and so are the user's other ratings; if their number is odd, the extra
+    one goes to a random half. Both halves keep all ratings in ``Dataset.random_test`` (of items drawn at
+    random).
 
     Args:
       dataset: U users.
@@ -84,7 +86,7 @@ def halves(dataset: Dataset, seed: int) -> tuple[Dataset, Dataset]:
 
 
 def _with_interactions(dataset: Dataset, selected: np.ndarray) -> Dataset:
-    """Returns the data set with only the selected interactions, bool [M]."""
+    """Returns the data set with only those interactions for which ``selected`` (bool [M]) is true."""
     rows = subset(dataset.interactions, selected)
     counts = np.bincount(rows.user[rows.like], minlength=dataset.num_users)
     histories = Histories(rows.item[rows.like], np.concatenate([[0], np.cumsum(counts)]))
@@ -100,7 +102,7 @@ def to_arrays(model: UserModel, test_model: UserModel | None) -> dict[str, np.nd
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray]) -> tuple[UserModel, UserModel | None]:
-    """Reads both models from the arrays of ``to_arrays``; the second is None if it was None there."""
+    """Reads both models from the arrays of ``to_arrays``; the second is None if only one was stored."""
     model = UserModel(**{name: arrays[name] for name in UserModel._fields})
     if f"{_TEST}{UserModel._fields[0]}" not in arrays:
         return model, None

@@ -2,8 +2,8 @@
 
 T. Schnabel, A. Swaminathan, A. Singh, N. Chandak, T. Joachims: Recommendations as Treatments: Debiasing
 Learning and Evaluation. ICML 2016. Users choose which items they rate, and they tend to choose items that
-they expect to like. To correct this, each rating has the weight 1 / (probability that it is observed). This
-is equation 15 of the paper, with biases and self-normalised weights w:
+they expect to like. To correct this, each rating has the weight 1 / (probability that it is observed). The
+loss is equation 15 of the paper, with biases and self-normalised weights w:
 
     sum_(u,i) w_ui (r_ui - b - b_u - b_i - x_u . y_i)^2 + lambda (sum_u |x_u|^2 + sum_i |y_i|^2)
         + mu (sum_u b_u^2 + sum_i b_i^2)
@@ -23,7 +23,7 @@ from ialp_jax.users.implicit_mf import Chunks
 
 
 class Ratings(NamedTuple):
-    """M ratings that the factors are fitted to.
+    """M ratings to which the factors are fitted.
 
     Attributes:
       user: int32 [M].
@@ -43,9 +43,10 @@ def weights(interactions: Interactions, propensity: str, clip: float, power: flo
 
     Args:
       interactions: M rows with ratings.
-      propensity: ``published``: comes with the data; without it, as ``popularity``. ``popularity``: share of
-        users who rated the item, to the power ``power``. ``none``: all ratings weigh the same.
-      clip: smallest propensity; lower ones are raised to it.
+      propensity: ``published``: the propensities in the data set; if it has none, as ``popularity``.
+        ``popularity``: share of users who rated the item, to the power ``power``. ``none``: all ratings have
+        the same weight.
+      clip: lower bound; propensities below it are raised to it.
       power: exponent of the popularity.
     """
     if propensity == "none":
@@ -63,16 +64,16 @@ def weights(interactions: Interactions, propensity: str, clip: float, power: flo
 def solve(
     other: Array, place: Array, target: Array, weight: Array, edges: Chunks, owners: int, penalty: Array
 ) -> Array:
-    """Solves for factors and biases of one side with the other side fixed: a ridge regression for each row.
+    """Solves for one side (users or items) with the other side fixed, by a ridge regression for each row.
 
     Args:
-      other: float32 [V, F + 1], factors and, in the last column, bias of the other side.
-      place: int32 [M], row of ``other`` of each rating.
-      target: float32 [M], ratings minus their mean.
+      other: float32 [V, F + 1], factors of the other side, with its biases in the last column.
+      place: int32 [M], for each rating its row in ``other``.
+      target: float32 [M], ratings minus their weighted mean.
       weight: float32 [M].
-      edges: indices 0..M-1 of the ratings of each row.
+      edges: for each row to solve for, the indices 0..M-1 of its ratings.
       owners: W, the number of rows to solve for.
-      penalty: float32 [F + 1], F times lambda, then mu.
+      penalty: float32 [F + 1], lambda for each of the F factors, then mu for the bias.
 
     Returns:
       float32 [W, F + 1].
@@ -117,7 +118,7 @@ def factorise(
       iterations: sweeps over both sides.
 
     Returns:
-      float32 [U, F + 1] and [N, F + 1] with the bias in the last column, and the mean rating [].
+      float32 [U, F + 1] and [N, F + 1] with the biases in the last column, and the weighted mean rating [].
     """
     mean = jnp.average(ratings.rating, weights=ratings.weight)
     target = ratings.rating - mean

@@ -1,4 +1,4 @@
-"""Fits the user model of a world: chooses settings on validation likes, calibrates and tests."""
+"""Fits the user model of a world: chooses settings on validation likes, calibrates the model and tests it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _uncalibrated(users: np.ndarray, items: np.ndarray) -> UserModel:
 def _candidates(
     table: np.ndarray, config: UserModelConfig
 ) -> Iterator[tuple[dict[str, float], tuple[Array, Array]]]:
-    """Yields each setting of the grid and the factors [U, F] and [N, F] fitted with it to training likes."""
+    """Yields each setting of the grid with the factors [U, F] and [N, F] that it gives on training likes."""
     sizes = dict(zip(("num_users", "num_items"), table.shape, strict=True))
     user, item = np.nonzero(table == TRAIN)
     names = ("factors",) if config.family == "graph_filter" else ("factors", "regularisation", "confidence")
@@ -68,7 +68,7 @@ def _candidates(
 
 
 def _select(table: np.ndarray, config: UserModelConfig) -> tuple[UserModel, dict[str, float]]:
-    """Fits every combination of the grid to the training likes; returns the best on validation likes."""
+    """Fits every setting of the grid to the training likes; returns the one with the best validation AUC."""
     best, best_setting = None, {"validation_auc": -np.inf}
     for setting, factors in _candidates(table, config):
         model = _uncalibrated(*(np.asarray(side) for side in factors))
@@ -92,13 +92,14 @@ def fit(
     Args:
       dataset: U users, N items. The fit uses the likes of the users that ``config.fit_users`` names.
       config: family, grid and shares.
-      unknown: likes that are not in ``dataset``. Choice, calibration and test of the model ignore these
-        pairs.
+      unknown: likes that are missing in ``dataset``. The choice of the settings, the calibration and the test
+        ignore these pairs.
 
     Returns:
-      The model (NumPy arrays), and the metrics and arrays of ``validation.validate``. A fitted family adds
-      its best setting (``factors``, ...) and ``validation_auc`` to the metrics. ``explicit_mf`` returns the
-      metrics of ``fit_ratings.validate_ratings`` and adds ``validation_error`` instead.
+      The model (NumPy arrays), and the metrics and arrays of ``validation.validate``. ``implicit_mf`` and
+      ``graph_filter`` add their best setting (``factors``, ...) and ``validation_auc`` to the metrics.
+      ``explicit_mf`` returns the metrics of ``fit_ratings.validate_ratings``, its best setting and
+      ``validation_error``.
 
     Raises:
       InputError: the data lacks the ratings or the true user model that the family needs, or no like is in
@@ -136,7 +137,7 @@ def fit(
 def _fit_without_offline(
     dataset: Dataset, config: UserModelConfig, unknown: Histories | None
 ) -> tuple[UserModel, dict[str, float], dict[str, np.ndarray]]:
-    """Fits the model to the users who are not offline; metrics and arrays describe only these users."""
+    """Fits the model to all users except offline users; metrics and arrays describe only these users."""
     fit_users = dataset.split != OFFLINE
     part, fit_all = only_users(dataset, fit_users), dataclasses.replace(config, fit_users="all")
     unknown_part = None if unknown is None else histories_of(unknown, fit_users)

@@ -44,7 +44,7 @@ def scores(model: UserModel, user: np.ndarray, item: np.ndarray) -> np.ndarray:
 
 
 class TrainRatings(NamedTuple):
-    """Ratings that fit and calibrate the model and choose its settings, and the sizes of the world.
+    """Ratings for the fit, the calibration and the choice of the settings; also the sizes of the world.
 
     Attributes:
       rows: M ratings.
@@ -63,7 +63,7 @@ class TrainRatings(NamedTuple):
 def _uncalibrated(
     train: TrainRatings, used: np.ndarray, setting: dict[str, float], config: UserModelConfig
 ) -> UserModel:
-    """Fits the model of one setting to the ratings that the mask ``used`` selects, bool [M]."""
+    """Fits the model of one setting to the ratings for which ``used`` (bool [M]) is true."""
     user, item = train.rows.user[used], train.rows.item[used] - 1
     rating, weight = (part[used].astype(np.float32) for part in (train.rows.rating, train.weight))
     number = np.arange(len(user), dtype=np.int32)
@@ -85,10 +85,10 @@ def _uncalibrated(
 
 
 def select(train: TrainRatings, config: UserModelConfig) -> tuple[dict[str, float], np.ndarray]:
-    """Chooses the settings by cross-validation: each rating is predicted by a model not fitted to it.
+    """Chooses the settings by cross-validation: no rating is predicted by a model that was fitted to it.
 
-    The best setting has the least squared error, weighted by self-normalised inverse propensities (Schnabel
-    et al., section 4). Because of the weights, the error is an estimate for all pairs, not only for pairs
+    The best setting has the smallest squared error, weighted by self-normalised inverse propensities
+    (Schnabel et al., section 4). These weights make the error an estimate for all pairs, not only for pairs
     that users rated.
 
     Returns:
@@ -122,13 +122,12 @@ def fit_ratings(
 ) -> tuple[UserModel, dict[str, float], dict[str, np.ndarray]]:
     """Fits, calibrates and tests the family ``explicit_mf``; see `ialp_jax.users.fit.fit`.
 
-    Cross-validation gives the settings and the calibration. Then the model is fitted to all ratings except
-    the test ratings. If the data has ratings of items drawn at random (``dataset.random_test``), they are the
-    test ratings.
+    Cross-validation chooses the settings and gives the calibration. Then the model is fitted to all ratings
+    except the test ratings. If the data has ratings of items drawn at random (``dataset.random_test``), they
+    are the test ratings.
 
     Raises:
-      InputError: the data has no ratings; or one kind, likes or dislikes, is missing in the ratings or in the
-        test ratings.
+      InputError: the data has no ratings; or the ratings or the test ratings contain only likes or no likes.
     """
     rows, random = dataset.interactions, getattr(dataset, "random_test", None)
     if rows.rating is None:
@@ -171,15 +170,15 @@ def validate_ratings(
 
     Args:
       model: user model of U users and N items.
-      rows: the ratings that the model was fitted to. The baselines use the same ratings.
+      rows: the ratings to which the model was fitted. The baselines use the same ratings.
       test: T ratings.
       num_items: N.
 
     Returns:
-      Metrics and arrays as from ``validation.validate``. ``auc`` and ``ndcg10`` rank the tested items of each
-      user. ``like_rate`` (weighted) and the ``real`` and ``simulated`` counts cover only the tested pairs.
-      Further metrics: ``item_mean_auc`` and ``item_mean_ndcg10`` of a baseline that scores each item by its
-      mean rating, and ``judged``, the number of test ratings.
+      Metrics and arrays as from ``validation.validate``. ``auc`` and ``ndcg10`` measure the ranking of each
+      user's tested items. ``like_rate`` (weighted) and the ``real`` and ``simulated`` counts cover only the
+      tested pairs. Further metrics: ``item_mean_auc`` and ``item_mean_ndcg10`` of a baseline that scores each
+      item by its mean rating, and ``judged``, the number of test ratings.
     """
     item, rating, like = rows.item, rows.rating, rows.like
     counts = np.bincount(item, minlength=num_items + 1)

@@ -1,8 +1,9 @@
 """The family ``graph_filter``: an ideal low-pass filter on the graph of users and items.
 
 Y. Shen, Y. Wu, Y. Zhang, C. Shan, J. Zhang, K. Letaief, D. Li: How Powerful is Graph Convolution for
-Recommendation? CIKM 2021 (GF-CF; its ideal low-pass part). R is the table of likes. D_U and D_I are diagonal
-matrices of the numbers of likes. V holds the leading right singular vectors of D_U^-1/2 R D_I^-1/2. Then:
+Recommendation? CIKM 2021 (GF-CF; its ideal low-pass part). R is the matrix of likes (users by items). The
+diagonal matrices D_U and D_I hold the number of likes of each user and of each item. V holds the leading
+right singular vectors of D_U^-1/2 R D_I^-1/2. Then:
 
     scores = R D_I^-1/2 V V' D_I^1/2
 
@@ -28,8 +29,8 @@ def low_pass(
       user, item: int [M], likes; items 0..N-1.
       num_users: U.
       num_items: N.
-      factors: F, number of singular vectors, below min(U, N).
-      seed: seed of the start vector of the decomposition.
+      factors: F, number of singular vectors; at most min(U, N) - 1 are used.
+      seed: seed of the random start vector of the decomposition.
 
     Returns:
       float32 [U, F] and [N, F].

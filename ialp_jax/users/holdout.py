@@ -16,7 +16,7 @@ _BLOCK_PAIRS = 4_000_000  # pairs scored at once
 
 
 def _parts(owner: np.ndarray, owners: int, validation: float, test: float, seed: int) -> np.ndarray:
-    """Assigns TRAIN, VALIDATION or TEST to each row, int8 [M]; each owner has a row for training."""
+    """Assigns TRAIN, VALIDATION or TEST to each row, int8 [M]; each owner keeps a row for training."""
     draw = keys.generator(seed, "holdout").random(len(owner))
     largest = np.zeros(owners)
     np.maximum.at(largest, owner, draw)
@@ -51,7 +51,7 @@ def roles(histories: Histories, num_items: int, validation: float, test: float, 
 
 
 def subset(rows: Interactions, selected: np.ndarray) -> Interactions:
-    """Returns the selected interactions, bool [M]."""
+    """Returns the interactions for which ``selected`` (bool [M]) is true."""
     columns = {
         field.name: getattr(rows, field.name)[selected]
         for field in dataclasses.fields(rows)
@@ -61,7 +61,7 @@ def subset(rows: Interactions, selected: np.ndarray) -> Interactions:
 
 
 def only_users(dataset: Dataset, selected: np.ndarray) -> Dataset:
-    """Returns the data set of the selected users, bool [U], renumbered in the same order; all items stay."""
+    """Returns the data set of the ``selected`` users (bool [U]), renumbered in order; all items stay."""
     number = np.cumsum(selected) - 1
 
     def rows_of(rows: Interactions | None) -> Interactions | None:
@@ -82,14 +82,14 @@ def only_users(dataset: Dataset, selected: np.ndarray) -> Dataset:
 
 
 def histories_of(histories: Histories, selected: np.ndarray) -> Histories:
-    """Returns the likes of the selected users, bool [U], in the same order."""
+    """Returns the likes of only the ``selected`` users (bool [U]), in the same order."""
     counts = np.diff(histories.offsets)
     offsets = np.concatenate([[0], np.cumsum(counts[selected])]).astype(histories.offsets.dtype)
     return Histories(histories.items[np.repeat(selected, counts)], offsets)
 
 
 def score_blocks(model: UserModel, table: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields blocks: users [b], their scores of all items float32 [b, N], their rows of ``table`` [b, N]."""
+    """Yields blocks: users [b], their scores float32 [b, N] of all items, their rows of ``table`` [b, N]."""
     size = max(1, _BLOCK_PAIRS // table.shape[1])
     for first in range(0, len(table), size):
         users = np.arange(first, min(first + size, len(table)))

@@ -1,8 +1,8 @@
 """The family ``implicit_mf``: matrix factorisation of likes by alternating least squares.
 
 Y. Hu, Y. Koren, C. Volinsky: Collaborative filtering for implicit feedback datasets. ICDM 2008.
-Minimises, over users x_u and items y_i, with preference p_ui = 1 for a like and 0 otherwise and
-confidence c_ui = 1 + alpha p_ui (their equation 3):
+The factors x_u of users and y_i of items minimise equation 3 of the paper. The preference p_ui is 1 for a
+like and 0 otherwise, and the confidence is c_ui = 1 + alpha p_ui:
 
     sum_ui c_ui (p_ui - x_u . y_i)^2 + lambda (sum_u |x_u|^2 + sum_i |y_i|^2)
 """
@@ -22,7 +22,7 @@ _WIDTH = 32  # likes per chunk: long enough for a fast matrix product, short eno
 
 
 class Chunks(NamedTuple):
-    """Lists of neighbours, which have different lengths, as C chunks of equal width in one array.
+    """Lists of neighbours with different lengths, stored as C chunks of equal width in one array.
 
     A neighbour of a user is a liked item; a neighbour of an item is a user who likes it.
 
@@ -41,8 +41,8 @@ def chunks(owner: np.ndarray, neighbour: np.ndarray, num_owners: int, width: int
     """Cuts the neighbours of each owner into chunks.
 
     Args:
-      owner: int [M], 0..num_owners-1, in any order.
-      neighbour: int [M], the neighbour of each owner.
+      owner: int [M], the owner of each pair, 0..num_owners-1, in any order.
+      neighbour: int [M], the neighbour of each pair.
       num_owners: number of lists.
       width: neighbours per chunk.
     """
@@ -68,7 +68,7 @@ def solve(other: Array, liked: Chunks, num_owners: int, confidence: Array, regul
 
     Args:
       other: float32 [V, F], factors of the other side.
-      liked: neighbours of each row to solve for, as row numbers of ``other``.
+      liked: for each row to solve for, its neighbours, as row numbers of ``other``.
       num_owners: W, the number of rows to solve for.
       confidence: alpha.
       regularisation: lambda.

@@ -34,9 +34,9 @@ def like_probability(model: UserModel, user: Array, item: Array) -> Array:
 
 
 def user_scores(model: UserModel, user: Array) -> Array:
-    """Computes the raw scores of all items for users of any shape: float32 [..., N], column a is item a + 1.
+    """Computes raw scores of all items for an array of users: float32 [..., N], column a is item a + 1.
 
-    Scores rank the items in the same order as the probabilities. ``calibrated`` turns them into log-odds.
+    Scores and probabilities rank the items in the same order. ``calibrated`` turns scores into log-odds.
     """
     factors = jnp.asarray(model.user_factors)[user]
     return factors @ jnp.asarray(model.item_factors)[1:].T + jnp.asarray(model.item_bias)[1:]

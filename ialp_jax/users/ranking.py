@@ -17,13 +17,13 @@ _BLOCK_PAIRS = 4_000_000  # comparisons at once
 
 @functools.partial(jax.jit, static_argnames=("held_out",))
 def _place(model: UserModel, user: Array, item: Array, roles: Array, *, held_out: int) -> tuple[Array, Array]:
-    """Computes AUC and rank of C likes; rank 0 is best, and a tie counts half.
+    """Computes the AUC and the rank of each of C likes; rank 0 is best, and a tie counts half.
 
     Args:
       model: gives the scores.
       user: int [C].
       item: int [C], columns 0..N-1.
-      roles: int8 [C, N], the rows of these users.
+      roles: int8 [C, N], the row of each like's user.
       held_out: the role of the likes.
     """
     scores = user_scores(model, user)
@@ -32,11 +32,13 @@ def _place(model: UserModel, user: Array, item: Array, roles: Array, *, held_out
     negative = roles == NEVER
     auc = jnp.sum(outranked * negative, axis=1) / jnp.maximum(jnp.sum(negative, axis=1), 1)
     rank = jnp.sum((1.0 - outranked) * (negative | (roles == held_out)), axis=1)
-    return auc, rank - 0.5  # the item's tie with itself does not count
+    return auc, rank - 0.5  # minus the item's tie with itself
 
 
 def ranking_metrics(model: UserModel, roles: np.ndarray, held_out: int) -> dict[str, float]:
     """Ranks each held-out like among the items that its user never interacted with.
+
+    NDCG ranks all held-out likes of a user together with these items.
 
     Args:
       model: gives the scores.
@@ -66,7 +68,7 @@ def ranking_metrics(model: UserModel, roles: np.ndarray, held_out: int) -> dict[
 
 
 def rated_metrics(scores: np.ndarray, user: np.ndarray, like: np.ndarray) -> dict[str, float]:
-    """Ranks the rated items of each user: liked items should have the higher scores.
+    """Measures whether each user's liked items score higher than the user's other rated items.
 
     Args:
       scores: float [T]; a tie counts half.
@@ -80,7 +82,7 @@ def rated_metrics(scores: np.ndarray, user: np.ndarray, like: np.ndarray) -> dic
     for owner in np.unique(user[like]):
         rated, liked = scores[user == owner], like[user == owner]
         above = (rated[:, None] < rated).astype(float) + 0.5 * (rated[:, None] == rated)
-        rank = above.sum(axis=1) - 0.5  # an item's tie with itself does not count
+        rank = above.sum(axis=1) - 0.5  # minus the item's tie with itself
         best = np.sum(1.0 / np.log2(np.arange(min(10, liked.sum())) + 2.0))
         gains.append(np.sum(np.where(rank < 10, 1.0 / np.log2(rank + 2.0), 0.0)[liked]) / best)
         if not liked.all():
@@ -89,7 +91,7 @@ def rated_metrics(scores: np.ndarray, user: np.ndarray, like: np.ndarray) -> dic
 
 
 def item_model(values: np.ndarray) -> UserModel:
-    """Returns a model of one user (0) whose scores are the given values [N + 1]."""
+    """Returns a model with a single user (id 0), whose item scores are ``values`` [N + 1]."""
     knots = np.array([0.0], np.float32)
     values = np.asarray(values, np.float32)
     return UserModel(
@@ -98,6 +100,6 @@ def item_model(values: np.ndarray) -> UserModel:
 
 
 def popularity_model(roles: np.ndarray, role: int) -> UserModel:
-    """Returns a model that scores every item by its number of likes with this role, for all users alike."""
+    """Returns a model in which an item's score for every user is its number of likes with the given role."""
     counts = np.concatenate([[0], np.sum(roles == role, axis=0)]).astype(np.float32)
     return item_model(counts)._replace(user_factors=np.zeros((len(roles), 1), np.float32))

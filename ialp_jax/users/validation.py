@@ -1,4 +1,4 @@
-"""Validation of a user model: ranking of held-out likes, calibration, real and simulated counts."""
+"""Validation of a user model: ranking of held-out likes, calibration, real and simulated numbers of likes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RELIABILITY_BINS = 15
 
 
 def expected_likes(model: UserModel, roles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums the like probabilities by user, float64 [U], and by item, float64 [N]."""
+    """Sums the like probabilities of each user, float64 [U], and of each item, float64 [N]."""
     by_user, by_item = np.zeros(roles.shape[0]), np.zeros(roles.shape[1])
     for users, scores, _ in score_blocks(model, roles):
         probability = 1.0 / (1.0 + np.exp(-np.interp(scores, model.knot_scores, model.knot_logits)))

@@ -3,13 +3,14 @@
 Changes of the adaptation come first, then changes of the labels, then changes of the world.
 """
 
-AP = {"adapt.agents": "a_ialp_ap"}  # for changes that only affect this agent
-START = {"adapt.agents": "ialp,a_ialp_ft,a_ialp_ap"}  # no references, for changes that keep the world
+AP = {"adapt.agents": "a_ialp_ap"}  # for changes that affect only this agent
+# Without reference policies, for changes that leave the world unchanged.
+START = {"adapt.agents": "ialp,a_ialp_ft,a_ialp_ap"}
 
 SWEEP = {
     "variants": [
         {},
-        # The mixture: schedule, start, gradient, the critic of pre-training.
+        # Changes of the mixture: its schedule, start and gradient, and the use of the pre-trained critic.
         *({**AP, "agents.a_ialp_ap.schedule": "constant", "agents.a_ialp_ap.alpha_start": share}
           for share in (0.0, 0.25, 0.5, 1.0)),
         {**AP, "agents.a_ialp_ap.schedule": "cosine"},

@@ -1,4 +1,4 @@
-"""Learning rates of fine-tuning and of the mixture. 6 jobs, each 5 minutes and 2 GB on 2 CPU cores.
+"""Learning rates of fine-tuning and of the mixture. Each of 6 jobs takes 5 minutes and 2 GB on 2 CPU cores.
 
 python -m launch.sweep --config=experiments/configs/quickstart.py --sweep=launch/sweeps/learning_rate.py
 """

@@ -18,7 +18,7 @@ AGENT = a2c(CONFIG, ACTOR_CRITIC)
 
 
 def test_losses_by_hand():
-    """With lambda 1, returns are Monte Carlo returns to the end of the session or of the rollout."""
+    """With lambda 1, A2C uses Monte Carlo returns up to the end of the session or of the rollout."""
     params = jax.jit(ACTOR_CRITIC.init)(jax.random.key(0), start_of(0).history)
     state = AGENT.init(jax.random.key(0), start_of(0), jax.tree.map(lambda leaf: 2 * leaf, params))
 
@@ -51,7 +51,7 @@ def test_losses_by_hand():
 
 @pytest.mark.parametrize("name", ["coin_leaves", "two_tastes"])
 def test_the_values_of_what_follows_are_those_of_the_next_observations(name):
-    """In rollouts shorter than the horizon, acting has already computed most of these values."""
+    """If a rollout is not longer than the horizon, the agent computed most of these values as it acted."""
     agent = a2c(WarmA2CConfig(12, 5, RATE), ACTOR_CRITIC)
     params = jax.jit(ACTOR_CRITIC.init)(jax.random.key(0), start_of(0).history)
     state = agent.init(jax.random.key(0), start_of(0), jax.tree.map(lambda leaf: 2 * leaf, params))
@@ -69,7 +69,7 @@ def test_the_values_of_what_follows_are_those_of_the_next_observations(name):
         stays = ~np.asarray(batch.terminated)
         np.testing.assert_allclose(few[stays], whole[stays], rtol=1e-5)
         middle += batch.truncated[:-1].sum()
-    assert middle > 0  # a final observation that is not the last one
+    assert middle > 0  # some sessions were truncated before the last step of the rollout
 
 
 def test_the_entropy_bonus_flattens_and_advantages_are_constants():

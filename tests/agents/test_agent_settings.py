@@ -1,4 +1,4 @@
-"""Settings of agents: impossible values and values without effect are refused."""
+"""Agents refuse settings with impossible values, and values that have no effect."""
 
 import pytest
 
@@ -34,7 +34,7 @@ IMPOSSIBLE = {
     "wsrl.max_gradient_norm": 0.0,
     "ialp.actor_weight": "x",
 }
-# Values that have no effect -> the setting that the message names.
+# (settings, of which one has no effect; the condition for an effect that the error message names).
 IDLE = [
     ({"a_ialp_ap.start": "random", "a_ialp_ap.critic_start": "pretrained"}, "start=pretrained"),
     ({"jsrl.start": "random", "jsrl.critic_start": "pretrained"}, "start=pretrained"),

@@ -71,7 +71,7 @@ def test_explores_evenly_among_what_was_not_shown(state):
     best = int(mask_shown(apply(state.params, NEXT.history), NEXT.shown).argmax())
     drawn = np.bincount(act(state, rows, jax.random.key(0))[0], minlength=ITEMS)
     assert drawn[0] == drawn[5] == 0  # items 1 and 6
-    assert (np.delete(drawn, [0, 5]) > 450).all()  # expected 571 each, standard deviation 23
+    assert (np.delete(drawn, [0, 5]) > 450).all()  # expected count 571, standard deviation 23
     assert (act(state, rows, jax.random.key(0), greedy=True)[0] == best).all()
     late = state._replace(env_steps=jnp.int32(10**6))
     share = np.mean(np.asarray(act(late, rows, jax.random.key(1))[0]) == best)
@@ -83,5 +83,5 @@ def test_shown_items_are_never_the_best(state):
     heads = bias["params"]
     high = {"params": {**heads, "ItemHead_0": {**heads["ItemHead_0"], "bias": jnp.arange(ITEMS, 0, -1.0)}}}
     action, _ = act(state._replace(params=high), NEXT, jax.random.key(0), greedy=True)
-    assert int(action) == 1  # item 1 scores highest and was shown
+    assert int(action) == 1  # item 1 has the highest score, but was shown before
     assert float(mask_shown(jnp.zeros(ITEMS), NEXT.shown)[0]) == MASKED

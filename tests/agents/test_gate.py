@@ -1,4 +1,4 @@
-"""The adaptive gate: its start, the effect of answers, and the direction in which its weights move."""
+"""Tests the start of the adaptive gate, the effect of answers, and the direction of its updates."""
 
 import dataclasses
 
@@ -41,7 +41,7 @@ def frozen_logits(theta):
 
 
 def test_it_starts_as_the_pretrained_policy(theta):
-    for weight in (0.5, 10.0):  # weights of the evidence, which is still empty
+    for weight in (0.5, 10.0):  # weights of the evidence; the evidence is still empty
         found = frequencies(*fresh(theta, evidence=weight))
         np.testing.assert_allclose(found, jax.nn.softmax(frozen_logits(theta)), atol=0.02)
 
@@ -100,12 +100,12 @@ def test_every_answer_is_counted(theta):
 
 
 def rewarded(batch, preferred):
-    """Rewards only the ``preferred`` actions of a batch, and ends a session at every step."""
+    """Changes a batch: only ``preferred`` actions have a reward, and every step terminates its session."""
     return batch._replace(reward=preferred * 10.0, terminated=jnp.ones_like(batch.terminated))
 
 
 def taken_above_average(scores, policy, action):
-    """Whether each action has a higher score than the mean score of the policy."""
+    """Whether the score of each action is above the mean score under the policy."""
     taken = jnp.take_along_axis(scores, action[..., None], -1)[..., 0]
     return taken > jnp.sum(policy * scores, -1)
 

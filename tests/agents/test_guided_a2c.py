@@ -1,4 +1,4 @@
-"""A2C with a frozen policy: A2C stays near that policy (a2c_kl), or acts after it (jsrl)."""
+"""Two agents combine A2C with a frozen policy: a2c_kl stays near it, and jsrl lets it act first."""
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ def policies():
 
 
 def made(agent, policies, env_steps=0):
-    """(the agent's update, a state in which learner and frozen policy differ)."""
+    """Returns the agent's update, and a state in which the learner differs from the frozen policy."""
     state = jax.jit(agent.init)(jax.random.key(0), START, policies[0])
     return jax.jit(agent.update), state._replace(params=policies[1], env_steps=jnp.int32(env_steps))
 
@@ -57,7 +57,7 @@ def test_divergence_against_scipy():
 
 @pytest.mark.parametrize("direction", ["reverse", "forward"])
 def test_the_cost_of_leaving_the_frozen_policy_by_hand(policies, direction):
-    """The loss is A2C's loss plus the weighted divergence; the weight falls linearly."""
+    """The loss is A2C's loss plus the weighted divergence. The weight decreases linearly."""
     config = KLConfig(**COMMON, kl_cost=0.8, kl_cost_end=0.2, kl_direction=direction)
     agent = a2c_kl(config, ACTOR_CRITIC, TOTAL)
     update, state = made(agent, policies, 500)
@@ -140,7 +140,7 @@ def test_acts_as_the_guide_and_then_as_the_learner(policies, steps_taken):
 
 
 def test_jump_start_losses_by_hand(policies):
-    """Only the learner's own steps count, and their returns contain no reward of the guide's steps."""
+    """The losses are means over the learner's own steps only, without those of the guide."""
     costs = {"value_cost": 0.4, "entropy_cost": 0.2}
     agent = jsrl(JSRLConfig(**COMMON, **costs, guide_start=0.5), ACTOR_CRITIC, TOTAL)
     update, state = made(agent, policies)

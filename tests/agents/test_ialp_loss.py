@@ -13,7 +13,7 @@ GAMMA = 0.8
 
 @pytest.fixture(scope="module")
 def setting():
-    """(params, target params, transitions [4]): a termination, a truncation, two steps within a session."""
+    """(params, target params, transitions [4]). One is terminated, one truncated, and two are neither."""
     init = jax.jit(ACTOR_CRITIC.init)
     params, target = (
         jax.tree.map(lambda leaf: 3 * leaf, init(jax.random.key(n), start_of(0).history)) for n in (0, 1)
@@ -37,7 +37,7 @@ def setting():
 
 
 def parts(params, observation):
-    """Computes the log-policy over unseen items, V and Q with numpy, from the network's raw output."""
+    """Computes log-policy, V and Q with numpy from the network's raw output, without items shown before."""
     output = jax.tree.map(lambda x: np.asarray(x, np.float64), apply(params, observation.history))
     free = np.ones(output.logits.shape, bool)
     for row, ids in zip(free, observation.shown, strict=True):
@@ -79,7 +79,7 @@ def test_loss_by_hand(setting, actor_weight, backup):
         "advantage": target_q[rows, batch.action] - target_v,
     }[actor_weight]
     if actor_weight != "reward":
-        assert (weight < 0).any()  # otherwise the cut at 0 is not tested
+        assert (weight < 0).any()  # otherwise the test would not check the clipping at 0
     actor = -np.mean(np.maximum(weight, 0) * log_policy[rows, batch.action])
     with np.errstate(invalid="ignore"):
         bonus = -np.nansum(np.exp(log_policy) * log_policy, -1).mean()
@@ -105,7 +105,7 @@ def test_a_labels_choice_is_among_its_alternatives(setting, alternatives):
 
 
 def test_the_critics_loss_does_not_move_the_actor(setting):
-    """Without reward, the actor has nothing to imitate, so the critic's loss must not move it."""
+    """Without rewards, only the critic's loss remains. It must not change the actor."""
     params, target, batch = setting
     none = batch._replace(reward=np.zeros(4, np.float32))
 

@@ -1,4 +1,4 @@
-"""Every setting of every agent has an effect: another value changes the start, an action or an update."""
+"""Every setting of every agent has an effect: a new value changes the start, an action or an update."""
 
 import dataclasses
 import functools
@@ -30,7 +30,7 @@ SIZE = {
     "epsilon_steps": 40,
     "warmup_steps": 20,
 }
-# Settings whose effect comes late, or is missing near the default -> a value with an immediate effect.
+# Some settings act late, or have no effect near their default. Each has here a value that acts at once.
 OTHER = {
     "max_gradient_norm": 1e-3,
     "max_ratio": 0.01,
@@ -72,7 +72,7 @@ def default_config(name):
 
 
 def life(name, config, numbers):
-    """Returns a function of the numbers, which runs three rounds of acting and learning of a new agent."""
+    """Returns a function of the numeric settings. It lets a new agent act and learn three times."""
     agent = numbered(
         lambda values: make_agent(name, replaced(config, values), PARAMS, np.arange(ITEMS + 1), labelled()),
         numbers,
@@ -95,7 +95,7 @@ def life(name, config, numbers):
 
 
 def text_of(name, config, numbers):
-    """The program of `life` as text, without memory addresses."""
+    """The traced program of `life` as text, without memory addresses."""
     program = jax.make_jaxpr(life(name, config, numbers))({path: np.float32(0) for path in numbers})
     return re.sub("0x[0-9a-f]+", "", str(program))
 
@@ -122,7 +122,7 @@ def test_every_setting_acts(name):
         if path in numbers:
             after = jax.tree.leaves(run({**numbers, path: value}))
             assert not all(map(np.array_equal, before, after)), f"{path}={value}"
-        else:  # the setting changes the program, so the test need not run it
+        else:  # a changed program shows the effect, so the test does not run it
             assert text != text_of(name, changed, numbers), f"{path}={value}"
 
 

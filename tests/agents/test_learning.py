@@ -1,4 +1,4 @@
-"""Every learning agent, from scratch, in worlds with known optimal returns and values."""
+"""Trains every learning agent from scratch in worlds whose optimal returns and values are known."""
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ LABELLED = 2048
 
 
 def labelled():
-    """Transitions of random recommendations in each world, [5, 2048]: labels without error."""
+    """Transitions of a random policy in each world, [5, 2048]. They are labels without errors."""
     agent = random(ITEMS)._replace(rollout_length=LABELLED // 16)
 
     def one(params, key):
@@ -95,7 +95,7 @@ def trained(request):
     if name == "mixture":
         theta = jax.jit(ACTOR_CRITIC.init)(jax.random.key(9), start_of(0).history)
     states = start_states(agent, theta)
-    if "pretrained" in request.param:  # as `init` does; here, so that both cases share a program
+    if "pretrained" in request.param:  # done here and not in `init`, so that both cases share a program
         states = states._replace(params=states.memory)
     if name == "rlpd":  # each world has its own labels
         memory = states.memory._replace(fixed=labelled()._replace(extras={}))
@@ -111,7 +111,7 @@ def test_comes_close_to_the_best_return(trained):
     assert reached["coin"] == pytest.approx(3.0, abs=0.25)  # whatever the policy
 
 
-# Histories late and early in a session, each with further items that must not be shown again.
+# (history, other items that were shown), late and early in a session.
 LATE = ([3, 4, 5, 6], [1])
 AFTER_LIKE = ([0, 0, 1, 7], [])
 VALUES = jax.jit(jax.vmap(ACTOR_CRITIC.apply, in_axes=(0, None)))
@@ -119,7 +119,7 @@ Q_VALUES = jax.jit(jax.vmap(Q_NETWORK.apply, in_axes=(0, None)))
 
 
 def values_of(name, params, where):
-    """The value in each world, [5]: the best Q for DQN, V for other agents."""
+    """The value of a history in each world, [5]. It is the highest Q for DQN, and V for other agents."""
     history, more = where
     if name != "dqn":
         params = params.network if name == "gate" else params
@@ -134,11 +134,11 @@ def test_estimates_the_known_values(trained):
     start = values_of(name, states.params, (start_of(0).history.tolist(), []))
     assert start["one_item"] == pytest.approx(1.0, abs=0.1)
     assert start["two_tastes"] == pytest.approx(VALUE["two_tastes"], abs=0.12)
-    # Two steps before the horizon. If truncation counted as termination, the value would be 1.5.
+    # Two steps before the horizon. If a truncation counted as a termination, the value would be 1.5.
     late = values_of(name, states.params, LATE)
     assert late["two_tastes"] == pytest.approx(VALUE["two_tastes"], abs=0.2)
     assert late["patience"] == pytest.approx(VALUE["patience"], abs=0.2)
-    # Nothing follows the one item. If its terminated step were bootstrapped, the value would be 1.
+    # No reward follows the one liked item. If the agent bootstrapped after it, the value would be 1.
     assert values_of(name, states.params, AFTER_LIKE)["one_item"] == pytest.approx(0.0, abs=0.15)
     if name != "dqn":  # the maximum of noisy Q values is biased upwards
         assert start["coin"] == pytest.approx(VALUE["coin"], abs=0.2)

@@ -9,7 +9,7 @@ GAMMA, LAMBDA = 0.9, 0.8
 # One session terminates at step 1, one is truncated at step 3, and one continues.
 REWARDS = np.array([1.0, 0.0, 2.0, 1.0, 0.5, 1.0])
 VALUES = np.array([0.3, 0.7, 1.1, -0.4, 0.6, 0.2])
-NEXT = np.array([0.7, 9.0, -0.4, 0.8, 0.2, 0.5])  # 9.0: the value after a terminated step must not count
+NEXT = np.array([0.7, 9.0, -0.4, 0.8, 0.2, 0.5])  # 9.0: the loss must ignore the value after a termination
 TERMINATED = np.array([0, 1, 0, 0, 0, 0], bool)
 TRUNCATED = np.array([0, 0, 0, 1, 0, 0], bool)
 

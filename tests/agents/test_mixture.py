@@ -39,7 +39,7 @@ def policies():
 
 
 def make(policies, total=1000, **changes):
-    """(agent, a state in which theta and beta differ)."""
+    """Returns the agent, and a state in which theta and beta differ."""
     agent = mixture(dataclasses.replace(BASE, **changes), ACTOR_CRITIC, total)
     theta, beta = policies
     state = jax.jit(agent.init)(jax.random.key(0), START, theta)
@@ -47,7 +47,7 @@ def make(policies, total=1000, **changes):
 
 
 def difference(one, two):
-    """The largest difference between two parameter trees."""
+    """The largest absolute difference between the entries of two parameter trees."""
     leaves = zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)
     return max(float(jnp.abs(a - b).max()) for a, b in leaves)
 
@@ -181,7 +181,7 @@ def test_losses_by_hand(policies, experience, updates, share):
     value = np.asarray(apply(policies[1], batch.observation.history).value)
     beyond = np.asarray(apply(policies[1], batch.next_observation.history).value)
     advantage = np.asarray(batch.reward) + BASE.discount * beyond * ~np.asarray(batch.terminated) - value
-    assert (ratio > BASE.max_ratio).any()  # otherwise the clip is not tested
+    assert (ratio > BASE.max_ratio).any()  # otherwise the test would not check the clipping
     expected = {
         "importance": -np.mean(np.minimum(ratio, BASE.max_ratio) * advantage * beta),
         "mixture": -np.mean(advantage * np.log(mixed)),

@@ -37,14 +37,14 @@ def maker(method):
 
 
 def one_update(agent, state):
-    """Acts and learns once from ``state``; returns the new state."""
+    """Lets the agent act for one rollout and learn once; returns the new state."""
     users = start_users(ENV, PARAMS, jax.random.key(1), agent.num_users)
     batch = collect(ENV, PARAMS, agent, state, users, jax.random.key(2))[1]
     return agent.update(state, batch, jax.random.key(3))[0]
 
 
 def ends(method):
-    """The numeric settings of a method at the first and the last values of its search space."""
+    """Returns the numeric settings of a method twice: first and last values of its search space."""
     space = space_of(method).items()
     return [numbers_of({path: values[end] for path, values in space}) for end in (0, -1)]
 
@@ -73,7 +73,7 @@ def test_one_program_serves_all_numbers_and_learns_as_the_agent_that_knows_them(
     for one, other in zip(jax.tree.leaves(second.state), jax.tree.leaves(known), strict=True):
         np.testing.assert_allclose(one, other, atol=2e-5)
     differences = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), first.state.params, second.state.params)
-    assert max(jax.tree.leaves(differences)) > 1e-4  # otherwise the numbers have no effect
+    assert max(jax.tree.leaves(differences)) > 1e-4  # otherwise the numeric settings have no effect
 
 
 def test_an_agent_that_does_not_learn_stays_one():

@@ -1,4 +1,4 @@
-"""Agents that learn from replay: losses computed by hand, draws and settings."""
+"""Tests agents that learn from a replay buffer: losses computed by hand, draws and settings."""
 
 import dataclasses
 
@@ -48,7 +48,7 @@ def flat(batch):
 
 
 def parts(params, observation):
-    """Computes policy over unseen items, V and Q [..., N] with numpy; Q of shown items is NaN."""
+    """Computes policy, V and Q [..., N] with numpy. For shown items, the policy is 0 and Q is NaN."""
     output = jax.tree.map(lambda x: np.asarray(x, np.float64), apply(params, observation.history))
     free = np.ones(output.logits.shape, bool)
     for row, ids in zip(free, np.asarray(observation.shown), strict=True):
@@ -89,7 +89,7 @@ def test_the_actor_critics_loss_by_hand(networks, experience):
 
 
 def test_the_actor_follows_the_critic_and_does_not_move_it(networks, experience):
-    """Without the critic's loss, the heads get no gradient, and descent raises Q under the policy."""
+    """The actor's loss has no gradient for the critic's heads. A descent step raises the policy's mean Q."""
     batch, (params, target, _) = flat(experience), networks
     config = OffPolicyConfig(critic_cost=0.0, entropy_cost=0.0)
     gradient = jax.jit(jax.grad(lambda p: actor_critic_loss(config, ACTOR_CRITIC, p, target, batch)[0]))(
@@ -119,7 +119,7 @@ def outputs(frozen, logits, preference):
 
 
 def test_pex_chooses_between_two_draws_by_the_softmax_of_their_q():
-    """The frozen policy always takes item 1, the learner item 3, whose Q is higher by 0.5."""
+    """The frozen policy always draws item 1. The learner always draws item 3, whose Q is 0.5 higher."""
     pair = outputs([50.0, 0.0, 0.0], [0.0, 1.0, 50.0], [0.0, 9.0, 0.5])
     keys = jax.random.split(jax.random.key(0), 20_000)
     for temperature, expected in ((0.5, 1 / (1 + np.exp(-1))), (5.0, 1 / (1 + np.exp(-0.1)))):
@@ -135,7 +135,7 @@ def test_pex_chooses_between_two_draws_by_the_softmax_of_their_q():
 
 
 def test_pex_loss_by_hand(networks, experience):
-    """At a tiny temperature and with peaked policies, only ties are random."""
+    """The policies are peaked and the temperature is tiny, so only ties are broken at random."""
     sharp = [
         {
             "params": {
@@ -201,7 +201,7 @@ def test_rlpd_draws_the_share_of_labelled_transitions(experience, share, expecte
 
 
 def test_rlpd_learns_from_the_labels_it_was_given(networks, experience):
-    """If batches contain only labels, other labels give other parameters, and online steps have no effect."""
+    """If batches contain only labels, the parameters depend on the labels and not on online steps."""
     config = RLPDConfig(**SMALL, labelled_share=1.0)
     after = []
     for reward, action in ((0.0, 0), (100.0, 0), (100.0, 3)):

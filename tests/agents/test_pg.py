@@ -17,7 +17,7 @@ init, update = jax.jit(AGENT.init), jax.jit(AGENT.update)
 
 
 def sessions(seed, total):
-    """Random sessions of 1..H steps, one after the other: terminated, truncated, reward [total, B]."""
+    """Draws consecutive sessions of 1..H steps; returns terminated, truncated and reward, each [total, B]."""
     random = np.random.default_rng(seed)
     terminated, truncated = np.zeros((2, total, USERS), bool)
     for user in range(USERS):
@@ -28,7 +28,7 @@ def sessions(seed, total):
 
 
 def transitions(terminated, truncated, reward):
-    """Experience with these flags and rewards, with observations that differ from step to step."""
+    """Transitions with these flags and rewards. Their observations differ from step to step."""
     shape = reward.shape
     count = np.arange(reward.size, dtype=np.int32).reshape(shape)
     history = np.stack([np.zeros_like(count), 1 + count % 3, 4 + count % 5, 9 + count % 2], -1)
@@ -39,7 +39,7 @@ def transitions(terminated, truncated, reward):
 
 
 def ended_now(ended, first, last):
-    """The number of steps in sessions that end at steps first..last - 1."""
+    """Counts the steps of all sessions whose last step is one of first..last - 1."""
     count = 0
     for user in range(USERS):
         ends = np.flatnonzero(ended[:, user])
@@ -65,7 +65,7 @@ def test_each_step_is_learned_once_when_its_session_ends(seed):
 
 def test_the_longest_session_that_straddles_rollouts_is_whole():
     terminated, truncated = np.zeros((2, 3 * STEPS, USERS), bool)
-    truncated[3 + np.array([0, HORIZON])] = True  # the ends of the first rollout and of the next session
+    truncated[3 + np.array([0, HORIZON])] = True  # the last steps of two sessions
     reward = np.ones(terminated.shape, np.float32)
     state, learned = init(jax.random.key(0), start_of(0)), []
     for first in range(0, 3 * STEPS, STEPS):
@@ -78,7 +78,7 @@ def test_the_longest_session_that_straddles_rollouts_is_whole():
 
 
 def test_losses_by_hand_over_two_rollouts():
-    """A session of 6 steps spans both rollouts and is truncated, so V after its last step counts."""
+    """A truncated session of 6 steps spans both rollouts. Its return includes V after the last step."""
     terminated, truncated, reward = sessions(0, 2 * STEPS)
     terminated[:], truncated[:] = False, False
     truncated[5, 0] = True
@@ -100,7 +100,7 @@ def test_losses_by_hand_over_two_rollouts():
     chosen = np.asarray(policy)[np.arange(6), joined.action]
     values = np.asarray(output.value)
     assert float(metrics["actor_loss"]) == pytest.approx(-np.mean((returns - values) * chosen), rel=1e-3)
-    # The baseline's loss is a mean over the window; steps from which the agent does not learn count as 0.
+    # The critic's loss is a mean over the window. Steps from which the agent does not learn count as 0.
     expected = 0.5 * np.sum((returns - values) ** 2) / (WINDOW * USERS)
     assert float(metrics["critic_loss"]) == pytest.approx(expected, rel=1e-3)
 

@@ -24,7 +24,7 @@ def test_random_is_even_over_what_was_not_shown():
     state = agent.init(KEY, start_of(0), None)
     drawn = np.bincount(jax.jit(agent.act)(state, tiled(6000), KEY)[0], minlength=ITEMS)
     assert drawn[[0, 4, 14, 15]].sum() == 0
-    assert (np.delete(drawn, [0, 4, 14, 15]) > 400).all()  # expected 500 each, standard deviation 21
+    assert (np.delete(drawn, [0, 4, 14, 15]) > 400).all()  # expected count 500, standard deviation 21
 
 
 def test_popular_takes_the_most_popular_that_is_left():

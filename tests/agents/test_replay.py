@@ -8,7 +8,7 @@ from ialp_jax.types import Observation, Transition
 
 
 def numbered(first, steps, users):
-    """Transitions [steps, users] whose actions are consecutive numbers from ``first``, in order of time."""
+    """Transitions [steps, users] with consecutive numbers as actions, from ``first`` on, in order of time."""
     action = first + jnp.arange(steps * users, dtype=jnp.int32).reshape(steps, users)
 
     def seen(offset):

@@ -11,7 +11,7 @@ DRAWS = 100_000
 
 
 def rejected(counts, probability):
-    """Whether the counts contradict the probabilities at the 0.1 % level; zero cells must be empty."""
+    """Whether a chi-square test at the 0.1 % level rejects the probabilities, given the counts."""
     assert counts[probability == 0].sum() == 0
     possible = probability > 0
     expected = counts.sum() * probability[possible] / probability[possible].sum()

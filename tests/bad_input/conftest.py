@@ -1,4 +1,4 @@
-"""Commands with bad input: each must end with exit code 2 and one line that names the fault."""
+"""Commands with bad input must end with exit code 2 and a one-line error that names the fault."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Refused = Callable[..., None]
 def refused(capfd: pytest.CaptureFixture, tmp_path: Path) -> Refused:
     """Returns a check that a command fails with the line "error: MESSAGE" and changes no file.
 
-    In the message, HERE is the temporary folder and ... matches any text. The command may show progress bars.
+    In MESSAGE, HERE means the temporary folder, and three dots match any text. Progress bars are ignored.
     """
 
     def check(message: str, command: str, *args: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:
-    """Maps every path under a folder, except the lock, to the content of its file."""
+    """Maps every path in a folder, except the lock file, to the content of the file (None for a folder)."""
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in sorted(folder.rglob("*"))

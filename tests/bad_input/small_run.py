@@ -1,4 +1,4 @@
-"""Makes a finished run folder in a second: the data stage runs; files of other stages are made up."""
+"""Makes a finished run folder in a second. Only the data stage runs; files of other stages are made up."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ SETTINGS = (
     "--config.num_seeds=1",
     "--config.network.width=8",
 )
-SECONDS = (
-    20.0  # of each stage after the data stage; together more than a minute, so replacing them needs --redo
-)
+# Duration that each stage after the data stage records. Together these stages took more than a minute, so a
+# command needs --redo to replace them.
+SECONDS = 20.0
 ENDS = ("return", "return_ci_low", "return_ci_high", "length")
 FACTS = ("users", "items", "interactions", "like_rate", "auc", "popularity_auc", "ece")
 
 
 def make(folder: Path) -> Path:
-    """Writes the run folder of `SETTINGS`."""
+    """Writes a finished run folder with `SETTINGS`."""
     with flagsaver.flagsaver(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["main", *SETTINGS])
         flags.parse(sys.argv)
@@ -75,12 +75,12 @@ def make(folder: Path) -> Path:
 
 
 def stamp(run: Run, part: str) -> dict[str, object]:
-    """Returns the manifest entries of a stage that took SECONDS."""
+    """Returns the manifest entries of a stage that took `SECONDS` seconds."""
     return {**recipes.stamp(run, part, time.perf_counter() - SECONDS), "seconds": SECONDS}
 
 
 def _labels(run, dataset, draw) -> None:
-    """Returns labels and their manifest."""
+    """Writes random labels and their manifest."""
     folder, count, items = run.folder / "labels", 120, dataset.catalogue.num_items
     arrays = {
         "histories": draw.integers(1, items, (count, 10), np.int32),

@@ -1,4 +1,4 @@
-"""Small Parquet tables, and the command that reads them."""
+"""Makes small Parquet tables, and runs the data stage on them."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def parquet(**columns):
 
 
 def log(**columns):
-    """Writes thirty interactions with the given columns."""
+    """Returns a dict with one Parquet file of thirty interactions. ``columns`` replace or add columns."""
     return {LOG: parquet(**{"user_id": USERS, "item_id": THINGS, **columns})}
 
 
 def listed(**columns):
-    """Writes thirty items with the given columns."""
+    """Returns a dict with one Parquet file of thirty items. ``columns`` replace or add columns."""
     return {LIST: parquet(**{"item_id": THINGS, "title": [f"Title {n}" for n in range(30)], **columns})}
 
 
 def refuse(refused, folder: Path, changes, message, flags):
-    """Writes good files, then ``changes`` over them; the data stage must fail with ``message``."""
+    """Writes good files and replaces some by ``changes``. The data stage must fail with ``message``."""
     good = {ROWS: INTERACTIONS, COLUMNS: CATALOGUE, **listed()}
     for name, content in {**good, **changes}.items():
         if content is not None:

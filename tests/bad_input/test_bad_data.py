@@ -1,4 +1,4 @@
-"""Typical faults of data files: the error of the data stage names file, line and remedy."""
+"""If a data file has a typical fault, the error of the data stage names file, line and remedy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SMALL = ("--config.simulator.horizon=10", "--config.labelling.candidates=5")
 
 
 def line(file, number, text, content=None):
-    """Returns the file with another line at this number."""
+    """Returns the file after line ``number`` was replaced by ``text``."""
     lines = (content or {ROWS: INTERACTIONS, COLUMNS: CATALOGUE}[file]).split("\n")
     lines[number - 1] = text
     return {file: "\n".join(lines)}
@@ -39,7 +39,7 @@ def parquet(**columns):
     return out.getvalue()
 
 
-CASES = {  # files that replace good ones, the expected message, further flags
+CASES = {  # case -> (files that replace good ones, expected message, *further flags)
     "file missing": (
         {ROWS: None},
         "interactions.csv: not found in HERE; put it there, or set another file by "
@@ -202,7 +202,7 @@ def zipped(**members):
 
 
 MOVIES = "movieId,title,genres\n1,A,Drama\n"
-PUBLISHED = {  # world, its files, replaced content, the expected message
+PUBLISHED = {  # case -> (world, its files, replaced content, expected message)
     "lfm: one file": (
         "lfm",
         lfm.LASTFM.files,

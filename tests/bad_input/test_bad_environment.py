@@ -1,4 +1,4 @@
-"""Environment variables of jax: bad ones give a one-line error; those that change results are recorded."""
+"""Bad environment variables of jax give a one-line error. Variables that change results are recorded."""
 
 from __future__ import annotations
 

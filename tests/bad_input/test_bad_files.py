@@ -1,4 +1,4 @@
-"""Faults of tables from other software: headers, compression, folders of parts, files that are too large."""
+"""Tests faults in tables of other software: headers, compression, folders of part files, and size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pack_zip():
     return out.getvalue()
 
 
-CASES = {  # files that replace good ones, the expected message, further flags
+CASES = {  # case -> (files that replace good ones, expected message, *further flags)
     "no items": (
         {COLUMNS: CATALOGUE[:22]},
         f"HERE/{COLUMNS}: no row below its header; it must list the items",
@@ -176,7 +176,7 @@ LIMITS = {"too much text in all": 500}
 
 @pytest.fixture(autouse=True)
 def limits(monkeypatch):
-    """Lowers the limits, so that small files count as too large."""
+    """Lowers the size limits, so that small files count as too large."""
     monkeypatch.setattr(tables, "LONGEST", 4096)
     monkeypatch.setattr(parquet_files, "LARGEST_CHUNK", 4096)
 

@@ -228,7 +228,7 @@ def test_files_that_are_not_config_files(refused, name):
     refused(f"--config: no such file: {name}".strip(), "main", f"--config={name}", "--config.num_seeds=2")
 
 
-COMMANDS = {  # these run in a new process
+COMMANDS = {  # each command runs in a new process
     "main": (
         ("experiments.main", *START, "--config.num_seeds=0"),
         "--config.num_seeds must be at least 1 and --config.seed at least 0",

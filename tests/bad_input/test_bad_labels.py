@@ -1,4 +1,4 @@
-"""Labels that teach nothing, broken chat templates, and impossible settings of the LLM."""
+"""Tests useless labels, broken chat templates, and impossible settings of the LLM."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def simulated(finished, tmp_path):
 
 
 def model(folder, data, template="", broken=False):
-    """Makes a random Mistral; if ``broken``, its weights are NaN."""
+    """Makes a random Mistral model. If ``broken``, its output weights are NaN."""
     torch = pytest.importorskip("torch")
     from ialp_jax.llm.config import EmbeddedConfig
     from ialp_jax.llm.model import embedded

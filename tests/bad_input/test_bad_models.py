@@ -31,14 +31,14 @@ EVIL = "import pathlib\npathlib.Path(__file__).with_name('executed').touch()\n"
 
 
 def words() -> str:
-    """Returns the content of a tokenizer file."""
+    """Returns the content of the file of a tiny word tokenizer."""
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"<pad>": 0, "a": 1}, unk_token="<pad>"))
     return tokenizer.to_str()
 
 
 READABLE = {"model/tokenizer.json": words(), "model/tokenizer_config.json": '{"pad_token": "<pad>"}'}
 WHOLE = {"model/config.json": json.dumps(CONFIG), "model/model.safetensors": WEIGHTS, **READABLE}
-FILES = {  # files of the model, flags, the expected message
+FILES = {  # case -> (files of the model, flags, expected message)
     "no folder": ({}, (MODEL,), "--config.llm.model=HERE/model: no such folder"),
     "a file": ({"model": "x"}, (MODEL,), "--config.llm.model=HERE/model: no such folder"),
     "no config.json": ({"model/x": ""}, (MODEL,), "HERE/model: not a model folder, it has no config.json"),

@@ -1,6 +1,7 @@
 """Commands whose settings differ from those of the run folder.
 
-The parts of `finished` took 20 s each: one part can be replaced without a flag, four parts need the flag.
+Each part of the `finished` run took 20 s. A command may replace one part without a flag. To replace four
+parts, which took over a minute, it needs --redo.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def untouched(run: Path) -> None:
 
 
 def manifest(part: str, **changes: object) -> Change:
-    """Changes entries in the manifest of a part; None removes one."""
+    """Changes entries in the manifest of a part. The value None removes an entry."""
 
     def change(run: Path) -> None:
         entries = store.read_manifest(run / part) | changes
@@ -40,13 +41,13 @@ def took(part: str, seconds: float) -> Change:
 
 
 def other_choice(run: Path) -> None:
-    """Replaces the labels by others with the same settings, as if the stage had run again."""
+    """Replaces the labels by different ones with the same settings, as if the label stage had run again."""
     entries, arrays = store.read_manifest(run / "labels"), store.read_arrays(run / "labels/arrays.npz")
     store.write_arrays(run / "labels/arrays.npz", arrays | {"choice": np.zeros_like(arrays["choice"])})
     store.seal(run / "labels", entries)
 
 
-# Change of the folder, arguments, the expected message.
+# case -> (change of the run folder, arguments, expected message).
 CASES: dict[str, tuple[Change, tuple[str, ...], str]] = {
     "seed": (
         untouched,

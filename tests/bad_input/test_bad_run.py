@@ -73,7 +73,7 @@ DATA, LABELS, A2C = "HERE/run/data", "HERE/run/labels", "HERE/run/adapt/a2c"
 NO_DATA = f"{DATA}: not a data set (it lacks {{0}}); run the data stage again"
 NO_LABELS = f"{LABELS}: not labels: {{0}} is missing or has a wrong form; run --stage=label again"
 NO_CURVES = f"{A2C}: not the curves of an agent ({{0}}); run --stage=adapt again"
-CASES: dict[str, tuple[Damage, str, str]] = {  # damage, stage, the expected message
+CASES: dict[str, tuple[Damage, str, str]] = {  # case -> (damage, stage, message)
     # the whole folder
     "settings a list": (put("config.json", "[]"), "all", "HERE/run/config.json: not a JSON object, but []"),
     "settings cut": (cut("config.json"), "all", f"HERE/run/config.json: {NO_JSON}"),
@@ -160,7 +160,7 @@ CASES: dict[str, tuple[Damage, str, str]] = {  # damage, stage, the expected mes
         "report",
         "HERE/run/simulator/validation.npz: " + CHANGED + AGAIN,
     ),
-    # wrong files with a right manifest
+    # wrong files that match their manifest
     "pickles": (
         arrays("data", "simulator", item=lambda a: np.array([print], object)),
         "simulate",

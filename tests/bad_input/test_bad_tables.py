@@ -1,4 +1,4 @@
-"""Faults of tables from other software: wrong column types, missing values, ids written in two ways."""
+"""Tests faults in tables of other software: wrong column types, missing values, ids in two spellings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from test_bad_data import CATALOGUE, COLUMNS, INTERACTIONS, ROWS, line
 
 
 def renamed(old, new):
-    """Returns the interactions with item ids that are written in another way."""
+    """Returns the interactions after ``old`` was replaced by ``new`` in every row."""
     header, *rows = INTERACTIONS.split("\n")
     return "\n".join([header, *(row.replace(old, new) for row in rows)])
 
 
-CASES = {  # files that replace good ones, the expected message, further flags
+CASES = {  # case -> (files that replace good ones, expected message, *further flags)
     "lists as titles": (
         listed(title=[["a", "b"]] * 30),
         f"HERE/{LIST}: the column 'title' holds list<...>, expected text; convert it",

@@ -34,7 +34,7 @@ OTHER = "--config.llm.adapter=HERE/adapter: an adapter of another base model (..
 
 
 class Here:
-    """Runs the worker's requests in this process, so that torch is loaded only once for all cases."""
+    """Answers requests to the worker in this process, so that torch is loaded only once for all cases."""
 
     def __init__(self, log: Path) -> None:
         self._worker = Worker()
@@ -55,7 +55,7 @@ def here(monkeypatch):
 
 
 def save(folder: Path, kind: str = "mistral", pad: str = "<pad>", unknown: int = 3, **changes: Any) -> None:
-    """A random model of a few thousand parameters, and a word tokenizer with a small vocabulary."""
+    """Saves a random model of a few thousand parameters, and a word tokenizer with a small vocabulary."""
     config = transformers.AutoConfig.for_model(kind, **{**SIZES, **changes})
     torch.manual_seed(0)
     model = transformers.AutoModel if config.is_encoder_decoder else transformers.AutoModelForCausalLM
@@ -91,12 +91,12 @@ def settings(**changes: Any) -> Any:
 
 
 def another(kind: str = "mistral", **changes: Any) -> Any:
-    """Replaces the good model by another one."""
+    """Replaces the good model by a random model of this kind."""
     return lambda folder: save(folder / "model", kind, **changes)
 
 
 def adapter(target: str = "q_proj", at: str = "adapter", **changes: Any) -> Any:
-    """Makes an adapter of the good model, with additional tensors."""
+    """Makes an adapter of the good model, and adds tensors to its file."""
 
     def make(folder: Path) -> None:
         model = transformers.AutoModelForCausalLM.from_pretrained(folder / "model")
@@ -120,7 +120,7 @@ BESIDE = (
     "HERE/model: holds an adapter beside the model, adapter_config.json; move the adapter's files to "
     "another folder; to use the adapter, give that folder to --config.llm.adapter"
 )
-CASES = {  # damage to a good model, command, the expected message
+CASES = {  # case -> (damage to a good model, command, expected message)
     "an adapter beside the model": (adapter(at="model"), AUDIT, BESIDE),
     "an adapter beside the model, dry": (adapter(at="model"), DRY, BESIDE),
     "an adapter as the model": (

@@ -39,7 +39,7 @@ def not_ours(folder: str, holds: str, flag: str = "--workdir", kind: str = RUN) 
 
 FILES = {"project/data/interactions.csv": "mine", "project/data/items.csv": "mine"}
 MODEL = {"model/config.json": '{"model_type": "mistral"}', "model/model.safetensors": "weights"}
-# Files of the user beside a finished run in HERE/run, the command, and the expected message.
+# case -> (files of the user beside the finished run HERE/run, command, expected message).
 CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
     # the folder is not a run
     "a project": (FILES, main("--stage=data", workdir="HERE/project"), not_ours("HERE/project", "data")),
@@ -112,7 +112,7 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
         main("--stage=report"),
         not_ours("HERE/run/report", "index.html", kind="report"),
     ),
-    # files that the user names are where the run writes
+    # the user names files in folders that the run replaces
     **{
         f"{name} at {place}": (
             {},
@@ -280,7 +280,7 @@ def test_a_run_of_an_older_version_is_recognised_and_marked(capfd, finished, tmp
     assert (tmp_path / "old" / store.MARKER).is_file()
 
 
-# Names that the project uses, and some that it does not.
+# File names that the project uses, and some that it does not use.
 PLACES = [
     *("config.json", "notes.txt", ".lock", "manifest.json", "data/interactions.csv", "data/manifest.json"),
     *("data/arrays.npz", "simulator/worlds.csv", "labels/arrays.npz", "labels/model/config.json"),
@@ -316,12 +316,12 @@ def test_no_command_changes_files_of_others(tmp_path_factory, capfd, finished, f
     home, source = tmp_path_factory.mktemp("home"), contents(finished)
     where = home / "where"
     where.mkdir()
-    if in_a_run:  # then the files of the user are among those of a run
+    if in_a_run:  # the user's files are in the folder of a finished run
         shutil.copytree(finished, where, dirs_exist_ok=True)
     mine = {name: text for name, text in files.items() if not (where / name).exists()}
     mine = {n: t for n, t in mine.items() if not any((where / p).is_file() for p in Path(n).parents)}
     if in_a_run:
-        mine.pop(".lock", None)  # may be there in every marked folder
+        mine.pop(".lock", None)  # every marked folder may have a lock file
     put(where, mine)
     for command, *args in actions:
         flags = [arg.replace("WHERE", str(where)).replace("RUN", str(finished)) for arg in args]

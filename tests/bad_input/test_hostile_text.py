@@ -1,4 +1,4 @@
-"""Titles and names with code in them, in the report page."""
+"""Tests the report page with titles and names that contain code."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HOSTILE = (
 
 
 class Page(html.parser.HTMLParser):
-    """Parses a page as a browser does: elements with attribute names, values, and text."""
+    """Parses a page as a browser does. Collects elements, attribute values and text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

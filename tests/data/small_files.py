@@ -1,4 +1,4 @@
-"""Small files of each published format, as bytes by file name; and checks of a loaded data set."""
+"""Makes small files of each published format (file name -> bytes), and checks a loaded data set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Format(NamedTuple):
       world: ``--config.data.name``.
       files: content by name.
       separator: between cells of a line.
-      count: counts the rows of interactions in given files; None if the test does not count them.
+      count: function from files to their number of interaction rows; None if the test does not count them.
     """
 
     world: str
@@ -44,7 +44,7 @@ def table(header: str, rows: list, encoding: str = "utf-8") -> bytes:
 
 
 def body(content: bytes) -> int:
-    """Counts the lines after the header; the last one may lack its line end."""
+    """Counts the lines after the header. The last line may have no line end."""
     return len(content.removesuffix(b"\n").split(b"\n")) - 1
 
 
@@ -169,7 +169,7 @@ FORMATS = {
 
 
 def assert_sound(data: Dataset) -> None:
-    """Checks what later stages rely on."""
+    """Checks the properties of a data set that later stages rely on."""
     num_items, num_users = len(data.catalogue.titles) - 1, len(data.split)
     assert data.catalogue.titles[0] == ""
     assert all(data.catalogue.titles[1:]), "each item has a title"

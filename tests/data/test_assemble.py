@@ -1,4 +1,4 @@
-"""Tests of assemble: filters, counts of dropped rows, renumbering."""
+"""Tests how `assemble` filters rows, counts dropped rows, and renumbers users and items."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def items(count=6, untitled=()):
 
 
 def table(extra=()):
-    """Users 0, 10, 20, ... like items 1 and 3 and dislike item 5; further rows after that."""
+    """Ten users like items 1 and 3 and dislike item 5. The rows of ``extra`` follow."""
     rows = [(10 * user, item, stars) for user in range(USERS) for item, stars in ((3, 5), (1, 4), (5, 2))]
     user, item, rating = np.array([*rows, *extra]).T
     return Rows(user, item, rating.astype(float))

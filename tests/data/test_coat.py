@@ -1,4 +1,4 @@
-"""Tests of the Coat loader: ratings, titles from attributes, random test ratings."""
+"""Tests that the Coat loader reads ratings and random test ratings, and makes titles from attributes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEST = ["0 0 3 0", *["0 5 0 1"] * 9]
 
 @pytest.fixture
 def folder(tmp_path):
-    """A small copy of the publisher's folder: 10 users, 4 coats."""
+    """A small folder in the publisher's format, with 10 users and 4 coats."""
     place = tmp_path / "coat"
     (place / "user_item_features").mkdir(parents=True)
     (place / "user_item_features/item_features_map.txt").write_text(NAMES.replace(" ", "\n"))

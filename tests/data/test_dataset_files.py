@@ -1,4 +1,4 @@
-"""Tests of saving and loading a data set: round trip, and errors for changed files."""
+"""Tests that a saved data set is loaded unchanged, and that changed files give errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the demo world: deterministic, genres in titles, likes from the true user model."""
+"""The demo world is deterministic, has genres in its titles, and likes from its true user model."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_every_setting_changes_the_result(field, value):
 
 
 def play(probability, order, start, draw, patience=5, horizon=50):
-    """Plays one session of patience 5 and horizon 50; returns the number of likes."""
+    """Plays one session, with patience 5 and horizon 50, and returns the number of likes."""
     left, likes, steps = patience, 0, 0
     for item in order:
         if item + 1 in start:

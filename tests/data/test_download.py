@@ -1,4 +1,4 @@
-"""Tests of downloads from a local server: right file, wrong hash, broken download, unsafe zips."""
+"""Tests downloads from a local server: right files, wrong hashes, broken downloads, unsafe zip files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def zipped(members):
 
 @pytest.fixture
 def server():
-    """Serves ``files``; ``cut`` names files whose download breaks off; ``asked`` counts requests."""
+    """Serves ``files``. The download of files in ``cut`` breaks off. ``asked`` lists the requests."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):

@@ -1,4 +1,4 @@
-"""Damaged files of every format give one line that names the file, or a valid data set; never a traceback."""
+"""A damaged file of any format gives a valid data set, or a one-line error that names the file."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def damaged(draw: st.DrawFn, content: bytes, separator: bytes) -> bytes:
                 lines = [
                     content[:place] + draw(st.binary(max_size=3)) + content[place + draw(st.integers(0, 2)) :]
                 ]
-            case "letter":  # the smallest change: another byte, as from a flipped bit
+            case "letter":  # the smallest change: one flipped bit
                 lines = [
                     content[:place] + bytes(b ^ 1 for b in content[place : place + 1]) + content[place + 1 :]
                 ]
@@ -120,7 +120,7 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def loaded(config: DataConfig, names: list[str]):
-    """Loads the data set; returns None after an error that names a file or a setting."""
+    """Loads the data set. Returns None if loading fails; the error must name a file or a setting."""
     data, message = attempt(lambda: load(config))
     if data is None:
         assert any(name in message for name in (*names, *ABOUT_SETTINGS)), f"names no file: {message}"
@@ -176,7 +176,7 @@ CELLS = st.one_of(
 
 @given(data=st.data())
 def test_damaged_parquet_gives_one_line_or_a_valid_data_set(tmp_path, data):
-    """Columns of any type, and bytes that are not Parquet."""
+    """Tries columns of any type, and bytes that are not Parquet."""
     users = [f"u{user}" for user in range(12) for _ in range(4)]
     items = [f"i{(user + 2 * item) % 8}" for user in range(12) for item in range(4)]
     tables = {
@@ -222,7 +222,7 @@ def saved(tmp_path_factory):
 
 @given(data=st.data())
 def test_damaged_data_set_folder_gives_one_line(tmp_path, saved, data):
-    """The hash detects files changed after saving; the invariants detect arrays that were saved wrong."""
+    """Hashes reveal files that changed after saving. Other checks reveal arrays that were saved wrong."""
     folder = tmp_path / "data"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(saved, folder)

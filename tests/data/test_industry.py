@@ -1,4 +1,4 @@
-"""Tests of the industry loader: sequences from UniSRec's windows, and the publisher's JSON lines."""
+"""Tests the industry loader on windows of sequences by UniSRec, and on the publisher's JSON lines."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def window(user, sequence, end):
 
 @pytest.fixture
 def unisrec(tmp_path):
-    """A small copy of UniSRec's folder; training windows are sorted longest first, as published."""
+    """A small folder in UniSRec's format. As published, the longest training windows come first."""
     place = tmp_path / "amazon_industrial_unisrec"
     place.mkdir()
     parts = {"train": [], "valid": [], "test": []}
@@ -160,7 +160,7 @@ def test_load_reads_the_publishers_json_lines(tmp_path, gz):
 
 
 def test_long_times_stay_ordered_and_brands_make_titles_different(tmp_path):
-    begin = 2**60  # here float64 represents only multiples of 256
+    begin = 2**60  # from here on, float64 represents only multiples of 256
     rows = [
         (f"A{user}", asin, 5.0, begin + day) for user in range(10) for asin, day in (("P2", 2), ("P1", 1))
     ]

@@ -1,4 +1,4 @@
-"""Tests of the Last.fm loader: reads the published format; errors name file and line."""
+"""The Last.fm loader reads the published format. Its errors name file and line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def table(header, rows, end="\r\n"):
 
 
 def listened():
-    """Users 1..10 like 10, 20 and 30; user 11 likes only 10; user 12 likes only 30; 40 has one listener."""
+    """Ten users like the artists 10, 20 and 30. User 11 likes only artist 10, user 12 only artist 30.
+
+    Only user 1 likes artist 40.
+    """
     rows = [(user, artist, 100 + user) for user in range(1, 11) for artist in (20, 10, 30)]
     return [*rows, (1, 40, 7), (11, 10, 3), (12, 30, 3)]
 
@@ -32,7 +35,7 @@ def tagged():
 
 @pytest.fixture
 def folder(tmp_path):
-    """A small copy of the publisher's folder."""
+    """A small folder in the publisher's format."""
     place = tmp_path / "lastfm_hetrec2011"
     place.mkdir()
     header = ("id", "name", "url", "pictureURL")

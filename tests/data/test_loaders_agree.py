@@ -1,4 +1,4 @@
-"""The same table as CSV, CSV.gz, TSV and in three dialects of Parquet gives the same data set."""
+"""A table gives the same data set as CSV, CSV.gz, TSV, and in three dialects of Parquet."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ USERS = 5
 
 
 class Tables(NamedTuple):
-    """The content of the two tables, which every format holds.
+    """The content of the two tables. Every format stores the same content.
 
     Attributes:
       items: id, title and categories of each item.
@@ -61,10 +61,10 @@ TIMES = {
 
 @st.composite
 def random_tables(draw: st.DrawFn) -> Tables:
-    """Five users who all like one item, and more rows at random; one row names an item that is not listed."""
+    """Draws two tables. Five users like one item, other rows are random, and one row has an unlisted item."""
     integer_ids = draw(st.booleans())
     ids = st.integers(0, 2**53 - 1) if integer_ids else IDS
-    # With an id of letters, words such as NA are ids, not missing numbers.
+    # The id "base" makes a column text, so that words such as NA are ids and not missing numbers.
     base = 2**40 if integer_ids else "base"
     others = draw(st.lists(ids.filter(lambda one: one != base), min_size=2, max_size=5, unique=True))
     items = [(base, "Base", ["Drama"])]
@@ -90,7 +90,7 @@ def random_tables(draw: st.DrawFn) -> Tables:
 
 
 def columns(tables: Tables) -> tuple[dict[str, list], dict[str, list]]:
-    """Returns both tables by column, without the columns that no row has."""
+    """Returns both tables as column name -> values, without empty columns."""
     log = dict(
         zip(("user_id", "item_id", "rating", "timestamp"), zip(*tables.rows, strict=True), strict=True)
     )
@@ -101,7 +101,7 @@ def columns(tables: Tables) -> tuple[dict[str, list], dict[str, list]]:
 
 
 def text_table(table: dict[str, list], separator: str) -> bytes:
-    """Writes CSV; categories joined by a bar, dates as ISO 8601."""
+    """Writes CSV. A bar separates categories, and dates have the form of ISO 8601."""
     out = io.StringIO()
     writer = csv.writer(out, delimiter=separator)
     writer.writerow(table)
@@ -124,14 +124,14 @@ def as_text(
 
 
 def plain_parquet(folder: Path, tables: Tables) -> dict[str, str]:
-    """Writes Parquet as pyarrow does: int64, double, timestamps in microseconds, lists."""
+    """Writes Parquet as pyarrow does, with int64, double, timestamps in microseconds, and lists."""
     for name, table in zip(("interactions", "items"), columns(tables), strict=True):
         pq.write_table(pa.table(table), folder / f"{name}.parquet", row_group_size=3)
     return {}
 
 
 def pandas_parquet(folder: Path, tables: Tables) -> dict[str, str]:
-    """Writes Parquet as pandas may: dictionaries, float32 ratings, integer ids as floats, nanoseconds."""
+    """Writes Parquet as pandas may, with dictionaries, float32 ratings, ids as floats, and nanoseconds."""
     log, items = (pd.DataFrame(table) for table in columns(tables))
     items["category"] = [" | ".join(names) or None for names in items["category"]]
     for frame in (log, items):
@@ -148,7 +148,7 @@ def pandas_parquet(folder: Path, tables: Tables) -> dict[str, str]:
 
 
 def spark_folders(folder: Path, tables: Tables) -> dict[str, str]:
-    """Writes tables as Spark may: folders of parts, binary text, decimals, instants with a zone."""
+    """Writes tables as Spark may, with folders of part files, binary text, decimals, and time zones."""
     kinds = {
         "user_id": pa.decimal128(20, 0) if tables.integer_ids else pa.binary(),
         "item_id": pa.int64() if tables.integer_ids else pa.large_string(),
@@ -170,7 +170,7 @@ def spark_folders(folder: Path, tables: Tables) -> dict[str, str]:
                 continue
             arrays[column] = pa.array(values, kinds.get(column))
         table_of_parts = pa.table(arrays)
-        for part in range(len(table_of_parts)):  # part 10 must not come before part 2
+        for part in range(len(table_of_parts)):  # the loader must read part 2 before part 10
             pq.write_table(
                 table_of_parts.slice(part, 1), folder / f"{name}.parquet" / f"part-{part}.snappy.parquet"
             )
@@ -179,7 +179,7 @@ def spark_folders(folder: Path, tables: Tables) -> dict[str, str]:
     return {}
 
 
-FORMS = {  # format -> end of the file names, writer
+FORMS = {  # format -> (end of the file names, function that writes the files)
     "csv": (".csv", as_text(",", ".csv")),
     "csv.gz": (".csv.gz", as_text(",", ".csv.gz", gzip.compress)),
     "tsv": (".tsv", as_text("\t", ".tsv")),
@@ -219,7 +219,7 @@ def facts(data: Dataset) -> dict[str, Any]:
 
 @given(tables=random_tables())
 def test_all_formats_give_the_same_data_set(tmp_path, tables):
-    like_at = tables.rows[-2][2] or 4.0  # exactly the threshold; it must be a like in every type
+    like_at = tables.rows[-2][2] or 4.0  # a rating at the threshold must be a like in every type
     expected = facts(read(tmp_path / "set", "csv", tables, like_at))
     assert expected["dropped"][-1] == 1, "the row of an item that is not listed"
     for form in FORMS:

@@ -1,4 +1,4 @@
-"""Tests of the MovieLens loader: zip or unpacked files, likes from ratings, order of time."""
+"""Tests that the MovieLens loader reads zip or unpacked files, and orders likes by time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def folder(tmp_path):
 
 
 def pack(folder):
-    """Packs the files into a zip like the publisher's, and deletes them."""
+    """Packs the files into a zip file like the publisher's, and deletes the unpacked files."""
     with zipfile.ZipFile(folder / "ml-latest-small.zip", "w") as archive:
         for name in ("movies.csv", "ratings.csv"):
             archive.write(folder / name, f"ml-latest-small/{name}")

@@ -1,4 +1,4 @@
-"""Tests of the readers of text files: errors are one line with file and line number."""
+"""Tests the readers of text files. Each error is one line that names the file and the line number."""
 
 from __future__ import annotations
 

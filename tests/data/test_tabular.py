@@ -1,4 +1,4 @@
-"""Tests of own tables: CSV and Parquet, optional columns, configurable names, one-line errors."""
+"""Tests tables of the user as CSV and Parquet, with optional columns and configurable column names."""
 
 from __future__ import annotations
 

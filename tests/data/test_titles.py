@@ -1,4 +1,4 @@
-"""Titles that several items share are made different, even after prompts cut them; others do not change."""
+"""If several items share a title, the loader makes the titles different, even after prompts cut them."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def test_all_metrics_by_hand():
     np.testing.assert_allclose(result["initial_return"], [4, 2])
     np.testing.assert_allclose(result["final_return"], [7, 5])
     np.testing.assert_allclose(result["worst_drop"], [3, 0])
-    # (1000 * (4 + 1) / 2 + 2000 * (1 + 7) / 2) / 3000 and (1000 * 2 + 2000 * 3.5) / 3000
+    # Trapezoidal rule: (1000 * (4 + 1) / 2 + 2000 * (1 + 7) / 2) / 3000 and (1000 * 2 + 2000 * 3.5) / 3000
     np.testing.assert_allclose(result["auc_return"], [3.5, 3.0])
     np.testing.assert_allclose(result["final_length"], [8, 6])
     np.testing.assert_allclose(result["reward_per_step"], [9, 7])

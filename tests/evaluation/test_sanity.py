@@ -1,4 +1,4 @@
-"""A check of a world fails exactly if the reference policies contradict it."""
+"""A check of a world fails if, and only if, the returns of the reference policies contradict it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("case", RLIABLE["cases"], ids=lambda case: f"{case['function']} {case['statistic']}")
 def test_same_as_rliable(case):
-    """The file holds outputs of rliable 1.2 with arch 7.2, for the same seed and number of resamples."""
+    """rliable_outputs.json holds outputs of rliable 1.2 with arch 7.2, for the same seed and resamples."""
     assert (statistics.SEED, statistics.RESAMPLES, statistics.LEVEL) == (0, 2000, 0.95)
     inputs = [np.array(values) for values in case["inputs"]]
     function = getattr(statistics, case["function"])
@@ -42,7 +42,7 @@ def test_mean_and_iqm_by_hand():
     scores = np.array([[0.0], [1.0], [2.0], [3.0], [3.0], [4.0], [5.0], [100.0]])
     assert statistics.mean(scores) == pytest.approx(14.75)
     assert statistics.iqm(scores) == pytest.approx((2 + 3 + 3 + 4) / 4)
-    assert statistics.iqm(scores[:3]) == pytest.approx(1.0)  # too few to leave any out
+    assert statistics.iqm(scores[:3]) == pytest.approx(1.0)  # three scores are too few to trim any
 
 
 def test_interval_agrees_with_the_normal_approximation():
@@ -93,12 +93,12 @@ def test_probability_of_improvement():
     low_scores, high_scores = np.arange(4.0)[:, None], np.arange(10.0, 15.0)[:, None]
     assert statistics.probability_of_improvement(high_scores, low_scores) == (1.0, 1.0, 1.0)
     assert statistics.probability_of_improvement(low_scores, high_scores).point == 0.0
-    # pairs won: (1, 3, 5) against (2, 4) is 0 + 1 + 2 of 6
+    # against (2, 4), the scores 1, 3, 5 win 0 + 1 + 2 of 6 pairs
     x, y = np.array([[1.0], [3.0], [5.0]]), np.array([[2.0], [4.0]])
     point, low, high = statistics.probability_of_improvement(x, y)
     assert point == pytest.approx(0.5)
     assert low < 0.5 < high
-    # averaged over two worlds, one won and one tied
+    # mean over two worlds: 1 for a win and 0.5 for a tie
     x = np.array([[9.0, 1.0], [8.0, 1.0]])
     assert statistics.probability_of_improvement(x, np.ones((2, 2))).point == pytest.approx(0.75)
 
@@ -139,13 +139,13 @@ def test_normalised_scores_have_random_at_0_and_the_oracle_at_1():
 
 
 def test_over_worlds_by_hand():
-    """Eight runs: the middle half of 0, 1, 2, 3, 4, 5, 6, 100 is 2, 3, 4, 5."""
+    """The middle half of the eight scores 0, 1, 2, 3, 4, 5, 6, 100 is 2, 3, 4, 5."""
     scores = np.array([[0.0, 4.0], [100.0, 1.0], [2.0, 6.0], [5.0, 3.0]])
     point, low, high = statistics.over_worlds(scores)
     assert point == pytest.approx(3.5)
     assert low < point < high
     assert statistics.over_worlds(scores, "mean").point == pytest.approx(121 / 8)
-    # Worlds are strata: if runs differ only between worlds, every resample is the same.
+    # Worlds are the strata of the bootstrap. If runs differ only between worlds, all resamples are equal.
     assert statistics.over_worlds(np.tile([[1.0, 9.0]], (4, 1))) == (5.0, 5.0, 5.0)
     assert np.isnan(statistics.over_worlds(np.ones((1, 3))).low)
 
@@ -156,11 +156,11 @@ def test_performance_profile_by_hand():
     np.testing.assert_allclose(point, [1, 0.75, 0.5, 0])  # above, not at
     assert (low <= point).all()
     assert (point <= high).all()
-    assert low[1] == 0.5  # both runs of the first world could have been 0.1
+    assert low[1] == 0.5  # a resample may draw 0.1 for both runs of the first world
 
 
 def test_compared_resamples_seeds_together():
-    """If all seeds have the same ratio of two agents, its interval has no width, even if returns differ."""
+    """If the ratio of two agents is the same in all seeds, the interval of the ratio has width 0."""
     runs = np.array([1.0, 2.0, 6.0, 9.0])
     point, low, high = statistics.compared(lambda x, y: x.mean() / y.mean(), 3 * runs, runs)
     np.testing.assert_allclose([point, low, high], 3)

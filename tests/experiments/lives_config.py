@@ -1,4 +1,7 @@
-"""The smallest run with every stage, an agent with a replay buffer and the mixture; saved at every turn."""
+"""The smallest run with every stage, an agent with a replay buffer, and the mixture.
+
+It saves checkpoints as often as possible.
+"""
 
 from experiments.configs import smoke
 

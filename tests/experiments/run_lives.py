@@ -1,6 +1,7 @@
-"""Kills whole runs at random moments: ``python run_lives.py FOLDER`` prints a summary as JSON.
+"""Kills whole runs at random moments. ``python run_lives.py FOLDER`` prints a summary as JSON.
 
-It runs in a separate process, which imports a lot and computes nothing, so that it may fork.
+This script forks a process for each run. A process may fork only before JAX computes, so the script imports
+packages but computes nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-import chex  # noqa: F401 (this and other imports save time in each run; gymnax computes when imported)
+import chex  # noqa: F401 (imports here save time in each run; gymnax is not here, its import computes)
 import flax.linen  # noqa: F401
 import matplotlib.pyplot  # noqa: F401
 import numpy as np
@@ -25,7 +26,7 @@ import scipy.stats  # noqa: F401
 from tensorboard.summary.writer import event_file_writer  # noqa: F401
 
 CONFIG = Path(__file__).with_name("lives_config.py")
-# The stage of each kill, and the largest number of new paths in the folder before it.
+# (stage of a kill, largest number of new paths in the folder before the kill).
 PLAN = [
     *[("data", 3), ("simulate", 6), ("label", 9), ("label", 40), ("audit", 6)],
     *[("pretrain", 15), ("pretrain", 30), ("adapt dqn", 20), ("adapt dqn", 60)],
@@ -36,7 +37,7 @@ PLAN = [
 def start(folder: Path, largest: int | None = None) -> int:
     """Starts a process that runs all stages and writes its output to ``<folder>.log``. Returns its id.
 
-    To imitate a full disk, it cannot write files of more than ``largest`` bytes.
+    To imitate a full disk, the process cannot write files that are larger than ``largest`` bytes.
     """
     pid = os.fork()
     if pid == 0:
@@ -72,7 +73,7 @@ def present(folder: Path) -> set[str]:
 
 
 def until(pid: int, folder: Path, planned: str, changes: int) -> int | None:
-    """Waits for a stage and this number of new paths; returns the exit code if the run ends earlier."""
+    """Waits for a stage and then for new paths. Returns the exit code if the run ends before, else None."""
     code, paths, before = None, set(), 0
     stages = [name for name, _ in PLAN]
     while code is None and (not before or len(paths) - before < changes):
@@ -85,7 +86,7 @@ def until(pid: int, folder: Path, planned: str, changes: int) -> int | None:
 
 
 def stage(folder: Path) -> str:
-    """The stage that a run has reached: the first one without a result."""
+    """The stage that a run has reached, which is its first stage without a result."""
     parts = {
         "data": "data",
         "simulator": "simulate",
@@ -98,7 +99,7 @@ def stage(folder: Path) -> str:
 
 
 def kill(folder: Path) -> list[str]:
-    """Kills runs as planned, and starts each again until it is done; returns the stage of each kill."""
+    """Kills runs as in `PLAN`, and restarts each run until it is done. Returns the stage of each kill."""
     generator, killed, runs = np.random.default_rng(0), [], 0
     while len(killed) < len(PLAN):
         here, code = folder / f"killed{runs}", -signal.SIGKILL
@@ -120,7 +121,7 @@ def kill(folder: Path) -> list[str]:
 
 
 def terminate(folder: Path) -> list[int]:
-    """Sends SIGTERM to a run in three stages, then fills its disk, then runs it to the end."""
+    """Ends a run by SIGTERM in three stages, then by a full disk, then lets it finish: exit codes."""
     codes = []
     for marker in ("labels/worker.log*|labels/model", "checkpoints/pretrain/*/*", "checkpoints/adapt/dqn/*"):
         pid = start(folder)
@@ -134,7 +135,7 @@ def terminate(folder: Path) -> list[int]:
 
 
 def orphans(folder: Path) -> list[str]:
-    """The workers of a folder's runs that are still alive after a moment."""
+    """Lists the LLM workers of runs in a folder that are still alive after five seconds."""
     for _ in range(50):
         lines = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
         left = [line for line in lines if "llm.worker.worker" in line and str(folder) in line]

@@ -1,4 +1,4 @@
-"""Made-up pairs of world and method, and made-up result files of a study."""
+"""Makes artificial results of a study: pairs of world and method, and result files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ialp_jax.evaluation.metrics import CURVES, curve_metrics
 
 STEPS = np.array([0, 1, 2, 3, 5, 7, 10, 15, 20, *range(40, 201, 20)]) * 1000
 FROZEN = ("random", "popular", "oracle", "sasrec", "ialp")
-ENDS = {  # agent: return at the first and at the last evaluation point
+ENDS = {  # agent -> (return at the first evaluation point, return at the last)
     "random": (0.2, 0.2),
     "popular": (7.2, 7.2),
     "oracle": (30.2, 30.2),
@@ -32,7 +32,7 @@ ENDS = {  # agent: return at the first and at the last evaluation point
 def pair(
     first: float, last: float, seeds: int = 6, dip: float = 0.0, noise: float = 0.05, points=STEPS
 ) -> Pair:
-    """A rising curve that falls by ``dip`` at 5,000 steps."""
+    """Makes rising curves. The return is lower by ``dip`` at 5,000 steps."""
     draw = np.random.default_rng(round(100 * (first + last + dip)))
     rise = np.minimum(points / 100_000, 1)
     clean = first + (last - first) * rise - dip * (points == 5000)
@@ -43,7 +43,7 @@ def pair(
 
 
 def world(**changed: Pair) -> dict[str, Pair]:
-    """All methods of `ENDS`; ft dips by 2, ap does not."""
+    """Makes pairs for all methods of `ENDS`. Only the curve of a_ialp_ft has a dip, of 2."""
     pairs = {}
     for agent, ends in ENDS.items():
         points = STEPS[[0, -1]] if agent in FROZEN else STEPS

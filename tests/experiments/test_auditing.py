@@ -1,4 +1,4 @@
-"""The audit stage with labellers of known quality, and its section of the page."""
+"""Tests the audit stage with labellers of known quality, and its section of the report page."""
 
 import shutil
 
@@ -23,7 +23,7 @@ from ialp_jax.types import Labels
 class Fake:
     """A labeller whose scores are a function of histories [P, L] and candidates [P, K].
 
-    It chooses the best candidate; items in ``refused`` get the label "none".
+    It chooses the candidate with the best score. If this item is in ``refused``, the label is "none".
     """
 
     def __init__(self, score, refused=()):
@@ -94,7 +94,7 @@ def test_a_question_is_invalid_if_one_of_its_prompts_is_invalid():
 
 
 def test_the_widest_prompts_are_asked_first():
-    """The model is checked with the shape of the first request, so later requests must not be longer."""
+    """The model is checked with the shape of the first request, so later prompts must not be longer."""
     fake = Fake(lambda h, c: c)
     auditing.ask(fake, *questions_of([3, 7, 12, 5]), most=5)
     widths = [candidates.shape[1] for candidates in fake.requests]
@@ -144,7 +144,7 @@ def run_audit(folder, monkeypatch, score, change=lambda config: None):
 
 
 def perfect_score(folder):
-    """A score that finds the held-out item by the user's history."""
+    """Returns a score function that knows the held-out item for each user's history."""
     config = small()
     length = config.simulator.history_length
     questions = draw(load_dataset(folder / "data"), config.audit, length, False, config.seed)
@@ -169,7 +169,7 @@ def test_metrics_of_a_perfect_a_random_and_a_popularity_labeller(folder, monkeyp
     assert rows.loc[("llm", "auc"), "value"] > 0.97  # a few share their history
     assert (
         abs(rows.loc[("shuffled", "auc"), "value"] - 0.5) < 0.03
-    )  # the other user's item is not a candidate
+    )  # the held-out item of the other user is not a candidate
     assert rows.loc[("llm", "auc_minus_popularity"), "ci_low"] > 0.05
     assert rows.loc[("llm", "auc_minus_shuffled"), "ci_low"] > 0.2
     assert rows.loc[("truth", "auc"), "ci_low"] > 0.6
@@ -242,7 +242,7 @@ def test_the_audit_needs_data(tmp_path):
 
 
 def write_audit(run, relevant=1):
-    """Writes an audit of the made-up run of test_report, whose catalogue has hostile titles."""
+    """Writes an audit for the artificial run of test_report. Its catalogue has hostile titles."""
     generator = np.random.default_rng(0)
     candidates = np.stack([generator.permutation(40)[:12] + 1 for _ in range(30)]).astype(np.int32)
     histories = generator.integers(1, 41, (30, 4)).astype(np.int32)

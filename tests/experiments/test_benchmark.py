@@ -1,4 +1,4 @@
-"""The benchmark: flags, table, processes, and one tiny case of each kind."""
+"""Tests the flags, the table and the processes of the benchmark, and one tiny case of each kind."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_the_label_cases_run_without_jax(monkeypatch):
 
 
 def test_the_simple_method_gives_the_same_letter_scores(monkeypatch):
-    """The benchmark compares methods that do the same work."""
+    """The benchmark compares two methods. They do the same work, because their scores are equal."""
     torch = pytest.importorskip("torch")
     import numpy as np
 
@@ -159,7 +159,7 @@ def importable(monkeypatch):
 
 @pytest.mark.usefixtures("importable")
 def test_each_case_has_a_separate_process_and_peak_memory():
-    ballast = bytearray(b"x") * (300 * 2**20)  # the parent's memory must not count
+    ballast = bytearray(b"x") * (300 * 2**20)  # this memory must not count as memory of a case
     large, small = (rows.measure(case("hold", mebibytes=size))[0].value for size in (200, 1))
     assert 190 < large - small < 210
     assert small < 200 < len(ballast)
@@ -223,7 +223,7 @@ def test_a_simulator_case_measures_speed_memory_and_baseline(monkeypatch, functi
 
 
 def test_the_timed_loop_takes_every_step(monkeypatch):
-    """The compiled loop plays sessions, in which users like about one item in ten."""
+    """The compiled loop plays real sessions. Their users like about one item in ten."""
     import jax
     import jax.numpy as jnp
 
@@ -243,7 +243,7 @@ def test_the_timed_loop_takes_every_step(monkeypatch):
 
 @pytest.mark.slow
 def test_a_training_case_has_the_correct_ratios(monkeypatch):
-    """A tiny case in a made-up world with given times, so every ratio is known."""
+    """The test replaces the measured times by given ones, so it knows every ratio."""
     from experiments.benchmarks import simulator, training
     from ialp_jax.agents.a2c import a2c
     from ialp_jax.agents.config import A2CConfig

@@ -1,4 +1,4 @@
-"""The output of ``--dry_run``, and the stages that it does not run."""
+"""Tests the output of ``--dry_run``, and that it runs only the data stage."""
 
 from __future__ import annotations
 

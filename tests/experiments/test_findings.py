@@ -1,4 +1,4 @@
-"""The first lines of the page: bad news first, each with a comparison and its interval."""
+"""The page begins with findings. Bad news come first. Each finding has a comparison and an interval."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from experiments.reporting.findings import findings
 from experiments.reporting.report import SUMMARY_COLUMNS
 from ialp_jax.agents import registry
 
-# Agent -> return at the first and at the last evaluation point, and the largest drop.
+# agent -> (return at the first evaluation point, return at the last, largest drop).
 GOOD = {
     "random": (0.2, 0.2, 0.0),
     "popular": (2.0, 2.0, 0.0),
@@ -32,7 +32,7 @@ SESSIONS = {"random": 0.2, "popular": 2.0, "oracle": 30.0}  # returns in worlds.
 
 
 def summary(agents, seeds=3, half=0.1):
-    """Rows of summary.csv with intervals of mean +- half; none for one seed."""
+    """Rows of summary.csv. Intervals are mean +- ``half``; one seed has no interval."""
     rows = []
     for agent, (first, last, drop) in agents.items():
         values = {"initial_return": first, "final_return": last, "worst_drop": drop, "auc_return": last}
@@ -51,7 +51,7 @@ def worlds(**changes):
 
 
 def audit(popularity, shuffled=0.1):
-    """Rows of labels.csv: gains of an LLM with AUC 0.6, intervals +- 0.02."""
+    """Rows of labels.csv for an LLM with AUC 0.6 and these gains over two baselines, +- 0.02."""
     rows = [("w", "llm", "auc", 0.6, 0.58, 0.62)]
     for other, gain in (("popularity", popularity), ("shuffled", shuffled)):
         rows.append(("w", other, "auc", 0.6 - gain, 0.5, 0.7))

@@ -1,4 +1,4 @@
-"""A mistake on the command line is one line on stderr and exit code 2; the help explains every setting."""
+"""A wrong command line gives a one-line error and exit code 2. The help explains every setting."""
 
 from __future__ import annotations
 

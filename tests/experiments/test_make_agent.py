@@ -1,4 +1,4 @@
-"""Every registered agent can be made, has a style, and starts from the right parameters."""
+"""Every registered agent can be made, has a display style, and starts from the right parameters."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Settings addressed by path: their types are checked, and a mistake is one line."""
+"""A path and a value override a setting. A value of the wrong type gives a one-line error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_text_is_parsed_to_typed_values_and_the_config_is_copied():
         "num_seeds": 4,
         "data.name": "coat",
         "evaluation.greedy": True,
-        "simulator.patience": 3.0,  # a float that may be None
+        "simulator.patience": 3.0,  # its type is float or None
     }
     before, config = Config(), Config()
     changed = overridden(config, values, "--x")

@@ -1,4 +1,4 @@
-"""An agent of the user's own, registered in a config file: the README's example, word for word."""
+"""Runs the README's example, word for word. It registers a new agent in a config file."""
 
 import dataclasses
 import re
@@ -30,7 +30,7 @@ SMALL = (
 
 @pytest.fixture
 def records(monkeypatch):
-    """The package's records, without those that a test adds."""
+    """Restores the registry of agents after a test that adds records to it."""
     monkeypatch.setattr(registry, "_RECORDS", dict(registry._RECORDS))
 
 

@@ -1,4 +1,4 @@
-"""Readability of the page: contrast, ticks, long texts, narrow screens, provenance."""
+"""Tests that the page is readable: contrast, ticks, long texts, narrow screens, provenance."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_all_text_of_the_page_has_enough_contrast():
     assert len(backgrounds) == 4
     for background in backgrounds:
         assert styles.contrast(names["ink"], background) >= 4.5
-    # Soft text has a coloured background only in table cells. There it has the darker ink colour.
+    # Pale text (`soft`) has a white background. Coloured table cells have dark text (`ink`).
     assert styles.contrast(names["soft"], "#ffffff") >= 4.5
     assert ".chosen td { background: #fdeee4; font-weight: 600; color: var(--ink); }" in CSS
 

@@ -11,7 +11,7 @@ from ialp_jax.llm.prompting import orders
 
 
 def facts_of(manifest):
-    """The section's facts (name, value) for four labels."""
+    """The facts (name, value) that the section shows for four labels with this manifest."""
     arrays = {
         "histories": np.zeros((4, 2), np.int32),
         "candidates": np.tile(np.arange(1, 6, dtype=np.int32), (4, 1)),

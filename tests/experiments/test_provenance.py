@@ -1,4 +1,4 @@
-"""Provenance describes this process; it never makes a run fail."""
+"""A provenance record describes this process. A failure to record it never ends a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings and files on which parts depend, and the parts that a run would make again."""
+"""Tests which settings and files each part depends on, and which parts a run would make again."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def parts(config):
 
 
 def make(folder, config, seconds=20.0):
-    """A finished run; each file contains only the name of its part."""
+    """Makes a finished run. Each file contains only the name of its part."""
     run = Run(folder, config)
     store.write_json(folder / "config.json", settings(config))
     for number, part in enumerate(parts(config)):
@@ -66,7 +66,7 @@ CASES = [
     ("tensorboard", False, set()),
     ("llm.store", "elsewhere", set()),
     ("llm.workers", 7, set()),
-    ("labelling.none_share", 0.5, set()),  # a setting of sources other than the LLM
+    ("labelling.none_share", 0.5, set()),  # only sources other than the LLM use this setting
     ("evaluation.episodes", 5, ADAPTED),
     ("evaluation.points", 5, ADAPTED),
     ("evaluation.greedy", True, ADAPTED),
@@ -134,7 +134,7 @@ def test_the_adapter_is_made_only_if_labels_or_the_audit_ask_the_llm():
         ("simulator", "worlds.csv", set()),
         ("simulator", "validation.npz", set()),
         ("simulator", "arrays.npz", LABEL_TRAINED),
-        ("labels", "shards/one.npz", set()),  # part of the label store, which grows with every question
+        ("labels", "shards/one.npz", set()),  # a file of the label store, which grows with every request
         ("labels", "arrays.npz", {"pretrain/ialp", "adapt/rlpd"}),
         ("pretrain/ialp", "arrays.npz", set()),  # its curve
         ("pretrain/a2c_warm", "params/x", {"adapt/a2c_warm"}),

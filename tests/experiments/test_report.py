@@ -1,4 +1,4 @@
-"""The report stage, on made-up run folders."""
+"""Tests the report stage on artificial run folders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ialp_jax.evaluation.metrics import CURVES, METRICS
 from ialp_jax.types import Catalogue, Dataset, Histories, Interactions
 
 STEPS = np.array([0, 1, 2, 3, 5, 7, 10, 15, 20, 40, 60, 80, 100, 120]) * 1000
-ENDS = {  # agent: return at the first and at the last evaluation point
+ENDS = {  # agent -> (return at the first evaluation point, return at the last)
     "random": (0.2, 0.2),
     "popular": (7.2, 7.2),
     "oracle": (31.6, 31.6),
@@ -208,7 +208,7 @@ def test_page_loads_no_other_file(run: Path):
     assert "<script" not in page
     assert not re.search(r"(src|href)=[\"'](?!data:)", page)
     svgs = images(page)
-    assert len(svgs) == 4 + 2 + 3  # curves with zoom, labels and pre-training, validation
+    assert len(svgs) == 4 + 2 + 3  # learning curves with zoom; labels and pre-training; validation
     assert all("A-iALP_ap" in svg and "env steps (all users)" in svg for svg in svgs[:4])
     assert "the first 12,000 steps" in svgs[1]
     assert re.search(r"Oracle ↑ 3\d\.\d", svgs[1]), "an arrow and a value mark a reference outside the plot"

@@ -1,4 +1,4 @@
-"""If a run was killed or ended by a signal, the next command gives the bits of an undisturbed run."""
+"""If a run was killed, the same command finishes it, with the same bits as an undisturbed run."""
 
 import json
 import os

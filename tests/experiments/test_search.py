@@ -1,4 +1,4 @@
-"""Successive halving on made-up scores: configurations, winner, log and repeated searches."""
+"""Tests successive halving on made-up scores: configurations, winner, log and repeated searches."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_score_follows_its_formula():
 
 @pytest.fixture
 def tried(monkeypatch):
-    """Replaces trials by a recorder; low learning rates score high in round 1, high ones in round 2."""
+    """Replaces trials by made-up scores: low learning rates win round 1, high learning rates round 2."""
     calls = []
 
     def measured(run, method, worlds, env_steps, key, numbers):
@@ -144,7 +144,7 @@ def test_trials_are_repeated_when_their_settings_change(tried, tmp_path):
     run_search(small_study(overrides="agents.a2c.trace=0.5"), tmp_path)
     assert len(tried) == 12
     run_search(small_study(overrides="agents.a2c.trace=0.5;agents.dqn.batch_size=5"), tmp_path)
-    assert len(tried) == 12  # settings of another method do not matter
+    assert len(tried) == 12  # a2c does not depend on the settings of dqn
 
 
 def test_the_log_keeps_only_trials_of_the_present_search_space(tried, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The whole pipeline on a tiny world: its files, finished parts, and repeatability."""
+"""Tests the whole pipeline on a tiny world: its files, its finished parts, and repeated runs."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def quick_compilation():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A folder in which every stage has run; tests that change it copy it."""
+    """A folder in which every stage has run. Tests that change files use `copy`."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     stages.run_stages(Run.open(folder, tiny(), overwrite=False), STAGES)
     return folder

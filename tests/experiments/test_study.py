@@ -63,7 +63,7 @@ def test_every_setting_reaches_the_runs():
         (
             {"worlds": "smoke", "not_offline": "smoke"},
             "fit_users",
-        ),  # the demo world knows its user model and fits none
+        ),  # the demo world fits no user model, because it has the true one
     ],
 )
 def test_a_mistake_is_one_line(change, message):
@@ -86,7 +86,7 @@ def test_tuned_values_are_read_from_the_file(tmp_path):
     values = {"a2c": {"agents.a2c.learning_rate": 0.5}, "dqn": {"agents.dqn.gradient_steps": 7}}
     (tmp_path / "tuned").mkdir()
     (tmp_path / "tuned" / "lfm.json").write_text(json.dumps(values))
-    for world in study.world_ids():  # a world that runs twice is tuned once
+    for world in study.world_ids():  # both runs of a world use the same tuned values
         config = study.tuned_config(world, tmp_path)
         assert (config.agents.a2c.learning_rate, config.agents.dqn.gradient_steps) == (0.5, 7)
     for text in ("{", "[]", '{"a2c": 1}', '{"a2c": {"agents.a2c.nothing": 1}}'):

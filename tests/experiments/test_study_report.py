@@ -107,7 +107,7 @@ def test_scores_are_normalised_per_world_and_a_world_counts_once(reported):
     assert final["iqm", "random"] == pytest.approx(0, abs=0.01)
     assert final["mean", "oracle"] == pytest.approx(1)
     assert final["mean", "dqn"] == pytest.approx(((8 - 0.2) + (17 - 0.2)) / 2 / 30, abs=0.01)
-    assert final["probability_of_improvement", "dqn"] == pytest.approx(0.5)  # lost on lfm, won on coat
+    assert final["probability_of_improvement", "dqn"] == pytest.approx(0.5)  # dqn loses on lfm, wins on coat
     assert final["probability_of_improvement", "oracle"] == 1
 
 
@@ -119,8 +119,8 @@ def test_tables_replace_the_blocks_between_markers_and_the_rest_stays(reported):
     overview = text.partition("<!-- /study:overview -->")[0]
     rows = {line.split(" | ")[0]: line.split(" | ")[1:] for line in overview.splitlines()}
     assert rows["| Oracle"][0].startswith("30.2 [30.")
-    assert re.match(r"0\.3 → 8\.0 \[\d\.\d, 8\.\d\]$", rows["| DQN"][0])  # first and last
-    assert rows["| SASRec"][2].strip(" |") == ""  # not run in the last world
+    assert re.match(r"0\.3 → 8\.0 \[\d\.\d, 8\.\d\]$", rows["| DQN"][0])  # first and last return
+    assert rows["| SASRec"][2].strip(" |") == ""  # SASRec did not run in the last world
     assert "<!-- study:verdicts -->\n| claim |" in text
     assert "\nbetween\n" in text
     assert text.endswith("<!-- /study:table -->\nafter\n")

@@ -1,4 +1,4 @@
-"""A whole study on a tiny world: killed, resumed, tuned and changed."""
+"""Kills, resumes, tunes and changes a whole study on a tiny world."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def quick():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A study that was killed during its third method, and again before it stored that method's results."""
+    """A finished study. It was killed during its third method, and again before it stored the results."""
     folder = tmp_path_factory.mktemp("study") / "tiny"
     adapt, collect = adapt_stage.adapt, study_results.collect
 
@@ -137,7 +137,7 @@ def test_a_finished_study_repeats_only_the_report(copy):
 
 
 def test_committed_results_are_not_made_again(copy, monkeypatch):
-    """A clone has the results but no run folder; only missing pairs run."""
+    """A clone has the results, but no run folder. Only pairs without results run."""
     shutil.rmtree(copy / "smoke")
     before = {path.name: path.read_bytes() for path in (copy / "results").iterdir()}
     ran = []
@@ -186,7 +186,7 @@ def test_other_settings_are_refused_before_any_work(copy):
     with pytest.raises(InputError, match="num_seeds: 2 -> 3"):
         study_stages.run_study(tiny(num_seeds=3), copy, "all", overwrite=False)
     assert not changed(copy, before)
-    # A study stays the same if worlds, methods or search settings change.
+    # Other worlds, methods or search settings do not make it another study.
     study_results.guard(tiny(methods="a2c"), copy, overwrite=False)
     study_results.guard(tiny(num_seeds=3), copy, overwrite=True)
     assert study_results.read_config(copy / "results") is None
@@ -205,7 +205,7 @@ def test_new_tuned_values_redo_only_the_agents_that_they_change(copy):
 
 
 def test_pairs_with_other_settings_are_dropped(copy):
-    """A pair with new settings removes the world's other pairs that these settings affect."""
+    """If settings of a world change, `collect` drops the results of all pairs that depend on them."""
     tree = tiny().run_config("smoke")
     tree.agents.a_ialp_ft.learning_rate = 0.5
     run = Run(copy / "smoke", tree)
@@ -236,7 +236,7 @@ def test_the_search_uses_tuning_users_and_separate_pretraining(copy, monkeypatch
     chosen = json.loads((copy / "tuned" / "smoke.json").read_text())
     assert set(chosen) == {"ialp", "a_ialp_ft"}
     folders = list((copy / "smoke" / "tuning").iterdir())
-    assert len(folders) == 2  # two configurations of ialp; ft starts from the better one
+    assert len(folders) == 2  # one per configuration of ialp; a_ialp_ft starts from the better one
     assert store.read_manifest(copy / "smoke" / "pretrain" / "ialp") == reported
     log = pd.read_csv(copy / "results" / "tuning" / "smoke.csv")
     assert list(log.columns) == LOG_COLUMNS

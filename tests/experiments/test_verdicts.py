@@ -52,7 +52,7 @@ def test_effects_without_noise_equal_values_by_hand():
     assert verdict_of(pairs, "a") == ("holds", pytest.approx(3.0))
     assert verdict_of(pairs, "b_dqn") == ("holds", pytest.approx(1.5))
     assert verdict_of(pairs, "b_ialp") == ("holds", pytest.approx(2.0))
-    # At 5,000 steps ft is at 6 + 3 * 0.05 - 1.5 = 4.65.
+    # At 5,000 steps, the return of a_ialp_ft is 6 + 3 * 0.05 - 1.5 = 4.65.
     assert verdict_of(pairs, "c_ft") == ("holds", pytest.approx(1.35 / 6))
     assert verdict_of(pairs, "c_ap") == ("holds", 0.0)
     assert verdict_of(pairs, "c_difference") == ("holds", pytest.approx(1.35 / 6))

@@ -1,4 +1,4 @@
-"""Small data sets for the audit: with a held-out like, with random ratings, with known true scores."""
+"""Small data sets for the audit: one with held-out likes, and one with known true scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ialp_jax.users.predict import like_logit
 
 
 def held_out(num_users: int = 40, num_items: int = 60, ordered: bool = True, seed: int = 0) -> Dataset:
-    """Users like 1 to 8 items, low ids more often, and dislike 2; a quarter of them is offline."""
+    """Users like 1 to 8 items, low ids more often, and dislike 2 items. A quarter of the users is offline."""
     generator = np.random.default_rng(seed)
     weights = 1.0 / np.arange(1, num_items + 1)
     chosen = [
@@ -39,7 +39,7 @@ def held_out(num_users: int = 40, num_items: int = 60, ordered: bool = True, see
 
 
 def generated() -> tuple[Dataset, Callable[[Questions], np.ndarray]]:
-    """A small ``demo``, and a function that gives the true log-odds for questions, float [Q, K]."""
+    """A small ``demo`` world, and a function from questions to their true log-odds, float [Q, K]."""
     config = DataConfig()
     config.demo.users, config.demo.items = 200, 80
     dataset = load(config)

@@ -1,6 +1,7 @@
-"""Runs label processes that are killed at random moments: ``python lives.py kill|race FOLDER``.
+"""Kills label processes at random moments: ``python lives.py kill|kill_shared|race FOLDER``.
 
-It is a separate process so that it may fork. Each process of a run then costs a few milliseconds.
+This script forks its label processes, because a fork takes only a few milliseconds. The tests start the
+script as a separate process, because they must not fork themselves.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.prompting import templates
 
 REQUESTS = [draw(40, seed=seed) for seed in range(8)]
-BATCHES = 80  # number of batches of 4 prompts, if no answer comes from a store
+BATCHES = 80  # number of batches of 4 prompts that a run computes if its store is empty
 KILLS = 24
 PAUSE, LONGEST, SHORT = 0.012, 0.025, 0.002  # seconds
 
@@ -39,7 +40,7 @@ def label(
     pause: float = 0,
     pipe: int = -1,
 ) -> Answers:
-    """Labels all requests of a run once; ``pipe`` gets a byte for each computed batch."""
+    """Labels all requests of a run once. Writes a byte to ``pipe`` for each computed batch."""
 
     def model(parts):
         for part in parts:
@@ -48,7 +49,7 @@ def label(
                 os.write(pipe, b".")
             noise = 1e-4 * (
                 part.histories.sum() % 97
-            )  # depends on the whole batch, like the last bits of a real model's scores
+            )  # this noise depends on the whole batch, like the last bits of a real model's scores
             scores = part.candidates / 100 + part.histories.sum(1, keepdims=True) + noise
             yield Batch(Answers.from_scores(scores), 1, 1.0)
 
@@ -60,11 +61,11 @@ def label(
 
 
 def fork(run: Path, shared: Path | None, pipe: int, requests: Sequence = REQUESTS) -> int:
-    """Labels in a forked process, which writes its answers to ``answers.npz`` if it finishes."""
+    """Forks a process that labels all requests and, at the end, writes its answers to ``answers.npz``."""
     pid = os.fork()
     if pid == 0:
         try:
-            warnings.simplefilter("error")  # a kill or another run must not leave damaged files
+            warnings.simplefilter("error")  # damaged files give a warning, but no process may leave any
             store.write_arrays(run / "answers.npz", label(run, shared, requests, 4, PAUSE, pipe)._asdict())
             os._exit(0)
         finally:
@@ -73,14 +74,14 @@ def fork(run: Path, shared: Path | None, pipe: int, requests: Sequence = REQUEST
 
 
 def kill(run: Path, shared: Path | None) -> dict[str, int]:
-    """Kills a run ``KILLS`` times while others label its planned prompts, then lets it finish."""
+    """Kills a run `KILLS` times, and lets it finish. In between, other runs fill a shared store."""
     generator, (ear, pipe) = np.random.default_rng(0), os.pipe()
     killed = computed = 0
     code = -signal.SIGKILL
     while code == -signal.SIGKILL:
         pid = fork(run, shared, pipe)
         if killed < KILLS:
-            storing = generator.random() < 0.6  # wait until it stores a batch
+            storing = generator.random() < 0.6  # wait until the run stores a batch
             if storing:
                 select.select([ear], [], [], 10)
             time.sleep(generator.uniform(0, SHORT if storing else LONGEST))
@@ -99,7 +100,7 @@ def kill(run: Path, shared: Path | None) -> dict[str, int]:
 
 
 def race(folder: Path) -> dict[str, int]:
-    """Starts two runs on one store with the same requests in opposite order."""
+    """Starts two runs that share a store and label the same requests in opposite order."""
     ear, pipe = os.pipe()
     orders = {"a": REQUESTS, "b": REQUESTS[::-1]}
     pids = [fork(folder / run, folder / "shared", pipe, order) for run, order in orders.items()]

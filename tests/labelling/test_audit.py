@@ -1,4 +1,4 @@
-"""Metrics of the audit: computed by hand, and on labellers whose knowledge is known."""
+"""Compares metrics of the audit with hand computations, and tests them on labellers of known skill."""
 
 import itertools
 
@@ -97,7 +97,8 @@ def test_calibration_by_hand():
     np.testing.assert_allclose(calibration.error().point, (0.6 + 0.5 + 0.8) / 3)  # few users: one bin
     assert Source.of(-scores, three_users().candidates).choice.tolist() == [1, 1, 2]
     right = audit.calibration(three_users(), Source.of(-scores, three_users().candidates))
-    np.testing.assert_allclose(right.hit, [0, 0.5, 0.5])  # ties; one of two taken items is drawn
+    # For user 1, two items tie. User 2 likes two items, and one of them is drawn.
+    np.testing.assert_allclose(right.hit, [0, 0.5, 0.5])
 
 
 def test_calibration_bins_hold_equally_many_users_and_their_gaps_add_up():

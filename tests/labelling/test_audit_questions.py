@@ -1,4 +1,4 @@
-"""Questions of the audit: the held-out items, the history and the excluded items."""
+"""Tests the questions of the audit: their held-out items, histories and excluded items."""
 
 import dataclasses
 
@@ -74,7 +74,7 @@ def rated():
     generator = np.random.default_rng(4)
     items = np.concatenate([generator.choice(60, 12, replace=False) + 1 for _ in range(40)]).astype(np.int32)
     like = generator.random(480) < 0.4
-    like[36:48] = True  # user 3 likes all of them
+    like[36:48] = True  # user 3 likes all rated items
     test = Interactions(np.repeat(np.arange(40, dtype=np.int32), 12), items, like, None, False)
     return dataclasses.replace(dataset, random_test=test)
 

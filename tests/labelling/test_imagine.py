@@ -18,7 +18,7 @@ from ialp_jax.types import Labels
 
 SESSIONS, STEPS, K = 5, 12, 3
 CONFIG = LabellingConfig(rounds=1, sessions=SESSIONS, steps=STEPS, candidates=K)
-# User 0 likes only items 1..6, and the users share no liked item; patience 2.
+# Imagined sessions start from these three histories, which share no item. Patience is 2.
 WINDOWS = np.array([[0, 0, 0, 1], [0, 0, 2, 3], [0, 4, 5, 6]], np.int32)
 PARAMS = imagined_params(world("patience"), WINDOWS)
 SETTING = Setting(ENV, PARAMS, ACTOR_CRITIC, CONFIG)
@@ -48,14 +48,14 @@ def round_of(actor, labeller, key=0, users=None, on_step=lambda: None):
 
 
 def mixed(seed):
-    """A labeller with all kinds of labels: invalid, none and any candidate."""
+    """A labeller that draws labels of all kinds at random: invalid, none, and any candidate."""
     random = np.random.default_rng(seed)
     return FunctionLabeller(lambda prompts: random.integers(-1, K + 1, SESSIONS))
 
 
 @pytest.fixture(scope="module")
 def labelled(actor):
-    """The sessions after a round with all kinds of labels, and the arrays of the round."""
+    """Labels one round with all kinds of labels. Returns the sessions after it, and its arrays."""
     return round_of(actor, mixed(0))
 
 
@@ -67,7 +67,7 @@ def by_session(arrays):
 def test_a_label_determines_the_item_and_whether_it_is_liked():
     proposed = np.array([[4, 5, 6], [7, 8, 9], [1, 2, 3]], np.int32)
     item, liked = chosen_item(labels_of(np.zeros((3, 4), np.int32), proposed, [2, NONE, 1]))
-    assert item.tolist() == [5, 7, 1]  # none: the first candidate counts as recommended
+    assert item.tolist() == [5, 7, 1]  # for the label "none", the first candidate counts as recommended
     assert liked.tolist() == [True, False, True]
 
 
@@ -137,7 +137,7 @@ def test_invalid_labels_change_no_session_and_give_no_transitions(actor):
         np.testing.assert_array_equal(old, new)
     assert not (arrays["terminated"] | arrays["truncated"]).any()
     assert len(labelled_transitions(arrays)[1]) == 0
-    # Every step makes new prompts with other candidates.
+    # Each step draws new candidates for its prompts.
     assert len({tuple(row) for row in by_session(arrays)["candidates"][:, 0]}) > STEPS // 2
 
 
@@ -168,14 +168,14 @@ def test_transitions_are_the_valid_labels(labelled):
     np.testing.assert_array_equal(transitions.action + 1, proposed[np.arange(len(rows)), column])
     np.testing.assert_array_equal(transitions.terminated, arrays["terminated"][rows])
     np.testing.assert_array_equal(transitions.truncated, arrays["truncated"][rows])
-    # The next observation is the next one of the same session, unless the session ended.
+    # The next observation is that of the session's next step, unless the session ended.
     place = {(t, s): t * SESSIONS + s for t in range(STEPS) for s in range(SESSIONS)}
     checked = 0
     for index, row in enumerate(rows):
         t, s = divmod(row, SESSIONS)
         after = jax.tree.map(lambda leaf, index=index: leaf[index], transitions.next_observation)
         if transitions.terminated[index] or transitions.truncated[index]:
-            assert after.shown[LENGTH:].any()  # belongs to the ended session, not to the next one
+            assert after.shown[LENGTH:].any()  # the observation of the ended session, not of the next
             assert transitions.action[index] + 1 in after.shown
         elif t + 1 < STEPS:
             following = place[t + 1, s]
@@ -224,7 +224,7 @@ def test_impossible_settings_are_refused():
 
 TWINS = np.array(
     [0, *range(1, 5), *range(1, 5), *range(5, 13)], np.int32
-)  # 1..4 and 5..8 have the same words
+)  # items 5..8 have the same words as items 1..4
 
 
 def proposals(actor, alike, steps=STEPS):
@@ -255,7 +255,7 @@ def test_without_twins_the_same_items_are_proposed(actor):
 
 @pytest.mark.parametrize("alike", [None, np.r_[0, np.ones(10, np.int32), np.arange(2, 8)]])
 def test_a_session_that_has_shown_nearly_all_items_is_refused(actor, alike):
-    """Earlier versions filled the prompt with items of the history."""
+    """Earlier versions offered items of the history as candidates in this case."""
     config = LabellingConfig(rounds=1, sessions=SESSIONS, steps=1, candidates=14 if alike is None else 7)
     setting = SETTING._replace(config=config, alike=alike)
     with pytest.raises(InputError, match=r"^--config\.labelling\.candidates=\d+: a session has seen so many"):

@@ -22,7 +22,7 @@ INVALID, NONE = 3, 7  # prompts
 
 
 def model(parts):
-    """A worker whose best candidate is the last one, and whose third prompt gets no letter."""
+    """A fake worker. The last candidate is always best, and the answer to prompt `INVALID` has no letter."""
     for part in parts:
         answers = Answers.from_scores(np.tile(np.arange(4, dtype=np.float32) / 8, (part.num_prompts, 1)))
         answers.choice[INVALID], answers.cause[INVALID] = -1, CAUSES.index("no_letter")
@@ -129,7 +129,7 @@ def test_a_lettered_prompt_is_shown_in_the_order_in_which_it_was_asked(run, mode
 
 
 def as_replies(run, places, replies, **facts):
-    """Replaces the answers of a run by answers of ``generate``, in its only shard and its manifest."""
+    """Replaces the answers in a run's only shard by these places and replies, and changes its manifest."""
     arrays, manifest = store.load(run / "labels")
     (path,) = (run / "labels" / "shards").rglob("*.npz")
     shard = shards.read(path, path.parent.name)

@@ -1,4 +1,4 @@
-"""Label runs that are killed at random moments, and two runs at the same time."""
+"""Tests label runs that are killed at random moments, and two label runs at the same time."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one_while_other_runs_fill_the_store
 def test_two_runs_at_once_on_one_store(tmp_path):
     counts = run("race", tmp_path)
     assert counts["failed"] == 0
-    assert lives.BATCHES <= counts["computed"] < 2 * lives.BATCHES  # each run saves the other some work
+    assert lives.BATCHES <= counts["computed"] < 2 * lives.BATCHES  # both runs reuse some answers
     assert_intact(tmp_path / "shared")
     first_scores = store.read_arrays(tmp_path / "a" / "answers.npz")["scores"]
     second_scores = (

@@ -1,4 +1,4 @@
-"""Labels in lettered modes, through the worker process."""
+"""Tests labels in lettered modes, through the worker process."""
 
 import json
 import subprocess
@@ -56,7 +56,7 @@ def test_lettered_modes_label_and_a_second_run_needs_no_torch(wide_folder, tmp_p
 
 
 def test_the_model_itself_says_none(tmp_path):
-    """The embedded model works with letters; it chooses "none" itself, without a threshold."""
+    """In lettered modes the embedded model itself chooses "none", without a threshold."""
     labels, manifest, _ = ask(tmp_path, mode="choice")
     everything = [np.log(np.maximum(1 - np.exp(label.scores).sum(1), 1e-9)) for label in labels]
     for label, none in zip(labels, everything, strict=True):

@@ -12,7 +12,7 @@ TEMPLATE = templates.TEMPLATES["titles"]
 
 
 class Model:
-    """Gives scores whose last bits depend on the batch, as real ones do; records its prompts."""
+    """A fake model. As in a real model, the last bits of scores depend on the batch. Records batch sizes."""
 
     def __init__(self, fail_after=None):
         self.sizes, self.fail_after = [], fail_after

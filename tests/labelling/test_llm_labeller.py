@@ -24,7 +24,7 @@ def settings(**changes):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run that trained the embedded model and answered two requests; tests must not change it."""
+    """A run that trained the embedded model and labelled two requests. Tests must not change it."""
     pytest.importorskip("torch")
     folder = tmp_path_factory.mktemp("run")
     data = save(folder)

@@ -1,4 +1,4 @@
-"""LoRA and its adapter through the worker process, as the stages use them."""
+"""Tests LoRA and its adapter through the worker process, as the stages use them."""
 
 import os
 import shutil
@@ -83,7 +83,7 @@ run_lora(Path(sys.argv[1]), settings())
 
 @pytest.mark.slow
 def test_a_killed_and_restarted_fine_tuning_gives_the_same_bits(finished, again):
-    """SIGKILL ends the client, and with it the worker, after the first checkpoint."""
+    """SIGKILL ends the client and its worker after the first checkpoint."""
     shutil.rmtree(again / "lora")
     checkpoint = again / "lora" / "checkpoint.safetensors"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}

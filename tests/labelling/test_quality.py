@@ -13,7 +13,7 @@ from ialp_jax.llm.prompting import orders
 
 
 def manifest(places, num_candidates=5, none=0, **more):
-    """The manifest that the label stage would write for answers int [P, 1]."""
+    """The manifest that the label stage would write if these letters were chosen, int [P, 1]."""
     places = np.asarray(places, np.int8).reshape(-1, 1)
     counts = {"prompts": len(places), "valid": len(places), "none": none, "invalid": {}}
     return {
@@ -25,7 +25,7 @@ def manifest(places, num_candidates=5, none=0, **more):
 
 
 def test_a_constant_letter_is_reported_with_its_share_by_chance():
-    """Answers of a real model to 16 prompts of 5 candidates."""
+    """A real model gave these answers to 16 prompts with 5 candidates: letter A to every prompt."""
     facts = manifest(np.ones(16))
     assert quality.line(facts) == (
         "valid 100.0%, none 0.0%, invalid 0.0%; order bias of letters 0.80 (0.20 by chance); "
@@ -36,7 +36,7 @@ def test_a_constant_letter_is_reported_with_its_share_by_chance():
 
 
 def test_the_bound_is_that_of_clopper_and_pearson():
-    """With n equal answers, the lower end is alpha ** (1 / n)."""
+    """If all n answers are equal, the lower end of the interval is alpha ** (1 / n)."""
     low = (0.001 / 5) ** (1 / 16)
     np.testing.assert_allclose(quality.by_letter(np.eye(5)[2], 16), (low - 0.2) / 0.8)
     assert quality.by_letter(np.full(5, 0.2), 1000) == 0
@@ -54,7 +54,7 @@ def test_models_that_judge_items_cause_no_warning(answers):
 
 @pytest.mark.parametrize(("share", "accused"), [(0.1, False), (0.5, True)])
 def test_a_letter_that_decides_many_answers_causes_a_warning(share, accused):
-    """The given share of 2,000 answers is letter C, regardless of the items."""
+    """A share ``share`` of 2,000 answers is letter C, regardless of the candidates."""
     generator = np.random.default_rng(0)
     places = np.where(generator.random(2000) < share, 3, generator.integers(1, 6, 2000))
     cautions = quality.cautions(manifest(places))

@@ -1,4 +1,4 @@
-"""The label loop without a run folder: a small world, a learning actor and a labeller written by hand."""
+"""Tests the label loop without a run folder, with a small world, a learning actor and a fake labeller."""
 
 import jax
 import numpy as np
@@ -25,7 +25,7 @@ SETTING = Setting(
 
 
 class Learner(Pretrainer):
-    """Records when it learns, and from how many labels."""
+    """A pre-trainer that records when it learns, and from how many labels."""
 
     def __init__(self, calls):
         loss = offline_loss(IALPConfig(), ACTOR_CRITIC)

@@ -34,7 +34,7 @@ def test_a_shard_is_read_as_it_was_written(tmp_path, count):
 
 
 def test_a_shard_of_an_older_version_without_replies_is_read(tmp_path):
-    """It lacks the array ``replies``, and its checksum covers only the other arrays."""
+    """Such a shard lacks the array ``replies``, and its checksum covers only the other arrays."""
     path, (addresses, (answers, tokens, seconds), series) = tmp_path / "a.npz", shard()
     arrays = {name: array for name, array in answers._asdict().items() if name != "replies"}
     arrays |= {
@@ -63,9 +63,8 @@ def test_every_damage_is_noticed(tmp_path, change):
             bad[place] ^= 0xFF if change == "inverted" else 1
         path.write_bytes(bad)
         try:
-            assert_same(
-                shards.read(path, "context"), shard()
-            )  # the change hit metadata of the archive, such as a date
+            # A change that raises no error affected only metadata of the archive, such as a date.
+            assert_same(shards.read(path, "context"), shard())
         except InputError:
             refused += 1
     assert refused > len(good) / 3 * 0.7

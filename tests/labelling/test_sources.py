@@ -10,7 +10,7 @@ from ialp_jax.users.predict import like_probability
 
 # User 0 liked 1, 2, 5, 9 in this order, user 1 liked 4, 3, 8.
 HISTORIES = Histories(np.array([1, 2, 5, 9, 4, 3, 8], np.int32), np.array([0, 4, 7]))
-STARTS = windows(HISTORIES, np.array([0, 1]), 3)  # targets 2, 5, 9, 3, 8
+STARTS = windows(HISTORIES, np.array([0, 1]), 3)  # the targets are the items 2, 5, 9, 3, 8
 PROMPTS = 2000
 # User 0 likes item 3, user 1 item 1; both are indifferent to item 2.
 MODEL = UserModel(
@@ -58,8 +58,8 @@ def test_random_labels_are_uniform_with_the_given_share_of_none():
 def test_logged_chooses_the_next_like_of_the_user():
     source = Logged(0, STARTS, HISTORIES, ordered=True)
     prompts = [[9, 5, 3], [9, 5, 3], [9, 5, 3], [3, 9, 5], [1, 2, 3]]
-    # Window 0 starts before item 2, window 1 before 5, window 2 before 9 (after 1 and 2). Window 3 is user
-    # 1's, before 3.
+    # The next like of user 0 is item 2 in window 0, item 5 in window 1, and item 9 in window 2. The next like
+    # of user 1 is item 3 in window 3.
     assert ask(source, prompts, [0, 1, 2, 3, 2]).choice.tolist() == [2, 2, 1, 1, 0]
     assert ask(source, [[7, 6]], [0]).choice.tolist() == [0]
     unordered = Logged(0, STARTS, HISTORIES, ordered=False)
@@ -78,7 +78,7 @@ def test_truth_answers_as_the_simulated_user_would():
 
 
 def tastes(count, loyal=1.0):
-    """Windows of users 0 and 1; a share ``loyal`` of their likes fits their own taste."""
+    """Windows of users 0 and 1. The share ``loyal`` of their likes fits their own taste."""
     user = np.arange(count) % 2
     likes_own_taste = np.random.default_rng(0).random((count, 3)) < loyal
     likes = np.where(likes_own_taste == (user[:, None] == 0), 3, 1).astype(np.int32)
@@ -95,7 +95,7 @@ def test_fold_in_depends_on_the_history_and_not_on_the_user():
 
 def test_fold_in_answers_none_for_the_lowest_best_scores():
     source = FoldIn(0, tastes(60), MODEL, 1 / 3)
-    prompts = [[2, 3], [2, 1], [2, 1]]  # users who liked item 3 like none of these items except item 3
+    prompts = [[2, 3], [2, 1], [2, 1]]  # after a history of item 3, only item 3 has a high score
     assert ask(source, prompts[:1] * 3, [0] * 3, [[3, 3, 3]] * 3).choice.tolist().count(0) == 1
     labels = ask(source, prompts, [0] * 3, [[3, 3, 3], [1, 1, 1], [3, 3, 3]])
     assert labels.choice.tolist() == [2, 2, 0]
@@ -116,11 +116,11 @@ def test_the_manifest_counts_prompts():
     none = int(sum((choice == 0).sum() for choice in choices))
     assert manifest["counts"] == {"prompts": 30, "valid": 30, "none": none}
     assert manifest["source"] == "random"
-    assert len({tuple(choice) for choice in choices}) == 3  # each request has its own draw
+    assert len({tuple(choice) for choice in choices}) == 3  # each request draws new random labels
 
 
 class OfOrder:
-    """The part of a data set that the sources read."""
+    """A fake data set with only the parts that label sources read."""
 
     histories = HISTORIES
     interactions = type("Interactions", (), {"ordered": True})

@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom without a browser, with a small run and the installed packages."""
+"""Runs the notebook from top to bottom, without a browser, on a small run with the installed packages."""
 
 from __future__ import annotations
 

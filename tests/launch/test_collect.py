@@ -1,4 +1,4 @@
-"""The report of a sweep: merged tables, and a page that compares settings."""
+"""Tests the report of a sweep: merged tables, and a page that compares settings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def few_resamples():
 
 
 def finish(folder, level, num_seeds=2, **changes):
-    """A finished run. The mean return of a2c ends at ``level``; the mean return of random is 1."""
+    """Writes a finished run. Its final mean return is ``level`` for a2c and 1 for random."""
     config = overridden(Config(), changes, "test")
     summary, curves = [], []
     for agent, end in (("random", 1.0), ("a2c", level)):
@@ -82,7 +82,7 @@ def test_runs_that_differ_in_seed_are_repetitions(sweep):
     curve = sweep_page.return_curve(groups["learning_rate=0.003"], "a2c")
     np.testing.assert_array_equal(curve.env_steps, STEPS)
     np.testing.assert_allclose(curve.estimate.point, [0, 4.5, 9])
-    assert curve.estimate.low[0] == curve.estimate.high[0] == 0  # runs agree here, but seeds do not
+    assert curve.estimate.low[0] == curve.estimate.high[0] == 0  # runs have equal means here, seeds do not
     one_run = sweep_page.return_curve(groups["learning_rate=0.003"][:1], "a2c").estimate
     np.testing.assert_allclose(one_run.point, [0, 4, 8])
     np.testing.assert_allclose((one_run.low[0], one_run.high[0]), (-0.5, 0.5))  # over its two seeds
@@ -131,7 +131,7 @@ def test_short_labels_are_unique(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "learning_curves", lambda c, *_, look: looks.extend(map(look, c)) or "")
         sweep_page.curve_figures(groups, ["a2c"])
-    assert [look.name for look in looks] == ["1", "2"]  # whole labels would leave no room for the lines
+    assert [look.name for look in looks] == ["1", "2"]  # full labels would leave no room for the plot
 
 
 def test_mistakes_are_one_line(tmp_path, capsys):

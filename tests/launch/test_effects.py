@@ -1,4 +1,4 @@
-"""Effects of a sweep: ratios to a base, names of the changes, table and figure."""
+"""Tests the effects of a sweep: ratios to a base run, names of the changes, table and figure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def few_resamples(monkeypatch):
 
 
 def curves(agents, seeds=(0, 1, 2)):
-    """Curves of agents from their returns at `STEPS`; seed s adds s. There are rows of lengths, too."""
+    """Curves of agents with these returns at `STEPS`, plus s for seed s. The table also has lengths."""
     rows = [
         ("demo", agent, seed, step, metric, value + seed if metric == "return" else 99.0)
         for agent, returns in agents.items()
@@ -51,7 +51,7 @@ def test_a_ratio_divides_means_over_seeds():
     final = row_of(rows, "final_return")
     assert (final["mean"], final.base, final.num_seeds) == (10, 6, 3)
     assert final.ratio == pytest.approx(10 / 6)
-    area = row_of(rows, "auc_return")  # (1 + 5) / 2 over 100 steps, (5 + 9) / 2 over 200
+    area = row_of(rows, "auc_return")  # mean 3 in 100 steps, then mean 7 in 200 steps
     assert area["mean"] == pytest.approx((3 * 100 + 7 * 200) / 300 + 1)
     assert row_of(rows, "initial_return").ratio == 1
 

@@ -1,4 +1,4 @@
-"""A sweep file becomes jobs with stable folders, or an error of one line."""
+"""A sweep file becomes jobs with stable folders, or gives a one-line error."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_job_is_done_if_it_has_a_report_of_its_settings(plan):
     assert not job.is_done()
     store.save(job.folder / "report", {}, {FINGERPRINT: report_fingerprint(job.config)})
     assert job.is_done()
-    job.config.llm.store = "elsewhere"  # the place of the store does not change the result
+    job.config.llm.store = "elsewhere"  # the folder of the label store does not change the result
     assert job.is_done()
     job.config.num_seeds += 1
     assert not job.is_done()

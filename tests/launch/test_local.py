@@ -1,4 +1,4 @@
-"""Jobs as processes: their cores and GPUs, the list of failed jobs, and the end of running jobs."""
+"""Tests jobs as processes: their cores and GPUs, the list of failures, and the end of running jobs."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_child_ends_with_its_parent(tmp_path):
 
 
 def _command(pid):
-    """The command line of a living process."""
+    """The command line of a process, or "" if the process has ended."""
     try:
         with open(f"/proc/{pid}/cmdline") as file:
             return file.read()

@@ -1,4 +1,4 @@
-"""A sweep on a Ray of this machine: the job of a killed worker runs again and continues."""
+"""Runs a sweep on Ray on this machine. If a worker is killed, its job starts again and continues."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_job_of_a_killed_worker_continues_and_failures_are_listed(tmp_path):
     def finished_after_kill():
         if not killed and (whole.folder / "simulator" / "manifest.json").exists():
             killed.append(kill_worker(whole))
-            killed[0].wait(30)  # the job ends with its worker
+            killed[0].wait(30)  # the job ends when its worker ends
         return finished()
 
     executor.finished = finished_after_kill

@@ -1,4 +1,4 @@
-"""launch/slurm.sh without SLURM: a task runs its line of the file, and passes on exit code and signals."""
+"""Tests launch/slurm.sh without SLURM. A task runs one line of a file, and forwards signals and exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "launch" / "slurm.sh"
 
 @pytest.fixture
 def array(tmp_path):
-    """Starts tasks of a job array; the job of line 3 takes a moment to save after SIGTERM."""
+    """Starts tasks of a job array. The job in line 3 needs a moment after SIGTERM to save its state."""
     saving = (
         "import os, signal, sys, time\n"
         "def end(*_):\n    time.sleep(0.3); os.write(1, b'saved\\n'); sys.exit(99)\n"
@@ -65,7 +65,7 @@ def test_after_sigterm_a_job_saves_and_is_queued_again(array, tmp_path):
     assert task.stdout.readline() == "ready\n"
     task.send_signal(signal.SIGTERM)
     assert task.communicate()[0] == "saved\n"
-    assert task.returncode == 99  # the exit code of the job, not of the signal
+    assert task.returncode == 99  # the job's exit code, not that of the signal
     assert wait_for((tmp_path / "bin" / "requeued").read_text) == "requeue 77_3\n"
 
 

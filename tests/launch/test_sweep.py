@@ -1,4 +1,4 @@
-"""The sweep command: its output, its errors, and its end when it is interrupted."""
+"""Tests the output and the errors of the sweep command, and how it ends if it is interrupted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TINY = "--config=tests/launch/tiny_run.py"
 SWEEP = "--sweep=launch/sweeps/learning_rate.py"
 
 
-# Commands that a shell runs in the background ignore SIGINT; this script handles it.
+# A command that a shell runs in the background ignores SIGINT. This script makes it handle SIGINT.
 SCRIPT = """
 import runpy, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)

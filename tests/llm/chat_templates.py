@@ -1,6 +1,6 @@
 """Chat templates of common kinds."""
 
-# Like Mistral 7B Instruct: no system role, alternating turns, and the answer begins with a space.
+# As in Mistral 7B Instruct, there is no system role, turns alternate, and the answer begins with a space.
 MISTRAL = (
     "{{ bos_token }}{% for m in messages %}"
     "{% if m['role'] not in ['user', 'assistant'] %}{{ raise_exception('roles are user and assistant') }}"
@@ -14,14 +14,15 @@ CHATML = (
 SHOUTING = "{% for m in messages %}{{ m['content'] | upper }}{% endfor %}"
 SILENT = "{{ bos_token }}"
 BROKEN = "{{ raise_exception('not today') }}"
-# Like Qwen3: the model thinks unless the caller switches that off; then the template writes an empty block.
+# As in Qwen3, the model thinks by default. If the caller switches thinking off, the template writes an empty
+# thinking block.
 SWITCHED = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n"
     "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
     "{% endif %}"
 )
-# Like DeepSeek R1: the prompt always ends inside a block of thinking.
+# As in DeepSeek R1, the prompt always ends inside a thinking block.
 OPENING = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|><think>\n{% endif %}"

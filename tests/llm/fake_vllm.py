@@ -1,8 +1,9 @@
-"""A fake of vLLM's public offline interface that runs transformers, with the names and rules of vLLM's docs.
+"""Imitates vLLM's public offline interface with transformers. Names and rules are those of vLLM's docs.
 
 ``LLM.generate(prompts, sampling_params, *, use_tqdm, lora_request)`` takes ``TokensPrompt`` and returns
 ``RequestOutput``. A prompt must leave room for the generated tokens. ``prompt_logprobs`` begin with None, and
-each later entry maps token ids to ``Logprob``. For ``logprob_token_ids`` the answer has exactly these tokens.
+each later entry maps token ids to ``Logprob``. If a request names ``logprob_token_ids``, ``logprobs`` of the
+answer hold exactly these tokens.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import transformers
 
 
 class SamplingParams:
-    """The published fields that the engine uses; others raise TypeError, as in vLLM."""
+    """The documented fields that the engine uses. Unknown fields raise TypeError, as in vLLM."""
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class LoRARequest:
 
 
 class LLM:
-    """Records its instances (``instances``), their arguments (``options``) and requests (``requests``)."""
+    """Records all instances of this class, and the ``options`` and ``requests`` of each instance."""
 
     instances: list[LLM]
 

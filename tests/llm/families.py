@@ -1,4 +1,4 @@
-"""Toy models of many architectures of transformers, whose windows are far shorter than the prompts."""
+"""Toy models of many transformers architectures. Attention windows are far shorter than the prompts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from small_world import dataset
 from ialp_jax.llm.model import embedded
 from ialp_jax.llm.prompting import templates
 
-WINDOW = 16  # tokens; a prompt of a few titles is longer
+WINDOW = 16  # tokens in an attention window; a prompt with a few titles is longer
 SIZES = {
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -24,7 +24,7 @@ SIZES = {
 }
 SLIDING = ["sliding_attention", "full_attention"]
 EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 24}
-# Name -> type of the transformers configuration, and its differences from `SIZES`.
+# name -> (model type in transformers, settings that differ from `SIZES`).
 QUICK: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral": ("mistral", {"sliding_window": None}),
     "mistral with a window": ("mistral", {"sliding_window": WINDOW}),
@@ -116,11 +116,11 @@ def configuration(name: str, vocabulary: int) -> Any:
 
 
 def write(name: str, folder: Path) -> Path:
-    """A random model of a family with its tokenizer, in the Hugging Face format."""
+    """Saves a random model of a family and its tokenizer in the Hugging Face format."""
     tokenizer = embedded.train_tokenizer(dataset().catalogue, templates.TEMPLATES["titles"], 320)
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(configuration(name, len(tokenizer)))
-    for parameter in model.parameters():  # so that its output depends on the context
+    for parameter in model.parameters():  # large weights make the output depend on the context
         if parameter.dim() > 1 or not parameter.isfinite().all():
             parameter.data.normal_(0, 0.25)
     model.save_pretrained(folder)

@@ -1,7 +1,8 @@
 """A tiny model folder in the layout of the published Mistral-7B-Instruct-v0.3.
 
-It has the same files with the same keys: config.json, generation_config.json, a LlamaTokenizer (BPE over "▁",
-with byte fallback) without pad token and with the [INST] chat template, and bfloat16 shards with their index.
+Its files and their keys are the same: config.json, generation_config.json, the files of a LlamaTokenizer, and
+bfloat16 shards with their index. The tokenizer is BPE over "▁" with byte fallback. It has the [INST] chat
+template and no pad token.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_tokenizer(folder: Path, chat_template: bool = True) -> int:
-    """tokenizer.json, tokenizer_config.json, special_tokens_map.json; returns the size of the vocabulary."""
+    """Writes the three files of the tokenizer. Returns the size of the vocabulary."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=True)
     trainer = trainers.BpeTrainer(
@@ -79,7 +80,7 @@ def write_tokenizer(folder: Path, chat_template: bool = True) -> int:
     )
     words = [line for value in vars(TEMPLATES["list"]).values() for line in str(value).splitlines()]
     tokenizer.train_from_iterator([*titles(), *words, "A B C D E F G H - none"] * 2, trainer)
-    # We train on words, but apply the tokenizer to whole texts. The published tokenizer also splits whole
+    # The tokenizer is trained on words, but splits whole texts. The published tokenizer also splits whole
     # texts, because its pieces come from sentencepiece.
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     tokenizer.decoder = decoders.Sequence(
@@ -87,9 +88,8 @@ def write_tokenizer(folder: Path, chat_template: bool = True) -> int:
     )
     tokenizer.post_processor = processors.TemplateProcessing("<s> $A", None, [("<s>", 1)])
     state = json.loads(tokenizer.to_str())
-    state["added_tokens"] = state["added_tokens"][
-        : len(SPECIAL)
-    ]  # bytes are ordinary pieces, not special tokens
+    # Byte tokens must be ordinary pieces, not special tokens.
+    state["added_tokens"] = state["added_tokens"][: len(SPECIAL)]
     write_json(folder / "tokenizer.json", state)
     settings = {
         "add_bos_token": True,
@@ -129,7 +129,7 @@ def write_tokenizer(folder: Path, chat_template: bool = True) -> int:
 
 
 def build(folder: Path, chat_template: bool = True) -> Path:
-    """Writes the whole folder; the weights are random, in at least three shards."""
+    """Writes the whole folder. Its random weights are in at least three shards."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = config({**TOY_SIZES, "vocab_size": write_tokenizer(folder, chat_template)})
     torch.manual_seed(0)

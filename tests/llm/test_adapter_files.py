@@ -14,7 +14,7 @@ SETTINGS = {"peft_type": "LORA", "r": 4, "target_modules": ["q_proj", "k_proj"]}
 
 @pytest.fixture
 def folder(tmp_path):
-    """Writes a folder as peft does."""
+    """Writes an adapter folder in the format of peft."""
     numpy_files = pytest.importorskip("safetensors.numpy")
     path = tmp_path / "adapter"
     path.mkdir()

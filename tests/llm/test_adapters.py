@@ -1,4 +1,4 @@
-"""peft adapters on any module: a model with a merged or attached adapter equals the fine-tuned one."""
+"""A model with a merged or attached adapter equals the fine-tuned model, for adapters on any module."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def base(request, model_folder, tmp_path_factory):
 
 
 def adapted(base, folder, save="auto", **settings):
-    """Saves an adapter with random updates, and returns the model's output with it."""
+    """Saves an adapter with random updates, and returns the logits of the adapted model."""
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -100,7 +100,7 @@ def rated(world):
 @pytest.mark.parametrize("change", [lambda world: world, rated], ids=["held out", "rated at random"])
 def test_questions_of_the_audit(world, same, change):
     changed = change(world)
-    if changed is not world:  # some words must remain for questions, so users have few likes
+    if changed is not world:  # users have few likes, so that some words remain for questions
         kept_rows = np.concatenate([np.arange(8 * user, 8 * user + 3) for user in range(60)])
         interactions = changed.interactions
         changed = dataclasses.replace(

@@ -20,7 +20,7 @@ TEMPLATE = templates.TEMPLATES["titles"]
 
 
 def plainly(model, tokenizer, text, names):
-    """Log-probabilities of names after a text, each from a separate whole sequence."""
+    """Log-probabilities of names after a text. Each name has a separate forward pass over the whole text."""
     start = tokenizer(text, add_special_tokens=False)["input_ids"]
     found = []
     for name in names:
@@ -50,9 +50,8 @@ def test_scores_equal_those_of_whole_sequences_for_any_tokens_of_the_letters(wid
         expected = plainly(model, tokenizer, text, [f" {letter}" for letter in "ABCDE"])
         np.testing.assert_allclose(found[p], expected, atol=2e-3)
     assert spent == blocks.lengths(prompts).sum()
-    assert (
-        found.std(axis=0).min() > 1e-3
-    )  # different prompts have different scores, or equality would prove nothing
+    # The scores depend on the prompt. Otherwise the equality above would prove nothing.
+    assert found.std(axis=0).min() > 1e-3
 
 
 @pytest.mark.parametrize("merges", [(), [(" ", "B")]], ids=["one", "uneven"])
@@ -61,7 +60,7 @@ def test_the_common_beginning_of_prompts_is_read_once(wide_folder, merges):
     words = templates.TEMPLATES["list"]
     blocks = letters.LetteredTokens(characters(ALPHABET, *merges), titles(), words, None, 4096)
     prompts = draw(4)
-    prompts.histories[0] = 0  # no history between the beginning and the candidates
+    prompts.histories[0] = 0  # prompt 0 has no history between the beginning and the candidates
     shared = prefix.read(model, blocks.tokens.prefix)
     assert shared.length == len(blocks.tokens.prefix) - 1
     for _ in range(2):  # the cached prefix can be used again
@@ -167,9 +166,8 @@ def test_permutations_and_chat_change_the_scores(wide_folder, tmp_path):
 
 
 def test_a_tokenizer_that_joins_pieces_is_reported(wide_folder, monkeypatch):
-    monkeypatch.setattr(
-        letters, "_BULLET", "\u2013"
-    )  # blocks are tokenised with it, the whole text without it
+    # The blocks of a prompt are tokenised with this bullet, but the whole text with another one.
+    monkeypatch.setattr(letters, "_BULLET", "\u2013")
     subject = scorer(wide_folder).asker
     monkeypatch.setattr(letters, "_BULLET", "-")
     assert not subject._spells(titles())

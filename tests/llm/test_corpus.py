@@ -62,7 +62,7 @@ def test_unordered_histories_are_shuffled_again_in_each_epoch():
 def test_ordered_histories_keep_their_order():
     data = dataset(ordered=True)
     first, second = _lines(data, 0), _lines(data, 1)
-    assert first != second  # the order of users is new
+    assert first != second  # each epoch has a new order of users
     assert sorted(first) == sorted(second)
 
 

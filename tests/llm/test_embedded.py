@@ -80,7 +80,7 @@ def test_batches_are_full_and_depend_on_the_seed():
 
 
 def test_it_learns_the_users_taste(tmp_path):
-    """Users like only even or only odd items. Held-out users' half of the items scores higher."""
+    """Each user likes only even or only odd items. For held-out users, the liked half gets higher scores."""
     data = dataset(num_users=240)
     steps = []
     log = embedded.train(

@@ -1,4 +1,4 @@
-"""Figures of the dry run, compared with hand computations if possible."""
+"""Compares the figures of the dry run with hand computations, and with measurements by torch."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_operations_by_hand():
 
 
 def test_operations_equal_the_count_of_torch(model_folder):
-    """Compares with torch's counter on a forward pass of the toy model; both count only products."""
+    """Compares with torch's counter on a forward pass of the toy model. Both count only matrix products."""
     from torch.utils.flop_counter import FlopCounterMode
 
     model = loading.load_model(model_folder, "cpu", "float32")
@@ -104,7 +104,7 @@ def test_the_real_mistral_needs_only_configuration_and_tokenizer(true_size, quic
     assert low < labels["flops"] < 1.15 * 2 * costs["parameters"] * labels["tokens"]
     assert threshold["prompts"] == none_rule.NUM_PROMPTS
     assert threshold["tokens"] < labels["tokens"] / 12
-    assert alone["prompts"] == 1  # 48 titles fit into one row of 50
+    assert alone["prompts"] == 1  # a row holds up to 50 titles, and there are 48
     total = sum(part["flops"] for part in costs["parts"])
     assert costs["hours"] == pytest.approx(total / (1e12 * estimate.UTILISATION) / 3600)
 
@@ -231,7 +231,7 @@ def test_histories_are_only_of_offline_users():
 
 
 def test_a_worker_estimates_and_loads_no_model(true_size, tmp_path, monkeypatch):
-    """Runs the worker process; the folder has no weights that it could load."""
+    """Runs the worker process. The model folder has no weights, so the worker cannot load a model."""
     data, log = save(tmp_path), tmp_path / "dry_run.log"
     demands = [lengths.Demand("some", 100, draw(8)), lengths.Demand("others", 7, draw(3, candidates=9))]
     costs = estimate_client.estimate(settings(true_size), data, log, 0, demands, (5, 4))

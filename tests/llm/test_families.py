@@ -1,4 +1,4 @@
-"""Scores in every mode against one plain forward pass per candidate, for many architectures."""
+"""Compares the scores of every mode with a plain forward pass per candidate, for many architectures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ pytestmark = pytest.mark.slow
 
 TEMPLATE = templates.TEMPLATES["list"]
 LENGTH, CANDIDATES, WRITTEN = 14, 3, 4
-# Families whose positions or layers do not allow packed candidates: titles are scored one by one.
+# In these families, positions or layers do not allow several candidates in one sequence. So titles are scored
+# one by one.
 ONE_BY_ONE = {"gpt_neo", "falcon with alibi", "bloom", "mpt", "mamba", "lfm2"}
 NO_PREFIX = {"mamba", "lfm2"}  # their state is not a cache of keys and values, so no prefix is shared
 
@@ -57,7 +58,7 @@ def scorer(family, mode, **settings):
 
 
 def draw():
-    """Histories of 0, 1, 5 and 14 titles: inside every window, and far longer."""
+    """Prompts with histories of 0, 1, 5 and 14 titles. Some fit into every window, some are far longer."""
     generator = np.random.default_rng(3)
     histories = generator.integers(1, len(titles()), (4, LENGTH)).astype(np.int32)
     for row, count in enumerate((0, 1, 5, LENGTH)):
@@ -145,7 +146,7 @@ def test_generate(family):
 
 @pytest.mark.parametrize("name", ["gemma3", "mistral with a window", "gemma2"])
 def test_the_check_notices_a_mask_without_its_window(name, tmp_path, monkeypatch):
-    """Prompts inside the window get the right mask, so only long prompts reveal the error."""
+    """Prompts that fit into the window get the right mask, so only longer prompts reveal the error."""
     folder = families.write(name, tmp_path)
     monkeypatch.setattr(masks, "LIMITS", {masks.SLIDING: "none", masks.CHUNKED: "none"})
     subject = TransformersEngine(
@@ -160,8 +161,8 @@ def test_the_check_notices_a_mask_without_its_window(name, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("name", ["gemma3 with eyes", "qwen3_moe"])
 def test_a_model_in_training_gives_the_same_scores(name, tmp_path):
-    """There is no dropout. But training balances experts, and models for images need more inputs in
-    training.
+    """The models have no dropout. But in training mode, experts are balanced, and image models need more
+    inputs.
     """
     folder = families.write(name, tmp_path)
     subject = TransformersEngine(folder, titles(), TEMPLATE, LLMConfig(model=str(folder)))
@@ -187,7 +188,7 @@ def test_no_prompt_is_longer_than_the_longest_of_the_check(tmp_path):
 
 
 def test_the_check_uses_the_longest_prompts_that_fit(tmp_path):
-    """Lettered modes refuse a list of the longest candidates; the check then uses shorter ones."""
+    """If the longest candidates make a prompt with letters too long, the check uses shorter candidates."""
     folder = families.write("mistral", tmp_path)
     subject = TransformersEngine(folder, titles(), TEMPLATE, LLMConfig(model=str(folder), mode="choice"))
     candidates = self_check.hardest(subject, (LENGTH, 20)).candidates

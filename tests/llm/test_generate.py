@@ -19,7 +19,7 @@ CANDIDATES = PROMPTS.candidates
 
 
 class Reader:
-    """Answers with ``reply``, given the prompt and earlier requests; records the lists that it was shown."""
+    """A fake model. ``reply`` answers a prompt at its nth attempt. Records the lists that it was shown."""
 
     def __init__(self, reply):
         self.reply, self.shown = reply, []

@@ -1,4 +1,4 @@
-"""Logits equal the model's own and are computed in chunks, so memory does not grow with the vocabulary."""
+"""Logits in chunks equal the model's logits, and need memory that does not grow with the vocabulary."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_the_decoder_is_restored(wordy, monkeypatch):
 
 @pytest.mark.parametrize("mode", ["likelihood", "choice"])
 def test_the_estimate_is_near_the_memory_of_a_batch(wordy, monkeypatch, mode):
-    """Compares with torch's profiler, for attention that compares all pairs at once."""
+    """Compares the estimate with torch's profiler. Attention computes all pairs of tokens at once."""
     monkeypatch.setattr(head, "CHUNK", 2**20)
     subject = scorer(wordy, mode=mode, batch_size=16)
     sampled = lengths.sample_prompts(len(titles()) - 1, (10, 20)).rows(slice(16))

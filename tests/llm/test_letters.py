@@ -190,7 +190,7 @@ def test_letters_joined_with_their_space_are_single_tokens():
 
 
 def test_letters_joined_with_the_end_of_the_prompt_are_several_tokens():
-    """ " B" is one token, the others are two. So no token is shared, and names differ in length."""
+    """ " B" is one token, other names are two tokens. So they share no token, and differ in length."""
     names, blocks = names_of(characters(ALPHABET, (" ", "B")))
     assert names == [[" ", "A"], [" B"], [" ", "C"], [" ", "D"], [" ", "E"]]
     rows = blocks.rows(Prompts(np.array([[1]]), np.array([[1, 1, 1]])))

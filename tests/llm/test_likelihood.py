@@ -49,7 +49,7 @@ def test_scores_equal_those_of_whole_sequences(model_folder, template):
     np.testing.assert_allclose(fast, plain, atol=1e-4)
     assert 0 < tokens < plain_tokens
     shuffled = subject.score(prompts._replace(histories=np.roll(prompts.histories, 1, axis=0)))[0]
-    assert np.abs(shuffled - plain).max() > 1  # the history changes scores, or equality would prove nothing
+    assert np.abs(shuffled - plain).max() > 1  # scores depend on the history, so the equality is no accident
 
 
 def test_other_causal_models_are_scored_right(model_folder, tmp_path):
@@ -91,7 +91,7 @@ def test_unconditional_scores_are_those_after_an_empty_history(model_folder):
 
 
 def test_probabilities_of_all_continuations_sum_to_one(model_folder):
-    """Sums the probabilities of all possible first tokens over the vocabulary."""
+    """Sums the probabilities of all tokens in the vocabulary as the first token of a title."""
     subject = scorer(model_folder)
     size = subject.model.config.vocab_size
     subject.tokens = subject.tokens._replace(  # a catalogue in which each item is one token

@@ -1,4 +1,4 @@
-"""A tiny model in the published layout of Mistral-7B-Instruct, through the whole label stage."""
+"""Runs the whole label stage with a tiny model in the published layout of Mistral-7B-Instruct."""
 
 from __future__ import annotations
 

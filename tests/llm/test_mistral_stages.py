@@ -1,4 +1,4 @@
-"""A run whose LLM has the layout of Mistral-7B-Instruct: LoRA, labelling and audit in every mode."""
+"""Runs LoRA, labelling and audit in every mode, with an LLM in the layout of Mistral-7B-Instruct."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def settings(published, mode="choice"):
 
 @pytest.fixture(scope="module")
 def world(published, tmp_path_factory):
-    """A run with data and simulator; tests must not change it."""
+    """A run whose data and simulate stages are done. Tests must not change it."""
     folder = tmp_path_factory.mktemp("layout") / "run"
     stages.run_stages(Run.open(folder, settings(published), overwrite=False), ["data", "simulate"])
     return folder

@@ -1,4 +1,4 @@
-"""Compares our Muon with torch's, which rounds to bfloat16."""
+"""Compares our Muon optimiser with torch's Muon, which rounds to bfloat16."""
 
 import pytest
 import torch

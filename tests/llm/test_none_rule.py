@@ -11,7 +11,7 @@ INF = np.inf
 
 def test_youden_by_hand():
     own_gains, other_gains = np.array([1.0, 2.0, 3.0, 4.0]), np.array([-1.0, 0.0, 0.5, 2.5])
-    # At 1.0, all own items pass and 3 of 4 others are rejected: J = 0.75, and no other threshold is better.
+    # The threshold 1.0 accepts all own items and rejects 3 of 4 others. Its J = 0.75 is the highest.
     assert none_rule.threshold(own_gains, other_gains, "youden", 0.0) == 1.0
 
 

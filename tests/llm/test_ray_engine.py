@@ -57,7 +57,7 @@ def test_one_or_two_workers_give_the_bits_of_the_transformers_engine(model_folde
         assert_same(answers, expected)
         assert spent == tokens
         num_batches = ray.get([replica.num_batches.remote() for replica in engine._replicas])
-        assert num_batches == [8 // workers] * workers  # 30 prompts in batches of 4, in turn
+        assert num_batches == [8 // workers] * workers  # the workers take the 8 batches in turn
         if workers == 2:
             engine.close()
     np.testing.assert_array_equal(engine.unconditional(), plain.unconditional())
@@ -151,11 +151,10 @@ def test_a_ray_that_does_not_start_gives_a_one_line_error(model_folder, monkeypa
 
 
 def test_a_ray_that_other_machines_can_reach_is_ended(model_folder, monkeypatch):
-    """It happens if a program imports ray before the project sets its variable."""
+    """Ray becomes reachable if a program imports ray before the project sets its environment variable."""
     shutdowns = []
-    monkeypatch.setattr(
-        ray_connection, "_connected", threading.Event()
-    )  # the other tests share a running Ray
+    # The other tests share a running Ray, which this test must not use.
+    monkeypatch.setattr(ray_connection, "_connected", threading.Event())
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda **options: None)
     monkeypatch.setattr(ray, "shutdown", lambda: shutdowns.append(True))
@@ -194,7 +193,7 @@ def test_settings_of_ray_need_the_ray_engine(setting):
 
 
 def test_a_label_worker_ends_its_ray_and_gives_the_same_labels(model_folder, tmp_path, capfd, monkeypatch):
-    """Other machines cannot reach its Ray."""
+    """Other machines cannot reach the Ray instance that the label worker starts."""
     monkeypatch.delenv(ray_connection.CLUSTER_SWITCH, raising=False)  # the worker sets it itself
     data, request = save(tmp_path), draw(20)
     labels = {}

@@ -1,4 +1,4 @@
-"""Models that think before they answer: the answer comes after the thinking."""
+"""Tests models that think before they answer. Only text after the thinking counts as the answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NONE = "none of these"
 
 
 class Tokenizer:
-    """Renders a chat template like transformers."""
+    """Renders a chat template as transformers does."""
 
     def __init__(self, template):
         self.chat_template = template
@@ -94,7 +94,7 @@ def test_templates_without_a_switch_give_unchanged_prompts():
 
 
 class Added:
-    """A fake tokenizer: token 1 is ordinary, 2 ends the text; 3 and 4 are tags, special or not."""
+    """A fake tokenizer. Token 2 ends a text. Tokens 3 and 4 are thinking tags, and may be special tokens."""
 
     def __init__(self, special):
         from types import SimpleNamespace

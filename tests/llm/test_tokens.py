@@ -7,7 +7,7 @@ from ialp_jax.llm.prompting import templates
 from ialp_jax.llm.prompting.tokens import TitleTokens, build_rows, cut_histories, prompt_lengths, tokenise
 from ialp_jax.types import Prompts
 
-# Items: 1 -> [11, 0], 2 -> [12, 13, 0], 3 -> [14, 0]; 0 ends a line, 9 begins a text.
+# Items 1, 2, 3 have the tokens [11, 0], [12, 13, 0], [14, 0]. Token 0 ends a line, token 9 begins a text.
 TOKENS = TitleTokens(np.array([9]), np.array([11, 0, 12, 13, 0, 14, 0]), np.array([0, 0, 2, 5, 7], np.int64))
 
 
@@ -38,7 +38,7 @@ def test_lengths_equal_those_of_the_rows():
 
 def test_long_histories_lose_whole_oldest_items():
     prompts = Prompts(np.array([[1, 2, 3], [0, 0, 1]]), np.array([[2], [2]]))
-    # prefix 1 + candidate 3 + history 2 + 3 + 2 = 11
+    # Tokens of prompt 0: prefix 1 + candidate 3 + history 2 + 3 + 2 = 11.
     assert cut_histories(TOKENS, prompts, 11).histories.tolist() == prompts.histories.tolist()
     assert cut_histories(TOKENS, prompts, 10).histories.tolist() == [[0, 2, 3], [0, 0, 1]]
     assert cut_histories(TOKENS, prompts, 5).histories.tolist() == [[0, 0, 0], [0, 0, 0]]
@@ -73,8 +73,8 @@ def test_long_titles_are_cut_and_still_end_their_line(model_folder):
 
 
 def test_tokenizers_that_mark_the_start_of_a_text_see_lines_as_in_the_prompt():
-    """In Llama's and the first Mistral's tokenizer, a text gets a leading mark and a line end is a byte
-    token.
+    """The tokenizers of Llama and of the first Mistral put a mark before a text. They encode a line end as a
+    byte token.
     """
     tokenizers, transformers = pytest.importorskip("tokenizers"), pytest.importorskip("transformers")
     letters = sorted({*"".join(titles())} - {" "})

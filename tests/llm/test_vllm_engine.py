@@ -1,4 +1,4 @@
-"""The vLLM engine sends the right requests and gives the answers of the transformers engine."""
+"""The vLLM engine sends the right requests and gives the same answers as the transformers engine."""
 
 from __future__ import annotations
 

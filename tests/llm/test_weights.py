@@ -102,7 +102,7 @@ def test_stored_tensors_that_text_does_not_use_are_accepted(model_folder, copy, 
 
 
 def test_a_stored_head_that_differs_from_its_tied_embedding(model_folder, copy):
-    """Either the stored head is used, or the folder is refused."""
+    """The model uses the stored head, or the folder is refused."""
     head = torch.randn(320, 32, generator=torch.Generator().manual_seed(0))
     stored(copy, lambda held: held.update({"lm_head.weight": head}))
     try:

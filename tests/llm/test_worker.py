@@ -47,7 +47,7 @@ def test_light_modules_load_neither_jax_nor_torch(module):
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
 def test_jax_cannot_enter_a_working_worker(model_folder, tmp_path):
-    """Runs everything that the worker does in a process, and then lists that process's modules."""
+    """A new process does everything that the worker does, and then lists its loaded modules."""
     pytest.importorskip("torch")
     source = """
 import io, queue, sys, threading, types

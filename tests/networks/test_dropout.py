@@ -1,4 +1,4 @@
-"""Dropout sets entries to 0 at the given rate, each by its own draw."""
+"""Dropout sets entries to 0 at the given rate, and draws for each entry independently."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 
 from ialp_jax.networks.dropout import Dropout
 
-SHAPE = (400, 251)  # row lengths are not multiples of 4; 4 entries share a random word
+SHAPE = (400, 251)  # 4 entries share a random word; the row length is not a multiple of 4
 
 
 def dropped(rate, key, x=None, deterministic=False):

@@ -43,7 +43,7 @@ def test_centred_q_averages_to_the_value_under_the_masked_policy(output):
     free = ~masked
     offset = np.where(free, values - np.asarray(output.preference), np.nan)
     spread = np.nanmax(offset, -1) - np.nanmin(offset, -1)
-    np.testing.assert_allclose(spread, 0, atol=1e-4)  # values minus preference is constant per row
+    np.testing.assert_allclose(spread, 0, atol=1e-4)  # the offset is constant in each row
 
 
 def test_gradients_are_finite_when_almost_all_items_are_masked():

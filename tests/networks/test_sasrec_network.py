@@ -18,13 +18,13 @@ def encoder(request):
     """(network, parameters, jitted: history -> [L, D])."""
     network = SASRec(ITEMS, LENGTH, NetworkConfig(WIDTH, request.param, 2, 0.3))
     params = jax.jit(network.init)(jax.random.key(3), FULL)
-    # Larger than the initial values, so that attention is far from uniform.
+    # Noise makes the parameters larger than at the start, so that attention is far from uniform.
     params = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(1), leaf.shape), params)
     return network, params, jax.jit(lambda p, h: network.apply(p, h, last_only=False))
 
 
 def influence(encoder, history):
-    """[L, L]: how much the input embedding at position s moves the output at position t."""
+    """[L, L]. Entry (t, s) is the effect of the input embedding at position s on the output at position t."""
     _, params, encode = encoder
 
     def outputs(embedding):
@@ -55,7 +55,7 @@ def test_attention_in_pieces_equals_attention_at_once(encoder, monkeypatch, piec
     network, params, encode = encoder
     monkeypatch.setattr(sasrec, "PIECE", piece)
     for history in (FULL, PADDED):
-        # Not jitted, because the fixture's compiled program has only one piece.
+        # This call is not jitted, because the fixture's compiled program computes attention in one piece.
         pieced = network.apply(params, history, last_only=False)
         np.testing.assert_allclose(pieced, encode(params, history), atol=1e-5)
 

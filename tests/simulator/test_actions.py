@@ -1,4 +1,4 @@
-"""Tests of action checks: NumPy agents get an error, compiled code recommends nothing."""
+"""For a wrong action, NumPy agents get an error, and compiled code recommends nothing."""
 
 from __future__ import annotations
 

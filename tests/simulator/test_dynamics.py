@@ -1,4 +1,4 @@
-"""Tests of the dynamics: each part acts as documented; a part that is off changes nothing."""
+"""Each part of the dynamics acts as documented. A part that is switched off changes nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ from ialp_jax.simulator.types import SessionParams
 from ialp_jax.types import Observation, UserModel
 from ialp_jax.users.predict import like_probability
 
-# Items 1..3 have category 1, 4..6 category 2, 7 and 8 no category; 7 and 8 have the same direction.
+# Items 1..3 have category 1, items 4..6 have category 2, items 7 and 8 have none. The vectors of items 7 and
+# 8 have the same direction.
 CATEGORY = jnp.array([0, 1, 1, 1, 2, 2, 2, 0, 0])[:, None]
 VECTORS = jnp.array([[0, 0], [1, 0], [1, 0.1], [0.9, 0], [0, 1], [0, 2], [0.1, 1], [1, 1], [2, 2.0]])
 ITEMS, HORIZON = 8, 6
@@ -40,7 +41,7 @@ near = functools.partial(pytest.approx, abs=1e-5)
 
 
 def params(horizon=HORIZON, logit=0.0, **parts) -> SessionParams:
-    """A world of two users; the log-odds of a like are ``logit`` plus the product of the vectors."""
+    """A world of two users. The log-odds of a like are ``logit`` plus the dot product of the vectors."""
     return SessionParams(
         user_model=UserModel(
             user_factors=jnp.array([[1.0, 0.0], [0.6, 0.8]]),
@@ -69,7 +70,7 @@ def start(world, user=0):
 
 
 def answered(world, *answers, user=0):
-    """Returns the state after the given items and answers; draws nothing."""
+    """Returns the state after the given items and answers, without random draws."""
     state = start(world, user)
     for item, like in answers:
         state = respond(state, jnp.int32(item), jnp.bool_(like), world)
@@ -152,7 +153,7 @@ def test_recency_weights_items_of_the_same_category_by_inverse_age():
 def test_items_are_similar_if_they_share_one_of_several_categories():
     several = jnp.array([[0, 0], [1, 3], [1, 0], [2, 0], [2, 3], [0, 0], [0, 0], [0, 0], [0, 0]])
     part = boredom(window=3)._replace(category=several)
-    recent = jnp.array([1, 0, 2])  # weights 1/3, 1/2 and 1 of 11/6
+    recent = jnp.array([1, 0, 2])  # their weights are 1/3, 1/2 and 1, and the sum is 11/6
     recency = [float(dynamics.recency(part, recent, jnp.int32(item))) for item in (1, 2, 3, 4, 5)]
     np.testing.assert_allclose(recency, [8 / 11, 8 / 11, 0.0, 2 / 11, 0.0], rtol=1e-6)
 
@@ -186,7 +187,7 @@ def test_satiation_grows_with_likes_of_a_category_and_decays():
 def test_satiation_of_an_item_with_several_categories_is_their_mean():
     several = jnp.array([[0, 0], [1, 2], [1, 0], [2, 0], [3, 0], [0, 0], [0, 0], [2, 3], [0, 0]])
     world = params(satiation=Satiation(jnp.array([0.0, 1.0, 1.0, 1.0]), F(0.5), several))
-    fresh, satiated = start(world), answered(world, (1, True))  # categories 1 and 2 have 0.5 now
+    fresh, satiated = start(world), answered(world, (1, True))  # categories 1 and 2 now have satiation 0.5
     decrease = [logit(world, fresh, item) - logit(world, satiated, item) for item in (1, 2, 3, 4, 7, 8)]
     np.testing.assert_allclose(decrease, [0.5, 0.5, 0.5, 0.0, 0.25, 0.0], atol=1e-6)
 
@@ -219,7 +220,7 @@ def test_segments_scale_patience_and_lower_likes_of_popular_items():
     appeal = jnp.array([0, 1, 0, 0, 0, -1.0, 0, 0, 0])
     world = params(segments=Segments(jnp.array([1, 2]), F(0.5), F(3.0), appeal))
     assert [float(start(world, user).patience) for user in (0, 1)] == [2.0, 4.0]
-    assert float(answered(world, (1, True)).patience) == 2.0  # recovers to the full patience of this user
+    assert float(answered(world, (1, True)).patience) == 2.0  # a like restores the full patience of this user
     assert logit(world, start(world, 0), 1) == near(1.0)
     assert logit(world, start(world, 1), 1) == near(0.6 - 3.0)
     assert logit(world, start(world, 1), 5) == near(1.6 + 3.0)
@@ -290,7 +291,7 @@ def test_item_scores_equal_like_logits_or_raw_scores_if_no_part_changes_the_rank
         state = jax.tree.map(lambda leaf, user=user: leaf[user], states)
         one = [logit(world, state, item) for item in range(1, ITEMS + 1)]
         np.testing.assert_allclose(table[user], one, rtol=1e-5, atol=1e-6)
-    plain = params()  # raw scores differ even if calibration makes ties
+    plain = params()  # raw scores differ, calibrated scores are tied
     plain = plain.replace(user_model=plain.user_model._replace(knot_logits=jnp.zeros(2)))
     expected = plain.user_model.user_factors @ VECTORS[1:].T
     np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""Tests of the environment: rules on small examples, properties, and the gymnax interface."""
+"""Tests the environment: rules on small examples, properties of all sessions, and gymnax's interface."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def world(**changes) -> SessionParams:
 
 
 def run(items, params=None, user=0):
-    """Runs one session without the automatic reset; returns observation, state, reward and both ends."""
+    """Runs a session without automatic reset: [(observation, state, reward, terminated, truncated), ...]."""
     params = params or world()
     _, state = ENV.start(jnp.int32(user), params)
     rows = []

@@ -1,4 +1,4 @@
-"""Tests of the presets: their values, settings that override them, and the worlds they make."""
+"""Tests the presets: their values, settings that override them, and the worlds that they give."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_set_values_override_the_preset_even_with_0(dataset):
     filled = resolved(config)
     assert (filled.patience, filled.recovery, filled.dynamics.satiation) == (2.5, 0.5, 0.0)
     assert filled.dynamics.boredom_logit == PRESETS["hard"]["dynamics.boredom_logit"]
-    assert config.recovery is None  # the given settings do not change
+    assert config.recovery is None  # `resolved` does not change its argument
     parts = build(dataset, dataset.truth, config).params.dynamics
     assert parts.satiation is None
     assert parts.boredom is not None
@@ -133,7 +133,7 @@ def test_every_preset_ranks_oracle_above_popular_above_random(dataset, preset):
     for better, worse in (("oracle", "popular"), ("popular", "random"), ("oracle", "stayer")):
         assert returns[f"{better}_return_ci_low"] > returns[f"{worse}_return_ci_high"], (better, worse)
     assert returns["oracle_length"] >= returns["random_length"]
-    # The policy that only avoids exit works: its users stay about as long as those of the oracle.
+    # Under the policy that only avoids exits, users stay about as long as under the oracle.
     assert returns["stayer_length"] > max(1.5 * returns["random_length"], 0.75 * returns["oracle_length"])
     segments = {name for name in returns if "/" in name}
     assert segments == (

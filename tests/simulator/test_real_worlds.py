@@ -1,4 +1,4 @@
-"""Every real world under every preset: the oracle beats popularity and a policy that only avoids exit."""
+"""In each real world and preset, the oracle beats popularity and a policy that only avoids exits."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from ialp_jax.users.fit import fit
 
 pytestmark = pytest.mark.slow
 
-# The best settings of the default grids (experiments/results/worlds.csv); fixed here to save the search.
+# The best settings in the default grids (experiments/results/worlds.csv). They are fixed here, so that the
+# test needs no search.
 BEST = {
     "lfm": {"factors": "32", "regularisation": "100", "confidence": "40"},
     "industry": {"factors": "32", "regularisation": "800", "confidence": "200"},
     "coat": {"explicit.factors": "32", "explicit.regularisation": "6", "explicit.bias_regularisation": "5"},
     "movielens": {"factors": "32", "regularisation": "100", "confidence": "20"},
 }
-EPISODES = 512  # with fewer, the intervals of movielens under `hard` overlap
+EPISODES = 512  # with fewer episodes, intervals of movielens overlap under `hard`
 
 
 @pytest.mark.parametrize("name", sorted(BEST))

@@ -1,4 +1,4 @@
-"""Tests of build and World.of: users are not mixed, settings reach the parameters."""
+"""`build` and `World.of` give each split its own users, and pass the settings on to the parameters."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Compares eight devices with one: test_devices.py runs it in a process that has eight.
+"""Compares results on eight devices with results on one device.
 
-It prints one JSON object: name of a check -> result.
+test_devices.py runs this script in a process that has eight devices. The script prints one JSON object, which
+maps the name of each check to its result.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def same(tree: object, other: object) -> bool:
 
 
 def curves(seeds: int, devices: DevicesConfig | None) -> dict[str, np.ndarray]:
-    """The curves of an adaptation, with rollouts and evaluations."""
+    """Adapts a bandit online, and returns its learning curves."""
     config = AdaptConfig(env_steps=2000)
     evaluation, params = EvaluationConfig(episodes=16, points=2), world("two_tastes")
     task = OnlineTask(ENV, params, params, KEY, seeds, config, evaluation, devices=devices)
@@ -72,7 +73,7 @@ def training_rows() -> np.ndarray:
 
 
 def pretrainer(seeds: int, devices: DevicesConfig | None) -> Pretrainer:
-    """A supervised network before it has learned."""
+    """The trainer of a supervised network, before its first update."""
     config, loss = PretrainConfig(batch_size=32, learning_rate=3e-3), supervised_loss(NETWORK)
     return Pretrainer(loss, NETWORK, config, 10, KEY, seeds, LENGTH, seeds_by="map", devices=devices)
 
@@ -117,12 +118,12 @@ def pretrained(seeds: int, devices: DevicesConfig | None) -> object:
 
 
 def moved(path: tuple, leaf: jax.Array) -> jax.Array:
-    """A parameter, with 0 for the bias of attention's keys, which softmax ignores and rounding moves."""
+    """Sets the bias of attention keys to 0, because softmax ignores it and rounding errors change it."""
     return leaf.at[:, 1].set(0) if "Attention_0']['bias" in jax.tree_util.keystr(path) else leaf
 
 
 def exchanged(agent: Agent) -> list[str]:
-    """XLA's names of the exchanges between eight devices that share users, in a rollout and an update."""
+    """XLA's names of the communication between eight devices that share users, in a rollout and an update."""
     params = world("two_tastes")
 
     def learn(state: object, users: object, key: jax.Array) -> tuple:
@@ -156,7 +157,7 @@ def split_rows() -> list[int]:
 
 
 def main() -> None:
-    """All checks."""
+    """Runs all checks."""
     checks = {
         "devices": jax.device_count(),
         "adapt by seeds": same(curves(8, None), curves(8, BY_SEEDS)),

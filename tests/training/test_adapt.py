@@ -20,7 +20,7 @@ CURVES = {"env_steps", "return", "length", "reward_per_step", "coverage", "gini"
 
 
 def bandit(rate=3.0, poison=None):
-    """Learns one logit per item by REINFORCE; ``poison(env_steps, params)`` spoils its metric."""
+    """An agent with one logit per item, for REINFORCE. Adds ``poison(env_steps, params)`` to its metric."""
 
     def init(key, observation, pretrained=None):
         params = jax.random.normal(key, (ITEMS,)) if pretrained is None else pretrained
@@ -76,7 +76,7 @@ def test_shapes_and_names(curves):
 
 
 def test_each_seed_starts_from_its_pretrained_parameters_and_frozen_agents_keep_them():
-    """All evaluation users have taste A, and the policy of one seed recommends for taste A."""
+    """All evaluation users have taste A. One seed recommends items of taste A, the other seed avoids them."""
     keen = jnp.full(ITEMS, -9.0).at[2:9].set(9.0)
     result = run(bandit()._replace(update=None), pretrained=jnp.stack([keen, -keen]))
     np.testing.assert_allclose(result["return"], [[6, 6], [0, 0]], atol=0.3)

@@ -1,4 +1,4 @@
-"""Interrupted trainings end with the same bits as others, and damaged checkpoints are not used."""
+"""A resumed training ends with the same bits as an undisturbed one. Damaged checkpoints are not used."""
 
 import shutil
 

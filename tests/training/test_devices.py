@@ -1,4 +1,4 @@
-"""Several devices give the results of one device. A separate process simulates them."""
+"""Several devices give the same results as one device. A separate process simulates the devices."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def test_a_batch_on_eight_devices_has_the_gradients_that_it_has_on_one(results):
 
 @pytest.mark.parametrize("check", ["pretrain by users", "a2c by both", "dqn by users"])
 def test_ten_updates_on_shared_batches_end_at_the_same_parameters(results, check):
-    # Adam may divide a rounding difference by an equally small number, so 1 % of the change is allowed.
+    # Adam may divide a rounding error by an equally small number. So 1 % of the change is allowed as error.
     assert results["learned"] > 1e-2
     assert results[check] < 1e-2 * results["learned"]
 

@@ -9,7 +9,7 @@ LENGTH, HORIZON = 3, 4
 
 
 def dataset(ordered):
-    """Users 1 and 3 are offline; items of user u lie in 10 u + 1 .. 10 u + 9."""
+    """Users 1 and 3 are offline. User u likes only items between 10 u + 1 and 10 u + 9."""
     likes = [[1, 2, 3], [11, 12, 13, 14, 15], [21, 22], [31, 32, 33], [41, 42, 43]]
     items = np.concatenate(likes).astype(np.int32)
     counts = [len(own) for own in likes]
@@ -48,7 +48,7 @@ def test_likes_without_order_are_used_in_several_orders():
     assert (result.target != other.target).any()
     copies = result.target.reshape(6, 6)
     assert len({tuple(row) for row in copies}) > 2
-    for copy in range(6):  # each copy has each user's own likes in another order
+    for copy in range(6):  # each copy has the likes of a user in a new order
         first = result.history.reshape(6, 6, LENGTH)[copy, 0, -1]
         assert sorted([first, *copies[copy, :4]]) == [11, 12, 13, 14, 15]
 

@@ -27,7 +27,7 @@ KEY = jax.random.key(0)
 
 
 class Counted:
-    """A loss that counts its traces, and so its compilations."""
+    """A loss that counts how often JAX traces it, and so how often JAX compiles it."""
 
     def __init__(self, loss):
         self.loss, self.traced = loss, 0
@@ -44,7 +44,7 @@ def trainer(loss, seeds=2):
 
 
 def low_items(prompts):
-    """Chooses the smallest id if it is under 10, else none; about one choice in seven is invalid."""
+    """Chooses the lowest id if it is below 10, else none. About one choice in seven is invalid."""
     proposed = prompts.candidates
     choice = np.where(proposed.min(1) < 10, proposed.argmin(1) + 1, 0)
     choice[(proposed.sum(1) % 7) == 0] = -1
@@ -53,7 +53,7 @@ def low_items(prompts):
 
 @pytest.fixture(scope="module")
 def labelling_run():
-    """Rounds of labelling with learning between them: (trainer, traces, all arrays, metrics)."""
+    """Alternates labelling and learning: (trainer, number of traces, arrays of each round, metrics)."""
     loss = Counted(offline_loss(IALPConfig(), ACTOR_CRITIC))
     run = trainer(loss)
     users = start_sessions(ENV, PARAMS, KEY, SESSIONS)
@@ -112,7 +112,7 @@ def test_it_learns_the_labels(labelling_run):
 
 
 def test_only_filled_rows_are_learned_from():
-    """Rows after ``size`` are NaN. No filled row, or a metric that is not finite, is an error."""
+    """Rows after ``size`` are NaN. It is an error if no row is filled, or if a metric is not finite."""
 
     def loss(params, target, batch, key):
         value = jnp.mean(params["params"]["critic"]["Dense_0"]["bias"] ** 2) + batch.mean()
@@ -159,7 +159,7 @@ def test_an_interrupted_pretraining_ends_with_the_same_bits(tmp_path, stop):
 
 
 def first_bias(params):
-    """An evaluation: one number of each seed's parameters."""
+    """A fake evaluation that returns one parameter of each seed."""
     return {"bias": np.asarray(jax.tree.leaves(params)[0]).reshape(2, -1)[:, 0]}
 
 

@@ -1,4 +1,4 @@
-"""Every learning agent continues from a checkpoint with its whole state and gives the same bits."""
+"""Every learning agent can continue from a checkpoint of its whole state, and gives the same bits."""
 
 import functools
 
@@ -25,7 +25,7 @@ LEARNERS = list(filter(registry.learns, registry.ids()))
 
 @pytest.fixture(autouse=True)
 def compiled_once(monkeypatch):
-    """Every run uses the same compiled unit. No run evaluates, because this does not change the agent."""
+    """All runs use the same compiled unit. They skip evaluations, which do not change the agent."""
     monkeypatch.setattr(adaptation, "evaluator", lambda *args: nothing)
     for name in ("_unit", "over_seeds"):
         monkeypatch.setattr(adaptation, name, functools.cache(getattr(adaptation, name)))

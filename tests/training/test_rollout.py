@@ -30,7 +30,7 @@ KEY = jax.random.key(0)
 
 @functools.cache
 def in_order(offset=0):
-    """An agent that shows item 1 + offset, 2 + offset, ... (in a circle), each once."""
+    """An agent that shows each item once, in cyclic order from item 1 + ``offset``."""
 
     def act(state, observation, key, greedy=False):
         rank = -((jnp.arange(ITEMS) - offset) % ITEMS) * 1.0
@@ -42,7 +42,7 @@ def in_order(offset=0):
 
 @pytest.fixture(scope="module", params=["patience", "coin_leaves", "two_tastes"])
 def experience(request):
-    """Forty steps of three users: (params, transitions, users afterwards)."""
+    """Forty steps of three users: (params, transitions, users before, users afterwards)."""
     params = world(request.param)
     agent = random(ITEMS)._replace(num_users=USERS, rollout_length=STEPS)
 
@@ -102,7 +102,7 @@ def whole(name, agent, user_key=1, act_key=2):
 
 
 def test_play_by_hand():
-    """Items 3 to 9 are liked, patience is 2. A user with history 1 sees 2, 3, 4; one with 2 sees 1, 3, 4."""
+    """Users like items 3 to 9. The agent shows items in order, but not the user's history (item 1 or 2)."""
     episodes = whole("patience", in_order())
     assert set(episodes.items[0]) == {1, 2}
     assert (episodes.items[1:].T == [3, 4, 5, 6, 7]).all()
@@ -111,7 +111,7 @@ def test_play_by_hand():
 
 
 def test_play_stops_counting_when_the_user_leaves():
-    """The user likes 8 and 9, so patience stays 2; dislikes 10 and 11, and leaves."""
+    """The user likes items 8 and 9, so patience stays 2. The user dislikes items 10 and 11, and leaves."""
     episodes = whole("patience", in_order(7))
     assert (episodes.items.T == [8, 9, 10, 11, 0, 0]).all()
     assert (episodes.length == 4).all()
@@ -130,7 +130,7 @@ def test_reward_per_step_weighs_sessions_by_their_length():
 
 
 def test_users_and_their_answers_do_not_depend_on_the_agent():
-    """Users differ in the first item that they see; their answers use the same random numbers."""
+    """The first shown item depends on the user. The random numbers of answers do not depend on the agent."""
     one, other = whole("coin", in_order()), whole("coin", in_order(), act_key=9)
     np.testing.assert_array_equal(one.total, other.total)
     np.testing.assert_array_equal(one.items, other.items)
@@ -138,7 +138,7 @@ def test_users_and_their_answers_do_not_depend_on_the_agent():
     np.testing.assert_array_equal(shown, one.items[0])
     assert set(shown) == {1, 2}
     assert (whole("coin", in_order(), user_key=5).items[0] != shown).any()
-    # Another agent shows other items; in the world of coins the answers stay the same.
+    # Another agent shows other items. In the coin world, the random answers stay the same.
     np.testing.assert_array_equal(whole("coin", in_order(6)).total, one.total)
     assert len(set(one.total)) > 1
 
@@ -182,14 +182,14 @@ def test_segments_are_summarised_separately():
 def test_gini_by_hand():
     for counts, expected in (([3, 3, 3, 3], 0.0), ([0, 0, 0, 8], 3 / 4), ([0, 0, 0, 0], 0.0)):
         assert float(gini(jnp.array(counts))) == pytest.approx(expected, abs=1e-6)
-    # Half of the mean absolute difference over all ordered pairs, divided by the mean.
+    # The Gini index is half of the mean absolute difference over all ordered pairs, divided by the mean.
     counts = np.array([5, 1, 0, 2, 7])
     differences = np.abs(counts[:, None] - counts).mean()
     assert float(gini(jnp.array(counts))) == pytest.approx(differences / 2 / counts.mean(), rel=1e-6)
 
 
 def test_groups_are_summarised_separately():
-    """Items 1 and 2 have category 1, item 3 has category 2, item 4 has none; so 3 of 5 are in category 1."""
+    """Items 1 and 2 have category 1, item 3 category 2, item 4 none. So 3 of 5 shown categories are 1."""
     groups = Groups(np.array([0, 1, 1, 2, 0]), np.array([0, 1, 1]), ("mainstream", "niche"))
     items = jnp.array([[1, 2, 3], [1, 3, 4], [4, 0, 0]])
     episodes = Episodes(jnp.array([3.0, 1.0, 2.0]), jnp.array([3, 2, 2]), items, jnp.array([0, 1, 2]))
@@ -199,7 +199,7 @@ def test_groups_are_summarised_separately():
     assert sums == pytest.approx(expected)
     # Item 1 has categories 1 and 3, each with weight 1/2; item 2 has none.
     several = groups._replace(category=np.array([[0, 0], [1, 3], [0, 0], [2, 0], [0, 0]]))
-    entropy = -2 * (0.25 * np.log(0.25)) - 0.5 * np.log(0.5)  # shown: item 1 twice, item 3 twice
+    entropy = -2 * (0.25 * np.log(0.25)) - 0.5 * np.log(0.5)  # items 1 and 3 are each shown twice
     assert float(summarise_groups(episodes, several)["category_entropy"]) == pytest.approx(entropy)
     nothing = groups._replace(category=np.zeros(5, np.int32), user=np.zeros(3, np.int32))
     sums = summarise_groups(episodes, nothing)

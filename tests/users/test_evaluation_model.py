@@ -1,4 +1,4 @@
-"""Tests of the second user model for evaluation, and of the family graph_filter."""
+"""Tests the second user model, which is for evaluation, and the user model family graph_filter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the fit: predictions, alternating least squares against the equations, whole fits."""
+"""Tests the fit of user models: predictions, equations of alternating least squares, and whole fits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the fit of ratings: equations, propensities, settings, and the real Coat data."""
+"""Tests the fit of user models to ratings: equations, propensities, settings, and the real Coat data."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ def test_auc_and_ndcg_match_hand_computed_values():
     table = np.array([[TEST, NEVER, TRAIN, NEVER, TEST], [NEVER, NEVER, TEST, VALIDATION, NEVER]], np.int8)
     scores = [[3.0, 2.0, 9.0, 1.0, 1.5], [1.0, 0.0, 0.0, 9.0, 2.0]]
     metrics = ranking_metrics(scorer(scores), table, TEST)
-    # User 0: ranks 0 and 2 among 4 items, AUC (1 + 1/2) / 2. User 1: one tie, two items ranked higher.
+    # The test likes of user 0 have ranks 0 and 2 among 4 items, so the AUC is (1 + 1/2) / 2. The test like of
+    # user 1 ties with one item, and two items rank higher.
     assert metrics["auc"] == pytest.approx(np.mean([0.75, 0.5 / 3]))
     first = (1 + 1 / np.log2(4)) / (1 + 1 / np.log2(3))
     assert metrics["ndcg10"] == pytest.approx(np.mean([first, 1 / np.log2(2.5 + 2)]))
@@ -63,7 +64,7 @@ def test_popularity_counts_training_likes_only():
 
 
 def world(num_users=800, num_items=200, seed=0):
-    """Returns log-odds [U, N] and the roles of likes drawn from them."""
+    """Returns log-odds [U, N], and the roles of likes that are drawn from these log-odds."""
     draw = np.random.default_rng(seed)
     logits = draw.normal(-3.0, 1.5, (num_users, num_items))
     table = np.zeros(logits.shape, np.int8)

@@ -1,7 +1,7 @@
 """Engines run a loaded model. `Engine` is the interface that the worker uses.
 
 - ``transformers``: `ialp_jax.llm.engines.transformers_engine`, on one device;
-- ``ray``: `ialp_jax.llm.engines.ray_engine`, with several models on several devices or machines;
+- ``ray``: `ialp_jax.llm.engines.ray_engine`, on several devices or machines;
 - ``vllm``: `ialp_jax.llm.engines.vllm_engine`, if vLLM is installed.
 """
 
@@ -29,19 +29,19 @@ class Engine(Protocol):
     plain: bool
 
     def answer(self, prompts: Prompts) -> tuple[Answers, int]:
-        """Answers to n prompts, and the number of tokens read."""
+        """Returns the answers to n prompts, and the number of tokens that the model read."""
 
     def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
-        """Only the scores float32 [n, K] of the answers, and the number of tokens read."""
+        """Returns only the scores of the answers, float32 [n, K], and the number of tokens read."""
 
     def unconditional(self) -> np.ndarray:
-        """Scores of all titles after an empty history, float32 [N + 1]; 0 for padding."""
+        """Returns the scores of all titles after an empty history, float32 [N + 1]; 0 for padding."""
 
     def check(self, shape: tuple[int, int]) -> None:
-        """Sets ``plain`` if no faster method gives exact scores for prompts of L items and K candidates."""
+        """Tests the fast method on prompts of L items and K candidates. If not exact, sets ``plain``."""
 
     def facts(self) -> dict[str, Any]:
-        """``device`` and ``dtype`` of the model and, for lettered modes, prompt settings."""
+        """Returns ``device`` and ``dtype`` of the model. In lettered modes, also returns prompt settings."""
 
 
 def build(
@@ -59,11 +59,11 @@ def build(
       titles: N + 1 titles; ``titles[0]`` is padding and empty.
       template: the text around titles.
       config: ``config.engine`` names the engine.
-      shape: L and K of the coming prompts, to estimate their memory; None: unknown.
+      shape: L and K of the later prompts, to estimate the memory that they need; None: unknown.
       wrapper: chat wrapper of an earlier run, if prompts must stay the same.
 
     Raises:
-      InputError: a package is missing, the model does not fit into memory, or it cannot be loaded.
+      InputError: a package is missing, or the model cannot be loaded or does not fit into memory.
     """
     if config.engine == "ray":
         from ialp_jax.llm.engines.ray_engine import RayEngine

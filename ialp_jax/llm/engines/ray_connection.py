@@ -1,7 +1,7 @@
-"""Starts Ray on this machine or joins a Ray cluster. The label engine and sweeps use it.
+"""Starts Ray on this machine or joins a Ray cluster, for the label engine and for sweeps.
 
-Anyone who can connect to a port of Ray can run code as the user of Ray. So a Ray that this module starts
-listens only on the loopback interface.
+Anyone who can connect to a port of Ray can run code with the rights of Ray's user. So if this module starts
+Ray, Ray listens only on the loopback interface.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any
 
 from ialp_jax.errors import InputError, missing_package
 
-OBJECT_STORE_BYTES = 256 * 2**20  # memory of a Ray that is started here; a batch needs only a few kilobytes
-# Ray reads this variable when it is imported. 0 selects the loopback address, the default on macOS and
-# Windows.
+# Memory of Ray's object store, if this module starts Ray. A batch needs only a few kilobytes.
+OBJECT_STORE_BYTES = 256 * 2**20
+# Ray reads this environment variable when it is imported. The value 0 selects the loopback address. This is
+# the default on macOS and Windows.
 CLUSTER_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _connected = threading.Event()
 
@@ -28,8 +29,8 @@ def connect(address: str, num_cpus: int, flag: str) -> Any:
 
     Args:
       address: address of the cluster. If it is empty or ``local``, the function starts Ray on this machine.
-      num_cpus: CPU cores that a Ray started here may use.
-      flag: the flag that sets the address, for error messages.
+      num_cpus: number of CPU cores that Ray may use on this machine.
+      flag: name of the flag that sets the address, for error messages.
 
     Returns:
       The module ``ray``. Call `shut_down` to end the connection.
@@ -66,7 +67,7 @@ def connect(address: str, num_cpus: int, flag: str) -> Any:
 
 
 def shut_down() -> None:
-    """Stops the Ray that `connect` started, or leaves the cluster that it joined. Does nothing if neither."""
+    """Stops Ray or leaves the cluster, if `connect` started or joined one. Otherwise does nothing."""
     if _connected.is_set():
         import ray
 
@@ -75,7 +76,7 @@ def shut_down() -> None:
 
 
 def last_line(error: Exception) -> str:
-    """The line of a Ray error that names the problem. Ray puts it after the traceback."""
+    """Returns the last line of a Ray error. Ray writes the problem there, after the traceback."""
     return (str(error).strip() or type(error).__name__).splitlines()[-1][:200]
 
 
@@ -90,7 +91,7 @@ def _import_ray() -> Any:
 
 @contextlib.contextmanager
 def _silenced_stderr() -> Iterator[None]:
-    """Suppresses messages that Ray's C++ libraries write to the file descriptor. Exceptions pass."""
+    """Suppresses messages that Ray's C++ libraries write directly to standard error, but no exceptions."""
     stderr = os.dup(2)
     try:
         with open(os.devnull, "w") as devnull:
@@ -102,7 +103,10 @@ def _silenced_stderr() -> Iterator[None]:
 
 
 def _require_loopback(ray: Any, flag: str) -> None:
-    """Stops Ray and raises InputError if other machines can reach Ray, because ray was imported too early."""
+    """Stops Ray and raises InputError if other machines can connect to Ray.
+
+    This happens if ray was imported before the environment variable was set.
+    """
     address = ray.util.get_node_ip_address()
     if not ipaddress.ip_address(address).is_loopback:
         shut_down()

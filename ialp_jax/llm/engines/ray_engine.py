@@ -1,11 +1,11 @@
-"""Labels on several devices or machines, with one model per Ray worker.
+"""Runs the LLM on several devices or machines. Each Ray worker has its own copy of the model.
 
-The engine forms the same batches as the transformers engine. Ray's `ActorPool` gives them to the workers and
-returns their answers in order. So the number of workers changes only the time. The answers are bit-identical
-if all devices are of the same kind and use the same number of threads.
+The engine forms the same batches as the transformers engine. Ray's `ActorPool` gives the batches to the
+workers and returns the answers in the order of the batches. So the number of workers changes only the time.
+The answers are bit-identical if all devices are of the same kind and use the same number of threads.
 
-Lettered modes with permutations or retries are an exception: their batches differ from the batches of the
-transformers engine, because each Ray worker forms its own.
+Lettered modes with permutations or retries are an exception. Each Ray worker then forms its own batches,
+which differ from the batches of the transformers engine.
 
 On a cluster, the project and the model folder must have the same path on every machine.
 """
@@ -28,8 +28,8 @@ from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.prompting.templates import Template
 from ialp_jax.types import Prompts
 
-RESTARTS = 3  # maximum number of restarts of a lost worker, which then repeats its batch
-IN_FLIGHT = 2  # number of batches sent to each worker in advance, so that it never waits
+RESTARTS = 3  # maximum number of restarts of a lost worker. A restarted worker repeats its batch.
+IN_FLIGHT = 2  # number of batches that each worker has at the same time, so that it never waits
 
 
 class Replica:
@@ -44,7 +44,7 @@ class Replica:
         shape: tuple[int, int] | None,
         wrapper: Sequence[str] | None,
     ) -> None:
-        """Loads the model. An error is raised by `facts`, because Ray wraps errors of __init__."""
+        """Loads the model. If this fails, `facts` raises the error, because Ray wraps errors of __init__."""
         import torch
 
         from ialp_jax.llm import engines
@@ -59,17 +59,17 @@ class Replica:
             self._error = error
 
     def facts(self) -> dict[str, Any]:
-        """`Engine.facts` of the model. Raises InputError if the model was not loaded."""
+        """Returns `Engine.facts` of the model. Raises InputError if the model could not be loaded."""
         if self._error:
             raise self._error
         return self._engine.facts()
 
     def order(self, prompts: Prompts) -> np.ndarray:
-        """The order of n prompts in batches, int64 [n]."""
+        """Returns the order in which batches take the n prompts, int64 [n]."""
         return self._engine.order(prompts)
 
     def answer(self, prompts: Prompts, plain: bool) -> tuple[Answers, int]:
-        """`Engine.answer`, after the worker has copied ``plain`` from the Ray engine."""
+        """Sets ``plain`` as in the Ray engine, then calls `Engine.answer`."""
         self._batches += 1
         self._engine.plain = plain
         return self._engine.answer(prompts)
@@ -79,7 +79,7 @@ class Replica:
         return self._batches
 
     def unconditional(self, plain: bool) -> np.ndarray:
-        """`Engine.unconditional`, after the worker has copied ``plain`` from the Ray engine."""
+        """Sets ``plain`` as in the Ray engine, then calls `Engine.unconditional`."""
         self._engine.plain = plain
         return self._engine.unconditional()
 
@@ -90,7 +90,7 @@ class Replica:
 
 
 class RayEngine:
-    """Several models, each on its own device."""
+    """An engine with several copies of the model, each on its own device."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class RayEngine:
         shape: tuple[int, int] | None,
         wrapper: Sequence[str] | None,
     ) -> None:
-        """Starts Ray or joins a cluster, then loads the model in every worker. Raises InputError."""
+        """Starts Ray or joins a cluster, and loads the model in each worker. Raises InputError on errors."""
         num_cpus = max(config.workers, os.cpu_count() or 1)
         self._ray = connect(config.ray_address, num_cpus, "--config.llm.ray_address")
         count, gpus = count_workers(self._ray, config)
@@ -111,7 +111,7 @@ class RayEngine:
         actor = self._ray.remote(Replica).options(
             num_cpus=1, num_gpus=gpus, max_restarts=RESTARTS, max_task_retries=RESTARTS
         )
-        self._titles = self._ray.put(tuple(titles))  # the reference keeps them for workers that restart
+        self._titles = self._ray.put(tuple(titles))  # restarted workers read the titles here
         args = (Path(folder), self._titles, template, config_of_worker, shape, wrapper)
         self._replicas = [actor.remote(*args) for _ in range(count)]
         self._batch_size, self.plain = config.batch_size, False
@@ -124,26 +124,26 @@ class RayEngine:
             self._ray.kill(replica)
 
     def facts(self) -> dict[str, Any]:
-        """Device and dtype of the first worker and, for lettered modes, prompt settings."""
+        """Returns device and dtype of the first worker. In lettered modes, also returns prompt settings."""
         return self._facts
 
     def check(self, shape: tuple[int, int]) -> None:
-        """Checks on the first worker and sets ``plain`` for all. Raises InputError."""
+        """Lets the first worker run `Engine.check`, and uses its ``plain`` for all workers."""
         with self._one_line_errors():
             self.plain = self._ray.get(self._replicas[0].check.remote(shape))
 
     def unconditional(self) -> np.ndarray:
-        """Scores of all titles after an empty history, float32 [N + 1], from the first worker."""
+        """Returns the scores of all titles after an empty history, float32 [N + 1], from the first worker."""
         with self._one_line_errors():
             return self._ray.get(self._replicas[0].unconditional.remote(self.plain))
 
     def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
-        """Only the scores float32 [n, K] of `answer`, and the number of tokens read."""
+        """Returns only the scores of `answer`, float32 [n, K], and the number of tokens read."""
         answers, tokens = self.answer(prompts)
         return answers.scores, tokens
 
     def answer(self, prompts: Prompts) -> tuple[Answers, int]:
-        """Answers to n prompts, and the number of tokens read.
+        """Returns the answers to n prompts, and the number of tokens that the models read.
 
         Raises:
           InputError: a worker reports an error, or its process was lost more than `RESTARTS` times.
@@ -165,7 +165,7 @@ class RayEngine:
 
     @contextlib.contextmanager
     def _one_line_errors(self) -> Iterator[None]:
-        """Turns Ray's errors into an InputError. Its message is the worker's, or names a lost worker."""
+        """Turns Ray's errors into InputError. The message is from the worker, or says that it failed."""
         try:
             yield
         except self._ray.exceptions.RayError as error:
@@ -178,10 +178,10 @@ class RayEngine:
 
 
 def count_workers(ray: Any, config: LLMConfig) -> tuple[int, int]:
-    """The number of workers, and the number of GPUs of each.
+    """Returns the number of workers, and the number of GPUs per worker.
 
     Raises:
-      InputError: Ray has too few devices. Without this check it would wait forever.
+      InputError: Ray has too few devices. Without this check, Ray would wait for more devices forever.
     """
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0)) if config.device != "cpu" else 0

@@ -1,4 +1,4 @@
-"""The model in this process, run by transformers on one device. Needs torch."""
+"""Runs the model in this process, with transformers on one device. Needs torch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class TransformersEngine(Scorer):
     """A `Scorer` that checks its fast method against the model's plain forward pass before use."""
 
     def check(self, shape: tuple[int, int]) -> None:
-        """Falls back to one sequence at a time, with a warning, if the fast method is not exact.
+        """Tests the fast method. If it is not exact, warns and scores one sequence at a time.
 
         Args:
-          shape: L and K of the coming prompts. The check uses prompts of the greatest possible length.
+          shape: L and K of the later prompts. The test uses prompts of the greatest possible length.
 
         Raises:
-          InputError: out of memory; or, in lettered modes, too many or too long candidates.
+          InputError: the memory runs out, or in lettered modes the candidates are too many or too long.
         """
         self.plain = False
         with memory_in_one_line(self.batch_size):

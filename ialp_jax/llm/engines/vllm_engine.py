@@ -1,8 +1,8 @@
-"""vLLM as an engine, through its public offline interface: ``LLM.generate`` on token ids.
+"""Runs the model with vLLM, through its public offline interface: ``LLM.generate`` on token ids.
 
-- ``likelihood``: one request per candidate for the log-probabilities of the prompt (``prompt_logprobs=0``).
-- ``choice``: one token with the log-probabilities of the letters (``logprob_token_ids``, because
-  ``allowed_token_ids`` does not return all of them).
+- ``likelihood``: one request per candidate, for the log-probabilities of the prompt (``prompt_logprobs=0``).
+- ``choice``: one generated token, with the log-probabilities of all letters. The code uses
+  ``logprob_token_ids``, because ``allowed_token_ids`` does not return the log-probabilities of all letters.
 - ``generate``: text from greedy decoding.
 
 Prefix caching is on. But vLLM does not use the cache if a request asks for log-probabilities of the prompt.
@@ -45,7 +45,7 @@ def _import_vllm() -> Any:
 
 
 class VLLM:
-    """A model loaded by vLLM that takes token ids."""
+    """A model in vLLM. Its prompts are lists of token ids."""
 
     def __init__(self, folder: Path, context: int, dtype: str, adapter: str = "") -> None:
         """Loads the model.
@@ -57,7 +57,7 @@ class VLLM:
           adapter: folder of a LoRA adapter, or empty.
 
         Raises:
-          InputError: vLLM is missing or does not load the model.
+          InputError: vLLM is missing or cannot load the model.
         """
         self._vllm = _import_vllm()
         lora: dict[str, Any] = {}
@@ -81,7 +81,7 @@ class VLLM:
             raise InputError(f"--config.llm.engine=vllm: vLLM does not load {folder} ({reason})") from None
 
     def ask(self, prompts: list[list[int]], settings: list[dict[str, Any]]) -> list[Any]:
-        """Outputs of vLLM for prompts of token ids, in order; greedy, with settings per prompt."""
+        """Returns vLLM's greedy outputs for the prompts, in order. Each prompt has its own settings."""
         try:
             parameters = [self._vllm.SamplingParams(temperature=0.0, **setting) for setting in settings]
         except TypeError as error:
@@ -93,7 +93,7 @@ class VLLM:
         return self._llm.generate(requests, parameters, use_tqdm=False, lora_request=self._adapter)
 
     def scores(self, rows: Rows, num_candidates: int) -> tuple[np.ndarray, int]:
-        """Summed log-probabilities float32 [B, K], like `likelihood.title_scores`, and tokens read."""
+        """Returns the same scores as `likelihood.title_scores`, [B, K], and the number of tokens read."""
         prompts = [ids[segment == 0].tolist() for ids, segment in zip(rows.ids, rows.segment, strict=True)]
         lengths = np.bincount(rows.slot, minlength=len(prompts) * num_candidates)
         titles = [part.tolist() for part in np.split(rows.target, np.cumsum(lengths)[:-1])]
@@ -109,7 +109,7 @@ class VLLM:
         return np.array(sums, np.float32).reshape(shape), sum(map(len, sequences))
 
     def _scores_of_tokens(self, prompts: list[list[int]], tokens: list[list[int]]) -> tuple[np.ndarray, int]:
-        """Faster `scores` if each candidate is one token, ``tokens`` [B, K]: one request per prompt."""
+        """Like `scores`, but with one request per prompt. Each candidate must be one of ``tokens`` [B, K]."""
         settings = [{"max_tokens": 1, "logprob_token_ids": ids, "detokenize": False} for ids in tokens]
         scores = []
         for output, ids in zip(self.ask(prompts, settings), tokens, strict=True):
@@ -119,7 +119,7 @@ class VLLM:
 
 
 class _Asker(LetterAsker):
-    """Asks a model in vLLM for letters."""
+    """Asks a model in vLLM to choose a letter."""
 
     def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
         rows = self.letters.rows(self.letters.cut(prompts, reserve=1))
@@ -151,7 +151,7 @@ class VLLMEngine:
         context = loading.context_of(loading.read_config(folder))
         dtype = "auto" if config.dtype == "fastest" else config.dtype
         self._model = VLLM(folder, context, dtype, config.adapter)
-        self._limit = context - 1  # vLLM generates at least one token
+        self._limit = context - 1  # because vLLM always generates at least one token
         self._padding, self._normalise = tokenizer.pad_token_id, config.normalise
         self._place = {"device": "vllm", "dtype": dtype}
         self.tokens = rows_of.tokenise(tokenizer, titles, template, self._limit)
@@ -160,14 +160,14 @@ class VLLMEngine:
             self._asker = _Asker(self._model, tokenizer, folder, titles, template, config, context, wrapper)
 
     def facts(self) -> dict[str, Any]:
-        """``device`` and ``dtype`` of the model and, for lettered modes, prompt settings."""
+        """Returns ``device`` and ``dtype`` of the model. In lettered modes, also returns prompt settings."""
         return self._place | (self._asker.facts() if self._asker else {})
 
     def check(self, shape: tuple[int, int]) -> None:
         """Does nothing, because vLLM gets whole sequences and needs no mask."""
 
     def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
-        """Scores float32 [n, K] (sums or means of log-probabilities), and the number of tokens read."""
+        """Returns scores [n, K], sums or means of log-probabilities, and the number of tokens read."""
         prompts = rows_of.cut_histories(self.tokens, prompts, self._limit)
         rows = rows_of.build_rows(self.tokens, prompts, self._padding)
         scores, spent = self._model.scores(rows, prompts.candidates.shape[1])
@@ -176,14 +176,14 @@ class VLLMEngine:
         return scores, spent
 
     def answer(self, prompts: Prompts) -> tuple[Answers, int]:
-        """Answers to n prompts, and the number of tokens read."""
+        """Returns the answers to n prompts, and the number of tokens that the model read."""
         if self._asker is not None:
             return self._asker.answer(prompts)
         scores, spent = self.score(prompts)
         return Answers.from_scores(scores), spent
 
     def unconditional(self) -> np.ndarray:
-        """Scores of all titles after an empty history, float32 [N + 1]; 0 for padding."""
+        """Returns the scores of all titles after an empty history, float32 [N + 1]; 0 for padding."""
         items = np.arange(1, len(self.tokens.offsets) - 1, dtype=np.int32)
         scores, _ = self.score(Prompts(np.zeros((len(items), 1), np.int32), items[:, None]))
         return np.concatenate([[0.0], scores[:, 0]]).astype(np.float32)

@@ -3,7 +3,7 @@
 - `training_prompts`: draws prompts with known answers;
 - `fine_tuning`: the loss, the training steps, and the accuracy before and after training.
 
-`ialp_jax.llm.model.adapters` has the adapter itself, its file format and its effect on a model.
+`ialp_jax.llm.model.adapters` adds adapters to a model, and saves and loads them.
 """
 
 from ialp_jax.errors import require

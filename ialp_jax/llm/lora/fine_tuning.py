@@ -1,10 +1,11 @@
 """Fine-tunes the LLM by LoRA (arXiv 2106.09685) on the next likes of offline users. Needs torch.
 
-A training prompt has the form of the label stage's prompts. The user's next like is at a random place among
-items that the user never liked. The loss is the conditional logit (McFadden 1974): cross-entropy of the right
-answer over the scores of all answers. The label stage compares the same scores (`Scorer.alternatives`).
+A training prompt has the same form as the prompts of the label stage. Its candidates are the user's next like
+and items that the user never liked, in random order. The loss is the conditional logit (McFadden 1974): the
+cross-entropy of the right answer over the scores of all possible answers. The label stage compares the same
+scores (`Scorer.alternatives`).
 
-The names of the random streams begin with ``llm-tune``, so that old results can be reproduced.
+The random streams keep their old names, which begin with ``llm-tune``, so that old results can be reproduced.
 """
 
 from __future__ import annotations
@@ -30,12 +31,10 @@ from ialp_jax.llm.model import adapters, self_check, torch_checkpoint
 from ialp_jax.llm.model.corpus import split_offline
 from ialp_jax.llm.model.embedded import learning_rate
 from ialp_jax.llm.prompting import alike, templates
-from ialp_jax.llm.prompting.lengths import (
-    NUM_HELD_OUT,
-)  # the accuracy then has a standard error of at most 2.2 %
+from ialp_jax.llm.prompting.lengths import NUM_HELD_OUT
 from ialp_jax.types import Dataset
 
-LOG_POINTS = 100  # number of mean losses in the log
+LOG_POINTS = 100  # maximum number of mean losses in the log.
 RESAMPLES = 2000  # number of bootstrap resamples of the users
 MAX_GRADIENT_NORM = 1.0
 WITHOUT_NONE = ("likelihood",)  # modes without a "none" answer
@@ -53,24 +52,24 @@ def fine_tune(
     fingerprint: str,
     progress: Callable[[int, float], None] = lambda step, loss: None,
 ) -> dict[str, Any]:
-    """Trains an adapter of a model and saves it.
+    """Trains an adapter for a model and saves the adapter.
 
     Args:
-      folder: holds a checkpoint during the training, and the adapter at the end. A killed fine-tuning
-        continues from the checkpoint. On a CPU with the same number of threads, the result is the same bit
-        for bit.
+      folder: folder for checkpoints during the training, and for the adapter at the end. A killed fine-tuning
+        continues from its last checkpoint. On a CPU with the same number of threads, its result is
+        bit-identical to that of a fine-tuning without interruption.
       model_folder: folder of the model.
-      dataset: only its offline users are used.
+      dataset: the data set; only its offline users are used.
       config: settings of the LLM.
       seed: fixes the result.
       history_length: L of the label stage.
       num_candidates: K of the label stage; ``config.lora.negatives`` overrides it.
-      fingerprint: fingerprint of everything that determines the result. Checkpoints with another fingerprint
-        are ignored.
-      progress: called after each step with the step and its loss.
+      fingerprint: fingerprint of everything that determines the result. A checkpoint with a different
+        fingerprint is ignored.
+      progress: function that is called after each step, with the number of the step and its loss.
 
     Returns:
-      The log: losses over steps, held-out accuracy before and after, seconds.
+      The log: losses over steps, held-out accuracy before and after training, seconds.
 
     Raises:
       InputError: if the settings are invalid or the memory is too small.
@@ -117,9 +116,10 @@ def fine_tune(
 def _sources(
     dataset: Dataset, config: LLMConfig, seed: int, shape: dict[str, int]
 ) -> tuple[PromptSampler, TrainingPrompts]:
-    """The sampler of training prompts, and the held-out prompts, with the same number for each user."""
+    """Returns the sampler of training prompts, and the held-out prompts, equally many for each user."""
     users, others = split_offline(dataset, config.lora.holdout, seed)
-    if not config.model:  # users that the embedded model did not train on; LoRA does not train on them either
+    if not config.model:
+        # Neither the embedded model nor LoRA trains on these users.
         others = split_offline(dataset, config.embedded.holdout, seed)[1]
     template = templates.choose(config.template, embedded=not config.model)
     same = alike.groups(dataset.catalogue.titles, template, config.mode not in WITHOUT_NONE)
@@ -128,12 +128,13 @@ def _sources(
     source = PromptSampler(dataset, users, none_share=share, **common)
     held_out = PromptSampler(dataset, others, **common)
     generator = keys.generator(seed, "llm-tune-held-out")
+    # With `NUM_HELD_OUT` prompts, the accuracy has a standard error of at most 2.2 %.
     chosen_users = generator.permutation(held_out.users)[:NUM_HELD_OUT]
     return source, held_out.about(generator, np.tile(chosen_users, -(-NUM_HELD_OUT // len(chosen_users))))
 
 
 def _check_scores(engine: TransformersEngine, config: LLMConfig, shape: tuple[int, int]) -> None:
-    """Raises InputError if packed rows, which the loss uses, do not give the model's own scores."""
+    """Raises InputError if the fast method, which the loss needs, is not exact for this model."""
     engine.check(shape)
     if not self_check.is_exact(engine, shape, lora=True):
         raise InputError(
@@ -162,8 +163,8 @@ def _optimise(
 ) -> list[float]:
     """Trains the model in place for the remaining steps. Returns the losses of all steps.
 
-    The prompts and the dropout of a step depend only on its number, so an interruption does not change the
-    result.
+    The prompts and the dropout of a step depend only on the seed and the number of the step. So an
+    interruption does not change the result.
     """
     if config.gradient_checkpointing:
         engine.model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -211,17 +212,17 @@ def _step(
 
 
 def curve(losses: list[float]) -> list[list[float]]:
-    """Mean losses over equal intervals of steps, each with the last step of its interval."""
+    """Returns [last step, mean loss] for each of at most `LOG_POINTS` equal intervals of steps."""
     ends = np.unique(np.linspace(0, len(losses), min(len(losses), LOG_POINTS) + 1).round().astype(int))
     return [[int(b), float(np.mean(losses[a:b]))] for a, b in itertools.pairwise(ends)]
 
 
 class Measured(NamedTuple):
-    """Accuracy and loss of a model on P prompts, with the prompts and the mode of the label stage.
+    """Accuracy and loss of a model on P held-out prompts, in the mode of the label stage.
 
     Attributes:
       hit: float64 [P], 1 if the model prefers the user's own item.
-      loss: mean of LoRA's loss, in nats.
+      loss: mean training loss on these prompts, in nats.
     """
 
     hit: np.ndarray
@@ -230,7 +231,7 @@ class Measured(NamedTuple):
 
 @torch.inference_mode()
 def measure(engine: TransformersEngine, held_out: TrainingPrompts, batch_size: int) -> Measured:
-    """Labels prompts like the label stage, and computes the loss in batches."""
+    """Lets the model answer held-out prompts as in the label stage, and computes its loss in batches."""
     answers, _ = engine.answer(held_out.prompts)
     total = 0.0
     for start in range(0, len(held_out.answer), batch_size):
@@ -240,9 +241,9 @@ def measure(engine: TransformersEngine, held_out: TrainingPrompts, batch_size: i
 
 
 def compare(held_out: TrainingPrompts, before: Measured, after: Measured, seed: int) -> dict[str, Any]:
-    """Means over the held-out prompts, with 95 % percentile-bootstrap intervals over users.
+    """Computes means over the held-out prompts, with 95 % percentile bootstrap intervals over users.
 
-    ``gain`` is the paired difference of the accuracies.
+    ``gain`` is the paired difference between the accuracy after and before training.
     """
     users, owner = np.unique(held_out.user, return_inverse=True)
     results: dict[str, Any] = {

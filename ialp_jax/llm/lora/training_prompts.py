@@ -1,7 +1,8 @@
-"""Prompts with known answers: the user's next like among items the user never liked. numpy only.
+"""Prompts with known answers, for fine-tuning by LoRA. numpy only.
 
-They have the form of the label stage's prompts. Each call draws from its own generator, so the prompts of a
-step do not depend on earlier steps. A resumed fine-tuning therefore reads the same prompts.
+The candidates of a prompt are the user's next like and items that the user never liked. Training prompts have
+the form of the label stage's prompts. Each training step has its own random generator, so its prompts do not
+depend on earlier steps. Therefore a resumed fine-tuning uses the same prompts as one without interruption.
 """
 
 from __future__ import annotations
@@ -52,12 +53,13 @@ class PromptSampler:
         """Selects the users with at least two likes and enough items that they never liked.
 
         Args:
-          dataset: data set; if likes have no order in time, each prompt shuffles them.
+          dataset: data set; if its likes have no order in time, they are shuffled for each prompt.
           users: int [U'], users whose likes are used.
           history_length: L.
           num_candidates: K.
-          negative_sampling: ``uniform``, or ``popularity``: in proportion to offline likes plus 1.
-          none_share: probability that a prompt does not contain the user's own item.
+          negative_sampling: how items without a like are drawn: ``uniform`` or ``popularity``. Under
+            ``popularity``, an item's probability is proportional to its likes by offline users, plus 1.
+          none_share: probability that the user's next like is not among the candidates.
           alike: int32 [N + 1], see `ialp_jax.llm.prompting.alike`. No prompt has two items with the same
             words.
 
@@ -88,7 +90,7 @@ class PromptSampler:
         return self.about(generator, generator.choice(self.users, count))
 
     def about(self, generator: np.random.Generator, users: np.ndarray) -> TrainingPrompts:
-        """Draws one prompt for each of some users int [P]."""
+        """Draws one prompt for each of the given users, int [P]."""
         shape = (len(users), self._length)
         histories = np.zeros(shape, np.int32)
         candidates = np.zeros((len(users), self._num_candidates), np.int32)

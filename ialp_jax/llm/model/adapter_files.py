@@ -47,7 +47,7 @@ def check(folder: Path) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The adapter's settings. Raises InputError if they are missing or broken."""
+    """The adapter's settings. Raises InputError if the settings are missing or broken."""
     settings = store.read_json(folder / CONFIG)
     if settings is None:
         raise InputError(f"{folder}: not an adapter folder, it has no {CONFIG}")
@@ -55,10 +55,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def check_base(folder: Path, model: str, fingerprint: str) -> None:
-    """Raises InputError if an adapter records another base model.
+    """Raises InputError if an adapter belongs to another base model.
 
-    An adapter of the lora stage records the fingerprint of its base model. Other adapters may record a hub
-    id. If an adapter records neither, only loading its weights can reveal a mismatch.
+    An adapter of the lora stage stores the fingerprint of its base model. Other adapters may store the hub id
+    of their base model. If an adapter stores neither, a mismatch only shows when its weights are loaded.
 
     Args:
       folder: folder of the adapter.
@@ -86,5 +86,5 @@ def fingerprint(folder: Path) -> str:
     """sha256 of the adapter's weights and settings, without the paths of the adapter and its model."""
     settings = {name: value for name, value in read_config(folder).items() if name not in _ELSEWHERE}
     if isinstance(settings.get("target_modules"), list):
-        settings["target_modules"] = sorted(settings["target_modules"])  # peft writes this set in any order
+        settings["target_modules"] = sorted(settings["target_modules"])  # peft stores these names unordered
     return store.fingerprint([settings, store.file_fingerprint(folder / WEIGHTS)])

@@ -29,19 +29,19 @@ _UNFIT = (
 
 
 def apply(model: Any, folder: Path, use: str) -> Any:
-    """Puts an adapter on a model.
+    """Applies an adapter to a model.
 
     Args:
       model: causal language model, changed in place.
       folder: folder of the adapter; `adapter_files.check` has checked it.
-      use: ``merge`` adds the updates to the weights, in their dtype. ``attach`` computes the updates
-        separately.
+      use: ``merge`` adds the updates to the model's weights, in the dtype of the weights. ``attach`` computes
+        the updates separately.
 
     Returns:
-      The model in its own class, usable without peft.
+      The model as an instance of its original class, so that callers do not need peft.
 
     Raises:
-      InputError: the adapter belongs to another model, because its modules or shapes differ.
+      InputError: the adapter's modules or shapes do not fit the model, or the adapter is broken.
     """
     adapter_files.check(folder)
     try:
@@ -60,9 +60,9 @@ def apply(model: Any, folder: Path, use: str) -> Any:
 
 
 def _unfit_name(adapted: peft.PeftModel, stored: dict[str, torch.Tensor]) -> str:
-    """The first tensor that is only in the adapter or only in its file; empty if there is none.
+    """Name of a tensor that differs between the loaded adapter and its file; empty if no tensor differs.
 
-    If an adapter updates the embedding, peft also stores the embedding itself, and loads it too.
+    If an adapter updates the embedding, peft also saves and loads the embedding itself.
     """
     taken = peft.get_peft_model_state_dict(adapted, save_embedding_layers=True)
     idle = [
@@ -96,12 +96,14 @@ def _does_not_fit(folder: Path, reason: str) -> InputError:
 
 
 def add(model: Any, config: LoraConfig, name: str) -> peft.PeftModel:
-    """Adds new updates to a model, in place; only they are trainable. Drawn from torch's global generator.
+    """Adds new LoRA matrices to a model, in place. All other parameters are frozen.
+
+    The initial values are drawn from torch's global random generator.
 
     Args:
       model: causal language model.
       config: rank, alpha, dropout, targets.
-      name: name of the model, recorded in the adapter.
+      name: name of the model; it is stored in the adapter.
 
     Raises:
       InputError: no module of the model has a target's name, or LoRA cannot update that module.
@@ -133,12 +135,12 @@ def add(model: Any, config: LoraConfig, name: str) -> peft.PeftModel:
 
 
 def state(adapted: peft.PeftModel) -> dict[str, torch.Tensor]:
-    """The tensors of the updates, with the names that peft uses in files."""
+    """The tensors of the LoRA matrices, under the names that peft uses in files."""
     return peft.get_peft_model_state_dict(adapted, save_embedding_layers=False)
 
 
 def restore(adapted: peft.PeftModel, tensors: dict[str, torch.Tensor]) -> None:
-    """Sets the updates to the tensors from `state`."""
+    """Sets the LoRA matrices to ``tensors``, which come from `state`."""
     peft.set_peft_model_state_dict(adapted, tensors)
 
 

@@ -20,8 +20,8 @@ class Corpus(NamedTuple):
 
     Attributes:
       ids: int64 [R, S].
-      position: int64 [R, S]; place within the segment. It restarts at 0 with each segment, and so separates
-        the segments.
+      position: int64 [R, S]; place within the segment. Positions restart at 0 in each segment, so that the
+        model can separate the segments.
       target: int64 [R, S], the next token of the same segment, or IGNORED.
     """
 
@@ -42,7 +42,8 @@ def pack(tokens: TitleTokens, histories: Iterable[np.ndarray], context: int, pad
     """Packs histories, each int [l] of item ids, into rows of ``context`` tokens.
 
     A row holds whole lines. If the next line does not fit, the user's history continues in the next row, as a
-    new segment that begins with the prefix, like a prompt. So a row wastes less than one line.
+    new segment. Like a prompt, each segment begins with the prefix. So in every row except the last, the
+    padding is shorter than the prefix and one line.
     """
     segments: list[tuple[int, int, list[np.ndarray]]] = []  # row, first column, blocks
     prefix, lengths = tokens.prefix, tokens.lengths()
@@ -81,9 +82,9 @@ def epoch(
 ) -> Corpus:
     """The ``index``-th pass over the users' histories, with users and rows in random order.
 
-    If the data set has no order in time, the items of every history are shuffled. Otherwise only a share
-    ``config.shuffle`` of the histories is shuffled. Each item is left out with probability ``config.drop``.
-    Without shuffled orders and missing items, a model that sees few users many times would memorise their
+    If the data set has no order in time, the items of every history are shuffled. If it has one, each history
+    is shuffled with probability ``config.shuffle``. Each item is left out with probability ``config.drop``.
+    Without shuffling and left-out items, a model that sees few users many times would memorise their
     histories.
     """
     generator = keys.generator(seed, "llm-epoch", index)

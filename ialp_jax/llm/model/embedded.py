@@ -1,8 +1,8 @@
 """The embedded model: a small but real Mistral with its own tokenizer, trained on the offline users.
 
-It has the decoder, rotary positions, grouped-query attention and file format of Mistral 7B (arXiv
-2310.06825), from transformers. Only the sizes differ. The training text looks like the prompts: liked titles,
-one per line. The loss is the mean negative log-likelihood of the next token.
+Like Mistral 7B (arXiv 2310.06825), the embedded model has rotary positions and grouped-query attention. It
+uses the Mistral code and file format of transformers; only the sizes differ. The training text looks like the
+prompts: liked titles, one per line. The loss is the mean negative log-likelihood of the next token.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from ialp_jax.types import Catalogue, Dataset
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 WARMUP = 0.05  # share of the steps
 WEIGHT_DECAY = 0.1
-SAVE_SECONDS = 30.0  # between checkpoints; saving 0.7 M parameters (10 MB) takes 10 ms
-LOG_POINTS = 20  # number of mean losses in the log
+SAVE_SECONDS = 30.0  # Time between checkpoints. Saving 0.7 M parameters (10 MB) takes 10 ms.
+LOG_POINTS = 20  # Number of mean losses in the log.
 
 
 def train_tokenizer(
@@ -79,7 +79,9 @@ def build_model(
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    with torch.no_grad():  # the usual 0.02 suits large widths; with a tied head it slows small models
+    # The usual standard deviation 0.02 suits wide models. With it, a small model with tied embeddings would
+    # train more slowly.
+    with torch.no_grad():
         model.model.embed_tokens.weight.mul_(config.hidden**-0.5 / model.config.initializer_range)
     return model
 
@@ -87,8 +89,8 @@ def build_model(
 def build_optimisers(model: transformers.MistralForCausalLM) -> list[torch.optim.Optimizer]:
     """Muon for the decoder's matrices, AdamW for embeddings and norms.
 
-    With the same number of tokens, Muon (arXiv 2502.16982, with steps as large as AdamW's) reaches a
-    lower loss than AdamW.
+    With the same number of tokens, Muon reaches a lower loss than AdamW. Our Muon is the variant of arXiv
+    2502.16982, whose steps are as large as AdamW's.
     """
     matrices = [p for p in model.model.layers.parameters() if p.dim() == 2]
     chosen = {id(p) for p in matrices}
@@ -110,7 +112,7 @@ def learning_rate(step: int, config: EmbeddedConfig | LoraConfig) -> float:
 
 
 def loss_of(model: transformers.MistralForCausalLM, batch: corpora.Corpus, reduction: str) -> torch.Tensor:
-    """Cross-entropy of packed rows. transformers separates the segments by their positions."""
+    """Cross-entropy of packed rows. If positions restart, transformers treats the rest as a new segment."""
     ids, position, target = (torch.from_numpy(array) for array in batch)
     hidden = model.model(input_ids=ids, position_ids=position, use_cache=False).last_hidden_state
     taught = target.flatten() != corpora.IGNORED
@@ -121,7 +123,7 @@ def loss_of(model: transformers.MistralForCausalLM, batch: corpora.Corpus, reduc
 def batches(
     tokens: TitleTokens, dataset: Dataset, users: Any, config: EmbeddedConfig, padding: int, seed: int
 ) -> Iterator[corpora.Corpus]:
-    """Endless training batches over all epochs."""
+    """Yields training batches without end, epoch after epoch."""
     index = 0
     while True:
         rows = corpora.epoch(tokens, dataset, users, config, padding, seed=seed, index=index)
@@ -148,7 +150,7 @@ def _optimise(
     folder: Path,
     fingerprint: str,
 ) -> tuple[list[float], int]:
-    """Trains in place for the remaining steps. Returns all losses and the number of predicted tokens."""
+    """Trains in place, from the last checkpoint on. Returns all losses and the number of predicted tokens."""
     optimisers, losses, num_predicted = build_optimisers(model), [], 0
     saved = torch_checkpoint.restore(folder, fingerprint, optimisers)
     if saved:
@@ -180,7 +182,7 @@ def _optimise(
 
 
 def checkpoints_of(folder: Path) -> Path:
-    """Folder of the checkpoints of a training whose result will be in ``folder``."""
+    """Folder for the checkpoints of the training that writes its result to ``folder``."""
     return folder.with_name(f"{folder.name}-training")
 
 
@@ -196,15 +198,15 @@ def train(
     """Trains the embedded model and saves it with its tokenizer in the Hugging Face format.
 
     Args:
-      folder: folder that the model and its tokenizer replace.
+      folder: output folder; an existing folder is replaced.
       dataset: only its offline users are used.
-      template: the text around titles, the same as at label time.
+      template: the text around titles, the same as in the label stage.
       config: sizes and budget.
-      seed: fixes the result if the number of threads is the same.
+      seed: the same seed and the same number of threads give the same result.
       progress: called after each step with the step and its loss.
-      fingerprint: fingerprint of everything that determines the result. A killed training with the same
-        fingerprint continues from its last checkpoint. The checkpoints are in the folder that
-        `checkpoints_of` returns. The caller deletes it at the end.
+      fingerprint: fingerprint of everything that determines the result. If a training with this fingerprint
+        was killed, it continues from its last checkpoint. The checkpoints are in the folder that
+        `checkpoints_of` returns. The caller deletes this folder at the end.
 
     Returns:
       The training log: losses over steps, held-out loss, seconds, tokens.

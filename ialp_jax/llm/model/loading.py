@@ -14,7 +14,7 @@ from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.llm.model import model_files, speed, weights
 
-MAX_TOKENS = 4096  # longest prompt: the sliding window of Mistral 7B v0.1, and enough for L items
+MAX_TOKENS = 4096  # Longest prompt. Equals the sliding window of Mistral 7B v0.1; L items fit.
 # Errors that from_pretrained raises if files are missing, broken or of another kind.
 UNREADABLE = (
     OSError,
@@ -36,7 +36,7 @@ def first_line(error: Exception) -> str:
 
 
 def read_config(folder: Path) -> Any:
-    """The transformers configuration of a folder. Raises InputError if it cannot be read."""
+    """The transformers configuration in a folder. Raises InputError if it is not readable."""
     try:
         return transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except UNREADABLE as error:
@@ -47,7 +47,7 @@ def load_tokenizer(folder: Path, pad_token: str) -> Any:
     """The tokenizer of a folder, with a padding token.
 
     Raises:
-      InputError: the tokenizer is unreadable, has no padding token, or its vocabulary lacks the given one.
+      InputError: the tokenizer is unreadable, has no padding token, or does not know ``pad_token``.
     """
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -84,9 +84,9 @@ def _check_padding(folder: Path, tokenizer: Any, pad_token: str) -> None:
 def context_of(config: Any) -> int:
     """The longest prompt, in tokens, for a model with this transformers configuration.
 
-    Some rotary positions (``longrope``, ``dynamic``) change with the longest text of a batch. For these
-    models, the limit is the length at which the positions begin to change. A longer text would change the
-    scores of the other prompts.
+    Rotary positions of the types ``longrope`` and ``dynamic`` change if a batch has a text above a certain
+    length. For models with these types, the longest prompt has that length, so that no prompt changes the
+    scores of other prompts.
     """
     text = config.get_text_config(decoder=True)
     limits = [getattr(text, name, None) for name in ("max_position_embeddings", "max_seq_len")]

@@ -1,7 +1,7 @@
-"""Estimates before loading whether a model fits: memory of weights and a batch against free memory. torch.
+"""Estimates whether a model and a batch fit into the free memory, before the model is loaded. Needs torch.
 
-The sizes come only from the model's configuration. transformers builds it on torch's meta device, which has
-shapes but no memory.
+The sizes come only from the model's configuration: transformers builds the model on torch's meta device. Its
+tensors have shapes, but use no memory.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Sizes(NamedTuple):
       vocabulary: number of tokens.
       context: longest sequence.
       compared: number of heads whose scores for all pairs of tokens are in memory at the same time. 0 if
-        attention runs in blocks.
+        the attention code computes the scores in blocks.
     """
 
     parameters: int
@@ -80,8 +80,8 @@ def sizes_of(config: Any) -> Sizes:
     total = sum(parameter.numel() for parameter in model.parameters())  # counts a tied parameter once
     outer = (model.get_input_embeddings(), model.get_output_embeddings())
     ends = {id(layer.weight): layer.weight.numel() for layer in outer}
-    text = config.get_text_config(decoder=True)  # the part for text, if the model also sees images
-    heads = getattr(text, "num_attention_heads", None) or 0  # no heads if the model has no attention
+    text = config.get_text_config(decoder=True)  # The text part, if the model also reads images.
+    heads = getattr(text, "num_attention_heads", None) or 0  # No heads if there is no attention.
     width = getattr(text, "head_dim", None) or text.hidden_size // max(1, heads)
     return Sizes(
         parameters=total,
@@ -99,7 +99,7 @@ def sizes_of(config: Any) -> Sizes:
 
 
 def read_sizes(folder: Path) -> Sizes:
-    """Sizes of the model in a folder; reads only config.json. Raises InputError if it cannot be read."""
+    """Sizes of the model in a folder; reads only config.json. Raises InputError if that is not readable."""
     settings = loading.read_config(folder)
     try:
         return sizes_of(settings)
@@ -118,19 +118,19 @@ def batch_bytes(sizes: Sizes, measured: Lengths, batch_size: int, element: int) 
       element: bytes per number.
     """
     longest = int(measured.prompt.max()) + measured.written
-    mask = longest**2 * (element + 4)  # the mask and its temporary comparisons
-    mask += longest**2 * sizes.compared * (2 * element + 4)  # scores: in float32, and as weights
+    mask = longest**2 * (element + 4)  # The mask, and temporary arrays to compute it.
+    mask += longest**2 * sizes.compared * (2 * element + 4)  # Scores and attention weights.
     layer = longest * element * (4 * sizes.hidden + 4 * sizes.attention + 3 * sizes.intermediate)
     rows = batch_size * (1 if measured.written else int(measured.scored.max()))
     if not measured.written:
         rows = min(rows, head.rows_at_once(sizes.vocabulary))
-    logits = rows * sizes.vocabulary * (element + 8)  # in the model's dtype, in float32, and one temporary
+    logits = rows * sizes.vocabulary * (element + 8)  # In the model's dtype, and two float32 copies.
     cache = 2 * sizes.layers * sizes.key_value * longest * element if measured.written else 0
     return batch_size * (mask + cache) + max(batch_size * layer, logits)
 
 
 def need(sizes: Sizes, measured: Lengths | None, batch_size: int, dtype: str) -> Need:
-    """Memory for batches of prompts with the measured lengths; None: only the weights."""
+    """Memory for the weights and one batch of the measured prompts; no batch if ``measured`` is None."""
     element = getattr(torch, dtype).itemsize
     if measured is None:
         return Need(sizes.parameters * element, 0)
@@ -145,7 +145,7 @@ def available(device: str) -> int:
 
 
 def verdict(needed: Need, free: int, device: str, dtype: str, config: LLMConfig) -> str:
-    """Returns one line with the figures and a remedy if the model does not fit, else an empty text."""
+    """If the model does not fit, returns a message with the figures and a remedy, else an empty text."""
     if needed.total <= free:
         return ""
     changes = ["--config.llm.dtype=bfloat16"] if dtype == "float32" else []
@@ -167,17 +167,18 @@ def require(
     config: LLMConfig,
     shape: tuple[int, int] | None,
 ) -> None:
-    """Raises InputError if a model does not fit, before it is loaded.
+    """Raises InputError if a model does not fit into the memory; call this before the model is loaded.
 
     Args:
       folder: folder of the model.
       titles: N + 1 titles; ``titles[0]`` is padding.
       template: the text around titles.
       config: only ``dtype``, ``device`` and ``batch_size`` are read.
-      shape: L and K of the coming prompts; None: compares only the weights with the free memory.
+      shape: L and K of the prompts that follow; if None, only the weights are compared with the free memory.
 
     Raises:
-      InputError: the model does not fit (with figures), or configuration or tokenizer cannot be read.
+      InputError: the model does not fit (the message has figures), or its configuration or tokenizer cannot
+        be read.
     """
     device, dtype = loading.place(config.device, config.dtype)
     sizes = read_sizes(folder)

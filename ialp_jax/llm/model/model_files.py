@@ -1,4 +1,4 @@
-"""Paths and fingerprint of a model's files. Uses no torch: a complete label store needs none."""
+"""Paths and fingerprint of a model's files. Uses no torch: a run whose labels are all stored needs none."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _ON_ANSWERS = (
     *("repetition_penalty", "no_repeat_ngram_size", "suppress_tokens", "bad_words_ids"),
     *("begin_suppress_tokens", "min_new_tokens", "num_beams", "encoder_repetition_penalty"),
 )
-_DUPLICATES = ("consolidated*", "original/*")  # the publisher's own formats, besides the Hugging Face one
+_DUPLICATES = ("consolidated*", "original/*")  # the same weights in the publisher's own formats
 
 
 def resolve(model: str, revision: str, weights: bool = True) -> Path:
-    """The folder of a model: the given folder, or the local snapshot of a hub id, downloaded if necessary.
+    """The folder of a model: the given folder, or the local copy of a hub model, downloaded if necessary.
 
     Args:
       model: folder or hub id.
@@ -75,7 +75,7 @@ def _download(model: str, revision: str, weights: bool) -> Path:
 
 
 def check_no_adapter(folder: Path) -> None:
-    """Raises InputError if a model's folder holds an adapter, because transformers would apply it unasked."""
+    """Raises InputError if a model's folder holds an adapter, which transformers would apply silently."""
     if not (folder / adapter_files.CONFIG).is_file():
         return
     if (folder / "config.json").is_file():
@@ -90,7 +90,7 @@ def check_no_adapter(folder: Path) -> None:
 
 
 def check(folder: Path) -> None:
-    """Raises InputError if configuration, weights in safetensors or one of their shards are missing."""
+    """Raises InputError if the configuration, the safetensors weights or a part of the weights is missing."""
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: not a model folder, it has no config.json")
     if not any(folder.glob(_WEIGHTS)):
@@ -111,9 +111,10 @@ def check(folder: Path) -> None:
 
 
 def acting(folder: Path, mode: str) -> list[str]:
-    """Names of settings in a model's folder that earlier versions ignored or wrongly applied to free text.
+    """Names of settings in a model's folder that earlier versions of this package did not treat correctly.
 
-    Earlier labels with such settings may be wrong, so these names change the address of labels.
+    Those versions ignored the settings or wrongly applied them to free text, so their labels may be wrong.
+    Therefore the names are part of the address of stored labels, and the old labels are not used again.
 
     Args:
       folder: folder of the model.

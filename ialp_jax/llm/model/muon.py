@@ -1,7 +1,7 @@
-"""The optimiser Muon in the dtype of its parameters.
+"""The optimiser Muon, which here computes in the dtype of the parameters.
 
-torch.optim.Muon orthogonalises in bfloat16. Some CPUs have no bfloat16 instructions. They multiply bfloat16
-matrices about a hundred times slower than float32 matrices.
+torch.optim.Muon orthogonalises in bfloat16. CPUs without bfloat16 instructions multiply bfloat16 matrices
+about a hundred times slower than float32 matrices.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ STEPS = 5
 class Muon(torch.optim.Optimizer):
     """Momentum with an orthogonalised update (K. Jordan et al. 2024) and weight decay.
 
-    Its steps have the size of AdamW's: 0.2 sqrt(max(rows, columns)) (Liu et al. 2025, arXiv 2502.16982,
-    section 2.2).
+    The factor 0.2 sqrt(max(rows, columns)) makes the steps as large as AdamW's (Liu et al. 2025, arXiv
+    2502.16982, section 2.2).
     """
 
     def __init__(
         self, params: Iterable[torch.Tensor], weight_decay: float, lr: float = 1e-3, momentum: float = 0.95
     ) -> None:
-        """Takes matrices. Each step also reduces them by the share lr times ``weight_decay``."""
+        """All parameters must be matrices. Each step also multiplies them by 1 - lr * ``weight_decay``."""
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """Takes one step along the current gradients."""
+        """Updates the parameters once, with their current gradients."""
         del closure
         for group in self.param_groups:
             for param in group["params"]:
@@ -44,7 +44,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
-    """Moves all singular values of a matrix near 1, by `STEPS` of a quintic Newton-Schulz iteration."""
+    """Brings all singular values of a matrix close to 1, by `STEPS` quintic Newton-Schulz iterations."""
     a, b, c = COEFFICIENTS
     wide = matrix.shape[0] <= matrix.shape[1]
     x = matrix if wide else matrix.T

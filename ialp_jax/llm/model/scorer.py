@@ -26,7 +26,7 @@ TOGETHER = 50  # number of titles per row if the history is empty
 
 @contextlib.contextmanager
 def memory_in_one_line(batch_size: int) -> Iterator[None]:
-    """Inside this context, running out of memory raises InputError."""
+    """Inside this context, an out-of-memory error of torch becomes an InputError."""
     try:
         yield
     except torch.OutOfMemoryError:
@@ -44,7 +44,7 @@ class Scorer:
         config: LLMConfig,
         wrapper: Sequence[str] | None = None,
     ) -> None:
-        """Loads model, adapter and tokenizer, and tokenises the N + 1 titles. Raises the loaders' errors.
+        """Loads model, adapter and tokenizer, and tokenises the N + 1 titles.
 
         Args:
           folder: folder of the model.
@@ -52,6 +52,9 @@ class Scorer:
           template: words of the prompts.
           config: settings for loading and asking.
           wrapper: chat wrapper of an earlier run, if prompts must stay the same.
+
+        Raises:
+          InputError: see `load_tokenizer`, `load_model`, `adapters.apply` and `weights.check_tokens`.
         """
         tokenizer = load_tokenizer(folder, config.pad_token)
         self.model = load_model(folder, config.device, config.dtype)
@@ -75,7 +78,7 @@ class Scorer:
     def plain(self) -> bool:
         """Whether the model reads each sequence in a separate forward pass.
 
-        `ialp_jax.llm.engines.transformers_engine` sets it if the fast method gives other scores.
+        `ialp_jax.llm.engines.transformers_engine` sets this to true if fast scoring gives other scores.
         """
         return self._plain
 
@@ -91,7 +94,7 @@ class Scorer:
         return place | (self.asker.facts() if self.asker else {})
 
     def order(self, prompts: Prompts) -> np.ndarray:
-        """The order of n prompts in batches, int64 [n]."""
+        """Indices that sort n prompts from the longest to the shortest, int64 [n]; batches use this order."""
         if self.asker is not None:
             return self.asker.order(prompts)
         return likelihood.by_length(self.tokens, prompts, self.limit)[0]
@@ -103,7 +106,7 @@ class Scorer:
           InputError: out of memory.
         """
         with memory_in_one_line(self.batch_size):
-            # The prefix is read again in each call, because LoRA changes the model.
+            # Each call computes the cached prefix again, because LoRA changes the model.
             shared = None if self.plain else prefix.read(self.model, self.tokens.prefix)
             scores, spent = likelihood.score(
                 self.model,
@@ -125,10 +128,10 @@ class Scorer:
     def alternatives(self, prompts: Prompts) -> torch.Tensor:
         """Scores of all possible answers, titles or letters, for LoRA's loss; differentiable, in one pass.
 
-        Letters name the candidates in the order of ``prompts``.
+        Candidates get their letters in the order in which ``prompts`` has them.
 
         Returns:
-          float32 [n, K]. In lettered modes, including free text, [n, K + 1] with "none" last.
+          float32 [n, K]; in the lettered modes ``choice`` and ``generate`` [n, K + 1], with "none" last.
         """
         if self.asker is not None:
             return self.asker.alternatives(prompts)

@@ -1,4 +1,4 @@
-"""Compares the fast method of scoring with the plain one, on the longest possible prompts. Needs torch."""
+"""Compares fast scoring with the plain forward pass, on the longest possible prompts. Needs torch."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ialp_jax.llm.modes import plain
 from ialp_jax.llm.prompting.tokens import build_rows, cut_histories
 from ialp_jax.types import Prompts
 
-COMPARED = 3  # number of candidates per prompt that the plain method scores too
-WRITTEN = 3  # number of tokens of a free-text answer that are compared
-# Errors of a model that does not accept our masks, positions or cache.
+COMPARED = 3  # Number of candidates per prompt that are scored by both methods.
+WRITTEN = 3  # Number of tokens of a free-text answer that are compared.
+# Errors that a model raises if it does not accept our masks, positions or cache.
 UNABLE = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, NotImplementedError)
 
 
 def hardest(scorer: Scorer, shape: tuple[int, int]) -> Prompts:
-    """Makes two prompts for one batch: one of the greatest possible length and one of the smallest.
+    """Makes two prompts for one batch: one as long as possible and one as short as possible.
 
     Args:
       scorer: loaded model with the catalogue.
-      shape: L and K of the coming prompts.
+      shape: L and K of the prompts that follow.
     """
     length, num_candidates = shape
     tokens = scorer.asker.letters.tokens if scorer.asker else scorer.tokens
@@ -32,7 +32,7 @@ def hardest(scorer: Scorer, shape: tuple[int, int]) -> Prompts:
     histories = np.zeros((2, length), np.int32)
     histories[0], histories[1, -1:] = np.resize(by_length, length), by_length[-1]
     candidates = np.stack([np.resize(by_length, num_candidates), np.resize(by_length[::-1], num_candidates)])
-    for start in range(0, scorer.num_items, num_candidates):  # the longest candidates that the model can read
+    for start in range(0, scorer.num_items, num_candidates):  # the longest titles that fit
         candidates[0] = np.resize(by_length[start:], num_candidates)
         if _fits(scorer, Prompts(histories[:1], candidates[:1])):
             break
@@ -47,12 +47,12 @@ def _fits(scorer: Scorer, prompts: Prompts) -> bool:
 
 
 def is_exact(scorer: Scorer, shape: tuple[int, int], lora: bool = False) -> bool:
-    """Whether the fast method gives the scores of the plain method.
+    """Whether fast scoring gives the same scores as the plain forward pass.
 
     Args:
       scorer: its ``plain`` must be False.
-      shape: L and K of the coming prompts.
-      lora: whether to compare the scores of LoRA instead of the scores of labelling.
+      shape: L and K of the prompts that follow.
+      lora: whether to compare the scores that LoRA uses instead of those that labelling uses.
     """
     prompts = hardest(scorer, shape)
     try:

@@ -66,7 +66,7 @@ def save(
 
 
 def restore(folder: Path, fingerprint: str, optimisers: Sequence[torch.optim.Optimizer]) -> Saved | None:
-    """Restores the optimisers from the newest intact checkpoint. Returns that checkpoint, or None."""
+    """Restores the optimisers from the newest intact checkpoint of this training. Returns it, or None."""
     for name in (NAME, BEFORE):
         path = folder / name
         if not path.exists():
@@ -99,15 +99,15 @@ def restore(folder: Path, fingerprint: str, optimisers: Sequence[torch.optim.Opt
 
 
 def remove(folder: Path) -> None:
-    """Deletes the checkpoints. Call it after the result was saved."""
+    """Deletes the checkpoints. Call this function after the result of the training is saved."""
     for name in (NAME, BEFORE, f".{NAME}"):
         (folder / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # it is missing, or holds other files
+    with contextlib.suppress(OSError):  # the folder is missing, or holds other files
         folder.rmdir()
 
 
 def _checksum(tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str]) -> str:
-    """sha256 of content, names, shapes and facts."""
+    """sha256 of the tensors (names, dtypes, shapes, values) and of ``facts``."""
     content = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]

@@ -17,8 +17,8 @@ IDLE = re.compile(
     r"(^|\.)(rotary_emb\.inv_freq|position_ids|masked_bias|(attn|attention)\.bias)$|"
     r"(^|\.)(vision_\w+|visual|image_\w+|audio_\w+|embed_vision|embed_audio|multi_modal_projector|mtp\w*)(\.|$)"
 )
-CAUSAL_TRIAL = 6  # number of tokens in the test of causality
-SAME = {torch.float32: (1e-3, 1e-3), torch.bfloat16: (0.05, 0.5)}  # rtol, atol of log-probabilities
+CAUSAL_TRIAL = 6  # Number of tokens in the test of causality.
+SAME = {torch.float32: (1e-3, 1e-3), torch.bfloat16: (0.05, 0.5)}  # Tolerances (rtol, atol).
 
 
 def attention_of(config: Any) -> str:
@@ -66,10 +66,10 @@ def same(one: torch.Tensor, other: torch.Tensor, dtype: torch.dtype) -> bool:
 
 
 def keep_to_scores(model: Any) -> None:
-    """Switches off settings of a model's folder that change free text or request outputs besides logits.
+    """Switches off model settings that would change free text or return more outputs than logits.
 
-    Penalties and samplers in generation_config.json would change free-text answers. Losses that balance
-    experts, attentions and hidden states cost memory.
+    Penalties and samplers in generation_config.json would change free-text answers. Returned router logits,
+    attentions and hidden states would cost memory.
     """
     for name in ("output_router_logits", "output_attentions", "output_hidden_states"):
         if getattr(model.config, name, False):

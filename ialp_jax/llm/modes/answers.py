@@ -20,10 +20,10 @@ class Answers(NamedTuple):
         (``likelihood``), log-probability of its letter (``choice``), share of the answers that name it
         (``generate``).
       none: float32 [n], the score of "none" on the same scale; -inf if the mode has no such score.
-      cause: uint8 [n], index into `CAUSES`; 0 if and only if ``choice`` is not -1.
-      places: int8 [n, A], in lettered modes: one entry for each of up to A answers to a prompt. 1..K is the
-        line that the answer names, K + 1 is "none". -c is an invalid answer with cause c. 0 means that the
-        prompt was not asked again. A is 0 for ``likelihood``.
+      cause: uint8 [n], index into `CAUSES`; 0 if the choice is valid.
+      places: int8 [n, A]; in lettered modes, the model answers each prompt up to A times, and each answer has
+        one entry. The entry is the line 1..K that the answer names, K + 1 for "none", or -c for an invalid
+        answer with cause c. It is 0 if the prompt was not asked again. A is 0 for ``likelihood``.
       replies: str [n, A], the text of each answer, see `shortened`; empty if the model wrote no text.
     """
 
@@ -38,7 +38,7 @@ class Answers(NamedTuple):
     def of(
         cls, choice: np.ndarray, scores: np.ndarray, none: np.ndarray, cause: np.ndarray, places: np.ndarray
     ) -> Answers:
-        """Makes answers of a model that wrote no text."""
+        """Makes `Answers` with empty replies, for modes in which the model writes no text."""
         return cls(choice, scores, none, cause, places, unwritten(places))
 
     @classmethod
@@ -54,7 +54,7 @@ class Answers(NamedTuple):
 
     @classmethod
     def from_scores(cls, scores: np.ndarray) -> Answers:
-        """The candidate with the highest score (the first if equal); invalid if a score is not finite."""
+        """Chooses the candidate with the highest score (the first if equal); invalid if one is not finite."""
         finite = np.isfinite(scores).all(axis=1)
         best = np.where(finite[:, None], scores, 0).argmax(axis=1) + 1
         return cls.of(

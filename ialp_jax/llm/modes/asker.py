@@ -1,4 +1,4 @@
-"""Asks in lettered modes, ``choice`` and ``generate``: turns prompts into `Answers`."""
+"""Asks the LLM in the lettered modes, ``choice`` and ``generate``: turns prompts into `Answers`."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class LetterAsker:
           titles: titles of the catalogue.
           template: words of the prompts.
           config: settings for asking.
-          limit: tokens that a prompt may have.
+          limit: maximum number of tokens of a prompt.
           wrapper: `chat.Wrapper` of an earlier run; None: made from the chat template.
 
         Raises:
           InputError: the chat template is required but missing, or it cannot be used.
         """
         self.model, self.tokenizer, self.config, self._template = model, tokenizer, config, template
-        self.plain = False  # each sequence gets a separate forward pass
+        self.plain = False  # if true, each sequence gets a separate forward pass
         self.wrapper = chat.Wrapper(*wrapper) if wrapper else chat.find(tokenizer, config.chat, folder)
         self.letters = letters.LetteredTokens(tokenizer, titles, template, self.wrapper, limit)
         self._digests = orders.title_digests([template.quoted(title) for title in titles])
@@ -90,7 +90,7 @@ class LetterAsker:
     def alternatives(self, prompts: Prompts) -> torch.Tensor:
         """Log-probabilities of the lines, float32 [n, K + 1], "none" last; differentiable, in one pass.
 
-        Candidates are listed in the order of ``prompts``.
+        Candidates are listed in the order in which ``prompts`` has them.
 
         Raises:
           InputError: too many or too long candidates.
@@ -107,12 +107,12 @@ class LetterAsker:
         return torch.from_numpy(self.score(prompts)[0])
 
     def order(self, prompts: Prompts) -> np.ndarray:
-        """The order of n prompts in batches, int64 [n]: longest first."""
+        """Indices that sort n prompts from the longest to the shortest, int64 [n]; batches use this order."""
         return np.argsort(-self.letters.lengths(self.letters.cut(prompts)), kind="stable")
 
     def score(self, prompts: Prompts) -> tuple[np.ndarray, int]:
         """Log-probabilities of the lines, float32 [n, K + 1], "none" last, and the number of tokens read."""
-        # The prefix is read again in each call, because LoRA changes the model.
+        # Each call computes the cached prefix again, because LoRA changes the model.
         shared = None if self.plain else prefix.read(self.model, self.letters.tokens.prefix)
         return choice.score_lines(self.model, self.letters, prompts, self.config.batch_size, shared)
 
@@ -124,7 +124,7 @@ class LetterAsker:
             self.letters,
             prompts,
             max_new_tokens=self.config.max_new_tokens,
-            batch_size=1 if self.plain else self.config.batch_size,  # batches of one need no padding
+            batch_size=1 if self.plain else self.config.batch_size,  # one prompt needs no padding
         )
 
     def facts(self) -> dict[str, Any]:
@@ -137,7 +137,7 @@ class LetterAsker:
         }
 
     def _spells(self, titles: Sequence[str]) -> bool:
-        """Tests on plain titles whether a prompt's blocks equal the tokens of its whole text."""
+        """Tests with simple titles whether a prompt's token blocks equal the tokens of its whole text."""
         plain = [i for i, title in enumerate(titles) if title.replace(" ", "").isalnum()][:3]
         if not plain:
             return True

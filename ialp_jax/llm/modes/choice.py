@@ -24,10 +24,9 @@ def letter_scores(model: Any, rows: Rows, prefix: Prefix = NOTHING) -> torch.Ten
     last position are then enough, and the model reads only the prompt.
 
     Args:
-      model: a causal language model; the function does not change its mode (train or eval, with or without
-        gradients).
+      model: a causal language model; the caller chooses train or eval mode, and with or without gradients.
       rows: B prompts with the K + 1 names of the lines as candidates, "none" last.
-      prefix: cached common beginning of all rows, or None. It gets no gradient.
+      prefix: cached common beginning of all rows, or `NOTHING`. The prefix gets no gradient.
 
     Returns:
       float32 [B, K + 1], in order of the lines, on the model's device.
@@ -44,7 +43,7 @@ def score_lines(
     batch_size: int,
     prefix: Prefix | None = NOTHING,
 ) -> tuple[np.ndarray, int]:
-    """Scores the lines of P prompts in batches of similar length. Without a prefix (None), see `plain`.
+    """Scores the lines of P prompts in batches of similar length. If ``prefix`` is None, uses `plain`.
 
     Args:
       model: a causal language model.
@@ -61,7 +60,7 @@ def score_lines(
     """
     prompts = letters.cut(prompts)
     lengths = letters.lengths(prompts)
-    order = np.argsort(-lengths, kind="stable")  # longest first: a lack of memory fails early
+    order = np.argsort(-lengths, kind="stable")  # longest first, to run out of memory early
     num_lines = prompts.candidates.shape[1] + 1
     scores, spent = np.empty((prompts.num_prompts, num_lines), np.float32), int(lengths.sum())
     if prefix is None:
@@ -79,10 +78,11 @@ def score_lines(
 
 
 def combine(by_line: np.ndarray, orders: np.ndarray) -> Answers:
-    """Combines the scores of lines under several orders into answers.
+    """Combines the scores of the lines, under several orders of the candidates, into answers.
 
-    Log-probabilities are averaged over orders and normalised again. Over all rotations each candidate has
-    each letter once, so the preference of the model for a letter cancels. "none" always has the same letter.
+    Log-probabilities are averaged over orders and normalised again. If the orders are all K rotations, each
+    candidate has each letter once, so the model's preference for a letter cancels. "none" always has the same
+    letter.
 
     Args:
       by_line: float32 [P, R, K + 1].
@@ -100,7 +100,7 @@ def combine(by_line: np.ndarray, orders: np.ndarray) -> Answers:
     clear = np.isfinite(by_line).all(axis=2)
     places = np.where(clear, np.where(clear[..., None], by_line, 0).argmax(axis=2) + 1, -failed)
     return Answers.of(
-        choice=np.where(finite, best % scores.shape[1], -1).astype(np.int32),  # K + 1, for "none", becomes 0
+        choice=np.where(finite, best % scores.shape[1], -1).astype(np.int32),  # "none", K + 1, becomes 0
         scores=scores[:, :-1],
         none=scores[:, -1],
         cause=np.where(finite, 0, failed).astype(np.uint8),

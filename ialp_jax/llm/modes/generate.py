@@ -1,4 +1,4 @@
-"""The mode ``generate``: short free text from greedy decoding (as in the paper), which `grammar` reads."""
+"""The mode ``generate``: greedy decoding (as in the paper) writes a short text, and `grammar` reads it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write(
 
     Args:
       model, tokenizer: model and tokenizer of one folder.
-      letters: the blocks of its prompts.
+      letters: the token blocks of the prompts.
       prompts: P prompts, candidates in the order of the lines.
       max_new_tokens: largest number of tokens per text.
       batch_size: prompts per call.
@@ -73,9 +73,9 @@ def ask(
 ) -> tuple[Answers, int]:
     """Asks each of P prompts in R orders of its candidates. After an invalid answer, tries a further order.
 
-    Scores are shares of the R answers. The choice is the candidate (or "none") that most answers name. If
-    several are named equally often, the choice is the first named one. A prompt without a valid answer has
-    the cause of its last answer.
+    The score of a candidate is the share of the R answers that name it. The choice is the candidate (or
+    "none") with the highest share. If several have this share, the choice is the one named in the earliest
+    order. If no answer to a prompt is valid, `Answers.cause` is the cause of the last answer.
 
     Args:
       write_to: function that maps n prompts to n texts and the number of tokens read. The candidates of these
@@ -83,15 +83,14 @@ def ask(
       prompts: P prompts.
       seeds: P numbers, from `ialp_jax.llm.prompting.orders.seeds`.
       permutations: R.
-      retries: maximum number of further attempts after an invalid answer, for each of the R orders of the
-        candidates.
+      retries: maximum number of further attempts after an invalid answer, for each of the R orders.
       none_text: text of the last line.
       opened: whether prompts end inside a block of thinking.
     """
     num_prompts, num_candidates = prompts.candidates.shape
     places = np.zeros((num_prompts, permutations, 1 + retries), np.int8)
     replies = np.full(places.shape, "", object)
-    named = np.full((num_prompts, permutations), -1)  # candidate 0..K - 1, K none, -1 no valid answer
+    named = np.full((num_prompts, permutations), -1)  # candidate 0..K - 1, K "none", -1 invalid
     spent = 0
     for attempt in range(1 + retries):
         row, number = np.nonzero(named < 0)
@@ -116,7 +115,7 @@ def count(named: np.ndarray, places: np.ndarray, num_candidates: int) -> Answers
     """Combines the named lines into answers.
 
     Args:
-      named: int [P, R], candidate 0..K - 1, K none, -1 no valid answer.
+      named: int [P, R], candidate 0..K - 1, K for "none", -1 if no answer is valid.
       places: int8 [P, R, 1 + retries], as in `Answers`.
       num_candidates: K.
     """

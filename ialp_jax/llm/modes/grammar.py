@@ -5,13 +5,13 @@ whole word: no letter, digit or apostrophe touches it, and no hyphen joins it to
 not be the first word of a phrase ("I would ...", "A good ..."). So the next word, if there is one, must be
 ``and``, ``or``, ``is``, ``because`` or another such letter.
 
-    answer  = [thought] said                            -> as said
-    thought = a block such as <think> ... </think>, closed; text up to the end of the last one is ignored
-    said    = refusal                                  -> refused
+    answer  = [thought] reply                          -> result of the reply
+    thought = closed blocks such as <think> ... </think>; all text up to the end of the last block is ignored
+    reply   = refusal                                  -> refused
             | head echo                                -> the line of X
             | [words] X [words without another X]      -> the line of X
             | none                                     -> the last line
-    head    = [marks] X mark | [marks] X end           a small letter is allowed here
+    head    = [marks] X mark | [marks] X end           here X may also be a small letter
     echo    = text with no other letter and no "none", as in "B. Queen" or "B: the closest"
     none    = [marks] ("none" | "none of ..." | the text of the last line ...)
     mark    = one of . ) ] } > : * " and the like      marks = any of them, also opening ones
@@ -79,7 +79,7 @@ def parse(text: str, num_candidates: int, none_text: str, opened: bool = False) 
 
 
 def _named(line: str, num_candidates: int, none_text: str) -> set[int]:
-    """All lines 1..26 that the line of an answer names."""
+    """Numbers 1..26 of all lettered lines that ``line``, the first line of an answer, names."""
     last = num_candidates + 1
     head = _HEAD.match(line)
     if head is None:

@@ -1,8 +1,9 @@
 """Log-probabilities of tokens from a decoder's output, through the model's own head. Needs torch.
 
 Some models scale, cap or shift the output of their last layer (Cohere, Granite, Gemma 2, ...). So we compute
-the logits with the model's own forward pass. In this pass, the decoder only returns its stored output for the
-selected positions. Vocabularies are large, so logits are computed in chunks, which limits the memory.
+the logits with the model's own forward pass. In this pass, the decoder computes nothing; it returns its
+stored output for the selected positions. Because vocabularies are large, logits are computed in chunks, which
+limits the memory.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 import transformers
 from torch.utils.checkpoint import checkpoint
 
-CHUNK = 2**25  # maximum number of logits in memory, but at least one row; 134 MB in float32
+CHUNK = 2**25  # Maximum number of logits in memory, except if one row is longer. 134 MB in float32.
 
 
 @dataclasses.dataclass
@@ -39,8 +40,8 @@ def decoder_of(model: Any) -> Any:
     """
     decoder = model.get_decoder()
     if decoder is model.get_output_embeddings():
-        return model.base_model  # ModernBERT's attribute "decoder" is its head
-    return model.model if decoder is model else decoder  # Llama 4 returns itself
+        return model.base_model  # ModernBERT returns its head.
+    return model.model if decoder is model else decoder  # Llama 4 returns itself.
 
 
 @contextlib.contextmanager
@@ -94,7 +95,7 @@ def log_probabilities(
     for start in range(0, len(hidden), size):
         place = torch.nonzero((which >= start) & (which < start + size))[:, 0]
         given = hidden[start : start + size], which[place] - start, target[place]
-        # With gradients, the backward pass computes each chunk's logits again instead of storing them.
+        # With gradients, each chunk's logits are not stored; the backward pass computes them again.
         again = torch.is_grad_enabled()
         parts.append(checkpoint(gained, *given, use_reentrant=False) if again else gained(*given))
         places.append(place)

@@ -22,17 +22,17 @@ def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = N
     """Summed log-probabilities of the candidates of B rows, in one pass of the decoder; differentiable.
 
     Args:
-      model: a causal language model; the function does not change its mode (train or eval, with or without
-        gradients).
+      model: a causal language model; the caller chooses train or eval mode, and with or without gradients.
       rows: B prompts, each with the tokens of its K candidates.
       num_candidates: K.
-      prefix: cached common beginning of all rows, or None. It gets no gradient.
+      prefix: cached common beginning of all rows, or `NOTHING`. The prefix gets no gradient.
 
     Returns:
       float32 [B, K], on the model's device.
 
     Raises:
-      CannotPackError: a candidate has several tokens, but the model does not accept a mask per token.
+      CannotPackError: a candidate has several tokens, but the model does not accept a separate mask
+        for each token.
     """
     device, width = model.device, rows.ids.shape[1] - prefix.length
     source, target, slot = (
@@ -41,7 +41,8 @@ def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = N
     hidden = head.decoder_of(model)(
         input_ids=torch.from_numpy(rows.ids[:, prefix.length :]).to(device), **_view(model, rows, prefix)
     ).last_hidden_state
-    # The first tokens of all candidates of a prompt share one output, so the head runs on it only once.
+    # The decoder's output at the end of a history predicts the first token of every candidate, so the head
+    # runs on this output only once.
     flat = source[:, 0] * width + source[:, 1] - prefix.length
     flat, which = torch.unique(flat, return_inverse=True)
     gained = head.log_probabilities(model, hidden.flatten(0, 1)[flat], which, target)
@@ -53,10 +54,10 @@ def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = N
 
 
 def _view(model: Any, rows: Rows, prefix: Prefix) -> dict[str, Any]:
-    """Arguments that tell a model which tokens each token may see.
+    """Arguments that tell a model which tokens each token may attend to.
 
-    Returns no mask if each row holds only a history, with padding at its end. The model's own masks, windows
-    and positions are then right, because no token of the history sees the padding.
+    Returns no mask if each row holds only a history, with padding at its end. In this case, the model's own
+    masks, windows and positions are right, because no token of the history attends to the padding.
     """
     arguments: dict[str, Any] = {"use_cache": False}
     if prefix.length:
@@ -70,14 +71,14 @@ def _view(model: Any, rows: Rows, prefix: Prefix) -> dict[str, Any]:
 
 @torch.inference_mode()
 def score_rows(model: Any, rows: Rows, num_candidates: int, prefix: Prefix | None = NOTHING) -> np.ndarray:
-    """`title_scores` without gradients, on the host: float32 [B, K]. Without a prefix (None), see `plain`."""
+    """`title_scores` without gradients, as float32 [B, K] in NumPy. If ``prefix`` is None, uses `plain`."""
     if prefix is None:
         return plain.title_scores(model, rows, num_candidates).cpu().numpy()
     return title_scores(model, rows, num_candidates, prefix).cpu().numpy()
 
 
 def by_length(tokens: TitleTokens, prompts: Prompts, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """The order of P prompts in batches, int64 [P], and their lengths in tokens, int64 [P].
+    """Indices that sort P prompts by length, int64 [P], and their lengths in tokens, int64 [P].
 
     Prompts are cut to ``limit`` tokens. The longest prompts come first, so that a lack of memory causes an
     early error.
@@ -96,7 +97,7 @@ def score(
     batch_size: int,
     prefix: Prefix | None = NOTHING,
 ) -> tuple[np.ndarray, int]:
-    """Scores P prompts in batches of similar length. Without a prefix (None), see `plain`.
+    """Scores P prompts in batches of similar length. If ``prefix`` is None, uses `plain`.
 
     Returns:
       Summed log-probabilities float32 [P, K], and the number of tokens read.

@@ -1,8 +1,9 @@
 """Attention masks of packed rows, in which the candidates of a prompt share its history. Needs torch.
 
-In some models, layers with a sliding window or chunks limit the tokens that a token sees. Our mask replaces
-the model's own mask, so it must keep these limits. The limits count positions, not columns. By position, each
-candidate directly follows the history, even if other candidates are between them in the row.
+In some models, layers with a sliding window or chunks limit the tokens to which a token attends. Our mask
+replaces the model's own mask, so it must keep these limits. The limits refer to positions, not to columns of
+the row. The positions of each candidate directly follow those of the history, even if the row has other
+candidates between them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ LIMITS = {SLIDING: "sliding_window", CHUNKED: "attention_chunk_size"}  # the set
 
 
 class CannotPackError(ValueError):
-    """Some layers of a model accept no attention mask per token."""
+    """Raised if some layers of a model do not accept a separate attention mask for each token."""
 
 
 def kinds_of(config: Any) -> dict[str, int]:
@@ -27,7 +28,7 @@ def kinds_of(config: Any) -> dict[str, int]:
       config: transformers configuration of the model.
 
     Raises:
-      CannotPackError: some layers have another kind, for example a recurrence.
+      CannotPackError: some layers are of another kind, for example recurrent.
     """
     text = config.get_text_config(decoder=True)
     limits = {FULL: 0} | {kind: getattr(text, name, None) or 0 for kind, name in LIMITS.items()}
@@ -43,14 +44,14 @@ def kinds_of(config: Any) -> dict[str, int]:
 def of_layers(
     config: Any, position: torch.Tensor, segment: torch.Tensor, dtype: torch.dtype, past: int = 0
 ) -> torch.Tensor | dict[str, torch.Tensor]:
-    """Additive masks [B, 1, S - past, S]: causal, and a token sees no candidate except its own.
+    """Additive masks [B, 1, S - past, S]: causal, and a token attends to no candidate except its own.
 
     Args:
       config: transformers configuration of the model.
       position: int64 [B, S].
       segment: int32 [B, S], 0 history, 1..K candidates, -1 padding.
       dtype: dtype of the model's activations.
-      past: number of columns at the beginning that are already cached.
+      past: number of columns at the beginning of the rows that are already cached.
 
     Returns:
       One mask, or one mask per kind of layer if the kinds have different limits.
@@ -73,6 +74,6 @@ def of_layers(
 
 
 def _additive(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """0 where a token is visible, else the smallest number: [B, 1, ...] from bool [B, ...]."""
+    """Turns bool [B, ...] into [B, 1, ...]: 0 for visible tokens, else the most negative number."""
     mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
     return mask.masked_fill_(~visible, torch.finfo(dtype).min)[:, None]

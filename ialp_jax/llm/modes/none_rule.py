@@ -16,8 +16,8 @@ from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.prompting.alike import apart
 from ialp_jax.types import Dataset, Prompts
 
-NUM_PROMPTS = 1000  # number of prompts; both rates have a standard error of at most 1.6 %
-HISTORY_LENGTH = 10  # longest history; the shortest has 1 item
+NUM_PROMPTS = 1000  # Number of prompts. Both rates have a standard error of at most 1.6 %.
+HISTORY_LENGTH = 10  # The longest history. The shortest has 1 item.
 
 
 def draw_trial(dataset: Dataset, users: np.ndarray, seed: int, alike: np.ndarray | None = None) -> Prompts:
@@ -47,7 +47,7 @@ def draw_trial(dataset: Dataset, users: np.ndarray, seed: int, alike: np.ndarray
 
 
 def threshold(taken: np.ndarray, other: np.ndarray, rule: str, quantile: float) -> float | None:
-    """The gain below which the label is ``none``; None: never.
+    """Threshold: the label is ``none`` if the gain is lower. Returns None if labels are never ``none``.
 
     Args:
       taken: float [P], gains of the users' own items; non-finite ones are ignored.

@@ -1,7 +1,7 @@
 """Slow, exact scores: one whole sequence per candidate, through the model's own forward pass. Needs torch.
 
-It adds no mask, cache or padding. It is the reference for faster methods, and the method for models
-that allow no faster one.
+These passes use no mask, cache or padding of ours. Their scores are the reference for the fast method.
+Models with which the fast method does not work are scored in this way, too.
 """
 
 from __future__ import annotations
@@ -17,14 +17,18 @@ from ialp_jax.llm.prompting.tokens import Rows
 
 
 def sequences(rows: Rows, num_candidates: int) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-    """Tokens of each of B prompts, int64 [n], and tokens of its K candidates."""
+    """Yields, for each of B prompts, its tokens int64 [n] and the tokens of its K candidates."""
     names = np.split(rows.target, np.flatnonzero(np.diff(rows.slot)) + 1)
     for b, (ids, segment) in enumerate(zip(rows.ids, rows.segment, strict=True)):
         yield ids[segment == 0], names[b * num_candidates : (b + 1) * num_candidates]
 
 
 def predictions(model: Any, ids: np.ndarray, last: int) -> torch.Tensor:
-    """Log-probabilities float32 [last, V] of the tokens that follow each of the last ``ids`` int64 [n]."""
+    """Log-probabilities of the next token after each of the last tokens of ``ids`` int64 [n].
+
+    Returns:
+      float32 [last, V], where ``last`` is the number of these tokens.
+    """
     fewer = (
         {"logits_to_keep": last} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
     )
@@ -38,7 +42,7 @@ def title_scores(model: Any, rows: Rows, num_candidates: int) -> torch.Tensor:
     """Scores like `likelihood.title_scores`, without gradients: float32 [B, K]."""
     scores = torch.zeros((len(rows.ids), num_candidates), device=model.device)
     for b, (prompt, names) in enumerate(sequences(rows, num_candidates)):
-        if max(map(len, names)) == 1:  # one pass predicts all one-token names
+        if max(map(len, names)) == 1:  # one pass scores all one-token names
             scores[b] = predictions(model, prompt, 1)[0, np.concatenate(names)]
             continue
         for k, name in enumerate(names):

@@ -19,7 +19,7 @@ class Prefix(NamedTuple):
     Attributes:
       length: number of tokens.
       cache: keys and values of these tokens, for one row.
-      argument: name of the decoder's argument for the cache that it reads and extends.
+      argument: name of the decoder's argument that takes the cache.
     """
 
     length: int
@@ -27,7 +27,7 @@ class Prefix(NamedTuple):
     argument: str
 
     def of(self, batch_size: int) -> transformers.DynamicCache:
-        """The cache for several rows; a forward pass may extend it."""
+        """A copy of the cache for ``batch_size`` rows; a forward pass may extend the copy."""
         cache = copy.deepcopy(self.cache)
         cache.batch_repeat_interleave(batch_size)
         return cache
@@ -38,7 +38,7 @@ NOTHING = Prefix(0, None, "")
 
 @torch.inference_mode()
 def read(model: Any, ids: np.ndarray) -> Prefix:
-    """Lets the model read the tokens int64 [n] with which all prompts begin.
+    """Runs the model on the tokens int64 [n] with which all prompts begin, and caches keys and values.
 
     The last token is not cached, because its prediction may be scored.
     """
@@ -53,6 +53,6 @@ def read(model: Any, ids: np.ndarray) -> Prefix:
 
 
 def cache_argument(decoder: Any) -> str:
-    """The decoder's name for the argument of the cache; Transformers renamed it in 5.24."""
+    """Name of the decoder's argument that takes the cache; transformers renamed the argument in 5.24."""
     named = inspect.signature(decoder.forward).parameters
     return "cache" if "cache" in named else "past_key_values"

@@ -1,10 +1,10 @@
-"""Items that a prompt shows with the same words. A prompt may contain only one of them.
+"""Groups of items that prompts show with the same words. A prompt may contain only one item of a group.
 
-Titles are unique in a data set. `templates.shown` makes titles different again if a template cuts them to the
-same text. It cannot do so if the cut is very short. This module handles the remaining cases.
+Titles are unique in a data set. If a template cuts titles to the same text, `templates.shown` makes them
+different again. That fails if a template shows very few characters; this module handles these cases.
 
 In all modules, ``alike`` is int32 [N + 1]. Items with the same words have the same number, and padding has 0.
-``alike`` is None if all items differ. Then all random draws are the same as without this module.
+``alike`` is None if no two items have the same words; random draws then do not depend on this module.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def groups(titles: Sequence[str], template: Template, lettered: bool) -> np.ndar
 
     Args:
       titles: N + 1 titles; the first is padding.
-      template: fixes the part of a title that is shown.
-      lettered: whether candidates have letters; if so, titles are in quotes.
+      template: determines how many characters of a title are shown.
+      lettered: whether prompts have lettered candidates; such prompts put titles in quotes.
 
     Returns:
       ``alike``, see the module.
@@ -36,17 +36,20 @@ def groups(titles: Sequence[str], template: Template, lettered: bool) -> np.ndar
 
 
 def apart(items: np.ndarray, others: np.ndarray, alike: np.ndarray | None) -> np.ndarray:
-    """Removes items [n] with the same words as one of the others [m]. Keeps all if ``alike`` is None."""
+    """Removes each of ``items`` [n] that has the same words as one of ``others`` [m].
+
+    If ``alike`` is None, keeps all items.
+    """
     return items if alike is None else items[~np.isin(alike[items], alike[others])]
 
 
 def different(items: np.ndarray, alike: np.ndarray | None) -> np.ndarray:
-    """Keeps only the first of several items [n] with the same words. Keeps all if ``alike`` is None."""
+    """Keeps only the first of several items [n] with the same words. If ``alike`` is None, keeps all."""
     if alike is None:
         return items
     return items[np.sort(np.unique(alike[items], return_index=True)[1])]
 
 
 def largest(alike: np.ndarray | None) -> int:
-    """Largest number of items with the same words; 1 if all differ."""
+    """Size of the largest group of items with the same words; 1 if no two items have the same words."""
     return 1 if alike is None else int(np.bincount(alike).max())

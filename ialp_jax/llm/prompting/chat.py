@@ -23,7 +23,8 @@ class Wrapper(NamedTuple):
     """Text around a prompt.
 
     Attributes:
-      before: text before the user's words. Markers in it are special tokens if the tokenizer treats them so.
+      before: text before the user's words. Markers in this text become special tokens if the tokenizer
+        defines them as such.
       after: text between the user's words and the model's turn.
       lead: text between ``after`` and the first word of an answer, such as a space.
     """
@@ -46,7 +47,7 @@ def find(tokenizer: Any, wanted: str, folder: Path) -> Wrapper | None:
       folder: named in errors.
 
     Raises:
-      InputError: the template is required but missing, or it alters prompts.
+      InputError: the template is required but missing, cannot be used, or alters prompts.
     """
     if wanted == "off" or (wanted == "auto" and not tokenizer.chat_template):
         return None
@@ -65,7 +66,7 @@ def find(tokenizer: Any, wanted: str, folder: Path) -> Wrapper | None:
 
 
 def thinking_of(wrapper: Wrapper | None) -> str:
-    """``open`` if the prompt ends inside a block of thinking, ``off`` if it ends after one, else empty."""
+    """``open`` if the prompt ends inside a block of thinking, ``off`` if after such a block, else empty."""
     if wrapper is None or not thinking.has_tag(wrapper.after):
         return ""
     return OPEN if thinking.left_open(wrapper.after) else OFF

@@ -16,9 +16,9 @@ from ialp_jax.llm.prompting.letters import LetteredTokens
 from ialp_jax.llm.prompting.templates import Template
 from ialp_jax.types import OFFLINE, Dataset, Prompts
 
-NUM_HELD_OUT = 500  # number of LoRA's held-out prompts, rounded up to the same number per user
-NUM_SAMPLED = 256  # size of the sample that represents all prompts
-CHARACTERS_PER_TOKEN = 4  # typical of English text
+NUM_HELD_OUT = 500  # Held-out prompts of LoRA, rounded up to the same number per user.
+NUM_SAMPLED = 256  # Size of the sample that represents all prompts.
+CHARACTERS_PER_TOKEN = 4  # Typical of English text.
 
 
 class Guess:
@@ -27,7 +27,7 @@ class Guess:
     bos_token_id, pad_token_id, chat_template = 1, 0, None
 
     def __call__(self, texts: list[str], **options: bool) -> dict[str, list[list[int]]]:
-        """Token ids, all 0, of several texts."""
+        """Returns token ids of several texts; only the number of ids matters, so all ids are 0."""
         del options
         return {"input_ids": [[0] * -(-len(text) // CHARACTERS_PER_TOKEN) for text in texts]}
 
@@ -36,9 +36,9 @@ class Lengths(NamedTuple):
     """Lengths of P prompts.
 
     Attributes:
-      prompt: int64 [P], tokens of a prompt in a forward pass, including its candidates.
+      prompt: int64 [P], number of tokens of a prompt in a forward pass, including its candidates.
       scored: int64 [P], number of positions whose logits are computed.
-      written: tokens that the model may write after each prompt.
+      written: maximum number of tokens that the model writes after each prompt.
     """
 
     prompt: np.ndarray
@@ -47,7 +47,7 @@ class Lengths(NamedTuple):
 
 
 class Demand(NamedTuple):
-    """Prompts that a stage will ask, represented by a sample.
+    """Prompts that a stage will send to the LLM, represented by a sample.
 
     Attributes:
       name: name of the work. The estimate prints one line per name.
@@ -80,7 +80,7 @@ class Ruler:
           titles: titles of the catalogue.
           template: words of the prompts.
           config: settings for asking.
-          context: tokens that a prompt may have.
+          context: maximum number of tokens of a prompt.
         """
         self._context, self._letters = context, None
         self._written = config.max_new_tokens if config.mode == "generate" else 0

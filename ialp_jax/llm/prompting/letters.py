@@ -12,11 +12,12 @@
 
 Titles, bullets, letters and the other pieces are tokenised only once, each after the text that precedes it. A
 prompt is a concatenation of such token blocks. Two blocks include the text of the chat template: the block
-before the first title and the block after the last line. There, markers may be special tokens. In titles,
-markers are ordinary text.
+before the first title and the block after the last line. In these two blocks, markers may be special tokens.
+In titles, markers are ordinary text.
 
-The model names a line by its letter. The tokenizer adds some tokens to the end of the prompt for each letter.
-Tokens that all letters share belong to the prompt. The other tokens are the name of the line.
+The model names a line by its letter. If a letter is appended to the prompt, the tokenizer adds some tokens.
+If the first of these tokens are the same for all letters, they belong to the prompt. The remaining tokens are
+the name of the line.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class LetteredTokens:
           titles: N + 1 strings.
           template: words of the prompts.
           wrapper: text of the chat template; None: plain text.
-          limit: tokens that a prompt may have.
+          limit: maximum number of tokens of a prompt.
         """
         self._limit, self._padding = limit, tokenizer.pad_token_id
 
@@ -133,19 +134,19 @@ class LetteredTokens:
         self._tails = self._marks + len(LETTERS)
         lengths = [len(block) for block in blocks]
         self.tokens = TitleTokens(
-            np.array(prefix or encode_own([LINE_END])[0], np.int64),  # a first token needs a token before
+            np.array(prefix or encode_own([LINE_END])[0], np.int64),  # the first token needs a predecessor
             np.fromiter((token for block in blocks for token in block), np.int64, sum(lengths)),
             np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         )
 
     def rows(self, prompts: Prompts) -> Rows:
-        """Rows of B prompts that score the names of the lines, for `choice.letter_scores`.
+        """Token rows of B prompts for `choice.letter_scores`, with the names of the lines as candidates.
 
         Args:
-          prompts: from `cut`, candidates in the order of the lines.
+          prompts: B prompts from `cut`, with the candidates in the order of the lines.
 
         Raises:
-          InputError: the tokenizer maps two letters to the same tokens.
+          InputError: the tokens of one letter equal the tokens of another, or their beginning.
         """
         names = self.names[: prompts.candidates.shape[1] + 1]
         for i, j in np.ndindex(len(names), len(names)):
@@ -173,10 +174,10 @@ class LetteredTokens:
 
         Args:
           prompts: P prompts.
-          reserve: tokens left free for a free-text answer.
+          reserve: number of tokens that stay free for a free-text answer.
 
         Raises:
-          InputError: more candidates than letters, or too long even without a history.
+          InputError: there are more candidates than letters, or a prompt is too long even without a history.
         """
         histories, num_candidates = prompts.histories, prompts.candidates.shape[1]
         check_count(num_candidates)
@@ -195,13 +196,13 @@ class LetteredTokens:
         return prompts._replace(histories=np.where(fits, histories, 0))
 
     def _to_name_lines(self, prompts: Prompts) -> Prompts:
-        """Rows of B prompts from `build_rows`: all blocks as history, names of lines as candidates."""
+        """B prompts for `build_rows`, with all blocks as history and the names of the lines as candidates."""
         num_lines = prompts.candidates.shape[1] + 1
         tails = np.broadcast_to(self._tails[:num_lines], (prompts.num_prompts, num_lines))
         return Prompts(self._layout(prompts, self._to_choose), tails)
 
     def _layout(self, prompts: Prompts, closing: int) -> np.ndarray:
-        """Blocks of B prompts in order, int64 [B, 2 L + 2 K + 4]; 0 is no block."""
+        """Numbers of the blocks of B prompts, in order, int64 [B, 2 L + 2 K + 4]; 0 is an empty block."""
         histories, candidates = prompts.histories, prompts.candidates
         (count, length), num_candidates = histories.shape, candidates.shape[1]
         blocks = np.empty((count, 2 * length + 2 * num_candidates + 4), np.int64)

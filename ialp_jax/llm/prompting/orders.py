@@ -1,12 +1,12 @@
 """Orders of a prompt's candidates, and a measure of how much the order affects the answers. numpy only.
 
-Label sources may list candidates by preference, and models favour some letters. So every prompt lists its
-candidates in its own random order. The content of the prompt is the seed of its order, so the order is the
-same in any batch, run or catalogue.
+The given candidates may be sorted by preference, and models favour some letters. So each prompt lists its
+candidates in a random order. The random seed is computed from the titles in the prompt, so the same prompt
+has the same order in any batch, run or catalogue.
 
-If a prompt is asked under several permutations, the further orders are rotations of the first. If the numbers
-of permutations and candidates are equal, each candidate has each letter once. The effect of letters then
-cancels in the mean score.
+If a prompt is asked in several orders, the further orders are rotations of the first one. If there are as
+many orders as candidates, each candidate has each letter once. Then the effect of the letters cancels in the
+mean score.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def title_digests(texts: Sequence[str]) -> np.ndarray:
 
 
 def seeds(digests: np.ndarray, prompts: Prompts) -> list[int]:
-    """A seed for each of P prompts. It depends only on the titles in the prompt.
+    """Random seeds of P prompts. The seed of a prompt depends only on the titles in the prompt.
 
     Args:
       digests: uint8 [N + 1, 16], from `title_digests`.
@@ -49,8 +49,8 @@ def seeds(digests: np.ndarray, prompts: Prompts) -> list[int]:
 def draw(prompt_seeds: Sequence[int], num_candidates: int, permutations: int, attempt: int = 0) -> np.ndarray:
     """Orders int64 [P, R, K]: entry [p, r, l] is the candidate (0..K-1) on line l.
 
-    Orders r = 0..K-1 are R evenly spaced rotations of one random permutation. If R > K, the next K orders are
-    rotations of another permutation, and so on.
+    If R <= K, the R orders are evenly spaced rotations of one random permutation. If R > K, the first K
+    orders are all rotations of one permutation, the next K orders are rotations of another one, and so on.
 
     Args:
       prompt_seeds: P numbers, from `seeds`.
@@ -75,19 +75,21 @@ def draw(prompt_seeds: Sequence[int], num_candidates: int, permutations: int, at
 
 
 def order_bias(places: np.ndarray, num_candidates: int) -> dict[str, Any]:
-    """Measures how much letters decide the answers to randomly ordered prompts.
+    """Measures how strongly a model prefers some letters when the candidates are in random order.
 
     Let s_l be the share of line l among the valid answers that name a candidate. The bias is the total
     variation distance from the uniform distribution, 1/2 sum_l |s_l - 1/K|. The bias is 0 if all letters are
     chosen equally often, and 1 - 1/K if the same letter is always chosen. By chance, n answers of an unbiased
-    model have a bias of about sqrt((K - 1) / (2 pi n)) (K times the mean deviation of a normal variable).
+    model have a bias of about sqrt((K - 1) / (2 pi n)): the sum over the K lines of half the mean absolute
+    deviation of s_l, which is approximately normal.
 
     Args:
       places: int8 [P, A], as in `ialp_jax.llm.modes.answers.Answers`.
       num_candidates: K.
 
     Returns:
-      ``bias``, ``by_chance``, ``answers`` n, and ``shares``, s_l for A, B, ...; None if n = 0.
+      ``bias``; ``by_chance``, the bias by chance; ``answers``, n; and ``shares``, the s_l for the letters A,
+      B, and so on. If n = 0, all values except ``answers`` are None.
     """
     counts = np.bincount(places[(places > 0) & (places <= num_candidates)], minlength=num_candidates + 1)[1:]
     total = int(counts.sum())

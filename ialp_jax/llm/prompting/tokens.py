@@ -1,7 +1,7 @@
 """Titles as token ids, and token rows of many prompts. numpy only.
 
-Each title is tokenised once, on its own line, and a prompt is a concatenation of lines. So no text is
-tokenised per prompt, and a candidate always has the same tokens.
+Each title is tokenised once, on its own line, and a prompt is a concatenation of lines. So new prompts need
+no tokenisation, and a candidate always has the same tokens.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ class TitleTokens(NamedTuple):
         return self.values[self.offsets[item] : self.offsets[item + 1]]
 
     def lengths(self) -> np.ndarray:
-        """Tokens per item, int64 [N + 1]; 0 for padding."""
+        """Number of tokens of each item's line, int64 [N + 1]; 0 for padding."""
         return np.diff(self.offsets)
 
 
 class Rows(NamedTuple):
     """Token rows of B prompts: prefix and history once, then the K candidates side by side.
 
-    A candidate's tokens see the history and the candidate's earlier tokens, but no other candidate. So the
-    keys and values of the history are computed once for all K candidates. The model predicts the last token
-    of a candidate but does not read it. So a candidate with n tokens fills n - 1 columns.
+    A candidate's tokens attend to the history and to the candidate's earlier tokens, but to no other
+    candidate. So the keys and values of the history are computed once for all K candidates. The last token of
+    a candidate is only predicted, not read. So a candidate with n tokens fills n - 1 columns.
 
     Attributes:
       ids: int64 [B, S], tokens; any value at padding.
-      position: int64 [B, S], as if each candidate directly followed the history.
-      segment: int32 [B, S], 0 history, k candidate k (1..K), -1 padding.
+      position: int64 [B, S], positions, counted as if each candidate directly followed the history.
+      segment: int32 [B, S], 0 for the history, k for candidate k (1..K), -1 for padding.
       source: int64 [Q, 2], row and column whose output predicts a scored token.
       target: int64 [Q], the scored token.
-      slot: int64 [Q], row * K + k - 1, the index of the score to which the token adds.
+      slot: int64 [Q], row * K + k - 1, index of the score to which the token's log-probability is added.
     """
 
     ids: np.ndarray
@@ -66,9 +66,10 @@ class Rows(NamedTuple):
 def after(
     encode: Callable[[list[str]], list[list[int]]], before: str, texts: Sequence[str]
 ) -> list[list[int]]:
-    """Token ids of texts that follow another text.
+    """Token ids of each of ``texts`` when it follows the text ``before``.
 
-    If the tokenizer joins the end of ``before`` with the beginning of a text, they are tokenised separately.
+    If the tokenizer merges the end of ``before`` with the beginning of a text, that text is tokenised
+    separately.
     """
     start = encode([before])[0]
     whole = encode([before + text for text in texts]) if texts else []
@@ -87,8 +88,8 @@ def tokenise(tokenizer: Any, titles: Sequence[str], template: Template, limit: i
     Args:
       tokenizer: a fast tokenizer.
       titles: N + 1 strings.
-      template: gives the line of each title.
-      limit: tokens that a prompt may have. A title longer than a quarter of this is cut.
+      template: makes the line of each title.
+      limit: maximum number of tokens of a prompt. A line with more than a quarter of this number is cut.
     """
 
     def encode(texts: list[str]) -> list[list[int]]:
@@ -99,7 +100,7 @@ def tokenise(tokenizer: Any, titles: Sequence[str], template: Template, limit: i
     lines = [ids if len(ids) <= limit // 4 else [*ids[: limit // 4 - 1], end] for ids in lines]
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     introduction = encode([template.introduction])[0] if template.introduction else []
-    prefix = (begin + introduction) or [end]  # a first token needs a token before it
+    prefix = (begin + introduction) or [end]  # the first token needs a predecessor
     offsets = np.concatenate([[0], np.cumsum([len(line) for line in lines])]).astype(np.int64)
     return TitleTokens(
         np.array(prefix, np.int64),
@@ -124,7 +125,7 @@ def prompt_lengths(tokens: TitleTokens, prompts: Prompts) -> np.ndarray:
 
 
 def _spread(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Maps counts [C] to the owner of each element and its place within the owner, int64 [sum]."""
+    """For groups of ``counts`` [C] elements, returns each element's group and place in it, int64 [sum]."""
     owner = np.repeat(np.arange(len(counts)), counts)
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
 

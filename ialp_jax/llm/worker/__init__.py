@@ -1,1 +1,4 @@
-"""The process that loads torch: `worker` carries out orders, `protocol` frames them, `estimate` the costs."""
+"""The process that loads torch.
+
+- `worker`: carries out orders; `protocol`: sends and receives them; `estimate`: estimates costs.
+"""

@@ -30,9 +30,9 @@ from ialp_jax.llm.prompting.lengths import (
 )
 from ialp_jax.types import Dataset, Prompts
 
-UTILISATION = 0.5  # assumed rate of forward passes divided by the measured matrix-product rate
-TRAINING = 3  # training operations divided by forward operations (arXiv 2204.02311)
-LORA = 2  # this ratio for LoRA: frozen weights need only gradients of activations
+UTILISATION = 0.5  # Assumed speed of forward passes, as a share of the measured matrix-product speed.
+TRAINING = 3  # Operations of a training step divided by those of a forward pass (arXiv 2204.02311).
+LORA = 2  # This ratio is lower for LoRA, because frozen weights need no weight gradients.
 
 
 class Part(NamedTuple):
@@ -51,7 +51,7 @@ class Part(NamedTuple):
     flops: float
 
     def plus(self, other: Part) -> Part:
-        """Adds two parts, with the name of this one."""
+        """Adds another part; the sum has the name of this part."""
         sums = (self.prompts + other.prompts, self.tokens + other.tokens, self.flops + other.flops)
         return Part(self.name, *sums)
 
@@ -86,7 +86,7 @@ def estimate(
       folder: folder of the model; only configuration and tokenizer are read. None: the embedded model.
       dataset: data set with the users of the prompts.
       config: model, mode, dtype, device and batch size of the planned run.
-      demands: prompts of the stages. The function adds training, LoRA and calibration.
+      demands: prompts of the stages. The costs of training, LoRA and calibration are added to them.
       shape: L and K of the label stage.
       seed: fixes the sampled prompts.
 
@@ -140,7 +140,7 @@ def estimate(
 
 
 def _asked(sizes: Sizes, measured_demands: Sequence[tuple[Demand, Lengths]], config: LLMConfig) -> list[Part]:
-    """The prompts of the stages in all their orders, and the maximum number of prompts asked again."""
+    """Parts for the stages' prompts in all orders, and one part for the maximum number of retries."""
     by_name: dict[str, Part] = {}
     for demand, measured in measured_demands:
         part = _part(demand.name, demand.count * config.permutations, sizes, measured)
@@ -163,12 +163,12 @@ def _calibration(
 ) -> list[Part]:
     """Work before the first label of a stage: calibration and checks. Lettered modes need only a check.
 
-    Stages whose first prompts have the same shape share this work.
+    If the first prompts of several stages have the same shape, this work is done only once for these stages.
     """
     first = {demand.name: demand for demand in reversed(demands)}
     times = len({demand.sample.shape for demand in first.values()})
     parts = []
-    if config.engine != "vllm":  # two prompts by two methods (fast and plain)
+    if config.engine != "vllm":  # two prompts, each by the fast and the plain method
         parts.append(_part("check of the masks", 4 * times, sizes, ruler.measure(sample)))
     if config.mode == "likelihood":
         pairs = ruler.measure(sample._replace(candidates=sample.candidates[:, :2]))
@@ -217,9 +217,10 @@ def _training(sizes: Sizes, config: LLMConfig) -> Part:
 
 
 def _lora(sizes: Sizes, ruler: Ruler, sample: Prompts, config: LLMConfig) -> list[Part]:
-    """One part for LoRA's steps (without its small matrices), and one for its held-out prompts.
+    """One part for LoRA's steps (the small LoRA matrices are ignored), and one for the held-out prompts.
 
-    Each held-out prompt costs one label and one loss before the first step, and again after the last step.
+    Before the first step and after the last one, each held-out prompt is labelled once and its loss is
+    computed once.
     """
     count = config.lora.negatives + 1 if config.lora.negatives else sample.candidates.shape[1]
     candidates = np.resize(sample.candidates, (sample.num_prompts, count))

@@ -12,7 +12,7 @@ import numpy as np
 
 # A terminal sends these signals to the whole process group, but only the client handles them.
 GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Orders and the calibration's manifest store the fingerprint of its settings and inputs under this key.
+# Key of the calibration's fingerprint (of its settings and inputs) in orders and in its manifest.
 CALIBRATION = "calibration_fingerprint"
 _LENGTH_BYTES = 8
 _HEADER = "header"
@@ -22,14 +22,14 @@ def send(stream: IO[bytes], header: Mapping[str, Any], **arrays: np.ndarray) -> 
     """Writes one frame: its length in 8 bytes, then an ``.npz``."""
     buffer = io.BytesIO()
     text = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    np.savez(buffer, **{_HEADER: text}, **arrays)  # type: ignore[arg-type] # its types know no array names
+    np.savez(buffer, **{_HEADER: text}, **arrays)  # type: ignore[arg-type] # numpy's types lack array names
     stream.write(len(buffer.getbuffer()).to_bytes(_LENGTH_BYTES, "little"))
     stream.write(buffer.getbuffer())
     stream.flush()
 
 
 def receive(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-    """Reads one frame; None if the other side has ended, even in the middle of a frame."""
+    """Reads one frame. Returns None if the other process has ended, even in the middle of a frame."""
     length = stream.read(_LENGTH_BYTES)
     frame = stream.read(int.from_bytes(length, "little")) if len(length) == _LENGTH_BYTES else b""
     if not frame or len(frame) < int.from_bytes(length, "little"):

@@ -1,20 +1,20 @@
 """The only process that loads torch: ``python -m ialp_jax.llm.worker.worker``.
 
-`ialp_jax.labelling.worker_process` starts it. It reads frames (`ialp_jax.llm.worker.protocol`) from its
-standard input and answers on its standard output:
+`ialp_jax.labelling.worker_process` starts the worker. The worker reads orders as frames
+(`ialp_jax.llm.worker.protocol`) from its standard input and answers on its standard output:
 
 - ``train``: trains the embedded model on the offline users and saves it;
 - ``lora``: fine-tunes a model by LoRA on the offline users and saves the adapter;
-- ``load``: loads the model; also writes the calibration beside the labels if the order requests it. The
-  calibration holds the scores after an empty history and the threshold of ``none``, or the chat template in
-  lettered modes;
+- ``load``: loads the model; also writes the calibration beside the labels if the order requests it. In mode
+  ``likelihood``, the calibration holds the scores after an empty history and the threshold of ``none``. In
+  lettered modes, it holds the chat template;
 - ``estimate``: estimates the costs of labelling;
 - ``score``: answers n prompts, ``histories`` [n, L] and ``candidates`` [n, K], with
   `ialp_jax.llm.modes.answers.Answers`.
 
-The entry ``error`` of an answer is one line for the user. The process ends when its input closes, even in the
-middle of an order, so it never outlives its client. It must not load JAX, because torch and JAX would compete
-for the cores.
+If an order fails, the answer has an entry ``error``: an error message for the user, in one line. The process
+ends when its input closes, even in the middle of an order, so it never outlives its client. The process must
+not load JAX, because torch and JAX would compete for the cores.
 """
 
 from __future__ import annotations
@@ -162,9 +162,10 @@ def _estimate(
 
 
 def _calibrate(engine: engines.Engine, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
-    """Writes the calibration: ``unconditional`` float32 [N + 1], the threshold, and the shares above it.
+    """Writes the calibration: ``unconditional`` float32 [N + 1], the threshold, and shares of gains above it.
 
-    Lettered modes need no threshold, because the model itself says "none". They write only the manifest.
+    In lettered modes, writes only the manifest: no threshold is needed, because the model itself answers
+    "none".
     """
     engine.check(order["shape"])
     manifest = {CALIBRATION: order[CALIBRATION], **engine.facts(), "plain": engine.plain}
@@ -196,8 +197,8 @@ def serve(orders: queue.Queue, reply: BinaryIO, log: Path) -> None:
             header, results = worker.answer(order, arrays)
         except InputError as error:
             header, results = {"error": str(error)}, {}
-        except Exception as error:  # the client gets any error as one line
-            with contextlib.suppress(OSError):  # the cause may be the disk
+        except Exception as error:  # The client gets any error as one line.
+            with contextlib.suppress(OSError):  # The disk may be full or broken.
                 log.parent.mkdir(parents=True, exist_ok=True)
                 log.write_text(traceback.format_exc(), encoding="utf-8")
             what = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
@@ -206,7 +207,7 @@ def serve(orders: queue.Queue, reply: BinaryIO, log: Path) -> None:
 
 
 def _listen(stream: BinaryIO, orders: queue.Queue) -> None:
-    """Passes frames on. When the client ends, this ends the process, even in the middle of an order."""
+    """Puts received frames into ``orders``. Ends the process when the client ends, even during an order."""
     while (frame := protocol.receive(stream)) is not None:
         orders.put(frame)
     ray_connection.shut_down()
@@ -214,7 +215,7 @@ def _listen(stream: BinaryIO, orders: queue.Queue) -> None:
 
 
 def main() -> None:
-    """Runs the worker on its standard streams. Its only argument is the file for tracebacks."""
+    """Runs the worker on its standard streams. The only command-line argument is the file for tracebacks."""
     reply = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # text that libraries print must not mix with frames
     for number in GROUP_SIGNALS:

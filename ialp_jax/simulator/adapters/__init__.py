@@ -10,8 +10,8 @@
 | stable-baselines3                   | `stable_baselines.SessionVecEnv`                       |
 
 Each adapter takes the environment and the parameters that ``ialp_jax.simulator.make`` returns, or a
-`FlatSessions` around the environment. The wrappers of gymnax 1.0 do not work here. FlattenObservationWrapper
-does not accept struct observations. The gymnasium wrappers return JAX arrays that are not in their spaces. At
-the end of a session, they return the next session's first observation instead of the final one. They name no
-autoreset mode.
+`FlatSessions` around the environment. The wrappers of gymnax 1.0 do not work here. Its
+FlattenObservationWrapper does not accept struct observations. Its wrappers for gymnasium return JAX arrays,
+which the declared observation spaces do not contain. At the end of a session, these wrappers return the next
+session's first observation instead of the final one. They also do not declare an autoreset mode.
 """

@@ -1,4 +1,4 @@
-"""Sessions with NumPy inputs and outputs; the adapters for NumPy agents are built on them."""
+"""Sessions with NumPy inputs and outputs; the adapters for NumPy agents use this module."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Step(NamedTuple):
     """Results of one step of B sessions, as NumPy arrays.
 
     Attributes:
-      observation: [B, ...]; if a session ended, the first observation of the next one.
+      observation: [B, ...]; if a session ended, the first observation of the next session.
       reward: float32 [B].
       terminated, truncated: bool [B].
       final_observation: [B, ...]; if a session ended, its true last observation.
@@ -35,7 +35,7 @@ class Step(NamedTuple):
 
 
 def to_numpy(observation: Any) -> NumpyObservation:
-    """Copies a struct observation to a dictionary of arrays, a flat one to an array; both are writable."""
+    """Copies a struct observation to a dictionary of arrays, or a flat observation to an array; writable."""
     if hasattr(observation, "_asdict"):
         return {name: np.array(value) for name, value in observation._asdict().items()}
     return np.array(observation)
@@ -49,7 +49,7 @@ def row(observation: NumpyObservation, index: int) -> NumpyObservation:
 
 
 class SessionBatch:
-    """B sessions in one compiled step; when a session ends, a new one starts in its place.
+    """Runs B sessions with one compiled program; when a session ends, a new one starts in its place.
 
     Attributes:
       env: a `SessionEnvironment` or a `FlatSessions`.

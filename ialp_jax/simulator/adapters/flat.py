@@ -25,12 +25,13 @@ class FlatSessions(environment.Environment[SessionState, SessionParams]):
 
     - ``encoding="bag"``: [N], for dense networks. 1 for an item of the history, -1 for an item that was shown
       and is not in the history, 0 for all others. The order of the history is lost.
-    - ``encoding="ids"``: [2 L + H], for networks that embed items, and for catalogues that are too large for
-      a replay buffer of bags. It holds the item ids of ``history`` and then of ``shown``, all divided by N.
+    - ``encoding="ids"``: [2 L + H], for networks that embed items, and for large catalogues, if a replay
+      buffer of bags needs too much memory. The vector holds the item ids of ``history``, then those of
+      ``shown``, all divided by N.
       ``jnp.round(observation * N)`` returns the exact ids if N is below 2**23.
 
     The final observation in ``info`` is flat too. Agents without a mask of shown items may recommend an item
-    again; a repeated item is never liked. `SessionEnvironment` has the rule for actions outside 0..N-1.
+    again; a repeated item is never liked. For actions outside 0..N-1, see `SessionEnvironment`.
     """
 
     def __init__(self, env: SessionEnvironment, encoding: str = "bag") -> None:
@@ -61,7 +62,7 @@ class FlatSessions(environment.Environment[SessionState, SessionParams]):
     def step_env(
         self, key: Key, state: SessionState, action: Array, params: SessionParams
     ) -> tuple[Array, SessionState, Array, Array, dict[str, Any]]:
-        """Steps the wrapped environment; flat observation."""
+        """Takes a step in the wrapped environment; flat observation."""
         observation, state, reward, terminated, info = self._env.step_env(key, state, action, params)
         return self._flat(observation, params), state, reward, terminated, info
 
@@ -99,9 +100,9 @@ class FiveValueSteps(LegacyStepAPIWrapper):
         agent = rejax.PPO.create(env=FiveValueSteps(FlatSessions(env)), env_params=params, ...)
 
     ``done`` is ``terminated | truncated``. So agents cannot distinguish the end of the horizon from a user
-    who left, and bootstrap in neither case. This class adds only ``__deepcopy__`` to gymnax's wrapper: rejax
-    deep-copies its settings, and the wrapper's ``__getattr__`` recurses endlessly on a copy without
-    attributes.
+    who left, and bootstrap in neither case. This class adds only ``__deepcopy__`` to gymnax's wrapper,
+    because rejax deep-copies its settings. On a new copy, which has no attributes yet, the wrapper's
+    ``__getattr__`` would call itself without end.
     """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FiveValueSteps:

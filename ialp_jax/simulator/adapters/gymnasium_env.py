@@ -22,10 +22,10 @@ _SEEDS = 2**31 - 1
 class SessionGym(gymnasium.Env):
     """Gymnasium environment of one session at a time.
 
-    Observations are dictionaries of int32 vectors (``history``, ``shown``); around a `FlatSessions`, one
-    float32 vector. Action a recommends item a + 1. After the end of a session, call `reset`. ``info`` holds
-    ``like``, ``user``, ``out_of_range`` (never true here) and the values that the dynamics add, as Python
-    numbers.
+    Observations are dictionaries of int32 vectors (``history``, ``shown``). If ``env`` is a `FlatSessions`,
+    each observation is one float32 vector. Action a recommends item a + 1. After the end of a session, call
+    `reset`. ``info`` holds ``like``, ``user``, ``out_of_range`` (never true here) and the values that the
+    dynamics add, as Python numbers.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - gymnasium's convention
@@ -46,7 +46,7 @@ class SessionGym(gymnasium.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NumpyObservation, dict[str, Any]]:
-        """Starts a session; the same seed gives the same sessions from then on. Ignores ``options``."""
+        """Starts a session; the same seed gives the same session and later sessions. Ignores ``options``."""
         super().reset(seed=seed)
         key = jax.random.key(int(self.np_random.integers(_SEEDS)))
         self._key, now = jax.random.split(key)
@@ -68,9 +68,9 @@ class SessionGym(gymnasium.Env):
 
 
 class SessionVectorEnv(gymnasium.vector.VectorEnv):
-    """Gymnasium vector environment: B sessions in one compiled step.
+    """Gymnasium vector environment: runs B sessions with one compiled program.
 
-    The autoreset mode is ``SAME_STEP``: if a session ended, the observation is the first one of the next
+    The autoreset mode is ``SAME_STEP``: if a session ended, the observation is the first of the next
     session. ``info["final_obs"][b]`` and ``info["final_info"]`` hold the last observation and info of the
     ended session, with the masks ``_final_obs`` and ``_final_info``, as in gymnasium's SyncVectorEnv.
     """
@@ -95,7 +95,7 @@ class SessionVectorEnv(gymnasium.vector.VectorEnv):
     def step(
         self, actions: np.ndarray
     ) -> tuple[NumpyObservation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Recommends item ``actions[b] + 1`` to each user; int [B].
+        """Recommends item ``actions[b] + 1`` to user b; ``actions`` is int [B].
 
         Raises:
           ValueError: an action is not an integer in 0..N-1.

@@ -1,6 +1,6 @@
 """Adapter for stable-baselines3, which trains on its own type of vector environment, ``VecEnv``.
 
-stable-baselines3 is optional. Without it, importing this module raises an InputError.
+stable-baselines3 is optional. If it is not installed, importing this module raises an InputError.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ except ImportError:
 
 
 class SessionVecEnv(VecEnv):
-    """stable-baselines3 vector environment: B sessions in one compiled step.
+    """stable-baselines3 vector environment: runs B sessions with one compiled program.
 
         env, params = ialp_jax.simulator.make("demo", split="online")
         model = stable_baselines3.PPO("MlpPolicy", SessionVecEnv(FlatSessions(env), params, 16))
 
     Without `FlatSessions`, observations are dictionaries, for ``MultiInputPolicy``. If a session ends,
-    ``infos[b]`` has ``terminal_observation`` and ``TimeLimit.truncated``. Wrap this in ``VecMonitor`` to get
-    returns and lengths. One compiled program steps all users, so no user has a separate environment object.
-    Therefore `env_method` and `set_attr` raise an error.
+    ``infos[b]`` has ``terminal_observation`` and ``TimeLimit.truncated``. To get returns and lengths, wrap
+    the environment in ``VecMonitor``. One compiled program runs all users, so no user has a separate
+    environment object. Therefore `env_method` and `set_attr` raise an error.
     """
 
     def __init__(
@@ -48,14 +48,14 @@ class SessionVecEnv(VecEnv):
         )
 
     def reset(self) -> NumpyObservation:
-        """Starts B sessions; after a call of `seed`, the sessions of that seed."""
+        """Starts B sessions. After a call of `seed`, that seed determines the sessions."""
         if self._seeds[0] is not None:
             self._resets = np.random.default_rng(self._seeds[0])
             self._reset_seeds()
         return self._batch.reset(int(self._resets.integers(2**31 - 1)))
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Stores the actions, int [B], 0..N-1, for `step_wait`, which raises ValueError for any other."""
+        """Stores the actions, int [B], 0..N-1. `step_wait` raises ValueError if an action is not valid."""
         self._actions = actions
 
     def step_wait(self) -> tuple[NumpyObservation, np.ndarray, np.ndarray, list[dict[str, Any]]]:

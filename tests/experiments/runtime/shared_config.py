@@ -1,11 +1,11 @@
-"""The smallest run of two seeds, with labels from popularity; it saves a checkpoint whenever it can."""
+"""The smallest run of two seeds, with labels from popularity. Saves checkpoints as often as possible."""
 
 from experiments.config import Config
 from tests.launch import tiny_run
 
 
 def get_config() -> Config:
-    """Fewer users and steps than the tiny run, and an agent that starts from labels."""
+    """The tiny run with fewer users and steps, and with an agent that is pre-trained on labels."""
     config = tiny_run.get_config()
     config.name, config.num_seeds = "shared", 2
     config.data.demo.users, config.data.demo.items = 80, 60

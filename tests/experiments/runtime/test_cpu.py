@@ -1,4 +1,4 @@
-"""CPU cores are devices, unless the user set the number of devices."""
+"""Each CPU core is a JAX device, unless the user sets the number of devices."""
 
 from __future__ import annotations
 

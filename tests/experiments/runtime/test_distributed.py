@@ -41,7 +41,7 @@ def start(folder, *args):
 
 
 def both(folder, *args):
-    """(exit code, stdout, stderr) of process 0 and of process 1."""
+    """Runs a command as two joined processes. Returns (exit code, stdout, stderr) of each process."""
     join = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2", *args]
     running = [start(folder, *join, f"--process_id={number}") for number in range(2)]
     ended = [(*process.communicate(timeout=900), process.returncode) for process in running]
@@ -55,7 +55,7 @@ def arrays(folder, part):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The folder of a run by one process, the folder of the same run by two, and the output of these two."""
+    """(folder of a run by one process, folder of the same run by two processes, output of the two)."""
     folder = tmp_path_factory.mktemp("shared")
     single = start(folder / "one")
     assert single.wait(900) == 0, single.stderr.read()
@@ -194,7 +194,7 @@ def test_an_unknown_host_is_one_line():
 
 
 def test_other_machines_cannot_reach_processes_on_loopback(tmp_path):
-    """The process joins and then prints its open ports."""
+    """A process joins jax.distributed, then prints its number of ports and those that others can reach."""
     code = (
         "import sys, psutil, jax\nfrom experiments import flags\n"
         "from experiments.runtime import distributed\n"

@@ -1,4 +1,4 @@
-"""A GPU that JAX does not see gives one note; JAX leaves GPU memory for torch."""
+"""The user gets one note if JAX does not see a GPU. JAX leaves free GPU memory to torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
-    """Simulates a machine: the GPUs of its driver (None: no folder) and the output of its nvidia-smi."""
+    """Simulates a machine with ``driver`` GPUs (None: no driver folder) and the output of nvidia-smi."""
 
     def make(driver=None, smi=None, code=0, **environment):
         for name in ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS"):

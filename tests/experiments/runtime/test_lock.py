@@ -1,4 +1,4 @@
-"""One process at a time holds a run folder; the lock ends with the process."""
+"""Only one process at a time can use a run folder. Its lock is released when the process ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from ialp_jax.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
 SMOKE = ("--config=experiments/configs/smoke.py", "--stage=data")
-# Holds the lock of argv[1] while a child sleeps. The child is made by exec, as the LLM worker, or by fork.
+# Holds the lock of the folder argv[1] while a child process sleeps. The child is started by exec, as the LLM
+# worker is, or by fork.
 HOLDER = """
 import os, subprocess, sys, time
 from pathlib import Path
@@ -42,7 +43,7 @@ with locked(Path(sys.argv[1])):
 
 @contextlib.contextmanager
 def holder(folder, child="exec"):
-    """Starts a process that holds the lock; yields its id and that of its child."""
+    """Starts a process that holds the lock. Yields the ids of this process and of its child."""
     command = [sys.executable, "-c", HOLDER, str(folder), child]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     owner, child = map(int, process.stdout.readline().split())

@@ -1,4 +1,4 @@
-"""A trace is saved in a folder of the run, or the command ends with one line."""
+"""The profiler saves a trace in the run folder, or the command ends with a one-line error."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from ialp_jax.simulator.adapters.flat import FiveValueSteps, FlatSessions
 
 
 def both(world, encoding, actions):
-    """Returns pairs of plain and flat observations of the same session, final ones included."""
+    """Returns pairs (plain, flat) of the observations of one session, with the final observations."""
     env, params = world
     flat = FlatSessions(env, encoding)
     key = jax.random.key(0)
@@ -65,7 +65,7 @@ def test_space_matches_the_observation(world, encoding):
 
 
 def train(env, params, updates=100, users=64, steps=12):
-    """Trains a linear policy by REINFORCE; uses only reset, step and spaces of the environment.
+    """Trains a linear policy by REINFORCE. Uses only reset, step and the spaces of the environment.
 
     Returns the mean reward per step of the first and of the last ten updates.
     """
@@ -128,7 +128,7 @@ def test_five_value_step_merges_terminated_and_truncated(world):
 
 
 def train_five(env, params):
-    """Trains the agent of ``train`` in an environment whose step returns five values, as for rejax 0.1.3."""
+    """Calls `train` with an environment whose step returns five values, as rejax 0.1.3 expects."""
 
     class Six:
         observation_space, action_space, reset = env.observation_space, env.action_space, env.reset

@@ -1,4 +1,4 @@
-"""Tests of the gymnasium adapters against the checker and vector environment of gymnasium."""
+"""Tests the gymnasium adapters with gymnasium's checker, and against its vector environment."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_infos_have_the_form_of_sync_vector_env(world):
             {name: sorted(value) if isinstance(value, dict) else value.shape for name, value in info.items()}
         )
     for name, form in forms[0].items():
-        # SyncVectorEnv lacks these if all sessions ended.
+        # SyncVectorEnv leaves out these entries if all sessions ended.
         if name.removeprefix("_") not in ("like", "user", "out_of_range"):
             assert form == forms[1][name]
 

@@ -1,4 +1,4 @@
-"""Tests of the stable-baselines3 adapter: its agents train, ends are correct, a missing package raises."""
+"""Tests the stable-baselines3 adapter: agents train, ends are correct, a missing package gives an error."""
 
 from __future__ import annotations
 
