@@ -37,6 +37,10 @@ class NotFiniteError(InputError):
 class Terminated(BaseException):
     """The process got SIGTERM or Ctrl-C; the message says what was saved."""
 
+    def __init__(self, message: str) -> None:
+        """Stores the message. Python lets codecs rewrite the message of a class without ``__init__``."""
+        super().__init__(message)
+
 
 def missing_package(user: str, package: str, extra: str) -> InputError:
     """The error if a package of an extra cannot be imported; ``user`` is the option or module."""

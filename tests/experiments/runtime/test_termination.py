@@ -45,6 +45,16 @@ def test_a_signal_takes_effect_at_once_or_at_the_end_of_deferred(kill, within, a
     assert "Traceback" not in done.stderr
 
 
+IN_A_CODEC = """codecs.register({'busy': codecs.CodecInfo(None, lambda *_: KILL)}.get)
+b''.decode('busy')"""
+
+
+@pytest.mark.parametrize("kill", [KILL, CTRL_C])
+def test_a_signal_while_a_codec_runs_keeps_its_message(kill):
+    done = run(f"import codecs\n{IN_A_CODEC}".replace("KILL", kill), "pass")
+    assert done.stdout.startswith("finished work is saved")
+
+
 BUSY = "hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"  # like a compilation, no handler interrupts it
 
 
