@@ -37,6 +37,10 @@ class NotFiniteError(InputError):
 class Terminated(BaseException):
     """The process received SIGTERM or Ctrl-C. The message says what was saved."""
 
+    def __init__(self, message: str) -> None:
+        """Stores the message. Python lets codecs rewrite the message of a class without ``__init__``."""
+        super().__init__(message)
+
 
 def missing_package(user: str, package: str, extra: str) -> InputError:
     """Makes the error for a package that the option or module ``user`` needs but cannot import."""

@@ -19,7 +19,7 @@ INNER = re.compile(r"ialp_jax\.llm\.(modes\.\w+|worker\.estimate)")
 # The core packages gymnax, flax and orbax install these dependencies.
 IN_CORE = {"matplotlib", "pandas", "gymnasium", "rich", "absl-py", "psutil", "pyyaml", "setuptools"}
 
-IMPORT_ALL = """
+WITHOUT = """
 import importlib, pkgutil, sys
 
 class WithoutOptional:
@@ -34,6 +34,8 @@ class WithoutOptional:
 
 optional = set(sys.argv[1:])
 sys.meta_path[:] = [WithoutOptional(finder) for finder in sys.meta_path]
+"""
+IMPORT_ALL = """
 import ialp_jax
 for module in pkgutil.walk_packages(ialp_jax.__path__, "ialp_jax.", onerror=lambda name: None):
     try:
@@ -56,7 +58,7 @@ def outcomes() -> dict[str, list[str]]:
     blocked = {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in optional}
     assert {"torch", "transformers", "ray", "stable_baselines3", "tensorboard", "jinja2"} <= blocked
     done = subprocess.run(
-        [sys.executable, "-c", IMPORT_ALL, *blocked, "vllm"],
+        [sys.executable, "-c", WITHOUT + IMPORT_ALL, *blocked, "vllm"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -97,7 +99,7 @@ def test_core_modules_import_without_optional_packages(outcomes):
     assert not {name for name in failed if core.match(name)}
     assert {"ialp_jax.llm.model", "ialp_jax.simulator.adapters.stable_baselines"} <= failed
     assert "ialp_jax.simulator.adapters.gymnasium_env" not in failed
-    assert "ialp_jax.labelling.sources" not in failed
+    assert not {name for name in failed if name.startswith("ialp_jax.labelling")}
 
 
 @pytest.mark.slow
@@ -110,6 +112,27 @@ def test_optional_modules_name_their_extra(outcomes):
         extra = "gym" if "adapters" in name else "llm"
         assert text.endswith(f"run python -m pip install 'ialp_jax[{extra}]' (in a clone: '.[{extra}]')")
         assert "\n" not in text
+
+
+def test_without_the_llm_packages_experiments_import_and_the_client_names_the_extra(tmp_path):
+    code = """
+import experiments.main, experiments.stages, experiments.dry_run
+from pathlib import Path
+from ialp_jax.labelling.llm_labeller import LLMLabeller
+from ialp_jax.llm.config import LLMConfig
+folder = Path(sys.argv[1])
+try:
+    LLMLabeller(LLMConfig(), folder, folder / "labels", 0).__enter__()
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    packages = [re.match(r"[\w-]+", line)[0] for line in EXTRAS["llm"] + EXTRAS["ray"][1:]]
+    script = WITHOUT.replace("sys.argv[1:]", "sys.argv[2:]") + code
+    command = [sys.executable, "-c", script, str(tmp_path), *packages]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("InputError the LLM needs torch")
+    assert "'ialp_jax[llm]'" in done.stdout
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ialp_jax.labelling.worker_process import WorkerProcess
+from ialp_jax.llm import model_files, require_packages
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.model import model_files
 from ialp_jax.llm.prompting.lengths import Demand
 
 
@@ -33,9 +33,10 @@ def estimate(
       shape: L and K of the label stage.
 
     Raises:
-      InputError: the model does not exist, torch is missing, or the worker reports another error.
+      InputError: the model does not exist, a package is missing, or the worker reports another error.
     """
     config.check()
+    require_packages("the LLM")
     folder = ""
     if config.model:
         folder = str(model_files.resolve(config.model, config.revision, weights=False))

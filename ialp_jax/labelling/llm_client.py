@@ -14,8 +14,8 @@ from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.labelling import label_files
 from ialp_jax.labelling.worker_process import WorkerProcess
+from ialp_jax.llm import adapter_files, model_files, require_packages
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.model import adapter_files, model_files
 from ialp_jax.llm.prompting import templates
 
 
@@ -43,7 +43,8 @@ class LLMClient:
         self._shape = (0, 0)  # L and K of the next prompts
 
     def __enter__(self) -> Self:
-        """Reads the data and finds the model. Raises InputError if the data or the model is missing."""
+        """Reads the data and finds the model. Raises InputError if a package or a file is missing."""
+        require_packages("the LLM")
         claim(self._folder, LABELS)
         self._data_files = store.verify(self._data_folder)["files"]
         dataset = load_dataset(self._data_folder)

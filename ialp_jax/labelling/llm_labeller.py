@@ -16,8 +16,8 @@ from ialp_jax.labelling import label_files, quality, shards
 from ialp_jax.labelling.label_store import LabelStore
 from ialp_jax.labelling.llm_client import LLMClient, intact_manifest
 from ialp_jax.labelling.shards import Batch
+from ialp_jax.llm import adapter_files, model_files
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.model import adapter_files, model_files
 from ialp_jax.llm.modes import none_rule
 from ialp_jax.llm.modes.answers import CAUSES, Answers
 from ialp_jax.llm.prompting import chat, orders

@@ -11,5 +11,13 @@ An order with prompts takes this path until the reply goes back to the client:
 6. ``modes/answers.py``: the answers get the same form in all modes and go back to the client.
 
 ``lora/`` fine-tunes the model. ``model/embedded.py`` trains the small Mistral that is used if no model is
-given. `ialp_jax.labelling` is the client: it turns answers into labels.
+given. `model_files.py` and `adapter_files.py` find and check files of models and need no torch.
+`ialp_jax.labelling` is the client: it turns answers into labels.
 """
+
+from ialp_jax.errors import require
+
+
+def require_packages(user: str) -> None:
+    """Raises InputError if a package of the extra ``llm`` is missing; ``user`` needs it. Imports nothing."""
+    require(user, "llm", "torch", "transformers", "tokenizers", "safetensors", "peft", "psutil")

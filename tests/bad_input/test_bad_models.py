@@ -13,7 +13,7 @@ from commands import call
 from small_run import SETTINGS
 
 from ialp_jax import store
-from ialp_jax.llm.model.model_files import INDEX
+from ialp_jax.llm.model_files import INDEX
 
 AUDIT = (*SETTINGS, "--config.audit.enabled=true", "--redo", "--workdir=HERE/run", "--stage=audit")
 MODEL, ADAPTER = "--config.llm.model=HERE/model", "--config.llm.adapter=HERE/adapter"

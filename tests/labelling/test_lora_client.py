@@ -19,8 +19,8 @@ from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.labelling import lora_client
 from ialp_jax.labelling.llm_labeller import LLMLabeller
+from ialp_jax.llm import adapter_files
 from ialp_jax.llm.config import LLMConfig, LoraConfig
-from ialp_jax.llm.model import adapter_files
 
 STEPS = 40
 

@@ -6,8 +6,8 @@ import pytest
 
 from ialp_jax import store
 from ialp_jax.errors import InputError
-from ialp_jax.llm.model import adapter_files
-from ialp_jax.llm.model.adapter_files import CONFIG, PICKLE, WEIGHTS
+from ialp_jax.llm import adapter_files
+from ialp_jax.llm.adapter_files import CONFIG, PICKLE, WEIGHTS
 
 SETTINGS = {"peft_type": "LORA", "r": 4, "target_modules": ["q_proj", "k_proj"]}
 

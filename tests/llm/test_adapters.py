@@ -13,7 +13,8 @@ safetensors = pytest.importorskip("safetensors.torch")
 transformers = pytest.importorskip("transformers")
 
 from ialp_jax.errors import InputError  # noqa: E402
-from ialp_jax.llm.model import adapter_files, adapters, loading  # noqa: E402
+from ialp_jax.llm import adapter_files  # noqa: E402
+from ialp_jax.llm.model import adapters, loading  # noqa: E402
 
 CASES = {
     "attention": {"target_modules": ["q_proj", "v_proj"]},

@@ -249,7 +249,7 @@ def test_a_worker_estimates_and_loads_no_model(true_size, tmp_path, monkeypatch)
 
 def test_the_weights_of_a_hub_model_are_not_downloaded(monkeypatch, tmp_path):
     hub = pytest.importorskip("huggingface_hub")
-    from ialp_jax.llm.model import model_files
+    from ialp_jax.llm import model_files
 
     demands = []
     monkeypatch.setattr(

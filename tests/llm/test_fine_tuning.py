@@ -9,10 +9,11 @@ torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
 
 from ialp_jax.errors import InputError  # noqa: E402
+from ialp_jax.llm import adapter_files  # noqa: E402
 from ialp_jax.llm.config import LLMConfig, LoraConfig  # noqa: E402
 from ialp_jax.llm.lora import fine_tuning  # noqa: E402
 from ialp_jax.llm.lora.training_prompts import TrainingPrompts  # noqa: E402
-from ialp_jax.llm.model import adapter_files, embedded  # noqa: E402
+from ialp_jax.llm.model import embedded  # noqa: E402
 from ialp_jax.llm.model.scorer import Scorer  # noqa: E402
 from ialp_jax.llm.prompting import templates  # noqa: E402
 from ialp_jax.types import Prompts  # noqa: E402

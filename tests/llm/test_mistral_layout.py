@@ -18,9 +18,8 @@ import transformers
 
 from ialp_jax.errors import InputError
 from ialp_jax.labelling.llm_labeller import LLMLabeller
-from ialp_jax.llm import engines
+from ialp_jax.llm import engines, model_files
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.model import model_files
 from ialp_jax.llm.modes.answers import CAUSES
 from ialp_jax.llm.prompting import templates
 

@@ -17,7 +17,7 @@ from experiments import stages
 from experiments.configs import smoke
 from experiments.run import Run
 from ialp_jax import store
-from ialp_jax.llm.model import adapter_files
+from ialp_jax.llm import adapter_files
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from ialp_jax.errors import InputError
-from ialp_jax.llm.model import model_files
+from ialp_jax.llm import model_files
 
 
 @pytest.mark.parametrize("model", ["/no/such/folder", "./missing", "a/b/c"])

@@ -17,8 +17,9 @@ transformers = pytest.importorskip("transformers")
 import families  # noqa: E402
 
 from ialp_jax.errors import InputError  # noqa: E402
+from ialp_jax.llm import model_files  # noqa: E402
 from ialp_jax.llm.config import LLMConfig  # noqa: E402
-from ialp_jax.llm.model import loading, model_files, weights  # noqa: E402
+from ialp_jax.llm.model import loading, weights  # noqa: E402
 from ialp_jax.llm.model.scorer import Scorer  # noqa: E402
 from ialp_jax.llm.prompting import templates  # noqa: E402
 

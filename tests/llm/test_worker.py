@@ -33,7 +33,7 @@ print(*sorted({{"jax", "torch", "transformers"}} & set(sys.modules)))
         "labelling.lora_client",
         "labelling.inspect",
         "llm.config",
-        "llm.model.model_files",
+        "llm.model_files",
         "llm.prompting.templates",
         "llm.worker.worker",
     ],

@@ -1,14 +1,14 @@
-"""A causal language model on disk and in memory.
+"""A causal language model in memory. `ialp_jax.llm.model_files` and `adapter_files` find and check its files.
 
 - `scorer`: the loaded model that answers; `self_check`: compares fast scoring with the plain forward pass;
-- `model_files`, `loading`, `weights`: find, load and check a model; `memory`, `speed`: memory and speed;
-- `adapter_files`, `adapters`: LoRA adapters, as files and on a loaded model;
+- `loading`, `weights`: load and check a model; `memory`, `speed`: memory and speed;
+- `adapters`: a LoRA adapter on a model;
 - `embedded`, `corpus`, `muon`, `torch_checkpoint`: the small Mistral that is trained if no model is given.
 
 If the extra ``llm`` is not installed, importing this package raises an InputError. The error message says how
 to install the extra.
 """
 
-from ialp_jax.errors import require
+from ialp_jax.llm import require_packages
 
-require(__name__, "llm", "torch", "transformers", "tokenizers", "safetensors", "peft", "psutil")
+require_packages(__name__)

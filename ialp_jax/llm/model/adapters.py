@@ -13,8 +13,8 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from ialp_jax.errors import InputError
+from ialp_jax.llm import adapter_files
 from ialp_jax.llm.config import LoraConfig
-from ialp_jax.llm.model import adapter_files
 
 # Errors that peft raises if an adapter is broken or does not fit the model.
 _UNFIT = (

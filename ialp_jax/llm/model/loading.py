@@ -12,7 +12,8 @@ from huggingface_hub.errors import StrictDataclassError
 
 from ialp_jax import store
 from ialp_jax.errors import InputError
-from ialp_jax.llm.model import model_files, speed, weights
+from ialp_jax.llm import model_files
+from ialp_jax.llm.model import speed, weights
 
 MAX_TOKENS = 4096  # Longest prompt. Equals the sliding window of Mistral 7B v0.1; L items fit.
 # Errors that from_pretrained raises if files are missing, broken or of another kind.

@@ -9,8 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import safetensors
-
 from ialp_jax import store
 from ialp_jax.errors import InputError
 
@@ -26,6 +24,8 @@ _ELSEWHERE = (
 
 def check(folder: Path) -> None:
     """Raises InputError if a folder's LoRA adapter is missing, unreadable, altered or not safetensors."""
+    import safetensors  # of the extra llm
+
     if not folder.is_dir():
         raise InputError(f"--config.llm.adapter={folder}: no such folder")
     if store.read_manifest(folder) is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ialp_jax import store
 from ialp_jax.errors import InputError
-from ialp_jax.llm.model import adapter_files
+from ialp_jax.llm import adapter_files
 
 INDEX = "model.safetensors.index.json"  # lists weights that are split over several files
 _SUFFIX = ".safetensors"
