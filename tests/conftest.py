@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,12 @@ from left_out import LeftOut
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# JAX's compilation cache: all tests, and the commands that they start, compile each program once. JAX reads
-# these variables when it is imported.
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    COMPILED = tempfile.TemporaryDirectory(prefix="compiled-", ignore_cleanup_errors=True)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+# JAX's compilation cache: the tests, the commands that they start, and the next test run compile each program
+# once. JAX reads these variables when it is imported.
+COMPILED = Path.home() / ".cache" / "ialp_jax" / "compiled_by_tests"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
+os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**29))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 # All tests use one device, except tests about several devices.
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")
 # Ray reads this variable when it is imported. Some test modules import Ray before the project does.
@@ -37,9 +36,23 @@ for name, examples in (("quick", 25), ("all", 200)):
 settings.load_profile("quick")
 
 
+# These modules take longest. They start first, so that no worker is idle at the end.
+LONGEST = (
+    *("test_run_lives", "test_stages", "test_devices", "test_distributed", "test_study_stages"),
+    *("test_families", "test_fine_tuning", "test_real_worlds", "test_colab", "test_ray_engine"),
+    *("test_files_of_others", "test_llm_labeller", "test_bad_labels", "test_learning", "test_gate"),
+)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the plugin that counts slow tests."""
     config.pluginmanager.register(LeftOut(config))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Moves the tests of the longest modules to the front."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture

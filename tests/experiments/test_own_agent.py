@@ -48,6 +48,7 @@ class Postponed:
     size: "int" = 1
 
 
+@pytest.mark.slow
 def test_the_example_of_the_readme_learns_and_is_in_the_report(tmp_path, monkeypatch, capsys, records):
     assert sum(map(bool, EXAMPLE.splitlines())) <= 30
     monkeypatch.chdir(tmp_path)

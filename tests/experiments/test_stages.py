@@ -181,6 +181,7 @@ def folders(names):
     return {name.rsplit("/", 1)[0] for name in names}
 
 
+@pytest.mark.slow
 def test_other_evaluation_sessions_redo_only_measurements(copy, tmp_path):
     def change(config):
         config.evaluation.episodes = 6
@@ -298,6 +299,7 @@ def few(config):
     config.adapt.agents = "random,ialp"
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_model_labels_with_its_own_adapter(copy, capsys):
     def change(config):
         config.llm.lora.steps = 3
@@ -460,6 +462,7 @@ def test_the_report_contains_the_agents_of_the_run_and_nothing_stale(copy):
         again(copy, ("report",), other, overwrite=True)
 
 
+@pytest.mark.slow
 def test_agents_can_be_evaluated_in_a_world_with_another_user_model(tmp_path):
     def change(config):
         config.simulator.test_model = "implicit_mf"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 TESTS = Path(__file__).parents[1]
 
 
@@ -31,7 +32,6 @@ def results():
     return results
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("check", ["adapt by seeds", "pretrain by seeds"])
 def test_seeds_on_eight_devices_have_the_bits_that_they_have_on_one(results, check):
     assert results[check]

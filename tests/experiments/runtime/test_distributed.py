@@ -75,12 +75,14 @@ def test_two_processes_make_the_bits_of_one(runs):
         assert (shared / "report" / name).read_bytes() == (one / "report" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_only_the_first_process_prints(runs):
     (_, first, _), (_, second, _) = runs[2]
     assert "report:" in first
     assert second.replace("[Gloo]", "").count("\n") <= 1
 
 
+@pytest.mark.slow
 def test_two_processes_keep_finished_parts(runs):
     _, shared, _ = runs
     before = {part: (shared / part / "manifest.json").stat().st_mtime_ns for part in TRAINED}
@@ -90,6 +92,7 @@ def test_two_processes_keep_finished_parts(runs):
     assert "a_ialp_ap: done before, kept" in ended[0][1]
 
 
+@pytest.mark.slow
 def test_an_error_in_the_first_process_ends_all(runs):
     user_file = next((runs[1] / "adapt").iterdir()) / "mine.txt"
     user_file.write_text("in the way of other settings")

@@ -63,6 +63,7 @@ def test_seeds_determine_the_sessions(users):
     np.testing.assert_array_equal(env.reset()["history"], again)
 
 
+@pytest.mark.slow
 def test_dqn_runs_and_ppo_of_the_example_learns(users):
     from stable_baselines3 import DQN
 
