@@ -58,7 +58,7 @@ Window = tuple[str, int]  # file and line of a row, and the target item of this 
 
 
 def _windows(paths: Sequence[Path], num_items: int) -> tuple[dict[int, dict[tuple[int, ...], Window]], int]:
-    """Reads the windows of each user, by history, and the maximum length of a history."""
+    """Returns user -> history -> window, and the maximum length of a history."""
     header = ("user_id:token", "item_id_list:token_seq", "item_id:token")
     users: dict[int, dict[tuple[int, ...], Window]] = {}
     for path in paths:

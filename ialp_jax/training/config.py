@@ -78,9 +78,9 @@ class DevicesConfig:
     Attributes:
       seeds: number of equal parts into which the seeds are divided; each part runs on its own devices. 0: the
         largest number of parts for which there are devices and which divides num_seeds.
-      users: number of equal parts into which every batch of users or rows is divided. 0: the largest number
-        of parts for which devices remain and which divides the batch evenly. With several parts, gradients
-        are summed in another order, so rounding differs.
+      users: number of equal parts into which every batch of users or rows is divided. 0: as many equal
+        parts as the remaining devices allow. With several parts, gradients are summed in another order, so
+        rounding differs.
     """
 
     seeds: int = setting(0, at_least=0)

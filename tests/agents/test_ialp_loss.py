@@ -37,7 +37,7 @@ def setting():
 
 
 def parts(params, observation):
-    """Computes log-policy, V and Q with numpy from the network's raw output, without items shown before."""
+    """Computes log-policy, V and Q with numpy from the network's raw output. Shown items are excluded."""
     output = jax.tree.map(lambda x: np.asarray(x, np.float64), apply(params, observation.history))
     free = np.ones(output.logits.shape, bool)
     for row, ids in zip(free, observation.shown, strict=True):

@@ -57,7 +57,7 @@ def test_a_share_of_prompts_does_not_contain_the_users_item():
 def test_popularity_sampling_draws_popular_items_more_often():
     world = dataset()
     items = world.histories.items.copy()
-    items[8 * 2 : 8 * 40 : 16] = 2  # item 2 becomes the first like of most users of its taste
+    items[8 * 2 : 8 * 40 : 16] = 2  # most users with the taste of item 2 now like it first
     world = dataclasses.replace(world, histories=world.histories._replace(items=items))
     likers = {user for user in range(40) if 2 in world.histories.of(user)}
     assert len(likers) > 20
