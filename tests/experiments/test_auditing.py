@@ -264,6 +264,7 @@ def write_audit(run, relevant=1):
     return questions, sources
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_audit_and_the_report_its_table(tmp_path):
     write_run(tmp_path)
     report.write_report(tmp_path)

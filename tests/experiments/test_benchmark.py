@@ -92,6 +92,7 @@ print(json.dumps([rows, "jax" in sys.modules]))
 """
 
 
+@pytest.mark.slow
 def test_the_label_cases_run_without_jax(monkeypatch):
     pytest.importorskip("torch")
     monkeypatch.setenv("IALP_DATA", "/no/such/folder")  # the generated world

@@ -50,6 +50,7 @@ def test_a_run_with_a_closed_pipe_ends_without_a_traceback(tmp_path):
     assert process.wait(120) == 141
 
 
+@pytest.mark.slow
 def test_a_name_that_the_console_cannot_show_is_escaped(tmp_path):
     (tmp_path / "Käse").write_text("")
     process = start(

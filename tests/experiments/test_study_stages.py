@@ -25,6 +25,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.evaluation import statistics
 from ialp_jax.types import EVALUATION, TUNING
 
+pytestmark = pytest.mark.slow
 METHODS = ("random", "oracle", "a2c", "ialp", "a_ialp_ft")
 TINY = {
     "data.demo.users": 80,
@@ -192,7 +193,6 @@ def test_other_settings_are_refused_before_any_work(copy):
     assert study_results.read_config(copy / "results") is None
 
 
-@pytest.mark.slow
 def test_new_tuned_values_redo_only_the_agents_that_they_change(copy):
     (copy / "tuned").mkdir()
     (copy / "tuned" / "smoke.json").write_text(json.dumps({"a2c": {"agents.a2c.learning_rate": 0.5}}))
@@ -215,7 +215,6 @@ def test_pairs_with_other_settings_are_dropped(copy):
     assert set(remaining) == set(METHODS) - {"a_ialp_ft"}
 
 
-@pytest.mark.slow
 def test_the_search_uses_tuning_users_and_separate_pretraining(copy, monkeypatch):
     users_of_calls = []
     adapt = search.adapt
@@ -247,7 +246,6 @@ def test_the_search_uses_tuning_users_and_separate_pretraining(copy, monkeypatch
     assert not users_of_calls
 
 
-@pytest.mark.slow
 def test_a_not_offline_world_takes_its_labels_from_the_first_run(copy, monkeypatch):
     def forbidden(*args, **kwargs):
         raise AssertionError("started the LLM although every prompt has a label")

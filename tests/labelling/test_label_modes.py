@@ -80,6 +80,7 @@ def test_on_invalid_drops_invalid_answers_or_counts_them_as_none(wide_folder, tm
     assert none_manifest["on_invalid"] == "none"
 
 
+@pytest.mark.slow
 def test_another_template_gives_other_answers(wide_folder, tmp_path):
     name, scores = tmp_path / "mine.json", []
     for version, offered in enumerate(("Choose:\n", "Choose one:\n"), start=1):

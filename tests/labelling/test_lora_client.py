@@ -99,6 +99,7 @@ def test_a_killed_and_restarted_fine_tuning_gives_the_same_bits(finished, again)
     assert manifest["fine_tuning"]["held_out"] == finished[1]["fine_tuning"]["held_out"]
 
 
+@pytest.mark.slow
 def test_labels_with_an_adapter_differ_from_those_without(again):
     plain, without = label(again, settings(steps=0))
     trained_labels, manifest = label(again, settings())

@@ -139,6 +139,7 @@ def test_impossible_test_models_raise(test_model, changes, message):
     simulator("halves").check()
 
 
+@pytest.mark.slow
 def test_halves_of_ratings_keep_the_like_rate():
     world = rated_world.dataset(random_test=True)[0]
     config = simulator("halves", family="explicit_mf")
