@@ -45,7 +45,7 @@ START_FROM = flags.DEFINE_string(
     "start_from",
     "",
     "Folder of another run whose parts are reused. Parts of its stages up to pretrain are copied if this "
-    "run lacks them and they fit its settings.",
+    "run lacks them. Parts that do not fit this run's settings are made again.",
 )
 REDO = flags.DEFINE_bool(
     "redo",
@@ -56,7 +56,7 @@ flags.DEFINE_alias("overwrite", "redo")  # the name in earlier versions
 DRY_RUN = flags.DEFINE_bool(
     "dry_run",
     False,
-    "Print the cost of the label stage (prompts, FLOPs, memory, hours). The data stage must have run.",
+    "Print the cost of all LLM work (prompts, FLOPs, memory, hours). Runs the data stage if necessary.",
 )
 PROFILE = flags.DEFINE_bool("profile", False, "Write a JAX trace of the stages to <workdir>/profile/.")
 COORDINATOR = flags.DEFINE_string(

@@ -221,5 +221,5 @@ def check_updates(config: Config) -> None:
         if UNIT % steps:
             raise InputError(
                 f"--config.overrides: agents.{field.name}: num_users * rollout_length = {steps} must divide "
-                f"{UNIT}, so that the agent makes at least one update per 1,000 env steps"
+                f"{UNIT}"
             )

@@ -91,8 +91,8 @@ class TabularConfig:
       category: optional column of the items: one or more names.
       category_separator: text between the category names in a cell; if empty, each cell is one name.
       tell_apart: comma-separated columns of the items, such as year,artist. If several items share a title,
-        the first of these columns that differs among them is added to the title. If no column differs, the
-        categories or the id are added.
+        the first of these columns whose texts all differ and have 1 to 60 visible characters is added to the
+        title. If there is no such column, the categories or the id are added.
       separator: character between the fields of a CSV, or the word tab.
       encoding: encoding of a CSV.
       most_rows: maximum number of rows of a file, so that it fits in memory (about 0.1 GB per million rows).

@@ -1,4 +1,4 @@
-"""A causal language model as a source of labels. Only the worker process loads torch.
+"""A causal language model as a source of labels. Only worker processes load torch.
 
 An order with prompts takes this path until the reply goes back to the client:
 

@@ -27,7 +27,8 @@ class PretrainConfig:
       sasrec_updates: gradient steps of the supervised SASRec.
       max_gradient_norm: a gradient with a larger norm is scaled down to this norm.
       evaluations: number of points after the first on the pre-training curves of a2c_warm and sasrec. Each
-        point is the return on tuning users. The curve of iALP has one point per round.
+        point is the return on tuning users. The curve of iALP has one point per round. warm_updates and
+        sasrec_updates are rounded down to a multiple of this number, but not below it.
     """
 
     batch_size: int = setting(256, above=0)

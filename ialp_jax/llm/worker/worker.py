@@ -1,4 +1,4 @@
-"""The only process that loads torch: ``python -m ialp_jax.llm.worker.worker``.
+"""The process that loads torch (Ray workers do too): ``python -m ialp_jax.llm.worker.worker``.
 
 `ialp_jax.labelling.worker_process` starts the worker. The worker reads orders as frames
 (`ialp_jax.llm.worker.protocol`) from its standard input and answers on its standard output:
