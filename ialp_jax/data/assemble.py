@@ -105,7 +105,7 @@ def kept_rows(
       min_likes: minimum number of likes per user.
 
     Returns:
-      bool [M], the rows that are used; and counts of what was dropped, by reason.
+      bool [M], the rows that are used; and the numbers of dropped items, rows and users, by reason.
     """
     has_title = titled[rows.item]
     users = np.bincount(rows.item[has_title], minlength=len(titled))
