@@ -12,7 +12,7 @@ from pathlib import Path
 from absl import app, logging
 
 from experiments import flags
-from experiments.runtime import cpu, distributed, gpu, jax_environment
+from experiments.runtime import compilation_cache, cpu, distributed, gpu, jax_environment
 from experiments.runtime.termination import TERMINATION
 from ialp_jax import console
 from ialp_jax.claim import STUDY, claim
@@ -49,6 +49,8 @@ def command(folder: Path) -> None:
     gpu.share_memory()
     if not distributed.asked():  # in a run with several processes, each process has one device
         cpu.cores_as_devices()
+    if note := compilation_cache.start(flags.CONFIG.value.compilation_cache):
+        print(note, file=sys.stderr)
     jax_environment.check()
     distributed.start()
     import jax  # imported late, because --help and wrong flags need no JAX
