@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.extend.core import Literal
 from safetensors import SafetensorError
 from safetensors import numpy as tensors
 
 from ialp_jax import store
 from ialp_jax.agents.base import Agent, AgentState
 from ialp_jax.errors import InputError, one_line
+from ialp_jax.needed import needed
 from ialp_jax.simulator.environment import SessionEnvironment
 from ialp_jax.simulator.types import SessionParams
 from ialp_jax.training.packing import is_key
@@ -62,19 +62,13 @@ def read_by_act(
 
 
 def _read(agent: Agent, state: AgentState, observed: Any, greedy: bool) -> set[str]:
-    """`read_by_act` for one value of ``greedy``, from the shapes of a state and of what the agent observes.
-
-    The function walks from the outputs back to the inputs. It counts every input of an operation as read.
-    """
+    """`read_by_act` for one value of ``greedy``; ``state`` and ``observed`` may be shapes."""
     act = functools.partial(agent.act, greedy=greedy)
     traced = jax.make_jaxpr(act)(state, observed, jax.random.key(0)).jaxpr
-    needed = {one for one in traced.outvars if not isinstance(one, Literal)}
-    for equation in reversed(traced.eqns):
-        if not needed.isdisjoint(equation.outvars):
-            needed |= {one for one in equation.invars if not isinstance(one, Literal)}
+    _, variables = needed(traced)
     names = _names(state)
     inputs = traced.invars[: len(names)]  # the arrays of the state come first
-    return {name for name, variable in zip(names, inputs, strict=True) if variable in needed}
+    return {name for name, variable in zip(names, inputs, strict=True) if variable in variables}
 
 
 def taken(states: AgentState, names: list[str], returns: np.ndarray, env_steps: int) -> Kept:
