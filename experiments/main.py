@@ -12,6 +12,7 @@ from pathlib import Path
 from absl import app, logging
 
 from experiments import flags
+from experiments.places import check_places
 from experiments.runtime import compilation_cache, cpu, distributed, gpu, jax_environment
 from experiments.runtime.termination import TERMINATION
 from ialp_jax import console
@@ -45,6 +46,7 @@ def run_or_explain(folder: Path) -> None:
 
 def command(folder: Path) -> None:
     """Runs the stages that --stage names, for a run or a study in ``folder``."""
+    check_places(folder, flags.CONFIG.value, flags.START_FROM.value)
     logging.set_verbosity(logging.WARNING)  # orbax logs every file that it reads
     gpu.share_memory()
     if not distributed.asked():  # in a run with several processes, each process has one device
@@ -94,11 +96,9 @@ def command(folder: Path) -> None:
 
 def lock_folder(folder: Path, exit_stack: contextlib.ExitStack) -> None:
     """Makes the folder of a run if it is missing, and locks it until ``exit_stack`` closes."""
-    from experiments.places import check_places
     from experiments.run import Run, start_from
     from experiments.runtime.lock import locked
 
-    check_places(folder, flags.CONFIG.value, flags.START_FROM.value)
     exit_stack.enter_context(locked(folder))
     if flags.START_FROM.value:
         start_from(Path(flags.START_FROM.value), folder)
