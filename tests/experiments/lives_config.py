@@ -22,5 +22,6 @@ def get_config():
     config.agents.dqn.capacity = 1000
     for agent in (config.agents.dqn, config.agents.a_ialp_ap):
         agent.num_users, agent.rollout_length = 50, 5
+    config.devices.seeds = 0  # one device per seed
     config.checkpoint.every, config.checkpoint.seconds = 1000, 0.0
     return config
