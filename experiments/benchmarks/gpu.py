@@ -107,7 +107,7 @@ def busy(case: str, users: int, env_steps: int) -> list[Row]:
     task = OnlineTask(
         world.env, world.of(ONLINE), world.of(EVALUATION), jax.random.key(0), 1, config, evaluation
     )
-    with one_program():
+    with compiled_once():
         adapt(task, agent, hooks=NO_HOOKS)
         with gpu_samples() as samples:
             began = time.perf_counter()
@@ -118,12 +118,18 @@ def busy(case: str, users: int, env_steps: int) -> list[Row]:
 
 
 @contextlib.contextmanager
-def one_program() -> Iterator[None]:
-    """Lets two adaptations of the same agent share their compiled programs, by JAX's cache on disk."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name, value in (("compilation_cache_dir", folder), ("persistent_cache_min_compile_time_secs", 0)):
-            jax.config.update(f"jax_{name}", value)
+def compiled_once() -> Iterator[None]:
+    """Lets adaptations share compiled programs by JAX's cache on disk, unless this cache is on anyway."""
+    if jax.config.jax_compilation_cache_dir:
         yield
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        jax.config.update("jax_compilation_cache_dir", folder)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        try:
+            yield
+        finally:
+            jax.config.update("jax_compilation_cache_dir", None)
 
 
 @contextlib.contextmanager
