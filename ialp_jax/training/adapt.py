@@ -203,9 +203,9 @@ def adapted(
     )
     users = jax.vmap(lambda key: start_users(task.env, task.online, stream(key, "user"), agent.num_users))
     # Before the first evaluation, the best return is below every other.
-    best = kept_states.taken(states, read, np.full(task.num_seeds, -np.inf), 0) if rule == BEST else ()
+    best = kept_states.taken(states, read, np.full(task.num_seeds, -np.inf), 0) if rule == BEST else None
     progress = train(training, Learning(states, users(keys), best), hooks)
-    kept = progress.state.best if rule == BEST else None
+    kept = progress.state.best
     if rule == LAST:
         kept = kept_states.taken(progress.state.agent, read, progress.evaluations[-1]["return"], env_steps)
     return Adapted(_curves(points, progress.evaluations, progress.learning), kept)
@@ -217,12 +217,12 @@ class Learning(NamedTuple):
     Attributes:
       agent: state of the agent, [S, ...].
       users: the online users, [S, B, ...].
-      best: the best states so far, if they are kept; otherwise empty.
+      best: the best states so far; None if they are not kept.
     """
 
     agent: AgentState
     users: Users
-    best: Kept | tuple[()] = ()
+    best: Kept | None = None
 
 
 def _initial_states(task: OnlineTask, agent: Agent, keys: Key, pretrained: Params | None) -> AgentState:

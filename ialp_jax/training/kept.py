@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as tensors
@@ -96,7 +97,7 @@ def save(folder: Path, kept: Kept) -> dict[str, Any]:
     seeds = []
     for seed, (returned, env_steps) in enumerate(zip(kept.returns, kept.env_steps, strict=True)):
         file = folder / f"seed{seed}.safetensors"
-        arrays = {name: np.ascontiguousarray(array[seed]) for name, array in kept.arrays.items()}
+        arrays = {name: np.array(array[seed], order="C") for name, array in kept.arrays.items()}
         file.write_bytes(tensors.save(arrays))
         seeds.append({"seed": seed, "return": float(returned), "env_steps": int(env_steps)})
     return {"seeds": seeds, "bytes": sum(file.stat().st_size for file in folder.iterdir())}
@@ -170,7 +171,7 @@ def _filled(part: Path, like: AgentState, read: set[str], seeds: list[dict[str, 
             array = np.stack(arrays)
         else:  # a single zero in memory, whatever the size of a replay buffer
             array = np.broadcast_to(np.zeros((), data.dtype), data.shape)
-        leaves.append(jax.random.wrap_key_data(array) if is_key(leaf) else array)
+        leaves.append(jax.random.wrap_key_data(jnp.asarray(array)) if is_key(leaf) else array)
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
