@@ -22,11 +22,13 @@ class Case:
       name: id in the column ``case``.
       function: ``module:function`` that measures the case.
       settings: keyword arguments of the function, as JSON values.
+      most_seconds: time after which the case is stopped and reported as failed; None: no limit.
     """
 
     name: str
     function: str
     settings: dict[str, Any]
+    most_seconds: float | None = None
 
 
 def simulator(full: bool) -> list[Case]:
@@ -83,6 +85,44 @@ def encoder(full: bool) -> list[Case]:
     return [Case("sasrec_128x200x50", "experiments.benchmarks.encoder:training_step", size)]
 
 
+def start(full: bool) -> list[Case]:
+    """Time of a whole smoke run, with an empty and with a filled compilation cache."""
+    del full
+    function = "experiments.benchmarks.start:smoke"
+    return [Case(f"start_smoke_{name}", function, {"warm": name == "warm"}) for name in ("cold", "warm")]
+
+
+def gpu(full: bool) -> list[Case]:
+    """Everything on one GPU. The limits of all cases add up to 9 minutes."""
+    del full
+    here = "experiments.benchmarks"
+
+    def case(name: str, function: str, most_seconds: float, **settings: Any) -> Case:
+        return Case(name, f"{here}.{function}", settings, most_seconds)
+
+    return [
+        case("gpu_matmul", "gpu:matrix_rates", 25),
+        *(
+            case(f"random_n3000_b{users}", "simulator:random_actions", 25, users=users, items=3_000)
+            for users in (2_048, 65_536)
+        ),
+        *(
+            case(f"actor_n3000_b{users}", "simulator:actor", 30, users=users, items=3_000)
+            for users in (1_024, 16_384)
+        ),
+        case("gpu_a2c_coat_b256", "gpu:learn", 45, users=256, seeds=1),
+        case("gpu_a2c_coat_b20", "gpu:learn", 40, users=20, seeds=1),
+        case("gpu_a2c_coat_b20_s10", "gpu:learn", 45, users=20, seeds=10),
+        *(
+            case(f"gpu_labels_{shape}_b{batch}", "labels:gpu_labels", limit, shape=shape, batch=batch)
+            for shape, limit in (("135m", 35), ("7b", 50))
+            for batch in (32, 512)
+        ),
+        case("gpu_adapt_stage", "start:adapt_stage", 75),
+        case("gpu_busy_b20", "gpu:busy", 30, users=20, env_steps=20_000),
+    ]
+
+
 def _has_gpu() -> bool:
     """Whether the machine has an NVIDIA driver; does not load torch."""
     return shutil.which("nvidia-smi") is not None
@@ -97,4 +137,6 @@ SUITES: dict[str, Callable[[bool], list[Case]]] = {
     "labels": labels,
     "training": training,
     "encoder": encoder,
+    "start": start,
+    "gpu": gpu,
 }

@@ -15,7 +15,7 @@ from ialp_jax.agents.base import AgentState, Metrics, Params, descend, fresh_sta
 from ialp_jax.agents.config import A2CConfig, OffPolicyConfig, OnPolicyConfig
 from ialp_jax.agents.losses import entropy, generalised_advantages
 from ialp_jax.agents.sampling import sample, sample_streamed
-from ialp_jax.networks.heads import CRITIC_HEADS, ActorCritic, mask_shown
+from ialp_jax.networks.heads import CRITIC_HEADS, ActorCritic, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
 STREAM_FROM = 2**23  # number of logits; for more, streaming saves memory and is faster on a CPU
@@ -43,7 +43,7 @@ def initialiser(
     """
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        fresh = network.init(key, observation.history)
+        fresh = initial_params(network, key, observation.history)
         if getattr(config, "start", "pretrained") == "random":
             params = fresh
         else:

@@ -17,7 +17,7 @@ from ialp_jax.agents.config import DQNConfig
 from ialp_jax.agents.losses import of_action, q_target
 from ialp_jax.agents.offpolicy import fresh_memory, learn_from_replay
 from ialp_jax.agents.sampling import sample
-from ialp_jax.networks.heads import QNetwork, mask_shown
+from ialp_jax.networks.heads import QNetwork, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
 
@@ -31,7 +31,7 @@ def dqn(config: DQNConfig, network: QNetwork) -> Agent:
     optimiser = adam(config.learning_rate)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        params = network.init(key, observation.history) if pretrained is None else pretrained
+        params = initial_params(network, key, observation.history) if pretrained is None else pretrained
         return fresh_state(params, optimiser, fresh_memory(config, params, observation))
 
     def q_values(params: Params, observation: Observation) -> Array:

@@ -36,7 +36,7 @@ from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, desce
 from ialp_jax.agents.config import GateConfig
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.agents.sampling import sample
-from ialp_jax.networks.heads import ActorCritic, mask_shown
+from ialp_jax.networks.heads import ActorCritic, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
 PRIOR = 20.0  # pseudo-count: each item starts with this number of assumed recommendations
@@ -81,7 +81,7 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
     optimiser = optax.chain(adam(config.learning_rate, config.max_gradient_norm), slowly)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        fresh = network.init(key, observation.history)
+        fresh = initial_params(network, key, observation.history)
         theta = fresh if pretrained is None else pretrained
         weights, none = jnp.zeros(network.config.width + 1), jnp.zeros(network.num_items)
         params = GateParams(silent(starting_params(config, fresh, pretrained)), theta, weights, weights)

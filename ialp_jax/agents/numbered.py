@@ -29,8 +29,8 @@ class NumberedState(NamedTuple):
 def numbered(make: Callable[[Mapping[str, Any]], Agent], numbers: Mapping[str, float]) -> Agent:
     """The agent ``make(numbers)``, whose compiled functions take the numbers as inputs, not as constants.
 
-    If JAX's compilation cache is on (``JAX_COMPILATION_CACHE_DIR``), a program that was compiled for some
-    numbers is reused for all other numbers. Results may differ in the last bits from those of
+    If JAX's compilation cache is on, as it is by default in a run or a study, a program that was compiled for
+    some numbers is reused for all other numbers. Results may differ in the last bits from those of
     ``make(numbers)``, because the compiler cannot fold constants.
 
     Args:

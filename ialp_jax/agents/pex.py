@@ -30,7 +30,7 @@ from ialp_jax.agents.losses import log_prob, of_action, value_target
 from ialp_jax.agents.offpolicy import fresh_memory, learn_from_replay, with_parts
 from ialp_jax.agents.sampling import sample
 from ialp_jax.keys import stream
-from ialp_jax.networks.heads import ActorCritic, ActorCriticOutput, centred_q, mask_shown
+from ialp_jax.networks.heads import ActorCritic, ActorCriticOutput, centred_q, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
 
@@ -44,7 +44,7 @@ def pex(config: PEXConfig, network: ActorCritic) -> Agent:
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        fresh = network.init(key, observation.history)
+        fresh = initial_params(network, key, observation.history)
         theta = fresh if pretrained is None else pretrained
         params = starting_params(config, fresh, pretrained)
         if config.start == "random":

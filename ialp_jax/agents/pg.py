@@ -15,7 +15,7 @@ from ialp_jax.agents.actor_critic import sampler, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
 from ialp_jax.agents.config import PGConfig
 from ialp_jax.agents.losses import log_prob, reward_to_go
-from ialp_jax.networks.heads import ActorCritic, mask_shown
+from ialp_jax.networks.heads import ActorCritic, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
 
@@ -29,7 +29,7 @@ def pg(config: PGConfig, network: ActorCritic) -> Agent:
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        params = network.init(key, observation.history) if pretrained is None else pretrained
+        params = initial_params(network, key, observation.history) if pretrained is None else pretrained
         horizon = observation.shown.shape[-1] - observation.history.shape[-1]
         window = _empty_window(observation, horizon, config)
         return fresh_state(params, optimiser, window)

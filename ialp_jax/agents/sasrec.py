@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, frozen_state
-from ialp_jax.networks.heads import Recommender, mask_shown
+from ialp_jax.networks.heads import Recommender, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation
 
 
@@ -18,7 +18,7 @@ def sasrec(network: Recommender) -> Agent:
     """Recommends the item of highest score that was not shown; the parameters must be pre-trained."""
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        params = network.init(key, observation.history) if pretrained is None else pretrained
+        params = initial_params(network, key, observation.history) if pretrained is None else pretrained
         return frozen_state(params)
 
     def act(

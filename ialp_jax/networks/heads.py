@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.extend.core import jaxpr_as_fun
 
+from ialp_jax.needed import needed
 from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.networks.sasrec import SASRec
-from ialp_jax.types import Array
+from ialp_jax.types import Array, Key
 
 MASKED = -1e9  # finite, so that a masked logit times a zero probability stays zero
 
@@ -139,6 +141,17 @@ class Recommender(nn.Module):
         encoder = SASRec(self.num_items, self.length, self.config)
         state = encoder(history, last_only=last_only, deterministic=deterministic)
         return ItemHead(self.num_items)(state, encoder.table())
+
+
+def initial_params(network: nn.Module, key: Key, history: Array) -> Any:
+    """Random parameters of a network, as from ``network.init``; only the shape of ``history`` matters.
+
+    ``network.init`` would also run the network, and compile each of its operations as a separate program.
+    """
+    traced, shapes = jax.make_jaxpr(network.init, return_shape=True)(key, history)
+    operations, _ = needed(traced.jaxpr)
+    init = jaxpr_as_fun(traced.replace(jaxpr=traced.jaxpr.replace(eqns=operations)))
+    return jax.tree.unflatten(jax.tree.structure(shapes), init(key, history))
 
 
 def centred_q(output: ActorCriticOutput, shown: Array) -> Array:
