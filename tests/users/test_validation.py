@@ -113,11 +113,11 @@ def test_calibration_of_random_scores_is_flat():
 def test_reliability_tells_the_truth_from_a_wrong_model():
     logits, table = world()
     weight = held_out_weight(table, TEST)
-    right = reliability(scorer(logits), table, TEST, 15, weight, weight)
+    right = reliability(scorer(logits), table, TEST, 15, weight)
     assert expected_calibration_error(right) < 0.01
     assert len(right["count"]) == 15
     assert np.sum(right["count"] * right["observed"]) == pytest.approx(np.sum(table > 0))
-    doubled = reliability(scorer(logits + 1.0), table, TEST, 15, weight, weight)
+    doubled = reliability(scorer(logits + 1.0), table, TEST, 15, weight)
     assert expected_calibration_error(doubled) == pytest.approx(
         np.mean(1 / (1 + np.exp(-logits - 1)) - 1 / (1 + np.exp(-logits))), rel=0.15
     )
