@@ -138,11 +138,12 @@ def _calibrated(model: UserModel, table: np.ndarray, config: UserModelConfig) ->
     weight = np.sum(table > 0) / np.sum(table == VALIDATION)
     if config.base_rate_rule == "odds":
         return calibrate(model, table, VALIDATION, config.knots, config.base_rate * weight)
-    mean = config.base_rate * np.mean(table > 0)
+    density = float(np.mean(table > 0))
+    mean = config.base_rate * density
     if mean >= 1:
         raise InputError(
             f"--config.simulator.user_model.base_rate={config.base_rate}: the logs have the density "
-            f"{np.mean(table > 0):.4f}, so the mean like probability would be {mean:.2f}; lower it"
+            f"{density:.4f}, so the mean like probability would be {mean:.2f}; lower it"
         )
     return raised(calibrate(model, table, VALIDATION, config.knots, weight), table, mean)
 

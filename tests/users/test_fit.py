@@ -201,10 +201,9 @@ def test_every_setting_changes_the_result(small, quick, field, value):
 def test_mean_like_probability_is_base_rate_times_the_density_of_the_logs(small, base_rate):
     model, metrics, _ = fit(small, UserModelConfig(**QUICK, base_rate=base_rate))
     users, items = np.arange(small.num_users)[:, None], np.arange(1, small.catalogue.num_items + 1)[None]
-    mean = np.mean(like_probability(model, users, items), dtype=np.float64)
+    mean = np.mean(np.asarray(like_probability(model, users, items), np.float64))
     assert mean == pytest.approx(base_rate * metrics["like_rate"], rel=1e-4)
     assert metrics["density_ratio"] == pytest.approx(base_rate, rel=1e-4)
-    assert metrics["ece"] < 0.1 * mean, "calibrated on the test likes, at this level"
 
 
 def test_base_rate_rule_odds_multiplies_the_odds_of_the_logs(small, quick):

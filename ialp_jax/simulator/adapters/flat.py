@@ -50,9 +50,9 @@ class FlatSessions(environment.Environment[SessionState, SessionParams]):
         self, key: Key, state: SessionState, action: Array, params: SessionParams
     ) -> tuple[Array, SessionState, Array, Array, Array, dict[str, Any]]:
         """Takes a step in the wrapped environment, with automatic reset; flat observations."""
-        observation, state, *rest, info = self._env.step(key, state, action, params)
+        observation, state, reward, terminated, truncated, info = self._env.step(key, state, action, params)
         info["final_observation"] = self._flat(info["final_observation"], params)
-        return (self._flat(observation, params), state, *rest, info)
+        return self._flat(observation, params), state, reward, terminated, truncated, info
 
     def reset_env(self, key: Key, params: SessionParams) -> tuple[Array, SessionState]:
         """Resets the wrapped environment; flat observation."""
