@@ -108,10 +108,7 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
         """
         item, in_range = actions.to_item(action, self.action_space(params).n)
         probability = dynamics.like_probability(state, item, params)
-        repeated = (
-            jnp.sum(state.shown == item) > 0
-        )  # XLA fuses this sum with the comparison, but not `jnp.any`
-        like = (unit(word) < probability) & in_range & ~repeated
+        like = (unit(word) < probability) & in_range & ~jnp.any(state.shown == item)
         dislike = dynamics.disliked(key, like, probability, params)
         state = respond(state, item, like, params, dislike)
         state, returned = dynamics.between_steps(key, state, item, params)

@@ -9,19 +9,8 @@ from ialp_jax.types import Array, UserModel
 
 
 def calibrated(model: UserModel, score: Array) -> Array:
-    """Turns raw scores of any shape into log-odds of a like, float32; increasing between the end knots.
-
-    Gives the bits of `jnp.interp`, which searches the knots in a loop. Models have few knots, so it is faster
-    to compare the score with all knots.
-    """
-    score, knots, logits = (jnp.asarray(part) for part in (score, model.knot_scores, model.knot_logits))
-    above = jnp.searchsorted(knots, score, side="right", method="compare_all")
-    above = jnp.clip(above, 1, len(knots) - 1)  # 0 if there is only one knot; `below` is then the same knot
-    below = above - 1
-    width = knots[above] - knots[below]
-    slope_part = (score - knots[below]) / jnp.where(width > 0, width, 1.0) * (logits[above] - logits[below])
-    inside = jnp.where(score < knots[0], logits[0], logits[below] + slope_part)
-    return jnp.where(score > knots[-1], logits[-1], inside)
+    """Turns raw scores of any shape into log-odds of a like, float32; increasing between the end knots."""
+    return jnp.interp(score, model.knot_scores, model.knot_logits)
 
 
 def like_logit(model: UserModel, user: Array, item: Array) -> Array:

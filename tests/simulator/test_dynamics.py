@@ -86,7 +86,7 @@ def plain_step(key, state, action, params):
     """The rules of the preset ``paper``, implemented without ``dynamics``."""
     item, in_range = to_item(action, params.user_model.item_bias.shape[0] - 1)
     like = unit(words(key, "step")[0]) < like_probability(params.user_model, state.user, item)
-    like &= in_range & ~(jnp.sum(state.shown == item) > 0)
+    like &= in_range & ~jnp.any(state.shown == item)
     liked = jnp.concatenate([state.history[1:], item[None]])
     recovered = jnp.minimum(state.patience + params.recovery, params.patience)
     here = jnp.arange(state.shown.shape[0]) == state.history.shape[0] + state.time

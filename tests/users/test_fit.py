@@ -57,17 +57,6 @@ def test_logits_match_hand_computed_values_and_are_constant_beyond_the_end_knots
     assert float(like_probability(model, 1, 2)) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("count", [1, 2, 30])
-def test_calibrated_gives_the_bits_of_interp(count):
-    draw = np.random.default_rng(count)
-    knots, logits = np.sort(draw.normal(size=(2, count)).astype(np.float32))
-    model = tiny_model()._replace(knot_scores=knots, knot_logits=logits)
-    scores = np.concatenate([draw.normal(0, 2, 500), knots, [-99, 99]]).astype(np.float32)
-    np.testing.assert_array_equal(
-        jax.jit(calibrated)(model, scores), jax.jit(jnp.interp)(scores, knots, logits)
-    )
-
-
 def test_probabilities_broadcast_and_agree_under_jit_and_vmap():
     model = jax.tree.map(jnp.asarray, tiny_model())
     user, item = jnp.array([0, 1, 1]), jnp.array([3, 2, 1])
