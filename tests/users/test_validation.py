@@ -157,7 +157,7 @@ def test_calibration_error_on_test_likes_sees_a_wrong_level():
     fitted = raised(calibrate(scorer(logits), table, VALIDATION, 30, weight), table, 3 * density)
     by_odds = calibrate(scorer(logits), table, VALIDATION, 30, 3 * weight)
     mean = np.mean(1 / (1 + np.exp(-np.interp(logits, by_odds.knot_scores, by_odds.knot_logits))))
-    assert error(fitted) < 0.01
+    assert error(fitted) < 0.015
     assert 3 * density - mean > 0.04
     assert error(by_odds) > 0.9 * (3 * density - mean)
 
