@@ -8,7 +8,7 @@ python -m launch.sweep --config=experiments/configs/industry.py --sweep=launch/s
   --config.pretrain.evaluations=2
 python -m launch.collect runs/base_rate
 
-None of these policies uses the labels, so a rule makes a few. All jobs together take 7 minutes on 2 CPU cores.
+None of these policies uses the labels, so a rule makes a few. All jobs take 7 minutes on 2 CPU cores.
 """
 
 SWEEP = {"grid": {"simulator.user_model.base_rate": [10.0, 20.0, 40.0, 80.0]}}
