@@ -151,8 +151,8 @@ class LLMConfig:
         are lost.
       dtype: ``auto``, ``float32`` or ``bfloat16``. ``auto`` is bfloat16 on a GPU. On a CPU, it is
         measured: bfloat16 if this multiplies faster here and ranks the candidates of some prompts alike,
-        else float32. Labels then depend on the machine; the manifest says which dtype they have. The embedded
-        model and models in Ray stay in float32 on a CPU.
+        else float32. Labels then depend on the machine; the manifest says which dtype they have. Models
+        below 10 M parameters (the embedded model) and models in Ray stay in float32 on a CPU.
       device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
       threads: CPU threads of each process that runs the model; 0: one per core, or one thread if ``workers``
         is set.

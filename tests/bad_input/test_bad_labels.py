@@ -67,8 +67,8 @@ FLAGS = {
 
 @pytest.mark.parametrize("case", FLAGS)
 def test_flags(refused, case):
-    flag, message = FLAGS[case]
-    refused(message, "main", *START, flag)
+    flags, message = FLAGS[case]
+    refused(message, "main", *START, *flags.split())
 
 
 MANIFESTS = {

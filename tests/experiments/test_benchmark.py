@@ -81,6 +81,7 @@ from experiments.benchmarks import labels
 from ialp_jax.llm.config import EmbeddedConfig
 labels.SMALL = EmbeddedConfig(hidden=16, layers=1, heads=2, vocabulary=900, context=1024)
 labels.speed.SECONDS = 0.05
+labels.precision.SMALLEST = 0
 rows = [
     *labels.choice("a", "generate_one", 4, 2),
     *labels.choice("b", "generate_batch", 4, 2),

@@ -212,8 +212,15 @@ if sys.argv[0] == "-m":
     assert not np.array_equal(mixed[0].scores, labels[0].scores)
 
 
-def test_the_worker_measures_the_dtype_of_a_given_model(model_folder, tmp_path):
+def test_the_worker_measures_the_dtype_of_a_given_model(model_folder, tmp_path, monkeypatch):
     save(tmp_path)
+    (tmp_path / "sitecustomize.py").write_text("""
+import sys
+if sys.argv[0] == "-m":
+    from ialp_jax.llm.worker import precision
+    precision.SMALLEST = 0
+""")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), *sys.path])))
     _, manifest, _ = ask(tmp_path, settings(model=str(model_folder), dtype="auto"), REQUESTS[0])
     assert manifest["bfloat16_speed"] > 0
     if manifest["dtype"] == "bfloat16":

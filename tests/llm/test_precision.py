@@ -18,6 +18,11 @@ from ialp_jax.llm.worker import precision  # noqa: E402
 TEMPLATE = templates.TEMPLATES["list"]
 
 
+@pytest.fixture(autouse=True)
+def no_model_is_small(monkeypatch):
+    monkeypatch.setattr(precision, "SMALLEST", 0)
+
+
 def choose(folder, **settings):
     config = LLMConfig(model=str(folder), **settings)
     return precision.choose(folder, titles(), TEMPLATE, config, draw(20))
@@ -45,6 +50,12 @@ def test_a_slow_bfloat16_is_not_tried(model_folder, monkeypatch):
     monkeypatch.setattr(precision, "speed_ratio", lambda sizes: 1.1)
     monkeypatch.setattr(precision, "TransformersEngine", None)
     assert choose(model_folder) == precision.Choice("float32", {"bfloat16_speed": 1.1})
+
+
+def test_a_small_model_is_not_measured(model_folder, monkeypatch):
+    monkeypatch.setattr(precision, "SMALLEST", memory.read_sizes(model_folder).body + 1)
+    monkeypatch.setattr(precision, "speed_ratio", None)
+    assert choose(model_folder) == precision.Choice("float32", {})
 
 
 def test_the_first_prompts_are_scored_in_both_dtypes(model_folder, monkeypatch):

@@ -156,8 +156,7 @@ def _place(sizes: Sizes, config: LLMConfig) -> tuple[str, str]:
     """Device and dtype of the planned run; if the dtype needs a measurement, its speed decides here."""
     device, dtype = loading.place(config.device, config.dtype)
     if precision.is_open(config):
-        faster = precision.speed_ratio(sizes) >= precision.FASTER
-        dtype = "bfloat16" if faster else "float32"
+        dtype = "bfloat16" if precision.measure_speed(sizes)[0] else "float32"
     return device, dtype
 
 

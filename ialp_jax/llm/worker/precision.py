@@ -7,7 +7,8 @@ bfloat16 is chosen only if both hold on this machine:
 2. Ranks: on `NUM_PROMPTS` prompts, the scores of the candidates have a mean rank correlation (Spearman) of at
    least `AGREEMENT` with those in float32, or the best candidate is the same in all prompts.
 
-The embedded model stays in float32: it is small, and its results keep their bits.
+Models with fewer than `SMALLEST` parameters in their layers stay in float32: they have little to gain, and a
+measurement of their small products could change from run to run. So the embedded model keeps its bits.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from ialp_jax.types import Prompts
 FASTER = 1.2  # Smaller gains are not worth the rounding, and a second measurement might deny them.
 AGREEMENT = 0.99
 NUM_PROMPTS = 16
+SMALLEST = 10e6
 REPEATS = 5
 MOST_OPERATIONS = 5e9  # of one product, so that a large model is measured in well under a second
 FEWEST_OPERATIONS = 2e8  # of one measurement, so that a small product is repeated
@@ -83,6 +85,14 @@ def speed_ratio(sizes: memory.Sizes) -> float:
     return statistics.median(ratios)
 
 
+def measure_speed(sizes: memory.Sizes) -> tuple[bool, dict[str, Any]]:
+    """Whether bfloat16 is fast enough here for a model, and the measurement; a small model is not measured."""
+    if sizes.body < SMALLEST:
+        return False, {}
+    ratio = speed_ratio(sizes)
+    return ratio >= FASTER, {"bfloat16_speed": round(ratio, 2)}
+
+
 def choose(
     folder: Path, titles: Sequence[str], template: Template, config: LLMConfig, prompts: Prompts
 ) -> Choice:
@@ -98,9 +108,8 @@ def choose(
     Raises:
       InputError: the model cannot be loaded, or its float32 copy does not fit into memory.
     """
-    ratio = speed_ratio(memory.read_sizes(folder))
-    facts: dict[str, Any] = {"bfloat16_speed": round(ratio, 2)}
-    if ratio < FASTER:
+    is_faster, facts = measure_speed(memory.read_sizes(folder))
+    if not is_faster:
         return Choice("float32", facts)
     some, alone = prompts.rows(slice(NUM_PROMPTS)), dataclasses.replace(config, workers=0)
     memory.require(folder, titles, template, of_dtype(alone, "float32"), some.shape)
