@@ -86,7 +86,7 @@ def speed_ratio(sizes: memory.Sizes) -> float:
 
 
 def measure_speed(sizes: memory.Sizes) -> tuple[bool, dict[str, Any]]:
-    """Whether bfloat16 is fast enough here for a model, and the measurement; a small model is not measured."""
+    """Whether bfloat16 is fast enough here for a model, and the measurement. Small models are not measured."""
     if sizes.body < SMALLEST:
         return False, {}
     ratio = speed_ratio(sizes)
