@@ -60,12 +60,23 @@ class Part(NamedTuple):
 
     def plus(self, other: Part) -> Part:
         """Adds another part; the sum has the name of this part."""
-        sums = (mine + theirs for mine, theirs in zip(self[1:5], other[1:5], strict=True))
-        return Part(self.name, *sums, self.shared or other.shared)
+        return Part(
+            self.name,
+            self.prompts + other.prompts,
+            self.tokens + other.tokens,
+            self.flops + other.flops,
+            self.seconds + other.seconds,
+            self.shared or other.shared,
+        )
 
     def times(self, number: int) -> Part:
         """Repeats the part ``number`` times."""
-        return Part(self.name, *(number * amount for amount in self[1:5]), self.shared)
+        return self._replace(
+            prompts=number * self.prompts,
+            tokens=number * self.tokens,
+            flops=number * self.flops,
+            seconds=number * self.seconds,
+        )
 
     def at(self, rate: float, shared: bool = False) -> Part:
         """The part with the time that it needs at ``rate`` operations per second."""

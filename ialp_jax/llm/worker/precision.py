@@ -86,7 +86,7 @@ def speed_ratio(sizes: memory.Sizes) -> float:
 
 
 def measure_speed(sizes: memory.Sizes) -> tuple[bool, dict[str, Any]]:
-    """Whether bfloat16 is fast enough here for a model, and the measurement. Small models are not measured."""
+    """Whether bfloat16 is fast enough here for a model, and the measurement; none if it is small."""
     if sizes.body < SMALLEST:
         return False, {}
     ratio = speed_ratio(sizes)
@@ -113,7 +113,8 @@ def choose(
         return Choice("float32", facts)
     some, alone = prompts.rows(slice(NUM_PROMPTS)), dataclasses.replace(config, workers=0)
     memory.require(folder, titles, template, of_dtype(alone, "float32"), some.shape)
-    scores, plain = [], False
+    scores: list[np.ndarray] = []
+    plain = False
     for dtype in ("float32", "bfloat16"):
         engine = TransformersEngine(folder, titles, template, of_dtype(alone, dtype))
         if not scores:

@@ -140,7 +140,7 @@ def _timed(
     size = max(1, min(engine.batch_size, affordable, len(order)))
     batches = np.split(order, range(size, len(order), size))
     label(engine, sample.rows(order[len(order) // 2 :][:WARM_UP]))
-    operations = seconds = count = 0
+    operations, seconds, count = 0.0, 0.0, 0
     for number in spread(len(batches)):
         prompts = sample.rows(batches[number])
         began = time.perf_counter()

@@ -83,7 +83,7 @@ class Worker:
     def _load(self, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
         template = templates.choose(config.template, embedded=not config.model)
         folder, titles = Path(order["model_folder"]), dataset.catalogue.titles
-        known, measured = (order.get("shape"), order.get("wrapper")), {}
+        known, measured = (order.get("shape"), order.get("wrapper")), dict[str, Any]()
         if order[CALIBRATION]:
             config, measured = _resolved(dataset, config, order)
         self._engine = engines.build(folder, titles, template, config, *known)
