@@ -63,6 +63,7 @@ def labels(full: bool) -> list[Case]:
         Case("likelihood_small", f"{module}:likelihood", {"count": 512, "baseline_count": 64}),
         Case("generate_small", f"{module}:generate", {"count": 256}),
         Case("dtypes", f"{module}:dtypes", {"count": 256}),
+        Case("smollm_likelihood", f"{module}:smollm_likelihood", {"count": 16}),
     ]
     if full and _has_gpu():
         cases += [Case("choice_7b", f"{module}:large", {"length": 512, "batch": 32})]

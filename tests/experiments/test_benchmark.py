@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -68,7 +69,7 @@ def test_the_documented_simulator_cases_are_in_the_suite_with_and_without_full()
 def test_the_label_cases_are_in_the_suite_with_and_without_full(monkeypatch, full):
     monkeypatch.setattr(suites.shutil, "which", lambda name: None)
     names = [case.name for case in suites.labels(full)]
-    assert {"choice_small", "choice_small_batched", "likelihood_small"} <= set(names)
+    assert {"choice_small", "choice_small_batched", "likelihood_small", "smollm_likelihood"} <= set(names)
     assert len(names) == len(set(names))
     assert "choice_7b" not in names  # needs a GPU
     monkeypatch.setattr(suites.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
@@ -82,6 +83,7 @@ from experiments.benchmarks import labels
 from ialp_jax.llm.config import EmbeddedConfig
 labels.SMALL = EmbeddedConfig(hidden=16, layers=1, heads=2, vocabulary=900, context=1024)
 labels.speed.SECONDS = 0.05
+labels.precision.SMALLEST = 0
 rows = [
     *labels.choice("a", "generate_one", 4, 2),
     *labels.choice("b", "generate_batch", 4, 2),
@@ -89,6 +91,8 @@ rows = [
     *labels.likelihood("d", 4, 2),
     *labels.generate("e", 4),
     *labels.dtypes("f", 4),
+    *labels.smollm_likelihood("g", 3, "tiny", 1),
+    *labels.gpu_labels("h", "tiny", 2, 1),
 ]
 print(json.dumps([rows, "jax" in sys.modules]))
 """
@@ -109,6 +113,15 @@ def test_the_label_cases_run_without_jax(monkeypatch):
         assert math.isclose(speed.ratio, speed.value / table[case, f"{baseline}_prompts_per_second"].value)
     assert 0 < table["c", "share_of_matmul_rate"].value < 10
     assert table["f", "choice_bfloat16"].ratio > 0
+    smol = table["g", "prompts_per_second"]
+    assert smol.baseline == "float32_one_thread"
+    assert math.isclose(smol.ratio, smol.value / table["g", "float32_one_thread_prompts_per_second"].value)
+    assert math.isclose(table["g", "minutes_for_32000"].value, 32_000 / smol.value / 60)
+    assert table["g", "workers"].value == len(os.sched_getaffinity(0))
+    assert table["g", "bfloat16_speed"].value > 0
+    assert table["h", "prompts_per_second"].value > 0
+    assert table["h", "fast_method"].value == 1
+    assert 0 < table["h", "share_of_matmul_rate"].value < 10
 
 
 def test_the_simple_method_gives_the_same_letter_scores(monkeypatch):
