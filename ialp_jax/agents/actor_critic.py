@@ -6,6 +6,7 @@ Agent files use these functions and contain only their own losses and acting rul
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +15,12 @@ import optax
 from ialp_jax.agents.base import AgentState, Metrics, Params, descend, fresh_state
 from ialp_jax.agents.config import A2CConfig, OffPolicyConfig, OnPolicyConfig
 from ialp_jax.agents.losses import entropy, generalised_advantages
-from ialp_jax.agents.sampling import sample, sample_streamed
-from ialp_jax.networks.heads import CRITIC_HEADS, ActorCritic, mask_shown
+from ialp_jax.agents.sampling import sample
+from ialp_jax.agents.streaming import Factors, choose_streamed
+from ialp_jax.networks.heads import CRITIC_HEADS, ActorCritic, OnEncoder, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
-STREAM_FROM = 2**23  # number of logits; for more, streaming saves memory and is faster on a CPU
+STREAM_FROM = 2**23  # number of logits; for more, items are streamed
 
 # (params, state, transitions [T, B], advantages [T, B], returns [T, B]) -> (loss, metrics)
 OnPolicyLoss = Callable[[Params, AgentState, Transition, Array, Array], tuple[Array, Metrics]]
@@ -58,11 +60,35 @@ def sampler(network: ActorCritic) -> Callable[..., tuple[Array, dict[str, Array]
     """The `Agent.act` that samples from the actor of ``state.params``; see `act_on_logits`."""
 
     def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False
+        state: AgentState, observation: Observation, key: Key, greedy: bool = False, encoded: Any = None
     ) -> tuple[Array, dict[str, Array]]:
-        return act_on_logits(network, state.params, observation, key, greedy)
+        return act_on_logits(network, state.params, observation, key, greedy, encoded)
 
     return act
+
+
+def encoder(network: OnEncoder) -> Callable[[AgentState, Array], Array]:
+    """The `Agent.encode` of an agent that acts with ``state.params``."""
+    return lambda state, history: network.apply(state.params, history, method="encode")
+
+
+def two_encoders(
+    network: OnEncoder, frozen: Callable[[AgentState], Params]
+) -> Callable[[AgentState, Array], tuple[Array, Array]]:
+    """The `Agent.encode` of an agent that acts with two sets of parameters.
+
+    Args:
+      network: network of both.
+      frozen: function that returns the first set; the second set is ``state.params``.
+    """
+
+    def encode(state: AgentState, history: Array) -> tuple[Array, Array]:
+        first, second = (
+            network.apply(params, history, method="encode") for params in (frozen(state), state.params)
+        )
+        return first, second
+
+    return encode
 
 
 def on_policy_update(
@@ -90,24 +116,40 @@ def starting_params(config: A2CConfig | OffPolicyConfig, fresh: Params, pretrain
     return {"params": {**pretrained["params"], **{head: fresh["params"][head] for head in CRITIC_HEADS}}}
 
 
+def streams(network: OnEncoder, users: tuple[int, ...]) -> bool:
+    """Whether the logits of ``users`` (leading axes) need so much memory that items are streamed."""
+    return len(users) == 1 and users[0] * network.num_items > STREAM_FROM
+
+
 def act_on_logits(
-    network: ActorCritic, params: Params, observation: Observation, key: Key, greedy: bool
+    network: ActorCritic,
+    params: Params,
+    observation: Observation,
+    key: Key,
+    greedy: bool,
+    encoded: Array | None = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Samples from the actor, without shown items; if greedy, takes the most probable item.
 
-    If the logits would need too much memory, sampling processes the items in chunks. The greedy choice always
-    computes all logits.
+    If the logits would need too much memory, the items are streamed, see `streaming`.
+
+    Args:
+      network, params: the actor.
+      observation: of users [...].
+      key: consumed.
+      greedy: whether the most probable item is taken.
+      encoded: the encoded histories; None: they are encoded here.
 
     Returns:
       Actions, int32 [...], and extras with ``value`` [...], the critic's V, which `estimate` reads.
     """
-    users = observation.history.shape[:-1]
-    output = network.apply(params, observation.history)
+    seen = observation.history if encoded is None else encoded
+    output = network.apply(params, seen)
     extras = {"value": output.value}
-    if not greedy and len(users) == 1 and users[0] * network.num_items > STREAM_FROM:
-        query, table, bias = network.apply(params, observation.history, method="actor_factors")
-        chunk = max(1024, STREAM_FROM // 4 // users[0])
-        return sample_streamed(key, query, table, bias, observation.shown, chunk), extras
+    if streams(network, observation.history.shape[:-1]):
+        query, *factors = network.apply(params, seen, method="factors")
+        chosen = choose_streamed(None if greedy else key, query, Factors(*factors), observation.shown)
+        return chosen[:, 0], extras
     logits = mask_shown(output.logits, observation.shown)
     if greedy:
         return jnp.argmax(logits, -1).astype(jnp.int32), extras

@@ -47,6 +47,9 @@ class Agent(NamedTuple):
       privileged: whether the agent needs the simulator's state. Such an agent is only a reference policy.
       evaluated_greedy: whether evaluation always uses ``greedy``. It is true for value-based agents, because
         they act at random only to explore.
+      encode: ``(state, history) -> encoded``, a tree of arrays with the leading axes of the histories. If an
+        agent has this function, its ``act`` also takes the argument ``encoded`` and then does not encode the
+        histories again. So code that acts for many steps need not encode histories that did not change.
     """
 
     init: Callable[[Key, Observation, Params | None], Any]
@@ -56,6 +59,7 @@ class Agent(NamedTuple):
     rollout_length: int = 1
     privileged: bool = False
     evaluated_greedy: bool = False
+    encode: Callable[[Any, Array], Any] | None = None
 
 
 def adam(learning_rate: float, max_gradient_norm: float | None = None) -> optax.GradientTransformation:
