@@ -25,7 +25,7 @@ from ialp_jax.networks.heads import ActorCritic, mask_shown
 from ialp_jax.simulator.config import SimulatorConfig
 from ialp_jax.simulator.world import World, build
 from ialp_jax.training.encoded import act as act_with
-from ialp_jax.training.encoded import nothing_encoded
+from ialp_jax.training.encoded import empty_memory
 from ialp_jax.training.rollout import Users, start_users
 from ialp_jax.training.seeds import over_seeds
 from ialp_jax.types import (
@@ -105,7 +105,13 @@ def cartpole(users: int) -> Program:
 
 
 def rows(
-    case: str, users: int, ours: Program, memory: float, baseline: str, other: Callable[[], Program] | None
+    case: str,
+    users: int,
+    ours: Program,
+    memory: float,
+    baseline: str,
+    other: Callable[[], Program] | None,
+    run_seconds: float = 0.25,
 ) -> list[Row]:
     """The result rows for speed, compile time and memory of the program ``ours``.
 
@@ -114,7 +120,7 @@ def rows(
     """
     stats = jax.devices()[0].memory_stats()  # None on a CPU
     baselines = [] if other is None else [other()]
-    seconds, *baseline_seconds = medians([ours, *baselines])
+    seconds, *baseline_seconds = medians([ours, *baselines], seconds=run_seconds)
     result = [
         Row(
             case,
@@ -206,7 +212,7 @@ def acting(world: World, agent: Agent) -> Callable[..., Array]:
             )
             return split_users((Users(observation, after), memory, total + reward))
 
-        memory = nothing_encoded(agent.encode, state, users.observation.history)
+        memory = empty_memory(agent.encoder, state, users.observation)
         return jax.lax.fori_loop(0, steps, step, split_users((users, memory, jnp.zeros(count))))[2]
 
     return loop
@@ -235,10 +241,13 @@ def frozen_actor(case: str, users: int, items: int, baseline: str) -> list[Row]:
 
     everywhere = device_mesh(1, 0, 1, users)
     others = {
-        "uncached": lambda: of(agent._replace(encode=None), everywhere),
+        "uncached": lambda: of(agent._replace(encoder=None), everywhere),
         "one_device": lambda: of(agent, None),
     }
-    return rows(case, users, of(agent, everywhere), peak_memory(), baseline, others[baseline])
+    # Runs are long, because each begins with an empty memory.
+    return rows(
+        case, users, of(agent, everywhere), peak_memory(), baseline, others[baseline], run_seconds=2.0
+    )
 
 
 def yardsticks(case: str) -> list[Row]:

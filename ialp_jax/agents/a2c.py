@@ -14,10 +14,10 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from ialp_jax.agents.actor_critic import (
-    encoder,
     initialiser,
     on_policy_update,
     sampler,
+    sampler_encoder,
     with_critic_and_entropy,
 )
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam
@@ -51,5 +51,5 @@ def a2c(config: A2CConfig, network: ActorCritic) -> Agent:
         on_policy_update(config, network, optimiser, loss),
         config.num_users,
         config.rollout_length,
-        encode=encoder(network),
+        encoder=sampler_encoder(network),
     )

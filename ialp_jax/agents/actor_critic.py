@@ -6,13 +6,13 @@ Agent files use these functions and contain only their own losses and acting rul
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from ialp_jax.agents.base import AgentState, Metrics, Params, descend, fresh_state
+from ialp_jax.agents.base import AgentState, Encoder, Metrics, Params, descend, fresh_state
 from ialp_jax.agents.config import A2CConfig, OffPolicyConfig, OnPolicyConfig
 from ialp_jax.agents.losses import entropy, generalised_advantages
 from ialp_jax.agents.sampling import sample
@@ -21,6 +21,7 @@ from ialp_jax.networks.heads import CRITIC_HEADS, ActorCritic, OnEncoder, mask_s
 from ialp_jax.types import Array, Key, Observation, Transition
 
 STREAM_FROM = 2**23  # number of logits; for more, items are streamed
+LOGITS_UP_TO = 2**13  # items; agents remember the logits of smaller catalogues
 
 # (params, state, transitions [T, B], advantages [T, B], returns [T, B]) -> (loss, metrics)
 OnPolicyLoss = Callable[[Params, AgentState, Transition, Array, Array], tuple[Array, Metrics]]
@@ -67,15 +68,13 @@ def sampler(network: ActorCritic) -> Callable[..., tuple[Array, dict[str, Array]
     return act
 
 
-def encoder(network: OnEncoder) -> Callable[[AgentState, Array], Array]:
-    """The `Agent.encode` of an agent that acts with ``state.params``."""
-    return lambda state, history: network.apply(state.params, history, method="encode")
+def encoder(network: OnEncoder) -> Encoder:
+    """The `Agent.encoder` of an agent that acts with ``state.params``."""
+    return Encoder(lambda state, history: network.apply(state.params, history, method="encode"))
 
 
-def two_encoders(
-    network: OnEncoder, frozen: Callable[[AgentState], Params]
-) -> Callable[[AgentState, Array], tuple[Array, Array]]:
-    """The `Agent.encode` of an agent that acts with two sets of parameters.
+def two_encoders(network: OnEncoder, frozen: Callable[[AgentState], Params]) -> Encoder:
+    """The `Agent.encoder` of an agent that acts with two sets of parameters.
 
     Args:
       network: network of both.
@@ -88,7 +87,34 @@ def two_encoders(
         )
         return first, second
 
-    return encode
+    return Encoder(encode)
+
+
+class Remembered(NamedTuple):
+    """A history as `sampler` remembers it.
+
+    Attributes:
+      state: float32 [..., D], the encoded history.
+      logits: float32 [..., N] of the actor; None in catalogues of more than ``LOGITS_UP_TO`` items.
+    """
+
+    state: Array
+    logits: Array | None
+
+
+def sampler_encoder(network: ActorCritic) -> Encoder:
+    """The `Agent.encoder` of an agent that acts with `sampler`; it also remembers the logits."""
+
+    def encode(state: AgentState, history: Array) -> Remembered:
+        encoded = network.apply(state.params, history, method="encode")
+        few = network.num_items <= LOGITS_UP_TO
+        return Remembered(encoded, network.apply(state.params, encoded).logits if few else None)
+
+    def hide(encoded: Remembered, shown: Array) -> Remembered:
+        logits = encoded.logits
+        return encoded if logits is None else encoded._replace(logits=mask_shown(logits, shown))
+
+    return Encoder(encode, hide)
 
 
 def on_policy_update(
@@ -127,7 +153,7 @@ def act_on_logits(
     observation: Observation,
     key: Key,
     greedy: bool,
-    encoded: Array | None = None,
+    encoded: Remembered | None = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Samples from the actor, without shown items; if greedy, takes the most probable item.
 
@@ -138,19 +164,22 @@ def act_on_logits(
       observation: of users [...].
       key: consumed.
       greedy: whether the most probable item is taken.
-      encoded: the encoded histories; None: they are encoded here.
+      encoded: of `sampler_encoder`; None: the histories are encoded here.
 
     Returns:
       Actions, int32 [...], and extras with ``value`` [...], the critic's V, which `estimate` reads.
     """
-    seen = observation.history if encoded is None else encoded
+    seen = observation.history if encoded is None else encoded.state
     output = network.apply(params, seen)
     extras = {"value": output.value}
     if streams(network, observation.history.shape[:-1]):
         query, *factors = network.apply(params, seen, method="factors")
         chosen = choose_streamed(None if greedy else key, query, Factors(*factors), observation.shown)
         return chosen[:, 0], extras
-    logits = mask_shown(output.logits, observation.shown)
+    if encoded is None or encoded.logits is None:
+        logits = mask_shown(output.logits, observation.shown)
+    else:
+        logits = encoded.logits
     if greedy:
         return jnp.argmax(logits, -1).astype(jnp.int32), extras
     return sample(key, logits), extras

@@ -80,7 +80,7 @@ def dqn(config: DQNConfig, network: QNetwork) -> Agent:
         config.num_users,
         config.rollout_length,
         evaluated_greedy=True,
-        encode=encoder(network),
+        encoder=encoder(network),
     )
 
 

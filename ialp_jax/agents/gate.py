@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import optax
 
 from ialp_jax.agents.actor_critic import estimate, starting_params, with_critic_and_entropy
-from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
+from ialp_jax.agents.base import Agent, AgentState, Encoder, Metrics, Params, adam, descend, fresh_state
 from ialp_jax.agents.config import GateConfig
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.agents.sampling import sample
@@ -132,7 +132,7 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
         steps = state.env_steps + batch.reward.size
         return AgentState(params, opt_state, steps, with_answers(state.memory, batch)), metrics
 
-    return Agent(init, act, update, config.num_users, config.rollout_length, encode=encode)
+    return Agent(init, act, update, config.num_users, config.rollout_length, encoder=Encoder(encode))
 
 
 def silent(params: Params) -> Params:

@@ -72,7 +72,7 @@ def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agen
         on_policy_update(config, network, optimiser, loss),
         config.num_users,
         config.rollout_length,
-        encode=two_encoders(network, lambda state: state.memory),
+        encoder=two_encoders(network, lambda state: state.memory),
     )
 
 

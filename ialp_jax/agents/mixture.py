@@ -70,7 +70,7 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
         on_policy_update(config, network, optimiser, loss),
         config.num_users,
         config.rollout_length,
-        encode=two_encoders(network, lambda state: state.memory),
+        encoder=two_encoders(network, lambda state: state.memory),
     )
 
 

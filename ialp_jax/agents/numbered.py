@@ -50,10 +50,11 @@ def numbered(make: Callable[[Mapping[str, Any]], Agent], numbers: Mapping[str, f
         return make(state.numbers).act(state.state, observation, key, greedy=greedy, **encoded)
 
     def encode(state: NumberedState, history: Array) -> Any:
-        return make(state.numbers).encode(state.state, history)
+        return make(state.numbers).encoder.encode(state.state, history)
 
     def update(state: NumberedState, batch: Transition, key: Key) -> tuple[NumberedState, Metrics]:
         after, metrics = make(state.numbers).update(state.state, batch, key)
         return NumberedState(state.numbers, after), metrics
 
-    return made._replace(init=init, act=act, update=made.update and update, encode=made.encode and encode)
+    encoder = made.encoder and made.encoder._replace(encode=encode)
+    return made._replace(init=init, act=act, update=made.update and update, encoder=encoder)

@@ -94,8 +94,8 @@ def pex(config: PEXConfig, network: ActorCritic) -> Agent:
         after, metrics = learn_from_replay(config, optimiser, of_memory, state, batch, key)
         return after, {**metrics, "learner": jnp.mean(batch.extras["learner"])}
 
-    encode = two_encoders(network, lambda state: state.memory.fixed)
-    return Agent(init, act, update, config.num_users, config.rollout_length, encode=encode)
+    encoder = two_encoders(network, lambda state: state.memory.fixed)
+    return Agent(init, act, update, config.num_users, config.rollout_length, encoder=encoder)
 
 
 def choose(

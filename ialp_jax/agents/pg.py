@@ -11,7 +11,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.agents.actor_critic import encoder, sampler, with_critic_and_entropy
+from ialp_jax.agents.actor_critic import sampler, sampler_encoder, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
 from ialp_jax.agents.config import PGConfig
 from ialp_jax.agents.losses import log_prob, reward_to_go
@@ -57,7 +57,12 @@ def pg(config: PGConfig, network: ActorCritic) -> Agent:
         return AgentState(params, opt_state, state.env_steps + batch.reward.size, window), metrics
 
     return Agent(
-        init, sampler(network), update, config.num_users, config.rollout_length, encode=encoder(network)
+        init,
+        sampler(network),
+        update,
+        config.num_users,
+        config.rollout_length,
+        encoder=sampler_encoder(network),
     )
 
 

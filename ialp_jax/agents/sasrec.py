@@ -32,7 +32,7 @@ def sasrec(network: Recommender) -> Agent:
         scores = mask_shown(network.apply(state.params, seen), observation.shown)
         return jnp.argmax(scores, -1).astype(jnp.int32), {}
 
-    return Agent(init, act, encode=encoder(network))
+    return Agent(init, act, encoder=encoder(network))
 
 
 def next_item_loss(network: Recommender, params: Params, windows: Array, key: Key) -> tuple[Array, Metrics]:

@@ -88,23 +88,26 @@ def choose_streamed(key: Key | None, query: Array, factors: Factors, shown: Arra
     Returns:
       int32 [B, K], 0..N-1, in the order of the choices; a shown item only if no other items are left.
     """
-    if key is None:
-        return by_users(lambda whole, *rows: _choose(whole, *rows, None, count), factors, query, shown)
-    uniform = jax.random.uniform(key, (query.shape[0], count, 2))
-    return by_users(lambda whole, *rows: _choose(whole, *rows, count), factors, query, shown, uniform)
+    greedy = key is None
+    uniform = (
+        jnp.zeros((len(query), count, 2)) if key is None else jax.random.uniform(key, (len(query), count, 2))
+    )
+
+    def choose(factors: Factors, query: Array, shown: Array, uniform: Array) -> Array:
+        return _choose(factors, query, shown, uniform, greedy)
+
+    return by_users(choose, factors, query, shown, uniform)
 
 
-def _choose(factors: Factors, query: Array, shown: Array, uniform: Array | None, count: int) -> Array:
-    """`choose_streamed` with the random numbers [B, K, 2]; None: the highest logits."""
+def _choose(factors: Factors, query: Array, shown: Array, uniform: Array, greedy: bool) -> Array:
+    """`choose_streamed` with random numbers [B, K, 2]; they are not used if ``greedy``."""
     users, width = query.shape
-    plan, greedy = layout(factors.table.shape[0], users), uniform is None
+    plan = layout(factors.table.shape[0], users)
     by_block = _summaries(plan, factors, query, shown, greedy)
 
     def of_user(arguments: tuple[Array, Array, Array, Array]) -> Array:
-        row, past, summary, numbers = arguments
-        return _choices(plan, factors, row, past, summary, numbers, greedy)
+        return _choices(plan, factors, *arguments, greedy)
 
-    uniform = jnp.zeros((users, count, 2)) if uniform is None else uniform
     group = max(1, min(users, GATHERED // (plan.size * width)))
     return jax.lax.map(of_user, (query, shown, by_block, uniform), batch_size=group)
 
@@ -165,7 +168,9 @@ def _choices(
             return jnp.argmax(values, -1)
         return invert(jnp.exp(values - values.max(-1)), number)[0]
 
-    def choose(carry: tuple[Array, Array], step: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
+    def choose(
+        carry: tuple[jax.Array, jax.Array], step: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         by_block, past = carry
         numbers, turn = step
         block = pick(by_block, numbers[0])
@@ -178,5 +183,5 @@ def _choices(
         return (by_block, past.at[shown.shape[0] + turn].set(item + 1)), item
 
     count = uniform.shape[0]
-    past = jnp.pad(shown, (0, count))
-    return jax.lax.scan(choose, (by_block, past), (uniform, jnp.arange(count)))[1]
+    start = (jnp.asarray(by_block), jnp.pad(shown, (0, count)))
+    return jax.lax.scan(choose, start, (jnp.asarray(uniform), jnp.arange(count)))[1]

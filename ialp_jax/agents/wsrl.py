@@ -15,7 +15,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.agents.actor_critic import encoder, sampler, starting_params
+from ialp_jax.agents.actor_critic import sampler, sampler_encoder, starting_params
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, fresh_state
 from ialp_jax.agents.config import WSRLConfig
 from ialp_jax.agents.offpolicy import actor_critic_loss, fresh_memory, learn_from_replay
@@ -47,7 +47,12 @@ def wsrl(config: WSRLConfig, network: ActorCritic) -> Agent:
         return after, {**metrics, "warm": warm.astype(jnp.float32)}
 
     return Agent(
-        init, sampler(network), update, config.num_users, config.rollout_length, encode=encoder(network)
+        init,
+        sampler(network),
+        update,
+        config.num_users,
+        config.rollout_length,
+        encoder=sampler_encoder(network),
     )
 
 

@@ -7,7 +7,6 @@ in the simulator.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ialp_jax.agents.actor_critic import streams
-from ialp_jax.agents.base import Params
+from ialp_jax.agents.base import Encoder, Params
 from ialp_jax.agents.sampling import candidates as draw_candidates
 from ialp_jax.agents.streaming import Factors, choose_streamed
 from ialp_jax.errors import InputError
@@ -23,7 +22,7 @@ from ialp_jax.keys import stream
 from ialp_jax.networks.heads import ActorCritic, mask_shown
 from ialp_jax.simulator.environment import SessionEnvironment, respond
 from ialp_jax.simulator.types import SessionParams
-from ialp_jax.training.encoded import Encoded, encode_changed, nothing_encoded
+from ialp_jax.training.encoded import Memory, empty_memory, refreshed
 from ialp_jax.training.rollout import Users, start_users
 from ialp_jax.types import Array, Key, Labels, Observation
 
@@ -52,8 +51,8 @@ def propose(
     observation: Observation,
     key: Key,
     alike: np.ndarray | None = None,
-    memory: Encoded | None = None,
-) -> tuple[np.ndarray, Encoded | None]:
+    memory: Memory | None = None,
+) -> tuple[np.ndarray, Memory | None]:
     """Draws K different items per session from the actor.
 
     Args:
@@ -77,13 +76,13 @@ def propose(
             f"--config.labelling.candidates={count}: the world has {network.num_items} items; use fewer"
         )
     if alike is None:
-        drawn, memory = _draw(network, count, actor, observation.history, shown, key, memory)
+        drawn, memory = _draw(network, count, actor, observation, shown, key, memory)
         items = np.asarray(drawn)
         words, shown_words = items, shown
     else:
         wide = min(count * int(np.bincount(alike).max()), len(alike) - 1)
         hidden = _members(alike)[alike[shown]].reshape(len(shown), -1)
-        drawn, memory = _draw(network, wide, actor, observation.history, hidden, key, memory)
+        drawn, memory = _draw(network, wide, actor, observation, hidden, key, memory)
         items = np.stack([_first_different(row, alike, count) for row in np.asarray(drawn)])
         words, shown_words = alike[items], alike[shown]
     repeated = np.diff(np.sort(words, 1), axis=1) == 0
@@ -95,13 +94,14 @@ def propose(
     return items, memory
 
 
-def remember(network: ActorCritic, actor: Params, users: Users) -> Encoded | None:
+def remember(network: ActorCritic, actor: Params, users: Users) -> Memory | None:
     """The memory for `propose`, before the first step of an actor."""
-    return nothing_encoded(_encoder(network), actor, users.observation.history)
+    return empty_memory(_encoder(network), actor, users.observation)
 
 
-def _encoder(network: ActorCritic) -> Callable[[Params, Array], Array]:
-    return partial(network.apply, method="encode")
+def _encoder(network: ActorCritic) -> Encoder:
+    """Encodes with the parameters of an actor as the state."""
+    return Encoder(partial(network.apply, method="encode"))
 
 
 def _members(alike: np.ndarray) -> np.ndarray:
@@ -119,17 +119,17 @@ def _draw(
     network: ActorCritic,
     count: int,
     actor: Params,
-    history: Array,
+    observation: Observation,
     hidden: Array,
     key: Key,
-    memory: Encoded | None,
-) -> tuple[Array, Encoded | None]:
+    memory: Memory | None,
+) -> tuple[Array, Memory | None]:
     """Draws items int32 [B, count], 1..N. Items in ``hidden`` come last; 0 is ignored. Returns the memory."""
-    seen = history
+    seen = observation.history
     if memory is not None:
-        memory = encode_changed(_encoder(network), actor, memory, history)
-        seen = memory.states
-    if streams(network, history.shape[:-1]):
+        memory = refreshed(_encoder(network), actor, memory, observation)
+        seen = memory.encoded
+    if streams(network, hidden.shape[:-1]):
         query, *factors = network.apply(actor, seen, method="factors")
         return choose_streamed(key, query, Factors(*factors), hidden, count) + 1, memory
     logits = mask_shown(network.apply(actor, seen).logits, hidden)

@@ -14,7 +14,7 @@ from ialp_jax.mesh import split_users
 from ialp_jax.simulator.dynamics_params import SEGMENTS
 from ialp_jax.simulator.environment import SessionEnvironment
 from ialp_jax.simulator.types import SessionParams, SessionState
-from ialp_jax.training.encoded import Encoded, act, nothing_encoded
+from ialp_jax.training.encoded import Memory, act, empty_memory
 from ialp_jax.types import Array, Key, Observation, Transition
 
 
@@ -51,8 +51,8 @@ def collect(
     """
 
     def step(
-        carry: tuple[Users, Encoded | None], step_key: Key
-    ) -> tuple[tuple[Users, Encoded | None], Transition]:
+        carry: tuple[Users, Memory | None], step_key: Key
+    ) -> tuple[tuple[Users, Memory | None], Transition]:
         users, memory = carry
         count = users.observation.history.shape[0]
         act_key = stream(step_key, "act")
@@ -66,7 +66,7 @@ def collect(
         )
         return (split_users(Users(observation, state)), split_users(memory)), split_users(transition)
 
-    memory = nothing_encoded(agent.encode, agent_state, users.observation.history)
+    memory = empty_memory(agent.encoder, agent_state, users.observation)
     start, keys = (split_users(users), split_users(memory)), jax.random.split(key, agent.rollout_length)
     (users, _), transitions = jax.lax.scan(step, start, keys)
     return users, split_users(transitions, axis=1)
@@ -111,8 +111,8 @@ def play(
     users = split_users(start_users(env, params, stream(user_key, "start"), count))
 
     def step(
-        carry: tuple[Users, jax.Array, Encoded | None], number: Array
-    ) -> tuple[tuple[Users, jax.Array, Encoded | None], tuple[Array, Array, Array]]:
+        carry: tuple[Users, jax.Array, Memory | None], number: Array
+    ) -> tuple[tuple[Users, jax.Array, Memory | None], tuple[Array, Array, Array]]:
         users, alive, memory = carry
         observed = (users.observation, users.state) if agent.privileged else users.observation
         step_key = jax.random.fold_in(act_key, number)
@@ -124,7 +124,7 @@ def play(
         outcome = (reward * alive, alive, jnp.where(alive, action + 1, 0))
         return (Users(observation, state), alive & ~terminated, memory), outcome
 
-    memory = nothing_encoded(agent.encode, agent_state, users.observation.history)
+    memory = empty_memory(agent.encoder, agent_state, users.observation)
     start = (users, jnp.ones(count, bool), split_users(memory))
     _, (rewards, alive, items) = jax.lax.scan(step, start, jnp.arange(params.max_steps_in_episode))
     return Episodes(rewards.sum(0), alive.sum(0), items, users.state.user)
