@@ -180,7 +180,8 @@ def _choices(
         inside = pick(logits[:, 0], numbers[1])
         by_block = by_block.at[block].set(_summary(logits.at[inside].set(MASKED), greedy)[0])
         item = (place + inside).astype(jnp.int32)
-        return (by_block, past.at[shown.shape[0] + turn].set(item + 1)), item
+        past = past.at[shown.shape[0] + turn].set(item + 1)
+        return (by_block, past), jnp.asarray(item)
 
     count = uniform.shape[0]
     start = (jnp.asarray(by_block), jnp.pad(shown, (0, count)))
