@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ialp_jax.agents.actor_critic import encoder
+from ialp_jax.agents.actor_critic import encoder, streams
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, frozen_state
+from ialp_jax.agents.streaming import Factors, choose_streamed
 from ialp_jax.networks.heads import Recommender, mask_shown
 from ialp_jax.types import Array, Key, Observation
 
@@ -29,6 +30,9 @@ def sasrec(network: Recommender) -> Agent:
     ) -> tuple[Array, dict[str, Array]]:
         del key, greedy
         seen = observation.history if encoded is None else encoded
+        if streams(network, observation.history.shape[:-1]):
+            query, *factors = network.apply(state.params, seen, method="factors")
+            return choose_streamed(None, query, Factors(*factors), observation.shown)[:, 0], {}
         scores = mask_shown(network.apply(state.params, seen), observation.shown)
         return jnp.argmax(scores, -1).astype(jnp.int32), {}
 
