@@ -230,7 +230,7 @@ def frozen_actor(case: str, users: int, items: int, baseline: str) -> list[Row]:
     made_up = world(items)
     observation, _ = made_up.env.reset(jax.random.key(0), made_up.params)
     agent = a2c(A2CConfig(), ActorCritic(items, observation.history.shape[0], SIZE))
-    state = agent.init(stream(jax.random.key(0), "init"), observation, None)
+    state = agent.init(stream(jax.random.key(0), "init"), observation, None)._replace(opt_state=())
     keys = jax.random.split(jax.random.key(1), 1)
     started = start_users(made_up.env, made_up.params, stream(keys[0], "user"), users)
     start = jax.tree.map(lambda leaf: leaf[None], (state, started))

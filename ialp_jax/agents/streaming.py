@@ -1,9 +1,9 @@
 """Chooses items from very large catalogues without an array of B times N numbers.
 
-The logits are ``query @ table.T + bias``. A first pass over the items stores one number per user and block of
-about sqrt(N) items: the logsumexp of the block's logits, or their maximum. Every choice then takes a block by
-these numbers, and an item within the block, whose logits it computes again. After that it updates the number
-of this block, without the chosen item. So choices are made one after the other, without replacement.
+The logits are ``query @ table[1:].T + bias``. A first pass over the items stores one number per user and block
+of about sqrt(N) items: the logsumexp of the block's logits, or their maximum. Every choice then takes a block
+by these numbers, and an item within the block, whose logits it computes again. After that it updates the
+number of this block, without the chosen item. So choices are made one after the other, without replacement.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Factors(NamedTuple):
     """What every user's logits are computed from.
 
     Attributes:
-      table: float32 [N, D].
+      table: float32 [N + 1, D]; row 0 is padding.
       bias: float32 [N].
     """
 
@@ -102,7 +102,7 @@ def choose_streamed(key: Key | None, query: Array, factors: Factors, shown: Arra
 def _choose(factors: Factors, query: Array, shown: Array, uniform: Array, greedy: bool) -> Array:
     """`choose_streamed` with random numbers [B, K, 2]; they are not used if ``greedy``."""
     users, width = query.shape
-    plan = layout(factors.table.shape[0], users)
+    plan = layout(len(factors.bias), users)
     by_block = _summaries(plan, factors, query, shown, greedy)
 
     def of_user(arguments: tuple[Array, Array, Array, Array]) -> Array:
@@ -128,7 +128,8 @@ def _logits(count: int, factors: Factors, query: Array, shown: Array, place: Arr
 
     Users are the last axis, because a CPU then computes maxima and sums over items faster.
     """
-    rows, bias = (jax.lax.dynamic_slice_in_dim(part, place, count) for part in factors)
+    rows = jax.lax.dynamic_slice_in_dim(factors.table, place + 1, count)
+    bias = jax.lax.dynamic_slice_in_dim(factors.bias, place, count)
     here = (shown > place) & (shown <= place + count)
     masked = jnp.where(here, shown - place - 1, count)
     # Masks before it adds the bias, so that the addition is fused with the operation that reads the logits.

@@ -123,9 +123,12 @@ class ActorCritic(OnEncoder):
         return state, self.actor(state, self.encoder.table())
 
     def factors(self, seen: Array) -> tuple[Array, Array, Array]:
-        """Query [..., D], table [N, D] and bias [N] of the actor: logits = ``query @ table.T + bias``."""
+        """Query [..., D], table [N + 1, D] and bias [N] of the actor.
+
+        Logits are ``query @ table[1:].T + bias``. The table is not cut here, because that would copy it.
+        """
         query, bias = self.actor.factors(self.states(seen))
-        return query, self.encoder.table(), bias
+        return query, self.encoder.items.embedding, bias
 
 
 class QNetwork(OnEncoder):
@@ -164,9 +167,9 @@ class Recommender(OnEncoder):
         return self.scores(state, self.encoder.table())
 
     def factors(self, seen: Array) -> tuple[Array, Array, Array]:
-        """Query [..., D], table [N, D] and bias [N]: scores = ``query @ table.T + bias``."""
+        """Query [..., D], table [N + 1, D] and bias [N]; see `ActorCritic.factors`."""
         query, bias = self.scores.factors(self.states(seen))
-        return query, self.encoder.table(), bias
+        return query, self.encoder.items.embedding, bias
 
 
 def centred_q(output: ActorCriticOutput, shown: Array) -> Array:
