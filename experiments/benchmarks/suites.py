@@ -38,12 +38,16 @@ def simulator(full: bool) -> list[Case]:
     random = [*chosen, (2048, 3_000), (2048, 1_000_000), (4096, 1_000_000)]
     sizes = [(users, items) for items in (300, 3_000, 30_000) for users in USERS]
     chosen = sizes if full else [(users, items) for users, items in sizes if users == 1024 or items == 3_000]
-    actor = [*chosen, (64, 1_000_000)]
+    frozen = {
+        "actor_cached_n3000_b1024": {"users": 1024, "items": 3_000, "baseline": "uncached"},
+        "actor_n1000000_b64": {"users": 64, "items": 1_000_000, "baseline": "one_device"},
+    }
     module = "experiments.benchmarks.simulator"
     return [
         Case("matmul_f32_2048", f"{module}:yardsticks", {}),
         *(_sized("random", f"{module}:random_actions", *size) for size in random),
-        *(_sized("actor", f"{module}:actor", *size) for size in actor),
+        *(_sized("actor", f"{module}:actor", *size) for size in chosen),
+        *(Case(name, f"{module}:frozen_actor", settings) for name, settings in frozen.items()),
     ]
 
 

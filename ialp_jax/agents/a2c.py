@@ -13,7 +13,13 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from ialp_jax.agents.actor_critic import initialiser, on_policy_update, sampler, with_critic_and_entropy
+from ialp_jax.agents.actor_critic import (
+    initialiser,
+    on_policy_update,
+    sampler,
+    sampler_encoder,
+    with_critic_and_entropy,
+)
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam
 from ialp_jax.agents.config import A2CConfig
 from ialp_jax.agents.losses import log_prob
@@ -45,4 +51,5 @@ def a2c(config: A2CConfig, network: ActorCritic) -> Agent:
         on_policy_update(config, network, optimiser, loss),
         config.num_users,
         config.rollout_length,
+        encoder=sampler_encoder(network),
     )

@@ -14,7 +14,13 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from ialp_jax.agents.actor_critic import initialiser, on_policy_update, sampler, with_critic_and_entropy
+from ialp_jax.agents.actor_critic import (
+    initialiser,
+    on_policy_update,
+    sampler,
+    sampler_encoder,
+    with_critic_and_entropy,
+)
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, linear
 from ialp_jax.agents.config import KLConfig
 from ialp_jax.agents.losses import divergence, log_prob
@@ -51,6 +57,7 @@ def a2c_kl(config: KLConfig, network: ActorCritic, total_env_steps: int) -> Agen
         on_policy_update(config, network, optimiser, loss),
         config.num_users,
         config.rollout_length,
+        encoder=sampler_encoder(network),
     )
 
 

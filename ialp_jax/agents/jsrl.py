@@ -15,11 +15,14 @@ contain no rewards of the guide, and its critic estimates only the learner's fut
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 
 from ialp_jax.agents.actor_critic import (
     initialiser,
     on_policy_update,
+    two_encoders,
     weighted_mean,
     with_critic_and_entropy,
 )
@@ -42,11 +45,12 @@ def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agen
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
     def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False
+        state: AgentState, observation: Observation, key: Key, greedy: bool = False, encoded: Any = None
     ) -> tuple[Array, dict[str, Array]]:
         share = guide_share(config, state.env_steps, total_env_steps)
         guided = is_guided(observation, share)
-        theta, beta = (network.apply(p, observation.history) for p in (state.memory, state.params))
+        seen = encoded or (observation.history, observation.history)
+        theta, beta = map(network.apply, (state.memory, state.params), seen)
         logits = mask_shown(jnp.where(guided[..., None], theta.logits, beta.logits), observation.shown)
         action = jnp.argmax(logits, -1).astype(jnp.int32) if greedy else sample(key, logits)
         return action, {"guided": guided, "value": beta.value}
@@ -68,6 +72,7 @@ def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agen
         on_policy_update(config, network, optimiser, loss),
         config.num_users,
         config.rollout_length,
+        encoder=two_encoders(network, lambda state: state.memory),
     )
 
 

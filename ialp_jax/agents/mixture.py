@@ -15,10 +15,12 @@ acts. The critic is part of pi_beta's network and learns the value of the mixtur
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.agents.actor_critic import initialiser, on_policy_update, with_critic_and_entropy
+from ialp_jax.agents.actor_critic import initialiser, on_policy_update, two_encoders, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam
 from ialp_jax.agents.config import MixtureConfig
 from ialp_jax.agents.losses import log_prob
@@ -38,10 +40,11 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
     def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False
+        state: AgentState, observation: Observation, key: Key, greedy: bool = False, encoded: Any = None
     ) -> tuple[Array, dict[str, Array]]:
         share = alpha(config, state.env_steps, total_env_steps)
-        frozen, output = (network.apply(p, observation.history) for p in (state.memory, state.params))
+        seen = encoded or (observation.history, observation.history)
+        frozen, output = map(network.apply, (state.memory, state.params), seen)
         theta, beta = (mask_shown(one.logits, observation.shown) for one in (frozen, output))
         if greedy:
             mixed = log_mixture(jax.nn.log_softmax(theta), jax.nn.log_softmax(beta), share)
@@ -67,6 +70,7 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
         on_policy_update(config, network, optimiser, loss),
         config.num_users,
         config.rollout_length,
+        encoder=two_encoders(network, lambda state: state.memory),
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.agents.actor_critic import sampler, with_critic_and_entropy
+from ialp_jax.agents.actor_critic import sampler, sampler_encoder, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
 from ialp_jax.agents.config import PGConfig
 from ialp_jax.agents.losses import log_prob, reward_to_go
@@ -56,7 +56,14 @@ def pg(config: PGConfig, network: ActorCritic) -> Agent:
         metrics["complete"] = weight.mean()
         return AgentState(params, opt_state, state.env_steps + batch.reward.size, window), metrics
 
-    return Agent(init, sampler(network), update, config.num_users, config.rollout_length)
+    return Agent(
+        init,
+        sampler(network),
+        update,
+        config.num_users,
+        config.rollout_length,
+        encoder=sampler_encoder(network),
+    )
 
 
 def _empty_window(observation: Observation, horizon: int, config: PGConfig) -> Transition:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from ialp_jax.agents import replay as replay_lib
-from ialp_jax.agents.actor_critic import sampler, starting_params
+from ialp_jax.agents.actor_critic import sampler, sampler_encoder, starting_params
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, fresh_state
 from ialp_jax.agents.config import RLPDConfig
 from ialp_jax.agents.offpolicy import actor_critic_loss, fresh_memory, learn_from_replay
@@ -50,7 +50,14 @@ def rlpd(config: RLPDConfig, network: ActorCritic, labelled: Transition) -> Agen
 
         return learn_from_replay(config, optimiser, loss, state, batch, key, draw)
 
-    return Agent(init, sampler(network), update, config.num_users, config.rollout_length)
+    return Agent(
+        init,
+        sampler(network),
+        update,
+        config.num_users,
+        config.rollout_length,
+        encoder=sampler_encoder(network),
+    )
 
 
 def draw_both(

@@ -15,7 +15,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.agents.actor_critic import sampler, starting_params
+from ialp_jax.agents.actor_critic import sampler, sampler_encoder, starting_params
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, fresh_state
 from ialp_jax.agents.config import WSRLConfig
 from ialp_jax.agents.offpolicy import actor_critic_loss, fresh_memory, learn_from_replay
@@ -46,7 +46,14 @@ def wsrl(config: WSRLConfig, network: ActorCritic) -> Agent:
         after, metrics = learn_from_replay(config, optimiser, loss, state, batch, key)
         return after, {**metrics, "warm": warm.astype(jnp.float32)}
 
-    return Agent(init, sampler(network), update, config.num_users, config.rollout_length)
+    return Agent(
+        init,
+        sampler(network),
+        update,
+        config.num_users,
+        config.rollout_length,
+        encoder=sampler_encoder(network),
+    )
 
 
 def held_until(free: Array, params: Params) -> Params:

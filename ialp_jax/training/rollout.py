@@ -14,6 +14,7 @@ from ialp_jax.mesh import split_users
 from ialp_jax.simulator.dynamics_params import SEGMENTS
 from ialp_jax.simulator.environment import SessionEnvironment
 from ialp_jax.simulator.types import SessionParams, SessionState
+from ialp_jax.training.encoded import Memory, act, empty_memory
 from ialp_jax.types import Array, Key, Observation, Transition
 
 
@@ -49,9 +50,13 @@ def collect(
       The users after T steps, and Transition [T, B] with true final observations.
     """
 
-    def step(users: Users, step_key: Key) -> tuple[Users, Transition]:
+    def step(
+        carry: tuple[Users, Memory | None], step_key: Key
+    ) -> tuple[tuple[Users, Memory | None], Transition]:
+        users, memory = carry
         count = users.observation.history.shape[0]
-        action, extras = agent.act(agent_state, users.observation, stream(step_key, "act"))
+        act_key = stream(step_key, "act")
+        action, extras, memory = act(agent, agent_state, users.observation, act_key, memory)
         user_keys = jax.random.split(stream(step_key, "user"), count)
         observation, state, reward, terminated, truncated, info = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
             user_keys, users.state, action, params
@@ -59,9 +64,11 @@ def collect(
         transition = Transition(
             users.observation, action, reward, terminated, truncated, info["final_observation"], extras
         )
-        return split_users(Users(observation, state)), split_users(transition)
+        return (split_users(Users(observation, state)), split_users(memory)), split_users(transition)
 
-    users, transitions = jax.lax.scan(step, split_users(users), jax.random.split(key, agent.rollout_length))
+    memory = empty_memory(agent.encoder, agent_state, users.observation)
+    start, keys = (split_users(users), split_users(memory)), jax.random.split(key, agent.rollout_length)
+    (users, _), transitions = jax.lax.scan(step, start, keys)
     return users, split_users(transitions, axis=1)
 
 
@@ -104,19 +111,21 @@ def play(
     users = split_users(start_users(env, params, stream(user_key, "start"), count))
 
     def step(
-        carry: tuple[Users, jax.Array], number: Array
-    ) -> tuple[tuple[Users, jax.Array], tuple[Array, Array, Array]]:
-        users, alive = carry
+        carry: tuple[Users, jax.Array, Memory | None], number: Array
+    ) -> tuple[tuple[Users, jax.Array, Memory | None], tuple[Array, Array, Array]]:
+        users, alive, memory = carry
         observed = (users.observation, users.state) if agent.privileged else users.observation
-        action, _ = agent.act(agent_state, observed, jax.random.fold_in(act_key, number), greedy=greedy)
+        step_key = jax.random.fold_in(act_key, number)
+        action, _, memory = act(agent, agent_state, observed, step_key, memory, greedy)
         keys = jax.random.split(jax.random.fold_in(user_key, number), count)
         observation, state, reward, terminated, _ = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))(
             keys, users.state, action, params
         )
         outcome = (reward * alive, alive, jnp.where(alive, action + 1, 0))
-        return (Users(observation, state), alive & ~terminated), outcome
+        return (Users(observation, state), alive & ~terminated, memory), outcome
 
-    start = (users, jnp.ones(count, bool))
+    memory = empty_memory(agent.encoder, agent_state, users.observation)
+    start = (users, jnp.ones(count, bool), split_users(memory))
     _, (rewards, alive, items) = jax.lax.scan(step, start, jnp.arange(params.max_steps_in_episode))
     return Episodes(rewards.sum(0), alive.sum(0), items, users.state.user)
 

@@ -19,7 +19,13 @@ from experiments.benchmarks import rows, suites
 from experiments.benchmarks.rows import Row
 from experiments.benchmarks.suites import Case
 
-PROMISED = ("random_n3000_b2048", "random_n1000000_b2048", "actor_n3000_b1024", "actor_n1000000_b64")
+PROMISED = (
+    "random_n3000_b2048",
+    "random_n1000000_b2048",
+    "actor_n3000_b1024",
+    "actor_cached_n3000_b1024",
+    "actor_n1000000_b64",
+)
 
 
 @pytest.fixture(autouse=True)

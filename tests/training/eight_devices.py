@@ -29,7 +29,7 @@ from ialp_jax.networks.heads import Recommender
 from ialp_jax.training.adapt import OnlineTask, adapt
 from ialp_jax.training.config import AdaptConfig, DevicesConfig, EvaluationConfig, PretrainConfig
 from ialp_jax.training.pretrain import Pretrainer, supervised_loss
-from ialp_jax.training.rollout import collect, start_users
+from ialp_jax.training.rollout import collect, play, start_users
 from ialp_jax.training.seeds import over_seeds
 
 A2C = A2CConfig(num_users=40, rollout_length=5, learning_rate=1e-2)
@@ -122,6 +122,17 @@ def moved(path: tuple, leaf: jax.Array) -> jax.Array:
     return leaf.at[:, 1].set(0) if "Attention_0']['bias" in jax.tree_util.keystr(path) else leaf
 
 
+def shown(agent: Agent, devices: DevicesConfig | None) -> np.ndarray:
+    """The items that two seeds of an agent show in whole sessions, [2, H, E]."""
+    params = world("coin")
+
+    def items(key: jax.Array) -> jax.Array:
+        return play(ENV, params, agent, agent.init(key, start_of(0)), key, key, agent.num_users).items
+
+    mesh = devices and device_mesh(devices.seeds, devices.users, 2, agent.num_users)
+    return np.asarray(over_seeds(items, mesh=mesh)(jax.random.split(KEY)))
+
+
 def exchanged(agent: Agent) -> list[str]:
     """XLA's names of the communication between eight devices that share users, in a rollout and an update."""
     params = world("two_tastes")
@@ -166,6 +177,7 @@ def main() -> None:
         "pretrain by users": furthest(pretrained(2, None), pretrained(2, BY_USERS)),
         "a2c by both": furthest(updated("a2c", None), updated("a2c", BOTH)),
         "dqn by users": furthest(updated("dqn", None), updated("dqn", BY_USERS)),
+        "shown": [float(np.mean(shown(agent, None) == shown(agent, BOTH))) for agent in AGENTS.values()],
         "learned": furthest(pretrained(2, None), pretrainer(2, None).params),
         "exchanged": {name: exchanged(agent) for name, agent in ON_POLICY.items()},
         "split": split_rows(),
