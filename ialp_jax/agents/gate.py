@@ -34,6 +34,7 @@ import optax
 from ialp_jax.agents.actor_critic import estimate, starting_params, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
 from ialp_jax.agents.config import GateConfig
+from ialp_jax.agents.distinct import encode_rollout
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.agents.sampling import sample
 from ialp_jax.networks.heads import ActorCritic, mask_shown
@@ -88,14 +89,15 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
         return fresh_state(params, optimiser, memory=Answers(none, none))
 
     def policy(
-        params: GateParams, answers: Answers, observation: Observation
+        params: GateParams, answers: Answers, observation: Observation, encoded: Any = None
     ) -> tuple[Array, Array, Metrics]:
         """Logits [..., N], values [...], and metrics of the weights c(s) and k(s) over all states."""
-        state, logits = network.apply(params.theta, observation.history, method="state_and_logits")
+        of_theta, of_network = encoded or (observation.history, observation.history)
+        state, logits = network.apply(params.theta, of_theta, method="state_and_logits")
         directions = features(jax.lax.stop_gradient(state))
         trust = jnp.exp(directions @ params.trust)
         weight = config.evidence * jnp.exp(directions @ params.evidence)
-        learned = network.apply(params.network, observation.history)
+        learned = network.apply(params.network, of_network)
         pool = trust[..., None] * jax.nn.log_softmax(logits) + weight[..., None] * evidence(answers)
         metrics: Metrics = {
             "trust": jnp.mean(trust),
@@ -117,7 +119,9 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
 
         def loss(params: GateParams) -> tuple[Array, Metrics]:
             # Uses the counts without this batch, because `act` did not know these answers.
-            logits, values, weights = policy(params, state.memory, batch.observation)
+            pair = (params.theta, params.network)
+            encoded = tuple(encode_rollout(network, one, batch.observation.history) for one in pair)
+            logits, values, weights = policy(params, state.memory, batch.observation, encoded)
             actor = -jnp.mean(advantages * log_prob(logits, batch.action))
             total, metrics = with_critic_and_entropy(config, actor, values, returns, logits)
             return total, {**metrics, **weights}

@@ -81,12 +81,38 @@ class ActorCriticOutput(NamedTuple):
 CRITIC_HEADS = ("critic", "advantage")  # parts of `ActorCritic` without effect on the policy
 
 
-class ActorCritic(nn.Module):
-    """SASRec with an actor and a duelling critic on top; under ``jit`` unused outputs are not computed."""
+class OnEncoder(nn.Module):
+    """A network on the state encoder. Its other methods take histories or, instead, their encoded states.
+
+    Attributes:
+      num_items: N.
+      length: L, the longest history.
+      config: size of the encoder.
+    """
 
     num_items: int
     length: int
     config: NetworkConfig
+
+    def encode(self, history: Array) -> Array:
+        """Maps histories int32 [..., L] to states float32 [..., D]."""
+        return self.encoder(history)
+
+    def embed(self, history: Array) -> Array:
+        """Maps histories int32 [..., L] to rows of the item table, float32 [..., L, D]."""
+        return self.encoder.items(history)
+
+    def encode_embedded(self, items: Array, real: Array) -> Array:
+        """Like `encode`, for embedded items float32 [..., L, D] and bool [..., L]: item or padding."""
+        return self.encoder.encode_embedded(items, real)
+
+    def states(self, seen: Array) -> Array:
+        """Encodes histories; returns states, which are not integers, unchanged."""
+        return self.encode(seen) if jnp.issubdtype(seen.dtype, jnp.integer) else seen
+
+
+class ActorCritic(OnEncoder):
+    """SASRec with an actor and a duelling critic on top; under ``jit`` unused outputs are not computed."""
 
     def setup(self) -> None:
         self.encoder = SASRec(self.num_items, self.length, self.config)
@@ -94,19 +120,19 @@ class ActorCritic(nn.Module):
         self.critic = ValueHead()
         self.advantage = ItemHead(self.num_items)
 
-    def __call__(self, history: Array) -> ActorCriticOutput:
-        """Maps int32 [..., L] to `ActorCriticOutput`."""
-        state, table = self.encoder(history), self.encoder.table()
+    def __call__(self, seen: Array) -> ActorCriticOutput:
+        """Maps histories int32 [..., L], or states [..., D], to `ActorCriticOutput`."""
+        state, table = self.states(seen), self.encoder.table()
         return ActorCriticOutput(self.actor(state, table), self.critic(state), self.advantage(state, table))
 
-    def state_and_logits(self, history: Array) -> tuple[Array, Array]:
+    def state_and_logits(self, seen: Array) -> tuple[Array, Array]:
         """The encoded state [..., D], and the policy's logits [..., N]."""
-        state = self.encoder(history)
+        state = self.states(seen)
         return state, self.actor(state, self.encoder.table())
 
-    def actor_factors(self, history: Array) -> tuple[Array, Array, Array]:
+    def actor_factors(self, seen: Array) -> tuple[Array, Array, Array]:
         """Query [..., D], table [N, D] and bias [N] of the actor: logits = ``query @ table.T + bias``."""
-        query, bias = self.actor.factors(self.encoder(history))
+        query, bias = self.actor.factors(self.states(seen))
         return query, self.encoder.table(), bias
 
 
