@@ -14,6 +14,7 @@ import optax
 
 from ialp_jax.agents.base import AgentState, Encoder, Metrics, Params, descend, fresh_state
 from ialp_jax.agents.config import A2CConfig, OffPolicyConfig, OnPolicyConfig
+from ialp_jax.agents.distinct import apply_to_rollout
 from ialp_jax.agents.losses import entropy, generalised_advantages
 from ialp_jax.agents.sampling import sample
 from ialp_jax.agents.streaming import Factors, choose_streamed
@@ -219,10 +220,11 @@ def next_values(network: ActorCritic, params: Params, batch: Transition) -> Arra
     history = batch.next_observation.history
     horizon = batch.observation.shown.shape[-1] - history.shape[-1]
     if batch.reward.shape[0] > horizon:
-        return network.apply(params, history).value
-    cut = jnp.argmax(batch.truncated, 0)
-    final = jnp.take_along_axis(history, cut[None, :, None], 0)[0]
-    beyond, last = network.apply(params, jnp.stack([final, history[-1]])).value
+        return apply_to_rollout(network, params, history).value
+    # For users whose sessions continue, both observations are the same, which is encoded once.
+    cut = jnp.where(batch.truncated.any(0), jnp.argmax(batch.truncated, 0), -1)
+    final = jnp.take_along_axis(history, cut[None, :, None] % len(history), 0)[0]
+    beyond, last = apply_to_rollout(network, params, jnp.stack([final, history[-1]])).value
     following = jnp.concatenate([batch.extras["value"][1:], last[None]])
     return jnp.where(batch.truncated, beyond, following)
 

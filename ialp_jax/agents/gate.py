@@ -34,6 +34,7 @@ import optax
 from ialp_jax.agents.actor_critic import estimate, starting_params, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Encoder, Metrics, Params, adam, descend, fresh_state
 from ialp_jax.agents.config import GateConfig
+from ialp_jax.agents.distinct import encode_rollout
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.agents.sampling import sample
 from ialp_jax.networks.heads import ActorCritic, initial_params, mask_shown
@@ -123,7 +124,9 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
 
         def loss(params: GateParams) -> tuple[Array, Metrics]:
             # Uses the counts without this batch, because `act` did not know these answers.
-            logits, values, weights = policy(params, state.memory, batch.observation)
+            pair = (params.theta, params.network)
+            encoded = tuple(encode_rollout(network, one, batch.observation.history) for one in pair)
+            logits, values, weights = policy(params, state.memory, batch.observation, encoded)
             actor = -jnp.mean(advantages * log_prob(logits, batch.action))
             total, metrics = with_critic_and_entropy(config, actor, values, returns, logits)
             return total, {**metrics, **weights}

@@ -28,6 +28,7 @@ from ialp_jax.agents.actor_critic import (
 )
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, linear
 from ialp_jax.agents.config import JSRLConfig
+from ialp_jax.agents.distinct import apply_to_rollout
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.agents.sampling import sample
 from ialp_jax.networks.heads import ActorCritic, mask_shown
@@ -60,7 +61,7 @@ def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agen
     ) -> tuple[Array, Metrics]:
         del state
         learners = 1.0 - batch.extras["guided"]
-        output = network.apply(params, batch.observation.history)
+        output = apply_to_rollout(network, params, batch.observation.history)
         logits = mask_shown(output.logits, batch.observation.shown)
         actor = -weighted_mean(advantages * log_prob(logits, batch.action), learners)
         value, metrics = with_critic_and_entropy(config, actor, output.value, returns, logits, learners)

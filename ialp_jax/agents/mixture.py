@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from ialp_jax.agents.actor_critic import initialiser, on_policy_update, two_encoders, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam
 from ialp_jax.agents.config import MixtureConfig
+from ialp_jax.agents.distinct import apply_to_rollout
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.agents.sampling import sample_mixture
 from ialp_jax.networks.heads import ActorCritic, mask_shown
@@ -86,7 +87,7 @@ def mixture_loss(
 
     ``batch.extras`` holds two values that `act` stored: ``theta_log_prob`` and ``alpha``, both [T, B].
     """
-    output = network.apply(params, batch.observation.history)
+    output = apply_to_rollout(network, params, batch.observation.history)
     logits = mask_shown(output.logits, batch.observation.shown)
     beta = log_prob(logits, batch.action)
     mixed = log_mixture(batch.extras["theta_log_prob"], beta, batch.extras["alpha"])

@@ -100,6 +100,14 @@ class OnEncoder(nn.Module):
         """Maps histories int32 [..., L] to states float32 [..., D]."""
         return self.encoder(history)
 
+    def embed(self, history: Array) -> Array:
+        """Maps histories int32 [..., L] to rows of the item table, float32 [..., L, D]."""
+        return self.encoder.items(history)
+
+    def encode_embedded(self, items: Array, real: Array) -> Array:
+        """Like `encode`, for embedded items float32 [..., L, D] and bool [..., L]: item or padding."""
+        return self.encoder.encode_embedded(items, real)
+
     def states(self, seen: Array) -> Array:
         """Encodes histories; returns states, which are not integers, unchanged."""
         return self.encode(seen) if jnp.issubdtype(seen.dtype, jnp.integer) else seen

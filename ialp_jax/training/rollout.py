@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -98,7 +99,7 @@ def play(
     count: int,
     greedy: bool = False,
 ) -> Episodes:
-    """Plays ``count`` sessions to their end.
+    """Plays ``count`` sessions to their end; stops when the last of them has ended.
 
     Args:
       env, params: the world; sessions use only the users in ``params``.
@@ -126,8 +127,40 @@ def play(
 
     memory = empty_memory(agent.encoder, agent_state, users.observation)
     start = (users, jnp.ones(count, bool), split_users(memory))
-    _, (rewards, alive, items) = jax.lax.scan(step, start, jnp.arange(params.max_steps_in_episode))
+    _, (rewards, alive, items) = scan_while(
+        step, start, params.max_steps_in_episode, lambda carry: jnp.any(carry[1])
+    )
     return Episodes(rewards.sum(0), alive.sum(0), items, users.state.user)
+
+
+def scan_while(
+    step: Callable[[Any, Array], tuple[Any, Any]],
+    start: Any,
+    most: int,
+    goes_on: Callable[[Any], Array],
+) -> tuple[Any, Any]:
+    """Like ``jax.lax.scan(step, start, jnp.arange(most))``, but stops as soon as nothing remains to do.
+
+    Args:
+      step: (carry, number of the step) -> (carry, results of users [B, ...]).
+      start: the first carry.
+      most: largest number of steps.
+      goes_on: carry -> bool [], whether another step is necessary.
+
+    Returns:
+      The last carry, and the results [most, B, ...], which are 0 for steps that did not run.
+    """
+
+    def one(loop: tuple[Array, Any, Any]) -> tuple[Array, Any, Any]:
+        number, carry, results = loop
+        carry, new = step(carry, number)
+        return number + 1, carry, jax.tree.map(lambda old, row: old.at[number].set(row), results, new)
+
+    rows = jax.eval_shape(step, start, jnp.int32(0))[1]
+    nothing = jax.tree.map(lambda row: jnp.zeros((most, *row.shape), row.dtype), rows)
+    loop = (jnp.int32(0), start, split_users(nothing, axis=1))
+    loop = jax.lax.while_loop(lambda loop: (loop[0] < most) & goes_on(loop[1]), one, loop)
+    return loop[1], loop[2]
 
 
 def summarise(episodes: Episodes, num_items: int) -> dict[str, Array]:
