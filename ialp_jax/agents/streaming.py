@@ -1,7 +1,7 @@
 """Chooses items from very large catalogues without an array of B times N numbers.
 
-The logits are ``query @ table[1:].T + bias``. A first pass over the items stores one number per user and block
-of about sqrt(N) items: the logsumexp of the block's logits, or their maximum. Every choice then takes a block
+The logits are ``query @ table[1:].T + bias``. A first pass over the items stores one number per user and
+block of about sqrt(N) items: the logsumexp of the block's logits, or their maximum. Every choice then takes a block
 by these numbers, and an item within the block, whose logits it computes again. After that it updates the
 number of this block, without the chosen item. So choices are made one after the other, without replacement.
 """
