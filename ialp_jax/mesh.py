@@ -95,6 +95,12 @@ def by_users(function: Callable[..., Any], whole: Any, *split: Any) -> Any:
     )
 
 
+def devices_within() -> int:
+    """Number of devices that run a function of `by_users`, to be called in this function; elsewhere 1."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return dict(mesh.shape)[USER] if USER in mesh.manual_axes else 1
+
+
 def merge_users(x: Array) -> Array:
     """Reshapes [..., users, L] to [any, L], so that no device needs rows of another device.
 

@@ -1,10 +1,13 @@
 """Chooses items from very large catalogues without an array of B times N numbers.
 
 The logits are ``query @ table[1:].T + bias``. A first pass over the items stores one number per user and
-block of about sqrt(N) items: the logsumexp of the block's logits, or their maximum. Every choice then takes
-a block by these numbers, and an item within the block, whose logits it computes again. After that it
-updates the number of this block, without the chosen item. So choices are made one after the other, without
+block of about sqrt(N) items: the logsumexp of the block's logits, or their maximum. Every choice then takes a
+block by these numbers, and an item within the block, whose logits it computes again. After that it updates
+the number of this block, without the chosen item. So choices are made one after the other, without
 replacement.
+
+If several devices split the users, each device makes the first pass over its share of the items for all
+users. With few users per device, a device would spend more time on reading the items than on products.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from ialp_jax.agents.sampling import block_size, invert
-from ialp_jax.mesh import by_users
+from ialp_jax.mesh import USER, by_users, devices_within
 from ialp_jax.networks.heads import MASKED
 from ialp_jax.types import Array, Key
 
@@ -103,7 +106,7 @@ def choose_streamed(key: Key | None, query: Array, factors: Factors, shown: Arra
 def _choose(factors: Factors, query: Array, shown: Array, uniform: Array, greedy: bool) -> Array:
     """`choose_streamed` with random numbers [B, K, 2]; they are not used if ``greedy``."""
     users, width = query.shape
-    plan = layout(len(factors.bias), users)
+    plan = layout(len(factors.bias), users * devices_within())
     by_block = _summaries(plan, factors, query, shown, greedy)
 
     def of_user(arguments: tuple[Array, Array, Array, Array]) -> Array:
@@ -114,14 +117,25 @@ def _choose(factors: Factors, query: Array, shown: Array, uniform: Array, greedy
 
 
 def _summaries(plan: Layout, factors: Factors, query: Array, shown: Array, greedy: bool) -> Array:
-    """The summary of each block for each user, float32 [B, chunks * blocks]."""
-    users = query.shape[0]
+    """The summary of each block for each user, float32 [B, at least chunks * blocks].
+
+    Blocks beyond the last chunk have no items.
+    """
+    devices = devices_within()
+    count = -(-plan.chunks // devices)
+    first = jnp.int32(0)
+    if devices > 1:
+        query, shown = (jax.lax.all_gather(rows, USER, tiled=True) for rows in (query, shown))
+        first = jax.lax.axis_index(USER) * count
 
     def of_chunk(_: None, chunk: Array) -> tuple[None, Array]:
         logits = _logits(plan.chunk, factors, query, shown, *plan.places(chunk))
-        return None, _summary(logits.reshape(plan.blocks, plan.size, users), greedy)
+        return None, _summary(logits.reshape(plan.blocks, plan.size, -1), greedy)
 
-    return jax.lax.scan(of_chunk, None, jnp.arange(plan.chunks))[1].reshape(-1, users).T
+    summaries = jax.lax.scan(of_chunk, None, first + jnp.arange(count))[1].reshape(-1, len(query)).T
+    if devices > 1:
+        summaries = jax.lax.all_to_all(summaries, USER, split_axis=0, concat_axis=1, tiled=True)
+    return summaries
 
 
 def _logits(count: int, factors: Factors, query: Array, shown: Array, place: Array, first: Array) -> Array:

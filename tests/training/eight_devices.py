@@ -16,6 +16,7 @@ from diagnostic_worlds import ACTOR_CRITIC, ENV, ITEMS, LENGTH, Q_NETWORK, SMALL
 from jax.sharding import Mesh
 from test_adapt import bandit
 
+from ialp_jax.agents import streaming
 from ialp_jax.agents.a2c import a2c
 from ialp_jax.agents.base import Agent
 from ialp_jax.agents.config import A2CConfig, DQNConfig, GateConfig, MixtureConfig, PGConfig
@@ -23,6 +24,7 @@ from ialp_jax.agents.dqn import dqn
 from ialp_jax.agents.gate import gate
 from ialp_jax.agents.mixture import mixture
 from ialp_jax.agents.pg import pg
+from ialp_jax.agents.streaming import Factors, choose_streamed
 from ialp_jax.errors import InputError
 from ialp_jax.mesh import USER, device_mesh, split_users
 from ialp_jax.networks.heads import Recommender
@@ -133,6 +135,23 @@ def shown(agent: Agent, devices: DevicesConfig | None) -> np.ndarray:
     return np.asarray(over_seeds(items, mesh=mesh)(jax.random.split(KEY)))
 
 
+def streamed() -> list[bool]:
+    """Whether eight devices choose the same items as one device from a streamed catalogue of 1,009 items."""
+    draw = np.random.default_rng(0)
+    table, query = (draw.integers(-2, 3, (rows, 4)).astype(np.float32) for rows in (1010, 16))
+    shown, bias = draw.integers(0, 1010, (16, 30)).astype(np.int32), np.zeros(1009, np.float32)
+
+    def choose(key: jax.Array | None) -> jax.Array:
+        return jax.jit(choose_streamed, static_argnums=4)(key, query, Factors(table, bias), shown, 5)
+
+    def everywhere(key: jax.Array | None) -> jax.Array:
+        with jax.set_mesh(Mesh(jax.devices(), (USER,))):
+            return choose(key)
+
+    streaming.CHUNK = 16 * 100  # several chunks
+    return [same(choose(key), everywhere(key)) for key in (None, KEY)]
+
+
 def exchanged(agent: Agent) -> list[str]:
     """XLA's names of the communication between eight devices that share users, in a rollout and an update."""
     params = world("two_tastes")
@@ -178,6 +197,7 @@ def main() -> None:
         "a2c by both": furthest(updated("a2c", None), updated("a2c", BOTH)),
         "dqn by users": furthest(updated("dqn", None), updated("dqn", BY_USERS)),
         "shown": [float(np.mean(shown(agent, None) == shown(agent, BOTH))) for agent in AGENTS.values()],
+        "streamed": streamed(),
         "learned": furthest(pretrained(2, None), pretrainer(2, None).params),
         "exchanged": {name: exchanged(agent) for name, agent in ON_POLICY.items()},
         "split": split_rows(),
