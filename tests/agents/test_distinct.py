@@ -7,7 +7,7 @@ from diagnostic_worlds import ACTOR_CRITIC, ENV, start_of, world
 from ialp_jax.agents import distinct as module
 from ialp_jax.agents.a2c import a2c
 from ialp_jax.agents.a2c_kl import a2c_kl
-from ialp_jax.agents.config import A2CConfig, GateConfig, JSRLConfig, KLConfig, MixtureConfig, PGConfig
+from ialp_jax.agents.config import GateConfig, JSRLConfig, KLConfig, MixtureConfig, PGConfig, WarmA2CConfig
 from ialp_jax.agents.gate import gate
 from ialp_jax.agents.jsrl import jsrl
 from ialp_jax.agents.mixture import mixture
@@ -16,7 +16,7 @@ from ialp_jax.training.rollout import collect, start_users
 
 SIZE = {"num_users": 7, "rollout_length": 5}
 AGENTS = {
-    "a2c": a2c(A2CConfig(**SIZE), ACTOR_CRITIC),
+    "a2c": a2c(WarmA2CConfig(**SIZE), ACTOR_CRITIC),
     "a2c_kl": a2c_kl(KLConfig(**SIZE), ACTOR_CRITIC, 1000),
     "pg": pg(PGConfig(**SIZE), ACTOR_CRITIC),
     "mixture": mixture(MixtureConfig(**SIZE), ACTOR_CRITIC, 1000),
