@@ -23,6 +23,7 @@ from ialp_jax.networks.heads import MASKED
 from ialp_jax.types import Array, Key
 
 CHUNK = 2**19  # logits of the first pass that are in memory at the same time
+SHOWN = 64  # shown items that are masked at the same time
 GATHERED = 2**22  # numbers of the item table that are copied at the same time for the choices
 NO_ITEM = 1e3 * MASKED  # logit of a place without an item; less probable than an item that was shown
 
@@ -128,8 +129,24 @@ def _summaries(plan: Layout, factors: Factors, query: Array, shown: Array, greed
         query, shown = (jax.lax.all_gather(rows, USER, tiled=True) for rows in (query, shown))
         first = jax.lax.axis_index(USER) * count
 
+    users = jnp.broadcast_to(jnp.arange(len(query))[:, None], shown.shape)
+    items, owners = jax.lax.sort((jnp.asarray(shown).ravel(), users.ravel()), num_keys=1)
+
+    def hide(logits: Array, place: Array) -> Array:
+        """Masks the shown items of a chunk. They lie next to each other, because items are sorted."""
+        ends = jnp.searchsorted(items, jnp.stack([place, place + plan.chunk]), side="right")
+
+        def some(number: Array, logits: Array) -> Array:
+            at = ends[0] + number * SHOWN + jnp.arange(SHOWN)
+            row = jnp.where(at < ends[1], items.at[at].get(mode="clip") - 1 - place, plan.chunk)
+            return logits.at[row, owners.at[at].get(mode="clip")].set(MASKED, mode="drop")
+
+        return jax.lax.fori_loop(0, -(-(ends[1] - ends[0]) // SHOWN), some, logits)
+
     def of_chunk(_: None, chunk: Array) -> tuple[None, Array]:
-        logits = _logits(plan.chunk, factors, query, shown, *plan.places(chunk))
+        place, first = plan.places(chunk)
+        rows, bias = _slices(plan.chunk, factors, place)
+        logits = _with_bias(hide(rows @ query.T, place), bias, place, first)
         return None, _summary(logits.reshape(plan.blocks, plan.size, -1), greedy)
 
     summaries = jax.lax.scan(of_chunk, None, first + jnp.arange(count))[1].reshape(-1, len(query)).T
@@ -138,23 +155,26 @@ def _summaries(plan: Layout, factors: Factors, query: Array, shown: Array, greed
     return summaries
 
 
-def _logits(count: int, factors: Factors, query: Array, shown: Array, place: Array, first: Array) -> Array:
-    """Logits of ``count`` places from ``place``, [count, B]; places before the item ``first`` have none.
-
-    Users are the last axis, because a CPU then computes maxima and sums over items faster.
-    """
+def _slices(count: int, factors: Factors, place: Array) -> tuple[Array, Array]:
+    """The table [count, D] and the biases [count] from ``place``."""
     rows = jax.lax.dynamic_slice_in_dim(factors.table, place + 1, count)
-    bias = jax.lax.dynamic_slice_in_dim(factors.bias, place, count)
-    here = (shown > place) & (shown <= place + count)
-    masked = jnp.where(here, shown - place - 1, count)
-    # Masks before it adds the bias, so that the addition is fused with the operation that reads the logits.
-    logits = (rows @ query.T).at[masked, jnp.arange(len(query))[:, None]].set(MASKED, mode="drop")
-    is_item = place + jnp.arange(count) >= first
-    return jnp.where(is_item[:, None], logits + bias[:, None], NO_ITEM)
+    return rows, jax.lax.dynamic_slice_in_dim(factors.bias, place, count)
+
+
+def _with_bias(products: Array, bias: Array, place: Array, first: Array) -> Array:
+    """Logits from products [count, ...] without the bias; places before the item ``first`` have none.
+
+    Shown items are masked before, so that this addition is fused with the operation that reads the logits.
+    """
+    is_item = (place + jnp.arange(len(bias)) >= first).reshape(-1, *[1] * (products.ndim - 1))
+    return jnp.where(is_item, products + bias.reshape(is_item.shape), NO_ITEM)
 
 
 def _summary(logits: Array, greedy: bool) -> Array:
-    """Summarises blocks: maps logits [..., size, B] to [..., B]."""
+    """Summarises blocks: maps logits [..., size, B] to [..., B].
+
+    Users are the last axis, because a CPU then computes maxima and sums over items faster.
+    """
     top = logits.max(-2)
     return top if greedy else top + jnp.log(jnp.exp(logits - top[..., None, :]).sum(-2))
 
@@ -192,9 +212,13 @@ def _choices(
         block = pick(by_block, numbers[0])
         place, first = plan.places(block // plan.blocks)
         place += block % plan.blocks * plan.size
-        logits = _logits(plan.size, factors, query[None], past[None], place, first)
-        inside = pick(logits[:, 0], numbers[1])
-        by_block = by_block.at[block].set(_summary(logits.at[inside].set(MASKED), greedy)[0])
+        rows, bias = _slices(plan.size, factors, place)
+        here = (past > place) & (past <= place + plan.size)
+        products = (rows @ query).at[jnp.where(here, past - place - 1, plan.size)].set(MASKED, mode="drop")
+        logits = _with_bias(products, bias, place, first)
+        inside = pick(logits, numbers[1])
+        left = logits.at[inside].set(MASKED)
+        by_block = by_block.at[block].set(_summary(left[:, None], greedy)[0])
         item = (place + inside).astype(jnp.int32)
         past = past.at[shown.shape[0] + turn].set(item + 1)
         return (by_block, past), jnp.asarray(item)
