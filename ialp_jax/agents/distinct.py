@@ -119,7 +119,7 @@ def _backward(
 
     def one(number: Array, carry: tuple[Params, Array]) -> tuple[Params, Array]:
         total, of_embedded = carry
-        _, pull = jax.vjp(lambda *inputs: encode(*inputs, real[number]), params, embedded[number])
+        _, pull = jax.vjp(lambda p, items: encode(p, items, real[number]), params, embedded[number])
         of_params, of_block = pull(change[number])
         return jax.tree.map(jnp.add, total, of_params), of_embedded.at[number].set(of_block)
 
