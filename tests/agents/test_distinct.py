@@ -55,12 +55,12 @@ def test_an_update_has_the_gradient_of_all_histories(name, monkeypatch):
 
 
 def test_distinct_histories_of_each_user():
-    history = np.random.default_rng(0).integers(0, 2, (5, 6, 1))
+    history = np.random.default_rng(0).integers(0, 2, (5, 6, 2))
     places, count, rank = map(np.asarray, module.distinct(jnp.asarray(history)))
     expected, number = [], -1
     for user in range(5):
         for time in range(6):
-            if time == 0 or history[user, time] != history[user, time - 1]:
+            if time == 0 or (history[user, time] != history[user, time - 1]).any():
                 expected.append(6 * user + time)
                 number += 1
             assert rank[user, time] == number
