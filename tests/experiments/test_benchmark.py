@@ -354,7 +354,7 @@ def test_medians_are_per_step_and_ignore_one_slow_run():
 def test_a_simulator_case_measures_speed_memory_and_baseline(monkeypatch, function, baseline):
     from experiments.benchmarks import simulator, timing
 
-    monkeypatch.setattr(simulator, "medians", lambda programs: timing.medians(programs, 0.01, 3))
+    monkeypatch.setattr(simulator, "medians", lambda programs, seconds: timing.medians(programs, 0.01, 3))
     monkeypatch.setattr(simulator, "SIZE", simulator.NetworkConfig(width=4, blocks=1, heads=1))
     by_metric = {row.metric: row for row in getattr(simulator, function)("tiny", users=3, items=40)}
     speed = by_metric["env_steps_per_second"]
@@ -365,6 +365,20 @@ def test_a_simulator_case_measures_speed_memory_and_baseline(monkeypatch, functi
     assert by_metric["peak_memory"].value > 50
     assert 0.01 < by_metric["compile_seconds"].value < 100
     json.dumps(list(by_metric.values()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("baseline", ["uncached", "one_device"])
+def test_the_case_of_a_frozen_actor_names_its_baseline(monkeypatch, baseline):
+    from experiments.benchmarks import simulator, timing
+
+    monkeypatch.setattr(simulator, "medians", lambda programs, seconds: timing.medians(programs, 0.01, 3))
+    monkeypatch.setattr(simulator, "SIZE", simulator.NetworkConfig(width=4, blocks=1, heads=1))
+    measured = simulator.frozen_actor("tiny", users=4, items=70, baseline=baseline)
+    by_metric = {row.metric: row for row in measured}
+    speed = by_metric["env_steps_per_second"]
+    assert speed.baseline == baseline
+    assert speed.ratio == pytest.approx(speed.value / by_metric[f"{baseline}_steps_per_second"].value)
 
 
 def test_the_timed_loop_takes_every_step(monkeypatch):
