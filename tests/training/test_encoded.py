@@ -26,7 +26,7 @@ IN_COIN = [name for name in registry.ids() if name not in ("random", "popular", 
 
 @functools.cache
 def agent_and_state(name):
-    """An agent and its state; its parameters are large, so that it prefers different items."""
+    """An agent and its state. Its parameters are large and differ, so that it prefers different items."""
     config = Config()
     config.network.width, config.network.blocks, config.network.heads = 8, 1, 1
     config.simulator.history_length = LENGTH
@@ -38,12 +38,11 @@ def agent_and_state(name):
     agent = make_agent(name, config, world("one_item"), np.arange(ITEMS + 1), labelled)
     state = jax.jit(agent.init)(KEY, start_of(0), None)
 
-    def larger(leaf):
-        return leaf * 5 if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-
-    return agent._replace(num_users=USERS, rollout_length=STEPS), state._replace(
-        params=jax.tree.map(larger, state.params)
-    )
+    leaves, structure = jax.tree.flatten(state.params)
+    draw = np.random.default_rng(0)
+    noisy = [5 * leaf + 0.3 * draw.normal(size=leaf.shape).astype(np.float32) for leaf in leaves]
+    state = state._replace(params=jax.tree.unflatten(structure, noisy))
+    return agent._replace(num_users=USERS, rollout_length=STEPS), state
 
 
 def sessions(steps):
