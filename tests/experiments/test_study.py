@@ -57,7 +57,7 @@ def test_every_setting_reaches_the_runs():
         ({"not_offline": "mars"}, "unknown 'mars'"),
         ({"num_seeds": 0}, "num_seeds"),
         ({"env_steps": 1500}, "1000"),
-        ({"overrides": "agents.a2c.rollout_length=60"}, "one update per 1,000"),
+        ({"overrides": "agents.a2c.rollout_length=60"}, "must divide 1000"),
         ({"overrides": "agents.a2c.trase=1"}, "no such setting"),
         ({"seed": 1000}, "search.seed"),
         (
