@@ -50,28 +50,35 @@ def demands(run: Run, dataset: Dataset) -> list[Demand]:
 
 def lines(costs: dict[str, Any], engine: str, workers: int, batch_size: int) -> list[str]:
     """Formats the figures of `ialp_jax.llm.worker.estimate.estimate` as lines of text."""
-    rows = [(p["name"], p["prompts"], p["tokens"], p["flops"]) for p in costs["parts"]]
-    rows.append(("total", *(sum(row[k] for row in rows) for k in (1, 2, 3))))
-    speed = costs["rate"] * costs["utilisation"]
+    rows = [(p["name"], p["prompts"], p["tokens"], p["flops"], p["seconds"]) for p in costs["parts"]]
+    rows.append(("total", *(sum(row[k] for row in rows) for k in (1, 2, 3, 4))))
     needed = costs["weights_bytes"] + costs["batch_bytes"]
+    copies = f" for each of {costs['workers']} workers" if costs["workers"] > 1 else ""
     fits = f"does not fit: {costs['refusal']}" if costs["refusal"] else "fits"
     notes = [f"; {workers} workers share them"] if engine == "ray" and workers > 1 else []
-    notes += ["; models as small as this reach less"] if costs["parameters"] < SMALL else []
+    if costs["timed_prompts"]:
+        how = f"measured here on {costs['timed_prompts']} of these prompts with random weights"
+        notes.insert(0, f", {costs['workers']} workers at a time" if costs["workers"] > 1 else "")
+    else:
+        how = "assumed"
+        notes += ["; models as small as this reach less"] if costs["parameters"] < SMALL else []
+    dtype = costs["dtype"] + (" (if its ranks agree with float32)" if costs["if_ranks_agree"] else "")
+    fits = f"{costs['free_bytes'] / GB:.2f} GB are free: {fits}"
     return [
         f"dry run: asks {costs['model']}, mode {costs['mode']}, engine {engine}, "
-        f"{costs['dtype']} on {costs['device']}; nothing is labelled",
+        f"{dtype} on {costs['device']}; nothing is labelled",
         f"model: {_count(costs['parameters'])} parameters, {costs['layers']} layers",
         f"prompts: {costs['mean_tokens']:,.0f} tokens each for a label, {costs['most_tokens']:,} at most, "
         f"by {costs['counted']} over {costs['sampled']} prompts of this data",
         f"  {'part':<31}{'prompts':>12}{'tokens':>16}{'FLOPs':>12}{'hours':>10}",
         *(
-            f"  {name:<31}{prompts:>12,}{tokens:>16,}{flops:>12.2e}{flops / speed / 3600:>10.3f}"
-            for name, prompts, tokens, flops in rows
+            f"  {name:<31}{prompts:>12,}{tokens:>16,}{flops:>12.2e}{seconds / 3600:>10.3f}"
+            for name, prompts, tokens, flops, seconds in rows
         ),
         f"memory: {costs['weights_bytes'] / GB:.2f} GB of weights + {costs['batch_bytes'] / GB:.2f} GB for a "
-        f"batch of {batch_size} = {needed / GB:.2f} GB; {costs['free_bytes'] / GB:.2f} GB are free: {fits}",
-        f"time: {costs['hours']:.3g} hours at {costs['utilisation']:.0%} of the matrix-product rate measured "
-        f"here, {costs['rate'] / 1e12:.3g} TFLOP/s{''.join(notes)}",
+        f"batch of {batch_size} = {needed / GB:.2f} GB{copies}; {fits}",
+        f"time: {costs['hours']:.3g} hours at {costs['utilisation']:.0%} of the rate of a matrix product, "
+        f"{costs['rate'] / 1e12:.3g} TFLOP/s; this share is {how}{''.join(notes)}",
     ]
 
 

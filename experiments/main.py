@@ -12,7 +12,8 @@ from pathlib import Path
 from absl import app, logging
 
 from experiments import flags
-from experiments.runtime import cpu, distributed, gpu, jax_environment
+from experiments.places import check_places
+from experiments.runtime import compilation_cache, cpu, distributed, gpu, jax_environment
 from experiments.runtime.termination import TERMINATION
 from ialp_jax import console
 from ialp_jax.claim import STUDY, claim
@@ -45,10 +46,13 @@ def run_or_explain(folder: Path) -> None:
 
 def command(folder: Path) -> None:
     """Runs the stages that --stage names, for a run or a study in ``folder``."""
+    check_places(folder, flags.CONFIG.value, flags.START_FROM.value)
     logging.set_verbosity(logging.WARNING)  # orbax logs every file that it reads
     gpu.share_memory()
     if not distributed.asked():  # in a run with several processes, each process has one device
         cpu.cores_as_devices()
+    if note := compilation_cache.start(flags.CONFIG.value.compilation_cache):
+        print(note, file=sys.stderr)
     jax_environment.check()
     distributed.start()
     import jax  # imported late, because --help and wrong flags need no JAX
@@ -92,11 +96,9 @@ def command(folder: Path) -> None:
 
 def lock_folder(folder: Path, exit_stack: contextlib.ExitStack) -> None:
     """Makes the folder of a run if it is missing, and locks it until ``exit_stack`` closes."""
-    from experiments.places import check_places
     from experiments.run import Run, start_from
     from experiments.runtime.lock import locked
 
-    check_places(folder, flags.CONFIG.value, flags.START_FROM.value)
     exit_stack.enter_context(locked(folder))
     if flags.START_FROM.value:
         start_from(Path(flags.START_FROM.value), folder)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from experiments.config import Config, names_in
+from experiments.runtime import compilation_cache
 from experiments.study.settings import Study
 from ialp_jax import claim
 from ialp_jax.errors import InputError
@@ -47,6 +48,7 @@ def _of_run(config: Config) -> Iterator[tuple[str, str]]:
     yield "--config.data.root", config.data.root
     for name in ("model", "adapter", "store", "template"):
         yield f"--config.llm.{name}", getattr(llm, name)
+    yield "--config.compilation_cache", compilation_cache.chosen(config.compilation_cache)
 
 
 def _of_study(study: Study) -> Iterator[tuple[str, str]]:
@@ -54,6 +56,7 @@ def _of_study(study: Study) -> Iterator[tuple[str, str]]:
         yield f"--config.{name}", getattr(study, name)
     for path in names_in(study.readme):
         yield "--config.readme", path
+    yield "--config.compilation_cache", compilation_cache.chosen(study.compilation_cache)
 
 
 def _check_apart(flag: str, path: str, run: Path) -> None:

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from ialp_jax.types import Key
+from ialp_jax.types import Array, Key
 
 
 def _tag(purpose: str) -> int:
@@ -19,6 +19,25 @@ def stream(key: Key, purpose: str, index: int = 0) -> Key:
     import jax  # only here, because the LLM worker uses this module without JAX
 
     return jax.random.fold_in(jax.random.fold_in(key, _tag(purpose)), index)
+
+
+def words(key: Key, purpose: str) -> tuple[Array, Array]:
+    """Returns two independent words of 32 random bits, uint32 [] each, for the price of one hash.
+
+    Each draw of `jax.random` costs at least one hash. Use no `stream` with the same purpose and key, because
+    its first hash gives the same bits.
+    """
+    import jax
+
+    block = jax.random.key_data(jax.random.fold_in(key, _tag(purpose)))
+    return block[..., 0], block[..., 1]
+
+
+def unit(word: Array) -> Array:
+    """Turns words of 32 random bits into numbers in [0, 1) with 24 bits, float32."""
+    import jax.numpy as jnp
+
+    return (word >> 8).astype(jnp.int32).astype(jnp.float32) * jnp.float32(2.0**-24)
 
 
 def generator(seed: int, purpose: str, index: int = 0) -> np.random.Generator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -55,7 +56,8 @@ def _largest(total: int, most: int, divides_count: bool) -> int:
 
 def _shares() -> int:
     """Number of devices that split the users of one seed, within `training.seeds.over_seeds`; elsewhere 1."""
-    return dict(jax.sharding.get_abstract_mesh().shape).get(USER, 1)
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if USER in mesh.manual_axes else dict(mesh.shape).get(USER, 1)
 
 
 def split_users(tree: Any, axis: int = 0) -> Any:
@@ -72,6 +74,31 @@ def split_users(tree: Any, axis: int = 0) -> Any:
         return jax.lax.with_sharding_constraint(leaf, spec) if fits else leaf
 
     return tree if size == 1 else jax.tree.map(split, tree)
+
+
+def by_users(function: Callable[..., Any], whole: Any, *split: Any) -> Any:
+    """Computes ``function(whole, *split)``; each device of a seed computes it only for its own users.
+
+    Use this for functions with loops over users, because such loops would exchange data between devices.
+
+    Args:
+      function: its results and all arguments except the first have users as the leading axis.
+      whole: tree of arrays that every device needs completely.
+      split: trees of arrays [B, ...].
+    """
+    size = _shares()
+    if size == 1 or any(leaf.shape[0] % size for leaf in jax.tree.leaves(split)):
+        return function(whole, *split)
+    specs = (PartitionSpec(), *itertools.repeat(PartitionSpec(USER), len(split)))
+    return jax.shard_map(function, in_specs=specs, out_specs=PartitionSpec(USER), check_vma=False)(
+        whole, *split
+    )
+
+
+def devices_within() -> int:
+    """Number of devices that run a function of `by_users`, to be called in this function; elsewhere 1."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return dict(mesh.shape)[USER] if USER in mesh.manual_axes else 1
 
 
 def merge_users(x: Array) -> Array:

@@ -6,9 +6,6 @@
 set -euo pipefail
 root=$(realpath "${1:?usage: launch/paper.sh DATA_ROOT [--workdir=FOLDER] [--config.a=b ...]}")
 cd "$(dirname "$0")/.."
-# Most trials share their compiled programs, so keep these on disk.
-export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$PWD/runs/compiled}"
-export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="${JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS:-0}"
 for stage in search all; do
   "${PYTHON:-python}" -m experiments.main --config=experiments/configs/paper.py --stage="$stage" \
     --config.data_root="$root" "${@:2}"

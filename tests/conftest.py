@@ -9,14 +9,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 from left_out import LeftOut
 
+from experiments.runtime import compilation_cache
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 # JAX's compilation cache: the tests, the commands that they start, and the next test run compile each program
 # once. JAX reads these variables when it is imported.
-COMPILED = Path.home() / ".cache" / "ialp_jax" / "compiled_by_tests"
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
 os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**29))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+compilation_cache.start(str(Path(compilation_cache.chosen("auto")).with_name("compiled_by_tests")))
 # All tests use one device, except tests about several devices.
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")
 # Ray reads this variable when it is imported. Some test modules import Ray before the project does.

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (  # a layer may import earlier layers and itself
     ("types", "errors"),
     ("settings",),
-    ("keys", "mesh", "store"),
+    ("keys", "mesh", "needed", "store"),
     ("claim",),
     ("data",),
     ("users", "llm", "networks"),

@@ -6,8 +6,10 @@ import csv
 import importlib
 import io
 import json
+import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -56,15 +58,38 @@ def measure(case: Case) -> list[Row]:
     """Measures a case in a fresh process.
 
     Raises:
-      RuntimeError: the process failed; the message has the last line of its standard error.
+      RuntimeError: the process failed, and the message has the last line of its standard error. Or the case
+        took longer than its limit, and its processes were stopped.
     """
     command = [sys.executable, "-m", "experiments.benchmarks.rows", case.function, json.dumps(case.settings)]
-    process = subprocess.run([*command, case.name], capture_output=True, text=True, check=False)
-    lines = [line for line in process.stdout.splitlines() if line.startswith(_MARK)]
+    # In its own session, so that the processes that a case starts can be stopped together with it.
+    with subprocess.Popen(
+        [*command, case.name],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, messages = process.communicate(timeout=case.most_seconds)
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"{case.name}: stopped after its limit of {case.most_seconds:g} s") from None
+        finally:
+            if process.poll() is None:
+                _stop(process)
+    lines = [line for line in output.splitlines() if line.startswith(_MARK)]
     if process.returncode or not lines:
-        errors = process.stderr.strip().splitlines() or ["no message"]
+        errors = messages.strip().splitlines() or ["no message"]
         raise RuntimeError(f"{case.name}: its process ended with code {process.returncode}: {errors[-1]}")
     return [Row(*row) for row in json.loads(lines[-1].removeprefix(_MARK))]
+
+
+def _stop(process: subprocess.Popen) -> None:
+    """Ends a process and all processes that it has started."""
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
 
 
 def table(suite: str, rows: Iterable[Row]) -> str:

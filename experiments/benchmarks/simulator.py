@@ -11,16 +11,23 @@ import jax.numpy as jnp
 import numpy as np
 from gymnax.environments.classic_control.cartpole import CartPole
 from gymnax.environments.environment import Environment
+from jax.sharding import Mesh
 
 from experiments.benchmarks.rows import Row, peak_memory
-from experiments.benchmarks.timing import Program, compiled, medians
+from experiments.benchmarks.timing import Program, called, compiled, medians
 from ialp_jax.agents.a2c import a2c
+from ialp_jax.agents.base import Agent, AgentState
 from ialp_jax.agents.config import A2CConfig
 from ialp_jax.keys import stream
+from ialp_jax.mesh import device_mesh, split_users
 from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.networks.heads import ActorCritic, mask_shown
 from ialp_jax.simulator.config import SimulatorConfig
 from ialp_jax.simulator.world import World, build
+from ialp_jax.training.encoded import act as act_with
+from ialp_jax.training.encoded import empty_memory
+from ialp_jax.training.rollout import Users, start_users
+from ialp_jax.training.seeds import over_seeds
 from ialp_jax.types import (
     SPLITS,
     Array,
@@ -98,7 +105,13 @@ def cartpole(users: int) -> Program:
 
 
 def rows(
-    case: str, users: int, ours: Program, memory: float, baseline: str, other: Callable[[], Program] | None
+    case: str,
+    users: int,
+    ours: Program,
+    memory: float,
+    baseline: str,
+    other: Callable[[], Program] | None,
+    run_seconds: float = 0.25,
 ) -> list[Row]:
     """The result rows for speed, compile time and memory of the program ``ours``.
 
@@ -107,7 +120,7 @@ def rows(
     """
     stats = jax.devices()[0].memory_stats()  # None on a CPU
     baselines = [] if other is None else [other()]
-    seconds, *baseline_seconds = medians([ours, *baselines])
+    seconds, *baseline_seconds = medians([ours, *baselines], seconds=run_seconds)
     result = [
         Row(
             case,
@@ -181,6 +194,60 @@ def actor(case: str, users: int, items: int) -> list[Row]:
     ours = program(made_up.env, made_up.params, act, state, users)
     is_small = items <= NAIVE_ITEMS and users <= NAIVE_USERS
     return rows(case, users, ours, peak_memory(), "naive" if is_small else "", naive if is_small else None)
+
+
+def acting(world: World, agent: Agent) -> Callable[..., Array]:
+    """Returns a loop in which a frozen agent acts: (steps, params, (state, users), key) -> rewards [B]."""
+
+    def loop(steps: Array, params: Any, start: tuple[AgentState, Users], key: Key) -> Array:
+        state, users = start
+        count = users.observation.history.shape[0]
+
+        def step(number: Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
+            users, memory, total = carry
+            act_key, user_key = jax.random.split(jax.random.fold_in(key, number))
+            action, _, memory = act_with(agent, state, users.observation, act_key, memory)
+            observation, after, reward, *_ = jax.vmap(world.env.step, in_axes=(0, 0, 0, None))(
+                jax.random.split(user_key, count), users.state, action, params
+            )
+            return split_users((Users(observation, after), memory, total + reward))
+
+        memory = empty_memory(agent.encoder, state, users.observation)
+        return jax.lax.fori_loop(0, steps, step, split_users((users, memory, jnp.zeros(count))))[2]
+
+    return loop
+
+
+def frozen_actor(case: str, users: int, items: int, baseline: str) -> list[Row]:
+    """Measures a SASRec actor with frozen parameters, whose users are divided among all devices.
+
+    Args:
+      case: id.
+      users, items: B and N.
+      baseline: ``uncached`` encodes all histories in each step, on the same devices; ``one_device`` is the
+        same actor on one device.
+    """
+    made_up = world(items)
+    observation, _ = made_up.env.reset(jax.random.key(0), made_up.params)
+    agent = a2c(A2CConfig(), ActorCritic(items, observation.history.shape[0], SIZE))
+    state = agent.init(stream(jax.random.key(0), "init"), observation, None)._replace(opt_state=())
+    keys = jax.random.split(jax.random.key(1), 1)
+    started = start_users(made_up.env, made_up.params, stream(keys[0], "user"), users)
+    start = jax.tree.map(lambda leaf: leaf[None], (state, started))
+
+    def of(agent: Agent, mesh: Mesh | None) -> Program:
+        loop = over_seeds(acting(made_up, agent), "map", shared=2, mesh=mesh)
+        return called(loop, made_up.params, start, keys)
+
+    everywhere = device_mesh(1, 0, 1, users)
+    others = {
+        "uncached": lambda: of(agent._replace(encoder=None), everywhere),
+        "one_device": lambda: of(agent, None),
+    }
+    # Runs are long, because each begins with an empty memory.
+    return rows(
+        case, users, of(agent, everywhere), peak_memory(), baseline, others[baseline], run_seconds=2.0
+    )
 
 
 def yardsticks(case: str) -> list[Row]:

@@ -22,11 +22,13 @@ class Case:
       name: id in the column ``case``.
       function: ``module:function`` that measures the case.
       settings: keyword arguments of the function, as JSON values.
+      most_seconds: time after which the case is stopped and reported as failed; None: no limit.
     """
 
     name: str
     function: str
     settings: dict[str, Any]
+    most_seconds: float | None = None
 
 
 def simulator(full: bool) -> list[Case]:
@@ -36,12 +38,16 @@ def simulator(full: bool) -> list[Case]:
     random = [*chosen, (2048, 3_000), (2048, 1_000_000), (4096, 1_000_000)]
     sizes = [(users, items) for items in (300, 3_000, 30_000) for users in USERS]
     chosen = sizes if full else [(users, items) for users, items in sizes if users == 1024 or items == 3_000]
-    actor = [*chosen, (64, 1_000_000)]
+    frozen = {
+        "actor_cached_n3000_b1024": {"users": 1024, "items": 3_000, "baseline": "uncached"},
+        "actor_n1000000_b64": {"users": 64, "items": 1_000_000, "baseline": "one_device"},
+    }
     module = "experiments.benchmarks.simulator"
     return [
         Case("matmul_f32_2048", f"{module}:yardsticks", {}),
         *(_sized("random", f"{module}:random_actions", *size) for size in random),
-        *(_sized("actor", f"{module}:actor", *size) for size in actor),
+        *(_sized("actor", f"{module}:actor", *size) for size in chosen),
+        *(Case(name, f"{module}:frozen_actor", settings) for name, settings in frozen.items()),
     ]
 
 
@@ -61,6 +67,7 @@ def labels(full: bool) -> list[Case]:
         Case("likelihood_small", f"{module}:likelihood", {"count": 512, "baseline_count": 64}),
         Case("generate_small", f"{module}:generate", {"count": 256}),
         Case("dtypes", f"{module}:dtypes", {"count": 256}),
+        Case("smollm_likelihood", f"{module}:smollm_likelihood", {"count": 16}),
     ]
     if full and _has_gpu():
         cases += [Case("choice_7b", f"{module}:large", {"length": 512, "batch": 32})]
@@ -83,6 +90,44 @@ def encoder(full: bool) -> list[Case]:
     return [Case("sasrec_128x200x50", "experiments.benchmarks.encoder:training_step", size)]
 
 
+def start(full: bool) -> list[Case]:
+    """Time of a whole smoke run, with an empty and with a filled compilation cache."""
+    del full
+    function = "experiments.benchmarks.start:smoke"
+    return [Case(f"start_smoke_{name}", function, {"warm": name == "warm"}) for name in ("cold", "warm")]
+
+
+def gpu(full: bool) -> list[Case]:
+    """Everything on one GPU. The limits of all cases add up to 9 minutes."""
+    del full
+    here = "experiments.benchmarks"
+
+    def case(name: str, function: str, most_seconds: float, **settings: Any) -> Case:
+        return Case(name, f"{here}.{function}", settings, most_seconds)
+
+    return [
+        case("gpu_matmul", "gpu:matrix_rates", 25),
+        *(
+            case(f"random_n3000_b{users}", "simulator:random_actions", 25, users=users, items=3_000)
+            for users in (2_048, 65_536)
+        ),
+        *(
+            case(f"actor_n3000_b{users}", "simulator:actor", 30, users=users, items=3_000)
+            for users in (1_024, 16_384)
+        ),
+        case("gpu_a2c_coat_b256", "gpu:learn", 45, users=256, seeds=1),
+        case("gpu_a2c_coat_b20", "gpu:learn", 40, users=20, seeds=1),
+        case("gpu_a2c_coat_b20_s10", "gpu:learn", 45, users=20, seeds=10),
+        *(
+            case(f"gpu_labels_{shape}_b{batch}", "labels:gpu_labels", limit, shape=shape, batch=batch)
+            for shape, limit in (("135m", 35), ("7b", 50))
+            for batch in (32, 512)
+        ),
+        case("gpu_adapt_stage", "start:adapt_stage", 75),
+        case("gpu_busy_b20", "gpu:busy", 30, users=20, env_steps=20_000),
+    ]
+
+
 def _has_gpu() -> bool:
     """Whether the machine has an NVIDIA driver; does not load torch."""
     return shutil.which("nvidia-smi") is not None
@@ -97,4 +142,6 @@ SUITES: dict[str, Callable[[bool], list[Case]]] = {
     "labels": labels,
     "training": training,
     "encoder": encoder,
+    "start": start,
+    "gpu": gpu,
 }

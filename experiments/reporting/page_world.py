@@ -20,6 +20,8 @@ def world_facts(facts: dict[str, float]) -> list[tuple[str, str]]:
     for name, heading in (("like_rate", "like rate"), ("simulated_like_rate", "simulated like rate")):
         if name in facts:
             rows.append((heading, f"{facts[name]:.2%}"))
+    if "density_ratio" in facts:
+        rows.append(("simulated likes / logged likes", f"{facts['density_ratio']:.3g}"))
     for name, heading in (("auc", "AUC"), ("ndcg10", "NDCG@10")):
         if name in facts:
             baselines = [

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 
 from experiments.provenance import record
-from experiments.reporting.report import console_table, write_report
 from experiments.run import FINGERPRINT, Run, report_fingerprint, settings
 from experiments.stages import fits, recipes
 from experiments.stages.adapt_stage import adaptation
@@ -47,6 +46,8 @@ def run_stages(run: Run, names: Sequence[str]) -> None:
 
 def report(run: Run) -> None:
     """Writes tables and the page to ``report/``."""
+    from experiments.reporting.report import console_table, write_report  # late, it takes a second
+
     names, began = run.config.agent_ids(), time.perf_counter()
     for part in recipes.parts(run.config, "adapt"):
         fits.require_fitting(run, part)

@@ -21,18 +21,21 @@ from ialp_jax.agents.base import Agent, Params
 from ialp_jax.agents.numbered import numbered
 from ialp_jax.keys import stream
 from ialp_jax.labelling import transitions
+from ialp_jax.labelling.label_files import catalogue_facts
 from ialp_jax.simulator.config import replaced
 from ialp_jax.simulator.world import World
-from ialp_jax.training.adapt import OnlineTask, adapt
+from ialp_jax.training import kept
+from ialp_jax.training.adapt import OnlineTask, adapted
 from ialp_jax.training.config import AdaptConfig
 from ialp_jax.training.groups import groups_of
+from ialp_jax.training.kept import BEST, Kept
 from ialp_jax.training.params import load_params
 from ialp_jax.training.processes import by_first
-from ialp_jax.types import ONLINE, SPLITS, Transition
+from ialp_jax.types import ONLINE, SPLITS, Dataset, Transition
 
 
 def adaptation(run: Run) -> None:
-    """Trains every agent of the run online, and saves its curves in ``adapt/<agent>/``."""
+    """Trains every agent of the run online; saves its curves and its states in ``adapt/<agent>/``."""
     worlds = functools.cache(lambda: read_worlds(run))
     for name in run.config.agent_ids():
         adapt_agent(run, name, worlds)
@@ -43,28 +46,61 @@ def adapt_agent(run: Run, name: str, read: Callable[[], Worlds]) -> None:
     part = f"adapt/{name}"
     by_first(lambda: fits.require(run, part))
     fingerprint = recipes.fingerprint(run, part)
+    keep = run.config.adapt.keep
     if by_first(lambda: run.is_done(part, fingerprint)):
-        forget(run, part)
-        return say(f"adapt {name}: done before, kept")
+        lacking = by_first(lambda: lacking_states(run, part))
+        if not (lacking and run.overwrite):
+            forget(run, part)
+            return say(f"adapt {name}: done before, kept{lacking and f'; {lacking}'}")
     by_first(lambda: run.begin(part) and None)
     worlds = read()
     began = time.perf_counter()
     pretrained = pretrained_params(run, worlds.training, name)
-    with hooked(run, part, fingerprint) as hooks:
+    # Checkpoints hold the best states only if these are kept.
+    with hooked(run, part, store.fingerprint([fingerprint, keep]) if keep == BEST else fingerprint) as hooks:
         task, agent = online_task(run, worlds), agent_of(run, name, worlds)
-        curves = adapt(task, agent, pretrained, name, hooks)
-        seeds, seconds = run.config.num_seeds, time.perf_counter() - began
+        curves, states = adapted(task, agent, pretrained, name, hooks)
+        seconds = time.perf_counter() - began
         manifest = {
             "agent": name,
             "world": worlds.training.dataset.name,
-            "num_seeds": seeds,
+            "num_seeds": run.config.num_seeds,
             "seconds": seconds,
+            **recipes.stamp(run, part, began),
         }
-        by_first(lambda: store.save(run.folder / part, curves, manifest | recipes.stamp(run, part, began)))
+        size = by_first(lambda: save(run, part, curves, states, manifest, worlds.training.dataset))
         if hooks.checkpoints:
             hooks.checkpoints.remove()
     returns = curves["return"].mean(0)
-    say(f"adapt {name}: return {returns[0]:.2f} -> {returns[-1]:.2f} in {seconds:.0f} s")
+    kept_size = f", states of {size / 2**20:.1f} MiB" if states else ""
+    say(f"adapt {name}: return {returns[0]:.2f} -> {returns[-1]:.2f} in {seconds:.0f} s{kept_size}")
+
+
+def save(
+    run: Run,
+    part: str,
+    curves: Mapping[str, np.ndarray],
+    states: Kept | None,
+    manifest: Mapping[str, Any],
+    dataset: Dataset,
+) -> int:
+    """Writes the folder of an adaptation; returns the size of the states in bytes."""
+    with store.replacing(run.folder / part) as folder:
+        store.write_arrays(folder / store.ARRAYS, curves)
+        entry: dict[str, Any] = {"keep": run.config.adapt.keep}
+        if states:
+            entry |= kept.save(folder / kept.FOLDER, states) | {"catalogue": catalogue_facts(dataset)}
+        store.seal(folder, {**manifest, kept.ENTRY: entry})
+    return entry.get("bytes", 0)
+
+
+def lacking_states(run: Run, part: str) -> str:
+    """If ``adapt.keep`` asks for states that a finished adaptation has not kept, says so; otherwise ""."""
+    keep = run.config.adapt.keep
+    entry = (store.read_manifest(run.folder / part) or {}).get(kept.ENTRY)
+    if keep in (kept.NONE, entry.get("keep") if isinstance(entry, dict) else kept.NONE):
+        return ""
+    return f"its states of --config.adapt.keep={keep} were not kept, --redo trains it again"
 
 
 def online_task(run: Run, worlds: Worlds, adapt_config: AdaptConfig | None = None) -> OnlineTask:

@@ -112,10 +112,12 @@ def _read_fit(run: Run) -> Fit:
 
 def _tell(facts: dict[str, float], returns: dict[str, float]) -> None:
     """Prints the quality of the user model, the returns of the reference policies, and the failed checks."""
+    ratio = facts.get("density_ratio")  # ratings have no density of likes
+    level = f"; simulated likes are {ratio:.3g} times as dense as the logged likes" if ratio else ""
     say(
         f"simulate: AUC {facts['auc']:.3f} (popularity {facts['popularity_auc']:.3f}); return of random "
         f"{returns['random_return']:.2f}, popular {returns['popular_return']:.2f}, "
-        f"oracle {returns['oracle_return']:.2f}"
+        f"oracle {returns['oracle_return']:.2f}{level}"
     )
     for check in world_checks(returns):
         if not check.holds:

@@ -77,6 +77,7 @@ class Study:
       devices: how training is divided among several devices.
       checkpoint: how often a stage in progress is saved.
       tensorboard: whether runs write event files for TensorBoard to <world>/tensorboard/.
+      compilation_cache: folder of compiled programs, see the setting of a run with this name.
       search: budget of the search that tunes settings.
     """
 
@@ -96,6 +97,7 @@ class Study:
     devices: DevicesConfig = dataclasses.field(default_factory=DevicesConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     tensorboard: bool = True
+    compilation_cache: str = "auto"
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
 
     def check(self) -> None:

@@ -13,9 +13,16 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from ialp_jax.agents.actor_critic import initialiser, on_policy_update, sampler, with_critic_and_entropy
+from ialp_jax.agents.actor_critic import (
+    initialiser,
+    on_policy_update,
+    sampler,
+    sampler_encoder,
+    with_critic_and_entropy,
+)
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam
 from ialp_jax.agents.config import A2CConfig
+from ialp_jax.agents.distinct import apply_to_rollout
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.networks.heads import ActorCritic, mask_shown
 from ialp_jax.types import Array, Transition
@@ -34,7 +41,7 @@ def a2c(config: A2CConfig, network: ActorCritic) -> Agent:
         params: Params, state: AgentState, batch: Transition, advantages: Array, returns: Array
     ) -> tuple[Array, Metrics]:
         del state
-        output = network.apply(params, batch.observation.history)
+        output = apply_to_rollout(network, params, batch.observation.history)
         logits = mask_shown(output.logits, batch.observation.shown)
         actor = -jnp.mean(advantages * log_prob(logits, batch.action))
         return with_critic_and_entropy(config, actor, output.value, returns, logits)
@@ -45,4 +52,5 @@ def a2c(config: A2CConfig, network: ActorCritic) -> Agent:
         on_policy_update(config, network, optimiser, loss),
         config.num_users,
         config.rollout_length,
+        encoder=sampler_encoder(network),
     )

@@ -14,9 +14,16 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from ialp_jax.agents.actor_critic import initialiser, on_policy_update, sampler, with_critic_and_entropy
+from ialp_jax.agents.actor_critic import (
+    initialiser,
+    on_policy_update,
+    sampler,
+    sampler_encoder,
+    with_critic_and_entropy,
+)
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, linear
 from ialp_jax.agents.config import KLConfig
+from ialp_jax.agents.distinct import apply_to_rollout
 from ialp_jax.agents.losses import divergence, log_prob
 from ialp_jax.networks.heads import ActorCritic, mask_shown
 from ialp_jax.types import Array, Transition
@@ -35,10 +42,10 @@ def a2c_kl(config: KLConfig, network: ActorCritic, total_env_steps: int) -> Agen
     def loss(
         params: Params, state: AgentState, batch: Transition, advantages: Array, returns: Array
     ) -> tuple[Array, Metrics]:
-        shown = batch.observation.shown
-        output = network.apply(params, batch.observation.history)
+        history, shown = batch.observation
+        output = apply_to_rollout(network, params, history)
         logits = mask_shown(output.logits, shown)
-        frozen = mask_shown(network.apply(state.memory, batch.observation.history).logits, shown)
+        frozen = mask_shown(apply_to_rollout(network, state.memory, history).logits, shown)
         pair = (logits, frozen) if config.kl_direction == "reverse" else (frozen, logits)
         kl, cost = jnp.mean(divergence(*pair)), kl_cost(config, state.env_steps, total_env_steps)
         actor = -jnp.mean(advantages * log_prob(logits, batch.action))
@@ -51,6 +58,7 @@ def a2c_kl(config: KLConfig, network: ActorCritic, total_env_steps: int) -> Agen
         on_policy_update(config, network, optimiser, loss),
         config.num_users,
         config.rollout_length,
+        encoder=sampler_encoder(network),
     )
 
 

@@ -6,19 +6,23 @@ Agent files use these functions and contain only their own losses and acting rul
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from ialp_jax.agents.base import AgentState, Metrics, Params, descend, fresh_state
+from ialp_jax.agents.base import AgentState, Encoder, Metrics, Params, descend, fresh_state
 from ialp_jax.agents.config import A2CConfig, OffPolicyConfig, OnPolicyConfig
+from ialp_jax.agents.distinct import apply_to_rollout
 from ialp_jax.agents.losses import entropy, generalised_advantages
-from ialp_jax.agents.sampling import sample, sample_streamed
-from ialp_jax.networks.heads import CRITIC_HEADS, ActorCritic, mask_shown
+from ialp_jax.agents.sampling import sample
+from ialp_jax.agents.streaming import Factors, choose_streamed
+from ialp_jax.networks.heads import CRITIC_HEADS, ActorCritic, OnEncoder, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
-STREAM_FROM = 2**23  # number of logits; for more, streaming saves memory and is faster on a CPU
+STREAM_FROM = 2**23  # number of logits; for more, items are streamed
+LOGITS_UP_TO = 2**13  # items; agents remember the logits of smaller catalogues
 
 # (params, state, transitions [T, B], advantages [T, B], returns [T, B]) -> (loss, metrics)
 OnPolicyLoss = Callable[[Params, AgentState, Transition, Array, Array], tuple[Array, Metrics]]
@@ -43,7 +47,7 @@ def initialiser(
     """
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        fresh = network.init(key, observation.history)
+        fresh = initial_params(network, key, observation.history)
         if getattr(config, "start", "pretrained") == "random":
             params = fresh
         else:
@@ -58,11 +62,60 @@ def sampler(network: ActorCritic) -> Callable[..., tuple[Array, dict[str, Array]
     """The `Agent.act` that samples from the actor of ``state.params``; see `act_on_logits`."""
 
     def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False
+        state: AgentState, observation: Observation, key: Key, greedy: bool = False, encoded: Any = None
     ) -> tuple[Array, dict[str, Array]]:
-        return act_on_logits(network, state.params, observation, key, greedy)
+        return act_on_logits(network, state.params, observation, key, greedy, encoded)
 
     return act
+
+
+def encoder(network: OnEncoder) -> Encoder:
+    """The `Agent.encoder` of an agent that acts with ``state.params``."""
+    return Encoder(lambda state, history: network.apply(state.params, history, method="encode"))
+
+
+def two_encoders(network: OnEncoder, frozen: Callable[[AgentState], Params]) -> Encoder:
+    """The `Agent.encoder` of an agent that acts with two sets of parameters.
+
+    Args:
+      network: network of both.
+      frozen: function that returns the first set; the second set is ``state.params``.
+    """
+
+    def encode(state: AgentState, history: Array) -> tuple[Array, Array]:
+        first, second = (
+            network.apply(params, history, method="encode") for params in (frozen(state), state.params)
+        )
+        return first, second
+
+    return Encoder(encode)
+
+
+class Remembered(NamedTuple):
+    """A history as `sampler` remembers it.
+
+    Attributes:
+      state: float32 [..., D], the encoded history.
+      logits: float32 [..., N] of the actor; None in catalogues of more than ``LOGITS_UP_TO`` items.
+    """
+
+    state: Array
+    logits: Array | None
+
+
+def sampler_encoder(network: ActorCritic) -> Encoder:
+    """The `Agent.encoder` of an agent that acts with `sampler`; it also remembers the logits."""
+
+    def encode(state: AgentState, history: Array) -> Remembered:
+        encoded = network.apply(state.params, history, method="encode")
+        few = network.num_items <= LOGITS_UP_TO
+        return Remembered(encoded, network.apply(state.params, encoded).logits if few else None)
+
+    def hide(encoded: Remembered, shown: Array) -> Remembered:
+        logits = encoded.logits
+        return encoded if logits is None else encoded._replace(logits=mask_shown(logits, shown))
+
+    return Encoder(encode, hide)
 
 
 def on_policy_update(
@@ -90,25 +143,44 @@ def starting_params(config: A2CConfig | OffPolicyConfig, fresh: Params, pretrain
     return {"params": {**pretrained["params"], **{head: fresh["params"][head] for head in CRITIC_HEADS}}}
 
 
+def streams(network: OnEncoder, users: tuple[int, ...]) -> bool:
+    """Whether the logits of ``users`` (leading axes) need so much memory that items are streamed."""
+    return len(users) == 1 and users[0] * network.num_items > STREAM_FROM
+
+
 def act_on_logits(
-    network: ActorCritic, params: Params, observation: Observation, key: Key, greedy: bool
+    network: ActorCritic,
+    params: Params,
+    observation: Observation,
+    key: Key,
+    greedy: bool,
+    encoded: Remembered | None = None,
 ) -> tuple[Array, dict[str, Array]]:
     """Samples from the actor, without shown items; if greedy, takes the most probable item.
 
-    If the logits would need too much memory, sampling processes the items in chunks. The greedy choice always
-    computes all logits.
+    If the logits would need too much memory, the items are streamed, see `streaming`.
+
+    Args:
+      network, params: the actor.
+      observation: of users [...].
+      key: consumed.
+      greedy: whether the most probable item is taken.
+      encoded: of `sampler_encoder`; None: the histories are encoded here.
 
     Returns:
       Actions, int32 [...], and extras with ``value`` [...], the critic's V, which `estimate` reads.
     """
-    users = observation.history.shape[:-1]
-    output = network.apply(params, observation.history)
+    seen = observation.history if encoded is None else encoded.state
+    output = network.apply(params, seen)
     extras = {"value": output.value}
-    if not greedy and len(users) == 1 and users[0] * network.num_items > STREAM_FROM:
-        query, table, bias = network.apply(params, observation.history, method="actor_factors")
-        chunk = max(1024, STREAM_FROM // 4 // users[0])
-        return sample_streamed(key, query, table, bias, observation.shown, chunk), extras
-    logits = mask_shown(output.logits, observation.shown)
+    if streams(network, observation.history.shape[:-1]):
+        query, *factors = network.apply(params, seen, method="factors")
+        chosen = choose_streamed(None if greedy else key, query, Factors(*factors), observation.shown)
+        return chosen[:, 0], extras
+    if encoded is None or encoded.logits is None:
+        logits = mask_shown(output.logits, observation.shown)
+    else:
+        logits = encoded.logits
     if greedy:
         return jnp.argmax(logits, -1).astype(jnp.int32), extras
     return sample(key, logits), extras
@@ -148,10 +220,11 @@ def next_values(network: ActorCritic, params: Params, batch: Transition) -> Arra
     history = batch.next_observation.history
     horizon = batch.observation.shown.shape[-1] - history.shape[-1]
     if batch.reward.shape[0] > horizon:
-        return network.apply(params, history).value
-    cut = jnp.argmax(batch.truncated, 0)
-    final = jnp.take_along_axis(history, cut[None, :, None], 0)[0]
-    beyond, last = network.apply(params, jnp.stack([final, history[-1]])).value
+        return apply_to_rollout(network, params, history).value
+    # For users whose sessions continue, both observations are the same, which is encoded once.
+    cut = jnp.where(batch.truncated.any(0), jnp.argmax(batch.truncated, 0), -1)
+    final = jnp.take_along_axis(history, cut[None, :, None] % len(history), 0)[0]
+    beyond, last = apply_to_rollout(network, params, jnp.stack([final, history[-1]])).value
     following = jnp.concatenate([batch.extras["value"][1:], last[None]])
     return jnp.where(batch.truncated, beyond, following)
 

@@ -31,6 +31,19 @@ class AgentState(NamedTuple):
     memory: Any = ()
 
 
+class Encoder(NamedTuple):
+    """Functions that make the argument ``encoded`` of `Agent.act`.
+
+    Attributes:
+      encode: ``(state, history) -> encoded``: maps histories [..., L] to a tree of arrays [..., any].
+      hide: ``(encoded, shown) -> encoded``: hides the items in ``shown`` [..., any]. It must be called before
+        every ``act``, except if it is None: then ``encoded`` does not depend on the shown items.
+    """
+
+    encode: Callable[[Any, Array], Any]
+    hide: Callable[[Any, Array], Any] | None = None
+
+
 class Agent(NamedTuple):
     """A recommender policy and how it learns; every function is pure and can be jitted and vmapped.
 
@@ -47,6 +60,9 @@ class Agent(NamedTuple):
       privileged: whether the agent needs the simulator's state. Such an agent is only a reference policy.
       evaluated_greedy: whether evaluation always uses ``greedy``. It is true for value-based agents, because
         they act at random only to explore.
+      encoder: encodes histories; None if the agent has none. If it has one, its ``act`` also takes the
+        argument ``encoded`` and then does not encode the histories again. So code that acts for many steps
+        need not encode histories that did not change.
     """
 
     init: Callable[[Key, Observation, Params | None], Any]
@@ -56,6 +72,7 @@ class Agent(NamedTuple):
     rollout_length: int = 1
     privileged: bool = False
     evaluated_greedy: bool = False
+    encoder: Encoder | None = None
 
 
 def adam(learning_rate: float, max_gradient_norm: float | None = None) -> optax.GradientTransformation:

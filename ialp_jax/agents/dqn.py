@@ -8,16 +8,19 @@ Replay and the target network are from Mnih et al., Nature 2015.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 
+from ialp_jax.agents.actor_critic import encoder
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, fresh_state, linear
 from ialp_jax.agents.config import DQNConfig
 from ialp_jax.agents.losses import of_action, q_target
 from ialp_jax.agents.offpolicy import fresh_memory, learn_from_replay
 from ialp_jax.agents.sampling import sample
-from ialp_jax.networks.heads import QNetwork, mask_shown
+from ialp_jax.networks.heads import QNetwork, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
 
@@ -31,16 +34,17 @@ def dqn(config: DQNConfig, network: QNetwork) -> Agent:
     optimiser = adam(config.learning_rate)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        params = network.init(key, observation.history) if pretrained is None else pretrained
+        params = initial_params(network, key, observation.history) if pretrained is None else pretrained
         return fresh_state(params, optimiser, fresh_memory(config, params, observation))
 
-    def q_values(params: Params, observation: Observation) -> Array:
-        return mask_shown(network.apply(params, observation.history), observation.shown)
+    def q_values(params: Params, observation: Observation, encoded: Any = None) -> Array:
+        seen = observation.history if encoded is None else encoded
+        return mask_shown(network.apply(params, seen), observation.shown)
 
     def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False
+        state: AgentState, observation: Observation, key: Key, greedy: bool = False, encoded: Any = None
     ) -> tuple[Array, dict[str, Array]]:
-        values = q_values(state.params, observation)
+        values = q_values(state.params, observation, encoded)
         best = jnp.argmax(values, -1).astype(jnp.int32)
         if greedy:
             return best, {}
@@ -69,7 +73,15 @@ def dqn(config: DQNConfig, network: QNetwork) -> Agent:
         after, metrics = learn_from_replay(config, optimiser, td, state, batch, key)
         return after, {**metrics, "epsilon": epsilon(config, state.env_steps)}
 
-    return Agent(init, act, update, config.num_users, config.rollout_length, evaluated_greedy=True)
+    return Agent(
+        init,
+        act,
+        update,
+        config.num_users,
+        config.rollout_length,
+        evaluated_greedy=True,
+        encoder=encoder(network),
+    )
 
 
 def epsilon(config: DQNConfig, env_steps: Array) -> Array:

@@ -32,11 +32,12 @@ import jax.numpy as jnp
 import optax
 
 from ialp_jax.agents.actor_critic import estimate, starting_params, with_critic_and_entropy
-from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
+from ialp_jax.agents.base import Agent, AgentState, Encoder, Metrics, Params, adam, descend, fresh_state
 from ialp_jax.agents.config import GateConfig
+from ialp_jax.agents.distinct import encode_rollout
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.agents.sampling import sample
-from ialp_jax.networks.heads import ActorCritic, mask_shown
+from ialp_jax.networks.heads import ActorCritic, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
 PRIOR = 20.0  # pseudo-count: each item starts with this number of assumed recommendations
@@ -81,21 +82,22 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
     optimiser = optax.chain(adam(config.learning_rate, config.max_gradient_norm), slowly)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        fresh = network.init(key, observation.history)
+        fresh = initial_params(network, key, observation.history)
         theta = fresh if pretrained is None else pretrained
         weights, none = jnp.zeros(network.config.width + 1), jnp.zeros(network.num_items)
         params = GateParams(silent(starting_params(config, fresh, pretrained)), theta, weights, weights)
         return fresh_state(params, optimiser, memory=Answers(none, none))
 
     def policy(
-        params: GateParams, answers: Answers, observation: Observation
+        params: GateParams, answers: Answers, observation: Observation, encoded: Any = None
     ) -> tuple[Array, Array, Metrics]:
         """Logits [..., N], values [...], and metrics of the weights c(s) and k(s) over all states."""
-        state, logits = network.apply(params.theta, observation.history, method="state_and_logits")
+        of_theta, of_network = encoded or (observation.history, observation.history)
+        state, logits = network.apply(params.theta, of_theta, method="state_and_logits")
         directions = features(jax.lax.stop_gradient(state))
         trust = jnp.exp(directions @ params.trust)
         weight = config.evidence * jnp.exp(directions @ params.evidence)
-        learned = network.apply(params.network, observation.history)
+        learned = network.apply(params.network, of_network)
         pool = trust[..., None] * jax.nn.log_softmax(logits) + weight[..., None] * evidence(answers)
         metrics: Metrics = {
             "trust": jnp.mean(trust),
@@ -104,10 +106,15 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
         }
         return mask_shown(pool + learned.logits, observation.shown), learned.value, metrics
 
+    def encode(state: AgentState, history: Array) -> tuple[Array, Array]:
+        pair = (state.params.theta, state.params.network)
+        of_theta, of_network = (network.apply(params, history, method="encode") for params in pair)
+        return of_theta, of_network
+
     def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False
+        state: AgentState, observation: Observation, key: Key, greedy: bool = False, encoded: Any = None
     ) -> tuple[Array, dict[str, Array]]:
-        logits, value, _ = policy(state.params, state.memory, observation)
+        logits, value, _ = policy(state.params, state.memory, observation, encoded)
         action = jnp.argmax(logits, -1).astype(jnp.int32) if greedy else sample(key, logits)
         return action, {"value": value}
 
@@ -117,7 +124,9 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
 
         def loss(params: GateParams) -> tuple[Array, Metrics]:
             # Uses the counts without this batch, because `act` did not know these answers.
-            logits, values, weights = policy(params, state.memory, batch.observation)
+            pair = (params.theta, params.network)
+            encoded = tuple(encode_rollout(network, one, batch.observation.history) for one in pair)
+            logits, values, weights = policy(params, state.memory, batch.observation, encoded)
             actor = -jnp.mean(advantages * log_prob(logits, batch.action))
             total, metrics = with_critic_and_entropy(config, actor, values, returns, logits)
             return total, {**metrics, **weights}
@@ -126,7 +135,7 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
         steps = state.env_steps + batch.reward.size
         return AgentState(params, opt_state, steps, with_answers(state.memory, batch)), metrics
 
-    return Agent(init, act, update, config.num_users, config.rollout_length)
+    return Agent(init, act, update, config.num_users, config.rollout_length, encoder=Encoder(encode))
 
 
 def silent(params: Params) -> Params:

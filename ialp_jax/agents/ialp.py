@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ialp_jax.agents.actor_critic import sampler
+from ialp_jax.agents.actor_critic import sampler, sampler_encoder
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, frozen_state
 from ialp_jax.agents.config import IALPConfig
 from ialp_jax.agents.losses import entropy, log_prob, of_action, q_target, value_target
-from ialp_jax.networks.heads import ActorCritic, ActorCriticOutput, centred_q, mask_shown
+from ialp_jax.networks.heads import ActorCritic, ActorCriticOutput, centred_q, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
 
@@ -28,10 +28,10 @@ def ialp(network: ActorCritic) -> Agent:
     """
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        params = network.init(key, observation.history) if pretrained is None else pretrained
+        params = initial_params(network, key, observation.history) if pretrained is None else pretrained
         return frozen_state(params)
 
-    return Agent(init, sampler(network))
+    return Agent(init, sampler(network), encoder=sampler_encoder(network))
 
 
 def pretrain_loss(

@@ -15,16 +15,20 @@ contain no rewards of the guide, and its critic estimates only the learner's fut
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 
 from ialp_jax.agents.actor_critic import (
     initialiser,
     on_policy_update,
+    two_encoders,
     weighted_mean,
     with_critic_and_entropy,
 )
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, linear
 from ialp_jax.agents.config import JSRLConfig
+from ialp_jax.agents.distinct import apply_to_rollout
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.agents.sampling import sample
 from ialp_jax.networks.heads import ActorCritic, mask_shown
@@ -42,11 +46,12 @@ def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agen
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
     def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False
+        state: AgentState, observation: Observation, key: Key, greedy: bool = False, encoded: Any = None
     ) -> tuple[Array, dict[str, Array]]:
         share = guide_share(config, state.env_steps, total_env_steps)
         guided = is_guided(observation, share)
-        theta, beta = (network.apply(p, observation.history) for p in (state.memory, state.params))
+        seen = encoded or (observation.history, observation.history)
+        theta, beta = map(network.apply, (state.memory, state.params), seen)
         logits = mask_shown(jnp.where(guided[..., None], theta.logits, beta.logits), observation.shown)
         action = jnp.argmax(logits, -1).astype(jnp.int32) if greedy else sample(key, logits)
         return action, {"guided": guided, "value": beta.value}
@@ -56,7 +61,7 @@ def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agen
     ) -> tuple[Array, Metrics]:
         del state
         learners = 1.0 - batch.extras["guided"]
-        output = network.apply(params, batch.observation.history)
+        output = apply_to_rollout(network, params, batch.observation.history)
         logits = mask_shown(output.logits, batch.observation.shown)
         actor = -weighted_mean(advantages * log_prob(logits, batch.action), learners)
         value, metrics = with_critic_and_entropy(config, actor, output.value, returns, logits, learners)
@@ -68,6 +73,7 @@ def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agen
         on_policy_update(config, network, optimiser, loss),
         config.num_users,
         config.rollout_length,
+        encoder=two_encoders(network, lambda state: state.memory),
     )
 
 

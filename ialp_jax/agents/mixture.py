@@ -15,12 +15,15 @@ acts. The critic is part of pi_beta's network and learns the value of the mixtur
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.agents.actor_critic import initialiser, on_policy_update, with_critic_and_entropy
+from ialp_jax.agents.actor_critic import initialiser, on_policy_update, two_encoders, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam
 from ialp_jax.agents.config import MixtureConfig
+from ialp_jax.agents.distinct import apply_to_rollout
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.agents.sampling import sample_mixture
 from ialp_jax.networks.heads import ActorCritic, mask_shown
@@ -38,10 +41,11 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
     def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False
+        state: AgentState, observation: Observation, key: Key, greedy: bool = False, encoded: Any = None
     ) -> tuple[Array, dict[str, Array]]:
         share = alpha(config, state.env_steps, total_env_steps)
-        frozen, output = (network.apply(p, observation.history) for p in (state.memory, state.params))
+        seen = encoded or (observation.history, observation.history)
+        frozen, output = map(network.apply, (state.memory, state.params), seen)
         theta, beta = (mask_shown(one.logits, observation.shown) for one in (frozen, output))
         if greedy:
             mixed = log_mixture(jax.nn.log_softmax(theta), jax.nn.log_softmax(beta), share)
@@ -67,6 +71,7 @@ def mixture(config: MixtureConfig, network: ActorCritic, total_env_steps: int) -
         on_policy_update(config, network, optimiser, loss),
         config.num_users,
         config.rollout_length,
+        encoder=two_encoders(network, lambda state: state.memory),
     )
 
 
@@ -82,7 +87,7 @@ def mixture_loss(
 
     ``batch.extras`` holds two values that `act` stored: ``theta_log_prob`` and ``alpha``, both [T, B].
     """
-    output = network.apply(params, batch.observation.history)
+    output = apply_to_rollout(network, params, batch.observation.history)
     logits = mask_shown(output.logits, batch.observation.shown)
     beta = log_prob(logits, batch.action)
     mixed = log_mixture(batch.extras["theta_log_prob"], beta, batch.extras["alpha"])

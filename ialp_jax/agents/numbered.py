@@ -29,8 +29,8 @@ class NumberedState(NamedTuple):
 def numbered(make: Callable[[Mapping[str, Any]], Agent], numbers: Mapping[str, float]) -> Agent:
     """The agent ``make(numbers)``, whose compiled functions take the numbers as inputs, not as constants.
 
-    If JAX's compilation cache is on (``JAX_COMPILATION_CACHE_DIR``), a program that was compiled for some
-    numbers is reused for all other numbers. Results may differ in the last bits from those of
+    If JAX's compilation cache is on, as it is by default in a run or a study, a program that was compiled for
+    some numbers is reused for all other numbers. Results may differ in the last bits from those of
     ``make(numbers)``, because the compiler cannot fold constants.
 
     Args:
@@ -45,12 +45,16 @@ def numbered(make: Callable[[Mapping[str, Any]], Agent], numbers: Mapping[str, f
         return NumberedState({name: jnp.float32(value) for name, value in numbers.items()}, state)
 
     def act(
-        state: NumberedState, observation: Observation, key: Key, greedy: bool = False
+        state: NumberedState, observation: Observation, key: Key, greedy: bool = False, **encoded: Any
     ) -> tuple[Array, dict[str, Array]]:
-        return make(state.numbers).act(state.state, observation, key, greedy=greedy)
+        return make(state.numbers).act(state.state, observation, key, greedy=greedy, **encoded)
+
+    def encode(state: NumberedState, history: Array) -> Any:
+        return make(state.numbers).encoder.encode(state.state, history)
 
     def update(state: NumberedState, batch: Transition, key: Key) -> tuple[NumberedState, Metrics]:
         after, metrics = make(state.numbers).update(state.state, batch, key)
         return NumberedState(state.numbers, after), metrics
 
-    return made._replace(init=init, act=act, update=made.update and update)
+    encoder = made.encoder and made.encoder._replace(encode=encode)
+    return made._replace(init=init, act=act, update=made.update and update, encoder=encoder)

@@ -19,18 +19,20 @@ acts nearly like the frozen policy.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 
-from ialp_jax.agents.actor_critic import starting_params
+from ialp_jax.agents.actor_critic import starting_params, two_encoders
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, fresh_state
 from ialp_jax.agents.config import PEXConfig
 from ialp_jax.agents.losses import log_prob, of_action, value_target
 from ialp_jax.agents.offpolicy import fresh_memory, learn_from_replay, with_parts
 from ialp_jax.agents.sampling import sample
 from ialp_jax.keys import stream
-from ialp_jax.networks.heads import ActorCritic, ActorCriticOutput, centred_q, mask_shown
+from ialp_jax.networks.heads import ActorCritic, ActorCriticOutput, centred_q, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
 
@@ -44,7 +46,7 @@ def pex(config: PEXConfig, network: ActorCritic) -> Agent:
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        fresh = network.init(key, observation.history)
+        fresh = initial_params(network, key, observation.history)
         theta = fresh if pretrained is None else pretrained
         params = starting_params(config, fresh, pretrained)
         if config.start == "random":
@@ -52,9 +54,10 @@ def pex(config: PEXConfig, network: ActorCritic) -> Agent:
         return fresh_state(params, optimiser, fresh_memory(config, params, observation, theta))
 
     def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False
+        state: AgentState, observation: Observation, key: Key, greedy: bool = False, encoded: Any = None
     ) -> tuple[Array, dict[str, Array]]:
-        frozen, output = (network.apply(p, observation.history) for p in (state.memory.fixed, state.params))
+        seen = encoded or (observation.history, observation.history)
+        frozen, output = map(network.apply, (state.memory.fixed, state.params), seen)
         temperature = None if greedy else config.temperature
         action, _, learner = choose(frozen, output, observation.shown, key, temperature)
         return action, {"learner": learner}
@@ -91,7 +94,8 @@ def pex(config: PEXConfig, network: ActorCritic) -> Agent:
         after, metrics = learn_from_replay(config, optimiser, of_memory, state, batch, key)
         return after, {**metrics, "learner": jnp.mean(batch.extras["learner"])}
 
-    return Agent(init, act, update, config.num_users, config.rollout_length)
+    encoder = two_encoders(network, lambda state: state.memory.fixed)
+    return Agent(init, act, update, config.num_users, config.rollout_length, encoder=encoder)
 
 
 def choose(

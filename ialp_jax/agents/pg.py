@@ -11,11 +11,12 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.agents.actor_critic import sampler, with_critic_and_entropy
+from ialp_jax.agents.actor_critic import sampler, sampler_encoder, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
 from ialp_jax.agents.config import PGConfig
+from ialp_jax.agents.distinct import apply_to_rollout
 from ialp_jax.agents.losses import log_prob, reward_to_go
-from ialp_jax.networks.heads import ActorCritic, mask_shown
+from ialp_jax.networks.heads import ActorCritic, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
 
@@ -29,13 +30,13 @@ def pg(config: PGConfig, network: ActorCritic) -> Agent:
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        params = network.init(key, observation.history) if pretrained is None else pretrained
+        params = initial_params(network, key, observation.history) if pretrained is None else pretrained
         horizon = observation.shown.shape[-1] - observation.history.shape[-1]
         window = _empty_window(observation, horizon, config)
         return fresh_state(params, optimiser, window)
 
     def loss(params: Params, window: Transition, weight: Array, returns: Array) -> tuple[Array, Metrics]:
-        output = network.apply(params, window.observation.history)
+        output = apply_to_rollout(network, params, window.observation.history)
         logits = mask_shown(output.logits, window.observation.shown)
         count = jnp.maximum(weight.sum(), 1.0)
         advantages = jax.lax.stop_gradient(returns - output.value)
@@ -56,7 +57,14 @@ def pg(config: PGConfig, network: ActorCritic) -> Agent:
         metrics["complete"] = weight.mean()
         return AgentState(params, opt_state, state.env_steps + batch.reward.size, window), metrics
 
-    return Agent(init, sampler(network), update, config.num_users, config.rollout_length)
+    return Agent(
+        init,
+        sampler(network),
+        update,
+        config.num_users,
+        config.rollout_length,
+        encoder=sampler_encoder(network),
+    )
 
 
 def _empty_window(observation: Observation, horizon: int, config: PGConfig) -> Transition:
@@ -83,7 +91,7 @@ def _complete_now(
       config: gamma.
     """
     ended = window.terminated | window.truncated
-    last = network.apply(params, window.next_observation.history).value
+    last = apply_to_rollout(network, params, window.next_observation.history).value
     bootstrap = jax.lax.stop_gradient(last) * window.truncated
     per_user = jax.vmap(reward_to_go, in_axes=(1, 1, 1, None), out_axes=1)
     returns, complete = per_user(window.reward, ended, bootstrap, config.discount)

@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 
 from ialp_jax.agents import replay as replay_lib
-from ialp_jax.agents.actor_critic import sampler, starting_params
+from ialp_jax.agents.actor_critic import sampler, sampler_encoder, starting_params
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, fresh_state
 from ialp_jax.agents.config import RLPDConfig
 from ialp_jax.agents.offpolicy import actor_critic_loss, fresh_memory, learn_from_replay
 from ialp_jax.keys import stream
-from ialp_jax.networks.heads import ActorCritic
+from ialp_jax.networks.heads import ActorCritic, initial_params
 from ialp_jax.types import Array, Key, Observation, Transition
 
 
@@ -36,7 +36,7 @@ def rlpd(config: RLPDConfig, network: ActorCritic, labelled: Transition) -> Agen
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        params = starting_params(config, network.init(key, observation.history), pretrained)
+        params = starting_params(config, initial_params(network, key, observation.history), pretrained)
         prior = jax.tree.map(jnp.asarray, labelled._replace(extras={}))
         return fresh_state(params, optimiser, fresh_memory(config, params, observation, prior))
 
@@ -50,7 +50,14 @@ def rlpd(config: RLPDConfig, network: ActorCritic, labelled: Transition) -> Agen
 
         return learn_from_replay(config, optimiser, loss, state, batch, key, draw)
 
-    return Agent(init, sampler(network), update, config.num_users, config.rollout_length)
+    return Agent(
+        init,
+        sampler(network),
+        update,
+        config.num_users,
+        config.rollout_length,
+        encoder=sampler_encoder(network),
+    )
 
 
 def draw_both(

@@ -7,7 +7,6 @@ import math
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.networks.heads import mask_shown
 from ialp_jax.types import Array, Key
 
 
@@ -25,7 +24,7 @@ def sample(key: Key, logits: Array) -> Array:
     Returns:
       int32 [...], 0..N-1; never an item of probability 0.
     """
-    return _draw(jax.random.uniform(key, logits.shape[:-1]), logits)[0]
+    return _draw(jax.random.uniform(key, logits.shape[:-1]), logits)
 
 
 def sample_mixture(key: Key, first: Array, second: Array, share: Array) -> Array:
@@ -47,25 +46,25 @@ def sample_mixture(key: Key, first: Array, second: Array, share: Array) -> Array
     uniform = jax.random.uniform(key, first.shape[:-1])
     chosen = uniform < share
     within = jnp.where(chosen, uniform / share, (uniform - share) / (1.0 - share))
-    return _draw(within, jnp.where(chosen[..., None], second, first))[0]
+    return _draw(within, jnp.where(chosen[..., None], second, first))
 
 
-def _draw(uniform: Array, logits: Array) -> tuple[Array, Array]:
-    """Inverts the cumulative distribution at ``uniform`` [...]; also returns the logsumexp of the logits."""
-    size = _block_size(logits.shape[-1])
+def _draw(uniform: Array, logits: Array) -> Array:
+    """Inverts the cumulative distribution at ``uniform`` [...]."""
+    size = block_size(logits.shape[-1])
     top = logits.max(-1, keepdims=True)
     weights = jnp.exp(logits - top)
     if rest := -logits.shape[-1] % size:
         weights = jnp.pad(weights, [(0, 0)] * (logits.ndim - 1) + [(0, rest)])
     blocks = weights.reshape(*logits.shape[:-1], -1, size)
     totals = blocks.sum(-1)
-    block, left = _invert(totals, uniform)
+    block, left = invert(totals, uniform)
     inside = jnp.take_along_axis(blocks, block[..., None, None], axis=-2)[..., 0, :]
-    place, _ = _invert(inside, left)
-    return (block * size + place).astype(jnp.int32), jnp.log(totals.sum(-1)) + top[..., 0]
+    place, _ = invert(inside, left)
+    return (block * size + place).astype(jnp.int32)
 
 
-def _block_size(num_items: int) -> int:
+def block_size(num_items: int) -> int:
     """The divisor of N nearest to sqrt(N) within a factor of 2; if there is none, sqrt(N), rounded.
 
     A divisor avoids padding, which would copy all weights.
@@ -73,45 +72,6 @@ def _block_size(num_items: int) -> int:
     root = num_items**0.5
     divisors = [size for size in range(math.ceil(root / 2), int(2 * root) + 1) if num_items % size == 0]
     return min(divisors, key=lambda size: max(size / root, root / size), default=round(root))
-
-
-def sample_streamed(key: Key, query: Array, table: Array, bias: Array, shown: Array, chunk: int) -> Array:
-    """Draws like `sample` from the logits ``query @ table.T + bias``, without items in ``shown``.
-
-    It processes the items in chunks, so it never makes an array of B times N numbers. It draws one item from
-    each chunk. With probability (weight of this chunk) / (weight of all chunks so far), this item replaces
-    the item drawn so far (reservoir sampling; Chao, Biometrika 1982).
-
-    Args:
-      key: consumed.
-      query: float32 [B, D].
-      table: float32 [N, D].
-      bias: float32 [N].
-      shown: int32 [B, any], item ids that must not be drawn; 0 is ignored.
-      chunk: number of items per chunk, at most N.
-
-    Returns:
-      int32 [B], 0..N-1; a shown item only if all items were shown.
-    """
-    num_items, users = table.shape[0], query.shape[0]
-    chunk = min(chunk, num_items)
-
-    def step(carry: tuple[jax.Array, jax.Array], number: Array) -> tuple[tuple[jax.Array, jax.Array], None]:
-        drawn, total = carry
-        first = number * chunk
-        start = jnp.minimum(first, num_items - chunk)  # the last chunk may overlap the previous one
-        rows = jax.lax.dynamic_slice_in_dim(table, start, chunk)
-        logits = query @ rows.T + jax.lax.dynamic_slice_in_dim(bias, start, chunk)
-        here = (shown > start) & (shown <= start + chunk)
-        logits = mask_shown(logits, jnp.where(here, shown - start, 0))
-        logits = jnp.where(start + jnp.arange(chunk) >= first, logits, -jnp.inf)
-        uniform, replace = jax.random.uniform(jax.random.fold_in(key, number), (2, users))
-        item, weight = _draw(uniform, logits)
-        total = jnp.logaddexp(total, weight)
-        return (jnp.where(jnp.log(replace) < weight - total, start + item, drawn), total), None
-
-    begin = (jnp.zeros(users, jnp.int32), jnp.full(users, -jnp.inf))
-    return jax.lax.scan(step, begin, jnp.arange(-(-num_items // chunk)))[0][0]
 
 
 def uniform_unseen(key: Key, shown: Array, num_items: int) -> Array:
@@ -139,7 +99,7 @@ def uniform_unseen(key: Key, shown: Array, num_items: int) -> Array:
     return jnp.where(left > 0, rank + before.sum(-1), rank).astype(jnp.int32)
 
 
-def _invert(weights: Array, uniform: Array) -> tuple[Array, Array]:
+def invert(weights: Array, uniform: Array) -> tuple[Array, Array]:
     """The index whose part of the cumulative distribution contains ``uniform``, and the place in it, 0..1."""
     total = jnp.cumsum(weights, -1)
     target = uniform * total[..., -1]

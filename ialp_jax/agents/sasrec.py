@@ -5,12 +5,16 @@ loss = -log softmax(score(history))[next item]
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 
+from ialp_jax.agents.actor_critic import encoder, streams
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, frozen_state
-from ialp_jax.networks.heads import Recommender, mask_shown
+from ialp_jax.agents.streaming import Factors, choose_streamed
+from ialp_jax.networks.heads import Recommender, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation
 
 
@@ -18,17 +22,21 @@ def sasrec(network: Recommender) -> Agent:
     """Recommends the item of highest score that was not shown; the parameters must be pre-trained."""
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        params = network.init(key, observation.history) if pretrained is None else pretrained
+        params = initial_params(network, key, observation.history) if pretrained is None else pretrained
         return frozen_state(params)
 
     def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False
+        state: AgentState, observation: Observation, key: Key, greedy: bool = False, encoded: Any = None
     ) -> tuple[Array, dict[str, Array]]:
         del key, greedy
-        scores = mask_shown(network.apply(state.params, observation.history), observation.shown)
+        seen = observation.history if encoded is None else encoded
+        if streams(network, observation.history.shape[:-1]):
+            query, *factors = network.apply(state.params, seen, method="factors")
+            return choose_streamed(None, query, Factors(*factors), observation.shown)[:, 0], {}
+        scores = mask_shown(network.apply(state.params, seen), observation.shown)
         return jnp.argmax(scores, -1).astype(jnp.int32), {}
 
-    return Agent(init, act)
+    return Agent(init, act, encoder=encoder(network))
 
 
 def next_item_loss(network: Recommender, params: Params, windows: Array, key: Key) -> tuple[Array, Metrics]:

@@ -15,11 +15,11 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.agents.actor_critic import sampler, starting_params
+from ialp_jax.agents.actor_critic import sampler, sampler_encoder, starting_params
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, fresh_state
 from ialp_jax.agents.config import WSRLConfig
 from ialp_jax.agents.offpolicy import actor_critic_loss, fresh_memory, learn_from_replay
-from ialp_jax.networks.heads import CRITIC_HEADS, ActorCritic
+from ialp_jax.networks.heads import CRITIC_HEADS, ActorCritic, initial_params
 from ialp_jax.types import Array, Key, Observation, Transition
 
 
@@ -33,7 +33,7 @@ def wsrl(config: WSRLConfig, network: ActorCritic) -> Agent:
     optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
-        params = starting_params(config, network.init(key, observation.history), pretrained)
+        params = starting_params(config, initial_params(network, key, observation.history), pretrained)
         return fresh_state(params, optimiser, fresh_memory(config, params, observation))
 
     def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
@@ -46,7 +46,14 @@ def wsrl(config: WSRLConfig, network: ActorCritic) -> Agent:
         after, metrics = learn_from_replay(config, optimiser, loss, state, batch, key)
         return after, {**metrics, "warm": warm.astype(jnp.float32)}
 
-    return Agent(init, sampler(network), update, config.num_users, config.rollout_length)
+    return Agent(
+        init,
+        sampler(network),
+        update,
+        config.num_users,
+        config.rollout_length,
+        encoder=sampler_encoder(network),
+    )
 
 
 def held_until(free: Array, params: Params) -> Params:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ def estimate(
     demands: Sequence[Demand],
     shape: tuple[int, int],
 ) -> dict[str, Any]:
-    """Returns the result of `ialp_jax.llm.worker.estimate.estimate`.
+    """Returns the result of `ialp_jax.llm.worker.estimate.estimate`, joined over the workers by `together`.
 
     Args:
       config: settings of the LLM; the function checks them. If the model is a hub id, only its configuration
@@ -40,22 +42,45 @@ def estimate(
     folder = ""
     if config.model:
         folder = str(model_files.resolve(config.model, config.revision, weights=False))
+    several = config.engine == "transformers" and config.workers
     order = {
         "do": "estimate",
-        "config": dataclasses.asdict(config),
+        "config": dataclasses.asdict(config) | ({"threads": config.threads or 1} if several else {}),
         "seed": seed,
         "data_folder": str(data_folder),
         "model_folder": folder,
         "demands": [(demand.name, demand.count) for demand in demands],
         "shape": shape,
     }
-    process = WorkerProcess(log)
-    try:
-        arrays = {
-            f"{name}{number}": array
-            for number, demand in enumerate(demands)
-            for name, array in demand.sample.arrays().items()
-        }
-        return process.ask(order, **arrays)[0]
-    finally:
-        process.close()
+    arrays = {
+        f"{name}{number}": array
+        for number, demand in enumerate(demands)
+        for name, array in demand.sample.arrays().items()
+    }
+    with contextlib.ExitStack() as stack:
+        names = [log, *(log.with_name(f"{log.stem}-{n}{log.suffix}") for n in range(2, (several or 1) + 1))]
+        processes = [WorkerProcess(name) for name in names]
+        for process in processes:
+            stack.callback(process.close)
+        pool = stack.enter_context(ThreadPoolExecutor(len(processes)))
+        return together([reply for reply, _ in pool.map(lambda one: one.ask(order, **arrays), processes)])
+
+
+def together(costs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Joins the estimates of workers that ran at the same time, so that they slowed each other down.
+
+    They share some parts: their speeds add up. One worker does each other part.
+
+    Returns:
+      The first estimate with the entry ``workers``, and with the time that all workers need together.
+    """
+    parts = []
+    for same in zip(*(one["parts"] for one in costs), strict=True):
+        seconds = [part["seconds"] for part in same]
+        if same[0]["shared"] and min(seconds) > 0:
+            time = 1 / sum(1 / one for one in seconds)
+        else:
+            time = sum(seconds) / len(seconds)
+        parts.append({**same[0], "seconds": time})
+    hours = sum(part["seconds"] for part in parts) / 3600
+    return {**costs[0], "parts": parts, "hours": hours, "workers": len(costs)}

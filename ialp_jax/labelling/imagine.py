@@ -13,13 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ialp_jax.agents.base import Params
+from ialp_jax.agents.actor_critic import streams
+from ialp_jax.agents.base import Encoder, Params
 from ialp_jax.agents.sampling import candidates as draw_candidates
+from ialp_jax.agents.streaming import Factors, choose_streamed
 from ialp_jax.errors import InputError
 from ialp_jax.keys import stream
-from ialp_jax.networks.heads import MASKED, ActorCritic, mask_shown
+from ialp_jax.networks.heads import ActorCritic, mask_shown
 from ialp_jax.simulator.environment import SessionEnvironment, respond
 from ialp_jax.simulator.types import SessionParams
+from ialp_jax.training.encoded import Memory, empty_memory, refreshed
 from ialp_jax.training.rollout import Users, start_users
 from ialp_jax.types import Array, Key, Labels, Observation
 
@@ -48,7 +51,8 @@ def propose(
     observation: Observation,
     key: Key,
     alike: np.ndarray | None = None,
-) -> np.ndarray:
+    memory: Memory | None = None,
+) -> tuple[np.ndarray, Memory | None]:
     """Draws K different items per session from the actor.
 
     Args:
@@ -57,10 +61,11 @@ def propose(
       observation: observation of B sessions.
       key: consumed.
       alike: int32 [N + 1], items with the same number have the same words in a prompt; None: all differ.
+      memory: the histories that this actor has encoded, see `remember`; None: encodes all.
 
     Returns:
       int32 [B, K], 1..N, in the order of the draws. The candidates of a session have different words, and the
-      session has not shown any of them before.
+      session has not shown any of them before. And the memory after this step.
 
     Raises:
       InputError: a session has fewer than K such items left.
@@ -71,12 +76,14 @@ def propose(
             f"--config.labelling.candidates={count}: the world has {network.num_items} items; use fewer"
         )
     if alike is None:
-        items = np.asarray(_draw(network, count, actor, observation, key))
+        drawn, memory = _draw(network, count, actor, observation, shown, key, memory)
+        items = np.asarray(drawn)
         words, shown_words = items, shown
     else:
         wide = min(count * int(np.bincount(alike).max()), len(alike) - 1)
-        drawn = np.asarray(_draw(network, wide, actor, observation, key, jnp.asarray(alike)))
-        items = np.stack([_first_different(row, alike, count) for row in drawn])
+        hidden = _members(alike)[alike[shown]].reshape(len(shown), -1)
+        drawn, memory = _draw(network, wide, actor, observation, hidden, key, memory)
+        items = np.stack([_first_different(row, alike, count) for row in np.asarray(drawn)])
         words, shown_words = alike[items], alike[shown]
     repeated = np.diff(np.sort(words, 1), axis=1) == 0
     if repeated.any() or any(np.isin(row, past).any() for row, past in zip(words, shown_words, strict=True)):
@@ -84,7 +91,27 @@ def propose(
             f"--config.labelling.candidates={count}: a session has seen so many of the items that fewer than "
             f"{count} others are left; use fewer, or lower --config.simulator.horizon"
         )
-    return items
+    return items, memory
+
+
+def remember(network: ActorCritic, actor: Params, users: Users) -> Memory | None:
+    """The memory for `propose`, before the first step of an actor."""
+    return empty_memory(_encoder(network), actor, users.observation)
+
+
+def _encoder(network: ActorCritic) -> Encoder:
+    """Encodes with the parameters of an actor as the state."""
+    return Encoder(partial(network.apply, method="encode"))
+
+
+def _members(alike: np.ndarray) -> np.ndarray:
+    """The items of each number in ``alike``, int32 [numbers, most], padded with 0; item 0 is no member."""
+    order = np.argsort(alike[1:], kind="stable") + 1
+    numbers = alike[order]
+    place = np.arange(len(order)) - np.searchsorted(numbers, numbers)
+    members = np.zeros((alike.max() + 1, place.max() + 1), np.int32)
+    members[numbers, place] = order
+    return members
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -93,19 +120,20 @@ def _draw(
     count: int,
     actor: Params,
     observation: Observation,
+    hidden: Array,
     key: Key,
-    alike: Array | None = None,
-) -> Array:
-    """Draws items int32 [B, count], 1..N. Shown items, and items with the words of shown items, come last."""
-    logits = mask_shown(network.apply(actor, observation.history).logits, observation.shown)
-    if alike is not None:
-
-        def mask(row: Array, shown: Array) -> Array:
-            is_shown = jnp.zeros(alike.shape, bool).at[alike[shown]].set(True).at[0].set(False)
-            return jnp.where(is_shown[alike[1:]], MASKED, row)
-
-        logits = jax.vmap(mask)(logits, observation.shown)
-    return draw_candidates(key, logits, count) + 1
+    memory: Memory | None,
+) -> tuple[Array, Memory | None]:
+    """Draws items int32 [B, count], 1..N. Items in ``hidden`` come last; 0 is ignored. Returns the memory."""
+    seen = observation.history
+    if memory is not None:
+        memory = refreshed(_encoder(network), actor, memory, observation)
+        seen = memory.encoded
+    if streams(network, hidden.shape[:-1]):
+        query, *factors = network.apply(actor, seen, method="factors")
+        return choose_streamed(key, query, Factors(*factors), hidden, count) + 1, memory
+    logits = mask_shown(network.apply(actor, seen).logits, hidden)
+    return draw_candidates(key, logits, count) + 1, memory
 
 
 def _first_different(items: np.ndarray, alike: np.ndarray, count: int) -> np.ndarray:

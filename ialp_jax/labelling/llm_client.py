@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from ialp_jax import store
@@ -39,6 +40,7 @@ class LLMClient:
         self._data_folder, self._folder = Path(data_folder), Path(folder)
         self._template = templates.choose(config.template, embedded=not config.model)
         self._process: WorkerProcess | None = None
+        self._log = self._folder / "worker.log"
         self._adapter = Path(config.adapter).expanduser() if config.adapter else None
         self._shape = (0, 0)  # L and K of the next prompts
 
@@ -74,23 +76,32 @@ class LLMClient:
             self._order("train", recipe=self._recipe())
         return model_files.fingerprint(self._model_folder)
 
-    def _order(self, task: str, **details: Any) -> dict[str, Any]:
-        """Sends one order to the worker, with the settings that all tasks need. Returns the reply's header.
+    def _order(
+        self, task: str, changes: Mapping[str, Any] = MappingProxyType({}), **details: Any
+    ) -> dict[str, Any]:
+        """Sends one order of `_full_order` to the worker. Returns the reply's header.
 
         Raises:
           InputError: the worker reports an error, for example that torch is missing or memory ran out.
         """
         if self._process is None:
-            self._process = WorkerProcess(self._folder / "worker.log")
-        common = {
+            self._process = WorkerProcess(self._log)
+        return self._process.ask(self._full_order(task, changes, **details))[0]
+
+    def _full_order(
+        self, task: str, changes: Mapping[str, Any] = MappingProxyType({}), **details: Any
+    ) -> dict[str, Any]:
+        """Returns an order with the settings that all tasks need; ``changes`` replaces some settings."""
+        config = dataclasses.asdict(self._config) | {"adapter": str(self._adapter or "")}
+        return {
             "do": task,
-            "config": dataclasses.asdict(self._config) | {"adapter": str(self._adapter or "")},
+            "config": {**config, **changes},
             "seed": self._seed,
             "data_folder": str(self._data_folder),
             "model_folder": str(self._model_folder),
             "shape": self._shape,
+            **details,
         }
-        return self._process.ask({**common, **details})[0]
 
     def _recipe(self) -> str:
         """Returns the fingerprint of all settings and data that determine the embedded model."""

@@ -6,6 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ialp_jax.labelling import label_files, quality, shards
 from ialp_jax.labelling.label_store import LabelStore
 from ialp_jax.labelling.llm_client import LLMClient, intact_manifest
 from ialp_jax.labelling.shards import Batch
+from ialp_jax.labelling.worker_pool import WorkerPool
 from ialp_jax.llm import adapter_files, model_files
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.modes import none_rule
@@ -64,6 +66,7 @@ class LLMLabeller(LLMClient):
         self._fingerprint = self._context = ""
         self._calibration: dict[str, Any] = {}
         self._is_loaded = False  # whether the worker is ready to score
+        self._pool: WorkerPool | None = None
         self._batches: list[Batch] = []
         self._choices: list[np.ndarray] = []
         self._causes: list[np.ndarray] = []
@@ -253,17 +256,43 @@ class LLMLabeller(LLMClient):
         folder = self._folder / "calibration" / "{}x{}".format(*self._shape)
         manifest = intact_manifest(folder, "the model is calibrated again")
         if manifest.get(CALIBRATION) != fingerprint:
-            self._order("load", **{CALIBRATION: fingerprint}, calibration_folder=str(folder))
+            details = {CALIBRATION: fingerprint, "calibration_folder": str(folder)}
+            self._order("load", self._threads(), **details)
             self._is_loaded = True
             manifest = store.verify(folder)
         self._calibration = {**manifest, **store.read_arrays(folder / "arrays.npz")}
 
     def _compute(self, parts: Sequence[Prompts]) -> Iterator[Batch]:
-        """Sends batches of prompts to the worker, and yields its answers."""
+        """Sends batches of prompts to the worker or the workers, and yields the answers."""
+        # A dtype that was measured once stays, so that a restarted run gives the same bits.
+        measured = {"dtype": self._calibration["dtype"]} if "dtype" in self._calibration else {}
+        checked_before = {name: self._calibration.get(name) for name in ("plain", "wrapper")}
+        details = {CALIBRATION: None, **checked_before}
         if self._process is None or not self._is_loaded:
-            checked_before = {name: self._calibration.get(name) for name in ("plain", "wrapper")}
-            self._order("load", **{CALIBRATION: None}, **checked_before)
+            self._order("load", {**self._threads(), **measured}, **details)
             self._is_loaded = True
-        score_orders = [({"do": "score"}, part.arrays()) for part in parts]
-        for header, arrays in self._process.ask_all(score_orders):
-            yield Batch(Answers(**arrays), header["tokens"], header["seconds"])
+        if not self._config.workers or self._config.engine != "transformers":
+            score_orders = [({"do": "score"}, part.arrays()) for part in parts]
+            for header, arrays in self._process.ask_all(score_orders):
+                yield Batch(Answers(**arrays), header["tokens"], header["seconds"])
+            return
+        if self._pool is None:
+            self._pool = WorkerPool(self._process, self._config.workers, self._log)
+            # The first worker has counted the memory of all workers.
+            alone = {**self._threads(), **measured, "workers": 1}
+            self._pool.load(self._full_order("load", alone, **details))
+        yield from self._pool.answers(parts, self._config.batch_size)
+
+    def _threads(self) -> dict[str, int]:
+        """The threads of each worker: with several workers, one is the default."""
+        one = self._config.workers and self._config.engine == "transformers" and not self._config.threads
+        return {"threads": 1} if one else {}
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends the workers."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+        super().__exit__(kind, error, trace)

@@ -11,7 +11,7 @@ import numpy as np
 from ialp_jax.agents.base import Params
 from ialp_jax.keys import stream
 from ialp_jax.labelling.config import LabellingConfig
-from ialp_jax.labelling.imagine import answer, chosen_item, propose, start_sessions
+from ialp_jax.labelling.imagine import answer, chosen_item, propose, remember, start_sessions
 from ialp_jax.labelling.labeller import Labeller
 from ialp_jax.labelling.transitions import training_data
 from ialp_jax.networks.heads import ActorCritic
@@ -108,9 +108,12 @@ def label_round(
     """
     env, params, network, config, alike = setting
     steps: list[Arrays] = []
+    memory = remember(network, actor, users)
     for number in range(config.steps):
         propose_key, user_key = stream(key, "propose", number), stream(key, "user", number)
-        candidates = propose(network, config.candidates, actor, users.observation, propose_key, alike)
+        candidates, memory = propose(
+            network, config.candidates, actor, users.observation, propose_key, alike, memory
+        )
         before = jax.tree.map(np.asarray, users.observation)
         labels = labeller.label(Prompts(before.history, candidates, np.asarray(users.state.user)))
         item, liked = chosen_item(labels)

@@ -36,7 +36,7 @@ class Batch(NamedTuple):
     Attributes:
       answers: answers to the n prompts.
       tokens: number of tokens that the model processed.
-      seconds: time that the model needed.
+      seconds: time that the model needed; with several workers, their mean.
     """
 
     answers: Answers

@@ -10,7 +10,7 @@ from ialp_jax.settings import setting
 
 MOST_LETTERED = 25  # maximum number of candidates with letters; one of the 26 letters is for "none"
 
-DTYPES = ("auto", "fastest", "float32", "bfloat16")
+DTYPES = ("auto", "float32", "bfloat16")
 
 
 def _require(holds: bool, knob: str, rule: str) -> None:
@@ -88,7 +88,8 @@ class LoraConfig:
       save_every: steps between checkpoints. A killed fine-tuning continues from the last checkpoint.
       gradient_checkpointing: computes activations twice instead of storing them, for less memory and more
         time.
-      dtype: dtype of the frozen weights; the choices are those of ``llm.dtype``. The updates are float32.
+      dtype: dtype of the frozen weights: ``auto`` (bfloat16 on a GPU, else float32), ``float32`` or
+        ``bfloat16``. The updates are float32.
     """
 
     steps: int = setting(0, at_least=0)
@@ -148,17 +149,22 @@ class LLMConfig:
         sends this prompt to the model. Empty: the run's own ``labels/shards``.
       shard_size: number of prompts per stored file. If the process dies, the answers of an unfinished file
         are lost.
-      dtype: ``auto`` (bfloat16 on a GPU, else float32), ``fastest`` (float32 or bfloat16, whichever is faster
-        in a measurement), ``float32`` or ``bfloat16``.
+      dtype: ``auto``, ``float32`` or ``bfloat16``. ``auto`` is bfloat16 on a GPU. On a CPU, it is
+        measured: bfloat16 if this multiplies faster here and ranks the candidates of some prompts alike,
+        else float32. Labels then depend on the machine; the manifest says which dtype they have. Models
+        below 10 M parameters (the embedded model) and models in Ray stay in float32 on a CPU.
       device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
-      threads: CPU threads of the worker; 0: one per core.
+      threads: CPU threads of each process that runs the model; 0: one per core, or one thread if ``workers``
+        is set.
       adapter: folder of a LoRA adapter in peft's format. Empty: the run's own adapter if ``lora.steps`` is
         above 0, else no adapter.
       adapter_use: ``merge`` adds the adapter to the weights when the model is loaded; ``attach`` computes the
         adapter in every forward pass.
       engine: runs the model: ``transformers`` (on one device), ``ray`` (on several devices and machines) or
         ``vllm`` (if it is installed).
-      workers: for ``ray``, number of copies of the model; 0: one per GPU, or one if there is no GPU.
+      workers: number of processes that share the prompts of a request, each with a copy of the model. For
+        ``transformers``, only on a CPU; 0: one process with all threads. The labels are the same for each
+        number from 1 on. For ``ray``, 0 is one per GPU, or one if there is no GPU.
       ray_address: address of a running Ray cluster. Empty: the run starts Ray only for this machine, and
         stops it at the end.
       embedded: settings of the model that is trained if no model is given.
@@ -204,10 +210,15 @@ class LLMConfig:
         device = self.device in ("auto", "cpu", "cuda") or self.device.removeprefix("cuda:").isdigit()
         _require(device, "device", "auto, cpu, cuda or cuda:<number>")
         _require(self.threads >= 0, "threads", "0 (one per core) or more")
-        _require(self.workers >= 0, "workers", "0 (one per GPU) or more")
-        for knob in ("workers", "ray_address"):
-            idle = bool(getattr(self, knob)) and self.engine != "ray"
-            _require(not idle, knob, "left at its default unless --config.llm.engine=ray")
+        _require(self.workers >= 0, "workers", "0 (chosen by the engine) or more")
+        shared = not self.workers or self.engine == "ray" or self._on_cpu()
+        _require(
+            shared,
+            "workers",
+            "0 unless --config.llm.engine=ray, or transformers with --config.llm.device=cpu",
+        )
+        idle = bool(self.ray_address) and self.engine != "ray"
+        _require(not idle, "ray_address", "left at its default unless --config.llm.engine=ray")
         _require(not self.revision or bool(self.model), "revision", "empty if --config.llm.model is empty")
         self.embedded.check()
         self.lora.check()
@@ -222,6 +233,10 @@ class LLMConfig:
             f"at least --config.llm.embedded.holdout ({self.embedded.holdout}): "
             "the threshold of none is computed on these users",
         )
+
+    def _on_cpu(self) -> bool:
+        """Whether the engine is transformers and the device is, or may be, a CPU."""
+        return self.engine == "transformers" and self.device in ("auto", "cpu")
 
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> "LLMConfig":

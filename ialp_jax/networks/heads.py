@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.extend.core import jaxpr_as_fun
 
+from ialp_jax.needed import needed
 from ialp_jax.networks.config import NetworkConfig
 from ialp_jax.networks.sasrec import SASRec
-from ialp_jax.types import Array
+from ialp_jax.types import Array, Key
 
 MASKED = -1e9  # finite, so that a masked logit times a zero probability stays zero
 
@@ -81,12 +83,38 @@ class ActorCriticOutput(NamedTuple):
 CRITIC_HEADS = ("critic", "advantage")  # parts of `ActorCritic` without effect on the policy
 
 
-class ActorCritic(nn.Module):
-    """SASRec with an actor and a duelling critic on top; under ``jit`` unused outputs are not computed."""
+class OnEncoder(nn.Module):
+    """A network on the state encoder. Its other methods take histories or, instead, their encoded states.
+
+    Attributes:
+      num_items: N.
+      length: L, the longest history.
+      config: size of the encoder.
+    """
 
     num_items: int
     length: int
     config: NetworkConfig
+
+    def encode(self, history: Array) -> Array:
+        """Maps histories int32 [..., L] to states float32 [..., D]."""
+        return self.encoder(history)
+
+    def embed(self, history: Array) -> Array:
+        """Maps histories int32 [..., L] to rows of the item table, float32 [..., L, D]."""
+        return self.encoder.items(history)
+
+    def encode_embedded(self, items: Array, real: Array) -> Array:
+        """Like `encode`, for embedded items float32 [..., L, D] and bool [..., L]: item or padding."""
+        return self.encoder.encode_embedded(items, real)
+
+    def states(self, seen: Array) -> Array:
+        """Encodes histories; returns states, which are not integers, unchanged."""
+        return self.encode(seen) if jnp.issubdtype(seen.dtype, jnp.integer) else seen
+
+
+class ActorCritic(OnEncoder):
+    """SASRec with an actor and a duelling critic on top; under ``jit`` unused outputs are not computed."""
 
     def setup(self) -> None:
         self.encoder = SASRec(self.num_items, self.length, self.config)
@@ -94,51 +122,75 @@ class ActorCritic(nn.Module):
         self.critic = ValueHead()
         self.advantage = ItemHead(self.num_items)
 
-    def __call__(self, history: Array) -> ActorCriticOutput:
-        """Maps int32 [..., L] to `ActorCriticOutput`."""
-        state, table = self.encoder(history), self.encoder.table()
+    def __call__(self, seen: Array) -> ActorCriticOutput:
+        """Maps histories int32 [..., L], or states [..., D], to `ActorCriticOutput`."""
+        state, table = self.states(seen), self.encoder.table()
         return ActorCriticOutput(self.actor(state, table), self.critic(state), self.advantage(state, table))
 
-    def state_and_logits(self, history: Array) -> tuple[Array, Array]:
+    def state_and_logits(self, seen: Array) -> tuple[Array, Array]:
         """The encoded state [..., D], and the policy's logits [..., N]."""
-        state = self.encoder(history)
+        state = self.states(seen)
         return state, self.actor(state, self.encoder.table())
 
-    def actor_factors(self, history: Array) -> tuple[Array, Array, Array]:
-        """Query [..., D], table [N, D] and bias [N] of the actor: logits = ``query @ table.T + bias``."""
-        query, bias = self.actor.factors(self.encoder(history))
-        return query, self.encoder.table(), bias
+    def factors(self, seen: Array) -> tuple[Array, Array, Array]:
+        """Query [..., D], table [N + 1, D] and bias [N] of the actor.
+
+        Logits are ``query @ table[1:].T + bias``. The table is not cut here, because that would copy it.
+        """
+        query, bias = self.actor.factors(self.states(seen))
+        return query, self.encoder.items.embedding, bias
 
 
-class QNetwork(nn.Module):
+class QNetwork(OnEncoder):
     """SASRec with a duelling Q head, Q = V + A - mean A (Wang et al., ICML 2016, eq. 9)."""
 
-    num_items: int
-    length: int
-    config: NetworkConfig
+    def setup(self) -> None:
+        # Saved parameters have these names.
+        self.encoder = SASRec(self.num_items, self.length, self.config, name="SASRec_0")
+        self.advantage = ItemHead(self.num_items, name="ItemHead_0")
+        self.value = ValueHead(name="ValueHead_0")
 
-    @nn.compact
-    def __call__(self, history: Array) -> Array:
-        """Maps int32 [..., L] to Q values [..., N]."""
-        encoder = SASRec(self.num_items, self.length, self.config)
-        state = encoder(history)
-        advantage = ItemHead(self.num_items)(state, encoder.table())
-        return ValueHead()(state)[..., None] + advantage - advantage.mean(-1, keepdims=True)
+    def __call__(self, seen: Array) -> Array:
+        """Maps histories int32 [..., L], or states [..., D], to Q values [..., N]."""
+        state = self.states(seen)
+        advantage = self.advantage(state, self.encoder.table())
+        return self.value(state)[..., None] + advantage - advantage.mean(-1, keepdims=True)
 
 
-class Recommender(nn.Module):
+class Recommender(OnEncoder):
     """SASRec with one score per item, for supervised training on next items."""
 
-    num_items: int
-    length: int
-    config: NetworkConfig
+    def setup(self) -> None:
+        # Saved parameters have these names.
+        self.encoder = SASRec(self.num_items, self.length, self.config, name="SASRec_0")
+        self.scores = ItemHead(self.num_items, name="ItemHead_0")
 
-    @nn.compact
-    def __call__(self, history: Array, last_only: bool = True, deterministic: bool = True) -> Array:
-        """Maps int32 [..., L] to scores [..., N] (or [..., L, N] without ``last_only``)."""
-        encoder = SASRec(self.num_items, self.length, self.config)
-        state = encoder(history, last_only=last_only, deterministic=deterministic)
-        return ItemHead(self.num_items)(state, encoder.table())
+    def __call__(self, seen: Array, last_only: bool = True, deterministic: bool = True) -> Array:
+        """Maps histories int32 [..., L], or states [..., D], to scores [..., N].
+
+        Without ``last_only``, it maps histories to the scores at all positions, [..., L, N].
+        """
+        if last_only and deterministic:
+            state = self.states(seen)
+        else:
+            state = self.encoder(seen, last_only=last_only, deterministic=deterministic)
+        return self.scores(state, self.encoder.table())
+
+    def factors(self, seen: Array) -> tuple[Array, Array, Array]:
+        """Query [..., D], table [N + 1, D] and bias [N]; see `ActorCritic.factors`."""
+        query, bias = self.scores.factors(self.states(seen))
+        return query, self.encoder.items.embedding, bias
+
+
+def initial_params(network: nn.Module, key: Key, history: Array) -> Any:
+    """Random parameters of a network, as from ``network.init``; only the shape of ``history`` matters.
+
+    ``network.init`` would also run the network, and compile each of its operations as a separate program.
+    """
+    traced, shapes = jax.make_jaxpr(network.init, return_shape=True)(key, history)
+    operations, _ = needed(traced.jaxpr)
+    init = jaxpr_as_fun(traced.replace(jaxpr=traced.jaxpr.replace(eqns=operations)))
+    return jax.tree.unflatten(jax.tree.structure(shapes), init(key, history))
 
 
 def centred_q(output: ActorCriticOutput, shown: Array) -> Array:

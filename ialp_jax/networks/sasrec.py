@@ -125,19 +125,32 @@ class SASRec(nn.Module):
         Returns:
           float32 [..., D], or [..., L, D] without ``last_only``: position t sees items up to t only.
         """
-        leading, length = history.shape[:-1], history.shape[-1]
+        leading = history.shape[:-1]
         history = merge_users(history)
-        x = self.items(history) * jnp.sqrt(float(self.config.width)) + self.positions[-length:]
+        x = self.encode_embedded(self.items(history), history > 0, last_only, deterministic)
+        return part_users(x, leading)
+
+    def encode_embedded(
+        self, items: Array, real: Array, last_only: bool = True, deterministic: bool = True
+    ) -> Array:
+        """Encodes histories whose items are already embedded.
+
+        Args:
+          items: float32 [..., L, D], rows of the item table.
+          real: bool [..., L], whether a position is an item, not padding.
+          last_only, deterministic: as for `__call__`.
+        """
+        length = real.shape[-1]
+        x = items * jnp.sqrt(float(self.config.width)) + self.positions[-length:]
         x = self.drop(x, deterministic)
-        real = history > 0
         # A padded position attends to itself, so that its softmax has at least one entry.
-        visible = nn.make_causal_mask(history, dtype=bool)[..., 0, :, :] & real[..., None, :]
+        visible = nn.make_causal_mask(real, dtype=bool)[..., 0, :, :] & real[..., None, :]
         mask = (visible | jnp.eye(length, dtype=bool))[..., None, :, :]
         for number, block in enumerate(self.blocks):
             final = last_only and number == len(self.blocks) - 1
             x = block(x, mask, final, deterministic)
         x = self.norm(x)
-        return part_users(x[..., -1, :] if last_only else x, leading)
+        return x[..., -1, :] if last_only else x
 
     def table(self) -> Array:
         """The item embeddings without padding, float32 [N, D]."""

@@ -73,7 +73,11 @@ def like_probability(state: SessionState, item: Array, params: SessionParams) ->
     In Agarwal et al. 2019, a click is a noisy sign of relevance, with one error rate for relevant and one for
     irrelevant items.
     """
-    probability, noise = jax.nn.sigmoid(like_logit(state, item, params)), params.dynamics.noise
+    table, noise = params.like_table, params.dynamics.noise
+    if table is None or params.dynamics.moves_scores:
+        probability = jax.nn.sigmoid(like_logit(state, item, params))
+    else:
+        probability = table[state.user, item]
     if noise is None:
         return probability
     return probability * (1 - noise.missed_like) + (1 - probability) * noise.false_like

@@ -7,6 +7,7 @@ program serves every split of users and every setting of patience.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import chex
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from gymnax.environments import environment, spaces
 
+from ialp_jax.keys import unit, words
 from ialp_jax.simulator import actions, dynamics
 from ialp_jax.simulator.types import SessionParams, SessionState
 from ialp_jax.types import Array, Key, Observation
@@ -47,17 +49,35 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
     def step(
         self, key: Key, state: SessionState, action: Array, params: SessionParams
     ) -> tuple[Observation, SessionState, Array, Array, Array, dict[str, Any]]:
-        """Takes a step with gymnax's automatic reset. Raises ValueError as `actions.check_traced` does."""
+        """Takes a step with an automatic reset, as gymnax does. Raises as `actions.check_traced` does."""
         actions.check_traced(action, self.action_space(params).n)
-        return super().step(key, state, action, params)
+        return self._step(key, state, action, params)
+
+    @functools.partial(jax.jit, static_argnames=("self",))
+    def _step(
+        self, key: Key, state: SessionState, action: Array, params: SessionParams
+    ) -> tuple[Observation, SessionState, Array, Array, Array, dict[str, Any]]:
+        """Takes a step with one hash for two draws: the answer and the user of the next session.
+
+        gymnax's `step` needs four hashes. Under random actions they would take most of the time.
+        """
+        like_word, user_word = words(key, "step")
+        final, after, reward, terminated, info = self._answer(key, like_word, state, action, params)
+        truncated = self.is_truncated(after, params)
+        _, fresh = self._start_any(user_word, params)
+        done = terminated | truncated
+        state = jax.tree.map(lambda new, old: jnp.where(done, new, old), fresh, after)
+        info |= {"terminated": terminated, "truncated": truncated, "final_observation": final}
+        return Observation(state.history, state.shown), state, reward, terminated, truncated, info
 
     def reset_env(self, key: Key, params: SessionParams) -> tuple[Observation, SessionState]:
         """Starts the session of a user drawn uniformly from ``params.users``."""
-        # Every step draws a new user, because the session may end, so the draw must be cheap. `randint` needs
-        # four hashes, `bits` only one. The modulo makes some of the M users more likely, but at most by about
-        # M / 2^32.
-        user = params.users[jax.random.bits(key) % params.users.shape[0]]
-        return self.start(user, params)
+        return self._start_any(jax.random.bits(key), params)
+
+    def _start_any(self, word: Array, params: SessionParams) -> tuple[Observation, SessionState]:
+        """Starts the session of the user that a word of 32 random bits chooses."""
+        # The modulo makes some of the M users more likely, but at most by about M / 2^32.
+        return self.start(params.users[word % params.users.shape[0]], params)
 
     def start(self, user: Array, params: SessionParams) -> tuple[Observation, SessionState]:
         """Starts the session of a given user."""
@@ -76,10 +96,19 @@ class SessionEnvironment(environment.Environment[SessionState, SessionParams]):
     def step_env(
         self, key: Key, state: SessionState, action: Array, params: SessionParams
     ) -> tuple[Observation, SessionState, Array, Array, dict[str, Any]]:
-        """Recommends one item; see the class for the rules."""
+        """Recommends one item; see the class for the rules. `step` gives the same answer for the same key."""
+        return self._answer(key, words(key, "step")[0], state, action, params)
+
+    def _answer(
+        self, key: Key, word: Array, state: SessionState, action: Array, params: SessionParams
+    ) -> tuple[Observation, SessionState, Array, Array, dict[str, Any]]:
+        """Does the same as `step_env`; ``word`` decides whether the user likes the item.
+
+        The optional dynamics derive their own streams from ``key``.
+        """
         item, in_range = actions.to_item(action, self.action_space(params).n)
         probability = dynamics.like_probability(state, item, params)
-        like = (jax.random.uniform(key) < probability) & in_range & ~jnp.any(state.shown == item)
+        like = (unit(word) < probability) & in_range & ~jnp.any(state.shown == item)
         dislike = dynamics.disliked(key, like, probability, params)
         state = respond(state, item, like, params, dislike)
         state, returned = dynamics.between_steps(key, state, item, params)

@@ -51,6 +51,8 @@ class SessionParams(environment.EnvParams):
       start_histories: int32 [U, L], left-padded.
       users: int32 [M], ids of the users whose sessions are simulated (rows of ``start_histories``).
       patience, dislike_cost, recovery: float scalars, see ``SimulatorConfig``.
+      like_table: float32 [U, N + 1], the probabilities of ``user_model``; column 0 is 0. A step then reads a
+        number instead of computing it. None if the table would be large, see ``world.MOST_PAIRS``.
       dynamics: arrays of the effects that make users harder to please; by default all effects are off.
       max_steps_in_episode: H; this field is static, because it determines array shapes.
     """
@@ -61,6 +63,7 @@ class SessionParams(environment.EnvParams):
     patience: Array
     dislike_cost: Array
     recovery: Array
+    like_table: Array | None = None
     dynamics: Dynamics = Dynamics()
     max_steps_in_episode: int = struct.field(pytree_node=False, default=50)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,9 @@ from ialp_jax.keys import stream
 from ialp_jax.mesh import device_mesh
 from ialp_jax.simulator.environment import SessionEnvironment
 from ialp_jax.simulator.types import SessionParams
+from ialp_jax.training import kept as kept_states
 from ialp_jax.training.config import UNIT, AdaptConfig, DevicesConfig, EvaluationConfig
+from ialp_jax.training.kept import BEST, LAST, NONE, Kept
 from ialp_jax.training.loop import ONLY_BAR, Hooks, Training, show_evaluation, train
 from ialp_jax.training.packing import Row, Rows
 from ialp_jax.training.processes import host
@@ -62,6 +64,18 @@ class OnlineTask:
     evaluation_config: EvaluationConfig
     groups: Groups | None = None
     devices: DevicesConfig | None = None
+
+
+class Adapted(NamedTuple):
+    """What an adaptation leaves.
+
+    Attributes:
+      curves: see `adapt`.
+      kept: states of the seeds as ``adapt_config.keep`` asks; None if it asks for none.
+    """
+
+    curves: dict[str, np.ndarray]
+    kept: Kept | None
 
 
 def evaluation_points(env_steps: int, points: int) -> list[int]:
@@ -111,21 +125,34 @@ def adapt(
     name: str = "",
     hooks: Hooks = ONLY_BAR,
 ) -> dict[str, np.ndarray]:
-    """Trains S seeds of an agent on online users and evaluates them on evaluation users.
-
-    Args:
-      task: world, users, seeds, env steps and evaluation.
-      agent: the learner. An agent without ``update`` is evaluated once, and this result is the first and the
-        last point of its curve.
-      pretrained: initial parameters of the agent, [S, ...]; None: the agent initialises its own.
-      name: name in messages and in the progress bar.
-      hooks: checkpoints, TensorBoard and progress bar.
+    """Trains and evaluates like `adapted`, but keeps no states.
 
     Returns:
       ``env_steps`` int64 [E]; ``return``, ``length``, ``reward_per_step``, ``coverage``, ``gini`` float32
       [S, E]; with ``groups``, also ``category_entropy`` and ``return/<group>``; if users have segments, also
       ``return/<segment>`` and ``length/<segment>``. ``learn/<metric>`` [S, E] is the mean of a learning
       metric since the previous point (NaN at the first point).
+    """
+    no_states = dataclasses.replace(task.adapt_config, keep=NONE)
+    return adapted(dataclasses.replace(task, adapt_config=no_states), agent, pretrained, name, hooks).curves
+
+
+def adapted(
+    task: OnlineTask,
+    agent: Agent,
+    pretrained: Params | None = None,
+    name: str = "",
+    hooks: Hooks = ONLY_BAR,
+) -> Adapted:
+    """Trains S seeds of an agent on online users and evaluates them on evaluation users.
+
+    Args:
+      task: world, users, seeds, env steps, evaluation, and which states are kept.
+      agent: the learner. An agent without ``update`` is evaluated once, and this result is the first and the
+        last point of its curve.
+      pretrained: initial parameters of the agent, [S, ...]; None: the agent initialises its own.
+      name: name in messages and in the progress bar.
+      hooks: checkpoints, TensorBoard and progress bar.
 
     Raises:
       NotFiniteError, Terminated, InputError: see `loop.train`.
@@ -143,17 +170,24 @@ def adapt(
         return host(measure(evaluation, states, keys))
 
     states, env_steps = _initial_states(task, agent, keys, pretrained), task.adapt_config.env_steps
+    rule = task.adapt_config.keep
+    read = [] if rule == NONE else kept_states.read_by_act(agent, task.env, task.evaluation, states)
     if agent.update is None:
         row, ends = evaluate(states), [0, env_steps]
         for point in ends:
             show_evaluation(hooks.watch, point, row)
-        return _curves(ends, [row, row], [])
+        kept = None if rule == NONE else kept_states.taken(states, read, row["return"], 0)
+        return Adapted(_curves(ends, [row, row], []), kept)
     learn = over_seeds(_unit(task.env, agent), seeds_by, shared=1, mesh=mesh)
 
-    def step(number: int, state: tuple[AgentState, Users]) -> tuple[tuple[AgentState, Users], Metrics]:
+    def step(number: int, state: Learning) -> tuple[Learning, Metrics]:
         unit_keys = jax.vmap(lambda key: stream(key, "learn", number))(keys)
-        states, users, metrics = learn(online, *state, unit_keys)
-        return (states, users), metrics
+        states, users, metrics = learn(online, state.agent, state.users, unit_keys)
+        return Learning(states, users, state.best), metrics
+
+    def with_best(state: Learning, unit: int, row: Row) -> Learning:
+        new = kept_states.taken(state.agent, read, row["return"], unit * UNIT)
+        return state._replace(best=kept_states.better(state.best, new))
 
     points = evaluation_points(env_steps, task.evaluation_config.points)
     training = Training(
@@ -162,13 +196,33 @@ def adapt(
         size=UNIT,
         counted="env steps",
         step=step,
-        evaluate=lambda state: evaluate(state[0]),
+        evaluate=lambda state: evaluate(state.agent),
+        evaluated=with_best if rule == BEST else lambda state, unit, row: state,
         points=[point // UNIT for point in points],
         remedy="lower the agent's learning_rate or max_gradient_norm",
     )
     users = jax.vmap(lambda key: start_users(task.env, task.online, stream(key, "user"), agent.num_users))
-    progress = train(training, (states, users(keys)), hooks)
-    return _curves(points, progress.evaluations, progress.learning)
+    # Before the first evaluation, the best return is below every other.
+    best = kept_states.taken(states, read, np.full(task.num_seeds, -np.inf), 0) if rule == BEST else None
+    progress = train(training, Learning(states, users(keys), best), hooks)
+    kept = progress.state.best
+    if rule == LAST:
+        kept = kept_states.taken(progress.state.agent, read, progress.evaluations[-1]["return"], env_steps)
+    return Adapted(_curves(points, progress.evaluations, progress.learning), kept)
+
+
+class Learning(NamedTuple):
+    """The state of an adaptation of S seeds.
+
+    Attributes:
+      agent: state of the agent, [S, ...].
+      users: the online users, [S, B, ...].
+      best: the best states so far; None if they are not kept.
+    """
+
+    agent: AgentState
+    users: Users
+    best: Kept | None = None
 
 
 def _initial_states(task: OnlineTask, agent: Agent, keys: Key, pretrained: Params | None) -> AgentState:

@@ -57,11 +57,16 @@ class AdaptConfig:
       env_steps: steps of all users together, a multiple of 1,000.
       agents: comma-separated ids of the agents to run.
       seeds_by: how seeds share a device: ``vmap``, ``map`` (one after the other) or ``auto``.
+      keep: states of each agent and seed that are saved for later use: those after the ``last`` step, those
+        of the evaluation point with the ``best`` mean return of the seed, or ``none``. The best point is
+        selected on the evaluation users, so its return is optimistic. If this setting changes, finished
+        agents are trained again only with --redo; without it, a line says which states are missing.
     """
 
     env_steps: int = 50_000
     agents: str = "random,popular,oracle,sasrec,dqn,pg,a2c,a2c_warm,ialp,a_ialp_ft,a_ialp_ap"
     seeds_by: str = setting("auto", choices=("auto", "vmap", "map"))
+    keep: str = setting("last", choices=("last", "best", "none"))
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""

@@ -2,7 +2,8 @@
 
 `train` runs a `Training`, which contains everything that differs between online adaptation and pre-training.
 After each unit, `train` checks that metrics are finite, evaluates at given points, and updates TensorBoard
-and checkpoints.
+and checkpoints. Meanwhile the devices already run the next unit, because a GPU would idle if it waited for
+the host after each short unit.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -34,6 +35,7 @@ class Training:
       counted: name of the steps, for example ``env steps``.
       step: runs a unit: (number of the unit from 0, state) -> (state, mean learning metrics, [S] each).
       evaluate: state -> metrics, [S] each, in this process's memory.
+      evaluated: (state, number of finished units, metrics of `evaluate`) -> state, after each evaluation.
       points: numbers of finished units after which the state is evaluated.
       remedy: advice in the error message if a metric is not finite.
       place: number of the unit -> text that error messages add to the unit's steps.
@@ -45,6 +47,7 @@ class Training:
     counted: str
     step: Callable[[int, Any], tuple[Any, Metrics]]
     evaluate: Callable[[Any], Row] = lambda state: {}
+    evaluated: Callable[[Any, int, Row], Any] = lambda state, unit, row: state
     points: Collection[int] = ()
     remedy: str = ""
     place: Callable[[int], str] = lambda unit: ""
@@ -109,7 +112,7 @@ def train(training: Training, state: Any, hooks: Hooks = ONLY_BAR, done: int = 0
     """
     progress, size = _restored(training, state, hooks.checkpoints, done), training.size
     if 0 in training.points and not progress.evaluations:
-        progress.evaluations.append(training.evaluate(progress.state))
+        _evaluate(training, progress)
     _show_past(training, progress, hooks.watch)
     bar = tqdm(
         total=training.units * size,
@@ -120,14 +123,15 @@ def train(training: Training, state: Any, hooks: Hooks = ONLY_BAR, done: int = 0
         disable=not hooks.bar,
     )
     with bar:
+        started: _Started | None = None
         while progress.unit < training.units:
-            _advance(training, progress, hooks.checkpoints)
+            started = _advance(training, progress, started, hooks.checkpoints)
             _show_unit(training, hooks.watch, progress.unit, progress.learning[-1], progress.timing[-1])
             bar.update(size)
             if progress.unit in training.points:
-                progress.evaluations.append(training.evaluate(progress.state))
-                show_evaluation(hooks.watch, progress.unit * size, progress.evaluations[-1])
-                if "return" in (row := progress.evaluations[-1]):
+                row = _evaluate(training, progress)
+                show_evaluation(hooks.watch, progress.unit * size, row)
+                if "return" in row:
                     bar.set_postfix({"return": f"{float(row['return'].mean()):.2f}"})
             if hooks.checkpoints:
                 hooks.checkpoints.offer(progress.unit * size, progress.state, progress.tables())
@@ -147,15 +151,54 @@ def _restored(training: Training, state: Any, checkpoints: Checkpoints | None, d
     return Progress(saved.step // training.size, saved.state, **saved.tables)
 
 
-def _advance(training: Training, progress: Progress, checkpoints: Checkpoints | None) -> None:
-    """Runs the next unit."""
-    began = time.perf_counter()
-    state, metrics = training.step(progress.unit, progress.state)
-    learned = host(metrics)
+def _evaluate(training: Training, progress: Progress) -> Row:
+    """Evaluates the present state, and returns the metrics."""
+    row = training.evaluate(progress.state)
+    progress.evaluations.append(row)
+    progress.state = training.evaluated(progress.state, progress.unit, row)
+    return row
+
+
+class _Started(NamedTuple):
+    """A unit that the devices run; its state and metrics may not be computed yet."""
+
+    began: float
+    state: Any
+    metrics: Metrics
+
+
+def _start(training: Training, unit: int, state: Any) -> _Started:
+    """Starts a unit. JAX returns before its arrays are computed."""
+    return _Started(time.perf_counter(), *training.step(unit, state))
+
+
+def _advance(
+    training: Training, progress: Progress, started: _Started | None, checkpoints: Checkpoints | None
+) -> _Started | None:
+    """Finishes the next unit.
+
+    Args:
+      training: the training.
+      progress: changed to the state after the unit.
+      started: the next unit, if it has been started.
+      checkpoints: where the state is saved if a metric is not finite.
+
+    Returns:
+      The unit after the next one, which this function starts, except at the end and after an evaluation.
+    """
+    this = started or _start(training, progress.unit, progress.state)
+    done = progress.unit + 1
+    following = None
+    if done < training.units and done not in training.points:
+        following = _start(training, done, this.state)
+    learned = host(this.metrics)
     _require_finite(training, progress, learned, checkpoints)
+    now = time.perf_counter()
     progress.learning.append(learned)
-    progress.timing.append({"seconds": np.asarray(time.perf_counter() - began)})
-    progress.unit, progress.state = progress.unit + 1, state
+    progress.timing.append({"seconds": np.asarray(now - this.began)})
+    progress.unit, progress.state = done, this.state
+    # The devices run one unit after the other, so the following unit begins only now.
+    return following and following._replace(began=now)
 
 
 def _require_finite(

@@ -40,7 +40,7 @@ def unpack(arrays: Mapping[str, np.ndarray], like: Any, folder: Path) -> tuple[A
 
     Args:
       arrays: by name.
-      like: tree of the state's shapes, dtypes and devices.
+      like: tree of the state's shapes, dtypes and devices; NumPy arrays stay NumPy arrays.
       folder: of the checkpoint, for messages.
 
     Raises:
@@ -83,7 +83,9 @@ def _filled(like: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     """Returns a tree with the structure and devices of ``like`` and the arrays of a checkpoint."""
     leaves, structure = jax.tree.flatten(like)
     for n, leaf in enumerate(leaves):
-        if leaf.size:
+        if isinstance(leaf, np.ndarray):
+            leaves[n] = arrays.get(f"{STATE}/{n}", leaf)  # an empty array was not stored
+        elif leaf.size:
             value = jnp.asarray(arrays[f"{STATE}/{n}"])
             if is_key(leaf):
                 value = jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf))

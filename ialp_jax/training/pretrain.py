@@ -20,7 +20,7 @@ from ialp_jax.agents.sasrec import next_item_loss
 from ialp_jax.errors import InputError
 from ialp_jax.keys import stream
 from ialp_jax.mesh import device_mesh, split_users
-from ialp_jax.networks.heads import ActorCritic, Recommender
+from ialp_jax.networks.heads import ActorCritic, Recommender, initial_params
 from ialp_jax.training.config import DevicesConfig, PretrainConfig
 from ialp_jax.training.loop import NO_HOOKS, Hooks, Training, train
 from ialp_jax.training.packing import Row, Rows
@@ -114,7 +114,7 @@ class Pretrainer:
         optimiser = adam(config.learning_rate, config.max_gradient_norm)
 
         def start(seed_key: Key) -> Learner:
-            params = network.init(stream(seed_key, "init"), jnp.zeros(length, jnp.int32))
+            params = initial_params(network, stream(seed_key, "init"), jnp.zeros(length, jnp.int32))
             return Learner(params, params, optimiser.init(params))
 
         self.mesh = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from ialp_jax.mesh import split_users
 from ialp_jax.simulator.dynamics_params import SEGMENTS
 from ialp_jax.simulator.environment import SessionEnvironment
 from ialp_jax.simulator.types import SessionParams, SessionState
+from ialp_jax.training.encoded import Memory, act, empty_memory
 from ialp_jax.types import Array, Key, Observation, Transition
 
 
@@ -49,9 +51,13 @@ def collect(
       The users after T steps, and Transition [T, B] with true final observations.
     """
 
-    def step(users: Users, step_key: Key) -> tuple[Users, Transition]:
+    def step(
+        carry: tuple[Users, Memory | None], step_key: Key
+    ) -> tuple[tuple[Users, Memory | None], Transition]:
+        users, memory = carry
         count = users.observation.history.shape[0]
-        action, extras = agent.act(agent_state, users.observation, stream(step_key, "act"))
+        act_key = stream(step_key, "act")
+        action, extras, memory = act(agent, agent_state, users.observation, act_key, memory)
         user_keys = jax.random.split(stream(step_key, "user"), count)
         observation, state, reward, terminated, truncated, info = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
             user_keys, users.state, action, params
@@ -59,9 +65,11 @@ def collect(
         transition = Transition(
             users.observation, action, reward, terminated, truncated, info["final_observation"], extras
         )
-        return split_users(Users(observation, state)), split_users(transition)
+        return (split_users(Users(observation, state)), split_users(memory)), split_users(transition)
 
-    users, transitions = jax.lax.scan(step, split_users(users), jax.random.split(key, agent.rollout_length))
+    memory = empty_memory(agent.encoder, agent_state, users.observation)
+    start, keys = (split_users(users), split_users(memory)), jax.random.split(key, agent.rollout_length)
+    (users, _), transitions = jax.lax.scan(step, start, keys)
     return users, split_users(transitions, axis=1)
 
 
@@ -91,7 +99,7 @@ def play(
     count: int,
     greedy: bool = False,
 ) -> Episodes:
-    """Plays ``count`` sessions to their end.
+    """Plays ``count`` sessions to their end; stops when the last of them has ended.
 
     Args:
       env, params: the world; sessions use only the users in ``params``.
@@ -104,21 +112,55 @@ def play(
     users = split_users(start_users(env, params, stream(user_key, "start"), count))
 
     def step(
-        carry: tuple[Users, jax.Array], number: Array
-    ) -> tuple[tuple[Users, jax.Array], tuple[Array, Array, Array]]:
-        users, alive = carry
+        carry: tuple[Users, jax.Array, Memory | None], number: Array
+    ) -> tuple[tuple[Users, jax.Array, Memory | None], tuple[Array, Array, Array]]:
+        users, alive, memory = carry
         observed = (users.observation, users.state) if agent.privileged else users.observation
-        action, _ = agent.act(agent_state, observed, jax.random.fold_in(act_key, number), greedy=greedy)
+        step_key = jax.random.fold_in(act_key, number)
+        action, _, memory = act(agent, agent_state, observed, step_key, memory, greedy)
         keys = jax.random.split(jax.random.fold_in(user_key, number), count)
         observation, state, reward, terminated, _ = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))(
             keys, users.state, action, params
         )
         outcome = (reward * alive, alive, jnp.where(alive, action + 1, 0))
-        return (Users(observation, state), alive & ~terminated), outcome
+        return (Users(observation, state), alive & ~terminated, memory), outcome
 
-    start = (users, jnp.ones(count, bool))
-    _, (rewards, alive, items) = jax.lax.scan(step, start, jnp.arange(params.max_steps_in_episode))
+    memory = empty_memory(agent.encoder, agent_state, users.observation)
+    start = (users, jnp.ones(count, bool), split_users(memory))
+    _, (rewards, alive, items) = scan_while(
+        step, start, params.max_steps_in_episode, lambda carry: jnp.any(carry[1])
+    )
     return Episodes(rewards.sum(0), alive.sum(0), items, users.state.user)
+
+
+def scan_while(
+    step: Callable[[Any, Array], tuple[Any, Any]],
+    start: Any,
+    most: int,
+    goes_on: Callable[[Any], Array],
+) -> tuple[Any, Any]:
+    """Like ``jax.lax.scan(step, start, jnp.arange(most))``, but stops as soon as nothing remains to do.
+
+    Args:
+      step: (carry, number of the step) -> (carry, results of users [B, ...]).
+      start: the first carry.
+      most: largest number of steps.
+      goes_on: carry -> bool [], whether another step is necessary.
+
+    Returns:
+      The last carry, and the results [most, B, ...], which are 0 for steps that did not run.
+    """
+
+    def one(loop: tuple[Array, Any, Any]) -> tuple[Array, Any, Any]:
+        number, carry, results = loop
+        carry, new = step(carry, number)
+        return number + 1, carry, jax.tree.map(lambda old, row: old.at[number].set(row), results, new)
+
+    rows = jax.eval_shape(step, start, jnp.int32(0))[1]
+    nothing = jax.tree.map(lambda row: jnp.zeros((most, *row.shape), row.dtype), rows)
+    loop = (jnp.int32(0), start, split_users(nothing, axis=1))
+    loop = jax.lax.while_loop(lambda loop: (loop[0] < most) & goes_on(loop[1]), one, loop)
+    return loop[1], loop[2]
 
 
 def summarise(episodes: Episodes, num_items: int) -> dict[str, Array]:

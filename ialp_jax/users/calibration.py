@@ -2,17 +2,26 @@
 
 The calibration uses held-out likes. A model gives its training likes scores that are too high, so a
 calibration on these would be wrong for new pairs. Each held-out like has the weight (all likes / held-out
-likes), times ``base_rate``. Each pair without interaction has the weight 1. With ``base_rate`` 1, the mean
-probability therefore equals the density of the logs (likes / pairs).
+likes), so that all of them together count as often as the likes of the logs. Each pair without interaction
+has the weight 1. This gives the like rates of the logs.
+
+`raised` then adds the same number to all log-odds, such that the mean probability over all pairs is
+``base_rate`` times the density of the logs (likes / pairs). The pairs without interaction then include the
+likes that the logs lack. Log-odds and not probabilities are raised, because a probability times
+``base_rate`` can exceed 1.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import isotonic_regression
+from scipy.optimize import brentq, isotonic_regression
+from scipy.special import expit, logit
 
 from ialp_jax.types import UserModel
 from ialp_jax.users.holdout import NEVER, score_blocks
+
+_GRID = 2**16  # points on which the log-odds of all pairs are counted
+_FARTHEST = 50.0  # log-odds that count as infinite
 
 
 def _held_out_scores(model: UserModel, roles: np.ndarray, held_out: int) -> np.ndarray:
@@ -81,6 +90,40 @@ def _with_knots(model: UserModel, likes: np.ndarray, pairs: np.ndarray, scores: 
     )
 
 
+def shift_to_mean(logits: np.ndarray, count: np.ndarray, mean: float) -> float:
+    """Returns the number that must be added to all log-odds to get this mean probability.
+
+    Args:
+      logits: float64 [G]; may be infinite.
+      count: float64 [G], number of pairs with these log-odds.
+      mean: in (0, 1).
+    """
+    finite = np.clip(logits, -_FARTHEST, _FARTHEST)
+
+    def excess(shift: float) -> float:
+        return float(np.average(expit(finite + shift), weights=count)) - mean
+
+    return float(brentq(excess, -2 * _FARTHEST, 2 * _FARTHEST, xtol=1e-9))
+
+
+def raised(model: UserModel, roles: np.ndarray, mean: float) -> UserModel:
+    """Adds the same number to all log-odds, such that the mean probability over all pairs is ``mean``.
+
+    Args:
+      model: calibrated.
+      roles: int8 [U, N] from ``holdout.roles``; only its shape is used.
+      mean: in (0, 1).
+    """
+    lowest, highest = float(model.knot_logits[0]), float(model.knot_logits[-1])
+    width = max(highest - lowest, 1e-9) / (_GRID - 1)
+    count = np.zeros(_GRID)
+    for _, scores, _ in score_blocks(model, roles):
+        logits = np.interp(scores, model.knot_scores, model.knot_logits)
+        count += np.bincount(np.rint((logits - lowest) / width).astype(np.int64).ravel(), minlength=_GRID)
+    shift = shift_to_mean(lowest + width * np.arange(_GRID), count, mean)
+    return model._replace(knot_logits=(model.knot_logits.astype(np.float64) + shift).astype(np.float32))
+
+
 def calibrate_rated(
     model: UserModel, scores: np.ndarray, like: np.ndarray, weight: np.ndarray, knots: int
 ) -> UserModel:
@@ -112,9 +155,9 @@ def reliability_rated(
 
 
 def reliability(
-    model: UserModel, roles: np.ndarray, held_out: int, bins: int, pair_weight: float, like_weight: float
+    model: UserModel, roles: np.ndarray, held_out: int, bins: int, weight: float
 ) -> dict[str, np.ndarray]:
-    """Compares predicted and observed like rates, in bins with equal numbers of held-out likes.
+    """Compares predicted and logged like rates, in bins with equal numbers of held-out likes.
 
     Most pairs are not liked. Bins of equal width would put nearly all pairs into one bin, and bins with equal
     numbers of pairs would put nearly all likes into one bin. Both would hide the error of high probabilities.
@@ -124,27 +167,41 @@ def reliability(
       roles: int8 [U, N] from ``holdout.roles``.
       held_out: the role whose likes are used, TEST.
       bins: maximum number of bins.
-      pair_weight: number of pairs that each held-out like represents.
-      like_weight: number of likes that each held-out like represents. It differs from ``pair_weight`` only if
-        the logs are known to lack some likes.
+      weight: number of logged likes that each held-out like represents.
 
     Returns:
-      ``predicted``, ``observed``, ``count`` (weighted pairs), float64 [bins].
+      ``predicted``, ``observed`` (rate in the logs), ``count`` (pairs), float64 [bins].
     """
     edges = _bins(_held_out_scores(model, roles, held_out), bins)
     likes, pairs, predicted = np.zeros((3, len(edges) - 1))
     for _, scores, part in score_blocks(model, roles):
-        logits = np.interp(scores, model.knot_scores, model.knot_logits)
-        probability = 1.0 / (1.0 + np.exp(-logits))
-        for role, weight in ((NEVER, 1.0), (held_out, pair_weight)):
+        probability = expit(np.interp(scores, model.knot_scores, model.knot_logits))
+        for role, each in ((NEVER, 1.0), (held_out, weight)):
             chosen = part == role
-            count = weight * np.histogram(scores[chosen], edges)[0]
+            count = each * np.histogram(scores[chosen], edges)[0]
             pairs += count
-            predicted += weight * np.histogram(scores[chosen], edges, weights=probability[chosen])[0]
+            predicted += each * np.histogram(scores[chosen], edges, weights=probability[chosen])[0]
             if role == held_out:
-                likes += count * like_weight / pair_weight
+                likes += count
     pairs_safe = np.maximum(pairs, 1e-9)
     return {"predicted": predicted / pairs_safe, "observed": likes / pairs_safe, "count": pairs}
+
+
+def with_level(bins: dict[str, np.ndarray], base_rate: float, rule: str) -> dict[str, np.ndarray]:
+    """Raises the observed rates of `reliability` from the level of the logs to the level of the users.
+
+    Args:
+      bins: arrays of `reliability`; ``observed`` is replaced.
+      base_rate, rule: ``UserModelConfig.base_rate`` and ``base_rate_rule``. For ``mean``, the mean rate of
+        all pairs becomes ``base_rate`` times that of the logs. For ``odds``, the odds are multiplied.
+    """
+    logits = logit(np.clip(bins["observed"], 0.0, 1.0))
+    if rule == "odds":
+        shift = float(np.log(base_rate))
+    else:
+        mean = base_rate * np.average(bins["observed"], weights=bins["count"])
+        shift = shift_to_mean(logits, bins["count"], mean)
+    return bins | {"observed": expit(logits + shift)}
 
 
 def expected_calibration_error(bins: dict[str, np.ndarray]) -> float:

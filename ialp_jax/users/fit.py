@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ialp_jax import keys
 from ialp_jax.errors import InputError
 from ialp_jax.types import OFFLINE, Array, Dataset, Histories, UserModel
-from ialp_jax.users.calibration import calibrate
+from ialp_jax.users.calibration import calibrate, raised
 from ialp_jax.users.config import UserModelConfig, grid
 from ialp_jax.users.fit_ratings import fit_ratings
 from ialp_jax.users.graph_filter import low_pass
@@ -102,8 +102,8 @@ def fit(
       ``validation_error``.
 
     Raises:
-      InputError: the data lacks the ratings or the true user model that the family needs, or no like is in
-        the validation or test share.
+      InputError: the data lacks the ratings or the true user model that the family needs, no like is in the
+        validation or test share, or ``base_rate`` is too high.
     """
     config.check()
     if config.fit_users == "not_offline":
@@ -128,10 +128,24 @@ def fit(
             )
         return dataset.truth, *validate(dataset.truth, table, base_rate=None)
     model, setting = _select(table, config)
-    weight = config.base_rate * np.sum(table > 0) / np.sum(table == VALIDATION)
-    model = calibrate(model, table, VALIDATION, config.knots, weight)
-    metrics, arrays = validate(model, table, config.base_rate)
+    model = _calibrated(model, table, config)
+    metrics, arrays = validate(model, table, config.base_rate, config.base_rate_rule)
     return model, metrics | setting, arrays
+
+
+def _calibrated(model: UserModel, table: np.ndarray, config: UserModelConfig) -> UserModel:
+    """Calibrates a model on validation likes, at the level that ``base_rate`` and ``base_rate_rule`` set."""
+    weight = np.sum(table > 0) / np.sum(table == VALIDATION)
+    if config.base_rate_rule == "odds":
+        return calibrate(model, table, VALIDATION, config.knots, config.base_rate * weight)
+    density = float(np.mean(table > 0))
+    mean = config.base_rate * density
+    if mean >= 1:
+        raise InputError(
+            f"--config.simulator.user_model.base_rate={config.base_rate}: the logs have the density "
+            f"{density:.4f}, so the mean like probability would be {mean:.2f}; lower it"
+        )
+    return raised(calibrate(model, table, VALIDATION, config.knots, weight), table, mean)
 
 
 def _fit_without_offline(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ialp_jax.types import UserModel
-from ialp_jax.users.calibration import expected_calibration_error, reliability
+from ialp_jax.users.calibration import expected_calibration_error, reliability, with_level
 from ialp_jax.users.holdout import NEVER, TEST, TRAIN, score_blocks
 from ialp_jax.users.ranking import popularity_model, ranking_metrics
 
@@ -23,7 +23,7 @@ def expected_likes(model: UserModel, roles: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def validate(
-    model: UserModel, roles: np.ndarray, base_rate: float | None
+    model: UserModel, roles: np.ndarray, base_rate: float | None, rule: str = "mean"
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Computes the metrics of a calibrated user model on test likes.
 
@@ -32,14 +32,15 @@ def validate(
     Args:
       model: user model of U users and N items.
       roles: int8 [U, N] from ``holdout.roles``.
-      base_rate: target of the calibration: the mean like probability, as a multiple of the density of the
-        logs. None if the model is the true user model. The logs then hold an unknown, constant share of the
-        likes, so the calibration error measures only the shape of the curve, not its level.
+      base_rate, rule: ``UserModelConfig.base_rate`` and ``base_rate_rule``, from which the observed rates
+        get their level. ``base_rate`` None: the model is the true user model. The logs then hold an unknown,
+        constant share of the likes, so the calibration error measures only the shape of the curve, not its
+        level.
 
     Returns:
       Metrics: ``users``, ``items``, ``interactions``, ``like_rate`` (logged likes per pair),
-      ``simulated_like_rate`` (mean probability), ``auc``, ``ndcg10``, ``popularity_auc``,
-      ``popularity_ndcg10`` (by training likes), ``ece``.
+      ``simulated_like_rate`` (mean probability over all pairs), ``density_ratio`` (simulated like rate / like
+      rate), ``auc``, ``ndcg10``, ``popularity_auc``, ``popularity_ndcg10`` (by training likes), ``ece``.
       Arrays: ``reliability_predicted``, ``reliability_observed``, ``reliability_count`` [bins];
       ``popularity_real``, ``popularity_simulated`` [N], each sorted, largest first; ``likes_real``,
       ``likes_simulated`` [U].
@@ -47,11 +48,11 @@ def validate(
     interacted = roles > NEVER
     total, tested = int(interacted.sum()), int(np.sum(roles == TEST))
     by_user, by_item = expected_likes(model, roles)
+    bins = reliability(model, roles, TEST, RELIABILITY_BINS, total / tested)
     if base_rate is None:
-        pair_weight, like_weight = total / tested, by_user.sum() / tested
+        bins["observed"] *= by_user.sum() / total
     else:
-        pair_weight = like_weight = base_rate * total / tested
-    bins = reliability(model, roles, TEST, RELIABILITY_BINS, pair_weight, like_weight)
+        bins = with_level(bins, base_rate, rule)
     baseline = ranking_metrics(popularity_model(roles, TRAIN), roles, TEST)
     metrics = {
         "users": float(roles.shape[0]),
@@ -59,6 +60,7 @@ def validate(
         "interactions": float(total),
         "like_rate": float(interacted.mean()),
         "simulated_like_rate": float(by_user.sum() / roles.size),
+        "density_ratio": float(by_user.sum() / total),
         **ranking_metrics(model, roles, TEST),
         **{f"popularity_{name}": value for name, value in baseline.items()},
         "ece": expected_calibration_error(bins),

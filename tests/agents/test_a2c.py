@@ -58,7 +58,7 @@ def test_the_values_of_what_follows_are_those_of_the_next_observations(name):
 
     def run(state):
         users, found = start_users(ENV, world(name), jax.random.key(1), 12), []
-        for number in range(3):
+        for number in range(6):
             users, batch = collect(ENV, world(name), agent, state, users, jax.random.key(number))
             whole = ACTOR_CRITIC.apply(state.params, batch.next_observation.history).value
             found.append((next_values(ACTOR_CRITIC, state.params, batch), whole, batch))
@@ -89,18 +89,18 @@ def test_acting_in_huge_catalogues_streams_and_draws_from_the_same_policy(monkey
     observation = observation._replace(shown=observation.shown.at[:, -1].set(2))
     params = jax.jit(ACTOR_CRITIC.init)(jax.random.key(0), start_of(0).history)
     state = AGENT.init(jax.random.key(0), start_of(0), jax.tree.map(lambda leaf: 3 * leaf, params))
-    calls, streamed = [], module.sample_streamed
-    monkeypatch.setattr(module, "sample_streamed", lambda *rest: calls.append(rest) or streamed(*rest))
-    counts = []
+    calls, streamed = [], module.choose_streamed
+    monkeypatch.setattr(module, "choose_streamed", lambda *rest: calls.append(rest) or streamed(*rest))
+    counts, best = [], []
     for limit in (module.STREAM_FROM, 100):
         monkeypatch.setattr(module, "STREAM_FROM", limit)
         counts.append(np.bincount(AGENT.act(state, observation, jax.random.key(1))[0], minlength=ITEMS))
-    assert len(calls) == 1
+        best.append(AGENT.act(state, observation, jax.random.key(1), greedy=True)[0])
+    assert len(calls) == 2
     assert counts[0][1] == counts[1][1] == 0
     possible = counts[0] + counts[1] > 0
     assert stats.chi2_contingency(np.stack(counts)[:, possible]).pvalue > 1e-3
-    AGENT.act(state, observation, jax.random.key(1), greedy=True)
-    assert len(calls) == 1
+    np.testing.assert_array_equal(*best)
 
 
 @pytest.mark.parametrize("critic_start", ["random", "pretrained"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from diagnostic_worlds import ENV, ITEMS, LENGTH, SMALL, start_of, world
 
+from ialp_jax.agents import actor_critic
 from ialp_jax.agents.reference import oracle, popular, random
 from ialp_jax.agents.sasrec import next_item_loss, sasrec
 from ialp_jax.networks.heads import Recommender
@@ -50,12 +51,14 @@ def params():
     return jax.jit(NETWORK.init)(KEY, SEEN.history)
 
 
-def test_sasrec_takes_the_best_item_that_is_left(params):
+def test_sasrec_takes_the_best_item_that_is_left(params, monkeypatch):
     agent = sasrec(NETWORK)
     state = agent.init(KEY, start_of(0), params)
     scores = np.array(jax.jit(NETWORK.apply)(params, SEEN.history))
     scores[[0, 15, 4, 14]] = -np.inf
     assert (jax.jit(agent.act)(state, tiled(2), KEY)[0] == scores.argmax()).all()
+    monkeypatch.setattr(actor_critic, "STREAM_FROM", 0)  # a huge catalogue
+    assert (agent.act(state, tiled(2), KEY)[0] == scores.argmax()).all()
     assert agent.update is None
 
 

@@ -101,32 +101,7 @@ def test_candidates_are_distinct_and_all_there():
 
 @pytest.mark.parametrize(("num_items", "size"), [(3000, 60), (144, 12), (1, 1), (37, 6), (1_000_000, 1000)])
 def test_blocks_divide_the_catalogue_where_they_can(num_items, size):
-    assert sampling._block_size(num_items) == size
-
-
-@pytest.mark.parametrize("chunk", [1, 7, 37, 100])
-def test_streamed_draws_follow_the_softmax_without_the_items_shown(chunk):
-    rng = np.random.default_rng(chunk)
-    query, table = rng.normal(size=4).astype(np.float32), rng.normal(size=(37, 4)).astype(np.float32)
-    bias = rng.normal(size=37).astype(np.float32)
-    shown = np.array([0, 1, 8, 8, 37, 14])
-    rows = [jnp.broadcast_to(jnp.asarray(row), (20_000, row.size)) for row in (query, shown)]
-    drawn = jax.jit(sampling.sample_streamed, static_argnums=5)(
-        jax.random.key(chunk), rows[0], jnp.asarray(table), jnp.asarray(bias), rows[1], chunk
-    )
-    assert drawn.dtype == jnp.int32
-    weights = np.exp((query @ table.T + bias).astype(np.float64))
-    weights[[0, 7, 36, 13]] = 0.0
-    counts = np.bincount(np.asarray(drawn), minlength=37)
-    assert not rejected(counts, weights / weights.sum())
-
-
-def test_streamed_rows_have_their_own_logits_and_shown_items():
-    table = jnp.eye(12) * 200.0
-    best = jnp.arange(40) % 12
-    query = jax.nn.one_hot(best, 12) + 0.5 * jax.nn.one_hot((best + 5) % 12, 12)
-    drawn = sampling.sample_streamed(jax.random.key(0), query, table, jnp.zeros(12), best[:, None] + 1, 5)
-    np.testing.assert_array_equal(drawn, (best + 5) % 12)
+    assert sampling.block_size(num_items) == size
 
 
 def test_uniform_unseen_is_even_over_what_is_left():

@@ -34,9 +34,10 @@ FLAGS = {
         "--config.llm.ray_address=local",
         "--config.llm.ray_address must be left at its default unless --config.llm.engine=ray",
     ),
-    "ray's workers without ray": (
-        "--config.llm.workers=2",
-        "--config.llm.workers must be left at its default unless --config.llm.engine=ray",
+    "workers of vllm": (
+        "--config.llm.workers=2 --config.llm.engine=vllm",
+        "--config.llm.workers must be 0 unless --config.llm.engine=ray, or transformers with "
+        "--config.llm.device=cpu",
     ),
     "no such engine": (
         "--config.llm.engine=rya",
@@ -66,8 +67,8 @@ FLAGS = {
 
 @pytest.mark.parametrize("case", FLAGS)
 def test_flags(refused, case):
-    flag, message = FLAGS[case]
-    refused(message, "main", *START, flag)
+    flags, message = FLAGS[case]
+    refused(message, "main", *START, *flags.split())
 
 
 MANIFESTS = {

@@ -184,6 +184,16 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
         study("--config.tuned=HERE/study/smoke/tuning"),
         "--config.tuned=HERE/study/smoke/tuning: lies in HERE/study/smoke/tuning, which the run ...",
     ),
+    "compiled programs in a part": (
+        {},
+        main("--config.compilation_cache=HERE/run/labels/compiled"),
+        IN_PART.format("--config.compilation_cache=HERE/run/labels/compiled", "labels"),
+    ),
+    "compiled programs in a world": (
+        {},
+        study("--config.compilation_cache=HERE/study/smoke"),
+        "--config.compilation_cache=HERE/study/smoke: is the folder of the run, which replaces ...",
+    ),
     "a README in a world": (
         {},
         study("--config.readme=HERE/study/smoke/report/README.md"),

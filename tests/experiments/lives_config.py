@@ -18,9 +18,10 @@ def get_config():
     config.evaluation.episodes = 8
     config.audit.users = 8
     config.adapt.agents = "dqn,a_ialp_ap"
-    config.adapt.env_steps = 4000
+    config.adapt.env_steps, config.adapt.keep = 4000, "best"
     config.agents.dqn.capacity = 1000
     for agent in (config.agents.dqn, config.agents.a_ialp_ap):
         agent.num_users, agent.rollout_length = 50, 5
+    config.devices.seeds = 0  # one device per seed
     config.checkpoint.every, config.checkpoint.seconds = 1000, 0.0
     return config

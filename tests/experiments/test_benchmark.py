@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +19,13 @@ from experiments.benchmarks import rows, suites
 from experiments.benchmarks.rows import Row
 from experiments.benchmarks.suites import Case
 
-PROMISED = ("random_n3000_b2048", "random_n1000000_b2048", "actor_n3000_b1024", "actor_n1000000_b64")
+PROMISED = (
+    "random_n3000_b2048",
+    "random_n1000000_b2048",
+    "actor_n3000_b1024",
+    "actor_cached_n3000_b1024",
+    "actor_n1000000_b64",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +75,7 @@ def test_the_documented_simulator_cases_are_in_the_suite_with_and_without_full()
 def test_the_label_cases_are_in_the_suite_with_and_without_full(monkeypatch, full):
     monkeypatch.setattr(suites.shutil, "which", lambda name: None)
     names = [case.name for case in suites.labels(full)]
-    assert {"choice_small", "choice_small_batched", "likelihood_small"} <= set(names)
+    assert {"choice_small", "choice_small_batched", "likelihood_small", "smollm_likelihood"} <= set(names)
     assert len(names) == len(set(names))
     assert "choice_7b" not in names  # needs a GPU
     monkeypatch.setattr(suites.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
@@ -80,6 +89,7 @@ from experiments.benchmarks import labels
 from ialp_jax.llm.config import EmbeddedConfig
 labels.SMALL = EmbeddedConfig(hidden=16, layers=1, heads=2, vocabulary=900, context=1024)
 labels.speed.SECONDS = 0.05
+labels.precision.SMALLEST = 0
 rows = [
     *labels.choice("a", "generate_one", 4, 2),
     *labels.choice("b", "generate_batch", 4, 2),
@@ -87,6 +97,8 @@ rows = [
     *labels.likelihood("d", 4, 2),
     *labels.generate("e", 4),
     *labels.dtypes("f", 4),
+    *labels.smollm_likelihood("g", 3, "tiny", 1),
+    *labels.gpu_labels("h", "tiny", 2, 1),
 ]
 print(json.dumps([rows, "jax" in sys.modules]))
 """
@@ -107,6 +119,15 @@ def test_the_label_cases_run_without_jax(monkeypatch):
         assert math.isclose(speed.ratio, speed.value / table[case, f"{baseline}_prompts_per_second"].value)
     assert 0 < table["c", "share_of_matmul_rate"].value < 10
     assert table["f", "choice_bfloat16"].ratio > 0
+    smol = table["g", "prompts_per_second"]
+    assert smol.baseline == "float32_one_thread"
+    assert math.isclose(smol.ratio, smol.value / table["g", "float32_one_thread_prompts_per_second"].value)
+    assert math.isclose(table["g", "minutes_for_32000"].value, 32_000 / smol.value / 60)
+    assert table["g", "workers"].value == len(os.sched_getaffinity(0))
+    assert table["g", "bfloat16_speed"].value > 0
+    assert table["h", "prompts_per_second"].value > 0
+    assert table["h", "fast_method"].value == 1
+    assert 0 < table["h", "share_of_matmul_rate"].value < 10
 
 
 def test_the_simple_method_gives_the_same_letter_scores(monkeypatch):
@@ -155,7 +176,7 @@ def case(function, **settings):
 
 @pytest.fixture
 def importable(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(__import__("pathlib").Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
 
 @pytest.mark.usefixtures("importable")
@@ -177,6 +198,129 @@ def test_a_failed_case_is_reported_and_the_other_rows_are_written(tmp_path, monk
     assert [(line["suite"], line["metric"], line["ratio"]) for line in lines] == [
         ("simulator", "peak_memory", "")
     ]
+
+
+def linger(name, seconds, file):
+    """Starts a child that writes to a file if nobody stops it, and waits itself."""
+    child = f"import time, pathlib; time.sleep({seconds}); pathlib.Path({file!r}).touch()"
+    subprocess.run([sys.executable, "-c", child], check=True)
+    return [Row(name, "never", 1.0, "")]
+
+
+def count_lines(name, file):
+    return [Row(name, "lines", len(Path(file).read_text().splitlines()), "")]
+
+
+@pytest.mark.usefixtures("importable")
+def test_a_case_over_its_limit_is_stopped_and_reported_and_rows_come_one_by_one(
+    tmp_path, monkeypatch, capsys
+):
+    out, late = tmp_path / "table.csv", tmp_path / "late"
+    slow = dataclasses.replace(case("linger", seconds=4, file=str(late)), most_seconds=1.5)
+    cases = [case("count_lines", file=str(out)), slow, case("count_lines", file=str(out))]
+    monkeypatch.setitem(benchmark.SUITES, "gpu", lambda full: cases)
+    began = time.monotonic()
+    assert benchmark.main(["benchmark", "--suite=gpu", f"--out={out}"]) == 1
+    assert "small: stopped after its limit of 1.5 s" in capsys.readouterr().err
+    lines = [int(line["value"]) for line in csv.DictReader(out.open())]
+    assert lines == [1, 2]  # the head of the table; then also the row of the first case
+    time.sleep(max(0.0, began + 5.5 - time.monotonic()))
+    assert not late.exists()  # the child of the slow case was stopped, too
+
+
+def test_the_gpu_suite_has_its_cases_in_order_and_fits_into_nine_minutes():
+    cases = suites.gpu(False)
+    assert [each.name for each in cases] == [
+        "gpu_matmul",
+        *("random_n3000_b2048", "random_n3000_b65536", "actor_n3000_b1024", "actor_n3000_b16384"),
+        *("gpu_a2c_coat_b256", "gpu_a2c_coat_b20", "gpu_a2c_coat_b20_s10"),
+        *("gpu_labels_135m_b32", "gpu_labels_135m_b512", "gpu_labels_7b_b32", "gpu_labels_7b_b512"),
+        *("gpu_adapt_stage", "gpu_busy_b20"),
+    ]
+    assert sum(each.most_seconds for each in cases) <= 9 * 60
+    assert all(each.most_seconds is None for each in suites.start(False))
+    assert [each.name for each in suites.start(True)] == ["start_smoke_cold", "start_smoke_warm"]
+
+
+def test_every_case_names_a_function_with_its_settings():
+    """Reads the modules without importing them, because some need torch or a GPU."""
+    import ast
+
+    for suite in suites.SUITES.values():
+        for each in suite(True):
+            module, _, function = each.function.partition(":")
+            tree = ast.parse(Path(*module.split(".")).with_suffix(".py").read_text())
+            found = {node.name: node.args for node in tree.body if isinstance(node, ast.FunctionDef)}
+            names = {argument.arg for argument in found[function].args}
+            assert {"case", *each.settings} <= names, each
+
+
+def test_the_start_cases_run_the_command_in_a_fresh_folder(monkeypatch):
+    from experiments.benchmarks import start
+
+    calls = []
+
+    def run(command, cwd, env, **more):
+        flags = dict(flag.split("=", 1) for flag in command[3:])
+        cache = Path(flags["--config.compilation_cache"])
+        work = Path(flags["--workdir"])
+        calls.append((flags.get("--stage"), cache.exists(), (work / "adapt").exists()))
+        cache.mkdir(parents=True, exist_ok=True)
+        (work / "adapt" if flags.get("--stage") == "adapt" else work).mkdir(parents=True, exist_ok=True)
+        assert not any(name.startswith("JAX_COMPILATION_CACHE") for name in env)
+        return subprocess.CompletedProcess(command, 0, "adapt ...\nadapt: 1.5 s\n", "")
+
+    monkeypatch.setattr(start.subprocess, "run", run)
+    by_metric = {row.metric: row for row in start.smoke("start_smoke_warm", warm=True)}
+    assert by_metric["seconds"].baseline == "cold"
+    assert by_metric["seconds"].ratio == by_metric["seconds"].value / by_metric["cold_seconds"].value
+    assert [row.metric for row in start.smoke("start_smoke_cold", warm=False)] == ["seconds"]
+    assert [filled for _, filled, _ in calls] == [False, True, False]
+    calls.clear()
+    rows_of_stage = start.adapt_stage("gpu_adapt_stage")
+    assert [row.metric for row in rows_of_stage] == [
+        *("cold_stage", "cold_process", "warm_stage", "warm_process")
+    ]
+    assert {row.value for row in rows_of_stage[::2]} == {1.5}
+    assert calls[2:] == [("adapt", False, False), ("adapt", True, False)]
+
+
+def test_a_command_that_fails_is_named(tmp_path):
+    from experiments.benchmarks import start
+
+    with pytest.raises(RuntimeError, match=r"no such file: nothing\.py"):
+        start.command(tmp_path, "--config=nothing.py")
+
+
+FAKE_SMI = """#!/bin/sh
+trap 'exit 0' TERM
+while true; do echo 50; echo "[N/A]"; sleep 0.05; done
+"""
+
+
+@pytest.mark.slow
+def test_the_gpu_cases_run_on_a_cpu(monkeypatch, tmp_path):
+    from experiments.benchmarks import gpu, simulator
+    from ialp_jax.networks.config import NetworkConfig
+
+    monkeypatch.setattr(simulator, "WORLD_USERS", 40)
+    monkeypatch.setattr(gpu, "SIZE", NetworkConfig(width=8, blocks=1, heads=1))
+    monkeypatch.setattr(gpu, "coat", lambda: simulator.world(80))
+    monkeypatch.setattr(gpu, "SECONDS", 0.02)
+    rates = {row.metric: row.value for row in gpu.matrix_rates("m", size=64)}
+    assert set(rates) == {"rate_bfloat16", "rate_tf32", "rate_float32"}
+    assert min(rates.values()) > 0
+    one, ten = ({row.metric: row for row in gpu.learn("a", users=4, seeds=n)} for n in (1, 3))
+    assert one["interactions_per_second"].baseline == ""
+    assert ten["interactions_per_second"].baseline == "one_seed"
+    assert 0 < ten["interactions_per_second"].ratio < 10
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(FAKE_SMI)
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    busy = {row.metric: row.value for row in gpu.busy("b", users=20, env_steps=1000)}
+    assert busy["device_share_busy"] == 0.5
+    assert busy["interactions_per_second"] > 0
 
 
 def test_the_table_has_the_documented_columns():
@@ -210,7 +354,7 @@ def test_medians_are_per_step_and_ignore_one_slow_run():
 def test_a_simulator_case_measures_speed_memory_and_baseline(monkeypatch, function, baseline):
     from experiments.benchmarks import simulator, timing
 
-    monkeypatch.setattr(simulator, "medians", lambda programs: timing.medians(programs, 0.01, 3))
+    monkeypatch.setattr(simulator, "medians", lambda programs, seconds: timing.medians(programs, 0.01, 3))
     monkeypatch.setattr(simulator, "SIZE", simulator.NetworkConfig(width=4, blocks=1, heads=1))
     by_metric = {row.metric: row for row in getattr(simulator, function)("tiny", users=3, items=40)}
     speed = by_metric["env_steps_per_second"]
@@ -221,6 +365,20 @@ def test_a_simulator_case_measures_speed_memory_and_baseline(monkeypatch, functi
     assert by_metric["peak_memory"].value > 50
     assert 0.01 < by_metric["compile_seconds"].value < 100
     json.dumps(list(by_metric.values()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("baseline", ["uncached", "one_device"])
+def test_the_case_of_a_frozen_actor_names_its_baseline(monkeypatch, baseline):
+    from experiments.benchmarks import simulator, timing
+
+    monkeypatch.setattr(simulator, "medians", lambda programs, seconds: timing.medians(programs, 0.01, 3))
+    monkeypatch.setattr(simulator, "SIZE", simulator.NetworkConfig(width=4, blocks=1, heads=1))
+    measured = simulator.frozen_actor("tiny", users=4, items=70, baseline=baseline)
+    by_metric = {row.metric: row for row in measured}
+    speed = by_metric["env_steps_per_second"]
+    assert speed.baseline == baseline
+    assert speed.ratio == pytest.approx(speed.value / by_metric[f"{baseline}_steps_per_second"].value)
 
 
 def test_the_timed_loop_takes_every_step(monkeypatch):

@@ -15,6 +15,7 @@ ESTIMATE = {
     "mode": "choice",
     "device": "cuda",
     "dtype": "bfloat16",
+    "if_ranks_agree": False,
     "parameters": 7_248_023_552,
     "layers": 32,
     "counted": "its tokenizer",
@@ -22,8 +23,8 @@ ESTIMATE = {
     "mean_tokens": 410.2,
     "most_tokens": 640,
     "parts": [
-        {"name": "labels", "prompts": 12000, "tokens": 4_922_400, "flops": 6.9e16},
-        {"name": "titles alone", "prompts": 57, "tokens": 22_000, "flops": 3.1e14},
+        {"name": "labels", "prompts": 12000, "tokens": 4_922_400, "flops": 6.9e16, "seconds": 230.0},
+        {"name": "titles alone", "prompts": 57, "tokens": 22_000, "flops": 3.1e14, "seconds": 1.0},
     ],
     "weights_bytes": 14_496_047_104,
     "batch_bytes": 2_000_000_000,
@@ -31,7 +32,9 @@ ESTIMATE = {
     "refusal": "",
     "rate": 6e14,
     "utilisation": 0.5,
-    "hours": 6.931e16 / 3e14 / 3600,
+    "timed_prompts": 0,
+    "workers": 1,
+    "hours": 231.0 / 3600,
 }
 
 
@@ -42,7 +45,7 @@ def test_the_estimate_is_printed_in_words():
         "7.25 B parameters, 32 layers",
         "410 tokens each for a label, 640 at most, by its tokenizer over 256 prompts",
         "14.50 GB of weights + 2.00 GB for a batch of 32 = 16.50 GB; 80.00 GB are free: fits",
-        "0.0642 hours at 50% of the matrix-product rate measured here, 600 TFLOP/s",
+        "0.0642 hours at 50% of the rate of a matrix product, 600 TFLOP/s; this share is assumed",
     ):
         assert text_part in text
     rows = {line[2:33].strip(): line[33:].split() for line in text.splitlines() if line.startswith("  ")}
@@ -58,6 +61,15 @@ def test_the_estimate_is_printed_in_words():
         ({}, "ray", 4, "; 4 workers share them"),
         ({"parameters": 40_000}, "transformers", 0, "0.04 M parameters"),
         ({"parameters": 40_000}, "transformers", 0, "models as small as this reach less"),
+        ({"if_ranks_agree": True}, "transformers", 0, "bfloat16 (if its ranks agree with float32) on cuda"),
+        (
+            {"timed_prompts": 64},
+            "transformers",
+            0,
+            "measured here on 64 of these prompts with random weights",
+        ),
+        ({"timed_prompts": 64, "workers": 2}, "transformers", 2, "random weights, 2 workers at a time"),
+        ({"workers": 2}, "transformers", 2, "= 16.50 GB for each of 2 workers; 80.00 GB are free"),
     ],
 )
 def test_a_note_is_printed_only_if_it_applies(changes, engine, workers, note):
@@ -122,3 +134,5 @@ def test_the_estimate_equals_the_prompts_of_a_run(tmp_path, monkeypatch):
         assert each == pytest.approx(manifest["tokens"] / manifest["asked"], rel=0.25), name
     expected = {"labels, 2 rounds of 8", "audit", "threshold of none", "training of the embedded model"}
     assert set(parts) - expected == {"check of the masks", "titles alone"}
+    assert estimates[0]["timed_prompts"] > 0
+    assert all(part["seconds"] > 0 for part in parts.values())

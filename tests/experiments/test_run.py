@@ -80,16 +80,16 @@ def test_the_run_folder_contains_the_values_of_the_preset():
     assert "simulator.recovery: 1.0 -> 0.5" in difference(settings(Config()), settings(config))
 
 
-def test_checkpoints_tensorboard_and_devices_are_not_settings_of_a_result(tmp_path):
+def test_checkpoints_tensorboard_devices_and_the_cache_are_not_settings_of_a_result(tmp_path):
     Run.open(tmp_path, Config(), overwrite=False)
     store.save(tmp_path / "data", {"x": np.zeros(2)}, {})
-    other = Config(tensorboard=False)
+    other = Config(tensorboard=False, compilation_cache="off")
     other.checkpoint.every, other.checkpoint.keep, other.checkpoint.seconds = 0, 7, 1.0
     run = Run.open(tmp_path, other, overwrite=False)
     store.save(tmp_path / "simulator", {"x": np.zeros(2)}, {})
     assert fingerprint(run, "adapt/random") == fingerprint(Run(tmp_path, Config()), "adapt/random")
     assert pair_key(settings(other), "ialp") == pair_key(settings(Config()), "ialp")
-    assert identity(Study(tensorboard=False)) == identity(Study())
+    assert identity(Study(tensorboard=False, compilation_cache="")) == identity(Study())
 
 
 def test_a_part_whose_folder_cannot_be_made_is_one_line(tmp_path):

@@ -42,6 +42,8 @@ def results(folder):
             contents |= {f"{part}/{name}": array for name, array in np.load(path).items()}
     for path in sorted(folder.rglob("*.csv")):
         contents[str(path.relative_to(folder))] = path.read_bytes()
+    for path in sorted((folder / "adapt").rglob("*.safetensors")):
+        contents[str(path.relative_to(folder))] = path.read_bytes()
     contents["model"] = (folder / "labels" / "model" / "model.safetensors").read_bytes()
     return contents
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 
 import jax
@@ -16,15 +17,19 @@ from experiments.config import Config
 from experiments.configs import smoke
 from experiments.flags import STAGES
 from experiments.run import Run, start_from
-from experiments.stages import common
+from experiments.stages import adapt_stage, common
 from experiments.stages.recipes import NEEDS, fingerprint, recipe
 from ialp_jax import store
 from ialp_jax.agents import registry
 from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.sanity import world_checks
+from ialp_jax.labelling.label_files import catalogue_facts
 from ialp_jax.simulator.config import replaced
+from ialp_jax.training import kept
+from ialp_jax.training.adapt import evaluator
 from ialp_jax.training.offline import offline_windows
+from ialp_jax.training.seeds import over_seeds, seed_keys
 from ialp_jax.types import EVALUATION, OFFLINE
 
 METRICS = {
@@ -173,8 +178,8 @@ def test_a_setting_of_one_agent_redoes_only_that_agent(copy):
     after = written(copy)
     changed = {name.rsplit("/", 1)[0] for name in after if after[name] != before.get(name)}
     watched = {f"tensorboard/adapt/a2c/{name}" for name in ("mean", "seed0", "seed1")}
-    assert changed <= {"adapt/a2c", "config.json", *watched}
-    assert "adapt/a2c" in changed
+    assert changed <= {"adapt/a2c", "adapt/a2c/states", "config.json", *watched}
+    assert {"adapt/a2c", "adapt/a2c/states"} <= changed
 
 
 def folders(names):
@@ -192,7 +197,7 @@ def test_other_evaluation_sessions_redo_only_measurements(copy, tmp_path):
     again(copy, change=change)
     after = written(copy)
     changed = {name for name in after if after[name] != before.get(name) and "tensorboard" not in name}
-    agents = {f"adapt/{name}" for name in ("random", "a2c", "ialp")}
+    agents = {f"adapt/{name}{kind}" for name in ("random", "a2c", "ialp") for kind in ("", "/states")}
     assert folders(changed) == {"simulator", "report", "config.json", *agents}
     assert (copy / "simulator" / "arrays.npz").read_bytes() == models
     redone = store.load(copy / "adapt" / "a2c")[0]
@@ -202,6 +207,58 @@ def test_other_evaluation_sessions_redo_only_measurements(copy, tmp_path):
     fresh = (tmp_path / "fresh" / "simulator" / "worlds.csv").read_bytes()
     assert (copy / "simulator" / "worlds.csv").read_bytes() == fresh
     assert set(pd.read_csv(copy / "report" / "summary.csv").agent) == {"random", "a2c", "ialp"}
+
+
+def test_the_states_of_every_agent_and_seed_are_kept(finished):
+    dataset = load_dataset(finished / "data")
+    for name in tiny().agent_ids():
+        curves, manifest = store.load(finished / "adapt" / name)
+        entry = manifest["states"]
+        assert entry["keep"] == "last"
+        assert entry["catalogue"]["items"] == dataset.catalogue.num_items
+        files = sorted((finished / "adapt" / name / "states").iterdir())
+        assert [file.name for file in files] == ["seed0.safetensors", "seed1.safetensors"]
+        assert entry["bytes"] == sum(file.stat().st_size for file in files)
+        assert [seed["seed"] for seed in entry["seeds"]] == [0, 1]
+        returns = [seed["return"] for seed in entry["seeds"]]
+        np.testing.assert_array_equal(np.float32(returns), curves["return"][:, -1])
+        steps = 1000 if registry.learns(name) else 0
+        assert {seed["env_steps"] for seed in entry["seeds"]} == {steps}
+
+
+def test_kept_states_act_in_the_world_of_their_run(finished):
+    run = Run(finished, tiny())
+    worlds = common.read_worlds(run)
+    agent, task = adapt_stage.agent_of(run, "a_ialp_ap", worlds), adapt_stage.online_task(run, worlds)
+    catalogue = catalogue_facts(worlds.training.dataset)
+    states = kept.load(finished / "adapt/a_ialp_ap", "a_ialp_ap", agent, task.env, task.evaluation, catalogue)
+    measure = over_seeds(evaluator(task.env, agent, task.key, task.evaluation_config), "map", shared=1)
+    row = measure(task.evaluation, states, seed_keys(task.key, 2))
+    curves = store.load(finished / "adapt/a_ialp_ap")[0]
+    np.testing.assert_array_equal(row["return"], curves["return"][:, -1])
+
+
+def test_states_that_were_not_kept_are_named_and_only_redo_makes_them(copy, capsys):
+    def change(keep):
+        def changed(config):
+            config.adapt.agents, config.adapt.keep = "random", keep
+
+        return changed
+
+    before = written(copy / "adapt" / "random")
+    again(copy, ("adapt",), change("none"), overwrite=True)
+    assert "adapt random: done before, kept\n" in capsys.readouterr().out
+    again(copy, ("adapt",), change("best"))
+    line = "done before, kept; its states of --config.adapt.keep=best were not kept, --redo trains it again"
+    assert line in capsys.readouterr().out
+    assert written(copy / "adapt" / "random") == before
+    again(copy, ("adapt",), change("best"), overwrite=True)
+    assert store.read_manifest(copy / "adapt" / "random")["states"]["keep"] == "best"
+    assert re.search(r"adapt random: return .* s, states of 0.0 MiB", capsys.readouterr().out)
+    shutil.rmtree(copy / "adapt" / "random")
+    again(copy, ("adapt",), change("none"), overwrite=True)
+    assert not (copy / "adapt" / "random" / "states").exists()
+    assert "states of" not in capsys.readouterr().out
 
 
 def test_fewer_agents_redo_only_the_report(copy):

@@ -72,19 +72,19 @@ def quick():
 def finished(tmp_path_factory):
     """A finished study. It was killed during its third method, and again before it stored the results."""
     folder = tmp_path_factory.mktemp("study") / "tiny"
-    adapt, collect = adapt_stage.adapt, study_results.collect
+    adapted, collect = adapt_stage.adapted, study_results.collect
 
     def killed(task, agent, pretrained, name, hooks):
         if name == "a2c":
             raise KeyboardInterrupt
-        return adapt(task, agent, pretrained, name, hooks)
+        return adapted(task, agent, pretrained, name, hooks)
 
     def not_collected(study, folder, run, agent, tuned):
         if agent == "a2c":
             raise KeyboardInterrupt
         collect(study, folder, run, agent, tuned)
 
-    for module, name, broken in ((adapt_stage, "adapt", killed), (study_results, "collect", not_collected)):
+    for module, name, broken in ((adapt_stage, "adapted", killed), (study_results, "collect", not_collected)):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, name, broken)
             with pytest.raises(KeyboardInterrupt):

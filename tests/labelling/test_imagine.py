@@ -5,7 +5,9 @@ import pytest
 from diagnostic_worlds import ACTOR_CRITIC, ENV, HORIZON, ITEMS, LENGTH, start_of, world
 from function_labeller import FunctionLabeller
 
+from ialp_jax.agents import actor_critic
 from ialp_jax.errors import InputError
+from ialp_jax.labelling import imagine
 from ialp_jax.labelling.config import LabellingConfig
 from ialp_jax.labelling.imagine import (
     chosen_item,
@@ -251,6 +253,27 @@ def test_without_twins_the_same_items_are_proposed(actor):
     apart = proposals(actor, np.arange(ITEMS + 1, dtype=np.int32))
     for with_alike, without_alike in zip(apart, proposals(actor, None), strict=True):
         np.testing.assert_array_equal(with_alike, without_alike)
+
+
+@pytest.mark.parametrize("alike", [None, TWINS])
+def test_huge_catalogues_are_streamed_by_the_same_rules(actor, alike, monkeypatch):
+    calls, streamed = [], imagine.choose_streamed
+    monkeypatch.setattr(imagine, "choose_streamed", lambda *rest: calls.append(rest) or streamed(*rest))
+    monkeypatch.setattr(actor_critic, "STREAM_FROM", 0)
+    imagine._draw.clear_cache()
+    shown, proposed = proposals(actor, alike)
+    imagine._draw.clear_cache()
+    assert calls
+    words = np.arange(ITEMS + 1) if alike is None else alike
+    for past, items in zip(shown, proposed, strict=True):
+        assert len(set(words[items])) == K
+        assert not set(words[items]) & set(words[past[past > 0]])
+
+
+def test_remembered_histories_do_not_change_the_candidates(actor, labelled, monkeypatch):
+    monkeypatch.setattr(imagine, "empty_memory", lambda *rest: None)
+    for name, array in round_of(actor, mixed(0))[1].items():
+        np.testing.assert_array_equal(array, labelled[1][name])
 
 
 @pytest.mark.parametrize("alike", [None, np.r_[0, np.ones(10, np.int32), np.arange(2, 8)]])

@@ -19,7 +19,8 @@ REQUESTS = [draw(12, seed=1), draw(12, seed=2)]
 def ask(folder, **changes):
     if not (folder / "data").exists():
         save(folder)
-    config = LLMConfig(**{"threads": 1, "shard_size": 8, "embedded": recipe(context=512), **changes})
+    fixed = {"threads": 1, "dtype": "float32", "shard_size": 8, "embedded": recipe(context=512)}
+    config = LLMConfig(**{**fixed, **changes})
     with LLMLabeller(config, folder / "data", folder / "labels", seed=0) as worker:
         labels = [worker.label(request) for request in REQUESTS]
         return labels, worker.manifest(), worker.places

@@ -19,7 +19,7 @@ from ialp_jax.types import Prompts
 
 
 def settings(**changes):
-    return LLMConfig(**{"threads": 1, "shard_size": 8, "embedded": recipe(), **changes})
+    return LLMConfig(**{"threads": 1, "dtype": "float32", "shard_size": 8, "embedded": recipe(), **changes})
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +173,70 @@ def test_a_given_model_is_used_unchanged(model_folder, tmp_path):
     assert manifest["training"] == {}
     assert not (tmp_path / "labels" / "model").exists()
     assert np.isfinite(labels.scores).all()
+
+
+@pytest.mark.parametrize("chosen", ["bfloat16", "float32"])
+def test_a_measured_dtype_is_in_the_manifest_and_in_the_address(model_folder, tmp_path, monkeypatch, chosen):
+    """The worker measures once. A restart uses the dtype of the manifest, whatever it would choose."""
+    save(tmp_path)
+    measured = {"bfloat16_speed": 2.5, "bfloat16_rank_correlation": 0.9975, "bfloat16_same_best": 1.0}
+    patch = tmp_path / "sitecustomize.py"
+    choice = f"""
+import sys
+if sys.argv[0] == "-m":
+    from ialp_jax.llm.worker import precision
+    precision.choose = lambda *args: precision.Choice({chosen!r}, {measured!r})
+"""
+    patch.write_text(choice)
+    path = os.pathsep.join(filter(None, [str(tmp_path), *sys.path]))
+    monkeypatch.setenv("PYTHONPATH", path)
+    config = settings(model=str(model_folder), dtype="auto")
+    labels, manifest, _ = ask(tmp_path, config, *REQUESTS)
+    assert manifest["dtype"] == chosen
+    assert {name: manifest[name] for name in measured} == measured
+    (context,) = (tmp_path / "labels" / "shards").iterdir()
+    assert f'"dtype": "{chosen}"' in (context / "context.json").read_text()
+    other = {"bfloat16": "float32", "float32": "bfloat16"}[chosen]
+    patch.write_text(choice.replace(chosen, other, 1))
+    shutil.rmtree(context)
+    again, same, started = ask(tmp_path, config, *REQUESTS)
+    assert started
+    assert_equal(again, labels)
+    assert same["context"] == manifest["context"]
+    fixed, explicit, _ = ask(tmp_path, dataclasses.replace(config, dtype=chosen), *REQUESTS)
+    assert_equal(fixed, labels)
+    assert explicit["context"] == manifest["context"]  # the same answers
+    assert "bfloat16_speed" not in explicit
+    mixed, differing, _ = ask(tmp_path, dataclasses.replace(config, dtype=other), *REQUESTS)
+    assert differing["context"] != manifest["context"]
+    assert not np.array_equal(mixed[0].scores, labels[0].scores)
+
+
+def test_the_worker_measures_the_dtype_of_a_given_model(model_folder, tmp_path, monkeypatch):
+    save(tmp_path)
+    (tmp_path / "sitecustomize.py").write_text("""
+import sys
+if sys.argv[0] == "-m":
+    from ialp_jax.llm.worker import precision
+    precision.SMALLEST = 0
+""")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), *sys.path])))
+    _, manifest, _ = ask(tmp_path, settings(model=str(model_folder), dtype="auto"), REQUESTS[0])
+    assert manifest["bfloat16_speed"] > 0
+    if manifest["dtype"] == "bfloat16":
+        agree = manifest["bfloat16_rank_correlation"] >= 0.99 or manifest["bfloat16_same_best"] == 1
+        assert manifest["bfloat16_speed"] >= 1.2
+        assert agree
+
+
+def test_the_embedded_model_keeps_its_bits_under_auto(finished, again):
+    shutil.rmtree(again / "labels" / "shards")
+    labels, manifest, started = ask(again, settings(dtype="auto"), *REQUESTS)
+    assert started
+    assert_equal(labels, finished[1])
+    assert manifest["dtype"] == "float32"
+    assert manifest["context"] == finished[2]["context"]
+    assert "bfloat16_speed" not in manifest
 
 
 def test_a_model_of_nan_gives_invalid_labels(model_folder, tmp_path):

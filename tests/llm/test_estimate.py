@@ -20,7 +20,7 @@ from ialp_jax.llm.model import loading, memory, speed  # noqa: E402
 from ialp_jax.llm.model.scorer import Scorer  # noqa: E402
 from ialp_jax.llm.modes import none_rule  # noqa: E402
 from ialp_jax.llm.prompting import lengths, templates  # noqa: E402
-from ialp_jax.llm.worker import estimate  # noqa: E402
+from ialp_jax.llm.worker import estimate, precision, trial  # noqa: E402
 
 SIZES = memory.Sizes(
     parameters=1000,
@@ -38,7 +38,9 @@ SIZES = memory.Sizes(
 
 @pytest.fixture
 def quick(monkeypatch):
+    """Without measurements: half of 1 TFLOP/s."""
     monkeypatch.setattr(speed, "matmul_rate", lambda device, dtype: 1e12)
+    monkeypatch.setattr(trial, "measure", lambda *args: trial.Speeds(5e11))
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +73,9 @@ def by_name(costs):
 
 
 def test_operations_by_hand():
-    assert estimate.forward_flops(SIZES, 10, 0, 0) == 2 * 600 * 10
-    assert estimate.forward_flops(SIZES, 0, 100, 0) == 4 * 3 * 16 * 100
-    assert estimate.forward_flops(SIZES, 0, 0, 7) == 2 * 200 * 7
+    assert memory.forward_flops(SIZES, 10, 0, 0) == 2 * 600 * 10
+    assert memory.forward_flops(SIZES, 0, 100, 0) == 4 * 3 * 16 * 100
+    assert memory.forward_flops(SIZES, 0, 0, 7) == 2 * 200 * 7
 
 
 def test_operations_equal_the_count_of_torch(model_folder):
@@ -86,7 +88,7 @@ def test_operations_equal_the_count_of_torch(model_folder):
         torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
     ):
         model(input_ids=torch.ones(1, 40, dtype=torch.long))
-    ours = estimate.forward_flops(memory.read_sizes(model_folder), 40, 40**2, 40)
+    ours = memory.forward_flops(memory.read_sizes(model_folder), 40, 40**2, 40)
     assert ours == pytest.approx(counter.get_total_flops(), rel=0.05)
 
 
@@ -203,6 +205,7 @@ def test_a_model_that_does_not_fit_is_reported_without_an_error(true_size, quick
 def test_a_faster_device_needs_less_time(true_size, monkeypatch):
     hours = []
     for rate in (1e12, 4e12):
+        monkeypatch.setattr(trial, "measure", lambda *args, rate=rate: trial.Speeds(rate / 2))
         monkeypatch.setattr(speed, "matmul_rate", lambda device, dtype, rate=rate: rate)
         hours.append(costs_of(true_size)["hours"])
     assert hours[0] == pytest.approx(4 * hours[1])
@@ -213,13 +216,15 @@ def test_the_rate_is_measured(monkeypatch):
     assert 1e8 < speed.matmul_rate("cpu", "float32") < 1e14
 
 
-@pytest.mark.parametrize("faster", ["float32", "bfloat16"])
-def test_the_fastest_dtype_is_the_one_with_the_higher_rate(monkeypatch, faster):
-    speed.fastest_dtype.cache_clear()
-    monkeypatch.setattr(speed, "matmul_rate", lambda device, dtype: 2.0 if dtype == faster else 1.0)
-    assert loading.place("cpu", "fastest") == ("cpu", faster)
-    assert loading.place("cpu", "auto") == ("cpu", "float32")
-    speed.fastest_dtype.cache_clear()
+@pytest.mark.parametrize(("ratio", "dtype"), [(1.19, "float32"), (1.21, "bfloat16")])
+def test_an_open_dtype_is_estimated_by_its_speed(model_folder, quick, monkeypatch, ratio, dtype):
+    monkeypatch.setattr(precision, "SMALLEST", 0)
+    monkeypatch.setattr(precision, "speed_ratio", lambda sizes: ratio)
+    costs = costs_of(model_folder, shape=(5, 4), dtype="auto", pad_token="")
+    assert (costs["dtype"], costs["if_ranks_agree"]) == (dtype, dtype == "bfloat16")
+    fixed = costs_of(model_folder, shape=(5, 4), dtype="float32", pad_token="")
+    assert (fixed["dtype"], fixed["if_ranks_agree"]) == ("float32", False)
+    assert costs_of(shape=(3, 4), dtype="auto")["dtype"] == "float32"  # the embedded model
 
 
 def test_histories_are_only_of_offline_users():
@@ -230,14 +235,28 @@ def test_histories_are_only_of_offline_users():
     assert len(np.unique(histories, axis=0)) == len(offline_histories)
 
 
-def test_a_worker_estimates_and_loads_no_model(true_size, tmp_path, monkeypatch):
-    """Runs the worker process. The model folder has no weights, so the worker cannot load a model."""
+@pytest.fixture
+def without_weights(tmp_path_factory):
+    """A folder with the configuration and the tokenizer of a toy model."""
+    folder = tmp_path_factory.mktemp("empty")
+    sizes = {**mistral_layout.TOY_SIZES, "vocab_size": mistral_layout.write_tokenizer(folder)}
+    mistral_layout.write_json(folder / "config.json", mistral_layout.config(sizes))
+    return folder
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_estimate_without_weights(without_weights, tmp_path, monkeypatch, workers):
+    """Runs the worker processes. The model folder has no weights, so no worker can load a model."""
     data, log = save(tmp_path), tmp_path / "dry_run.log"
     demands = [lengths.Demand("some", 100, draw(8)), lengths.Demand("others", 7, draw(3, candidates=9))]
-    costs = estimate_client.estimate(settings(true_size), data, log, 0, demands, (5, 4))
+    config = settings(without_weights, workers=workers)
+    costs = estimate_client.estimate(config, data, log, 0, demands, (5, 4))
     assert [by_name(costs)[name]["prompts"] for name in ("some", "others")] == [100, 7]
-    assert costs["parameters"] == 7_248_023_552
+    assert costs["workers"] == max(1, workers)
+    assert costs["timed_prompts"] == 11  # all of both samples
     assert costs["rate"] > 1e8
+    assert 0 < costs["utilisation"] < 2
+    assert all(part["seconds"] > 0 for part in costs["parts"])
     assert json.dumps(costs)
     assert {path.name for path in tmp_path.iterdir()} == {"data"}
     monkeypatch.setattr(
@@ -245,6 +264,18 @@ def test_a_worker_estimates_and_loads_no_model(true_size, tmp_path, monkeypatch)
     )
     with pytest.raises(InputError, match="no such folder"):
         estimate_client.estimate(settings("/no/such/folder"), data, log, 0, demands, (5, 4))
+
+
+def test_workers_share_labels_but_no_calibration():
+    one, other = (
+        {"parts": [{"seconds": 10.0, "shared": False}, {"seconds": shared, "shared": True}], "mode": "choice"}
+        for shared in (30.0, 60.0)
+    )
+    costs = estimate_client.together([one, other])
+    assert [part["seconds"] for part in costs["parts"]] == [10.0, 20.0]
+    assert costs["hours"] == 30.0 / 3600
+    assert (costs["workers"], costs["mode"]) == (2, "choice")
+    assert estimate_client.together([one])["hours"] == 40.0 / 3600
 
 
 def test_the_weights_of_a_hub_model_are_not_downloaded(monkeypatch, tmp_path):

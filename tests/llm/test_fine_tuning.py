@@ -270,7 +270,7 @@ def test_a_model_that_ignores_masks_is_refused(model_folder, tmp_path, monkeypat
     monkeypatch.setattr(
         masks,
         "of_layers",
-        lambda config, position, segment, dtype, past: torch.zeros(1, 1, position.shape[1] - past, 1),
+        lambda model, position, segment, past: torch.zeros(1, 1, position.shape[1] - past, 1),
     )
     with (
         pytest.warns(UserWarning, match="takes no mask"),

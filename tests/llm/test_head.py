@@ -112,3 +112,24 @@ def test_the_estimate_is_near_the_memory_of_a_batch(wordy, monkeypatch, mode):
     assert 0.3 * estimated < bytes_in_use < 1.1 * estimated
     if mode == "likelihood":
         assert bytes_in_use < measured.scored.sum() * VOCABULARY * 4  # less than all logits in float32
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_largest_vocabularies_need_bounded_memory(model_folder, tmp_path, dtype):
+    """At 262,144 tokens, a batch of 3 prompts has 0.5 GB of logits in float32, and as much for each copy.
+
+    Only one chunk is in memory, and a few copies of rows in float32.
+    """
+    torch.manual_seed(0)
+    config = families.configuration("llama", 262_144)
+    config.num_hidden_layers, config.hidden_size, config.tie_word_embeddings = 1, 8, True
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    transformers.AutoTokenizer.from_pretrained(model_folder).save_pretrained(tmp_path)
+    subject = scorer(tmp_path, dtype=dtype)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        scores = subject.score(draw(3, candidates=60))[0]
+    assert np.isfinite(scores).all()
+    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+    bytes_in_use = np.cumsum([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]).max()
+    element = 4 if dtype == "float32" else 2
+    assert 2**25 * element <= bytes_in_use < 2**25 * (element + 1)

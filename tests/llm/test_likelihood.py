@@ -107,7 +107,7 @@ def test_a_model_that_ignores_masks_is_scored_one_by_one(model_folder, monkeypat
     monkeypatch.setattr(
         masks,
         "of_layers",
-        lambda config, position, segment, dtype, past: torch.zeros(1, 1, position.shape[1] - past, 1),
+        lambda model, position, segment, past: torch.zeros(1, 1, position.shape[1] - past, 1),
     )
     subject = scorer(model_folder)
     with pytest.warns(UserWarning, match="takes no mask per token"):

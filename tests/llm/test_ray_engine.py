@@ -184,12 +184,21 @@ def test_missing_ray_gives_a_one_line_error(model_folder, monkeypatch):
         build(model_folder, engine="ray")
 
 
-@pytest.mark.parametrize("setting", ["workers", "ray_address"])
-def test_settings_of_ray_need_the_ray_engine(setting):
-    value = {"workers": 2, "ray_address": "auto"}[setting]
-    LLMConfig(engine="ray", **{setting: value}).check()
-    with pytest.raises(InputError, match=rf"^--config\.llm\.{setting} must be left at its default unless"):
-        LLMConfig(**{setting: value}).check()
+@pytest.mark.parametrize(
+    ("setting", "others"),
+    [
+        ({"workers": 2}, {"engine": "vllm"}),
+        ({"workers": 2}, {"device": "cuda"}),
+        ({"ray_address": "auto"}, {}),
+    ],
+)
+def test_settings_of_ray_need_the_ray_engine(setting, others):
+    LLMConfig(engine="ray", **setting).check()
+    (name,) = setting
+    with pytest.raises(
+        InputError, match=rf"^--config\.llm\.{name} must be [^\n]+ unless --config\.llm\.engine"
+    ):
+        LLMConfig(**setting, **others).check()
 
 
 def test_a_label_worker_ends_its_ray_and_gives_the_same_labels(model_folder, tmp_path, capfd, monkeypatch):

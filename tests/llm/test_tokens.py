@@ -4,7 +4,14 @@ from small_world import prompts as draw
 from small_world import titles
 
 from ialp_jax.llm.prompting import templates
-from ialp_jax.llm.prompting.tokens import TitleTokens, build_rows, cut_histories, prompt_lengths, tokenise
+from ialp_jax.llm.prompting.tokens import (
+    TitleTokens,
+    build_rows,
+    common_tokens,
+    cut_histories,
+    prompt_lengths,
+    tokenise,
+)
 from ialp_jax.types import Prompts
 
 # Items 1, 2, 3 have the tokens [11, 0], [12, 13, 0], [14, 0]. Token 0 ends a line, token 9 begins a text.
@@ -30,10 +37,52 @@ def test_rows_by_hand():
     ]
 
 
-def test_lengths_equal_those_of_the_rows():
+# Items 1, 2, 3 have the tokens [5, 6, 11, 0], [5, 6, 12, 13, 0], [5, 6, 0]; the first two tokens are common.
+BULLETS = TitleTokens(
+    np.array([9]),
+    np.array([5, 6, 11, 0, 5, 6, 12, 13, 0, 5, 6, 0]),
+    np.array([0, 0, 4, 9, 12], np.int64),
+    common=2,
+)
+
+
+def test_common_tokens_are_in_a_row_once():
+    rows = build_rows(BULLETS, Prompts(np.array([[0, 1], [0, 0]]), np.array([[2, 3], [3, 1]])), padding=7)
+    assert rows.ids.tolist() == [[9, 5, 6, 11, 0, 5, 6, 12, 13], [9, 5, 6, 11, 7, 7, 7, 7, 7]]
+    assert rows.position.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7, 8], [0, 1, 2, 3, 0, 0, 0, 0, 0]]
+    assert rows.segment.tolist() == [[0] * 7 + [1, 1], [0, 0, 0, 2] + [-1] * 5]
+    scored = list(zip(rows.slot.tolist(), rows.source.tolist(), rows.target.tolist(), strict=True))
+    assert scored == [
+        *((0, [0, 4], 5), (0, [0, 5], 6), (0, [0, 6], 12), (0, [0, 7], 13), (0, [0, 8], 0)),
+        *((1, [0, 4], 5), (1, [0, 5], 6), (1, [0, 6], 0)),
+        *((2, [1, 0], 5), (2, [1, 1], 6), (2, [1, 2], 0)),
+        *((3, [1, 0], 5), (3, [1, 1], 6), (3, [1, 2], 11), (3, [1, 3], 0)),
+    ]
+    assert [prompt.tolist() for prompt in rows.prompts()] == [[9, 5, 6, 11, 0], [9]]
+
+
+@pytest.mark.parametrize(
+    ("lines", "count"),
+    [([[5, 6, 7], [5, 6, 8]], 2), ([[5, 6], [5, 6]], 1), ([[5, 0], [6, 0]], 0), ([[5], [5, 6]], 0), ([], 0)],
+)
+def test_the_shortest_line_keeps_a_token_of_its_own(lines, count):
+    assert common_tokens(lines) == count
+
+
+def test_only_a_bullet_is_common(model_folder):
+    transformers = pytest.importorskip("transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model_folder)
+    alike = ("", "Amber Waltz", "Amber Hymn")
+    assert tokenise(tokenizer, alike, templates.TEMPLATES["titles"], 4096).common == 0
+    assert tokenise(tokenizer, alike, templates.TEMPLATES["list"], 4096).common > 1
+    assert tokenise(tokenizer, titles(), templates.TEMPLATES["list"], 4096).common >= 1
+
+
+@pytest.mark.parametrize("tokens", [TOKENS, BULLETS])
+def test_lengths_equal_those_of_the_rows(tokens):
     prompts = Prompts(np.array([[0, 1], [2, 3]]), np.array([[2, 3], [1, 3]]))
-    rows = build_rows(TOKENS, prompts, padding=7)
-    assert prompt_lengths(TOKENS, prompts).tolist() == (rows.segment >= 0).sum(1).tolist()
+    rows = build_rows(tokens, prompts, padding=7)
+    assert prompt_lengths(tokens, prompts).tolist() == (rows.segment >= 0).sum(1).tolist()
 
 
 def test_long_histories_lose_whole_oldest_items():

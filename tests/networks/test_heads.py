@@ -3,9 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from diagnostic_worlds import ACTOR_CRITIC, ITEMS, Q_NETWORK, start_of
+from jax.extend.core import jaxpr_as_fun
 
 from ialp_jax.agents.losses import entropy, log_prob
-from ialp_jax.networks.heads import MASKED, ActorCriticOutput, centred_q, mask_shown
+from ialp_jax.networks.heads import MASKED, ActorCriticOutput, centred_q, initial_params, mask_shown
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,25 @@ def test_the_actors_factors_multiply_to_its_logits():
     history = jnp.stack([start_of(0).history, start_of(1).history])
     params = jax.jit(ACTOR_CRITIC.init)(jax.random.key(0), history)
     params = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(1), leaf.shape), params)
-    query, table, bias = ACTOR_CRITIC.apply(params, history, method="actor_factors")
+    query, table, bias = ACTOR_CRITIC.apply(params, history, method="factors")
     logits = ACTOR_CRITIC.apply(params, history).logits
-    np.testing.assert_allclose(query @ table.T + bias, logits, atol=1e-5)
+    np.testing.assert_allclose(query @ table[1:].T + bias, logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", [ACTOR_CRITIC, Q_NETWORK])
+def test_parameters_are_those_of_init_bit_for_bit_without_a_run_of_the_network(network, monkeypatch):
+    keys, history = jax.random.split(jax.random.key(5), 2), jnp.zeros(4, jnp.int32)
+    expected = jax.vmap(lambda key: network.init(key, history))(keys)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        jax.vmap(lambda key: initial_params(network, key, history))(keys),
+        expected,
+    )
+    operations = []
+    monkeypatch.setattr(
+        "ialp_jax.networks.heads.jaxpr_as_fun",
+        lambda closed: operations.extend(closed.jaxpr.eqns) or jaxpr_as_fun(closed),
+    )
+    initial_params(network, keys[0], history)
+    names = {operation.primitive.name for operation in operations}
+    assert not names & {"dot_general", "gather", "reduce_sum", "reduce_max", "exp"}

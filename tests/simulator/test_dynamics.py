@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ialp_jax.keys import unit, words
 from ialp_jax.labelling.imagine import imagined_params
 from ialp_jax.simulator import dynamics
 from ialp_jax.simulator.actions import to_item
@@ -84,7 +85,7 @@ def logit(world, state, item):
 def plain_step(key, state, action, params):
     """The rules of the preset ``paper``, implemented without ``dynamics``."""
     item, in_range = to_item(action, params.user_model.item_bias.shape[0] - 1)
-    like = jax.random.uniform(key) < like_probability(params.user_model, state.user, item)
+    like = unit(words(key, "step")[0]) < like_probability(params.user_model, state.user, item)
     like &= in_range & ~jnp.any(state.shown == item)
     liked = jnp.concatenate([state.history[1:], item[None]])
     recovered = jnp.minimum(state.patience + params.recovery, params.patience)

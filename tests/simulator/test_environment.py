@@ -138,6 +138,59 @@ def test_likes_have_the_probability_of_the_user_model():
     assert abs(float(likes.mean()) - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 20_000)
 
 
+def draws(params, count=20_000):
+    """Steps of ``count`` independent keys, by `step`, from user 0's first state."""
+    state = ENV.start(jnp.int32(0), params)[1].replace(patience=jnp.float32(0.5))
+    keys = jax.random.split(jax.random.key(11), count)
+    step = jax.jit(jax.vmap(ENV.step, in_axes=(0, None, 0, None)))
+    action = jnp.arange(count, dtype=jnp.int32) % ITEMS
+    return action + 1, step(keys, state, action, params)
+
+
+def test_steps_like_each_pair_as_often_as_the_user_model_and_then_draw_users_uniformly():
+    params, count = world(users=jnp.tile(jnp.array([0, 1]), 3)[:5], recovery=jnp.float32(-1.0)), 40_000
+    model = params.user_model._replace(
+        item_factors=jnp.linspace(-2, 2, 2 * (ITEMS + 1)).reshape(-1, 2),
+        knot_scores=jnp.array([-5.0, 5.0]),
+        knot_logits=jnp.array([-5.0, 5.0]),
+    )
+    item, (_, after, reward, terminated, *_) = draws(params.replace(user_model=model), count)
+    assert np.all(terminated)  # so every step starts a session
+    expected = 1 / (1 + np.exp(-np.asarray(model.item_factors)[:, 0]))
+    expected[2] = 0.0  # shown in the starting history
+    for number in range(1, ITEMS + 1):
+        likes = np.asarray(reward)[np.asarray(item) == number]
+        margin = 4 * np.sqrt(expected[number] * (1 - expected[number]) / len(likes))
+        assert abs(likes.mean() - expected[number]) <= margin
+    user = np.asarray(after.user)
+    assert abs(user.mean() - 2 / 5) < 4 * np.sqrt(0.24 / count)  # 2 of 5 entries of ``users`` are user 1
+    fresh = np.asarray(item) != 2
+    correlation = np.corrcoef(user[fresh], np.asarray(reward)[fresh])[0, 1]
+    assert abs(correlation) < 4 / np.sqrt(fresh.sum()), "the next user does not depend on the answer"
+
+
+def test_step_and_step_env_give_the_same_answer_for_the_same_key():
+    knots = jnp.array([0.0])  # every like has probability one half
+    params = world()
+    params = params.replace(user_model=params.user_model._replace(knot_scores=knots, knot_logits=knots))
+    item, (_, _, reward, *_, info) = draws(params, 64)
+    state = ENV.start(jnp.int32(0), params)[1].replace(patience=jnp.float32(0.5))
+    keys = jax.random.split(jax.random.key(11), 64)
+    final, _, alone, *_ = jax.vmap(ENV.step_env, in_axes=(0, None, 0, None))(keys, state, item - 1, params)
+    np.testing.assert_array_equal(reward, alone)
+    assert 0 < reward.mean() < 1
+    for one, other in zip(final, info["final_observation"], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_step_of_the_preset_paper_costs_one_hash():
+    params = world()
+    _, state = ENV.start(jnp.int32(0), params)
+    program = str(jax.make_jaxpr(ENV.step)(jax.random.key(0), state, jnp.int32(0), params))
+    assert program.count("random_fold_in") == 1
+    assert not any(name in program for name in ("random_bits", "random_split", "threefry"))
+
+
 @pytest.mark.parametrize(
     ("knob", "value", "expected"),
     [("patience", 4.0, 3.0), ("dislike_cost", 0.25, 1.75), ("recovery", 0.0, 1.0)],

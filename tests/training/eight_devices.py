@@ -16,6 +16,7 @@ from diagnostic_worlds import ACTOR_CRITIC, ENV, ITEMS, LENGTH, Q_NETWORK, SMALL
 from jax.sharding import Mesh
 from test_adapt import bandit
 
+from ialp_jax.agents import streaming
 from ialp_jax.agents.a2c import a2c
 from ialp_jax.agents.base import Agent
 from ialp_jax.agents.config import A2CConfig, DQNConfig, GateConfig, MixtureConfig, PGConfig
@@ -23,13 +24,14 @@ from ialp_jax.agents.dqn import dqn
 from ialp_jax.agents.gate import gate
 from ialp_jax.agents.mixture import mixture
 from ialp_jax.agents.pg import pg
+from ialp_jax.agents.streaming import Factors, choose_streamed
 from ialp_jax.errors import InputError
 from ialp_jax.mesh import USER, device_mesh, split_users
 from ialp_jax.networks.heads import Recommender
 from ialp_jax.training.adapt import OnlineTask, adapt
 from ialp_jax.training.config import AdaptConfig, DevicesConfig, EvaluationConfig, PretrainConfig
 from ialp_jax.training.pretrain import Pretrainer, supervised_loss
-from ialp_jax.training.rollout import collect, start_users
+from ialp_jax.training.rollout import collect, play, start_users
 from ialp_jax.training.seeds import over_seeds
 
 A2C = A2CConfig(num_users=40, rollout_length=5, learning_rate=1e-2)
@@ -122,6 +124,34 @@ def moved(path: tuple, leaf: jax.Array) -> jax.Array:
     return leaf.at[:, 1].set(0) if "Attention_0']['bias" in jax.tree_util.keystr(path) else leaf
 
 
+def shown(agent: Agent, devices: DevicesConfig | None) -> np.ndarray:
+    """The items that two seeds of an agent show in whole sessions, [2, H, E]."""
+    params = world("coin")
+
+    def items(key: jax.Array) -> jax.Array:
+        return play(ENV, params, agent, agent.init(key, start_of(0)), key, key, agent.num_users).items
+
+    mesh = devices and device_mesh(devices.seeds, devices.users, 2, agent.num_users)
+    return np.asarray(over_seeds(items, mesh=mesh)(jax.random.split(KEY)))
+
+
+def streamed() -> list[bool]:
+    """Whether eight devices choose the same items as one device from a streamed catalogue of 1,009 items."""
+    draw = np.random.default_rng(0)
+    table, query = (draw.integers(-2, 3, (rows, 4)).astype(np.float32) for rows in (1010, 16))
+    shown, bias = draw.integers(0, 1010, (16, 30)).astype(np.int32), np.zeros(1009, np.float32)
+
+    def choose(key: jax.Array | None) -> jax.Array:
+        return jax.jit(choose_streamed, static_argnums=4)(key, query, Factors(table, bias), shown, 5)
+
+    def everywhere(key: jax.Array | None) -> jax.Array:
+        with jax.set_mesh(Mesh(jax.devices(), (USER,))):
+            return choose(key)
+
+    streaming.CHUNK = 16 * 100  # several chunks
+    return [same(choose(key), everywhere(key)) for key in (None, KEY)]
+
+
 def exchanged(agent: Agent) -> list[str]:
     """XLA's names of the communication between eight devices that share users, in a rollout and an update."""
     params = world("two_tastes")
@@ -166,6 +196,8 @@ def main() -> None:
         "pretrain by users": furthest(pretrained(2, None), pretrained(2, BY_USERS)),
         "a2c by both": furthest(updated("a2c", None), updated("a2c", BOTH)),
         "dqn by users": furthest(updated("dqn", None), updated("dqn", BY_USERS)),
+        "shown": [float(np.mean(shown(agent, None) == shown(agent, BOTH))) for agent in AGENTS.values()],
+        "streamed": streamed(),
         "learned": furthest(pretrained(2, None), pretrainer(2, None).params),
         "exchanged": {name: exchanged(agent) for name, agent in ON_POLICY.items()},
         "split": split_rows(),

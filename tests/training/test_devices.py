@@ -48,6 +48,14 @@ def test_ten_updates_on_shared_batches_end_at_the_same_parameters(results, check
     assert results[check] < 1e-2 * results["learned"]
 
 
+def test_shared_users_see_the_same_items(results):
+    assert min(results["shown"]) > 0.99
+
+
+def test_devices_that_share_users_choose_the_same_items_from_huge_catalogues(results):
+    assert results["streamed"] == [True, True]
+
+
 def test_each_device_keeps_its_part_of_the_rows(results):
     assert results["split"] == [2, 3]
 

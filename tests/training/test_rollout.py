@@ -16,6 +16,7 @@ from ialp_jax.training.rollout import (
     collect,
     gini,
     play,
+    scan_while,
     start_users,
     summarise,
     summarise_groups,
@@ -120,6 +121,39 @@ def test_play_stops_counting_when_the_user_leaves():
     expected = {"return": 2, "length": 4, "reward_per_step": 0.5, "coverage": 4 / ITEMS}
     expected["gini"] = 1 - 4 / ITEMS  # four items share all exposure equally
     assert {name: float(value) for name, value in sums.items()} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["one_item", "coin_leaves", "two_tastes"])
+def test_play_stops_when_the_last_session_has_ended(name):
+    calls = []
+
+    def act(*args, **settings):
+        jax.debug.callback(lambda: calls.append(1))
+        return in_order().act(*args, **settings)
+
+    agent = in_order()._replace(act=act)
+    run = jax.jit(lambda params: play(ENV, params, agent, STATE, KEY, KEY, 16))
+    length = run(world(name)).length
+    jax.effects_barrier()
+    assert len(calls) == length.max() <= HORIZON
+
+
+def test_a_scan_that_stops_has_the_results_of_one_that_does_not():
+    def step(left, number):
+        row = jnp.where(left > 0, number + left, 0)
+        return jnp.maximum(left - 1, 0), (row, {"left": left > 0})
+
+    def run(left, most):
+        return scan_while(step, left, most, lambda left: jnp.any(left > 0))
+
+    for left in (jnp.array([0, 3, 1]), jnp.array([0, 0, 0]), jnp.array([9, 2, 2])):
+        carry, results = jax.jit(run, static_argnums=1)(left, 5)
+        after, rows = jax.lax.scan(step, left, jnp.arange(5))
+        assert carry.tolist() == after.tolist()
+        jax.tree.map(np.testing.assert_array_equal, results, rows)
+    sizes = jnp.array([[0, 3], [7, 1], [0, 0]])
+    beside = jax.vmap(lambda left: run(left, 5)[1][0])(sizes)
+    assert beside.tolist() == [run(left, 5)[1][0].tolist() for left in sizes]
 
 
 def test_reward_per_step_weighs_sessions_by_their_length():

@@ -187,6 +187,7 @@ def test_fit_selects_the_best_setting_of_the_grid(small):
         ("test", 0.3),
         ("knots", 2),
         ("base_rate", 3.0),
+        ("base_rate_rule", "odds"),
     ],
 )
 def test_every_setting_changes_the_result(small, quick, field, value):
@@ -194,6 +195,29 @@ def test_every_setting_changes_the_result(small, quick, field, value):
     changed = fit(small, UserModelConfig(**(QUICK | {field: value})))[0]
     users, items = np.arange(small.num_users)[:, None], np.arange(1, small.catalogue.num_items + 1)[None]
     assert not np.allclose(like_logit(usual, users, items), like_logit(changed, users, items), atol=1e-3)
+
+
+@pytest.mark.parametrize("base_rate", [0.5, 1.0, 4.0])
+def test_mean_like_probability_is_base_rate_times_the_density_of_the_logs(small, base_rate):
+    model, metrics, _ = fit(small, UserModelConfig(**QUICK, base_rate=base_rate))
+    users, items = np.arange(small.num_users)[:, None], np.arange(1, small.catalogue.num_items + 1)[None]
+    mean = np.mean(np.asarray(like_probability(model, users, items), np.float64))
+    assert mean == pytest.approx(base_rate * metrics["like_rate"], rel=1e-4)
+    assert metrics["density_ratio"] == pytest.approx(base_rate, rel=1e-4)
+
+
+def test_base_rate_rule_odds_multiplies_the_odds_of_the_logs(small, quick):
+    settings = UserModelConfig(**QUICK, base_rate_rule="odds")
+    one, four = (fit(small, dataclasses.replace(settings, base_rate=rate)) for rate in (1.0, 4.0))
+    low, high = (calibrated(part[0], jnp.linspace(-1, 2, 50)) for part in (one, four))
+    np.testing.assert_allclose(high - low, np.log(4.0), atol=0.15)
+    assert 2.0 < four[1]["density_ratio"] < 3.6
+    assert quick[1]["density_ratio"] == pytest.approx(1.0, rel=1e-4)
+
+
+def test_too_high_base_rate_raises(small):
+    with pytest.raises(InputError, match=r"user_model\.base_rate=300.* lower it"):
+        fit(small, UserModelConfig(**QUICK, base_rate=300.0))
 
 
 def test_fit_on_demo_is_close_to_the_truth(demo):
@@ -239,6 +263,7 @@ def test_factors_that_are_not_finite_raise(small):
         ("test", 0.95),
         ("knots", 1),
         ("base_rate", 0.0),
+        ("base_rate_rule", "shift"),
         ("seed", -1),
     ],
 )

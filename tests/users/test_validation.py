@@ -7,7 +7,14 @@ import pytest
 
 from ialp_jax.data import DataConfig, DemoConfig, load
 from ialp_jax.types import UserModel
-from ialp_jax.users.calibration import calibrate, expected_calibration_error, reliability
+from ialp_jax.users.calibration import (
+    calibrate,
+    expected_calibration_error,
+    raised,
+    reliability,
+    shift_to_mean,
+    with_level,
+)
 from ialp_jax.users.config import UserModelConfig
 from ialp_jax.users.fit import fit
 from ialp_jax.users.holdout import NEVER, TEST, TRAIN, VALIDATION, roles
@@ -113,14 +120,46 @@ def test_calibration_of_random_scores_is_flat():
 def test_reliability_tells_the_truth_from_a_wrong_model():
     logits, table = world()
     weight = held_out_weight(table, TEST)
-    right = reliability(scorer(logits), table, TEST, 15, weight, weight)
+    right = reliability(scorer(logits), table, TEST, 15, weight)
     assert expected_calibration_error(right) < 0.01
     assert len(right["count"]) == 15
     assert np.sum(right["count"] * right["observed"]) == pytest.approx(np.sum(table > 0))
-    doubled = reliability(scorer(logits + 1.0), table, TEST, 15, weight, weight)
+    doubled = reliability(scorer(logits + 1.0), table, TEST, 15, weight)
     assert expected_calibration_error(doubled) == pytest.approx(
         np.mean(1 / (1 + np.exp(-logits - 1)) - 1 / (1 + np.exp(-logits))), rel=0.15
     )
+
+
+def test_shift_gives_the_mean_also_with_infinite_log_odds():
+    assert shift_to_mean(np.zeros(3), np.ones(3), 0.8) == pytest.approx(np.log(4))
+    logits, count = np.array([-np.inf, -3.0, 1.0, np.inf]), np.array([5.0, 3.0, 1.0, 1.0])
+    shift = shift_to_mean(logits, count, 0.4)
+    assert np.sum(count / (1 + np.exp(-logits - shift))) == pytest.approx(4.0)
+
+
+def test_raised_model_has_the_mean_and_one_shift_for_all_log_odds():
+    logits, table = world()
+    model = scorer(logits)
+    higher = raised(model, table, 0.3)
+    shift = higher.knot_logits - model.knot_logits
+    assert shift[0] == pytest.approx(shift[1], abs=1e-5)
+    assert np.mean(1 / (1 + np.exp(-logits - shift[0]))) == pytest.approx(0.3, rel=1e-5)
+
+
+def test_calibration_error_on_test_likes_sees_a_wrong_level():
+    logits, table = world()
+    density, weight = np.mean(table > 0), held_out_weight(table, VALIDATION)
+
+    def error(model):
+        bins = reliability(model, table, TEST, 15, held_out_weight(table, TEST))
+        return expected_calibration_error(with_level(bins, 3.0, "mean"))
+
+    fitted = raised(calibrate(scorer(logits), table, VALIDATION, 30, weight), table, 3 * density)
+    by_odds = calibrate(scorer(logits), table, VALIDATION, 30, 3 * weight)
+    mean = np.mean(1 / (1 + np.exp(-np.interp(logits, by_odds.knot_scores, by_odds.knot_logits))))
+    assert error(fitted) < 0.015
+    assert 3 * density - mean > 0.04
+    assert error(by_odds) > 0.9 * (3 * density - mean)
 
 
 def test_expected_calibration_error_matches_hand_computed_value():

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.modes.answers import Answers
 from ialp_jax.llm.prompting.templates import Template
@@ -27,6 +28,9 @@ class Engine(Protocol):
     """
 
     plain: bool
+
+    def order(self, prompts: Prompts) -> np.ndarray:
+        """Returns the order in which batches take the n prompts, int64 [n]."""
 
     def answer(self, prompts: Prompts) -> tuple[Answers, int]:
         """Returns the answers to n prompts, and the number of tokens that the model read."""
@@ -74,7 +78,13 @@ def build(
 
         return VLLMEngine(folder, titles, template, config, wrapper)
     from ialp_jax.llm.engines.transformers_engine import TransformersEngine
-    from ialp_jax.llm.model import memory
+    from ialp_jax.llm.model import loading, memory
 
+    device, _ = loading.place(config.device, config.dtype)
+    if config.workers and device != "cpu":
+        raise InputError(
+            f"--config.llm.workers={config.workers}: without Ray, workers run on a CPU only; use "
+            "--config.llm.device=cpu or --config.llm.engine=ray"
+        )
     memory.require(folder, titles, template, config, shape)
     return TransformersEngine(folder, titles, template, config, wrapper)

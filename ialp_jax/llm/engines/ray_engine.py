@@ -132,6 +132,11 @@ class RayEngine:
         with self._one_line_errors():
             self.plain = self._ray.get(self._replicas[0].check.remote(shape))
 
+    def order(self, prompts: Prompts) -> np.ndarray:
+        """Returns `Engine.order` of the first worker."""
+        with self._one_line_errors():
+            return self._ray.get(self._replicas[0].order.remote(prompts))
+
     def unconditional(self) -> np.ndarray:
         """Returns the scores of all titles after an empty history, float32 [N + 1], from the first worker."""
         with self._one_line_errors():
@@ -154,14 +159,12 @@ class RayEngine:
         def submit(replica: Any, batch: np.ndarray) -> Any:
             return replica.answer.remote(prompts.rows(batch), self.plain)
 
+        order = self.order(prompts)
+        batches = [order[i : i + self._batch_size] for i in range(0, len(order), self._batch_size)]
         with self._one_line_errors():
-            order = self._ray.get(self._replicas[0].order.remote(prompts))
-            batches = [order[i : i + self._batch_size] for i in range(0, len(order), self._batch_size)]
             pool = self._ray.util.ActorPool(self._replicas * IN_FLIGHT)
             answers, tokens = zip(*pool.map(submit, batches), strict=True)
-        position = np.argsort(order)
-        columns = (np.concatenate(column)[position] for column in zip(*answers, strict=True))
-        return Answers(*columns), sum(tokens)
+        return Answers.joined(answers, order), sum(tokens)
 
     @contextlib.contextmanager
     def _one_line_errors(self) -> Iterator[None]:

@@ -94,7 +94,7 @@ class VLLM:
 
     def scores(self, rows: Rows, num_candidates: int) -> tuple[np.ndarray, int]:
         """Returns the same scores as `likelihood.title_scores`, [B, K], and the number of tokens read."""
-        prompts = [ids[segment == 0].tolist() for ids, segment in zip(rows.ids, rows.segment, strict=True)]
+        prompts = [prompt.tolist() for prompt in rows.prompts()]
         lengths = np.bincount(rows.slot, minlength=len(prompts) * num_candidates)
         titles = [part.tolist() for part in np.split(rows.target, np.cumsum(lengths)[:-1])]
         shape = (len(prompts), num_candidates)
@@ -149,11 +149,10 @@ class VLLMEngine:
         """Loads model and tokenizer, and tokenises the N + 1 titles. Raises InputError."""
         tokenizer = loading.load_tokenizer(folder, config.pad_token)
         context = loading.context_of(loading.read_config(folder))
-        dtype = "auto" if config.dtype == "fastest" else config.dtype
-        self._model = VLLM(folder, context, dtype, config.adapter)
+        self._model = VLLM(folder, context, config.dtype, config.adapter)
         self._limit = context - 1  # because vLLM always generates at least one token
         self._padding, self._normalise = tokenizer.pad_token_id, config.normalise
-        self._place = {"device": "vllm", "dtype": dtype}
+        self._place = {"device": "vllm", "dtype": config.dtype}
         self.tokens = rows_of.tokenise(tokenizer, titles, template, self._limit)
         self.plain, self._asker = False, None
         if config.mode != "likelihood":
@@ -162,6 +161,10 @@ class VLLMEngine:
     def facts(self) -> dict[str, Any]:
         """Returns ``device`` and ``dtype`` of the model. In lettered modes, also returns prompt settings."""
         return self._place | (self._asker.facts() if self._asker else {})
+
+    def order(self, prompts: Prompts) -> np.ndarray:
+        """Returns the order of the prompts, because vLLM forms its own batches; int64 [n]."""
+        return np.arange(prompts.num_prompts)
 
     def check(self, shape: tuple[int, int]) -> None:
         """Does nothing, because vLLM gets whole sequences and needs no mask."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from huggingface_hub.errors import StrictDataclassError
 from ialp_jax import store
 from ialp_jax.errors import InputError
 from ialp_jax.llm import model_files
-from ialp_jax.llm.model import speed, weights
+from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.model import weights
 
 MAX_TOKENS = 4096  # Longest prompt. Equals the sliding window of Mistral 7B v0.1; L items fit.
 # Errors that from_pretrained raises if files are missing, broken or of another kind.
@@ -103,8 +105,8 @@ def place(device: str, dtype: str) -> tuple[str, str]:
 
     Args:
       device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<number>``.
-      dtype: ``auto`` (bfloat16 on a GPU, float32 elsewhere), ``fastest`` (by measurement), ``float32`` or
-        ``bfloat16``.
+      dtype: ``auto`` (bfloat16 on a GPU, float32 elsewhere), ``float32`` or ``bfloat16``. On a CPU, labels
+        replace ``auto`` before, see `ialp_jax.llm.model.precision`.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -112,9 +114,12 @@ def place(device: str, dtype: str) -> tuple[str, str]:
         raise InputError(f"--config.llm.device={device}: torch sees no GPU; use auto or cpu")
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else "bfloat16"
-    elif dtype == "fastest":
-        dtype = speed.fastest_dtype(device)
     return device, dtype
+
+
+def of_dtype(config: LLMConfig, dtype: str) -> LLMConfig:
+    """The settings with another dtype."""
+    return dataclasses.replace(config, dtype=dtype)
 
 
 def load_model(folder: Path, device: str, dtype: str) -> Any:

@@ -108,7 +108,19 @@ def read_sizes(folder: Path) -> Sizes:
         raise InputError(f"{folder}: not a readable causal language model ({first})") from None
 
 
-def batch_bytes(sizes: Sizes, measured: Lengths, batch_size: int, element: int) -> int:
+def forward_flops(sizes: Sizes, tokens: float, pairs: float, scored: float) -> float:
+    """Number of operations of forward passes.
+
+    Args:
+      sizes: sizes of the model.
+      tokens: number of tokens in all rows.
+      pairs: number of token pairs in attention: the sum of the squared row lengths.
+      scored: number of rows of logits.
+    """
+    return 2 * sizes.body * tokens + 4 * sizes.layers * sizes.attention * pairs + 2 * sizes.head * scored
+
+
+def batch_bytes(sizes: Sizes, measured: Lengths, batch_size: int, element: int, device: str = "cpu") -> int:
     """Upper estimate of the memory of one batch of the longest prompts, in bytes.
 
     Args:
@@ -116,25 +128,29 @@ def batch_bytes(sizes: Sizes, measured: Lengths, batch_size: int, element: int) 
       measured: lengths of some prompts.
       batch_size: rows of the batch.
       element: bytes per number.
+      device: device of the model; logits are computed in larger chunks on a GPU.
     """
     longest = int(measured.prompt.max()) + measured.written
     mask = longest**2 * (element + 4)  # The mask, and temporary arrays to compute it.
     mask += longest**2 * sizes.compared * (2 * element + 4)  # Scores and attention weights.
     layer = longest * element * (4 * sizes.hidden + 4 * sizes.attention + 3 * sizes.intermediate)
-    rows = batch_size * (1 if measured.written else int(measured.scored.max()))
+    # Logits in the model's dtype, and two copies of some of them in float32.
+    logits = batch_size * sizes.vocabulary * (element + 8)
     if not measured.written:
-        rows = min(rows, head.rows_at_once(sizes.vocabulary))
-    logits = rows * sizes.vocabulary * (element + 8)  # In the model's dtype, and two float32 copies.
+        rows = batch_size * int(measured.scored.max())
+        copied = min(rows, head.rows_in_float32(sizes.vocabulary, device))
+        logits = min(rows, head.rows_at_once(sizes.vocabulary, device)) * sizes.vocabulary * element
+        logits += copied * sizes.vocabulary * 8
     cache = 2 * sizes.layers * sizes.key_value * longest * element if measured.written else 0
     return batch_size * (mask + cache) + max(batch_size * layer, logits)
 
 
-def need(sizes: Sizes, measured: Lengths | None, batch_size: int, dtype: str) -> Need:
+def need(sizes: Sizes, measured: Lengths | None, batch_size: int, dtype: str, device: str = "cpu") -> Need:
     """Memory for the weights and one batch of the measured prompts; no batch if ``measured`` is None."""
     element = getattr(torch, dtype).itemsize
     if measured is None:
         return Need(sizes.parameters * element, 0)
-    return Need(sizes.parameters * element, batch_bytes(sizes, measured, batch_size, element))
+    return Need(sizes.parameters * element, batch_bytes(sizes, measured, batch_size, element, device))
 
 
 def available(device: str) -> int:
@@ -145,17 +161,25 @@ def available(device: str) -> int:
 
 
 def verdict(needed: Need, free: int, device: str, dtype: str, config: LLMConfig) -> str:
-    """If the model does not fit, returns a message with the figures and a remedy, else an empty text."""
-    if needed.total <= free:
+    """If the model does not fit, returns a message with the figures and a remedy, else an empty text.
+
+    On one machine, each of ``config.workers`` processes needs the memory. Ray's workers count their own.
+    """
+    copies = max(1, config.workers) if config.engine == "transformers" else 1
+    if copies * needed.total <= free:
         return ""
     changes = ["--config.llm.dtype=bfloat16"] if dtype == "float32" else []
     if needed.batch and config.batch_size > 1:
         changes.append(f"--config.llm.batch_size under {config.batch_size}")
+    if copies > 1:
+        changes.append(f"--config.llm.workers under {copies}")
     changes.append("--config.llm.device with more memory, or a smaller model")
     where = "of the GPU" if device.startswith("cuda") else "of memory"
     batch = f" and {needed.batch / GB:.1f} GB for a batch of {config.batch_size}" if needed.batch else ""
+    each = f" for each of {copies} workers" if copies > 1 else ""
     return (
-        f"it needs {needed.total / GB:.1f} GB ({needed.weights / GB:.1f} GB of weights in {dtype}{batch}), "
+        f"it needs {copies * needed.total / GB:.1f} GB ({needed.weights / GB:.1f} GB of weights in "
+        f"{dtype}{batch}{each}), "
         f"and {free / GB:.1f} GB {where} are free; try {', or '.join(changes)}"
     )
 
@@ -173,7 +197,7 @@ def require(
       folder: folder of the model.
       titles: N + 1 titles; ``titles[0]`` is padding.
       template: the text around titles.
-      config: only ``dtype``, ``device`` and ``batch_size`` are read.
+      config: settings; ``workers`` counts the processes on this machine.
       shape: L and K of the prompts that follow; if None, only the weights are compared with the free memory.
 
     Raises:
@@ -187,7 +211,7 @@ def require(
         tokenizer = loading.load_tokenizer(folder, config.pad_token)
         ruler = lengths.Ruler(tokenizer, folder, titles, template, config, sizes.context)
         measured = ruler.measure(lengths.sample_prompts(len(titles) - 1, shape))
-    needed = need(sizes, measured, config.batch_size, dtype)
+    needed = need(sizes, measured, config.batch_size, dtype, device)
     refusal = verdict(needed, available(device), device, dtype, config)
     if refusal:
         raise InputError(f"{folder}: the model does not fit: {refusal}")

@@ -43,6 +43,7 @@ class Scorer:
         template: Template,
         config: LLMConfig,
         wrapper: Sequence[str] | None = None,
+        loaded: tuple[Any, Any] | None = None,
     ) -> None:
         """Loads model, adapter and tokenizer, and tokenises the N + 1 titles.
 
@@ -52,14 +53,18 @@ class Scorer:
           template: words of the prompts.
           config: settings for loading and asking.
           wrapper: chat wrapper of an earlier run, if prompts must stay the same.
+          loaded: a model and its tokenizer, to be used instead of those in ``folder``.
 
         Raises:
           InputError: see `load_tokenizer`, `load_model`, `adapters.apply` and `weights.check_tokens`.
         """
-        tokenizer = load_tokenizer(folder, config.pad_token)
-        self.model = load_model(folder, config.device, config.dtype)
-        if config.adapter:
-            self.model = adapters.apply(self.model, Path(config.adapter), config.adapter_use)
+        if loaded is None:
+            tokenizer = load_tokenizer(folder, config.pad_token)
+            self.model = load_model(folder, config.device, config.dtype)
+            if config.adapter:
+                self.model = adapters.apply(self.model, Path(config.adapter), config.adapter_use)
+        else:
+            self.model, tokenizer = loaded
         self.limit = context_of(self.model.config)
         self.padding = tokenizer.pad_token_id
         self.mode, self._normalise, self.batch_size = config.mode, config.normalise, config.batch_size

@@ -1,8 +1,7 @@
-"""Measures how fast the current device multiplies matrices, for cost estimates and dtypes. Needs torch."""
+"""Measures how fast the current device multiplies matrices, for cost estimates. Needs torch."""
 
 from __future__ import annotations
 
-import functools
 import time
 
 import torch
@@ -21,9 +20,3 @@ def matmul_rate(device: str, dtype: str) -> float:
         product[0, 0].item()  # waits for a GPU
         best = max(best, 2 * width**3 / (time.perf_counter() - started))
     return best
-
-
-@functools.cache
-def fastest_dtype(device: str) -> str:
-    """The faster of ``float32`` and ``bfloat16``; measured once per process."""
-    return max(("float32", "bfloat16"), key=lambda dtype: matmul_rate(device, dtype))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +52,12 @@ class Answers(NamedTuple):
             np.zeros(0, np.uint8),
             np.zeros((0, 0), np.int8),
         )
+
+    @classmethod
+    def joined(cls, batches: Sequence[Answers], order: np.ndarray) -> Answers:
+        """Joins the answers to batches. ``order`` int64 [n] holds the prompts of all batches in sequence."""
+        position = np.argsort(order)
+        return cls(*(np.concatenate(column)[position] for column in zip(*batches, strict=True)))
 
     @classmethod
     def from_scores(cls, scores: np.ndarray) -> Answers:

@@ -9,7 +9,7 @@ import torch
 
 from ialp_jax.llm.modes import plain
 from ialp_jax.llm.modes.answers import CAUSES, Answers
-from ialp_jax.llm.modes.likelihood import title_scores
+from ialp_jax.llm.modes.likelihood import collected, title_scores
 from ialp_jax.llm.modes.prefix import NOTHING, Prefix
 from ialp_jax.llm.prompting.letters import LetteredTokens
 from ialp_jax.llm.prompting.tokens import Rows
@@ -62,19 +62,15 @@ def score_lines(
     lengths = letters.lengths(prompts)
     order = np.argsort(-lengths, kind="stable")  # longest first, to run out of memory early
     num_lines = prompts.candidates.shape[1] + 1
-    scores, spent = np.empty((prompts.num_prompts, num_lines), np.float32), int(lengths.sum())
-    if prefix is None:
-        spent = 0
+    spent, parts = 0 if prefix is None else int(lengths.sum()), []
     for start in range(0, len(order), batch_size):
-        part = order[start : start + batch_size]
-        rows = letters.rows(prompts.rows(part))
+        rows = letters.rows(prompts.rows(order[start : start + batch_size]))
         if prefix is None:
-            line_scores = torch.log_softmax(plain.title_scores(model, rows, num_lines), dim=-1)
+            parts.append(torch.log_softmax(plain.title_scores(model, rows, num_lines), dim=-1))
             spent += plain.tokens_spent(rows, num_lines)
         else:
-            line_scores = letter_scores(model, rows, prefix)
-        scores[part] = line_scores.cpu().numpy()
-    return scores, spent
+            parts.append(letter_scores(model, rows, prefix))
+    return collected(parts, order, num_lines), spent
 
 
 def combine(by_line: np.ndarray, orders: np.ndarray) -> Answers:

@@ -3,7 +3,7 @@
 Some models scale, cap or shift the output of their last layer (Cohere, Granite, Gemma 2, ...). So we compute
 the logits with the model's own forward pass. In this pass, the decoder computes nothing; it returns its
 stored output for the selected positions. Because vocabularies are large, logits are computed in chunks, which
-limits the memory.
+limits the memory. Their sums need float32; the copies in float32 exist only for a small block at a time.
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from torch.utils.checkpoint import checkpoint
 
+from ialp_jax.llm.modes.moving import to_device
+
 CHUNK = 2**25  # Maximum number of logits in memory, except if one row is longer. 134 MB in float32.
+BLOCK = 2**20  # Maximum number of logits with copies in float32, except if one row is longer.
+ON_GPU = 4  # Chunks are this many times larger on a GPU, because each one costs some kernel launches.
 
 
 @dataclasses.dataclass
@@ -61,19 +66,32 @@ def _decoded(model: Any, hidden: torch.Tensor) -> Iterator[None]:
 
 
 def logits_of(model: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """The model's own logits float32 [Q, V] for its decoder's output [Q, D]."""
+    """The model's own logits [Q, V] for its decoder's output [Q, D], in the dtype of the model's head."""
     unread = torch.zeros((1, len(hidden)), dtype=torch.long, device=hidden.device)
     with _decoded(model, hidden[None]):
-        return model(input_ids=unread, use_cache=False).logits[0].float()
+        return model(input_ids=unread, use_cache=False).logits[0]
 
 
-def rows_at_once(vocabulary: int) -> int:
+def rows_at_once(vocabulary: int, device: str = "cpu") -> int:
     """Number of rows of logits that are computed together."""
-    return max(1, CHUNK // vocabulary)
+    return max(1, CHUNK * (ON_GPU if device.startswith("cuda") else 1) // vocabulary)
+
+
+def rows_in_float32(vocabulary: int, device: str = "cpu") -> int:
+    """Number of rows of logits that have copies in float32 at the same time."""
+    if device.startswith("cuda"):
+        return max(1, rows_at_once(vocabulary, device) // ON_GPU)
+    return max(1, min(CHUNK, BLOCK) // vocabulary)
+
+
+def _normalisers(logits: torch.Tensor) -> torch.Tensor:
+    """log-sum-exp of each row of ``logits`` [Q, V], float32 [Q]."""
+    size = rows_in_float32(logits.shape[1], logits.device.type)
+    return torch.cat([torch.logsumexp(block.float(), dim=-1) for block in logits.split(size)])
 
 
 def log_probabilities(
-    model: Any, hidden: torch.Tensor, which: torch.Tensor, target: torch.Tensor
+    model: Any, hidden: torch.Tensor, which: np.ndarray, target: np.ndarray
 ) -> torch.Tensor:
     """Log-probabilities of Q tokens, float32 [Q]; differentiable.
 
@@ -86,17 +104,18 @@ def log_probabilities(
 
     def gained(part: torch.Tensor, row: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
         logits = logits_of(model, part)
-        return logits[row, token] - torch.logsumexp(logits, dim=-1)[row]
+        return logits[row, token].float() - _normalisers(logits)[row]
 
-    size = rows_at_once(model.config.get_text_config().vocab_size)
-    if len(hidden) <= size:
-        return gained(hidden, which, target)
-    parts, places = [], []
-    for start in range(0, len(hidden), size):
-        place = torch.nonzero((which >= start) & (which < start + size))[:, 0]
-        given = hidden[start : start + size], which[place] - start, target[place]
+    device, order = hidden.device, np.argsort(which, kind="stable")
+    size = rows_at_once(model.config.get_text_config().vocab_size, device.type)
+    starts = range(0, len(hidden), size)
+    bounds = np.searchsorted(which[order], [*starts, len(hidden)])
+    parts = []
+    for start, first, last in zip(starts, bounds[:-1], bounds[1:], strict=True):
+        place = order[first:last]
+        row, token = to_device(which[place] - start, device), to_device(target[place], device)
+        given = hidden[start : start + size], row, token
         # With gradients, each chunk's logits are not stored; the backward pass computes them again.
-        again = torch.is_grad_enabled()
+        again = torch.is_grad_enabled() and len(starts) > 1
         parts.append(checkpoint(gained, *given, use_reentrant=False) if again else gained(*given))
-        places.append(place)
-    return torch.cat(parts)[torch.argsort(torch.cat(places))]
+    return torch.cat(parts)[to_device(np.argsort(order, kind="stable"), device)]

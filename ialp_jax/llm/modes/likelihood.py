@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ialp_jax.llm.modes import head, masks, plain
+from ialp_jax.llm.modes.moving import to_device
 from ialp_jax.llm.modes.prefix import NOTHING, Prefix
 from ialp_jax.llm.prompting import tokens as rows_of
 from ialp_jax.llm.prompting.tokens import Rows, TitleTokens
@@ -35,20 +36,17 @@ def title_scores(model: Any, rows: Rows, num_candidates: int, prefix: Prefix = N
         for each token.
     """
     device, width = model.device, rows.ids.shape[1] - prefix.length
-    source, target, slot = (
-        torch.from_numpy(array).to(device) for array in (rows.source, rows.target, rows.slot)
-    )
-    hidden = head.decoder_of(model)(
-        input_ids=torch.from_numpy(rows.ids[:, prefix.length :]).to(device), **_view(model, rows, prefix)
-    ).last_hidden_state
+    ids = to_device(rows.ids[:, prefix.length :], device)
+    hidden = head.decoder_of(model)(input_ids=ids, **_view(model, rows, prefix)).last_hidden_state
     # The decoder's output at the end of a history predicts the first token of every candidate, so the head
     # runs on this output only once.
-    flat = source[:, 0] * width + source[:, 1] - prefix.length
-    flat, which = torch.unique(flat, return_inverse=True)
-    gained = head.log_probabilities(model, hidden.flatten(0, 1)[flat], which, target)
+    flat = rows.source[:, 0] * width + rows.source[:, 1] - prefix.length
+    flat, which = np.unique(flat, return_inverse=True)
+    predicting = hidden.flatten(0, 1)[to_device(flat, device)]
+    gained = head.log_probabilities(model, predicting, which.ravel(), rows.target)
     return (
         torch.zeros(len(rows.ids) * num_candidates, device=device)
-        .index_add(0, slot, gained)
+        .index_add(0, to_device(rows.slot, device), gained)
         .view(-1, num_candidates)
     )
 
@@ -64,17 +62,9 @@ def _view(model: Any, rows: Rows, prefix: Prefix) -> dict[str, Any]:
         arguments = {prefix.argument: prefix.of(len(rows.ids)), "use_cache": True}
     if (rows.segment <= 0).all():
         return arguments
-    position, segment = (torch.from_numpy(array).to(model.device) for array in (rows.position, rows.segment))
-    arguments["attention_mask"] = masks.of_layers(model.config, position, segment, model.dtype, prefix.length)
-    return arguments | {"position_ids": position[:, prefix.length :]}
-
-
-@torch.inference_mode()
-def score_rows(model: Any, rows: Rows, num_candidates: int, prefix: Prefix | None = NOTHING) -> np.ndarray:
-    """`title_scores` without gradients, as float32 [B, K] in NumPy. If ``prefix`` is None, uses `plain`."""
-    if prefix is None:
-        return plain.title_scores(model, rows, num_candidates).cpu().numpy()
-    return title_scores(model, rows, num_candidates, prefix).cpu().numpy()
+    mask = masks.of_layers(model, rows.position, rows.segment, prefix.length)
+    position = to_device(rows.position[:, prefix.length :], model.device)
+    return arguments | {"attention_mask": mask, "position_ids": position}
 
 
 def by_length(tokens: TitleTokens, prompts: Prompts, limit: int) -> tuple[np.ndarray, np.ndarray]:
@@ -87,6 +77,7 @@ def by_length(tokens: TitleTokens, prompts: Prompts, limit: int) -> tuple[np.nda
     return np.argsort(-lengths, kind="stable"), lengths
 
 
+@torch.inference_mode()
 def score(
     model: Any,
     tokens: TitleTokens,
@@ -104,11 +95,28 @@ def score(
     """
     prompts, num_candidates = rows_of.cut_histories(tokens, prompts, limit), prompts.candidates.shape[1]
     order, lengths = by_length(tokens, prompts, limit)
-    scores = np.empty(prompts.candidates.shape, np.float32)
-    spent = 0 if prefix is None else int(lengths.sum())
+    spent, parts = 0 if prefix is None else int(lengths.sum()), []
     for start in range(0, len(order), batch_size):
-        part = order[start : start + batch_size]
-        rows = rows_of.build_rows(tokens, prompts.rows(part), padding)
-        scores[part] = score_rows(model, rows, num_candidates, prefix)
-        spent += plain.tokens_spent(rows, num_candidates) if prefix is None else 0
-    return scores, spent
+        rows = rows_of.build_rows(tokens, prompts.rows(order[start : start + batch_size]), padding)
+        if prefix is None:
+            parts.append(plain.title_scores(model, rows, num_candidates))
+            spent += plain.tokens_spent(rows, num_candidates)
+        else:
+            parts.append(title_scores(model, rows, num_candidates, prefix))
+    return collected(parts, order, num_candidates), spent
+
+
+def collected(parts: list[torch.Tensor], order: np.ndarray, num_columns: int) -> np.ndarray:
+    """Scores of batches, float32 [P, columns], in the order of the prompts.
+
+    A GPU is read only here, so that it gets the next batches while it works on earlier ones.
+
+    Args:
+      parts: scores of each batch, float32 [B, columns].
+      order: int64 [P], the prompts of all batches in sequence.
+      num_columns: number of columns, if there is no batch.
+    """
+    scores = np.empty((len(order), num_columns), np.float32)
+    if parts:
+        scores[order] = torch.cat(parts).cpu().numpy()
+    return scores

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+
+from ialp_jax.llm.modes.moving import to_device
 
 # Names of layer types in transformers.
 FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
@@ -42,15 +45,17 @@ def kinds_of(config: Any) -> dict[str, int]:
 
 
 def of_layers(
-    config: Any, position: torch.Tensor, segment: torch.Tensor, dtype: torch.dtype, past: int = 0
+    model: Any, position: np.ndarray, segment: np.ndarray, past: int = 0
 ) -> torch.Tensor | dict[str, torch.Tensor]:
-    """Additive masks [B, 1, S - past, S]: causal, and a token attends to no candidate except its own.
+    """Masks [B, 1, S - past, S]: causal, and a token attends to no candidate except its own.
+
+    For torch's attention (sdpa), the masks are bool. They need a quarter of the memory of float32, and every
+    kernel that accepts a mask accepts them. Other attention code adds the mask to its scores.
 
     Args:
-      config: transformers configuration of the model.
+      model: a causal language model of transformers.
       position: int64 [B, S].
       segment: int32 [B, S], 0 history, 1..K candidates, -1 padding.
-      dtype: dtype of the model's activations.
       past: number of columns at the beginning of the rows that are already cached.
 
     Returns:
@@ -59,21 +64,24 @@ def of_layers(
     Raises:
       CannotPackError: see `kinds_of`.
     """
-    kinds, longest = kinds_of(config), int(position.max()) + 1
-    asking, asked = position[:, past:, None], position[:, None, :]
-    same = segment[:, past:, None] == segment[:, None, :]
-    visible = (same | (segment[:, None, :] == 0)) & (asking >= asked)
+    kinds, longest = kinds_of(model.config), int(position.max()) + 1
+    at, of = to_device(position, model.device), to_device(segment, model.device)
+    asking, asked = at[:, past:, None], at[:, None, :]
+    same = of[:, past:, None] == of[:, None, :]
+    visible = (same | (of[:, None, :] == 0)) & (asking >= asked)
     near = {
         SLIDING: lambda limit: asked > asking - limit,
         CHUNKED: lambda limit: asked // limit == asking // limit,
     }
     masks = {kind: near[kind](limit) & visible for kind, limit in kinds.items() if 0 < limit < longest}
     if masks and len(kinds) > 1:
-        return {kind: _additive(masks.get(kind, visible), dtype) for kind in kinds}
-    return _additive(masks.popitem()[1] if masks else visible, dtype)
+        return {kind: _accepted(masks.get(kind, visible), model) for kind in kinds}
+    return _accepted(masks.popitem()[1] if masks else visible, model)
 
 
-def _additive(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Turns bool [B, ...] into [B, 1, ...]: 0 for visible tokens, else the most negative number."""
-    mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
-    return mask.masked_fill_(~visible, torch.finfo(dtype).min)[:, None]
+def _accepted(visible: torch.Tensor, model: Any) -> torch.Tensor:
+    """Turns bool [B, ...] into a mask [B, 1, ...] that the model's attention code accepts."""
+    if getattr(model.config, "_attn_implementation", "") == "sdpa":
+        return visible[:, None]
+    mask = torch.zeros(visible.shape, dtype=model.dtype, device=visible.device)
+    return mask.masked_fill_(~visible, torch.finfo(model.dtype).min)[:, None]

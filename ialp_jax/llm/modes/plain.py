@@ -19,8 +19,8 @@ from ialp_jax.llm.prompting.tokens import Rows
 def sequences(rows: Rows, num_candidates: int) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
     """Yields, for each of B prompts, its tokens int64 [n] and the tokens of its K candidates."""
     names = np.split(rows.target, np.flatnonzero(np.diff(rows.slot)) + 1)
-    for b, (ids, segment) in enumerate(zip(rows.ids, rows.segment, strict=True)):
-        yield ids[segment == 0], names[b * num_candidates : (b + 1) * num_candidates]
+    for b, prompt in enumerate(rows.prompts()):
+        yield prompt, names[b * num_candidates : (b + 1) * num_candidates]
 
 
 def predictions(model: Any, ids: np.ndarray, last: int) -> torch.Tensor:

@@ -100,8 +100,10 @@ class Ruler:
             prompt = self._letters.lengths(self._letters.cut(prompts, self._written))
             return Lengths(prompt, np.full(len(prompt), max(1, self._written)), self._written)
         prompts = rows_of.cut_histories(self._tokens, prompts, self._context)
-        # One position predicts the first tokens of all candidates. The other positions predict later tokens.
-        scored = 1 + np.maximum(self._tokens.lengths()[prompts.candidates] - 1, 0).sum(1)
+        # One position predicts the first tokens of all candidates, and each common token the next token. The
+        # other positions predict later tokens.
+        common = self._tokens.common
+        scored = 1 + common + np.maximum(self._tokens.lengths()[prompts.candidates] - 1 - common, 0).sum(1)
         return Lengths(rows_of.prompt_lengths(self._tokens, prompts), scored, 0)
 
 

@@ -6,6 +6,7 @@ no tokenisation, and a candidate always has the same tokens.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -24,11 +25,14 @@ class TitleTokens(NamedTuple):
       prefix: int64, the begin-of-sequence token and the introduction: all tokens before the first line.
       values: int64, tokens of all lines, each with its line end.
       offsets: int64 [N + 2].
+      common: number of tokens with which every line begins, for example its bullet. A row holds them once
+        for all its candidates. Every line has more tokens.
     """
 
     prefix: np.ndarray
     values: np.ndarray
     offsets: np.ndarray
+    common: int = 0
 
     def of(self, item: int) -> np.ndarray:
         """Tokens of one item's line, int64."""
@@ -40,11 +44,13 @@ class TitleTokens(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Token rows of B prompts: prefix and history once, then the K candidates side by side.
+    """Token rows of B prompts: prefix, history and common tokens once, then the K candidates side by side.
 
     A candidate's tokens attend to the history and to the candidate's earlier tokens, but to no other
-    candidate. So the keys and values of the history are computed once for all K candidates. The last token of
-    a candidate is only predicted, not read. So a candidate with n tokens fills n - 1 columns.
+    candidate. So the keys and values of the history are computed once for all K candidates. The same is
+    true for the common tokens, with which all candidates begin; they belong to the history here. The last
+    token of a candidate is only predicted, not read. So a candidate with n tokens fills n - 1 - common
+    columns.
 
     Attributes:
       ids: int64 [B, S], tokens; any value at padding.
@@ -53,6 +59,7 @@ class Rows(NamedTuple):
       source: int64 [Q, 2], row and column whose output predicts a scored token.
       target: int64 [Q], the scored token.
       slot: int64 [Q], row * K + k - 1, index of the score to which the token's log-probability is added.
+      common: number of common tokens at the end of each history.
     """
 
     ids: np.ndarray
@@ -61,6 +68,14 @@ class Rows(NamedTuple):
     source: np.ndarray
     target: np.ndarray
     slot: np.ndarray
+    common: int = 0
+
+    def prompts(self) -> list[np.ndarray]:
+        """Tokens of each of the B prompts, without its candidates and their common tokens, int64 [n]."""
+        return [
+            ids[segment == 0][: -self.common or None]
+            for ids, segment in zip(self.ids, self.segment, strict=True)
+        ]
 
 
 def after(
@@ -106,7 +121,14 @@ def tokenise(tokenizer: Any, titles: Sequence[str], template: Template, limit: i
         np.array(prefix, np.int64),
         np.fromiter((token for line in lines for token in line), np.int64, offsets[-1]),
         offsets,
+        common_tokens(lines[1:]) if template.bullet else 0,
     )
+
+
+def common_tokens(lines: Sequence[Sequence[int]]) -> int:
+    """Number of tokens with which all lines begin, less than the tokens of the shortest line."""
+    columns = zip(*(line[:-1] for line in lines), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda column: len({*column}) == 1, columns))
 
 
 def cut_histories(tokens: TitleTokens, prompts: Prompts, limit: int) -> Prompts:
@@ -120,8 +142,8 @@ def cut_histories(tokens: TitleTokens, prompts: Prompts, limit: int) -> Prompts:
 def prompt_lengths(tokens: TitleTokens, prompts: Prompts) -> np.ndarray:
     """Number of tokens of each of P rows in a forward pass, int64 [P]."""
     lengths = tokens.lengths()
-    scored = np.maximum(lengths[prompts.candidates] - 1, 0)
-    return len(tokens.prefix) + lengths[prompts.histories].sum(1) + scored.sum(1)
+    shared = len(tokens.prefix) + lengths[prompts.histories].sum(1) + tokens.common
+    return shared + np.maximum(lengths[prompts.candidates] - 1 - tokens.common, 0).sum(1)
 
 
 def _spread(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -139,13 +161,18 @@ def build_rows(tokens: TitleTokens, prompts: Prompts, padding: int) -> Rows:
       padding: token id for positions after the end of a row.
     """
     histories, candidates = prompts.histories, prompts.candidates
-    lengths, first = tokens.lengths(), tokens.offsets[:-1]
+    lengths, first, common = tokens.lengths(), tokens.offsets[:-1], tokens.common
     num_rows, num_candidates = candidates.shape
-    shared = len(tokens.prefix) + lengths[histories].sum(1)
-    # Blocks of a row in order: the lines of the history, then the candidates without their last tokens.
-    items = np.concatenate([histories, candidates], axis=1)
+    before = len(tokens.prefix) + lengths[histories].sum(1)  # tokens before the candidates
+    # Blocks of a row in order: the lines of the history, the common tokens, then the candidates without
+    # their common tokens and their last tokens. Item 1 provides the common tokens.
+    middle = np.full((num_rows, 1), min(1, common))
+    items = np.concatenate([histories, middle, candidates], axis=1)
+    inside = histories.shape[1] + 1  # the block of the first candidate
+    skipped = np.where(np.arange(items.shape[1]) < inside, 0, common)
     counts = lengths[items]
-    counts[:, histories.shape[1] :] -= 1
+    counts[:, inside - 1] = common
+    counts[:, inside:] -= 1 + common
     starts = len(tokens.prefix) + np.cumsum(counts, axis=1) - counts
     width = int((len(tokens.prefix) + counts.sum(1)).max())
     ids = np.full((num_rows, width), padding, np.int64)
@@ -157,15 +184,15 @@ def build_rows(tokens: TitleTokens, prompts: Prompts, padding: int) -> Rows:
     block, place = _spread(counts.ravel())
     row, kind = np.divmod(block, items.shape[1])
     column = starts.ravel()[block] + place
-    number = np.maximum(kind - histories.shape[1] + 1, 0)  # 0 history, 1..K candidates
-    ids[row, column] = tokens.values[first[items].ravel()[block] + place]
-    position[row, column] = np.where(number == 0, column, shared[row] + place)
+    number = np.maximum(kind - inside + 1, 0)  # 0 history and common tokens, 1..K candidates
+    ids[row, column] = tokens.values[first[items].ravel()[block] + skipped[kind] + place]
+    position[row, column] = np.where(number == 0, column, before[row] + common + place)
     segment[row, column] = number
-    # Scored tokens: the end of the history predicts a candidate's first token.
-    # The candidate's block predicts the other tokens.
+    # Scored tokens: the end of the history predicts the first token of a candidate, and each common token
+    # predicts the next token. The candidate's block predicts the other tokens.
     slot, place = _spread(lengths[candidates].ravel())
     row = slot // num_candidates
-    inside = starts[:, histories.shape[1] :].ravel()[slot] + place - 1
-    column = np.where(place == 0, shared[row] - 1, inside)
+    in_block = starts[:, inside:].ravel()[slot] + place - common - 1
+    column = np.where(place <= common, before[row] + place - 1, in_block)
     target = tokens.values[first[candidates].ravel()[slot] + place]
-    return Rows(ids, position, segment, np.stack([row, column], axis=1), target, slot)
+    return Rows(ids, position, segment, np.stack([row, column], axis=1), target, slot, common)

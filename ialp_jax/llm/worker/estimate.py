@@ -3,6 +3,9 @@
 Chowdhery et al. 2022 (arXiv 2204.02311, appendix B) count the operations of training. A forward pass needs a
 third of these operations: 2 per parameter and token, and for attention 4 * layers * (heads * width) per pair
 of tokens. The input embedding costs no FLOPs, and the head runs only on scored rows.
+
+The speed of labels is measured, see `ialp_jax.llm.worker.trial`; training the embedded model is assumed to be
+as fast. The speed of LoRA, and of a model that cannot be measured, follows from a matrix product.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import numpy as np
 
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.model import embedded, loading, memory, scorer, speed
-from ialp_jax.llm.model.memory import Sizes
+from ialp_jax.llm.model.memory import Sizes, forward_flops
 from ialp_jax.llm.modes import none_rule
 from ialp_jax.llm.prompting import templates
 from ialp_jax.llm.prompting.lengths import (
@@ -28,9 +31,10 @@ from ialp_jax.llm.prompting.lengths import (
     Ruler,
     sample_of,
 )
+from ialp_jax.llm.worker import precision, trial
 from ialp_jax.types import Dataset, Prompts
 
-UTILISATION = 0.5  # Assumed speed of forward passes, as a share of the measured matrix-product speed.
+UTILISATION = 0.5  # Assumed speed without a trial, as a share of the measured matrix-product speed.
 TRAINING = 3  # Operations of a training step divided by those of a forward pass (arXiv 2204.02311).
 LORA = 2  # This ratio is lower for LoRA, because frozen weights need no weight gradients.
 
@@ -43,33 +47,40 @@ class Part(NamedTuple):
       prompts: number of prompts.
       tokens: number of tokens that the model reads.
       flops: floating-point operations.
+      seconds: time of one process.
+      shared: whether several workers share the work.
     """
 
     name: str
     prompts: int
     tokens: int
     flops: float
+    seconds: float = 0.0
+    shared: bool = False
 
     def plus(self, other: Part) -> Part:
         """Adds another part; the sum has the name of this part."""
-        sums = (self.prompts + other.prompts, self.tokens + other.tokens, self.flops + other.flops)
-        return Part(self.name, *sums)
+        return Part(
+            self.name,
+            self.prompts + other.prompts,
+            self.tokens + other.tokens,
+            self.flops + other.flops,
+            self.seconds + other.seconds,
+            self.shared or other.shared,
+        )
 
     def times(self, number: int) -> Part:
         """Repeats the part ``number`` times."""
-        return Part(self.name, number * self.prompts, number * self.tokens, number * self.flops)
+        return self._replace(
+            prompts=number * self.prompts,
+            tokens=number * self.tokens,
+            flops=number * self.flops,
+            seconds=number * self.seconds,
+        )
 
-
-def forward_flops(sizes: Sizes, tokens: float, pairs: float, scored: float) -> float:
-    """Number of operations of forward passes.
-
-    Args:
-      sizes: sizes of the model.
-      tokens: number of tokens in all rows.
-      pairs: number of token pairs in attention: the sum of the squared row lengths.
-      scored: number of rows of logits.
-    """
-    return 2 * sizes.body * tokens + 4 * sizes.layers * sizes.attention * pairs + 2 * sizes.head * scored
+    def at(self, rate: float, shared: bool = False) -> Part:
+        """The part with the time that it needs at ``rate`` operations per second."""
+        return self._replace(seconds=self.flops / rate, shared=shared)
 
 
 def estimate(
@@ -91,37 +102,49 @@ def estimate(
       seed: fixes the sampled prompts.
 
     Returns:
-      Plain values for JSON: ``parts`` (see `Part`), ``rate`` in operations per second, ``refusal`` (the
-      reason why the model does not fit, or empty), bytes, hours.
+      Plain values for JSON: ``parts`` (see `Part`), ``rate`` of a matrix product in operations per second,
+      ``utilisation`` (speed of labelling as a share of it), ``timed_prompts`` (0: that share is assumed),
+      ``refusal`` (the reason why the model does not fit, or empty), bytes, hours of one process.
 
     Raises:
       InputError: the configuration cannot be read, or there is no such device.
     """
-    device, dtype = loading.place(config.device, config.dtype)
     template = templates.choose(config.template, embedded=folder is None)
     tokenizer, sizes = _subject(folder, dataset, config, template)
+    device, dtype = _place(sizes, config)
     guessed = isinstance(tokenizer, Guess)
-    titles = dataset.catalogue.titles
-    ruler = Ruler(tokenizer, folder or Path("embedded"), titles, template, config, sizes.context)
+    titles, where = dataset.catalogue.titles, folder or Path("embedded")
+    ruler = Ruler(tokenizer, where, titles, template, config, sizes.context)
     sample = sample_of(dataset, shape, seed)
     measured = ruler.measure(sample)
     measured_demands = [(demand, ruler.measure(demand.sample)) for demand in demands]
-    parts = [] if folder else [_training(sizes, config)]
-    if config.lora.steps:
-        parts += _lora(sizes, ruler, sample, config)
-    if demands:
-        parts += _calibration(sizes, ruler, sample, demands, config, dataset.catalogue.num_items)
-    parts += _asked(sizes, measured_demands, config)
     all_lengths = (measured, *(lengths for _, lengths in measured_demands))
-    needs = [memory.need(sizes, lengths, config.batch_size, dtype) for lengths in all_lengths]
-    needed = max(needs, key=lambda need: need.batch)
-    free = memory.available(device)
+    needs = [memory.need(sizes, lengths, config.batch_size, dtype, device) for lengths in all_lengths]
+    needed, free = max(needs, key=lambda need: need.batch), memory.available(device)
+    refusal = memory.verdict(needed, free, device, dtype, config)
     rate = speed.matmul_rate(device, dtype)
+    speeds = trial.Speeds(rate * UTILISATION)
+    if demands and not guessed and not refusal and config.engine != "vllm":
+        settings = (embedded.build_model(config.embedded, tokenizer).config) if folder is None else None
+        model = trial.Shape(settings or loading.read_config(where), sizes, device, dtype)
+        samples = [demand.sample for demand in demands]
+        speeds = trial.measure(model, tokenizer, where, titles, template, config, ruler, samples, rate)
+    usual = speeds.of(sample.shape)
+    parts = [] if folder else [_training(sizes, config).at(usual)]
+    if config.lora.steps:
+        lora_dtype = loading.place(config.device, config.lora.dtype)[1]
+        lora_rate = rate if lora_dtype == dtype else speed.matmul_rate(device, lora_dtype)
+        parts += [part.at(lora_rate * UTILISATION) for part in _lora(sizes, ruler, sample, config)]
+    if demands:
+        before = _calibration(sizes, ruler, sample, demands, config, dataset.catalogue.num_items)
+        parts += [part.at(usual) for part in before]
+    parts += _asked(sizes, measured_demands, config, speeds)
     return {
         "model": config.model or "embedded",
         "mode": config.mode,
         "device": device,
         "dtype": dtype,
+        "if_ranks_agree": precision.is_open(config) and dtype == "bfloat16",
         "parameters": sizes.parameters,
         "layers": sizes.layers,
         "counted": f"a guess of {CHARACTERS_PER_TOKEN} characters each" if guessed else "its tokenizer",
@@ -132,18 +155,33 @@ def estimate(
         "weights_bytes": needed.weights,
         "batch_bytes": needed.batch,
         "free_bytes": free,
-        "refusal": memory.verdict(needed, free, device, dtype, config),
+        "refusal": refusal,
         "rate": rate,
-        "utilisation": UTILISATION,
-        "hours": sum(part.flops for part in parts) / (rate * UTILISATION) / 3600,
+        "timed_prompts": speeds.prompts,
+        "utilisation": usual / rate,
+        "hours": sum(part.seconds for part in parts) / 3600,
     }
 
 
-def _asked(sizes: Sizes, measured_demands: Sequence[tuple[Demand, Lengths]], config: LLMConfig) -> list[Part]:
+def _place(sizes: Sizes, config: LLMConfig) -> tuple[str, str]:
+    """Device and dtype of the planned run; if the dtype needs a measurement, its speed decides here."""
+    device, dtype = loading.place(config.device, config.dtype)
+    if precision.is_open(config):
+        dtype = "bfloat16" if precision.measure_speed(sizes)[0] else "float32"
+    return device, dtype
+
+
+def _asked(
+    sizes: Sizes,
+    measured_demands: Sequence[tuple[Demand, Lengths]],
+    config: LLMConfig,
+    speeds: trial.Speeds,
+) -> list[Part]:
     """Parts for the stages' prompts in all orders, and one part for the maximum number of retries."""
     by_name: dict[str, Part] = {}
     for demand, measured in measured_demands:
         part = _part(demand.name, demand.count * config.permutations, sizes, measured)
+        part = part.at(speeds.of(demand.sample.shape), shared=True)
         before = by_name.get(part.name, Part(part.name, 0, 0, 0.0))
         by_name[part.name] = before.plus(part)
     parts = list(by_name.values())

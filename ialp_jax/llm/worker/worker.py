@@ -9,6 +9,7 @@
   ``likelihood``, the calibration holds the scores after an empty history and the threshold of ``none``. In
   lettered modes, it holds the chat template;
 - ``estimate``: estimates the costs of labelling;
+- ``order``: sorts n prompts, so that a client with several workers can form batches of similar length;
 - ``score``: answers n prompts, ``histories`` [n, L] and ``candidates`` [n, K], with
   `ialp_jax.llm.modes.answers.Answers`.
 
@@ -41,7 +42,7 @@ from ialp_jax.llm.engines import ray_connection
 from ialp_jax.llm.model.corpus import split_offline
 from ialp_jax.llm.modes import none_rule
 from ialp_jax.llm.prompting import alike, templates
-from ialp_jax.llm.prompting.lengths import Demand
+from ialp_jax.llm.prompting.lengths import Demand, sample_of
 from ialp_jax.llm.worker import protocol
 from ialp_jax.llm.worker.protocol import CALIBRATION, GROUP_SIGNALS
 from ialp_jax.types import Prompts
@@ -62,6 +63,8 @@ class Worker:
         """Carries out one order. Raises InputError for problems that the user can solve."""
         if order["do"] == "score":
             return self._score(Prompts(**arrays))
+        if order["do"] == "order":
+            return {"did": "order"}, {"order": self._engine.order(Prompts(**arrays))}
         _import_torch()
         config = LLMConfig.from_dict(order["config"])
         if config.threads:
@@ -80,10 +83,12 @@ class Worker:
     def _load(self, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> dict[str, Any]:
         template = templates.choose(config.template, embedded=not config.model)
         folder, titles = Path(order["model_folder"]), dataset.catalogue.titles
-        known = order.get("shape"), order.get("wrapper")
+        known, measured = (order.get("shape"), order.get("wrapper")), dict[str, Any]()
+        if order[CALIBRATION]:
+            config, measured = _resolved(dataset, config, order)
         self._engine = engines.build(folder, titles, template, config, *known)
         if order[CALIBRATION]:
-            _calibrate(self._engine, dataset, config, order)
+            _calibrate(self._engine, dataset, config, order, measured)
         else:
             self._engine.plain = order["plain"]
         return {"did": "load"}
@@ -161,14 +166,37 @@ def _estimate(
     return estimate.estimate(folder, dataset, config, demands, tuple(order["shape"]), order["seed"])
 
 
-def _calibrate(engine: engines.Engine, dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> None:
+def _resolved(dataset: Dataset, config: LLMConfig, order: dict[str, Any]) -> tuple[LLMConfig, dict[str, Any]]:
+    """The settings with the measured dtype if ``auto`` needs a measurement, and the measurements."""
+    from ialp_jax.llm.model.loading import of_dtype
+    from ialp_jax.llm.worker import precision
+
+    if not precision.is_open(config):
+        return config, {}
+    template = templates.choose(config.template, embedded=not config.model)
+    prompts = sample_of(dataset, tuple(order["shape"]), order["seed"])
+    choice = precision.choose(
+        Path(order["model_folder"]), dataset.catalogue.titles, template, config, prompts
+    )
+    return of_dtype(config, choice.dtype), choice.facts
+
+
+def _calibrate(
+    engine: engines.Engine,
+    dataset: Dataset,
+    config: LLMConfig,
+    order: dict[str, Any],
+    measured: dict[str, Any],
+) -> None:
     """Writes the calibration: ``unconditional`` float32 [N + 1], the threshold, and shares of gains above it.
+
+    The manifest also holds ``measured``, the measurements behind the dtype.
 
     In lettered modes, writes only the manifest: no threshold is needed, because the model itself answers
     "none".
     """
     engine.check(order["shape"])
-    manifest = {CALIBRATION: order[CALIBRATION], **engine.facts(), "plain": engine.plain}
+    manifest = {CALIBRATION: order[CALIBRATION], **engine.facts(), **measured, "plain": engine.plain}
     folder = Path(order["calibration_folder"])
     if config.mode != "likelihood":
         return store.save(folder, {}, manifest)

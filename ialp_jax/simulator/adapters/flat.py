@@ -9,7 +9,6 @@ from gymnax.environments import environment, spaces
 from gymnax.wrappers import LegacyStepAPIWrapper
 
 from ialp_jax.errors import InputError
-from ialp_jax.simulator import actions
 from ialp_jax.simulator.environment import SessionEnvironment
 from ialp_jax.simulator.types import SessionParams, SessionState
 from ialp_jax.types import Array, Key, Observation
@@ -50,9 +49,10 @@ class FlatSessions(environment.Environment[SessionState, SessionParams]):
     def step(
         self, key: Key, state: SessionState, action: Array, params: SessionParams
     ) -> tuple[Array, SessionState, Array, Array, Array, dict[str, Any]]:
-        """Takes a step with gymnax's automatic reset. Raises ValueError as `actions.check_traced` does."""
-        actions.check_traced(action, self.action_space(params).n)
-        return super().step(key, state, action, params)
+        """Takes a step in the wrapped environment, with automatic reset; flat observations."""
+        observation, state, reward, terminated, truncated, info = self._env.step(key, state, action, params)
+        info["final_observation"] = self._flat(info["final_observation"], params)
+        return self._flat(observation, params), state, reward, terminated, truncated, info
 
     def reset_env(self, key: Key, params: SessionParams) -> tuple[Array, SessionState]:
         """Resets the wrapped environment; flat observation."""

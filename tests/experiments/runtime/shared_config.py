@@ -15,4 +15,5 @@ def get_config() -> Config:
     config.agents.a_ialp_ap.num_users, config.agents.a_ialp_ap.rollout_length = 50, 10
     config.checkpoint.every, config.checkpoint.seconds = 1000, 0.0
     config.tensorboard = False
+    config.devices.seeds = 0  # one process per seed
     return config

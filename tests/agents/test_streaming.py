@@ -1,0 +1,101 @@
+"""Choices from streamed items have the same distribution as those from an array of all logits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_sampling import DRAWS, rejected
+
+from ialp_jax.agents import sampling, streaming
+from ialp_jax.agents.streaming import Factors, choose_streamed
+from ialp_jax.networks.heads import mask_shown
+
+CHUNKS = (1, 40, 700, 2**19)  # logits in memory: one block, some blocks, all
+
+
+def with_padding(table, bias):
+    """Factors of the items in ``table`` [N, D]."""
+    return Factors(jnp.pad(jnp.asarray(table, jnp.float32), ((1, 0), (0, 0))), jnp.asarray(bias, jnp.float32))
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_draws_follow_the_softmax_without_the_items_shown(chunk, monkeypatch):
+    monkeypatch.setattr(streaming, "CHUNK", chunk * 20_000)
+    rng = np.random.default_rng(chunk)
+    query, table = rng.normal(size=4).astype(np.float32), rng.normal(size=(37, 4)).astype(np.float32)
+    bias = rng.normal(size=37).astype(np.float32)
+    shown = np.array([0, 1, 8, 8, 37, 14])
+    rows = [jnp.broadcast_to(jnp.asarray(row), (20_000, row.size)) for row in (query, shown)]
+    factors = with_padding(table, bias)
+    drawn = jax.jit(choose_streamed)(jax.random.key(chunk), rows[0], factors, rows[1])
+    assert drawn.shape == (20_000, 1)
+    assert drawn.dtype == jnp.int32
+    weights = np.exp((query @ table.T + bias).astype(np.float64))
+    weights[[0, 7, 36, 13]] = 0.0
+    assert not rejected(np.bincount(np.asarray(drawn)[:, 0], minlength=37), weights / weights.sum())
+
+
+def test_several_draws_are_those_of_candidates():
+    """Draws three of eleven items without replacement. The full softmax gives the same frequencies."""
+    rng = np.random.default_rng(0)
+    query, table = rng.normal(size=3).astype(np.float32), rng.normal(size=(11, 3)).astype(np.float32)
+    factors = with_padding(table, np.zeros(11))
+    rows = jnp.broadcast_to(query, (DRAWS, 3))
+    streamed = np.asarray(
+        jax.jit(choose_streamed, static_argnums=4)(
+            jax.random.key(1), rows, factors, jnp.full((DRAWS, 1), 5), 3
+        )
+    )
+    logits = mask_shown(rows @ table.T, jnp.full((DRAWS, 1), 5))
+    full = np.asarray(sampling.candidates(jax.random.key(2), logits, 3))
+    assert all(len(set(row)) == 3 for row in streamed[:1000])
+    assert 4 not in streamed
+    for column in range(3):
+        expected = np.bincount(full[:, column], minlength=11) + 0.0
+        # Both are samples, so a test against the frequencies of the other may fail by their joint error.
+        counts = np.bincount(streamed[:, column], minlength=11)
+        difference = (counts - expected) ** 2 / np.maximum(counts + expected, 1)
+        assert difference.sum() < 30  # the 99.9 % point of chi-square with 10 degrees of freedom
+
+
+@pytest.mark.parametrize("num_items", [1, 2, 5, 37, 100, 1009])
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_the_highest_logits_are_those_of_top_k_also_with_ties(num_items, chunk, monkeypatch):
+    monkeypatch.setattr(streaming, "CHUNK", chunk)
+    rng, users, count = np.random.default_rng(num_items), 6, min(4, num_items)
+    query = jnp.asarray(rng.integers(-3, 4, (users, 4)), jnp.float32)  # sums of integers have no rounding
+    table = jnp.asarray(rng.integers(-2, 3, (num_items, 4)), jnp.float32)
+    bias = jnp.asarray(rng.integers(-1, 2, num_items), jnp.float32)
+    shown = jnp.asarray(rng.integers(0, num_items + 1, (users, min(9, num_items))), jnp.int32)
+    chosen = np.asarray(choose_streamed(None, query, with_padding(table, bias), shown, count))
+    expected = np.asarray(jax.lax.top_k(mask_shown(query @ table.T + bias, shown), count)[1])
+    for row, other, past in zip(chosen, expected, np.asarray(shown), strict=True):
+        left = num_items - len(set(past) - {0})
+        np.testing.assert_array_equal(row[:left], other[:left])
+
+
+def test_rows_have_their_own_logits_and_shown_items():
+    factors = with_padding(np.eye(12) * 200.0, np.zeros(12))
+    best = jnp.arange(40) % 12
+    query = jax.nn.one_hot(best, 12) + 0.5 * jax.nn.one_hot((best + 5) % 12, 12)
+    drawn = choose_streamed(jax.random.key(0), query, factors, best[:, None] + 1)
+    np.testing.assert_array_equal(drawn[:, 0], (best + 5) % 12)
+
+
+def test_a_million_items_need_no_array_of_all_logits():
+    users, num_items, width = 64, 1_000_000, 64
+    shapes = [
+        jax.ShapeDtypeStruct(shape, dtype)
+        for shape, dtype in (
+            ((users, width), jnp.float32),
+            ((num_items + 1, width), jnp.float32),
+            ((num_items,), jnp.float32),
+            ((users, 60), jnp.int32),
+        )
+    ]
+
+    def choose(query, table, bias, shown):
+        return choose_streamed(jax.random.key(0), query, Factors(table, bias), shown)
+
+    memory = jax.jit(choose).lower(*shapes).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 64 * 2**20  # all logits are 244 MiB
