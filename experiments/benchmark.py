@@ -1,20 +1,26 @@
 """Measures the speed and memory of one suite and writes a table.
 
-python -m experiments.benchmark --suite=simulator --out=FILE.csv [--full]
+python -m experiments.benchmark --suite=simulator --out=FILE.csv [--full] [--cases=ID,ID]
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import os
 import re
 import sys
+import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from unittest import mock
 
 from absl import flags
 from tqdm import tqdm
 
 from experiments.benchmarks.rows import Row, measure, table
-from experiments.benchmarks.suites import SUITES
+from experiments.benchmarks.suites import SUITE_SECONDS, SUITES, Case
 from experiments.flags import fail
 from experiments.runtime import cpu
 from ialp_jax import console, store
@@ -22,11 +28,13 @@ from ialp_jax.claim import check_replaceable
 from ialp_jax.errors import InputError, expanded
 
 FIRST_LINE = table("", [])  # names of the columns
+CACHE, CACHED = "JAX_COMPILATION_CACHE_DIR", {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 # A separate set of flags, because the flags of experiments.main do not apply here.
 FLAGS = flags.FlagValues()
 flags.DEFINE_enum("suite", None, list(SUITES), "Suite to measure.", flag_values=FLAGS)
 flags.DEFINE_string("out", None, "CSV file to write.", flag_values=FLAGS)
+flags.DEFINE_list("cases", [], "Ids of cases; only these are measured.", flag_values=FLAGS)
 flags.DEFINE_bool(
     "full",
     False,
@@ -49,6 +57,9 @@ def parse(argv: Sequence[str]) -> None:
     for name, example in (("suite", "simulator"), ("out", "benchmark.csv")):
         if not FLAGS[name].value:
             fail(f"--{name} is missing; give, for example, --{name}={example}")
+    known = [case.name for case in SUITES[FLAGS["suite"].value](FLAGS["full"].value)]
+    if unknown := [name for name in FLAGS["cases"].value if name not in known]:
+        fail(f"--cases: {unknown[0]!r} is no case of this suite; cases: {', '.join(known)}")
     try:
         FLAGS["out"].value = expanded(FLAGS["out"].value, "--out")
     except InputError as error:
@@ -69,14 +80,24 @@ def main(argv: Sequence[str]) -> int:
     """Measures every case of the suite; returns 1 if a case failed, else 0."""
     parse(argv)
     cpu.cores_as_devices()  # the process of each case inherits this setting
-    suite, out = FLAGS["suite"].value, Path(FLAGS["out"].value)
+    suite, out, chosen = FLAGS["suite"].value, Path(FLAGS["out"].value), FLAGS["cases"].value
+    cases = [case for case in SUITES[suite](FLAGS["full"].value) if not chosen or case.name in chosen]
+    # The cases share small compiled programs. The cache is empty at the start, so compile times are cold.
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, CACHED, **{CACHE: folder}):
+        return run(suite, cases, out)
+
+
+def run(suite: str, cases: Sequence[Case], out: Path) -> int:
+    """Measures the cases one after another; see `main`."""
     rows: list[Row] = []
     failed = False
-    bar = tqdm(SUITES[suite](FLAGS["full"].value), desc=suite, unit="case")
+    end = time.monotonic() + SUITE_SECONDS.get(suite, math.inf)
+    bar = tqdm(cases, desc=suite, unit="case")
     for case in bar:
         bar.set_postfix_str(case.name)
+        left = min(case.most_seconds or math.inf, end - time.monotonic())
         try:
-            case_rows = measure(case)
+            case_rows = measure(dataclasses.replace(case, most_seconds=left if left < math.inf else None))
         except RuntimeError as error:
             failed = True
             tqdm.write(f"error: {error}", file=sys.stderr)

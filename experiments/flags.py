@@ -261,7 +261,7 @@ def _sections() -> list[str]:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         name = f"{field.name}.*" if dataclasses.is_dataclass(value) else f"{field.name}={value}"
-        lines.append(f"  --config.{name:<18}{_first_sentence(meanings[field.name])}")
+        lines.append(f"  --config.{name:<25}{_first_sentence(meanings[field.name])}")
     return [*lines, "A study (experiments/configs/paper.py) has settings of its own, see --helpfull."]
 
 

@@ -15,7 +15,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = PROJECT["optional-dependencies"]
 IMPORT_NAMES = {"pytest-xdist": "xdist"}
 # `ialp_jax.llm.model` and the worker check the extra before they import these modules.
-INNER = re.compile(r"ialp_jax\.llm\.(modes\.\w+|worker\.estimate)")
+INNER = re.compile(r"ialp_jax\.llm\.(modes\.\w+|worker\.(estimate|precision|trial))")
 # The core packages gymnax, flax and orbax install these dependencies.
 IN_CORE = {"matplotlib", "pandas", "gymnasium", "rich", "absl-py", "psutil", "pyyaml", "setuptools"}
 

@@ -59,8 +59,10 @@ def measure(case: Case) -> list[Row]:
 
     Raises:
       RuntimeError: the process failed, and the message has the last line of its standard error. Or the case
-        took longer than its limit, and its processes were stopped.
+        took longer than its limit, and its processes were stopped. Or its limit is 0.
     """
+    if case.most_seconds is not None and case.most_seconds <= 0:
+        raise RuntimeError(f"{case.name}: not measured, because the time of the suite is over")
     command = [sys.executable, "-m", "experiments.benchmarks.rows", case.function, json.dumps(case.settings)]
     # In its own session, so that the processes that a case starts can be stopped together with it.
     with subprocess.Popen(
@@ -73,7 +75,7 @@ def measure(case: Case) -> list[Row]:
         try:
             output, messages = process.communicate(timeout=case.most_seconds)
         except subprocess.TimeoutExpired:
-            raise RuntimeError(f"{case.name}: stopped after its limit of {case.most_seconds:g} s") from None
+            raise RuntimeError(f"{case.name}: stopped after its limit of {case.most_seconds:.3g} s") from None
         finally:
             if process.poll() is None:
                 _stop(process)

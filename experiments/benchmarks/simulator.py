@@ -183,7 +183,7 @@ def actor(case: str, users: int, items: int) -> list[Row]:
 
     def naive() -> Program:
         network = NaiveActor(items)
-        params = network.init(jax.random.key(0), observation.history[None])
+        params = jax.jit(network.init)(jax.random.key(0), observation.history[None])
 
         def act(params: Any, observation: Observation, key: Key) -> Array:
             logits = network.apply(params, observation.history)

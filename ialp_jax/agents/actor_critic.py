@@ -21,7 +21,8 @@ from ialp_jax.agents.streaming import Factors, choose_streamed
 from ialp_jax.networks.heads import CRITIC_HEADS, ActorCritic, OnEncoder, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
-STREAM_FROM = 2**23  # number of logits; for more, items are streamed
+STREAM_FROM = 2**23  # number of logits on a CPU; for more, items are streamed
+STREAM_FROM_ELSEWHERE = 2**29  # the same on a GPU, where products over all items are cheap and loops are not
 LOGITS_UP_TO = 2**13  # items; agents remember the logits of smaller catalogues
 
 # (params, state, transitions [T, B], advantages [T, B], returns [T, B]) -> (loss, metrics)
@@ -145,7 +146,8 @@ def starting_params(config: A2CConfig | OffPolicyConfig, fresh: Params, pretrain
 
 def streams(network: OnEncoder, users: tuple[int, ...]) -> bool:
     """Whether the logits of ``users`` (leading axes) need so much memory that items are streamed."""
-    return len(users) == 1 and users[0] * network.num_items > STREAM_FROM
+    most = STREAM_FROM if jax.default_backend() == "cpu" else STREAM_FROM_ELSEWHERE
+    return len(users) == 1 and users[0] * network.num_items > most
 
 
 def act_on_logits(

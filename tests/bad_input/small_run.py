@@ -35,6 +35,7 @@ SETTINGS = (
     "--config.audit.enabled=false",
     "--config.adapt.agents=random,a2c,ialp",
     "--config.adapt.env_steps=1000",
+    "--config.adapt.keep=none",  # no states are made up
     "--config.num_seeds=1",
     "--config.network.width=8",
 )

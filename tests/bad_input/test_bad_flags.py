@@ -240,7 +240,7 @@ COMMANDS = {  # each command runs in a new process
     "inspect": (("ialp_jax.labelling.inspect", "HERE"), "HERE: no such folder"),
     "benchmark": (
         ("experiments.benchmark", "--suite=moon", "--out=HERE"),
-        "flag --suite=moon: value should be one of <simulator|labels|training|encoder>",
+        "flag --suite=moon: value should be one of <simulator|labels|training|encoder|start|gpu>",
     ),
 }
 

@@ -237,9 +237,27 @@ def test_the_gpu_suite_has_its_cases_in_order_and_fits_into_nine_minutes():
         *("gpu_labels_135m_b32", "gpu_labels_135m_b512", "gpu_labels_7b_b32", "gpu_labels_7b_b512"),
         *("gpu_adapt_stage", "gpu_busy_b20"),
     ]
-    assert sum(each.most_seconds for each in cases) <= 9 * 60
+    assert suites.SUITE_SECONDS["gpu"] <= 9 * 60
     assert all(each.most_seconds is None for each in suites.start(False))
     assert [each.name for each in suites.start(True)] == ["start_smoke_cold", "start_smoke_warm"]
+
+
+@pytest.mark.usefixtures("importable")
+def test_a_suite_ends_in_time_and_measures_only_the_chosen_cases(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "table.csv"
+    names = ("first", "slow", "late", "other")
+    cases = [dataclasses.replace(case("count_lines", file=str(out)), name=name) for name in names]
+    cases[1] = dataclasses.replace(case("linger", seconds=60, file=str(tmp_path / "never")), name="slow")
+    monkeypatch.setitem(benchmark.SUITES, "gpu", lambda full: cases)
+    monkeypatch.setitem(benchmark.SUITE_SECONDS, "gpu", 4.0)
+    arguments = ["benchmark", "--suite=gpu", f"--out={out}"]
+    assert benchmark.main([*arguments, "--cases=first,slow,late"]) == 1
+    assert "late: not measured, because the time of the suite is over" in capsys.readouterr().err
+    assert [line["case"] for line in csv.DictReader(out.open())] == ["first"]
+    with pytest.raises(SystemExit):
+        benchmark.main([*arguments, "--cases=first,sloth"])
+    message = "error: --cases: 'sloth' is no case of this suite; cases: first, slow, late, other\n"
+    assert capsys.readouterr().err == message
 
 
 def test_every_case_names_a_function_with_its_settings():

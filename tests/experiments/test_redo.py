@@ -101,7 +101,7 @@ def test_every_setting_acts_on_some_part_or_is_known_to_act_on_none():
         config = config_of(source)
         read |= {path for part in parts(config) for path in recipes.recipe(config, part).settings}
         read |= recipes.reference_settings(config).keys()
-    idle = {"name", "adapt.agents", "adapt.seeds_by", "llm.lora.save_every"}
+    idle = {"name", "adapt.agents", "adapt.keep", "adapt.seeds_by", "llm.lora.save_every"}
     idle |= {f"llm.{name}" for name in ELSEWHERE}
     known = {path for path, _, _ in knobs(Config()) if path.partition(".")[0] not in UNSEEN}
     assert known - read == idle

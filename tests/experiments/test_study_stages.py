@@ -199,7 +199,8 @@ def test_new_tuned_values_redo_only_the_agents_that_they_change(copy):
     before = written(copy)
     study_stages.run_study(tiny(), copy, "adapt", overwrite=False)
     redone = {name for name in changed(copy, before) if name.startswith("smoke/adapt/")}
-    assert redone == {"smoke/adapt/a2c/arrays.npz", "smoke/adapt/a2c/manifest.json"}
+    assert {name.split("/")[2] for name in redone} == {"a2c"}
+    assert "smoke/adapt/a2c/arrays.npz" in redone
     pairs = study_results.read_config(copy / "results")["pairs"]["smoke"]
     assert pairs["a2c"]["tuned"] == {"agents.a2c.learning_rate": 0.5}
     assert pairs.keys() == set(METHODS)

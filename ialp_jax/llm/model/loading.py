@@ -106,7 +106,7 @@ def place(device: str, dtype: str) -> tuple[str, str]:
     Args:
       device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<number>``.
       dtype: ``auto`` (bfloat16 on a GPU, float32 elsewhere), ``float32`` or ``bfloat16``. On a CPU, labels
-        replace ``auto`` before, see `ialp_jax.llm.model.precision`.
+        replace ``auto`` before, see `ialp_jax.llm.worker.precision`.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
