@@ -88,7 +88,7 @@ class Config:
       evaluation: how policies are measured.
       devices: how training is divided among several devices.
       checkpoint: how often a stage in progress is saved.
-      tensorboard: whether the run writes event files for TensorBoard to <workdir>/tensorboard/.
+      tensorboard: whether event files for TensorBoard are written to <workdir>/tensorboard/.
       compilation_cache: folder in which compiled programs are kept for later runs. It holds at most 1 GiB for
         each version of JAX and each processor. It must belong to you, because its programs are run. ``auto``:
         ialp_jax/compiled in the user's cache folder (~/.cache); ``off`` or empty: no folder. The environment
