@@ -1,10 +1,11 @@
 """Statistics over seeds with stratified bootstrap intervals (Agarwal et al. 2021, arXiv 2108.13264).
 
-The last two functions, `over_users` and `mean_over_users`, compute statistics over the users of an audit.
+`over_users` and `mean_over_users` compute statistics over the users of an audit. `crossed` covers users and
+runs together.
 
-An interval covers the spread over random seeds: initial weights, exploration, the order of the users and
-their responses, in one fixed world with one fixed set of labels. Intervals do not cover the differences
-between worlds, between sets of labels or between groups of users. The intervals of a curve are pointwise: the
+All other intervals cover the spread over random seeds: initial weights, exploration, the order of the users and
+their responses, in one fixed world with one fixed set of labels. They do not cover the differences between
+worlds, between sets of labels or between groups of users. The intervals of a curve are pointwise: the
 probability that they contain the whole true curve is below 95 %. With few seeds, percentile bootstrap
 intervals are too narrow: with 3 seeds, an interval is never wider than the range of the 3 values. With one
 seed there is no interval: its bounds are NaN.
@@ -159,6 +160,41 @@ def compared(statistic: Callable[..., float], *scores: np.ndarray) -> Estimate:
     drawn = (generator.integers(num_seeds, size=num_seeds) for _ in range(RESAMPLES))
     resampled = [np.array([statistic(*(rows[seeds] for rows in runs))]) for seeds in drawn]
     return _scalar(_percentiles(point, resampled))
+
+
+def crossed(statistic: Callable[..., np.ndarray], *returns: np.ndarray) -> Estimate:
+    """Computes a statistic of mean returns, with an interval over runs and users.
+
+    A resample draws runs and users, both with replacement and independently of each other (the pigeonhole
+    bootstrap of Owen, Annals of Applied Statistics 2007). It draws the same runs and users for all agents,
+    because these are paired. The interval is too wide rather than too narrow: the noise of single sessions
+    counts in both directions.
+
+    Args:
+      statistic: function of one mean per agent, float64 [any], that maps element by element; for example
+        their ratio.
+      returns: float [R, U] for each agent: mean return of the sessions of user u in run r. A run is a pair of
+        a seed and a set of labels.
+
+    Returns:
+      Estimate of shape []; the bounds are NaN if R = 1, U = 1 or the statistic is not finite.
+
+    Raises:
+      ValueError: the agents have different numbers of runs or users.
+    """
+    tables = [np.asarray(table, np.float64) for table in returns]
+    if len({table.shape for table in tables}) > 1:
+        raise ValueError(f"agents have different runs or users: {[table.shape for table in tables]}")
+    runs, users = tables[0].shape
+    point, unknown = np.asarray(statistic(*(table.mean() for table in tables)), np.float64), np.array(np.nan)
+    if min(runs, users) == 1 or not np.isfinite(point):
+        return Estimate(point, unknown, unknown)
+    generator = np.random.default_rng(SEED)
+    of_runs, of_users = (
+        generator.multinomial(count, np.full(count, 1 / count), RESAMPLES) / count for count in (runs, users)
+    )
+    means = [np.sum((of_runs @ table) * of_users, 1) for table in tables]
+    return _scalar(_percentiles(point, list(np.asarray(statistic(*means))[:, None])))
 
 
 def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> Estimate:

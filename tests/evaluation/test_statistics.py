@@ -183,3 +183,25 @@ def test_comparisons_without_an_interval_or_refused():
     assert np.isnan(statistics.compared(lambda x: np.nan, np.ones(4)).high)
     with pytest.raises(ValueError, match="different numbers of seeds"):
         statistics.compared(lambda x, y: 0.0, np.ones(3), np.ones(4))
+
+
+def test_crossed_covers_runs_and_users():
+    draw = np.random.default_rng(0)
+    runs, users = 20, 400
+    by_run, by_user = draw.normal(0, 0.5, (runs, 1)), draw.normal(0, 2.0, users)
+    table = 10 + by_run + by_user + draw.normal(0, 0.1, (runs, users))
+    both = statistics.crossed(lambda mean: mean, table)
+    assert both.point == pytest.approx(table.mean())
+    spread = np.sqrt(by_run.var() / runs + by_user.var() / users)
+    assert (both.high - both.low) / (2 * 1.96) == pytest.approx(spread, rel=0.1)
+    assert statistics.crossed(lambda mean: mean, table) == both  # the same draws again
+
+
+def test_crossed_pairs_runs_and_users_of_the_agents():
+    table = 5 + np.random.default_rng(0).normal(size=(8, 50))
+    ratio = statistics.crossed(lambda x, y: x / y, 1.2 * table, table)
+    np.testing.assert_allclose(ratio, 1.2)
+    np.testing.assert_array_equal(statistics.crossed(lambda x: x, table[:1])[1:], np.nan)
+    np.testing.assert_array_equal(statistics.crossed(lambda x: x, table[:, :1])[1:], np.nan)
+    with pytest.raises(ValueError, match="different runs or users"):
+        statistics.crossed(lambda x, y: x / y, table, table[:4])
