@@ -3,9 +3,9 @@
 `over_users` and `mean_over_users` compute statistics over the users of an audit. `crossed` covers users and
 runs together.
 
-All other intervals cover the spread over random seeds: initial weights, exploration, the order of the users and
-their responses, in one fixed world with one fixed set of labels. They do not cover the differences between
-worlds, between sets of labels or between groups of users. The intervals of a curve are pointwise: the
+All other intervals cover the spread over random seeds: initial weights, exploration, the order of the users
+and their responses, in one fixed world with one fixed set of labels. They do not cover the differences
+between worlds, between sets of labels or between groups of users. The intervals of a curve are pointwise: the
 probability that they contain the whole true curve is below 95 %. With few seeds, percentile bootstrap
 intervals are too narrow: with 3 seeds, an interval is never wider than the range of the 3 values. With one
 seed there is no interval: its bounds are NaN.
