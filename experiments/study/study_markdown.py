@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,22 @@ def _returns_markdown(pairs: Mapping[str, Mapping[str, Pair]], summary: pd.DataF
             is_fixed = len(agents[agent].env_steps) == 2
             row.append(f"{mean} {interval}" if is_fixed else f"{first['mean']:.1f} → {mean} {interval}")
         lines.append(f"| {style(agent).name} | " + " | ".join(cell.strip() for cell in row) + " |")
+    rows_by_world = {world: summary[summary.world == world] for world in worlds}
+    notes = {world: _temperatures(rows_by_world[world], agents) for world, agents in pairs.items()}
+    if any(notes.values()):
+        texts = (f"{world}: {text}" for world, text in notes.items() if text)
+        lines += ["", f"Temperatures of the pre-trained policies: {'; '.join(texts)}."]
     return "\n".join([*lines, ""])
+
+
+def _temperatures(rows: pd.DataFrame, agents: Collection[str]) -> str:
+    """The temperature of each pre-trained policy among ``agents``, from the summary of one world."""
+    temperatures = rows.groupby("starts_from").temperature.first().dropna()
+    return ", ".join(
+        f"{style(name).name} {temperatures[name]:g}"
+        for name in ordered(temperatures.index)
+        if any(rows[rows.agent == agent].starts_from.iloc[0] == name for agent in agents)
+    )
 
 
 def results_markdown(results: StudyResults, summary: pd.DataFrame, prefix: str = "") -> str:
@@ -87,6 +102,8 @@ def results_markdown(results: StudyResults, summary: pd.DataFrame, prefix: str =
                     f"{mean} {interval}".strip() if metric in ("initial_return", "final_return") else mean
                 )
             lines.append(f"| {style(agent).name} | " + " | ".join(cells) + " |")
+        if temperatures := _temperatures(rows, agents):
+            lines += ["", f"Temperatures of the pre-trained policies: {temperatures}."]
         if untuned := _untuned(results.config["pairs"][world]):
             names = ", ".join(style(name).name for name in untuned)
             lines += ["", f"These agents ran with default settings, without a search: {names}."]

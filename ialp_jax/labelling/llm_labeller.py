@@ -90,7 +90,14 @@ class LLMLabeller(LLMClient):
         choice = self._decide(answers, candidates)
         self._record(answers, choice)
         self._batches += batches
-        return Labels(histories, candidates, choice, answers.scores)
+        return Labels(histories, candidates, choice, self._log_scores(answers.scores))
+
+    def _log_scores(self, scores: np.ndarray) -> np.ndarray:
+        """Scores on a logarithmic scale. In ``generate``, a score is a share of answers, which may be 0."""
+        if self._config.mode != "generate":
+            return scores
+        with np.errstate(divide="ignore"):
+            return np.log(scores)
 
     def _decide(self, answers: Answers, candidates: np.ndarray) -> np.ndarray:
         """Turns answers into labels, int32 [P].
