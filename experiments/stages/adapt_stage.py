@@ -163,7 +163,7 @@ def temperature_in(folder: Path) -> float:
     """The temperature of pre-trained parameters; 1 if the manifest has none, as in a user's own folder."""
     manifest = store.read_manifest(folder) or {}
     temperature = manifest.get(recipes.TEMPERATURE, 1.0)
-    if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
+    if type(temperature) not in (int, float) or not 0 < temperature < math.inf:
         where = f"{folder / store.MANIFEST}: its {recipes.TEMPERATURE}"
         raise InputError(f"{where} is {str(temperature)[:40]!r}, not a positive number")
     return float(temperature)

@@ -27,7 +27,7 @@ _TABLE_METRICS = (
     "final_length",
     "coverage",
 )
-HEADLINE = ("popular", "oracle", "dqn", "sasrec", "a2c_warm", "ialp", "a_ialp_ft", "a_ialp_ap")
+HEADLINE = ("popular", "oracle", "dqn", "sasrec", "a2c_warm", "ialp", "ialp_soft", "a_ialp_ft", "a_ialp_ap")
 _HEADINGS = {**COLUMNS, "regain_steps": ("regained after", "{:,.0f}".format, False)}
 
 
@@ -40,7 +40,7 @@ def overview_markdown(results: StudyResults, summary: pd.DataFrame) -> str:
 
 
 def headline_markdown(results: StudyResults, summary: pd.DataFrame) -> str:
-    """The overview with the eight agents of `HEADLINE`, without the second run of a world."""
+    """The overview with the agents of `HEADLINE`, without the second run of a world."""
     pairs = {
         world: {agent: pair for agent, pair in agents.items() if agent in HEADLINE}
         for world, agents in results.pairs.items()

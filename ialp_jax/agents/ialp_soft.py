@@ -57,7 +57,7 @@ def preferences(scores: Array, temperature: float) -> Array:
     probabilities are 0, so that the prompt teaches the actor nothing.
     """
     known = jnp.isfinite(scores)
-    usable = jnp.where(known, scores, 0.0) / temperature  # no arithmetic with infinite values
-    best = jnp.max(jnp.where(known, usable, -jnp.inf), -1, keepdims=True)
-    weights = jnp.where(known, jnp.exp(usable - jnp.where(jnp.isfinite(best), best, 0.0)), 0.0)
+    best = jnp.max(scores, -1, keepdims=True, where=known, initial=jnp.finfo(scores.dtype).min)
+    below = jnp.where(known, scores, best) - best  # no arithmetic with values that are not finite
+    weights = jnp.where(known, jnp.exp(below / temperature), 0.0)
     return weights / jnp.maximum(jnp.sum(weights, -1, keepdims=True), 1.0)

@@ -27,6 +27,7 @@ from ialp_jax.llm.worker.protocol import CALIBRATION
 from ialp_jax.types import Labels, Prompts
 
 # Entries of a calibration's manifest that are not copied into the manifest of labels.
+LEAST_SHARE = 1e-6  # of answers that name a candidate, so that the logarithm of each share is finite
 _OMITTED = ("unconditional", "files", CALIBRATION)
 
 
@@ -93,11 +94,8 @@ class LLMLabeller(LLMClient):
         return Labels(histories, candidates, choice, self._log_scores(answers.scores))
 
     def _log_scores(self, scores: np.ndarray) -> np.ndarray:
-        """Scores on a logarithmic scale. In ``generate``, a score is a share of answers, which may be 0."""
-        if self._config.mode != "generate":
-            return scores
-        with np.errstate(divide="ignore"):
-            return np.log(scores)
+        """Scores on a logarithmic scale. In ``generate``, the model's scores are shares of answers."""
+        return np.log(np.maximum(scores, LEAST_SHARE)) if self._config.mode == "generate" else scores
 
     def _decide(self, answers: Answers, candidates: np.ndarray) -> np.ndarray:
         """Turns answers into labels, int32 [P].
