@@ -10,10 +10,12 @@ in only one search space. No search space contains settings of a world (``simula
 cannot change a world for a method's benefit. No search space contains settings that affect the labels
 (``agents.ialp``, ``pretrain.learning_rate``), because all methods share one set of labels.
 
-Most pre-trained methods start from ``ialp``. The search tunes ``ialp`` before the methods that start from it,
-with a separate budget. ``a2c_warm`` has its own pre-training and also learns online, so its search space has
-the settings of both phases. If several methods share a setting (a learning rate, the entropy, the discount,
-or the start of a critic or policy), the search tries the same values for all of them.
+Most pre-trained methods start from ``ialp`` or ``ialp_soft`` (their setting ``start_from``). The search tunes
+pre-trained policies before the methods that start from them, with a separate budget. Each pre-training also
+chooses the temperature of its policy on tuning users, so no search space contains temperatures. ``a2c_warm``
+has its own pre-training and also learns online, so its search space has the settings of both phases. If
+several methods share a setting (a learning rate, the entropy, the discount, or the start of a critic or
+policy), the search tries the same values for all of them.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from ialp_jax.agents.registry import ON_LABELS
 
 REFERENCE, SCRATCH, LOGS, LABELS, RIVALS, OTHER = (
     "References",
@@ -88,6 +92,14 @@ AGENTS = {
         *("iALP", LABELS, "#1a1a1a"),
         {"pretrain.ialp_learning_rate": _PRETRAIN_RATES, "pretrain.ialp_updates": (75, 150)},
     ),
+    "ialp_soft": AgentDisplay(
+        *("iALP soft", LABELS, "#4d4d9e"),
+        {
+            "pretrain.soft_learning_rate": _PRETRAIN_RATES,
+            "pretrain.soft_updates": (75, 150),
+            "label_temperature": (0.5, 1.0, 2.0),
+        },
+    ),
     "a_ialp_ft": AgentDisplay("A-iALP_ft", LABELS, "#009e73", {**_ON_POLICY, "critic_start": _STARTS}),
     "a_ialp_ap": AgentDisplay(
         *("A-iALP_ap", LABELS, "#d55e00"),
@@ -125,9 +137,18 @@ AGENTS = {
 }
 
 
-def group_of(agent: str) -> str:
-    """The group of an agent, or `OTHER` for an agent without a record."""
-    return AGENTS[agent].group if agent in AGENTS else OTHER
+def group_of(agent: str, source: str = "") -> str:
+    """The group of an agent, or `OTHER` for an agent without a record.
+
+    Args:
+      agent: id of the agent.
+      source: the pre-training from which it starts in this run, if the run may have changed it: a method that
+        starts from logs is displayed with such methods, and a2c_warm from labels with methods on labels.
+    """
+    group = AGENTS[agent].group if agent in AGENTS else OTHER
+    if source in ON_LABELS and group == LOGS:
+        return LABELS
+    return LOGS if source and source not in ON_LABELS and group in (LABELS, RIVALS) else group
 
 
 def space_of(agent: str) -> dict[str, Sequence[Any]]:

@@ -156,6 +156,7 @@ FOLDER_STAGE = {
     "lora": "lora",
     "labels": "label",
     "pretrain/ialp": "pretrain",
+    "pretrain/ialp_soft": "pretrain",
     "pretrain/a2c_warm": "pretrain",
     "pretrain/sasrec": "pretrain",
 }

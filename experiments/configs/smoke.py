@@ -29,6 +29,7 @@ def get_config() -> Config:
     config.pretrain.warm_updates = 20
     config.pretrain.sasrec_updates = 20
     config.pretrain.evaluations = 2
+    config.pretrain.temperature_episodes = 32
     config.adapt.env_steps = 2000
     config.evaluation.episodes = 32
     config.evaluation.points = 3

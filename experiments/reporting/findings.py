@@ -36,6 +36,7 @@ class _Table:
     def __init__(self, summary: pd.DataFrame) -> None:
         self.rows = {(row.agent, row.metric): row for row in summary.itertuples()}
         self.agents = list(dict.fromkeys(summary.agent))
+        self.starts = starts(summary)
         self.fewest_seeds = int(summary.num_seeds.min())
 
     def mean(self, agent: str, metric: str) -> float:
@@ -56,7 +57,7 @@ class _Table:
         return max(finite, key=lambda agent: self.mean(agent, metric), default=None)
 
     def group(self, group: str) -> list[str]:
-        return [agent for agent in self.agents if group_of(agent) == group]
+        return [agent for agent in self.agents if group_of(agent, self.starts[agent]) == group]
 
     def frozen(self) -> list[str]:
         """Policies that are pre-trained on labels and do not learn online."""
@@ -91,6 +92,16 @@ class _Table:
         """Whether the intervals of two agents overlap; false if one agent has no interval."""
         mine, theirs = self.rows[agent, metric], self.rows[other, metric]
         return bool(mine.ci_low <= theirs.ci_high and theirs.ci_low <= mine.ci_high)
+
+
+def starts(summary: pd.DataFrame) -> dict[str, str]:
+    """Maps the agents of a summary to the pre-trainings from which they start; empty text: from scratch.
+
+    A summary without this column is of an earlier version, in which agents had only their default start.
+    """
+    if "starts_from" not in summary:
+        return {agent: registry.starts_from(agent, {}) for agent in summary.agent.unique()}
+    return dict(zip(summary.agent, summary.starts_from.fillna(""), strict=True))
 
 
 def _comparison(table: _Table, agent: str, metric: str, verb: str, good: str, bad: str) -> list[Finding]:
@@ -130,7 +141,7 @@ def _final(table: _Table) -> list[Finding]:
 
 def _gain(table: _Table, agent: str) -> list[Finding]:
     """Compares the final returns of an agent and of the frozen policy from which the agent started."""
-    frozen = registry.starts_from(agent)
+    frozen = table.starts[agent]
     both = [name for name in (agent, frozen) if name in table.agents]
     if len(both) < 2 or not all(math.isfinite(table.mean(name, "final_return")) for name in both):
         return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from experiments.agents import GROUPS, REFERENCE
+from experiments.agents import GROUPS, REFERENCE, group_of
 from experiments.reporting import audit_page, plots
-from experiments.reporting.findings import findings
+from experiments.reporting.findings import findings, starts
 from experiments.reporting.page_provenance import provenance_section
 from experiments.reporting.page_training import lora_section, pretraining_figure
 from experiments.reporting.page_world import world_section
@@ -41,6 +42,11 @@ def written(row: Mapping[str, float], write: Callable[[float], str]) -> tuple[st
     return "-" if np.isnan(row["mean"]) else write(row["mean"]), interval
 
 
+def temperature_of(rows: pd.DataFrame) -> float:
+    """The temperature in an agent's rows of a summary; NaN if it starts from scratch or is not recorded."""
+    return float(rows["temperature"].iloc[0]) if "temperature" in rows else math.nan
+
+
 def figure(svg: str, alt: str, note: str = "") -> dict[str, str]:
     """Makes an image that contains the SVG as data, because an image cannot load files or run scripts."""
     data = base64.b64encode(svg.encode()).decode()
@@ -50,18 +56,23 @@ def figure(svg: str, alt: str, note: str = "") -> dict[str, str]:
 def _table_groups(summary: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows of the page's table by group; in each column, the best agent that is not a reference is bold."""
     means = summary.pivot(index="agent", columns="metric", values="mean")
-    candidates = means[[style(agent).group != REFERENCE for agent in means.index]]
+    group_by_agent = {agent: group_of(agent, source) for agent, source in starts(summary).items()}
+    candidates = means[[group_by_agent[agent] != REFERENCE for agent in means.index]]
     groups = []
     for group in GROUPS:
         rows = []
-        for agent in (agent for agent in ordered(means.index) if style(agent).group == group):
+        for agent in (agent for agent in ordered(means.index) if group_by_agent[agent] == group):
             by_metric = summary[summary.agent == agent].set_index("metric")
             cells = []
             for metric, (_, write, bold_best) in COLUMNS.items():
                 mean, interval = written(by_metric.loc[metric], write)
                 best = bold_best and group != REFERENCE and mean == write(candidates[metric].max())
                 cells.append({"mean": mean, "interval": interval, "best": best})
-            rows.append({"name": style(agent).name, "colour": style(agent).colour, "cells": cells})
+            temperature = temperature_of(by_metric)
+            note = f"temperature {temperature:g}" if math.isfinite(temperature) else ""
+            rows.append(
+                {"name": style(agent).name, "note": note, "colour": style(agent).colour, "cells": cells}
+            )
         if rows:
             groups.append({"name": group, "rows": rows})
     return groups

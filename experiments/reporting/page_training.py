@@ -9,6 +9,7 @@ import numpy as np
 from experiments.reporting import plots
 from experiments.reporting.run_results import Results
 from experiments.reporting.styles import style
+from experiments.stages.recipes import TEMPERATURE
 from ialp_jax.evaluation import statistics
 
 
@@ -21,7 +22,7 @@ def pretraining_figure(results: Results) -> tuple[str, str, str] | None:
         for name, (arrays, _) in results.pretrain.items()
     }
     alt = "Return on tuning users over updates of pre-training"
-    return plots.pretraining(curves), alt, _measured(results)
+    return plots.pretraining(curves), alt, f"{_measured(results)} {_temperatures(results)}".strip()
 
 
 def _measured(results: Results) -> str:
@@ -36,6 +37,20 @@ def _measured(results: Results) -> str:
         groups = (f"{words} ({', '.join(names)})" for words, names in names_by_method.items())
         return f"Each point is the mean over {'; '.join(groups)}."
     return f"Each point is the mean over {next(iter(names_by_method))}." if names_by_method else ""
+
+
+def _temperatures(results: Results) -> str:
+    """States the temperature of each pre-trained policy, and its return there, if it was measured."""
+    texts = []
+    for name, (arrays, manifest) in results.pretrain.items():
+        if TEMPERATURE not in manifest:
+            continue
+        text = f"{style(name).name} at {manifest[TEMPERATURE]:g}"
+        returns = arrays["temperature_return"].mean(0)[arrays["temperatures"] == manifest[TEMPERATURE]]
+        texts.append(text + (f" (return {returns[0]:.2f})" if np.isfinite(returns).all() else ""))
+    if not texts:
+        return ""
+    return f"The curves are at temperature 1. Chosen temperatures, with returns there: {'; '.join(texts)}."
 
 
 def lora_section(results: Results) -> dict[str, Any] | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from experiments.reporting.page import COLUMNS, render, written
+from experiments.reporting.page import COLUMNS, render, temperature_of, written
 from experiments.reporting.run_results import AUDIT_TABLE, OPTIONAL, AgentCurves, Results, read_run
 from experiments.reporting.styles import style
 from ialp_jax import store
@@ -16,19 +17,24 @@ from ialp_jax.evaluation import statistics
 from ialp_jax.evaluation.metrics import METRICS
 
 SUMMARY_COLUMNS = ["world", "agent", "metric", "mean", "iqm", "ci_low", "ci_high", "num_seeds"]
+START_COLUMNS = ["starts_from", "temperature"]  # further columns of ``summary.csv``
 CURVE_COLUMNS = ["world", "agent", "seed", "env_steps", "metric", "value"]
 
 
 def summary_table(results: Results) -> pd.DataFrame:
-    """Rows of ``summary.csv``: every metric of every agent over S seeds, with the interval of the mean."""
+    """Rows of ``summary.csv``: every metric of every agent over S seeds, with the interval of the mean.
+
+    ``starts_from`` is the pre-training from which the agent starts, and ``temperature`` that of its policy.
+    """
     rows = []
     for agent, result in results.agents.items():
         scores = np.stack([result.metrics[metric] for metric in METRICS], axis=1)
         mean, iqm = statistics.estimate(scores), statistics.iqm(scores)
         for i, metric in enumerate(METRICS):
             numbers = mean.point[i], iqm[i], mean.low[i], mean.high[i]
-            rows.append((results.world, agent, metric, *map(float, numbers), result.num_seeds))
-    return pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
+            start = result.start, result.temperature
+            rows.append((results.world, agent, metric, *map(float, numbers), result.num_seeds, *start))
+    return pd.DataFrame(rows, columns=[*SUMMARY_COLUMNS, *START_COLUMNS])
 
 
 def curves_table(world: str, agents: Mapping[str, AgentCurves]) -> pd.DataFrame:
@@ -47,7 +53,7 @@ def console_table(summary: pd.DataFrame) -> str:
     """The summary as text for the console: a block per world and a line per agent."""
     blocks = []
     for world, rows in summary.groupby("world", sort=False):
-        lines = [["agent", *(heading for heading, _, _ in COLUMNS.values())]]
+        lines = [["agent", *(heading for heading, _, _ in COLUMNS.values()), "temperature"]]
         for agent, agent_rows in rows.groupby("agent", sort=False):
             cells = [style(str(agent)).name]
             numbers = agent_rows.set_index("metric")
@@ -55,7 +61,8 @@ def console_table(summary: pd.DataFrame) -> str:
                 mean, interval = written(numbers.loc[metric], write)
                 suffix = f" {interval}" if interval and metric == "final_return" else ""
                 cells.append(mean + suffix)
-            lines.append(cells)
+            temperature = temperature_of(agent_rows)
+            lines.append([*cells, f"{temperature:g}" if math.isfinite(temperature) else "-"])
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         text = [
             "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.reporting.styles import ordered
+from experiments.stages.recipes import TEMPERATURE
 from ialp_jax import store
 from ialp_jax.agents import registry
 from ialp_jax.data.files import load_dataset
@@ -40,12 +41,19 @@ class AgentCurves:
       curves: float64 [S, E] for each name in ``CURVES`` and for each user segment.
       metrics: float64 [S] for each name in ``METRICS``.
       manifest: manifest of the folder.
+      start: the pre-training from which the agent starts; empty if it starts from scratch.
     """
 
     env_steps: np.ndarray
     curves: dict[str, np.ndarray]
     metrics: dict[str, np.ndarray]
     manifest: dict[str, Any]
+    start: str = ""
+
+    @property
+    def temperature(self) -> float:
+        """Temperature of the policy from which the agent starts; NaN if it starts from scratch."""
+        return float(self.manifest.get(TEMPERATURE, np.nan))
 
     @property
     def num_seeds(self) -> int:
@@ -84,24 +92,30 @@ def _require(arrays: Mapping[str, np.ndarray], names: Iterable[str], folder: Pat
         raise InputError(f"{folder}: the arrays {', '.join(absent)} are missing; run --stage={stage} again")
 
 
-def read_agent(folder: Path) -> AgentCurves:
-    """Reads the curves of one agent. Raises InputError if the curves are missing or broken."""
+def read_agent(folder: Path, agents: Mapping[str, Any]) -> AgentCurves:
+    """Reads the curves of one agent; ``agents`` holds the settings of all agents, as plain data.
+
+    Raises InputError if the curves are missing or broken.
+    """
     arrays, manifest = store.load(folder)
     try:
         steps = arrays["env_steps"]
         names = [*CURVES, *sorted(name for name in arrays if name.startswith(SEGMENT_CURVES))]
         curves = {name: np.asarray(arrays[name], np.float64) for name in names}
-        return AgentCurves(steps, curves, curve_metrics(steps, curves), manifest)
+        start = registry.starts_from(folder.name, agents)
+        return AgentCurves(steps, curves, curve_metrics(steps, curves), manifest, start)
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{folder}: not the curves of an agent ({error}); run --stage=adapt again") from None
 
 
-def _read_agents(run: Path, agents: Sequence[str] | None) -> dict[str, AgentCurves]:
+def _read_agents(
+    run: Path, agents: Sequence[str] | None, settings: Mapping[str, Any]
+) -> dict[str, AgentCurves]:
     if agents is None:
         agents = [path.name for path in (run / "adapt").glob("*") if path.is_dir() and path.name[0] != "."]
     if not agents:
         raise InputError(f"{run / 'adapt'}: has no results of an agent; run --stage=adapt first")
-    return {name: read_agent(run / "adapt" / name) for name in ordered(agents)}
+    return {name: read_agent(run / "adapt" / name, settings) for name in ordered(agents)}
 
 
 def _read_worlds(path: Path) -> pd.DataFrame:
@@ -152,15 +166,15 @@ def read_run(run: Path, agents: Sequence[str] | None = None, fits: Collection[st
     Raises:
       InputError: a stage is missing (the message names it), or a file is broken.
     """
-    agent_curves = _read_agents(run, agents)
+    config = store.read_json(run / "config.json")
+    if config is None:
+        raise InputError(f"{run / 'config.json'}: no such file; {run} is not a run folder")
+    agent_curves = _read_agents(run, agents, config.get("agents", {}))
     worlds = {str(agent.manifest.get("world", "")) for agent in agent_curves.values()}
     if len(worlds) > 1:
         raise InputError(f"{run / 'adapt'}: mixes the worlds {', '.join(sorted(worlds))}; keep one per run")
     validation = store.read_arrays(run / "simulator" / "validation.npz")
     _require(validation, VALIDATION, run / "simulator", "simulate")
-    config = store.read_json(run / "config.json")
-    if config is None:
-        raise InputError(f"{run / 'config.json'}: no such file; {run} is not a run folder")
 
     def exists(part: str) -> bool:
         return part in fits and store.read_manifest(run / part) is not None
@@ -169,7 +183,7 @@ def read_run(run: Path, agents: Sequence[str] | None = None, fits: Collection[st
     labels = store.load(run / "labels") if exists("labels") else None
     if labels:
         check_labels(run / "labels", labels[0])
-    sources = dict.fromkeys(filter(None, map(registry.starts_from, agent_curves)))
+    sources = dict.fromkeys(curves.start for curves in agent_curves.values() if curves.start)
     pretrain_folders = {name: run / "pretrain" / name for name in sources}
     return Results(
         config=config,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,9 +20,11 @@ from ialp_jax import store
 from ialp_jax.agents import registry
 from ialp_jax.agents.base import Agent, Params
 from ialp_jax.agents.numbered import numbered
+from ialp_jax.errors import InputError
 from ialp_jax.keys import stream
 from ialp_jax.labelling import transitions
 from ialp_jax.labelling.label_files import catalogue_facts
+from ialp_jax.networks.heads import tempered
 from ialp_jax.simulator.config import replaced
 from ialp_jax.simulator.world import World
 from ialp_jax.training import kept
@@ -64,6 +67,7 @@ def adapt_agent(run: Run, name: str, read: Callable[[], Worlds]) -> None:
         manifest = {
             "agent": name,
             "world": worlds.training.dataset.name,
+            **start_of(run, name),
             "num_seeds": run.config.num_seeds,
             "seconds": seconds,
             **recipes.stamp(run, part, began),
@@ -147,8 +151,26 @@ def labelled(run: Run, name: str) -> Transition | None:
     return transitions.labelled_transitions(store.load(run.folder / "labels")[0])[0]
 
 
+def start_of(run: Run, name: str) -> dict[str, Any]:
+    """Entries of an adaptation's manifest: the pre-training from which the agent starts, its temperature."""
+    source = registry.starts_from(name, run.config.agents)
+    if not source:
+        return {}
+    return {"starts_from": source, recipes.TEMPERATURE: temperature_in(run.folder / "pretrain" / source)}
+
+
+def temperature_in(folder: Path) -> float:
+    """The temperature of pre-trained parameters; 1 if the manifest has none, as in a user's own folder."""
+    manifest = store.read_manifest(folder) or {}
+    temperature = manifest.get(recipes.TEMPERATURE, 1.0)
+    if type(temperature) not in (int, float) or not 0 < temperature < math.inf:
+        where = f"{folder / store.MANIFEST}: its {recipes.TEMPERATURE}"
+        raise InputError(f"{where} is {str(temperature)[:40]!r}, not a positive number")
+    return float(temperature)
+
+
 def pretrained_params(run: Run, world: World, name: str, folder: Path | None = None) -> Params | None:
-    """The parameters [S, ...] from which an agent starts, or None.
+    """The parameters [S, ...] from which an agent starts, at their temperature, or None.
 
     Args:
       run: the run whose settings and folder are used.
@@ -156,7 +178,7 @@ def pretrained_params(run: Run, world: World, name: str, folder: Path | None = N
       name: id of the agent.
       folder: folder of the pre-trained parameters; by default that of the run's pretrain stage.
     """
-    source, num_items = registry.starts_from(name), world.dataset.catalogue.num_items
+    source, num_items = registry.starts_from(name, run.config.agents), world.dataset.catalogue.num_items
     if not source:
         return None
     make = recommender if source == "sasrec" else actor_critic
@@ -167,4 +189,4 @@ def pretrained_params(run: Run, world: World, name: str, folder: Path | None = N
     )
     folder = folder or run.folder / "pretrain" / source
     store.verify(folder)
-    return load_params(folder / "params", stacked)
+    return tempered(load_params(folder / "params", stacked), temperature_in(folder))

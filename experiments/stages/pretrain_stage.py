@@ -1,4 +1,9 @@
-"""The pretrain stage: iALP learns from the labels, a2c_warm and the supervised SASRec from offline logs."""
+"""The pretrain stage: ialp and ialp_soft learn from labels, a2c_warm and the supervised SASRec from logs.
+
+After each pre-training, the stage chooses the temperature at which the policy acts: the policy plays with
+tuning users at every temperature in ``pretrain.temperatures``. The stored parameters are those at temperature
+1; whoever loads them for an agent tempers them (`ialp_jax.networks.heads.tempered`).
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,10 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.make_agent import actor_critic, recommender
@@ -19,16 +25,19 @@ from experiments.stages.label_stage import ialp_trainer, learning
 from ialp_jax import store
 from ialp_jax.agents.base import Params, frozen_state
 from ialp_jax.agents.ialp import ialp
+from ialp_jax.agents.registry import ON_LABELS
 from ialp_jax.agents.sasrec import sasrec
 from ialp_jax.keys import stream
 from ialp_jax.labelling import transitions
 from ialp_jax.labelling.label_files import check_catalogue, check_labels
+from ialp_jax.networks.heads import ActorCritic, Recommender, tempered
 from ialp_jax.simulator.world import World
 from ialp_jax.training.adapt import evaluator
+from ialp_jax.training.config import EvaluationConfig
 from ialp_jax.training.loop import Hooks
 from ialp_jax.training.offline import logged_transitions, offline_windows, training_sequences
 from ialp_jax.training.params import save_params
-from ialp_jax.training.pretrain import Pretrainer, offline_loss, supervised_loss
+from ialp_jax.training.pretrain import Pretrainer, listwise_loss, offline_loss, supervised_loss
 from ialp_jax.training.processes import by_first, host
 from ialp_jax.training.seeds import over_seeds, placed, seed_keys
 from ialp_jax.types import TUNING, Key
@@ -54,25 +63,26 @@ def _pretrain(run: Run, name: str, read: Callable[[], Worlds]) -> None:
         return say(f"pretrain {name}: done before, kept")
     by_first(lambda: run.begin(part) and None)
     world, began = read().training, time.perf_counter()
-    if name == "ialp":
+    if name in ON_LABELS:
         labels, manifest = store.load(run.folder / "labels")
         check_labels(run.folder / "labels", labels, ("shown", "terminated", "truncated", "round"))
         check_catalogue(run.folder / "labels", labels, manifest, run.folder / "data", world.dataset)
     with hooked(run, part, checkpoint_fingerprint(run, fingerprint), every=1) as hooks:
-        params, (updates, returns) = pretrained(run, world, name, hooks)
+        result = pretrained(run, world, name, hooks)
         seconds = time.perf_counter() - began
 
         def save() -> None:
             with store.replacing(run.folder / part) as folder:
-                save_params(folder / "params", params)
-                store.write_arrays(folder / "arrays.npz", {"updates": updates, "return": returns})
+                save_params(folder / "params", result.params)
+                store.write_arrays(folder / "arrays.npz", result.arrays)
                 manifest = {"seconds": seconds, "evaluation": dataclasses.asdict(run.config.evaluation)}
+                manifest |= {recipes.TEMPERATURE: result.temperature}
                 store.seal(folder, manifest | recipes.stamp(run, part, began))
 
         by_first(save)
         if hooks.checkpoints:
             hooks.checkpoints.remove()
-    say(f"pretrain {name}: return on tuning users {returns[:, -1].mean():.2f} in {seconds:.0f} s")
+    say(f"pretrain {name}: {result.words()} in {seconds:.0f} s")
 
 
 def checkpoint_fingerprint(run: Run, fingerprint: str) -> str:
@@ -83,43 +93,73 @@ def checkpoint_fingerprint(run: Run, fingerprint: str) -> str:
     return store.fingerprint([fingerprint, dataclasses.asdict(run.config.evaluation)])
 
 
-Curve = tuple[np.ndarray, np.ndarray]  # gradient steps [E], returns [S, E]
+class Pretrained(NamedTuple):
+    """A pre-trained policy of S seeds.
+
+    Attributes:
+      params: parameters [S, ...] at temperature 1.
+      temperature: temperature at which the policy acts.
+      arrays: the curve, ``updates`` [E] and ``return`` [S, E], see `train`; ``temperatures`` [G] and
+        ``temperature_return`` [S, G], see `choose_temperature`.
+    """
+
+    params: Params
+    temperature: float
+    arrays: dict[str, np.ndarray]
+
+    def words(self) -> str:
+        """States the temperature, and the returns without and with it."""
+        tried, returns = self.arrays["temperatures"], self.arrays["temperature_return"].mean(0)
+        text = f"return on tuning users {self.arrays['return'][:, -1].mean():.2f}, acts at temperature "
+        if len(tried) == 1:
+            return f"{text}{self.temperature:g}"
+        best = returns[tried == self.temperature][0]
+        return f"{text}{self.temperature:g} with {best:.2f}"
 
 
-def pretrained(run: Run, world: World, name: str, hooks: Hooks) -> tuple[Params, Curve]:
-    """Pre-trains parameters [S, ...] on labels or logs; returns them and the curve, see `train`."""
+def pretrained(run: Run, world: World, name: str, hooks: Hooks) -> Pretrained:
+    """Pre-trains S seeds on labels or logs, and chooses the temperature of the policy."""
     config, key = run.config, stream(root_key(run), "pretrain")
     num_items = world.dataset.catalogue.num_items
-    if name == "ialp":
+    if name in ON_LABELS:
         labels = store.load(run.folder / "labels")[0]
-        trainer = ialp_trainer(run, num_items, key, config.num_seeds, final=True)
         sizes = [transitions.rounds_until(labels, number) for number in range(config.labelling.rounds)]
         data = transitions.training_data(labels, len(labels["choice"]))[0]
     else:
         logged = offline_windows(world.dataset, config.simulator.history_length, config.seed)
         horizon, supervised = config.simulator.horizon, name == "sasrec"
-        updates = config.pretrain.sasrec_updates if supervised else config.pretrain.warm_updates
-        trainer = control_trainer(run, num_items, name, updates, key)
         sizes = [len(logged.target)] * config.pretrain.evaluations
         data = training_sequences(logged) if supervised else logged_transitions(logged, horizon)
-    curve = train(run, world, trainer, name, (data, sizes), hooks)
-    return trainer.params if jax.process_count() == 1 else host(trainer.params), curve
-
-
-def control_trainer(run: Run, num_items: int, name: str, updates: int, key: Key) -> Pretrainer:
-    """The trainer for pre-training on logs; ``name`` is ``a2c_warm`` or ``sasrec``."""
-    config = run.config
-    if name == "sasrec":
-        network = recommender(config, num_items)
-        loss, rate = supervised_loss(network), config.pretrain.sasrec_learning_rate
+    if name == "ialp":
+        trainer = ialp_trainer(run, num_items, key, config.num_seeds, final=True)
     else:
-        network = actor_critic(config, num_items)
-        loss, rate = offline_loss(config.agents.ialp, network), config.pretrain.warm_learning_rate
+        trainer = trainer_of(run, num_items, name, key)
+    updates, returns = train(run, world, trainer, name, (data, sizes), hooks)
+    temperature, by_temperature = choose_temperature(run, world, trainer, name)
+    arrays = {"updates": updates, "return": returns} | by_temperature
+    params = trainer.params if jax.process_count() == 1 else host(trainer.params)
+    return Pretrained(params, temperature, arrays)
+
+
+def trainer_of(run: Run, num_items: int, name: str, key: Key) -> Pretrainer:
+    """The trainer of a pre-training other than ``ialp``, see `ialp_trainer`."""
+    config, settings = run.config, run.config.pretrain
+    network: ActorCritic | Recommender = actor_critic(config, num_items)
+    if name == "ialp_soft":
+        loss, rate = listwise_loss(config.agents.ialp_soft, network), settings.soft_learning_rate
+        updates = settings.soft_updates or settings.updates_per_round
+    elif name == "a2c_warm":
+        loss, rate = offline_loss(config.agents.ialp, network), settings.warm_learning_rate
+        updates = settings.warm_updates // settings.evaluations
+    else:
+        network = recommender(config, num_items)
+        loss, rate = supervised_loss(network), settings.sasrec_learning_rate
+        updates = settings.sasrec_updates // settings.evaluations
     return Pretrainer(
         loss,
         network,
         learning(run, rate),
-        max(1, updates // config.pretrain.evaluations),
+        max(1, updates),
         key,
         config.num_seeds,
         config.simulator.history_length,
@@ -131,7 +171,7 @@ def control_trainer(run: Run, num_items: int, name: str, updates: int, key: Key)
 
 def train(
     run: Run, world: World, trainer: Pretrainer, name: str, phases: tuple[Any, list[int]], hooks: Hooks
-) -> Curve:
+) -> tuple[np.ndarray, np.ndarray]:
     """Trains all phases.
 
     Args:
@@ -145,17 +185,59 @@ def train(
     Returns:
       Gradient steps [E] and the return on tuning users [S, E], before the first phase and after each phase.
     """
+    play = player(run, world, trainer, name, "pretrain_curve", run.config.evaluation)
+    rows = trainer.run(*phases, lambda params: {"return": play(params)}, hooks)
+    return trainer.updates * np.arange(len(rows)), np.stack([row["return"] for row in rows], 1)
+
+
+def player(
+    run: Run, world: World, trainer: Pretrainer, name: str, purpose: str, evaluation: EvaluationConfig
+) -> Callable[[Params], np.ndarray]:
+    """Returns a function: parameters [S, ...] -> mean return [S] of the policy on tuning users.
+
+    Args:
+      run: the run whose settings are used.
+      world: the training world.
+      trainer: the trainer, for its devices.
+      name: name of the pre-training.
+      purpose: name of the stream of keys.
+      evaluation: sessions, and whether the policy is greedy.
+    """
     config, num_items = run.config, world.dataset.catalogue.num_items
     agent = (
         sasrec(recommender(config, num_items)) if name == "sasrec" else ialp(actor_critic(config, num_items))
     )
-    key = stream(root_key(run), "pretrain_curve")
-    evaluate_seed = evaluator(world.env, agent, key, config.evaluation)
+    key = stream(root_key(run), purpose)
+    evaluate_seed = evaluator(world.env, agent, key, evaluation)
     measure = over_seeds(evaluate_seed, config.adapt.seeds_by, shared=1, mesh=trainer.mesh)
     keys, tuning = seed_keys(key, config.num_seeds), placed(world.of(TUNING), trainer.mesh)
 
-    def evaluate(params: Params) -> dict[str, np.ndarray]:
-        return {"return": host(measure(tuning, jax.vmap(frozen_state)(params), keys)["return"])}
+    def play(params: Params) -> np.ndarray:
+        return host(measure(tuning, jax.vmap(frozen_state)(params), keys)["return"])
 
-    rows = trainer.run(*phases, evaluate, hooks)
-    return trainer.updates * np.arange(len(rows)), np.stack([row["return"] for row in rows], 1)
+    return play
+
+
+def choose_temperature(
+    run: Run, world: World, trainer: Pretrainer, name: str
+) -> tuple[float, dict[str, np.ndarray]]:
+    """Chooses the temperature with the highest mean return on tuning users over all seeds.
+
+    The policy samples, even if ``evaluation.greedy`` is set. All temperatures get the same users and random
+    numbers. If several have the highest return, the highest of them is chosen.
+
+    Returns:
+      The temperature, and arrays: ``temperatures`` float64 [G], and ``temperature_return`` float32 [S, G],
+      which is NaN if there is only one temperature, because the policy does not play then.
+    """
+    config = run.config
+    tried = config.pretrain.temperature_values()
+    if len(tried) == 1:
+        returns = np.full((config.num_seeds, 1), np.nan, np.float32)
+    else:
+        evaluation = EvaluationConfig(episodes=config.pretrain.temperature_episodes)
+        play = player(run, world, trainer, name, "pretrain_temperature", evaluation)
+        scaled = jax.jit(tempered)  # one program for all temperatures
+        returns = np.stack([play(scaled(trainer.params, jnp.float32(one))) for one in tried], 1)
+    best = max(zip(returns.mean(0).tolist(), tried, strict=True))[1] if len(tried) > 1 else tried[0]
+    return best, {"temperatures": np.array(tried), "temperature_return": returns}

@@ -26,10 +26,14 @@ ALL = ("",)  # The empty prefix, which matches all file names.
 LEARNING = ("batch_size", "learning_rate", "target_rate", "updates_per_round", "max_gradient_norm")
 NEEDS = {  # source of pre-trained parameters -> the parts that it reads
     "ialp": ("data", "simulator", "labels"),
+    "ialp_soft": ("data", "simulator", "labels"),
     "a2c_warm": ("data", "simulator"),
     "sasrec": ("data", "simulator"),
 }
-PREFIX = {"ialp": "ialp_", "a2c_warm": "warm_", "sasrec": "sasrec_"}  # Prefix of the settings of each source.
+# Prefix of the settings of each source, and the section of its loss. sasrec's loss has no settings.
+PREFIX = {"ialp": "ialp_", "ialp_soft": "soft_", "a2c_warm": "warm_", "sasrec": "sasrec_"}
+LOSS = {"ialp": "agents.ialp", "ialp_soft": "agents.ialp_soft", "a2c_warm": "agents.ialp"}
+TEMPERATURE = "temperature"  # Key in the manifest of a pre-training, see `pretrain_stage`.
 # Prefixes of the files that later stages read; `ALL` for parts that are not listed.
 _READ = {"simulator": ("arrays.npz",), "labels": ("arrays.npz",), "pretrain": ("params/",)}
 
@@ -59,7 +63,7 @@ def recipe(config: Config, part: str) -> Recipe:
 def parts(config: Config, stage: str) -> list[str]:
     """The parts that a stage makes with the settings in ``config``."""
     agents = config.agent_ids()
-    sources = {registry.starts_from(name) for name in agents}
+    sources = {registry.starts_from(name, config.agents) for name in agents}
     parts_of = {
         "data": ["data"],
         "simulate": ["simulator"],
@@ -128,16 +132,23 @@ def _audit(config: Config, tree: dict[str, Any], _: str) -> Recipe:
 
 def _pretrain(config: Config, tree: dict[str, Any], name: str) -> Recipe:
     """The recipe omits ``evaluation``, which affects the curve of a pre-training but not the parameters."""
-    read = _picked(tree, "seed", "num_seeds", "simulator", "network", "pretrain", "agents.ialp")
+    shared = _picked(tree, "seed", "num_seeds", "simulator", "network")
+    return Recipe("pretrain", shared | pretraining_settings(tree, name), NEEDS[name])
+
+
+def pretraining_settings(tree: dict[str, Any], name: str) -> dict[str, Any]:
+    """The settings in the sections ``pretrain`` and ``agents`` that affect one pre-training."""
     others = tuple(f"pretrain.{prefix}" for source, prefix in PREFIX.items() if source != name)
-    return Recipe("pretrain", {p: v for p, v in read.items() if not p.startswith(others)}, NEEDS[name])
+    read = _picked(tree, "pretrain", *([LOSS[name]] if name in LOSS else []))
+    return {path: value for path, value in read.items() if not path.startswith(others)}
 
 
 def _adapt(config: Config, tree: dict[str, Any], name: str) -> Recipe:
     record = registry.record(name)
     section = f"agents.{name}" if record.config else "seed"
     shared = ("seed", "num_seeds", "simulator", "network", "evaluation", "adapt.env_steps")
-    start = (f"pretrain/{record.starts_from}",) if record.starts_from else ()
+    source = registry.starts_from(name, config.agents)
+    start = (f"pretrain/{source}",) if source else ()
     replayed = ("labels",) if record.replays_labels else ()
     return Recipe("adapt", _picked(tree, *shared, section), ("data", "simulator", *start, *replayed))
 
@@ -159,12 +170,17 @@ def reference_settings(config: Config) -> dict[str, Any]:
 
 
 def files_of(run: Run, part: str) -> dict[str, str] | None:
-    """Maps file name to sha256, for the files that later stages read; None if the part is missing."""
+    """Maps file name to sha256, for the files that later stages read; None if the part is missing.
+
+    Later stages also read the temperature of a pre-training, which is in its manifest.
+    """
     manifest = store.read_manifest(run.folder / part)
     if manifest is None:
         return None
     beginnings = _READ.get(part.partition("/")[0], ALL)
-    return {f"{part}/{n}": sha for n, sha in manifest["files"].items() if n.startswith(beginnings)}
+    files = {f"{part}/{n}": sha for n, sha in manifest["files"].items() if n.startswith(beginnings)}
+    read = {f"{part}/{TEMPERATURE}": str(manifest[TEMPERATURE])} if TEMPERATURE in manifest else {}
+    return files | read
 
 
 def made_from(run: Run, part: str) -> dict[str, Any]:

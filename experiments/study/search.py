@@ -170,10 +170,10 @@ def _best(scores: Sequence[float]) -> list[int]:
 
 def tuning_config(study: Study, world: str, method: str, folder: Path) -> Config:
     """The configuration of a method's trials (tuning seeds and users) before the trial values are set."""
-    config, source = study.run_config(world), registry.starts_from(method)
-    if source != method:
-        values = study.tuned_values(world, folder).get(source, {})
-        config = overridden(config, values, str(study.tuned_path(world, folder)))
+    config, tuned = study.run_config(world), study.tuned_values(world, folder)
+    for source in registry.PRETRAININGS:  # a trial may change from which of them the method starts
+        if source != method:
+            config = overridden(config, tuned.get(source, {}), str(study.tuned_path(world, folder)))
     config.seed, config.num_seeds = study.search.seed, study.search.num_seeds
     config.evaluation.users, config.evaluation.points = "tuning", study.search.points
     config.evaluation.episodes = study.search.episodes
@@ -260,9 +260,9 @@ def scores(env_steps: np.ndarray, returns: np.ndarray) -> dict[str, np.ndarray]:
 def tuning_params(run: Run, world: World, method: str) -> Params | None:
     """The pre-trained parameters of a method, from tuning seeds; None if the method starts from scratch.
 
-    They are stored in ``tuning/<source>-<fingerprint>/``.
+    They are stored in ``tuning/<source>-<fingerprint>/``, with the temperature that was chosen for them.
     """
-    source = registry.starts_from(method)
+    source = registry.starts_from(method, run.config.agents)
     if not source:
         return None
     fingerprint = recipes.fingerprint(run, f"pretrain/{source}")
@@ -274,8 +274,9 @@ def tuning_params(run: Run, world: World, method: str) -> Params | None:
             ) as checkpoints,
             store.replacing(folder) as partial,
         ):
-            save_params(partial / "params", pretrained(run, world, source, Hooks(checkpoints))[0])
-            store.seal(partial, {FINGERPRINT: fingerprint})
+            result = pretrained(run, world, source, Hooks(checkpoints))
+            save_params(partial / "params", result.params)
+            store.seal(partial, {FINGERPRINT: fingerprint, recipes.TEMPERATURE: result.temperature})
             if checkpoints:
                 checkpoints.remove()
     forget(run, f"search/{folder.name}")

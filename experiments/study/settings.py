@@ -201,10 +201,11 @@ class Study:
 def _spelled_out(config: Config) -> Config:
     """Gives values to pre-training settings that default to another setting; a search needs the values."""
     pretrain = config.pretrain
-    for name in ("ialp_learning_rate", "warm_learning_rate", "sasrec_learning_rate"):
+    for name in ("ialp_learning_rate", "soft_learning_rate", "warm_learning_rate", "sasrec_learning_rate"):
         if getattr(pretrain, name) is None:
             setattr(pretrain, name, pretrain.learning_rate)
-    pretrain.ialp_updates = pretrain.ialp_updates or pretrain.updates_per_round
+    for name in ("ialp_updates", "soft_updates"):
+        setattr(pretrain, name, getattr(pretrain, name) or pretrain.updates_per_round)
     return config
 
 

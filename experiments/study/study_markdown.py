@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ _TABLE_METRICS = (
     "final_length",
     "coverage",
 )
-HEADLINE = ("popular", "oracle", "dqn", "sasrec", "a2c_warm", "ialp", "a_ialp_ft", "a_ialp_ap")
+HEADLINE = ("popular", "oracle", "dqn", "sasrec", "a2c_warm", "ialp", "ialp_soft", "a_ialp_ft", "a_ialp_ap")
 _HEADINGS = {**COLUMNS, "regain_steps": ("regained after", "{:,.0f}".format, False)}
 
 
@@ -40,7 +40,7 @@ def overview_markdown(results: StudyResults, summary: pd.DataFrame) -> str:
 
 
 def headline_markdown(results: StudyResults, summary: pd.DataFrame) -> str:
-    """The overview with the eight agents of `HEADLINE`, without the second run of a world."""
+    """The overview with the agents of `HEADLINE`, without the second run of a world."""
     pairs = {
         world: {agent: pair for agent, pair in agents.items() if agent in HEADLINE}
         for world, agents in results.pairs.items()
@@ -65,7 +65,22 @@ def _returns_markdown(pairs: Mapping[str, Mapping[str, Pair]], summary: pd.DataF
             is_fixed = len(agents[agent].env_steps) == 2
             row.append(f"{mean} {interval}" if is_fixed else f"{first['mean']:.1f} → {mean} {interval}")
         lines.append(f"| {style(agent).name} | " + " | ".join(cell.strip() for cell in row) + " |")
+    rows_by_world = {world: summary[summary.world == world] for world in worlds}
+    notes = {world: _temperatures(rows_by_world[world], agents) for world, agents in pairs.items()}
+    if any(notes.values()):
+        texts = (f"{world}: {text}" for world, text in notes.items() if text)
+        lines += ["", f"Temperatures of the pre-trained policies: {'; '.join(texts)}."]
     return "\n".join([*lines, ""])
+
+
+def _temperatures(rows: pd.DataFrame, agents: Collection[str]) -> str:
+    """The temperature of each pre-trained policy among ``agents``, from the summary of one world."""
+    temperatures = rows.groupby("starts_from").temperature.first().dropna()
+    return ", ".join(
+        f"{style(name).name} {temperatures[name]:g}"
+        for name in ordered(temperatures.index)
+        if any(rows[rows.agent == agent].starts_from.iloc[0] == name for agent in agents)
+    )
 
 
 def results_markdown(results: StudyResults, summary: pd.DataFrame, prefix: str = "") -> str:
@@ -87,6 +102,8 @@ def results_markdown(results: StudyResults, summary: pd.DataFrame, prefix: str =
                     f"{mean} {interval}".strip() if metric in ("initial_return", "final_return") else mean
                 )
             lines.append(f"| {style(agent).name} | " + " | ".join(cells) + " |")
+        if temperatures := _temperatures(rows, agents):
+            lines += ["", f"Temperatures of the pre-trained policies: {temperatures}."]
         if untuned := _untuned(results.config["pairs"][world]):
             names = ", ".join(style(name).name for name in untuned)
             lines += ["", f"These agents ran with default settings, without a search: {names}."]

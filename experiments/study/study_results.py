@@ -13,6 +13,7 @@ from experiments.provenance import environment
 from experiments.reporting.report import CURVE_COLUMNS, curves_table
 from experiments.reporting.run_results import read_agent
 from experiments.run import UNSEEN, Run, difference, settings
+from experiments.stages.recipes import LEARNING, TEMPERATURE, pretraining_settings
 from experiments.study.settings import Study
 from ialp_jax import store
 from ialp_jax.agents import registry
@@ -48,6 +49,12 @@ class StudyResults(NamedTuple):
     config: dict[str, Any]
     pairs: dict[str, dict[str, Pair]]
 
+    def start_of(self, world: str, agent: str) -> tuple[str, float]:
+        """The pre-training from which a method starts in a world, and its temperature or NaN."""
+        settings = self.config["worlds"].get(world, {}).get("agents", {})
+        temperature = self.config["pairs"][world][agent].get(TEMPERATURE, np.nan)
+        return registry.starts_from(agent, settings), float(temperature)
+
 
 def identity(study: Study) -> dict[str, Any]:
     """The settings that all results of a study share."""
@@ -60,8 +67,11 @@ def pair_key(tree: dict[str, Any], agent: str) -> str:
     parts = [agent, [tree[name] for name in shared], tree["adapt"]["env_steps"]]
     parts += [{name: value for name, value in tree["data"].items() if name not in ("root", "download")}]
     parts += [tree["agents"].get(agent, {}) if registry.learns(agent) else {}]
-    if registry.starts_from(agent) or registry.needs_labels(agent):
-        parts += [tree["pretrain"], tree["labelling"], tree["llm"], tree["agents"]["ialp"]]
+    if source := registry.starts_from(agent, tree["agents"]):
+        parts += [source, pretraining_settings(tree, source)]
+    if registry.needs_labels(agent, tree["agents"]):
+        learning = {name: tree["pretrain"][name] for name in LEARNING}
+        parts += [tree["labelling"], tree["llm"], tree["agents"]["ialp"], learning]
     parts += [tree["environment"]] if "environment" in tree else []
     return store.fingerprint(parts)
 
@@ -137,7 +147,7 @@ def collect(study: Study, folder: Path, run: Run, agent: str, tuned: dict[str, d
     config = read_config(results) or {"study": identity(study), "worlds": {}, "pairs": {}}
     tree = settings(run.config)
     tree["data"]["root"] = ""  # differs between machines
-    curves = read_agent(run.folder / "adapt" / agent)
+    curves = read_agent(run.folder / "adapt" / agent, tree["agents"])
     record = {
         "key": pair_key(tree, agent),
         "arrays": curves.manifest["files"]["arrays.npz"],
@@ -145,7 +155,9 @@ def collect(study: Study, folder: Path, run: Run, agent: str, tuned: dict[str, d
         "tuned": tuned.get(agent),
         "environment": environment(),
     }
-    if registry.needs_labels(agent):
+    if TEMPERATURE in curves.manifest:
+        record[TEMPERATURE] = curves.manifest[TEMPERATURE]
+    if registry.needs_labels(agent, run.config.agents):
         record["labels"] = store.read_manifest(run.folder / "labels")["files"]["arrays.npz"]
     old_records = config["pairs"].get(world, {})
     valid_records = {name: old for name, old in old_records.items() if old["key"] == pair_key(tree, name)}

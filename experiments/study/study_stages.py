@@ -74,7 +74,7 @@ def run_world(study: Study, world: str, folder: Path, stage: str, overwrite: boo
         methods = study_results.missing(study, folder, run)
         say(f"{world}: {len(study.methods_of(world)) - len(methods)} methods are in the results and stay")
         if methods:
-            earlier = ("data", "simulate", *(("label",) if _labelled(methods) else ()), "pretrain")
+            earlier = ("data", "simulate", *(("label",) if _labelled(run, methods) else ()), "pretrain")
             # Checks all stages before the first one starts, so that an error comes before any work.
             check(with_agents(run, methods), (*(earlier if stage == "all" else ()), "adapt"))
         settle(run, ())
@@ -95,16 +95,16 @@ def open_run(study: Study, world: str, folder: Path, overwrite: bool) -> Run:
 def prepare(run: Run, methods: Sequence[str], pretrained: bool = True) -> None:
     """Runs the stages before adaptation; skips labelling and pre-training if no method needs them."""
     run_stages(run, ("data", "simulate"))
-    if _labelled(methods):
+    if _labelled(run, methods):
         borrow_labels(run)
         run_stages(run, ("label",))
-    if pretrained and any(map(registry.starts_from, methods)):
+    if pretrained and any(registry.starts_from(name, run.config.agents) for name in methods):
         run_stages(with_agents(run, methods), ("pretrain",))
 
 
-def _labelled(methods: Sequence[str]) -> bool:
+def _labelled(run: Run, methods: Sequence[str]) -> bool:
     """Whether any of the methods needs labels."""
-    return any(map(registry.needs_labels, methods))
+    return any(registry.needs_labels(name, run.config.agents) for name in methods)
 
 
 def with_agents(run: Run, methods: Sequence[str]) -> Run:

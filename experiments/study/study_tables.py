@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from experiments.reporting.report import SUMMARY_COLUMNS
+from experiments.reporting.report import START_COLUMNS, SUMMARY_COLUMNS
 from experiments.reporting.styles import ordered
 from experiments.study.settings import NOT_OFFLINE
-from experiments.study.study_results import Pair
+from experiments.study.study_results import Pair, StudyResults
 from ialp_jax.evaluation import statistics
 
 IQM_COLUMNS = ["iqm_ci_low", "iqm_ci_high"]
@@ -18,22 +18,25 @@ ACROSS_COLUMNS = ["agent", "metric", "statistic", "other", "value", "ci_low", "c
 RIVAL = "a_ialp_ap"  # the probability of improvement compares each agent with this one
 
 
-def summary_table(pairs: Mapping[str, Mapping[str, Pair]]) -> pd.DataFrame:
+def summary_table(results: StudyResults) -> pd.DataFrame:
     """Rows of ``summary.csv``: one per world, method and metric, with the mean and the IQM over S seeds.
 
     The interval of the mean is ``ci_low``..``ci_high``, that of the IQM ``iqm_ci_low``..``iqm_ci_high``.
+    ``starts_from`` and ``temperature``: see `experiments.reporting.report.summary_table`.
     """
     rows = []
-    for world, agents in pairs.items():
+    for world, agents in results.pairs.items():
         for agent in ordered(agents):
+            start = results.start_of(world, agent)
             metrics = agents[agent].metrics
             scores = np.stack(list(metrics.values()), axis=1)
             mean, iqm = statistics.estimate(scores), statistics.estimate(scores, statistics.iqm)
             for i, metric in enumerate(metrics):
                 of_mean = mean.point[i], iqm.point[i], mean.low[i], mean.high[i]
                 of_iqm = iqm.low[i], iqm.high[i]
-                rows.append((world, agent, metric, *map(float, of_mean), len(scores), *map(float, of_iqm)))
-    return pd.DataFrame(rows, columns=[*SUMMARY_COLUMNS, *IQM_COLUMNS])
+                numbers = *map(float, of_mean), len(scores), *map(float, of_iqm)
+                rows.append((world, agent, metric, *numbers, *start))
+    return pd.DataFrame(rows, columns=[*SUMMARY_COLUMNS, *IQM_COLUMNS, *START_COLUMNS])
 
 
 def normalised_scores(pairs: Mapping[str, Mapping[str, Pair]], metric: str) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.settings import setting
 
 STARTS = ("pretrained", "random")
+START_FROM = ("ialp", "ialp_soft", "a2c_warm")  # pre-trainings of an actor-critic
 RENAMED = {"ft": "a_ialp_ft", "mixture": "a_ialp_ap", "gate": "a_ialp_gate"}  # sections of earlier versions
 
 _positive = functools.partial(setting, above=0)
@@ -85,12 +86,19 @@ class WarmA2CConfig(A2CConfig):
     """A2C that starts from a pre-trained policy.
 
     Attributes:
+      start_from: the pre-training whose policy is the start: ``ialp``, ``ialp_soft`` or ``a2c_warm``.
       critic_start: how the critic's heads start, ``random`` or ``pretrained``. A pre-trained critic predicts
         rewards of labels. If these are higher than the rewards of users, every action looks bad at first.
     """
 
+    start_from: str = setting("ialp", choices=START_FROM)
     learning_rate: float = _positive(1e-3)
     critic_start: str = setting("random", choices=STARTS)
+
+
+def warm_on_logs() -> WarmA2CConfig:
+    """The default settings of the agent a2c_warm, which starts from a policy pre-trained on logs."""
+    return WarmA2CConfig(start_from="a2c_warm")
 
 
 @dataclasses.dataclass
@@ -215,12 +223,14 @@ class OffPolicyConfig(ReplayConfig):
     """An actor-critic that learns from replay.
 
     Attributes:
+      start_from: the pre-training whose policy is the start: ``ialp``, ``ialp_soft`` or ``a2c_warm``.
       critic_start: how the critic's heads start, ``pretrained`` or ``random``.
       critic_cost: weight of the critic's loss.
       entropy_cost: weight of the entropy bonus.
       max_gradient_norm: maximum norm to which gradients are clipped.
     """
 
+    start_from: str = setting("ialp", choices=START_FROM)
     critic_start: str = setting("pretrained", choices=STARTS)
     critic_cost: float = _at_least_0(0.5)
     entropy_cost: float = _at_least_0(1e-3)
@@ -267,14 +277,11 @@ class WSRLConfig(OffPolicyConfig):
 
 
 @dataclasses.dataclass
-class IALPConfig:
-    """The loss of the offline pre-training.
+class OfflineConfig:
+    """The critic and the entropy in the loss of an offline pre-training.
 
     Attributes:
       discount: gamma of the Q-learning target.
-      actor_weight: weight of log pi(a | s): ``q`` (Q(s, a)), ``advantage`` (Q(s, a) - V(s)) or ``reward``
-        (the label's reward).
-      alternatives: items among which pi(a | s) chooses: the prompt's ``candidates``, or the ``catalogue``.
       backup: value of the next state in the critic's target: ``policy`` (V under the policy) or ``max``
         (double Q-learning). ``max`` overestimates without bound, because no label ever corrects the Q values
         of items that are never chosen.
@@ -283,22 +290,48 @@ class IALPConfig:
     """
 
     discount: float = _share(0.9)
-    actor_weight: str = setting("reward", choices=("q", "advantage", "reward"))
-    alternatives: str = setting("candidates", choices=("candidates", "catalogue"))
     backup: str = setting("policy", choices=("policy", "max"))
     critic_cost: float = _at_least_0(0.5)
     entropy_cost: float = _at_least_0(1e-3)
 
 
 @dataclasses.dataclass
-class AgentsConfig:
-    """Settings of the pre-training loss; `registry.agents_config` adds a section for each agent.
+class IALPConfig(OfflineConfig):
+    """The loss of iALP, which learns from one choice per prompt.
 
     Attributes:
-      ialp: settings of the loss for pre-training on labels and on logs.
+      actor_weight: weight of log pi(a | s): ``q`` (Q(s, a)), ``advantage`` (Q(s, a) - V(s)) or ``reward``
+        (the label's reward).
+      alternatives: items among which pi(a | s) chooses: the prompt's ``candidates``, or the ``catalogue``.
+    """
+
+    actor_weight: str = setting("reward", choices=("q", "advantage", "reward"))
+    alternatives: str = setting("candidates", choices=("candidates", "catalogue"))
+
+
+@dataclasses.dataclass
+class SoftIALPConfig(OfflineConfig):
+    """The loss of ialp_soft, which learns from the scores of all candidates.
+
+    Attributes:
+      label_temperature: the actor learns softmax(scores / label_temperature) over the candidates. A low
+        temperature keeps only the best candidate; a high one makes all candidates equal.
+    """
+
+    label_temperature: float = _positive(1.0)
+
+
+@dataclasses.dataclass
+class AgentsConfig:
+    """Settings of the pre-training losses; `registry.agents_config` adds a section for each agent.
+
+    Attributes:
+      ialp: settings of the loss for pre-training on chosen candidates (ialp) and on logs (a2c_warm).
+      ialp_soft: settings of the loss for pre-training on the scores of all candidates.
     """
 
     ialp: IALPConfig = dataclasses.field(default_factory=IALPConfig)
+    ialp_soft: SoftIALPConfig = dataclasses.field(default_factory=SoftIALPConfig)
 
     def __getattr__(self, name: str) -> Any:
         """If a config file uses a section of an earlier version, the error names the new section."""

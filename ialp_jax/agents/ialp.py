@@ -8,20 +8,22 @@ but on logged next items instead of the LLM's labels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from ialp_jax.agents.actor_critic import sampler, sampler_encoder
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, frozen_state
-from ialp_jax.agents.config import IALPConfig
+from ialp_jax.agents.config import IALPConfig, OfflineConfig
 from ialp_jax.agents.losses import entropy, log_prob, of_action, q_target, value_target
 from ialp_jax.networks.heads import ActorCritic, ActorCriticOutput, centred_q, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
 
 def ialp(network: ActorCritic) -> Agent:
-    """iALP: the policy pre-trained on labels, frozen.
+    """The policy of iALP or ialp_soft, pre-trained on labels and frozen.
 
     Args:
       network: actor and critic; its parameters must be pre-trained.
@@ -65,13 +67,35 @@ def pretrain_loss(
     Returns:
       The loss, float32 [], and metrics.
     """
+
+    def actor(logits: Array) -> Array:
+        weight = _weight(config, network.apply(target, batch.observation.history), batch)
+        return -jnp.mean(weight * _choice_log_prob(config, logits, batch))
+
+    return with_critic_and_entropy(config, network, params, target, batch, actor)
+
+
+def with_critic_and_entropy(
+    config: OfflineConfig,
+    network: ActorCritic,
+    params: Params,
+    target: Params,
+    batch: Transition,
+    actor_loss: Callable[[Array], Array],
+) -> tuple[Array, Metrics]:
+    """The whole loss of an offline pre-training: actor + critic_cost * critic - entropy_cost * entropy.
+
+    Args:
+      config: discount, backup and weights.
+      network, params, target, batch: see `pretrain_loss`; the critic learns ``batch.reward``.
+      actor_loss: maps the policy's logits [B, N], without shown items, to the loss of the actor.
+    """
     shown = batch.observation.shown
     output = network.apply(params, batch.observation.history)
     chosen = of_action(centred_q(output, shown), batch.action)
     critic = jnp.mean(optax.losses.huber_loss(chosen, _targets(config, network, params, target, batch)))
     logits = mask_shown(output.logits, shown)
-    weight = _weight(config, network.apply(target, batch.observation.history), batch)
-    actor = -jnp.mean(weight * _choice_log_prob(config, logits, batch))
+    actor = actor_loss(logits)
     bonus = jnp.mean(entropy(logits))
     loss = actor + config.critic_cost * critic - config.entropy_cost * bonus
     metrics: Metrics = {"actor_loss": actor, "critic_loss": critic, "entropy": bonus, "q": jnp.mean(chosen)}
@@ -79,7 +103,7 @@ def pretrain_loss(
 
 
 def _targets(
-    config: IALPConfig, network: ActorCritic, params: Params, target: Params, batch: Transition
+    config: OfflineConfig, network: ActorCritic, params: Params, target: Params, batch: Transition
 ) -> Array:
     """The critic's target for each action, float32 [B], without gradient."""
     later = batch.next_observation

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 # Reference policies for every world. A run cannot select the stayer as an agent.
 REFERENCES = ("random", "popular", "oracle", "stayer")
-# Pre-trainings: ialp uses labels; a2c_warm uses logs and the same loss; sasrec uses logs and cross-entropy.
-PRETRAININGS = ("ialp", "a2c_warm", "sasrec")
+# Pre-trainings on labels: ialp learns from the chosen candidate, ialp_soft from the scores of all candidates.
+ON_LABELS = ("ialp", "ialp_soft")
+# Pre-trainings on logs: a2c_warm uses the loss of ialp; sasrec uses cross-entropy.
+PRETRAININGS = (*ON_LABELS, "a2c_warm", "sasrec")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,8 @@ class AgentRecord:
       config: settings class of the agent, or a function that returns the default settings. None if the agent
         does not learn online; all other agents have settings.
       starts_from: one of `PRETRAININGS`, whose parameters `Agent.init` gets; empty if the agent starts from
-        scratch.
+        scratch. If the agent has a setting ``start_from``, this setting decides, and the record has its
+        default value.
       network: name of the class in `ialp_jax.networks.heads` for the argument ``network``.
       replays_labels: whether the agent uses the argument ``labelled``, the labelled transitions.
       privileged: whether the agent sees the simulator's state. Such an agent is only a reference policy.
@@ -63,8 +66,9 @@ BUILT_IN = (
     AgentRecord("dqn", f"{_HERE}.dqn:dqn", configs.DQNConfig, network="QNetwork"),
     AgentRecord("pg", f"{_HERE}.pg:pg", configs.PGConfig),
     AgentRecord("a2c", f"{_HERE}.a2c:a2c", configs.A2CConfig),
-    AgentRecord("a2c_warm", f"{_HERE}.a2c:a2c", _WARM_A2C, "a2c_warm"),
+    AgentRecord("a2c_warm", f"{_HERE}.a2c:a2c", configs.warm_on_logs, "a2c_warm"),
     AgentRecord("ialp", f"{_HERE}.ialp:ialp", starts_from="ialp"),
+    AgentRecord("ialp_soft", f"{_HERE}.ialp:ialp", starts_from="ialp_soft"),
     AgentRecord("a_ialp_ft", f"{_HERE}.a2c:a2c", _WARM_A2C, "ialp"),
     AgentRecord("a_ialp_ap", f"{_HERE}.mixture:mixture", configs.MixtureConfig, "ialp"),
     AgentRecord("a_ialp_gate", f"{_HERE}.gate:gate", configs.GateConfig, "ialp"),
@@ -103,6 +107,11 @@ def register(new: AgentRecord) -> None:
                 f"{where}: the flags read the field types of {type(settings).__name__}; remove "
                 "'from __future__ import annotations' from its file"
             )
+        if (start := getattr(settings, "start_from", "")) not in ("", new.starts_from):
+            raise InputError(
+                f"{where}: starts_from={new.starts_from!r}, but its settings have start_from={start!r}; "
+                "give both the same value"
+            )
     _RECORDS[new.id] = new
 
 
@@ -116,14 +125,22 @@ def record(name: str) -> AgentRecord | None:
     return _RECORDS.get(name)
 
 
-def starts_from(name: str) -> str:
-    """The pre-training that an agent starts from; empty if it starts from scratch or is not registered."""
-    return known.starts_from if (known := record(name)) else ""
+def starts_from(name: str, agents: configs.AgentsConfig | Mapping[str, Any]) -> str:
+    """The pre-training that an agent starts from; empty if it starts from scratch or is not registered.
+
+    Args:
+      name: id of the agent.
+      agents: settings of all agents, from the configuration or as plain data from a ``config.json``.
+    """
+    plain = agents if isinstance(agents, Mapping) else dataclasses.asdict(agents)
+    default = known.starts_from if (known := record(name)) else ""
+    return default and plain.get(name, {}).get("start_from", default)
 
 
-def needs_labels(name: str) -> bool:
+def needs_labels(name: str, agents: configs.AgentsConfig | Mapping[str, Any]) -> bool:
     """Whether an agent starts from pre-training on labels, or replays labelled transitions."""
-    return starts_from(name) == "ialp" or bool((known := record(name)) and known.replays_labels)
+    replays = bool((known := record(name)) and known.replays_labels)
+    return starts_from(name, agents) in ON_LABELS or replays
 
 
 def learns(name: str) -> bool:
@@ -141,7 +158,7 @@ def shapes_arrays(path: str) -> bool:
 
 
 def agents_config() -> configs.AgentsConfig:
-    """The default settings: one section ``<id>`` for each registered agent that learns, and ``ialp``."""
+    """The default settings: a section for each registered agent that learns, for ialp and for ialp_soft."""
     return _config_type(tuple(_RECORDS.values()))()
 
 

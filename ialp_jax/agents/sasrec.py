@@ -1,6 +1,8 @@
-"""Supervised SASRec (Kang and McAuley, ICDM 2018): trained on logs, recommends the best item.
+"""Supervised SASRec (Kang and McAuley, ICDM 2018): trained on logs, frozen.
 
-loss = -log softmax(score(history))[next item]
+    loss = -log softmax(score(history))[next item]
+
+Like every policy, it samples from the softmax of its scores, or takes the best item if it is greedy.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ import optax
 
 from ialp_jax.agents.actor_critic import encoder, streams
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, frozen_state
+from ialp_jax.agents.sampling import sample
 from ialp_jax.agents.streaming import Factors, choose_streamed
 from ialp_jax.networks.heads import Recommender, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation
 
 
 def sasrec(network: Recommender) -> Agent:
-    """Recommends the item of highest score that was not shown; the parameters must be pre-trained."""
+    """Samples from softmax(scores), without shown items; the parameters must be pre-trained."""
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
         params = initial_params(network, key, observation.history) if pretrained is None else pretrained
@@ -28,13 +31,13 @@ def sasrec(network: Recommender) -> Agent:
     def act(
         state: AgentState, observation: Observation, key: Key, greedy: bool = False, encoded: Any = None
     ) -> tuple[Array, dict[str, Array]]:
-        del key, greedy
         seen = observation.history if encoded is None else encoded
         if streams(network, observation.history.shape[:-1]):
             query, *factors = network.apply(state.params, seen, method="factors")
-            return choose_streamed(None, query, Factors(*factors), observation.shown)[:, 0], {}
+            drawn = choose_streamed(None if greedy else key, query, Factors(*factors), observation.shown)
+            return drawn[:, 0], {}
         scores = mask_shown(network.apply(state.params, seen), observation.shown)
-        return jnp.argmax(scores, -1).astype(jnp.int32), {}
+        return jnp.argmax(scores, -1).astype(jnp.int32) if greedy else sample(key, scores), {}
 
     return Agent(init, act, encoder=encoder(network))
 

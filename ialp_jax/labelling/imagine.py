@@ -185,7 +185,10 @@ def chosen_item(labels: Labels) -> tuple[np.ndarray, np.ndarray]:
 
     If the label is ``none``, the recommended item is the first sampled candidate, and it is not liked.
     """
-    liked = labels.choice > 0
-    column = np.where(liked, labels.choice - 1, 0)
-    item = np.take_along_axis(labels.candidates, column[:, None], 1)[:, 0]
-    return item.astype(np.int32), liked
+    return chosen_column(labels, labels.candidates).astype(np.int32), labels.choice > 0
+
+
+def chosen_column(labels: Labels, values: np.ndarray) -> np.ndarray:
+    """The value of each recommended item, [P], from the values of all candidates, [P, K]."""
+    column = np.maximum(labels.choice - 1, 0)
+    return np.take_along_axis(values, column[:, None], 1)[:, 0]

@@ -27,6 +27,7 @@ from ialp_jax.llm.worker.protocol import CALIBRATION
 from ialp_jax.types import Labels, Prompts
 
 # Entries of a calibration's manifest that are not copied into the manifest of labels.
+LEAST_SHARE = 1e-6  # of answers that name a candidate, so that the logarithm of each share is finite
 _OMITTED = ("unconditional", "files", CALIBRATION)
 
 
@@ -90,7 +91,11 @@ class LLMLabeller(LLMClient):
         choice = self._decide(answers, candidates)
         self._record(answers, choice)
         self._batches += batches
-        return Labels(histories, candidates, choice, answers.scores)
+        return Labels(histories, candidates, choice, self._log_scores(answers.scores))
+
+    def _log_scores(self, scores: np.ndarray) -> np.ndarray:
+        """Scores on a logarithmic scale. In ``generate``, the model's scores are shares of answers."""
+        return np.log(np.maximum(scores, LEAST_SHARE)) if self._config.mode == "generate" else scores
 
     def _decide(self, answers: Answers, candidates: np.ndarray) -> np.ndarray:
         """Turns answers into labels, int32 [P].

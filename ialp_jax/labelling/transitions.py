@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from ialp_jax.labelling.imagine import chosen_item
+from ialp_jax.labelling.imagine import chosen_column, chosen_item
 from ialp_jax.training.offline import appended
 from ialp_jax.types import Labels, Observation, Transition
 
@@ -13,8 +13,17 @@ from ialp_jax.types import Labels, Observation, Transition
 def labelled_transitions(arrays: dict[str, np.ndarray]) -> tuple[Transition, np.ndarray]:
     """Turns stored labels into transitions.
 
+    The reward is 1 for a chosen candidate and 0 for "none". ``extras`` has, for the M valid labels:
+
+    - ``candidate_actions`` int32 [M, K], and ``label_scores`` float32 [M, K], the scores of the candidates;
+    - ``label_weight`` float32 [M], the probability that the answer is a candidate and not "none";
+    - ``label_reward`` float32 [M], the probability that the user likes the item of the action.
+
+    The last two are 0 or 1, except if the label source gives probabilities.
+
     Args:
-      arrays: arrays of `ialp_jax.labelling.rounds`, all rounds concatenated.
+      arrays: arrays of `ialp_jax.labelling.rounds`, all rounds concatenated. If the label source gives
+        probabilities, ``probability`` float32 [P, K] is the probability that the user likes each candidate.
 
     Returns:
       Transition [M] of the M valid labels, and their row numbers in ``arrays``, int64 [M].
@@ -25,15 +34,25 @@ def labelled_transitions(arrays: dict[str, np.ndarray]) -> tuple[Transition, np.
     shown, length = arrays["shown"][rows], labels.histories.shape[1]
     next_shown = shown.copy()
     next_shown[np.arange(len(rows)), length + (shown[:, length:] > 0).sum(1)] = item
+    reward = liked.astype(np.float32)
+    weight = expected = reward
+    if "probability" in arrays:
+        probability = arrays["probability"][rows]
+        weight, expected = probability.max(1), chosen_column(labels, probability)
     next_history = np.where(liked[:, None], appended(labels.histories, item), labels.histories)
     transitions = Transition(
         observation=Observation(labels.histories, shown),
         action=item - 1,
-        reward=liked.astype(np.float32),
+        reward=reward,
         terminated=arrays["terminated"][rows],
         truncated=arrays["truncated"][rows],
         next_observation=Observation(next_history.astype(np.int32), next_shown),
-        extras={"candidate_actions": labels.candidates - 1},
+        extras={
+            "candidate_actions": labels.candidates - 1,
+            "label_scores": labels.scores,
+            "label_weight": weight,
+            "label_reward": expected,
+        },
     )
     return transitions, rows
 

@@ -127,7 +127,8 @@ class LLMConfig:
       pad_token: padding token, if the tokenizer has none.
       mode: how the model is asked. ``likelihood``: scores are log-likelihoods of the candidates' titles after
         the history. ``choice``: each candidate has a letter, and scores are log-probabilities of the letters.
-        ``generate``: the model answers the prompt of ``choice`` in free text.
+        ``generate``: the model answers the prompt of ``choice`` in free text, and scores are logarithms of
+        the shares of answers that name a candidate.
       template: text of the prompts. ``titles``: bare lines. ``brief``: the first 40 characters of each title.
         ``list``: titles with an introduction. ``auto``: ``titles`` for the embedded model, ``list`` for a
         given model. ``FILE.json``: your own file.

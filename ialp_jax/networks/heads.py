@@ -81,6 +81,7 @@ class ActorCriticOutput(NamedTuple):
 
 
 CRITIC_HEADS = ("critic", "advantage")  # parts of `ActorCritic` without effect on the policy
+POLICY_HEADS = ("actor", "ItemHead_0")  # last layer of the policy in `ActorCritic` and in `Recommender`
 
 
 class OnEncoder(nn.Module):
@@ -180,6 +181,22 @@ class Recommender(OnEncoder):
         """Query [..., D], table [N + 1, D] and bias [N]; see `ActorCritic.factors`."""
         query, bias = self.scores.factors(self.states(seen))
         return query, self.encoder.items.embedding, bias
+
+
+def tempered(params: Any, temperature: Array | float) -> Any:
+    """Parameters of `ActorCritic` or `Recommender` whose policy is softmax(logits / temperature).
+
+    Divides the last layer of the policy by the temperature. Nothing else changes: values, preferences and
+    encoded states are those of ``params``.
+
+    Args:
+      params: parameters of one network, or of S networks [S, ...].
+      temperature: positive; float32 [] or a number.
+    """
+    layers = params["params"]
+    head = next(name for name in POLICY_HEADS if name in layers)
+    scaled = jax.tree.map(lambda leaf: leaf / temperature, layers[head])
+    return {**params, "params": {**layers, head: scaled}}
 
 
 def initial_params(network: nn.Module, key: Key, history: Array) -> Any:

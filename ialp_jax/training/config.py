@@ -1,6 +1,7 @@
 """Settings of pre-training, adaptation and evaluation."""
 
 import dataclasses
+import math
 
 from ialp_jax import settings
 from ialp_jax.errors import InputError
@@ -11,42 +12,64 @@ UNIT = 1000  # env steps in a unit of adaptation; evaluations and checkpoints ha
 
 @dataclasses.dataclass
 class PretrainConfig:
-    """Offline training of iALP, of the control a2c_warm and of the supervised SASRec.
+    """Offline training of iALP, of ialp_soft, of the control a2c_warm and of the supervised SASRec.
 
     Attributes:
-      batch_size: transitions (iALP, a2c_warm) or windows (sasrec) per gradient step.
+      batch_size: transitions (ialp, ialp_soft, a2c_warm) or windows (sasrec) per gradient step.
       learning_rate: learning rate of Adam in the label stage and, by default, in all pre-trainings.
-      ialp_learning_rate, warm_learning_rate, sasrec_learning_rate: learning rates of the three pre-trainings,
-        but not of the label stage. None: learning_rate.
+      ialp_learning_rate, soft_learning_rate, warm_learning_rate, sasrec_learning_rate: learning rates of the
+        four pre-trainings, but not of the label stage. None: learning_rate.
       target_rate: rate of the target network: after each gradient step, target = (1 - rate) * target + rate *
         network.
       updates_per_round: gradient steps of iALP after each labelling round, on the labels of all rounds so
         far.
-      ialp_updates: gradient steps of iALP per labelling round in the pretrain stage; 0: updates_per_round.
+      ialp_updates, soft_updates: gradient steps of ialp and of ialp_soft per labelling round in the pretrain
+        stage; 0: updates_per_round.
       warm_updates: gradient steps of a2c_warm, which learns from the next items in logs.
       sasrec_updates: gradient steps of the supervised SASRec.
       max_gradient_norm: a gradient with a larger norm is scaled down to this norm.
       evaluations: number of points after the first on the pre-training curves of a2c_warm and sasrec. Each
-        point is the return on tuning users. The curve of iALP has one point per round. warm_updates and
-        sasrec_updates are rounded down to a multiple of this number, but not below it.
+        point is the return on tuning users. The curves of ialp and ialp_soft have one point per round.
+        warm_updates and sasrec_updates are rounded down to a multiple of this number, but not below it.
+      temperatures: comma-separated temperatures, each positive. A pre-trained policy acts by softmax(logits /
+        temperature). After each pre-training, the policy plays with tuning users at every temperature; the
+        one with the highest mean return is used. A single temperature is used without playing.
+      temperature_episodes: sessions of tuning users at each temperature, the same ones for every temperature,
+        pre-training and seed.
     """
 
     batch_size: int = setting(256, above=0)
     learning_rate: float = setting(3e-3, above=0)
     ialp_learning_rate: float | None = setting(None, above=0)
+    soft_learning_rate: float | None = setting(None, above=0)
     warm_learning_rate: float | None = setting(None, above=0)
     sasrec_learning_rate: float | None = setting(None, above=0)
     target_rate: float = setting(0.02, above=0)
     updates_per_round: int = setting(150, above=0)
     ialp_updates: int = setting(0, at_least=0)
+    soft_updates: int = setting(0, at_least=0)
     warm_updates: int = setting(600, above=0)
     sasrec_updates: int = setting(600, above=0)
     max_gradient_norm: float = setting(1.0, above=0)
     evaluations: int = setting(6, above=0)
+    temperatures: str = "0.0625,0.125,0.25,0.5,1"
+    temperature_episodes: int = setting(512, above=0)
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
         settings.check(self, "pretrain")
+        self.temperature_values()
+
+    def temperature_values(self) -> list[float]:
+        """The numbers in ``temperatures``; raises InputError if these are not different positive numbers."""
+        flag = f"--config.pretrain.temperatures={self.temperatures}"
+        try:
+            values = [float(text) for text in self.temperatures.split(",")]
+        except ValueError:
+            raise InputError(f"{flag} must be numbers with commas between them") from None
+        if not all(0 < value < math.inf for value in values) or len(set(values)) < len(values):
+            raise InputError(f"{flag} must be different positive numbers")
+        return values
 
 
 @dataclasses.dataclass
@@ -64,7 +87,7 @@ class AdaptConfig:
     """
 
     env_steps: int = 50_000
-    agents: str = "random,popular,oracle,sasrec,dqn,pg,a2c,a2c_warm,ialp,a_ialp_ft,a_ialp_ap"
+    agents: str = "random,popular,oracle,sasrec,dqn,pg,a2c,a2c_warm,ialp,ialp_soft,a_ialp_ft,a_ialp_ap"
     seeds_by: str = setting("auto", choices=("auto", "vmap", "map"))
     keep: str = setting("last", choices=("last", "best", "none"))
 

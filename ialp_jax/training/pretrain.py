@@ -1,4 +1,4 @@
-"""Offline training on arrays: one trainer for iALP, its control a2c_warm and the supervised SASRec."""
+"""Offline training on arrays: one trainer for iALP, ialp_soft, a2c_warm and the supervised SASRec."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import numpy as np
 import optax
 
 from ialp_jax.agents.base import Metrics, Params, adam, descend
-from ialp_jax.agents.config import IALPConfig
+from ialp_jax.agents.config import IALPConfig, SoftIALPConfig
 from ialp_jax.agents.ialp import pretrain_loss
+from ialp_jax.agents.ialp_soft import soft_loss
 from ialp_jax.agents.sasrec import next_item_loss
 from ialp_jax.errors import InputError
 from ialp_jax.keys import stream
@@ -53,6 +54,16 @@ def offline_loss(config: IALPConfig, network: ActorCritic) -> Loss:
     def loss(params: Params, target: Params, batch: Any, key: Key) -> tuple[Array, Metrics]:
         del key
         return pretrain_loss(config, network, params, target, batch)
+
+    return loss
+
+
+def listwise_loss(config: SoftIALPConfig, network: ActorCritic) -> Loss:
+    """The loss of the actor-critic on all scores of labels, see `agents.ialp_soft.soft_loss`."""
+
+    def loss(params: Params, target: Params, batch: Any, key: Key) -> tuple[Array, Metrics]:
+        del key
+        return soft_loss(config, network, params, target, batch)
 
     return loss
 

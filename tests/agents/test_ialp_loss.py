@@ -51,8 +51,12 @@ def parts(params, observation):
 
 
 apply = jax.jit(ACTOR_CRITIC.apply)
+NAMES = ("discount", "actor_weight", "alternatives", "backup", "critic_cost", "entropy_cost")
 loss = jax.jit(
-    lambda p, t, b, config: pretrain_loss(IALPConfig(*config), ACTOR_CRITIC, p, t, b), static_argnums=3
+    lambda p, t, b, config: pretrain_loss(
+        IALPConfig(**dict(zip(NAMES, config, strict=True))), ACTOR_CRITIC, p, t, b
+    ),
+    static_argnums=3,
 )
 
 
@@ -110,9 +114,8 @@ def test_the_critics_loss_does_not_move_the_actor(setting):
     none = batch._replace(reward=np.zeros(4, np.float32))
 
     def total(params):
-        return pretrain_loss(
-            IALPConfig(GAMMA, "reward", "candidates", "policy", 0.5, 0.0), ACTOR_CRITIC, params, target, none
-        )[0]
+        config = IALPConfig(discount=GAMMA, entropy_cost=0.0)
+        return pretrain_loss(config, ACTOR_CRITIC, params, target, none)[0]
 
     gradient = jax.jit(jax.grad(total))(params)["params"]
     assert float(jnp.abs(jax.tree.leaves(gradient["advantage"])[0]).max()) > 0

@@ -77,7 +77,7 @@ def life(name, config, numbers):
         lambda values: make_agent(name, replaced(config, values), PARAMS, np.arange(ITEMS + 1), labelled()),
         numbers,
     )
-    start = pretrained() if registry.starts_from(name) else None
+    start = pretrained() if registry.record(name).starts_from else None
 
     def run(values):
         users = start_users(ENV, PARAMS, jax.random.key(1), agent.num_users)

@@ -7,7 +7,7 @@ from diagnostic_worlds import ENV, ITEMS, LENGTH, SMALL, start_of, world
 from ialp_jax.agents import actor_critic
 from ialp_jax.agents.reference import oracle, popular, random
 from ialp_jax.agents.sasrec import next_item_loss, sasrec
-from ialp_jax.networks.heads import Recommender
+from ialp_jax.networks.heads import Recommender, tempered
 from ialp_jax.types import Observation
 from ialp_jax.users.predict import user_scores
 
@@ -51,14 +51,20 @@ def params():
     return jax.jit(NETWORK.init)(KEY, SEEN.history)
 
 
-def test_sasrec_takes_the_best_item_that_is_left(params, monkeypatch):
+@pytest.mark.parametrize("huge", [False, True])
+def test_sasrec_samples_from_its_scores_or_takes_the_best_item_that_is_left(params, monkeypatch, huge):
+    if huge:
+        monkeypatch.setattr(actor_critic, "STREAM_FROM", 0)
     agent = sasrec(NETWORK)
+    params = tempered(params, 0.25)
     state = agent.init(KEY, start_of(0), params)
     scores = np.array(jax.jit(NETWORK.apply)(params, SEEN.history))
     scores[[0, 15, 4, 14]] = -np.inf
-    assert (jax.jit(agent.act)(state, tiled(2), KEY)[0] == scores.argmax()).all()
-    monkeypatch.setattr(actor_critic, "STREAM_FROM", 0)  # a huge catalogue
-    assert (agent.act(state, tiled(2), KEY)[0] == scores.argmax()).all()
+    act = jax.jit(agent.act, static_argnames="greedy")
+    assert (act(state, tiled(2), KEY, greedy=True)[0] == scores.argmax()).all()
+    drawn = np.bincount(act(state, tiled(6000), KEY)[0], minlength=ITEMS) / 6000
+    np.testing.assert_allclose(drawn, np.exp(scores) / np.exp(scores).sum(), atol=0.02)
+    assert np.ptp(drawn) > 0.02  # the policy is not uniform
     assert agent.update is None
 
 

@@ -253,3 +253,15 @@ def test_an_own_agent_is_compared_by_its_group_and_by_what_it_starts_from(monkey
     assert texts["Final return"].startswith("Mine ends at 20.00")
     assert texts["Adapting gained"] == "Mine ends at 5.0 times frozen iALP with 4.00 [3.90, 4.10]."
     assert texts["Large drop"].endswith("Mine by 3.00 [2.90, 3.10], 75% of its initial return.")
+
+
+def test_agents_are_compared_by_the_start_that_their_run_gave_them():
+    agents = {name: GOOD[name] for name in ("random", "popular", "oracle", "a2c", "ialp")}
+    agents |= {"ialp_soft": (6.0, 6.0, 0.0), "a_ialp_ap": (6.0, 16.0, 0.0), "a_ialp_ft": (2.0, 12.0, 0.0)}
+    source = {"ialp": "ialp", "ialp_soft": "ialp_soft", "a_ialp_ap": "ialp_soft", "a_ialp_ft": "a2c_warm"}
+    rows = summary(agents)
+    rows["starts_from"] = rows.agent.map(source)
+    texts = {one.heading: one.text for one in findings(rows, None, worlds())}
+    assert texts["Adapting gained"] == "A-iALP_ap ends at 2.7 times frozen iALP soft with 6.00 [5.90, 6.10]."
+    assert "A-iALP_ft with" in texts["Final return"]  # it started from logs, so it is a rival
+    assert "A-iALP_ft" not in texts["Worst drop"]

@@ -1,5 +1,7 @@
 """Every registered agent can be made, has a display style, and starts from the right parameters."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,8 @@ from experiments.config import Config
 from experiments.make_agent import actor_critic, make_agent, recommender
 from experiments.stages import recipes
 from ialp_jax.agents import registry
+from ialp_jax.agents.config import START_FROM
+from ialp_jax.errors import InputError
 from ialp_jax.types import Observation, Transition
 
 LABELLED = Transition(
@@ -34,7 +38,34 @@ def config():
 
 def test_every_pretraining_that_an_agent_can_start_from_is_made():
     assert set(recipes.NEEDS) == set(registry.PRETRAININGS)
-    assert {registry.starts_from(name) for name in registry.ids()} == {"", *registry.PRETRAININGS}
+    agents = Config().agents
+    assert {registry.starts_from(name, agents) for name in registry.ids()} == {"", *registry.PRETRAININGS}
+    assert set(recipes.PREFIX) == set(registry.PRETRAININGS)
+
+
+def test_the_setting_start_from_decides_and_its_default_is_that_of_the_record():
+    agents = Config().agents
+    choosing = [name for name in registry.ids() if hasattr(getattr(agents, name, None), "start_from")]
+    starting = {
+        name for name in registry.ids() if registry.record(name).starts_from and registry.learns(name)
+    }
+    assert set(choosing) == starting
+    for name in choosing:
+        section = getattr(agents, name)
+        assert section.start_from == registry.record(name).starts_from == registry.starts_from(name, agents)
+        assert registry.needs_labels(name, agents) == (name != "a2c_warm")
+        for source in START_FROM:
+            section.start_from = source
+            assert registry.starts_from(name, agents) == source
+            assert registry.starts_from(name, dataclasses.asdict(agents)) == source
+            assert registry.needs_labels(name, agents) == (source != "a2c_warm" or name == "rlpd")
+        section.start_from = "sasrec"
+        with pytest.raises(InputError, match=rf"agents\.{name}\.start_from='sasrec' must be one of"):
+            agents.check()
+        section.start_from = registry.record(name).starts_from
+    for name in ("ialp", "ialp_soft", "sasrec"):
+        assert registry.starts_from(name, {}) == name
+    assert registry.starts_from("unknown", agents) == ""
 
 
 @pytest.mark.parametrize("name", registry.ids())

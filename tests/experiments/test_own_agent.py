@@ -13,6 +13,7 @@ from experiments.config import Config
 from experiments.reporting.styles import style
 from ialp_jax import agents
 from ialp_jax.agents import registry
+from ialp_jax.agents.config import WarmA2CConfig
 from ialp_jax.errors import InputError
 
 FOLDER = Path(agents.__file__).parent
@@ -84,7 +85,11 @@ def test_a_wrong_setting_of_an_own_agent_is_one_line(tmp_path, capsys, records):
         (registry.AgentRecord("class", make), "must be an identifier"),
         (registry.AgentRecord("a2c", make), "the package uses this id"),
         (registry.AgentRecord("check", make), "the package uses this id"),
-        (registry.AgentRecord("mine", make, starts_from="bert"), "must be one of ialp, a2c_warm, sasrec"),
+        (
+            registry.AgentRecord("mine", make, starts_from="bert"),
+            "must be one of ialp, ialp_soft, a2c_warm, sasrec",
+        ),
+        (registry.AgentRecord("mine", make, WarmA2CConfig, "sasrec"), "its settings have start_from='ialp'"),
         (registry.AgentRecord("mine", make, dict), "its config must be a dataclass, not dict"),
         (registry.AgentRecord("mine", make, Postponed), "remove 'from __future__ import annotations'"),
     ],

@@ -75,6 +75,11 @@ CASES = [
     ("agents.a_ialp_ft.learning_rate", 0.5, {"adapt/a_ialp_ft"}),
     ("pretrain.sasrec_updates", 5, {"pretrain/sasrec"}),
     ("pretrain.ialp_updates", 5, {"pretrain/ialp"}),
+    ("pretrain.soft_updates", 5, {"pretrain/ialp_soft"}),
+    ("agents.ialp_soft.label_temperature", 2.0, {"pretrain/ialp_soft"}),
+    ("pretrain.temperatures", "0.5,1", PRETRAINED),
+    ("pretrain.temperature_episodes", 5, PRETRAINED),
+    ("agents.a_ialp_ft.start_from", "ialp_soft", {"adapt/a_ialp_ft"}),
     ("num_seeds", 9, PRETRAINED | ADAPTED),
     ("labelling.rounds", 9, {"labels"}),
     ("llm.lora.save_every", 9, set()),
@@ -135,7 +140,7 @@ def test_the_adapter_is_made_only_if_labels_or_the_audit_ask_the_llm():
         ("simulator", "validation.npz", set()),
         ("simulator", "arrays.npz", LABEL_TRAINED),
         ("labels", "shards/one.npz", set()),  # a file of the label store, which grows with every request
-        ("labels", "arrays.npz", {"pretrain/ialp", "adapt/rlpd"}),
+        ("labels", "arrays.npz", {"pretrain/ialp", "pretrain/ialp_soft", "adapt/rlpd"}),
         ("pretrain/ialp", "arrays.npz", set()),  # its curve
         ("pretrain/a2c_warm", "params/x", {"adapt/a2c_warm"}),
         ("adapt/a2c", "arrays.npz", set()),
@@ -150,6 +155,33 @@ def test_a_file_redoes_only_the_parts_that_read_it(tmp_path, part, file, changed
     assert stale(tmp_path, config_of()) == changed
     why = f"was made from other files of {part}"
     assert all(fits.stale(Run(tmp_path, config_of()), one) == why for one in changed)
+
+
+def test_another_temperature_redoes_the_agents_that_start_from_this_policy(tmp_path):
+    config = config_of(**{"agents.jsrl.start_from": "ialp_soft", "agents.pex.start_from": "ialp_soft"})
+    make(tmp_path, config)
+    manifest = store.read_manifest(tmp_path / "pretrain/ialp_soft")
+    store.seal(tmp_path / "pretrain/ialp_soft", manifest | {"temperature": 0.5})
+    changed = {f"adapt/{name}" for name in ("ialp_soft", "jsrl", "pex")}
+    assert stale(tmp_path, config) == changed
+    for part in changed:
+        assert fits.stale(Run(tmp_path, config), part) == "was made from other files of pretrain/ialp_soft"
+
+
+def test_other_temperatures_redo_all_pretrainings_and_the_agents_that_start_from_them(folder):
+    run = Run(folder, config_of(**{"pretrain.temperatures": "0.5"}))
+    reasons = {one.part: one.why for one in redo.redone(run, STAGES)}
+    starting = {f"adapt/{name}" for name in registry.ids() if registry.starts_from(name, run.config.agents)}
+    assert set(reasons) == PRETRAINED | starting
+    assert reasons["pretrain/sasrec"].startswith("pretrain.temperatures: ")
+    assert reasons["adapt/sasrec"] == "made from pretrain/sasrec"
+
+
+def test_a_part_reads_the_pretraining_that_its_agent_starts_from():
+    config = config_of(**{"agents.a_ialp_ap.start_from": "a2c_warm", "adapt.agents": "a_ialp_ap"})
+    assert "pretrain/a2c_warm" in recipes.recipe(config, "adapt/a_ialp_ap").reads
+    assert recipes.parts(config, "pretrain") == ["pretrain/a2c_warm"]
+    assert recipes.parts(config_of(**{"adapt.agents": "a_ialp_ap"}), "pretrain") == ["pretrain/ialp"]
 
 
 def test_a_missing_part_does_not_make_later_parts_unfit_and_a_part_without_fingerprint_fits(tmp_path):
@@ -205,8 +237,10 @@ def test_later_parts_that_read_a_redone_part_are_redone(folder):
     assert reasons["labels"] == "labelling.rounds: 6 -> 9"
     assert reasons["pretrain/ialp"] == "made from labels"
     assert reasons["adapt/rlpd"] == "made from pretrain/ialp, labels"
-    fed = [name for name in registry.ids() if registry.starts_from(name) == "ialp"]
-    assert set(reasons) == {"labels", "pretrain/ialp", *(f"adapt/{name}" for name in fed)}
+    agents = run.config.agents
+    fed = [name for name in registry.ids() if registry.starts_from(name, agents) in registry.ON_LABELS]
+    pretrained = {f"pretrain/{name}" for name in registry.ON_LABELS}
+    assert set(reasons) == {"labels", *pretrained, *(f"adapt/{name}" for name in fed)}
     assert names(redo.redone(run, ["label"])) == ["labels"]
 
 

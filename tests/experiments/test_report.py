@@ -151,7 +151,7 @@ def write_run(
         write_labels(run)
         write_data(run)
         returns = np.linspace(0.9, 1.1, seeds)[:, None] * np.linspace(0.2, 3.7, 6)
-        for name in set(filter(None, map(registry.starts_from, agents))):
+        for name in set(filter(None, (registry.starts_from(agent, {}) for agent in agents))):
             arrays = {"updates": np.arange(6) * 500, "return": returns}
             store.save(run / "pretrain" / name, arrays, {"seconds": 33.0})
     return run
@@ -173,7 +173,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_tables_contain_every_agent_and_metric(run: Path):
     summary = pd.read_csv(run / "report" / "summary.csv")
-    assert ",".join(summary.columns) == "world,agent,metric,mean,iqm,ci_low,ci_high,num_seeds"
+    assert (
+        ",".join(summary.columns)
+        == "world,agent,metric,mean,iqm,ci_low,ci_high,num_seeds,starts_from,temperature"
+    )
     expected = [(agent, metric) for agent in ENDS for metric in METRICS]
     assert sorted(zip(summary.agent, summary.metric, strict=True)) == sorted(expected)
     assert (summary.num_seeds == 3).all()

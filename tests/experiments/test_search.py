@@ -12,10 +12,13 @@ import pandas as pd
 import pytest
 
 from experiments.agents import AGENTS, space_of
-from experiments.run import Run
+from experiments.run import Run, settings
+from experiments.stages import adapt_stage, pretrain_stage
 from experiments.stages.common import Worlds
 from experiments.study import search
+from experiments.study.overrides import overridden
 from experiments.study.settings import Study
+from experiments.study.study_results import pair_key
 from experiments.study.trial_log import LOG_COLUMNS, TrialLog
 from ialp_jax.errors import InputError, NotFiniteError
 
@@ -212,3 +215,71 @@ def test_a_file_that_is_not_a_log_is_named(tmp_path):
     (tmp_path / "log.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"log\.csv"):
         TrialLog(tmp_path / "log.csv")
+
+
+def starting_study(folder, **changes):
+    """A study with tuned values of the pre-trainings."""
+    study = Study(worlds="smoke", methods="a_ialp_ft", **changes)
+    (folder / "tuned").mkdir(exist_ok=True)
+    tuned = {
+        "ialp": {"pretrain.ialp_updates": 5},
+        "ialp_soft": {"pretrain.soft_updates": 6, "agents.ialp_soft.label_temperature": 0.5},
+        "a2c_warm": {"pretrain.warm_updates": 7, "agents.a2c_warm.entropy_cost": 0.01},
+    }
+    (folder / "tuned" / "smoke.json").write_text(json.dumps(tuned))
+    return study
+
+
+def test_trials_start_from_the_tuned_version_of_whichever_pretraining_they_use(tmp_path):
+    study = starting_study(tmp_path)
+    config = search.tuning_config(study, "smoke", "a_ialp_ft", tmp_path)
+    settings_of_both = config.pretrain, config.agents.ialp_soft
+    assert (settings_of_both[0].ialp_updates, settings_of_both[0].soft_updates) == (5, 6)
+    assert settings_of_both[1].label_temperature == 0.5
+    own = search.tuning_config(study, "smoke", "ialp_soft", tmp_path)
+    assert own.pretrain.soft_updates == study.run_config("smoke").pretrain.soft_updates
+
+
+def test_a_trial_depends_only_on_the_pretraining_from_which_its_method_starts():
+    def key(method, **values):
+        config = Study(worlds="smoke").run_config("smoke")
+        return pair_key(settings(overridden(config, values, "test")), method)
+
+    soft, other_soft = {"pretrain.soft_updates": 9}, {"agents.ialp_soft.label_temperature": 3.0}
+    from_soft = {"agents.a_ialp_ft.start_from": "ialp_soft"}
+    for change in (soft, other_soft):
+        assert key("ialp_soft", **change) != key("ialp_soft")
+        assert key("a_ialp_ft", **change) == key("a_ialp_ft")
+        assert key("a_ialp_ft", **from_soft, **change) != key("a_ialp_ft", **from_soft)
+        for method in ("ialp", "sasrec", "a2c_warm", "a2c"):
+            assert key(method, **change) == key(method)
+    assert key("a_ialp_ft", **from_soft) != key("a_ialp_ft")
+    for path, value in (("pretrain.temperatures", "1"), ("pretrain.batch_size", 7), ("network.width", 8)):
+        for method in ("ialp", "ialp_soft", "sasrec", "a2c_warm", "a_ialp_ft"):
+            assert key(method, **{path: value}) != key(method)
+    assert key("a2c", **{"pretrain.temperatures": "1"}) == key("a2c")
+    for method in ("ialp", "ialp_soft", "rlpd"):
+        assert key(method, **{"labelling.rounds": 9}) != key(method)
+        assert key(method, **{"pretrain.updates_per_round": 9}) != key(method)  # other labels
+    assert key("sasrec", **{"labelling.rounds": 9}) == key("sasrec")
+
+
+def test_the_temperature_of_a_tuning_pretraining_is_stored_and_used(tmp_path, monkeypatch):
+    made = []
+
+    def pretrained(run, world, name, hooks):
+        made.append(name)
+        return pretrain_stage.Pretrained({"x": np.ones(2)}, 0.25, {})
+
+    monkeypatch.setattr(search, "pretrained", pretrained)
+    monkeypatch.setattr(search.recipes, "fingerprint", lambda run, part: f"{part:x<20}".replace("/", ""))
+    monkeypatch.setattr(
+        search, "pretrained_params", lambda run, world, name, folder: adapt_stage.temperature_in(folder)
+    )
+    config = Study(worlds="smoke").run_config("smoke")
+    config.checkpoint.every, config.agents.a_ialp_ft.start_from = 0, "ialp_soft"
+    run = Run(tmp_path, config)
+    for method in ("a_ialp_ft", "a_ialp_ft", "ialp"):
+        assert search.tuning_params(run, None, method) == 0.25
+    assert made == ["ialp_soft", "ialp"]
+    assert search.tuning_params(run, None, "a2c") is None

@@ -11,13 +11,15 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors import numpy as tensors
 
 from experiments import stages
 from experiments.config import Config
 from experiments.configs import smoke
 from experiments.flags import STAGES
+from experiments.reporting.styles import style
 from experiments.run import Run, start_from
-from experiments.stages import adapt_stage, common
+from experiments.stages import adapt_stage, common, pretrain_stage
 from experiments.stages.recipes import NEEDS, fingerprint, recipe
 from ialp_jax import store
 from ialp_jax.agents import registry
@@ -29,6 +31,7 @@ from ialp_jax.simulator.config import replaced
 from ialp_jax.training import kept
 from ialp_jax.training.adapt import evaluator
 from ialp_jax.training.offline import offline_windows
+from ialp_jax.training.params import load_params
 from ialp_jax.training.seeds import over_seeds, seed_keys
 from ialp_jax.types import EVALUATION, OFFLINE
 
@@ -105,6 +108,8 @@ def test_the_report_has_every_agent_and_metric_of_the_design(finished):
         "ci_low",
         "ci_high",
         "num_seeds",
+        "starts_from",
+        "temperature",
     ]
     pairs = set(zip(summary.agent, summary.metric, strict=True))
     assert pairs >= {(agent, metric) for agent in tiny().agent_ids() for metric in METRICS}
@@ -141,6 +146,95 @@ def test_iALP_ft_and_ap_start_at_the_same_policy(finished):
     np.testing.assert_array_equal(first["ialp"], first["a_ialp_ap"])
 
 
+STARTING = ("sasrec", "a2c_warm", "ialp", "ialp_soft", "a_ialp_ft", "a_ialp_ap")
+
+
+def test_agents_start_at_the_chosen_temperature_of_their_pretraining(finished):
+    run = Run(finished, tiny())
+    world = common.read_worlds(run).training
+    summary = pd.read_csv(finished / "report" / "summary.csv").set_index("agent")
+    for name in STARTING:
+        source = registry.starts_from(name, run.config.agents)
+        arrays, manifest = store.load(finished / "pretrain" / source)
+        assert arrays["temperatures"].tolist() == run.config.pretrain.temperature_values()
+        returns = arrays["temperature_return"]
+        assert returns.shape == (2, 5)
+        assert returns.mean(0).max() == returns.mean(0)[arrays["temperatures"] == manifest["temperature"]]
+        kinds = (("starts_from", source), ("temperature", manifest["temperature"]))
+        for kind, value in kinds:
+            assert store.read_manifest(finished / "adapt" / name)[kind] == value
+            assert set(summary.loc[name, kind]) == {value}
+        start = adapt_stage.pretrained_params(run, world, name)["params"]
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), start)
+        stored = load_params(finished / "pretrain" / source / "params", {"params": like})["params"]
+        head = "ItemHead_0" if source == "sasrec" else "actor"
+        for part, leaves in start.items():
+            scale = manifest["temperature"] if part == head else 1.0
+            jax.tree.map(lambda a, b, t=scale: np.testing.assert_array_equal(t * a, b), leaves, stored[part])
+    assert summary.loc["a2c"][["starts_from", "temperature"]].isna().all(axis=None)
+
+
+def test_the_page_names_the_temperature_of_each_row(finished):
+    page = (finished / "report" / "index.html").read_text()
+    for name in ("ialp", "sasrec"):
+        temperature = store.read_manifest(finished / "pretrain" / name)["temperature"]
+        shown = style(name).name
+        assert f"{shown}<small>temperature {temperature:g}</small>" in page.replace("\n", "")
+        assert f"{shown} at {temperature:g} (return " in page
+
+
+def test_kept_states_of_a_frozen_policy_are_tempered(finished):
+    run = Run(finished, tiny())
+    start = adapt_stage.pretrained_params(run, common.read_worlds(run).training, "sasrec")
+    files = sorted((finished / "adapt/sasrec/states").iterdir())
+    for seed, file in enumerate(files):
+        bias = tensors.load(file.read_bytes())["params/params/ItemHead_0/bias"]
+        np.testing.assert_array_equal(bias, start["params"]["ItemHead_0"]["bias"][seed])
+
+
+def test_a_pretraining_that_is_killed_while_it_chooses_its_temperature_ends_with_the_same_bits(
+    finished, copy, monkeypatch
+):
+    for name in ("ialp_soft", "sasrec"):
+        shutil.rmtree(copy / "pretrain" / name)
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain_stage, "choose_temperature", killed)
+        with pytest.raises(KeyboardInterrupt):
+            again(copy, ("pretrain",))
+    assert not (copy / "pretrain/ialp_soft").exists()
+    again(copy, ("pretrain",))
+    for name in ("ialp_soft", "sasrec"):
+        before, manifest = store.load(finished / "pretrain" / name)
+        after, manifest_again = store.load(copy / "pretrain" / name)
+        assert manifest["temperature"] == manifest_again["temperature"]
+        for array in before:
+            np.testing.assert_array_equal(before[array], after[array])
+
+
+def test_an_agent_starts_from_the_pretraining_that_its_setting_names(copy):
+    def change(config):
+        config.adapt.agents = "ialp,ialp_soft,a_ialp_ft,a2c_warm"
+        config.agents.a_ialp_ft.start_from = "ialp_soft"
+        config.agents.a2c_warm.start_from = "ialp"
+
+    again(copy, STAGES, change, overwrite=True)
+    first = {
+        name: store.load(copy / "adapt" / name)[0]["return"][:, 0]
+        for name in ("ialp", "ialp_soft", "a_ialp_ft", "a2c_warm")
+    }
+    np.testing.assert_array_equal(first["ialp_soft"], first["a_ialp_ft"])
+    np.testing.assert_array_equal(first["ialp"], first["a2c_warm"])
+    assert store.read_manifest(copy / "adapt/a_ialp_ft")["starts_from"] == "ialp_soft"
+    summary = pd.read_csv(copy / "report" / "summary.csv").set_index("agent")
+    assert set(summary.loc["a2c_warm"].starts_from) == {"ialp"}
+    page = (copy / "report" / "index.html").read_text()
+    assert "Pre-trained on logs" not in page  # both variants now start from labels
+
+
 def test_labels_are_valid_and_only_of_offline_users(finished):
     arrays, manifest = store.load(finished / "labels")
     dataset = load_dataset(finished / "data")
@@ -165,7 +259,7 @@ def test_a_second_run_writes_only_the_report(finished, capsys):
     after = written(finished)
     changed = {name for name in before if before[name] != after.get(name)}
     assert all(name.startswith("report/") or name == "config.json" for name in changed)
-    assert capsys.readouterr().out.count("done before, kept") == 4 + 3 + len(tiny().agent_ids())
+    assert capsys.readouterr().out.count("done before, kept") == 4 + 4 + len(tiny().agent_ids())
 
 
 def test_a_setting_of_one_agent_redoes_only_that_agent(copy):
@@ -468,8 +562,9 @@ def test_a_source_from_which_no_agent_starts_is_not_pretrained(finished, tmp_pat
 @pytest.mark.parametrize(
     ("setting", "changed"),
     [
-        ("labelling.rounds", {"ialp"}),
+        ("labelling.rounds", {"ialp", "ialp_soft"}),
         ("pretrain.ialp_updates", {"ialp"}),
+        ("pretrain.soft_updates", {"ialp_soft"}),
         ("pretrain.warm_updates", {"a2c_warm"}),
         ("pretrain.sasrec_updates", {"sasrec"}),
         ("pretrain.batch_size", set(NEEDS)),

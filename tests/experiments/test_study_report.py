@@ -78,13 +78,39 @@ def test_labels_from_different_machines_are_named(tmp_path):
         config["pairs"]["lfm"][agent]["labels"] = labels
     (tmp_path / "config.json").write_text(json.dumps(config))
     results = read_results(tmp_path)
-    table = study_markdown.results_markdown(results, study_tables.summary_table(results.pairs))
+    table = study_markdown.results_markdown(results, study_tables.summary_table(results))
     assert "The agents use 2 sets of labels, made on different machines: iALP, A-iALP_ap; A-iALP_ft." in table
     config["pairs"]["lfm"]["a_ialp_ft"]["labels"] = "one"
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert "sets of labels" not in study_markdown.results_markdown(
-        read_results(tmp_path), study_tables.summary_table(results.pairs)
+        read_results(tmp_path), study_tables.summary_table(results)
     )
+
+
+def test_tables_say_at_which_temperature_pretrained_policies_act(tmp_path):
+    write_results(tmp_path, {"lfm": world(), "coat": world()})
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["worlds"] = {"lfm": {"agents": {"a_ialp_ap": {"start_from": "a2c_warm"}}}}
+    for world_name, agent, temperature in (
+        ("lfm", "sasrec", 0.25),
+        ("lfm", "ialp", 0.5),
+        ("lfm", "a2c_warm", 0.125),
+        ("lfm", "a_ialp_ap", 0.125),
+        ("coat", "ialp", 1.0),
+    ):
+        config["pairs"][world_name][agent]["temperature"] = temperature
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    results = read_results(tmp_path)
+    summary = study_tables.summary_table(results).set_index(["world", "agent"]).sort_index()
+    assert set(summary.loc["lfm", "a_ialp_ap"].starts_from) == {"a2c_warm"}
+    assert set(summary.loc["lfm", "a_ialp_ap"].temperature) == {0.125}
+    assert set(summary.loc["coat", "a_ialp_ap"].starts_from) == {"ialp"}
+    assert summary.loc["coat", "dqn"].temperature.isna().all()
+    line = "SASRec 0.25, A2C warm 0.125, iALP 0.5"
+    table = study_markdown.results_markdown(results, summary.reset_index())
+    assert f"Temperatures of the pre-trained policies: {line}.\n" in table
+    overview = study_markdown.overview_markdown(results, summary.reset_index())
+    assert f"Temperatures of the pre-trained policies: lfm: {line}; coat: iALP 1.\n" in overview
 
 
 def test_the_summary_has_mean_and_iqm_with_intervals(reported):

@@ -239,6 +239,8 @@ def test_the_search_uses_tuning_users_and_separate_pretraining(copy, monkeypatch
     assert set(chosen) == {"ialp", "a_ialp_ft"}
     folders = list((copy / "smoke" / "tuning").iterdir())
     assert len(folders) == 2  # one per configuration of ialp; a_ialp_ft starts from the better one
+    temperatures = study.run_config("smoke").pretrain.temperature_values()
+    assert all(store.read_manifest(one)["temperature"] in temperatures for one in folders)
     assert store.read_manifest(copy / "smoke" / "pretrain" / "ialp") == reported
     log = pd.read_csv(copy / "results" / "tuning" / "smoke.csv")
     assert list(log.columns) == LOG_COLUMNS

@@ -191,6 +191,23 @@ def test_transitions_are_the_valid_labels(labelled):
     )
 
 
+def test_transitions_have_all_scores_and_how_certain_the_answer_is(labelled):
+    _, arrays = labelled
+    transitions, rows = labelled_transitions(arrays)
+    extras = transitions.extras
+    np.testing.assert_array_equal(extras["candidate_actions"] + 1, arrays["candidates"][rows])
+    np.testing.assert_array_equal(extras["label_scores"], arrays["scores"][rows])
+    for name in ("label_weight", "label_reward"):  # without probabilities, the answer is certain
+        np.testing.assert_array_equal(extras[name], transitions.reward)
+        assert extras[name].dtype == np.float32
+    probability = np.random.default_rng(0).random(arrays["scores"].shape, np.float32)
+    soft = labelled_transitions(arrays | {"probability": probability})[0]
+    np.testing.assert_array_equal(soft.extras["label_weight"], probability[rows].max(1))
+    column = (arrays["candidates"][rows] == transitions.action[:, None] + 1).argmax(1)
+    np.testing.assert_array_equal(soft.extras["label_reward"], probability[rows, column])
+    np.testing.assert_array_equal(soft.reward, transitions.reward)  # of ialp
+
+
 def test_training_data_has_the_same_shape_for_any_number_of_rows(labelled):
     _, arrays = labelled
     half = {name: rows[: STEPS // 2 * SESSIONS] for name, rows in arrays.items()}

@@ -43,6 +43,15 @@ def test_lettered_modes_label_and_a_second_run_needs_no_torch(wide_folder, tmp_p
         name: (all_places == -i).sum() for i, name in enumerate(CAUSES) if i
     }
     assert manifest["order_bias"]["answers"] == ((all_places > 0) & (all_places < 5)).sum()
+    weights = np.exp(np.concatenate([label.scores for label in labels]))  # `ialp_soft` learns their softmax
+    chosen = choices > 0
+    assert chosen.any()
+    np.testing.assert_array_equal(weights[chosen].argmax(1) + 1, choices[chosen])
+    if mode == "generate":  # shares of two answers
+        shares = weights.round(4)
+        assert set(shares.ravel().tolist()) <= {0, 0.5, 1}
+        assert (shares.sum(1) <= 1).all()
+        assert (weights > 0).all()
     if mode == "choice":
         assert manifest["counts"]["valid"] == 24
     else:

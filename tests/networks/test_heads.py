@@ -2,11 +2,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from diagnostic_worlds import ACTOR_CRITIC, ITEMS, Q_NETWORK, start_of
+from diagnostic_worlds import ACTOR_CRITIC, ITEMS, LENGTH, Q_NETWORK, SMALL, start_of
 from jax.extend.core import jaxpr_as_fun
 
 from ialp_jax.agents.losses import entropy, log_prob
-from ialp_jax.networks.heads import MASKED, ActorCriticOutput, centred_q, initial_params, mask_shown
+from ialp_jax.networks.heads import (
+    MASKED,
+    ActorCriticOutput,
+    Recommender,
+    centred_q,
+    initial_params,
+    mask_shown,
+    tempered,
+)
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +118,41 @@ def test_parameters_are_those_of_init_bit_for_bit_without_a_run_of_the_network(n
     initial_params(network, keys[0], history)
     names = {operation.primitive.name for operation in operations}
     assert not names & {"dot_general", "gather", "reduce_sum", "reduce_max", "exp"}
+
+
+HISTORIES = np.array([[0, 0, 0, 1], [0, 3, 9, 2], [0, 0, 0, 0]], np.int32)
+
+
+@pytest.mark.parametrize("temperature", [0.0625, 0.3, 1.0, 4.0])
+@pytest.mark.parametrize("seeds", [0, 2])
+def test_a_temperature_divides_the_logits_and_changes_nothing_else(temperature, seeds):
+    def init(key):
+        params = initial_params(ACTOR_CRITIC, key, HISTORIES[0])
+        bias = jax.random.normal(key, (ITEMS,))  # it starts at 0
+        params["params"]["actor"]["bias"] = bias
+        params["params"]["actor"]["Dense_0"]["bias"] = bias
+        return params
+
+    key = jax.random.key(1)
+    params = jax.vmap(init)(jax.random.split(key, seeds)) if seeds else init(key)
+    apply = jax.vmap(ACTOR_CRITIC.apply, (0, None)) if seeds else ACTOR_CRITIC.apply
+    before, after = (apply(each, HISTORIES) for each in (params, tempered(params, temperature)))
+    np.testing.assert_allclose(after.logits, before.logits / temperature, rtol=2e-5, atol=1e-6)
+    np.testing.assert_array_equal(after.value, before.value)
+    np.testing.assert_array_equal(after.preference, before.preference)
+    if temperature in (0.0625, 1.0, 4.0):  # the division is exact
+        np.testing.assert_array_equal(after.logits, before.logits / temperature)
+    traced = apply(jax.jit(tempered)(params, jnp.float32(temperature)), HISTORIES)
+    np.testing.assert_allclose(traced.logits, after.logits, rtol=2e-5, atol=1e-6)
+
+
+def test_the_supervised_recommender_has_a_temperature_too():
+    network = Recommender(ITEMS, LENGTH, SMALL)
+    params = initial_params(network, jax.random.key(1), HISTORIES[0])
+    scores, sharp = (network.apply(each, HISTORIES) for each in (params, tempered(params, 0.25)))
+    np.testing.assert_array_equal(sharp, 4 * scores)
+    factors, sharp_factors = (
+        network.apply(each, HISTORIES, method="factors") for each in (params, tempered(params, 0.25))
+    )
+    np.testing.assert_array_equal(sharp_factors[0], 4 * factors[0])
+    np.testing.assert_array_equal(sharp_factors[1], factors[1])

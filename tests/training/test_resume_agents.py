@@ -65,7 +65,7 @@ def labelled():
 def test_an_agent_that_was_interrupted_ends_with_the_same_bits(name, tmp_path):
     settings, params, pretrained = config(), world("two_tastes"), None
     agent = make_agent(name, settings, params, np.arange(ITEMS + 1), labelled())
-    if registry.starts_from(name):
+    if registry.record(name).starts_from:
         keys = jax.random.split(jax.random.key(1), SEEDS)
         network = actor_critic(settings, ITEMS)
         pretrained = jax.vmap(lambda key: network.init(key, jnp.zeros(LENGTH, jnp.int32)))(keys)
