@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from diagnostic_worlds import ACTOR_CRITIC, ENV, HORIZON, ITEMS, LENGTH, start_of, world
+from diagnostic_worlds import ACTOR_CRITIC, ENV, ITEMS, LENGTH, SMALL, start_of, world
 from function_labeller import FunctionLabeller
 
 from ialp_jax.agents import actor_critic
@@ -14,10 +14,11 @@ from ialp_jax.labelling.config import LabellingConfig
 from ialp_jax.labelling.imagine import imagined_params, propose, require_left, start_sessions
 from ialp_jax.labelling.mix import PROPOSERS, completed
 from ialp_jax.labelling.rounds import Setting, label_round
+from ialp_jax.networks.heads import ActorCritic
 
 OWN, POPULAR, UNIFORM = 1, 2, 3
 K = OWN + POPULAR + UNIFORM
-SHOWN = LENGTH + HORIZON
+SHOWN = 13  # places for shown items
 SESSIONS = 64
 TWINS = np.array([0, *range(1, 4), *range(1, 4), *range(4, 14)], np.int32)  # items 4..6 look like items 1..3
 LIKES = np.array([0, 50, 40, 30, 0, 5, 4, 3, 2, 1, 0, 0, 9, 8, 7, 6, 5])
@@ -118,6 +119,26 @@ def test_a_session_with_too_few_items_left_is_refused(alike):
         InputError, match=rf"^--config\.labelling\.candidates={K}: a session has seen so many"
     ):
         require_left(ITEMS, K, shown, alike)
+
+
+def test_a_huge_catalogue_is_streamed_and_keeps_the_rules(monkeypatch):
+    num_items, sessions, random = 140_000, 64, np.random.default_rng(0)  # more than 2^23 pairs
+    likes = np.zeros(num_items + 1, int)
+    liked = random.choice(np.arange(1, num_items + 1), 200, replace=False)
+    likes[liked] = random.integers(1, 9, 200)
+    shown = np.stack([random.choice(liked, 30, replace=False) for _ in range(sessions)]).astype(np.int32)
+    own = np.stack([random.choice(np.setdiff1d(liked, row), 4, replace=False) for row in shown])
+    ways, draw = [], mix._draw
+    monkeypatch.setattr(mix, "_draw", lambda *rest: ways.append(rest[0]) or draw(*rest))
+    network = ActorCritic(num_items, LENGTH, SMALL)
+    items, proposer = completed(network, own.astype(np.int32), 5, 5, likes, shown, KEY)
+    assert set(ways) == {jax.default_backend() == "cpu"}
+    for row in range(sessions):
+        assert len(set(items[row])) == 14
+        assert not set(items[row]) & set(shown[row])
+    assert (likes[items[proposer == 1]] > 0).all()
+    assert (likes[items[proposer == 2]] == 0).mean() > 0.9
+    assert len(set(items[proposer == 2])) > 300  # uniform draws of different sessions differ
 
 
 SHARES = [(0.0, 0.0), (0.4, 0.0), (0.0, 0.4), (0.3, 0.3), (0.5, 0.5), (1.0, 0.0)]
