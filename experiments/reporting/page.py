@@ -17,6 +17,7 @@ from experiments.agents import GROUPS, REFERENCE, group_of
 from experiments.reporting import audit_page, plots
 from experiments.reporting.findings import findings, starts
 from experiments.reporting.page_provenance import provenance_section
+from experiments.reporting.page_rounds import rounds_figure, rounds_table
 from experiments.reporting.page_training import lora_section, pretraining_figure
 from experiments.reporting.page_world import world_section
 from experiments.reporting.run_results import Results
@@ -166,7 +167,10 @@ def _labels(results: Results) -> dict[str, Any] | None:
     if len(rounds) > 1:
         share = np.bincount(index, weights=arrays["choice"] == 0) / np.bincount(index)
         figures.append(figure(plots.none_share(rounds, share), "Share of “none” labels in each label round"))
-    return {"facts": facts, "figures": figures, "samples": _samples(arrays, results.titles)}
+    if drawn := rounds_figure(manifest):
+        figures.append(figure(*drawn))
+    samples = _samples(arrays, results.titles)
+    return {"facts": facts, "figures": figures, "rounds": rounds_table(manifest), "samples": samples}
 
 
 def _seconds(results: Results) -> list[tuple[str, str]]:

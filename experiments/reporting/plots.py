@@ -236,6 +236,26 @@ def none_share(rounds: np.ndarray, share: np.ndarray) -> str:
     return out[0]
 
 
+def label_rounds(rounds: np.ndarray, lines: Mapping[str, np.ndarray], look: Callable[[str], Style]) -> str:
+    """Plots shares and probabilities [R] in each label round; NaN leaves a gap. Returns SVG text.
+
+    Args:
+      rounds: int [R].
+      lines: values by name.
+      look: function that returns the name and colour of a line.
+    """
+    with panel("Real likes, and true like probabilities") as (axes, out):
+        for name, values in lines.items():
+            axes.plot(rounds, values, color=look(name).colour, linewidth=1.7, marker="o", markersize=3)
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel("round")
+        axes.set_ylabel("share or probability")
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        ends = {name: float(values[-1]) for name, values in lines.items() if np.isfinite(values[-1])}
+        _name_lines(axes, ends, look)
+    return out[0]
+
+
 def reliability(predicted: np.ndarray, observed: np.ndarray, count: np.ndarray) -> str:
     """Plots observed like rates against predicted probabilities of non-empty bins [C]; returns SVG text."""
     filled = count > 0

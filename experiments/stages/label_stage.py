@@ -16,7 +16,7 @@ from ialp_jax import store
 from ialp_jax.claim import ADAPTER, LABELS
 from ialp_jax.data.splits import Windows
 from ialp_jax.keys import stream
-from ialp_jax.labelling import quality, rounds
+from ialp_jax.labelling import drift, quality, rounds
 from ialp_jax.labelling.imagine import imagined_params
 from ialp_jax.labelling.labeller import Labeller
 from ialp_jax.labelling.llm_labeller import LLMLabeller
@@ -106,6 +106,7 @@ def label(run: Run) -> None:
         actor_critic(config, num_items),
         config.labelling,
         alike_items(config.llm, world.dataset),
+        world.dataset.popularity(),
     )
     trainer, total = ialp_trainer(run, num_items, key, 1), config.labelling.num_prompts()
     with labeller_of(run, world, starts) as labeller:  # if the LLM cannot be used, the old labels stay
@@ -120,6 +121,8 @@ def label(run: Run) -> None:
                 on_round=lambda arrays: bar.set_postfix(share_of(arrays["choice"])),
             )
         manifest = labeller.manifest()
+    arrays["user"] = starts.user[arrays["window"]].astype(np.int32)
+    manifest["rounds"] = drift.by_round(arrays, world.dataset, world.params.user_model)
     store.write_arrays(folder / "arrays.npz", arrays)
     store.seal(folder, manifest | recipes.stamp(run, "labels", began))
     show_losses(run, "label", manifest.get("training", {}).get("loss", []))

@@ -3,6 +3,7 @@
 The steps from a proposal to a label:
 
 1. proposal: the actor draws K candidates for each imagined session (``rounds.py`` calls ``imagine.py``);
+   if the settings say so, popular and uniformly drawn items replace some of them (``mix.py``);
 2. prompt: histories and candidates become `ialp_jax.types.Prompts` for a labeller (``labeller.py``);
 3. store: ``llm_labeller.py`` looks up stored answers (``label_store.py``; ``shards.py`` reads the disk);
 4. worker: all other prompts go to the worker process (``worker_process.py``, `ialp_jax.llm.worker.worker`);
@@ -12,6 +13,7 @@ The steps from a proposal to a label:
 8. label: ``llm_labeller.py`` turns answers into labels; ``transitions.py`` turns labels into transitions.
 
 Baseline labellers: ``sources.py``. Other clients of the worker: ``lora_client.py``, ``estimate_client.py``.
+Imagined sessions: ``drift.py`` measures in each round how far they are from people.
 Quality of labels: ``audit.py`` measures label sources on the questions of ``audit_questions.py``;
 ``quality.py`` derives warnings from a manifest. Labels on disk: ``label_files.py``. Labels as text:
 ``inspect.py``, ``label_text.py``.

@@ -4,6 +4,7 @@ This module does not postpone the evaluation of annotations, because the flags r
 """
 
 import dataclasses
+import math
 
 from ialp_jax import settings
 from ialp_jax.errors import InputError
@@ -26,6 +27,15 @@ class LabellingConfig:
         ``logged``: the user's next logged items. ``truth``: the world's user model. ``fold_in``: the world's
         user model, with user factors that are estimated from the history.
       none_share: share of the prompts that popularity, random and fold_in answer with "none".
+      horizon: largest number of steps of an imagined session; then a new session starts from a logged window.
+        Long sessions drift: most items of their histories are choices of the label source, not of people.
+        0, or more than ``simulator.horizon``: ``simulator.horizon``.
+      staggered: whether the first sessions have different horizons, 1 to ``horizon`` equally often. Then
+        about sessions / horizon sessions start in each step. If false, all sessions start together.
+      popular_share: share of the K candidates that popularity proposes: items are drawn in proportion to the
+        likes of offline users. The number is rounded, halves up, and at least 1 if the share is above 0.
+      uniform_share: share of the K candidates that are drawn uniformly, rounded in the same way. The actor
+        proposes all other candidates.
     """
 
     rounds: int = setting(6, above=0)
@@ -34,14 +44,38 @@ class LabellingConfig:
     candidates: int = setting(20, at_least=2)
     source: str = setting(LLM, choices=SOURCES)
     none_share: float = setting(0.2, at_least=0, below=1)
+    horizon: int = setting(10, at_least=0)
+    staggered: bool = True
+    popular_share: float = setting(0.0, at_least=0, at_most=1)
+    uniform_share: float = setting(0.0, at_least=0, at_most=1)
 
     def num_prompts(self) -> int:
         """Number of prompts in all rounds."""
         return self.rounds * self.steps * self.sessions
 
+    def session_horizon(self, longest: int) -> int:
+        """The largest number of steps of an imagined session, if that of the simulator is ``longest``."""
+        return min(self.horizon or longest, longest)
+
+    def proposed_by(self) -> tuple[int, int, int]:
+        """How many of the K candidates the actor, popularity and uniform draws propose."""
+        popular = _part(self.popular_share, self.candidates)
+        uniform = min(_part(self.uniform_share, self.candidates), self.candidates - popular)
+        return self.candidates - popular - uniform, popular, uniform
+
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""
         settings.check(self, "labelling")
+        if self.popular_share + self.uniform_share > 1 + 1e-9:
+            raise InputError(
+                f"--config.labelling.popular_share={self.popular_share} and .uniform_share="
+                f"{self.uniform_share} must not exceed 1 together"
+            )
+
+
+def _part(share: float, count: int) -> int:
+    """``share * count``, rounded, halves up; at least 1 if the share is above 0."""
+    return max(math.floor(share * count + 0.5), int(share > 0))
 
 
 @dataclasses.dataclass

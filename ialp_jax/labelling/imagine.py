@@ -1,13 +1,14 @@
 """Imagined sessions of offline users: the actor proposes candidates, and labels replace users' responses.
 
 In each step the actor proposes K candidates. The label names the candidate that the user would take, or
-"none". The label determines the action, the reward and the next history. Patience and horizon are the same as
-in the simulator.
+"none". The label determines the action, the reward and the next history. Patience is the same as in the
+simulator. The horizon is shorter, so that histories keep real likes of the user, see `LabellingConfig`.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +20,12 @@ from ialp_jax.agents.sampling import candidates as draw_candidates
 from ialp_jax.agents.streaming import Factors, choose_streamed
 from ialp_jax.errors import InputError
 from ialp_jax.keys import stream
+from ialp_jax.llm.prompting.alike import different, largest
 from ialp_jax.networks.heads import ActorCritic, mask_shown
 from ialp_jax.simulator.environment import SessionEnvironment, respond
-from ialp_jax.simulator.types import SessionParams
+from ialp_jax.simulator.types import SessionParams, SessionState
 from ialp_jax.training.encoded import Memory, empty_memory, refreshed
-from ialp_jax.training.rollout import Users, start_users
+from ialp_jax.training.rollout import start_users
 from ialp_jax.types import Array, Key, Labels, Observation
 
 
@@ -39,9 +41,46 @@ def imagined_params(params: SessionParams, windows: np.ndarray) -> SessionParams
     )
 
 
-def start_sessions(env: SessionEnvironment, params: SessionParams, key: Key, sessions: int) -> Users:
-    """Starts the imagined sessions, before the first round."""
-    return start_users(env, params, stream(key, "imagine"), sessions)
+class Sessions(NamedTuple):
+    """B imagined sessions.
+
+    Attributes:
+      observation: what the actor sees.
+      state: state of the simulator; ``state.user`` is the window in which the session started.
+      horizon: int32 [B], number of steps after which each session is truncated.
+    """
+
+    observation: Observation
+    state: SessionState
+    horizon: Array
+
+
+def start_sessions(
+    env: SessionEnvironment,
+    params: SessionParams,
+    key: Key,
+    sessions: int,
+    horizon: int | None = None,
+    staggered: bool = False,
+) -> Sessions:
+    """Starts the imagined sessions, before the first round.
+
+    Args:
+      env, params: environment and parameters of the imagined world.
+      key: the streams of windows and of horizons are derived from this key.
+      sessions: B.
+      horizon: number of steps after which a session is truncated; None: that of the simulator.
+      staggered: whether the horizons of these first sessions are spread evenly over 1 to ``horizon``. A
+        session with a short horizon represents a session that began earlier. But its history has only likes
+        from the log, so no like is invented.
+    """
+    longest = params.max_steps_in_episode if horizon is None else horizon
+    first = np.full(sessions, longest)
+    if staggered:
+        rank = np.asarray(jax.random.permutation(stream(key, "stagger"), sessions))
+        first = 1 + rank.astype(np.int64) * longest // sessions
+    users = start_users(env, params, stream(key, "imagine"), sessions)
+    return Sessions(*users, jnp.asarray(first, jnp.int32))
 
 
 def propose(
@@ -71,32 +110,60 @@ def propose(
       InputError: a session has fewer than K such items left.
     """
     shown = np.asarray(observation.shown)
-    if count > network.num_items:
-        raise InputError(
-            f"--config.labelling.candidates={count}: the world has {network.num_items} items; use fewer"
-        )
-    if alike is None:
-        drawn, memory = _draw(network, count, actor, observation, shown, key, memory)
-        items = np.asarray(drawn)
-        words, shown_words = items, shown
-    else:
-        wide = min(count * int(np.bincount(alike).max()), len(alike) - 1)
-        hidden = _members(alike)[alike[shown]].reshape(len(shown), -1)
-        drawn, memory = _draw(network, wide, actor, observation, hidden, key, memory)
-        items = np.stack([_first_different(row, alike, count) for row in np.asarray(drawn)])
-        words, shown_words = alike[items], alike[shown]
-    repeated = np.diff(np.sort(words, 1), axis=1) == 0
-    if repeated.any() or any(np.isin(row, past).any() for row, past in zip(words, shown_words, strict=True)):
+    require_left(network.num_items, count, shown, alike)
+    number, hidden = widened(count, shown, alike)
+    drawn, memory = _draw(network, number, actor, observation, hidden, key, memory)
+    return first_different(np.asarray(drawn), count, alike), memory
+
+
+def require_left(num_items: int, count: int, shown: np.ndarray, alike: np.ndarray | None) -> None:
+    """Raises InputError if a session has fewer than ``count`` items with different, unseen words left.
+
+    Args:
+      num_items: N.
+      count: K.
+      shown: int32 [B, any], items that the sessions have shown; 0 is ignored.
+      alike: as in `propose`.
+    """
+    if count > num_items:
+        raise InputError(f"--config.labelling.candidates={count}: the world has {num_items} items; use fewer")
+    total, words = (num_items, shown) if alike is None else (len(np.unique(alike[1:])), alike[shown])
+    ordered = np.sort(words, axis=1)
+    used = (ordered[:, 0] > 0) + (np.diff(ordered, axis=1) > 0).sum(1)
+    if count > total - used.max():
         raise InputError(
             f"--config.labelling.candidates={count}: a session has seen so many of the items that fewer than "
-            f"{count} others are left; use fewer, or lower --config.simulator.horizon"
+            f"{count} others are left; use fewer, or lower --config.labelling.horizon"
         )
-    return items, memory
 
 
-def remember(network: ActorCritic, actor: Params, users: Users) -> Memory | None:
+def widened(count: int, taken: np.ndarray, alike: np.ndarray | None) -> tuple[int, np.ndarray]:
+    """How many items to draw so that ``count`` of them have different words, and which items to hide.
+
+    Args:
+      count: number of items that are needed.
+      taken: int32 [B, any], items whose words must not be drawn; 0 is ignored.
+      alike: as in `propose`.
+
+    Returns:
+      The number of items to draw, and int32 [B, any], all items with the words of ``taken``.
+    """
+    if alike is None:
+        return count, taken
+    number = min(count * largest(alike), len(alike) - 1)
+    return number, _members(alike)[alike[taken]].reshape(len(taken), -1)
+
+
+def first_different(drawn: np.ndarray, count: int, alike: np.ndarray | None) -> np.ndarray:
+    """The first ``count`` items with different words in each row of draws [B, any], int32 [B, count]."""
+    if alike is None:
+        return drawn[:, :count]
+    return np.stack([different(row, alike)[:count] for row in drawn])
+
+
+def remember(network: ActorCritic, actor: Params, sessions: Sessions) -> Memory | None:
     """The memory for `propose`, before the first step of an actor."""
-    return empty_memory(_encoder(network), actor, users.observation)
+    return empty_memory(_encoder(network), actor, sessions.observation)
 
 
 def _encoder(network: ActorCritic) -> Encoder:
@@ -136,54 +203,52 @@ def _draw(
     return draw_candidates(key, logits, count) + 1, memory
 
 
-def _first_different(items: np.ndarray, alike: np.ndarray, count: int) -> np.ndarray:
-    """Returns the first ``count`` items with different words. If there are fewer, repeats the first item."""
-    first = np.sort(np.unique(alike[items], return_index=True)[1])[:count]
-    return items[np.pad(first, (0, count - len(first)))]
-
-
 @partial(jax.jit, static_argnums=0)
 def answer(
     env: SessionEnvironment,
     params: SessionParams,
-    users: Users,
+    sessions: Sessions,
     item: Array,
     liked: Array,
     valid: Array,
     key: Key,
-) -> tuple[Users, Array, Array]:
+    horizon: int,
+) -> tuple[Sessions, Array, Array]:
     """Applies labels to sessions. A new session replaces an ended one. Invalid labels change nothing.
 
     Args:
       env, params: environment and parameters of the imagined world.
-      users: B sessions.
+      sessions: B sessions.
       item: int32 [B], 1..N.
       liked, valid: bool [B].
       key: draws new sessions.
+      horizon: number of steps after which the new sessions are truncated.
 
     Returns:
-      Users [B], terminated bool [B], truncated bool [B].
+      Sessions [B], terminated bool [B], truncated bool [B].
     """
-    state = jax.vmap(respond, in_axes=(0, 0, 0, None))(users.state, item, liked, params)
-    terminated = jax.vmap(env.is_terminated, in_axes=(0, None))(state, params) & valid
-    truncated = jax.vmap(env.is_truncated, in_axes=(0, None))(state, params) & valid
-    after = Users(Observation(state.history, state.shown), state)
-    fresh = start_users(env, params, key, item.shape[0])
+    state = jax.vmap(respond, in_axes=(0, 0, 0, None))(sessions.state, item, liked, params)
+    left = jax.vmap(env.is_terminated, in_axes=(0, None))(state, params)
+    terminated, truncated = left & valid, (state.time >= sessions.horizon) & ~left & valid
+    after = Sessions(Observation(state.history, state.shown), state, sessions.horizon)
+    users = start_users(env, params, key, item.shape[0])
+    fresh = Sessions(*users, jnp.full_like(sessions.horizon, horizon))
 
-    def pick(condition: Array, yes: Users, no: Users) -> Users:
+    def pick(condition: Array, yes: Sessions, no: Sessions) -> Sessions:
         def leaf(a: Array, b: Array) -> Array:
             return jnp.where(condition.reshape(-1, *[1] * (a.ndim - 1)), a, b)
 
         return jax.tree.map(leaf, yes, no)
 
-    continued = pick(valid, after, users)
+    continued = pick(valid, after, sessions)
     return pick(terminated | truncated, fresh, continued), terminated, truncated
 
 
 def chosen_item(labels: Labels) -> tuple[np.ndarray, np.ndarray]:
     """Returns the recommended items, int32 [P], ids 1..N, and whether each is liked, bool [P].
 
-    If the label is ``none``, the recommended item is the first sampled candidate, and it is not liked.
+    If the label is ``none``, the recommended item is the first candidate, and it is not liked. If only the
+    actor proposes, this is its first draw. Candidates of several proposers are in random order.
     """
     return chosen_column(labels, labels.candidates).astype(np.int32), labels.choice > 0
 

@@ -22,6 +22,7 @@ from ialp_jax.llm.prompting.templates import Template
 from ialp_jax.types import Prompts
 
 PLACE = ("round", "session")
+START = ("window", "user")  # where the session started; labels of earlier versions do not say it
 ANSWER = ("history", "answer", "cause", "replies", "label")
 CANDIDATE = ("candidate", "item", "title", "score", "chosen")
 
@@ -193,7 +194,7 @@ def prompt_text(labels: RunLabels, row: int) -> str:
 def show(labels: RunLabels, row: int, stored: tuple[Answers, int] | None) -> Iterator[str]:
     """Yields lines of text: a prompt, its candidates with scores, the answer and the label."""
     arrays = labels.arrays
-    place = ", ".join(f"{name} {arrays[name][row]}" for name in PLACE if name in arrays)
+    place = ", ".join(f"{name} {arrays[name][row]}" for name in (*PLACE, *START) if name in arrays)
     yield f"prompt {row}{f' ({place})' if place else ''}"
     yield from (f"  | {line}" for line in prompt_text(labels, row).splitlines() or ["(no history)"])
     titles = [labels.titles[item] for item in arrays["candidates"][row]]

@@ -11,15 +11,24 @@ import numpy as np
 from ialp_jax.agents.base import Params
 from ialp_jax.keys import stream
 from ialp_jax.labelling.config import LabellingConfig
-from ialp_jax.labelling.imagine import answer, chosen_item, propose, remember, start_sessions
+from ialp_jax.labelling.imagine import (
+    Sessions,
+    answer,
+    chosen_item,
+    propose,
+    remember,
+    require_left,
+    start_sessions,
+)
 from ialp_jax.labelling.labeller import Labeller
+from ialp_jax.labelling.mix import Candidates, completed, of_actor
 from ialp_jax.labelling.transitions import training_data
 from ialp_jax.networks.heads import ActorCritic
 from ialp_jax.simulator.environment import SessionEnvironment
 from ialp_jax.simulator.types import SessionParams
+from ialp_jax.training.encoded import Memory
 from ialp_jax.training.pretrain import Pretrainer
-from ialp_jax.training.rollout import Users
-from ialp_jax.types import Key, Prompts
+from ialp_jax.types import Key, Observation, Prompts
 
 Arrays = dict[str, np.ndarray]
 
@@ -31,8 +40,9 @@ class Setting(NamedTuple):
       env, params: environment and parameters of the imagined world, see
         `ialp_jax.labelling.imagine.imagined_params`.
       network: network of the actor.
-      config: rounds, sessions, steps, K.
+      config: rounds, sessions, steps, K, horizon, and who proposes candidates.
       alike: int32 [N + 1], items with the same number have the same words in a prompt; None: all differ.
+      likes: int [N + 1], likes of each item by offline users; None: no item has likes.
     """
 
     env: SessionEnvironment
@@ -40,6 +50,12 @@ class Setting(NamedTuple):
     network: ActorCritic
     config: LabellingConfig
     alike: np.ndarray | None = None
+    likes: np.ndarray | None = None
+
+    @property
+    def horizon(self) -> int:
+        """Number of steps after which an imagined session is truncated."""
+        return self.config.session_horizon(self.params.max_steps_in_episode)
 
 
 def label_rounds(
@@ -67,11 +83,14 @@ def label_rounds(
       InputError: the labeller cannot work, all its answers are invalid, or a session has too few items left.
     """
     config = setting.config
-    users = start_sessions(setting.env, setting.params, key, config.sessions)
+    sessions = start_sessions(
+        setting.env, setting.params, key, config.sessions, setting.horizon, config.staggered
+    )
     rounds: list[Arrays] = []
     for number in range(config.rounds):
         actor = jax.tree.map(lambda leaf: leaf[0], learner.params)
-        users, arrays = label_round(setting, actor, users, labeller, stream(key, "round", number), on_step)
+        round_key = stream(key, "round", number)
+        sessions, arrays = label_round(setting, actor, sessions, labeller, round_key, on_step)
         rounds.append({**arrays, "round": np.full(len(arrays["choice"]), number, np.int32)})
         on_round(rounds[-1])
         labeller.require_valid()  # because the actor cannot learn if all labels are invalid
@@ -83,44 +102,47 @@ def label_rounds(
 def label_round(
     setting: Setting,
     actor: Params,
-    users: Users,
+    sessions: Sessions,
     labeller: Labeller,
     key: Key,
     on_step: Callable[[], object] = lambda: None,
-) -> tuple[Users, Arrays]:
+) -> tuple[Sessions, Arrays]:
     """Runs one round: all imagined sessions take ``steps`` steps with the same actor.
 
     Args:
       setting: settings of the round.
       actor: parameters of the actor that proposes the candidates.
-      users: sessions to continue.
+      sessions: sessions to continue.
       labeller: answers all prompts of a step in one call.
       key: consumed.
       on_step: called after each step.
 
     Returns:
       The sessions after the round, and arrays with P = steps * sessions rows, ordered by step. The arrays are
-      the fields of `Labels`, ``shown`` int32 [P, L + H], ``terminated``, ``truncated`` bool [P], and
-      ``session`` int32 [P].
+      the fields of `Labels`, ``proposer`` int8 [P, K] (index into `ialp_jax.labelling.mix.PROPOSERS`),
+      ``window`` int32 [P] (the window in which the session started), ``shown`` int32 [P, L + H],
+      ``terminated``, ``truncated`` bool [P], and ``session`` int32 [P].
 
     Raises:
       InputError: the labeller cannot work, or a session has too few items left.
     """
-    env, params, network, config, alike = setting
     steps: list[Arrays] = []
-    memory = remember(network, actor, users)
-    for number in range(config.steps):
-        propose_key, user_key = stream(key, "propose", number), stream(key, "user", number)
-        candidates, memory = propose(
-            network, config.candidates, actor, users.observation, propose_key, alike, memory
-        )
-        before = jax.tree.map(np.asarray, users.observation)
-        labels = labeller.label(Prompts(before.history, candidates, np.asarray(users.state.user)))
+    memory = remember(setting.network, actor, sessions)
+    for number in range(setting.config.steps):
+        candidates, memory = _candidates(setting, actor, sessions.observation, key, number, memory)
+        before = jax.tree.map(np.asarray, sessions.observation)
+        window = np.asarray(sessions.state.user)
+        labels = labeller.label(Prompts(before.history, candidates.items, window))
         item, liked = chosen_item(labels)
-        users, terminated, truncated = answer(env, params, users, item, liked, labels.choice >= 0, user_key)
+        valid, user_key = labels.choice >= 0, stream(key, "user", number)
+        sessions, terminated, truncated = answer(
+            setting.env, setting.params, sessions, item, liked, valid, user_key, setting.horizon
+        )
         steps.append(
             {
                 **labels._asdict(),
+                "proposer": candidates.proposer,
+                "window": window,
                 "shown": before.shown,
                 "terminated": np.asarray(terminated),
                 "truncated": np.asarray(truncated),
@@ -128,7 +150,22 @@ def label_round(
             }
         )
         on_step()
-    return users, _joined(steps)
+    return sessions, _joined(steps)
+
+
+def _candidates(
+    setting: Setting, actor: Params, observation: Observation, key: Key, number: int, memory: Memory | None
+) -> tuple[Candidates, Memory | None]:
+    """The candidates of step ``number`` of a round with this key, and the memory after it, see `propose`."""
+    network, alike, (own, popular, uniform) = setting.network, setting.alike, setting.config.proposed_by()
+    shown = np.asarray(observation.shown)
+    require_left(network.num_items, setting.config.candidates, shown, alike)
+    items, memory = propose(network, own, actor, observation, stream(key, "propose", number), alike, memory)
+    if not popular + uniform:
+        return of_actor(items), memory
+    likes = np.zeros(network.num_items + 1) if setting.likes is None else setting.likes
+    mix_key = stream(key, "mix", number)
+    return completed(network, items, popular, uniform, likes, shown, mix_key, alike), memory
 
 
 def _joined(parts: list[Arrays]) -> Arrays:

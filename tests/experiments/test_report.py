@@ -127,6 +127,17 @@ def write_labels(run: Path, prompts: int = 60) -> None:
     store.save(run / "labels", arrays, manifest)
 
 
+def label_facts() -> list[dict]:
+    """What the label stage writes about three rounds; in the last one, no prompt has a history."""
+    names = ("prompts_without_real_likes", "none", "invalid", "chosen_like_probability")
+    names += ("mean_like_probability", "best_like_probability")
+    facts = [
+        {"round": number, "prompts": 20, "real_likes": 0.9 - number / 10, "age": 4.5} for number in range(3)
+    ]
+    facts[2]["real_likes"] = None
+    return [{**one, **dict.fromkeys(names, 0.25)} for one in facts]
+
+
 def write_data(run: Path) -> None:
     titles = ("", *(f"{HOSTILE} {i}" if i % 3 == 0 else f"The Band No. {i}" for i in range(1, 41)))
     items = np.arange(1, 41, dtype=np.int32)
@@ -204,6 +215,26 @@ def test_same_results_give_the_same_bytes(run: Path, tmp_path: Path):
     assert files == ["curves.csv", "index.html", "summary.csv", "worlds.csv"]
     for name in files:
         assert (again / "report" / name).read_bytes() == (run / "report" / name).read_bytes(), name
+
+
+def test_label_rounds_have_a_table_and_a_plot_unless_an_earlier_version_made_the_labels(tmp_path: Path):
+    run = write_run(tmp_path / "run")
+    report.write_report(run)
+    before = (run / "report" / "index.html").read_text()
+    assert "Label rounds" not in before
+    arrays, manifest = store.load(run / "labels")
+    store.save(run / "labels", arrays, {**manifest, "rounds": label_facts()})
+    report.write_report(run)
+    page = (run / "report" / "index.html").read_text()
+    table = page[page.index("<h3>Label rounds</h3>") :].partition("</table>")[0]
+    rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in table.split("<tr>")[2:]]
+    common = ["25.0%", "25.0%", "25.0%", "4.5", "0.25", "0.25", "0.25"]
+    assert rows == [["90.0%", *common], ["80.0%", *common], ["-", *common]]
+    assert table.count('<th scope="col">') == 1 + len(rows[0])
+    new = [svg for svg in images(page) if svg not in images(before)]
+    assert len(new) == 1
+    for name in ("real likes", "chosen item", "candidates", "best candidate", "round"):
+        assert (name in new[0]) == (name != "real likes"), name  # a line without a last value has no name
 
 
 def test_page_loads_no_other_file(run: Path):

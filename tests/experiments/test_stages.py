@@ -251,6 +251,19 @@ def test_labels_are_valid_and_only_of_offline_users(finished):
         shown = arrays["shown"][row]
         assert not set(shown[shown > 0].tolist()) & set(arrays["candidates"][row].tolist())
     assert json.dumps(manifest)
+    starts = offline_windows(dataset, arrays["histories"].shape[1], 0)
+    assert (dataset.split[arrays["user"]] == OFFLINE).all()
+    assert arrays["window"].dtype == arrays["user"].dtype == np.int32
+    np.testing.assert_array_equal(arrays["user"], starts.user[arrays["window"]])
+    np.testing.assert_array_equal(arrays["histories"][:8], starts.history[arrays["window"][:8]])
+    assert [facts["round"] for facts in manifest["rounds"]] == [0, 1]
+    assert {facts["prompts"] for facts in manifest["rounds"]} == {2 * 8}
+    none = sum(facts["none"] * facts["prompts"] for facts in manifest["rounds"])
+    assert none == pytest.approx((arrays["choice"] == 0).sum())
+    first = manifest["rounds"][0]
+    assert (
+        first["mean_like_probability"] <= first["chosen_like_probability"] <= first["best_like_probability"]
+    )
 
 
 def test_a_second_run_writes_only_the_report(finished, capsys):

@@ -81,6 +81,8 @@ def test_arrays_of_a_round(labelled):
         "candidates": (rows, K),
         "choice": (rows,),
         "scores": (rows, K),
+        "proposer": (rows, K),
+        "window": (rows,),
         "shown": (rows, LENGTH + HORIZON),
         "terminated": (rows,),
         "truncated": (rows,),
@@ -88,6 +90,17 @@ def test_arrays_of_a_round(labelled):
     }
     assert set(np.unique(arrays["choice"])) == {-1, 0, 1, 2, 3}
     np.testing.assert_array_equal(arrays["session"], np.tile(np.arange(SESSIONS), STEPS))
+    assert not arrays["proposer"].any()  # by default the actor proposes all candidates
+    assert arrays["window"].dtype == np.int32
+
+
+def test_the_window_of_a_prompt_is_that_in_which_its_session_started(labelled):
+    _, arrays = labelled
+    steps = by_session(arrays)
+    for s in range(SESSIONS):
+        for t in range(STEPS):
+            window, start = steps["window"][t, s], steps["shown"][t, s][:LENGTH]
+            np.testing.assert_array_equal(start, WINDOWS[window])
 
 
 def test_shown_items_are_never_proposed(labelled):
@@ -158,6 +171,55 @@ def test_sessions_of_users_who_like_everything_end_at_the_horizon(actor):
         ends, np.isin(np.arange(STEPS), [5, 11])[:, None] & np.ones((1, SESSIONS), bool)
     )
     assert not arrays["terminated"].any()
+
+
+@pytest.mark.parametrize("horizon", [1, 4, HORIZON])
+@pytest.mark.parametrize("sessions", [3, 8, 30])
+def test_staggered_sessions_start_afresh_in_equal_parts_in_each_step(actor, horizon, sessions):
+    """Users who like everything never leave. So each session is cut, and the next has the whole horizon."""
+    config = LabellingConfig(rounds=1, sessions=sessions, steps=STEPS, candidates=K, horizon=horizon)
+    users = start_sessions(ENV, PARAMS, jax.random.key(7), sessions, horizon, staggered=True)
+    labeller = FunctionLabeller(lambda prompts: np.full(sessions, K))
+    _, arrays = label_round(SETTING._replace(config=config), actor, users, labeller, jax.random.key(0))
+    ends = arrays["truncated"].reshape(STEPS, sessions)
+    assert not arrays["terminated"].any()
+    assert set(ends.sum(1)) <= {sessions // horizon, -(-sessions // horizon)}
+    for s in range(sessions):
+        places = np.flatnonzero(ends[:, s])
+        assert places[0] == users.horizon[s] - 1 < horizon
+        assert (np.diff(places) == horizon).all()
+    # The first sessions have only likes of the log, too.
+    assert {tuple(row) for row in arrays["histories"][:sessions]} <= {tuple(row) for row in WINDOWS}
+
+
+def test_staggered_sessions_differ_only_in_their_horizons():
+    together, apart = (
+        start_sessions(ENV, PARAMS, jax.random.key(7), 40, 5, staggered) for staggered in (False, True)
+    )
+    for one, other in zip(jax.tree.leaves(together[:2]), jax.tree.leaves(apart[:2]), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (together.horizon == 5).all()
+    np.testing.assert_array_equal(np.sort(apart.horizon), np.repeat(np.arange(1, 6), 8))
+    assert (np.diff(apart.horizon) != 0).any()
+    other_key = start_sessions(ENV, PARAMS, jax.random.key(8), 40, 5, staggered=True)
+    assert (other_key.horizon != apart.horizon).any()
+
+
+def test_users_who_like_nothing_leave_before_a_horizon_and_are_not_truncated_at_it(actor):
+    for horizon, terminated, truncated in ((1, 0, STEPS), (2, STEPS // 2, 0), (3, STEPS // 2, 0)):
+        config = LabellingConfig(rounds=1, sessions=SESSIONS, steps=STEPS, candidates=K, horizon=horizon)
+        users = start_sessions(ENV, PARAMS, jax.random.key(7), SESSIONS, horizon)
+        setting = SETTING._replace(config=config)
+        _, arrays = label_round(setting, actor, users, always(NONE), jax.random.key(0))
+        assert arrays["terminated"].sum() == terminated * SESSIONS
+        assert arrays["truncated"].sum() == truncated * SESSIONS
+
+
+@pytest.mark.parametrize(
+    ("horizon", "longest", "steps"), [(0, 50, 50), (10, 50, 10), (50, 10, 10), (9, 9, 9)]
+)
+def test_the_horizon_is_at_most_that_of_the_simulator(horizon, longest, steps):
+    assert LabellingConfig(horizon=horizon).session_horizon(longest) == steps
 
 
 def test_transitions_are_the_valid_labels(labelled):

@@ -296,3 +296,13 @@ def test_a_table_with_other_columns_is_not_replaced_and_a_link_stays_a_link(run,
     table.write_bytes(whole.replace(b"\r\n", b",notes\r\n", 1))
     refused(capsys, run, f"--export={table}")
     assert b",notes" in table.read_bytes()
+
+
+def test_a_prompt_says_in_which_window_of_which_user_its_session_started(run, capsys):
+    folder = run / "labels"
+    arrays, manifest = store.load(folder)
+    arrays |= {"window": np.arange(20) + 100, "user": np.arange(20) + 500}
+    store.write_arrays(folder / "arrays.npz", arrays)
+    store.seal(folder, {name: value for name, value in manifest.items() if name != "files"})
+    text = output_of(capsys, run, "--round=1", "--number=1")
+    assert "prompt 10 (round 1, session 0, window 110, user 510)" in text

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from diagnostic_worlds import ACTOR_CRITIC, ENV, LENGTH, world
+from diagnostic_worlds import ACTOR_CRITIC, ENV, ITEMS, LENGTH, world
 from function_labeller import FunctionLabeller
 
 from ialp_jax.agents.config import IALPConfig
@@ -101,3 +101,41 @@ def test_the_loop_fails_before_the_actor_learns_if_no_answer_is_valid():
     with pytest.raises(InputError, match="all answers are invalid"):
         label_rounds(SETTING, labeller, learner, jax.random.key(0))
     assert labeller.calls == ["label"] * STEPS
+
+
+def mixed_run(seed=0):
+    """Three rounds with a short horizon, staggered starts and candidates of all proposers."""
+    config = LabellingConfig(
+        rounds=ROUNDS,
+        sessions=SESSIONS,
+        steps=3,
+        candidates=4,
+        horizon=2,
+        popular_share=0.3,
+        uniform_share=0.3,
+    )
+    setting = SETTING._replace(config=config, likes=np.arange(ITEMS + 1))
+    labeller = FunctionLabeller(lowest_id)
+    return label_rounds(setting, labeller, Learner(labeller.calls), jax.random.key(seed))
+
+
+def test_the_key_determines_all_arrays_also_with_a_horizon_and_several_proposers():
+    arrays, again, other = mixed_run(), mixed_run(), mixed_run(1)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, again[name])
+    assert (arrays["candidates"] != other["candidates"]).any()
+    assert (np.bincount(arrays["proposer"].ravel()) == len(arrays["choice"]) * np.array([2, 1, 1])).all()
+    age = (arrays["shown"][:, LENGTH:] > 0).sum(1)
+    assert set(age) == {0, 1}  # a session takes at most two steps
+    first = arrays["truncated"][:SESSIONS]
+    assert first.sum() == SESSIONS // 2  # not all sessions end at the same time
+
+
+def test_labels_that_start_together_are_cut_together():
+    config = LabellingConfig(rounds=1, sessions=SESSIONS, steps=6, candidates=K, horizon=3, staggered=False)
+    labeller = FunctionLabeller(lowest_id)
+    setting = SETTING._replace(config=config)
+    arrays = label_rounds(setting, labeller, Learner(labeller.calls), jax.random.key(0))
+    ends = arrays["truncated"].reshape(6, SESSIONS)
+    assert ends.all(1).tolist() == [False, False, True] * 2
+    assert ends.any(1).tolist() == [False, False, True] * 2
