@@ -14,9 +14,13 @@ of a world (``simulator``, ``data``), so a search cannot change a world for a me
 space contains settings that affect the labels (``agents.ialp``, ``pretrain.learning_rate``), because all
 methods share one set of labels.
 
-A list reaches beyond the best values of earlier searches (`experiments/results/paper/tuning`): of 15 methods,
-12 had their best learning rate, discount or entropy cost at the end of a list. Learning starts from policies
-with little entropy, so the list of entropy costs includes 0 and 3e-2.
+The second configuration carries over what the trials of the simpler method found. A2C pre-trained on logs and
+A-iALP_ft get it in the same way, from A2C; A-iALP_ap, the gate and the rivals that extend A2C get it from
+A-iALP_ft. Every method that learns by A2C from a pre-training thus has one such configuration.
+
+The lists reach beyond the best values of the last search (`experiments/results/paper/tuning`), in which each
+of the 14 methods had a best value at the end of a list. Learning starts from policies with little entropy, so
+the list of entropy costs goes from 0 to 3e-2.
 
 Most pre-trained methods start from ``ialp``. The search tunes ``ialp`` before the methods that start from it,
 with a separate budget. ``a2c_warm`` has its own pre-training and also learns online, so its search space has
@@ -42,7 +46,7 @@ GROUPS = (REFERENCE, SCRATCH, LOGS, LABELS, RIVALS, OTHER)
 
 _RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 _PRETRAIN_RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
-_LEARNER = {"learning_rate": _RATES, "discount": (0.3, 0.5, 0.7, 0.9)}
+_LEARNER = {"learning_rate": _RATES, "discount": (0.3, 0.5, 0.7, 0.9, 0.97)}
 _GRADIENT = {
     **_LEARNER,
     "entropy_cost": (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),

@@ -59,7 +59,8 @@ class AdaptConfig:
       seeds_by: how seeds share a device: ``vmap``, ``map`` (one after the other) or ``auto``.
       keep: states of each agent and seed that are saved for later use: those after the ``last`` step, those
         of the evaluation point with the ``best`` mean return of the seed, or ``none``. The best point is
-        selected on the evaluation users, so its return is optimistic. If this setting changes, finished
+        selected in the ``evaluation.episodes`` sessions that all points share, which are of evaluation users,
+        so its return is optimistic. If this setting changes, finished
         agents are trained again only with --redo; without it, a line says which states are missing.
     """
 

@@ -107,9 +107,9 @@ def test_best_values_of_the_committed_search_lie_inside_the_spaces(world):
                 assert min(numbers) < value < max(numbers), path
 
 
-# Ends with a reason: 0 steps mean the whole adaptation, a discount above 0.9 looks further than a session, a
-# guide_start of 1 is the whole session, and a faster slow_rate was worse (experiments/results/README.md).
-FREE = ("_steps", "discount", "guide_start", "slow_rate")
+# Ends with a reason: 0 steps mean the whole adaptation, a guide_start of 1 is the whole session, and a faster
+# slow_rate was worse (experiments/results/README.md).
+FREE = ("_steps", "guide_start", "slow_rate")
 
 
 def test_all_configurations_ever_given_stay_on_record(tried, tmp_path, monkeypatch):
