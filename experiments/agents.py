@@ -3,12 +3,24 @@
 `ialp_jax.agents.registry` builds the agents. An agent without a record here is displayed with its id in the
 group `OTHER`, and is not tuned.
 
-The search gives every method the same budget (`experiments.study.settings.SearchConfig`), regardless of the
-size of the method's search space. The search first tries the default values of the run's configuration. It
-draws all other values from the lists in the search space (`experiments.study.search.draw`). Each setting is
-in only one search space. No search space contains settings of a world (``simulator``, ``data``), so a search
-cannot change a world for a method's benefit. No search space contains settings that affect the labels
-(``agents.ialp``, ``pretrain.learning_rate``), because all methods share one set of labels.
+The search gives every method the same number of configurations (`experiments.study.settings.SearchConfig`),
+regardless of the size of the method's search space. The first configuration has the default values of the
+run. If a method extends a simpler one (`AgentDisplay.extends`), its second configuration has the tuned values
+of the simpler method, and the defaults of its own further settings. So a method with more settings has tried
+the neighbourhood that is best for the simpler method, and a difference between the two is not luck of the
+draw. The search draws all other configurations from the lists in the search space
+(`experiments.study.search.draw`). Each setting is in only one search space. No search space contains settings
+of a world (``simulator``, ``data``), so a search cannot change a world for a method's benefit. No search
+space contains settings that affect the labels (``agents.ialp``, ``pretrain.learning_rate``), because all
+methods share one set of labels.
+
+The second configuration carries over what the trials of the simpler method found. A2C pre-trained on logs and
+A-iALP_ft get it in the same way, from A2C; A-iALP_ap, the gate and the rivals that extend A2C get it from
+A-iALP_ft. Every method that learns by A2C from a pre-training thus has one such configuration.
+
+The lists reach beyond the best values of the last search (`experiments/results/paper/tuning`), in which each
+of the 14 methods had a best value at the end of a list. Learning starts from policies with little entropy, so
+the list of entropy costs goes from 0 to 3e-2.
 
 Most pre-trained methods start from ``ialp`` or ``ialp_soft`` (their setting ``start_from``). The search tunes
 pre-trained policies before the methods that start from them, with a separate budget. Each pre-training also
@@ -36,12 +48,23 @@ REFERENCE, SCRATCH, LOGS, LABELS, RIVALS, OTHER = (
 )
 GROUPS = (REFERENCE, SCRATCH, LOGS, LABELS, RIVALS, OTHER)
 
-_RATES = (3e-4, 1e-3, 3e-3)
-_PRETRAIN_RATES = (1e-3, 3e-3, 1e-2)
-_LEARNER = {"learning_rate": _RATES, "discount": (0.5, 0.9)}
-_ON_POLICY = {**_LEARNER, "entropy_cost": (1e-3, 1e-2)}
+_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+_PRETRAIN_RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+_LEARNER = {"learning_rate": _RATES, "discount": (0.3, 0.5, 0.7, 0.9, 0.97)}
+_GRADIENT = {
+    **_LEARNER,
+    "entropy_cost": (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+    "normalise_advantages": (False, True),
+}
+# Users times steps of a rollout is the batch of an update: 50 to 500 steps.
+_ON_POLICY = {
+    **_GRADIENT,
+    "trace": (0.5, 0.9, 1.0),
+    "num_users": (10, 20, 50),
+    "rollout_length": (5, 10),
+}
 _STARTS = ("pretrained", "random")
-_STEPS = (0, 10_000, 50_000)  # length of a schedule; 0 means the whole adaptation
+_STEPS = (0, 10_000, 30_000, 100_000)  # length of a schedule; 0 means the whole adaptation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +77,9 @@ class AgentDisplay:
       colour: ``#rrggbb`` of the agent's line in figures.
       space: search space, setting -> values to try. A setting is a name in the agent's own section, or a path
         with a dot. Empty: not tuned.
+      extends: id of the simpler method whose tuned values the search tries second; empty if there is none.
+      design_trials: world -> number of variants that were tried there while the method was designed, outside
+        every search; a lower bound if not all are on record. Empty: none is on record.
       headline: whether this agent represents its group when findings compare final returns.
     """
 
@@ -61,6 +87,8 @@ class AgentDisplay:
     group: str
     colour: str
     space: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
+    extends: str = ""
+    design_trials: Mapping[str, int] = dataclasses.field(default_factory=dict)
     headline: bool = False
 
 
@@ -71,64 +99,90 @@ AGENTS = {
     "oracle": AgentDisplay("Oracle", REFERENCE, "#6b6b6b"),
     "dqn": AgentDisplay(
         *("DQN", SCRATCH, "#e69f00"),
-        {**_LEARNER, "epsilon_steps": (5_000, 20_000, 50_000), "target_rate": (0.005, 0.02, 0.1)},
+        {**_LEARNER, "epsilon_steps": (2_000, 5_000, 20_000), "target_rate": (0.001, 0.005, 0.02)},
     ),
-    "pg": AgentDisplay("PG", SCRATCH, "#cc79a7", _ON_POLICY),
+    "pg": AgentDisplay(
+        *("PG", SCRATCH, "#cc79a7"), {**_GRADIENT, "num_users": (5, 10, 20), "rollout_length": (10, 20, 40)}
+    ),
     "a2c": AgentDisplay("A2C", SCRATCH, "#3fa9dc", _ON_POLICY),
     "sasrec": AgentDisplay(
         *("SASRec", LOGS, "#0072b2"),
-        {"pretrain.sasrec_learning_rate": _PRETRAIN_RATES, "pretrain.sasrec_updates": (150, 300)},
+        {"pretrain.sasrec_learning_rate": _PRETRAIN_RATES, "pretrain.sasrec_updates": (75, 150, 300, 600)},
     ),
     "a2c_warm": AgentDisplay(
         *("A2C warm", LOGS, "#999933"),
         {
             "pretrain.warm_learning_rate": _PRETRAIN_RATES,
-            "pretrain.warm_updates": (300, 600),
+            "pretrain.warm_updates": (150, 300, 600, 1200),
             **_ON_POLICY,
             "critic_start": _STARTS,
         },
+        extends="a2c",
     ),
     "ialp": AgentDisplay(
         *("iALP", LABELS, "#1a1a1a"),
-        {"pretrain.ialp_learning_rate": _PRETRAIN_RATES, "pretrain.ialp_updates": (75, 150)},
+        {"pretrain.ialp_learning_rate": _PRETRAIN_RATES, "pretrain.ialp_updates": (40, 75, 150, 300)},
     ),
     "ialp_soft": AgentDisplay(
         *("iALP soft", LABELS, "#4d4d9e"),
         {
             "pretrain.soft_learning_rate": _PRETRAIN_RATES,
-            "pretrain.soft_updates": (75, 150),
-            "label_temperature": (0.5, 1.0, 2.0),
+            "pretrain.soft_updates": (40, 75, 150, 300),
+            "label_temperature": (0.25, 0.5, 1.0, 2.0, 4.0),
         },
     ),
-    "a_ialp_ft": AgentDisplay("A-iALP_ft", LABELS, "#009e73", {**_ON_POLICY, "critic_start": _STARTS}),
+    "a_ialp_ft": AgentDisplay(
+        *("A-iALP_ft", LABELS, "#009e73"), {**_ON_POLICY, "critic_start": _STARTS}, extends="a2c"
+    ),
     "a_ialp_ap": AgentDisplay(
         *("A-iALP_ap", LABELS, "#d55e00"),
-        {**_ON_POLICY, "alpha_steps": _STEPS, "start": _STARTS, "gradient": ("importance", "mixture")},
+        {
+            **_ON_POLICY,
+            "schedule": ("linear", "cosine", "evidence"),
+            "alpha_steps": _STEPS,
+            "start": _STARTS,
+            "critic_start": _STARTS,
+            "gradient": ("importance", "mixture"),
+        },
+        extends="a_ialp_ft",
         headline=True,
     ),
+    # The designs of the table "design on Coat" in experiments/results/README.md, a range counted as two, and
+    # three gates on Last.fm. That file does not say how often each design was tried.
     "a_ialp_gate": AgentDisplay(
         *("A-iALP_gate", LABELS, "#882255"),
         {**_ON_POLICY, "evidence": (1.0, 3.0, 6.0), "slow_rate": (0.03, 0.1), "critic_start": _STARTS},
+        extends="a_ialp_ft",
+        design_trials={"coat": 10, "lfm": 3},
     ),
     "a2c_kl": AgentDisplay(
-        *("A2C + KL", RIVALS, "#117733"), {**_ON_POLICY, "kl_cost": (0.01, 0.1, 1.0), "kl_steps": _STEPS}
+        *("A2C + KL", RIVALS, "#117733"),
+        {**_ON_POLICY, "kl_cost": (0.003, 0.01, 0.1, 1.0), "kl_steps": _STEPS, "critic_start": _STARTS},
+        extends="a_ialp_ft",
     ),
     "jsrl": AgentDisplay(
         *("JSRL", RIVALS, "#6a51a3"),
-        {**_LEARNER, "guide_start": (0.25, 0.5, 1.0), "guide_steps": _STEPS, "start": _STARTS},
+        {
+            **_ON_POLICY,
+            "guide_start": (0.1, 0.25, 0.5, 1.0),
+            "guide_steps": _STEPS,
+            "start": _STARTS,
+            "critic_start": _STARTS,
+        },
+        extends="a_ialp_ft",
     ),
     "pex": AgentDisplay(
         *("PEX", RIVALS, "#a65628"),
         {
             **_LEARNER,
-            "temperature": (0.03, 0.1, 0.3),
-            "weight_temperature": (0.1, 0.3, 1.0),
+            "temperature": (0.01, 0.03, 0.1, 0.3),
+            "weight_temperature": (0.03, 0.1, 0.3),
             "start": _STARTS,
         },
     ),
     "rlpd": AgentDisplay(
         *("RLPD", RIVALS, "#b5890b"),
-        {**_LEARNER, "labelled_share": (0.25, 0.5), "critic_start": _STARTS},
+        {**_LEARNER, "labelled_share": (0.1, 0.25, 0.5, 0.75), "critic_start": _STARTS},
     ),
     "wsrl": AgentDisplay(
         *("WSRL", RIVALS, "#44aa99"),

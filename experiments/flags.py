@@ -32,7 +32,8 @@ DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "quickstart.py")
 CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
-    "Python file with get_config(). --config.a.b=value overrides one setting. Default: the quickstart.",
+    "Python file with get_config(). --config.a.b=value overrides one setting. Default: the quickstart. "
+    "FILE.py:WORD calls get_config(WORD).",
 )
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run. Default: runs/<config.name>.")
 STAGE = flags.DEFINE_enum(
@@ -186,13 +187,18 @@ def _config_path(argv: Sequence[str]) -> str:
 def load_config(path: str) -> Config | Study:
     """Returns the result of a file's ``get_config()``, before any override.
 
+    ``FILE.py:WORD`` passes the word to ``get_config``.
+
     Raises:
       InputError: the file is missing or raises an exception, or its result is neither a Config nor a Study.
     """
+    words = []
+    if (match := re.fullmatch(r"(.*\.py):(.*)", path)) and not Path(path).is_file():
+        path, words = match[1], [match[2]]
     if not Path(path).is_file():
         raise InputError(f"--config: no such file: {path}")
     try:
-        config = runpy.run_path(path)["get_config"]()
+        config = runpy.run_path(path)["get_config"](*words)
     except (Exception, SystemExit) as error:
         lines = [
             frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path

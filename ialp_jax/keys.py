@@ -14,7 +14,7 @@ def _tag(purpose: str) -> int:
     return zlib.crc32(purpose.encode()) & 0x7FFFFFFF
 
 
-def stream(key: Key, purpose: str, index: int = 0) -> Key:
+def stream(key: Key, purpose: str, index: int | Array = 0) -> Key:
     """Returns the key of the ``index``-th draw for ``purpose`` (init, act, user, learn, evaluate, ...)."""
     import jax  # only here, because the LLM worker uses this module without JAX
 

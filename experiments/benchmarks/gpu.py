@@ -103,7 +103,10 @@ def busy(case: str, users: int, env_steps: int) -> list[Row]:
     """
     world = coat()
     agent = agent_of(world, users)
-    config, evaluation = AdaptConfig(env_steps=env_steps, seeds_by="vmap"), EvaluationConfig(points=2)
+    config, evaluation = (
+        AdaptConfig(env_steps=env_steps, seeds_by="vmap"),
+        EvaluationConfig(ends=256, points=2),
+    )
     task = OnlineTask(
         world.env, world.of(ONLINE), world.of(EVALUATION), jax.random.key(0), 1, config, evaluation
     )

@@ -32,6 +32,7 @@ def get_config() -> Config:
     config.pretrain.temperature_episodes = 32
     config.adapt.env_steps = 2000
     config.evaluation.episodes = 32
+    config.evaluation.ends = 64
     config.evaluation.points = 3
     config.devices.seeds = 1  # with two devices, every program would be compiled twice
     return config

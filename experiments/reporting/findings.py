@@ -12,7 +12,9 @@ from scipy.stats import binomtest
 from experiments.agents import AGENTS, LABELS, LOGS, REFERENCE, SCRATCH, group_of
 from experiments.reporting.styles import style
 from ialp_jax.agents import registry
+from ialp_jax.evaluation.metrics import LATE
 from ialp_jax.evaluation.sanity import world_checks
+from ialp_jax.evaluation.statistics import Estimate
 from ialp_jax.labelling.audit import LLM, POPULARITY, SHUFFLED
 
 INVALID_SHARE = 0.05  # Largest acceptable share of prompts without a valid answer.
@@ -153,6 +155,28 @@ def _gain(table: _Table, agent: str) -> list[Finding]:
     return [Finding(heading, f"{style(agent).name} ends at {comparison}.", worse or unclear)]
 
 
+def _stagnation(table: _Table, gains: Mapping[str, Estimate]) -> list[Finding]:
+    """Names the learners whose return no longer rises. It is bad news if another learner ends clearly higher.
+
+    A return no longer rises if the 95 % interval of the gain over the last fifth of the run is not above 0.
+    With one seed there is no interval, so nothing is said.
+    """
+    best = table.best([agent for agent in gains if agent in table.agents], "final_return")
+    parts: dict[bool, list[str]] = {True: [], False: []}
+    for agent, gain in gains.items():
+        if best and agent in table.agents and gain.low <= 0:  # false if there is no interval
+            end, highest = table.rows[agent, "final_return"], table.rows[best, "final_return"]
+            text = f"{style(agent).name} {gain.point:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]"
+            parts[bool(end.ci_high < highest.ci_low)].append(text)
+    sentence = "Gain over the last {:.0%} of the run, compared with the part before: {}."
+    headings = {True: "Stagnates below others", False: "No more gain"}
+    return [
+        Finding(headings[bad], sentence.format(LATE, "; ".join(texts)), bad)
+        for bad, texts in parts.items()
+        if texts
+    ]
+
+
 def _worst_drop(table: _Table) -> list[Finding]:
     parts: dict[bool, list[str]] = {True: [], False: []}
     for agent in table.adapted():
@@ -254,6 +278,7 @@ def findings(
     audit: pd.DataFrame | None = None,
     facts: Mapping[str, float] | None = None,
     counts: Mapping[str, Any] | None = None,
+    gains: Mapping[str, Estimate] | None = None,
 ) -> list[Finding]:
     """Puts the results of one world into sentences, bad news first.
 
@@ -262,6 +287,7 @@ def findings(
       audit: rows of the audit's ``labels.csv``, if there was an audit.
       facts: metric -> value of ``worlds.csv``.
       counts: ``counts`` in the manifest of the labels.
+      gains: agent that learns online -> its late gain over seeds, see `metrics.late_gain`.
 
     Returns:
       Warnings, then the other findings. Comparisons have an interval if it is known. Agents that did not run
@@ -275,6 +301,7 @@ def findings(
         *_world(table, facts or {}),
         *_invalid(counts or {}),
         *_worst_drop(table),
+        *_stagnation(table, gains or {}),
         *_not_known(table),
     ]
     return sorted(all_findings, key=lambda finding: not finding.warning)

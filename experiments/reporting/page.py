@@ -23,6 +23,7 @@ from experiments.reporting.page_world import world_section
 from experiments.reporting.run_results import Results
 from experiments.reporting.styles import ordered, style
 from ialp_jax.evaluation import statistics
+from ialp_jax.evaluation.metrics import late_gain
 from ialp_jax.labelling import quality
 
 COLUMNS = {  # metric -> heading, format of a value, whether the highest mean is bold
@@ -94,6 +95,15 @@ def _curve_figures(results: Results) -> list[dict[str, str]]:
             title = f"{title}: the first {limit:,} steps"
             figures.append(figure(plots.learning_curves(curves, title, unit, limit), title))
     return figures
+
+
+def _late_gains(results: Results) -> dict[str, statistics.Estimate]:
+    """The late gain of each agent that learns online, see `late_gain`."""
+    return {
+        agent: statistics.estimate(late_gain(result.env_steps, result.curves["return"]))
+        for agent, result in results.agents.items()
+        if len(result.env_steps) > 2
+    }
 
 
 def _headline(results: Results, facts: dict[str, float]) -> str:
@@ -232,6 +242,7 @@ def render(results: Results, summary: pd.DataFrame) -> str:
             results.audit.table if results.audit else None,
             facts,
             results.labels[1].get("counts") if results.labels else None,
+            _late_gains(results),
         ),
         one_seed=bool((summary.num_seeds == 1).any()),
         headings=[heading for heading, _, _ in COLUMNS.values()],

@@ -166,7 +166,8 @@ _RECIPES = {
 
 def reference_settings(config: Config) -> dict[str, Any]:
     """The settings that, together with the fitted user model, determine the reference policies' returns."""
-    return _picked(settings(config), "seed", "simulator", "evaluation.episodes", "environment")
+    tree = settings(config)
+    return _picked(tree, "seed", "simulator", "evaluation.episodes", "evaluation.ends", "environment")
 
 
 def files_of(run: Run, part: str) -> dict[str, str] | None:

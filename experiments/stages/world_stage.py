@@ -76,7 +76,7 @@ def simulate(run: Run) -> None:
     world = build(dataset, from_arrays(arrays)[0], run.config.simulator)
     references = reference_agents(world.params, dataset.popularity())
     returns = reference_returns(
-        world, references, stream(root_key(run), "references"), run.config.evaluation.episodes
+        world, references, stream(root_key(run), "references"), run.config.evaluation.at_ends
     )
     table = [(dataset.name, metric, value) for metric, value in {**facts, **returns}.items()]
     text = pd.DataFrame(table, columns=["world", "metric", "value"]).to_csv(index=False)

@@ -20,18 +20,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import qmc
 
-from experiments.agents import space_of
+from experiments.agents import AGENTS, space_of
 from experiments.config import Config
 from experiments.run import FINGERPRINT, Run, settings
 from experiments.stages import recipes
@@ -39,7 +38,7 @@ from experiments.stages.adapt_stage import agent_of, online_task, pretrained_par
 from experiments.stages.common import Worlds, forget, saving, say
 from experiments.stages.pretrain_stage import checkpoint_fingerprint, pretrained
 from experiments.study.overrides import overridden, value_at
-from experiments.study.settings import Study
+from experiments.study.settings import Study, check_updates
 from experiments.study.study_results import pair_key
 from experiments.study.trial_log import TrialLog
 from ialp_jax import keys, store
@@ -58,39 +57,85 @@ Values = dict[str, Any]
 ReadWorlds = Callable[[], Worlds]
 
 
-def draw(space: Mapping[str, Sequence[Any]], default: Config, count: int, seed: int) -> list[Values]:
+def draw(
+    space: Mapping[str, Sequence[Any]], default: Config, count: int, seed: int, simpler: Values | None = None
+) -> list[Values]:
     """Draws different configurations from a search space; the default comes first.
 
-    The others are points of a scrambled Sobol sequence, so that even a few points cover the space evenly.
-    Combinations that are invalid for the agents are left out.
+    The second one has the values of ``simpler``, and default values elsewhere. The others are points of a
+    scrambled Sobol sequence, so that even a few points cover the space evenly. Combinations that are invalid
+    for the agents are left out.
 
     Args:
       space: path -> values to try.
       default: its values form the first configuration, even if the lists do not contain them.
       count: number of configurations; fewer are returned if the space is smaller.
       seed: the same seed gives the same configurations.
+      simpler: tuned values of the method that this method extends, with paths of this space; None: no second
+        configuration.
     """
-    chosen = [{path: value_at(default, path) for path in space}]
+    start = {path: value_at(default, path) for path in space}
+    points, tried = _points(space, seed), []
+    chosen = [start]
+    if simpler is not None and start | simpler != start and _is_usable(default, start | simpler):
+        chosen.append(start | simpler)
+    while len(chosen) < count and len(tried) < math.prod(map(len, space.values())):
+        drawn = next(points)
+        if drawn in tried:
+            continue
+        tried.append(drawn)
+        if drawn not in chosen and _is_usable(default, drawn):
+            chosen.append(drawn)
+    return chosen[:count]
+
+
+def _points(space: Mapping[str, Sequence[Any]], seed: int) -> Iterator[Values]:
+    """Endless configurations of a search space, repeated ones included."""
     sobol = qmc.Sobol(len(space), rng=keys.generator(seed, "search"))
-    combinations = (dict(zip(space, values, strict=True)) for values in itertools.product(*space.values()))
-    usable = [values for values in combinations if _is_usable(default, values)]
-    limit = min(count, len(usable) + (chosen[0] not in usable))
-    while len(chosen) < limit:
+    while True:
         for point in sobol.random(8):
             indices = [int(part * len(values)) for part, values in zip(point, space.values(), strict=True)]
-            drawn = {p: values[i] for i, (p, values) in zip(indices, space.items(), strict=True)}
-            if drawn in usable and drawn not in chosen and len(chosen) < limit:
-                chosen.append(drawn)
-    return chosen
+            yield {path: values[i] for i, (path, values) in zip(indices, space.items(), strict=True)}
 
 
 def _is_usable(default: Config, values: Values) -> bool:
     """Whether the agents' settings are valid if these values replace the default values."""
     try:
-        overridden(default, values, SPACES).agents.check()
+        config = overridden(default, values, SPACES)
+        config.agents.check()
+        check_updates(config)
     except InputError:
         return False
     return True
+
+
+def simpler_values(method: str, tuned: Mapping[str, Values]) -> Values | None:
+    """The tuned values of the method that ``method`` extends, for the settings that both search spaces have.
+
+    Args:
+      method: agent id.
+      tuned: agent id -> tuned values by path, in one world.
+
+    Returns:
+      Values with the paths of ``method``; None if it extends no method, or the search has not tuned that one.
+    """
+    simpler = AGENTS[method].extends
+    if simpler not in tuned:
+        return None
+    renamed = {
+        path.replace(f"agents.{simpler}.", f"agents.{method}.", 1): v for path, v in tuned[simpler].items()
+    }
+    return {path: value for path, value in renamed.items() if path in space_of(method)}
+
+
+def in_order(methods: Sequence[str]) -> list[str]:
+    """The methods, each after its pre-training and after the method that it extends."""
+
+    def depth(name: str) -> int:
+        before = {AGENTS[name].extends, registry.starts_from(name)} - {"", name}
+        return 1 + max(map(depth, before), default=0)
+
+    return sorted(methods, key=depth)
 
 
 class WorldSearch(NamedTuple):
@@ -126,9 +171,7 @@ def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool, wo
       worlds: function that runs the stages before adaptation, and returns the training world and the
         evaluation world; called before the first trial that is not in the log.
     """
-    methods = [name for name in study.methods_of(world) if space_of(name)]
-    # Pre-trained policies come first: other methods start from their tuned versions.
-    methods.sort(key=lambda name: name not in registry.PRETRAININGS)
+    methods = in_order([name for name in study.methods_of(world) if space_of(name)])
     results = study.results_folder(folder)
     claim(results, RESULTS, "--config.results")
     log = TrialLog(results / "tuning" / f"{world}.csv")
@@ -146,7 +189,8 @@ def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool, wo
 def halving(shared: WorldSearch, method: str, folder: Path) -> tuple[Values, float]:
     """Tries the configurations of one method in two rounds; returns the best configuration and its score."""
     budget, start = shared.study.search, tuning_config(shared.study, shared.world, method, folder)
-    tried = draw(space_of(method), start, budget.configurations, budget.seed)
+    simpler = simpler_values(method, shared.study.tuned_values(shared.world, folder))
+    tried = draw(space_of(method), start, budget.configurations, budget.seed, simpler)
     short, long = (min(n, shared.study.env_steps) for n in (budget.env_steps, budget.final_env_steps))
     first = [trial(shared, method, start, 1, n, values, short) for n, values in enumerate(tried)]
     if math.isnan(first[0]):
@@ -176,7 +220,7 @@ def tuning_config(study: Study, world: str, method: str, folder: Path) -> Config
             config = overridden(config, tuned.get(source, {}), str(study.tuned_path(world, folder)))
     config.seed, config.num_seeds = study.search.seed, study.search.num_seeds
     config.evaluation.users, config.evaluation.points = "tuning", study.search.points
-    config.evaluation.episodes = study.search.episodes
+    config.evaluation.episodes = config.evaluation.ends = study.search.episodes
     return config
 
 

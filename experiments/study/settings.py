@@ -34,7 +34,7 @@ class SearchConfig:
       env_steps: env steps of adaptation for each configuration in the first round.
       final_env_steps: env steps of adaptation for each finalist in the second round.
       points: approximate number of evaluation points; see --config.evaluation.points.
-      episodes: sessions of tuning users at each evaluation point.
+      episodes: sessions of tuning users at each evaluation point, the first and the last one included.
       finalists: number of configurations with the highest scores that enter the second round.
     """
 

@@ -10,6 +10,7 @@ from experiments.reporting.report import console_table
 from experiments.study import study_figures, study_markdown
 from experiments.study.study_results import read_results
 from experiments.study.study_tables import RIVAL, across_table, normalised_scores, summary_table
+from experiments.study.study_tuning import tuned_markdown
 from experiments.study.verdicts import claims, verdicts_table
 from ialp_jax import store
 from ialp_jax.errors import InputError
@@ -19,12 +20,12 @@ def write_report(folder: Path, readmes: Sequence[Path] = ()) -> str:
     """Writes tables and figures into the folder of the results.
 
     The files are ``summary.csv``, ``across.csv``, ``verdicts.csv``, ``<world>.svg``, ``across.svg`` (only if
-    random and oracle ran), ``table.md`` and ``verdicts.md``.
+    random and oracle ran), ``table.md``, ``tuned.md`` and ``verdicts.md``.
 
     Args:
       folder: folder of the results.
       readmes: Markdown files, in which the report replaces the blocks between the markers
-        ``study:headline``, ``study:overview``, ``study:table`` and ``study:verdicts``.
+        ``study:headline``, ``study:overview``, ``study:table``, ``study:tuned`` and ``study:verdicts``.
 
     Returns:
       The tables for the console.
@@ -45,6 +46,8 @@ def write_report(folder: Path, readmes: Sequence[Path] = ()) -> str:
         store.write_text(folder / "across.svg", study_figures.svg(figure))
     verdicts = study_markdown.verdicts_markdown(tested)
     store.write_text(folder / "table.md", study_markdown.results_markdown(results, summary))
+    tuned = tuned_markdown(results, folder)
+    store.write_text(folder / "tuned.md", tuned)
     store.write_text(folder / "verdicts.md", verdicts)
     for readme in readmes:
         prefix = os.path.relpath(folder.resolve(), readme.resolve().parent).replace(os.sep, "/") + "/"
@@ -52,6 +55,7 @@ def write_report(folder: Path, readmes: Sequence[Path] = ()) -> str:
             "headline": study_markdown.headline_markdown(results, summary),
             "overview": study_markdown.overview_markdown(results, summary),
             "table": study_markdown.results_markdown(results, summary, prefix),
+            "tuned": tuned,
             "verdicts": verdicts,
         }
         _update_readme(readme, blocks)

@@ -120,13 +120,25 @@ def sampler_encoder(network: ActorCritic) -> Encoder:
 
 
 def on_policy_update(
-    config: A2CConfig, network: ActorCritic, optimiser: optax.GradientTransformation, loss: OnPolicyLoss
+    config: A2CConfig,
+    network: ActorCritic,
+    optimiser: optax.GradientTransformation,
+    loss: OnPolicyLoss,
+    learned: Callable[[Transition], Array | None] = lambda batch: None,
 ) -> Callable[[AgentState, Transition, Key], tuple[AgentState, Metrics]]:
-    """The `Agent.update` of A2C and of the agents that extend it: one gradient step on each rollout."""
+    """The `Agent.update` of A2C and of the agents that extend it: one gradient step on each rollout.
+
+    Args:
+      config: settings of the agent.
+      network: its network.
+      optimiser: its optimiser.
+      loss: its loss.
+      learned: transitions [T, B] -> 1 for steps from which the actor learns, else 0; None: all steps.
+    """
 
     def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
         del key
-        advantages, returns = estimate(network, state.params, batch, config)
+        advantages, returns = estimate(network, state.params, batch, config, learned(batch))
         params, opt_state, metrics = descend(
             optimiser, lambda p: loss(p, state, batch, advantages, returns), state.params, state.opt_state
         )
@@ -189,14 +201,15 @@ def act_on_logits(
 
 
 def estimate(
-    network: ActorCritic, params: Params, batch: Transition, config: A2CConfig
+    network: ActorCritic, params: Params, batch: Transition, config: A2CConfig, weight: Array | None = None
 ) -> tuple[Array, Array]:
     """Advantages and lambda returns of transitions [T, B], without gradient.
 
     Args:
       network, params: contain the critic, which computes V of the next observations.
       batch: transitions; ``extras["value"]`` [T, B] is V of the observations, which `act` stored.
-      config: discount and trace.
+      config: discount, trace, and whether advantages are normalised; returns never are.
+      weight: float [T, B], 1 for steps from which the actor learns, else 0; None: all steps.
     """
     values = batch.extras["value"]
     advantages = jax.vmap(generalised_advantages, in_axes=(1, 1, 1, 1, 1, None, None), out_axes=1)(
@@ -208,7 +221,23 @@ def estimate(
         config.discount,
         config.trace,
     )
-    return jax.lax.stop_gradient(advantages), jax.lax.stop_gradient(advantages + values)
+    returns = advantages + values
+    return jax.lax.stop_gradient(scaled(config, advantages, weight)), jax.lax.stop_gradient(returns)
+
+
+def scaled(config: OnPolicyConfig, advantages: Array, weight: Array | None = None) -> Array:
+    """Advantages with mean 0 and standard deviation 1, if the settings ask for it; otherwise unchanged.
+
+    Mean and deviation are those of the steps with weight 1; None: of all steps. The scale of the policy
+    gradient then no longer depends on the scale of the returns.
+
+    Source: Andrychowicz et al., ICLR 2021, arXiv 2006.05990 (per minibatch advantage normalization).
+    """
+    if not config.normalise_advantages:
+        return advantages
+    steps = jnp.ones_like(advantages) if weight is None else weight
+    centred = advantages - weighted_mean(advantages, steps)
+    return centred / (jnp.sqrt(weighted_mean(centred**2, steps)) + 1e-6)
 
 
 def next_values(network: ActorCritic, params: Params, batch: Transition) -> Array:

@@ -14,6 +14,7 @@ from ialp_jax.settings import setting
 
 STARTS = ("pretrained", "random")
 START_FROM = ("ialp", "ialp_soft", "a2c_warm")  # pre-trainings of an actor-critic
+GROWING = ("linear", "cosine", "evidence")  # schedules of alpha that are not constant
 RENAMED = {"ft": "a_ialp_ft", "mixture": "a_ialp_ap", "gate": "a_ialp_gate"}  # sections of earlier versions
 
 _positive = functools.partial(setting, above=0)
@@ -53,12 +54,15 @@ class OnPolicyConfig(LearnerConfig):
       entropy_cost: weight of the entropy bonus.
       value_cost: weight of the critic's loss.
       max_gradient_norm: maximum norm to which gradients are clipped.
+      normalise_advantages: whether the advantages of each update are shifted and scaled to mean 0 and
+        standard deviation 1.
     """
 
     learning_rate: float = _positive(3e-3)
     entropy_cost: float = _at_least_0(1e-3)
     value_cost: float = _at_least_0(0.5)
     max_gradient_norm: float = _positive(1.0)
+    normalise_advantages: bool = False
 
 
 @dataclasses.dataclass
@@ -112,19 +116,22 @@ class MixtureConfig(WarmA2CConfig):
       gradient: log-probability in the policy gradient: ``importance`` (of pi_beta, weighted by
         pi_beta / mixture) or ``mixture`` (of the mixture).
       max_ratio: upper limit of the importance weights.
-      schedule: how alpha, the share of the learning policy, grows: linear, cosine or constant.
+      schedule: how alpha, the share of the learning policy, grows: ``linear``, ``cosine``, ``constant``, or
+        ``evidence``, with the share of the users' answers in all evidence: n / (n + alpha_steps) after n env
+        steps.
       alpha_start: alpha at the first env step; if the schedule is constant, alpha at all steps.
-      alpha_end: alpha after ``alpha_steps``.
-      alpha_steps: length of the schedule in env steps; 0 means the whole adaptation.
+      alpha_end: alpha after ``alpha_steps``; with ``evidence``, the limit after many more steps.
+      alpha_steps: length of the schedule in env steps; 0 means the whole adaptation. With ``evidence``, the
+        number of env steps that are worth as much as the pre-training.
     """
 
     critic_start: str = setting("random", choices=STARTS, acts_if=("start", "pretrained"))
     gradient: str = setting("importance", choices=("importance", "mixture"))
     max_ratio: float = _positive(1.0, acts_if=("gradient", "importance"))
-    schedule: str = setting("linear", choices=("linear", "cosine", "constant"))
+    schedule: str = setting("linear", choices=("linear", "cosine", "constant", "evidence"))
     alpha_start: float = _share(0.0)
-    alpha_end: float = _share(1.0, acts_if=("schedule", "linear", "cosine"))
-    alpha_steps: int = _at_least_0(0, acts_if=("schedule", "linear", "cosine"))
+    alpha_end: float = _share(1.0, acts_if=("schedule", *GROWING))
+    alpha_steps: int = _at_least_0(0, acts_if=("schedule", *GROWING))
     start: str = setting("pretrained", choices=STARTS)
 
 

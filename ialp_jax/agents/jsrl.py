@@ -60,7 +60,7 @@ def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agen
         params: Params, state: AgentState, batch: Transition, advantages: Array, returns: Array
     ) -> tuple[Array, Metrics]:
         del state
-        learners = 1.0 - batch.extras["guided"]
+        learners = by_learner(batch)
         output = apply_to_rollout(network, params, batch.observation.history)
         logits = mask_shown(output.logits, batch.observation.shown)
         actor = -weighted_mean(advantages * log_prob(logits, batch.action), learners)
@@ -70,11 +70,16 @@ def jsrl(config: JSRLConfig, network: ActorCritic, total_env_steps: int) -> Agen
     return Agent(
         initialiser(config, network, optimiser, keeps_frozen=True),
         act,
-        on_policy_update(config, network, optimiser, loss),
+        on_policy_update(config, network, optimiser, loss, by_learner),
         config.num_users,
         config.rollout_length,
         encoder=two_encoders(network, lambda state: state.memory),
     )
+
+
+def by_learner(batch: Transition) -> Array:
+    """1 for steps in which the learner acted, 0 for steps of the guide; float32 [T, B]."""
+    return 1.0 - batch.extras["guided"]
 
 
 def guide_share(config: JSRLConfig, env_steps: Array, total_env_steps: int) -> Array:

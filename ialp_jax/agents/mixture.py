@@ -113,9 +113,17 @@ def alpha(config: MixtureConfig, env_steps: Array, total_env_steps: int) -> Arra
 
     p is the fraction of ``alpha_steps`` that has passed. linear: alpha_start + (alpha_end - alpha_start) p.
     cosine: the linear formula with (1 - cos(pi p)) / 2 instead of p. constant: alpha_start.
+
+    evidence: the linear formula with n / (n + n0) instead of p, after n env steps with n0 = ``alpha_steps``.
+    This is the weight of n observations beside a prior that is worth n0 observations, as in the posterior
+    mean of a Beta or Gaussian distribution. pi_theta is the prior, and pi_beta learned from the observations.
+    alpha grows fastest at the start, is half-way after n0 env steps, and never quite reaches alpha_end.
     """
-    progress = jnp.clip(env_steps / (config.alpha_steps or total_env_steps), 0.0, 1.0)
-    if config.schedule == "constant":
+    length = config.alpha_steps or total_env_steps
+    progress = jnp.clip(env_steps / length, 0.0, 1.0)
+    if config.schedule == "evidence":
+        progress = jnp.asarray(env_steps / (env_steps + length))
+    elif config.schedule == "constant":
         progress = jnp.zeros_like(progress)
     elif config.schedule == "cosine":
         progress = 0.5 * (1.0 - jnp.cos(jnp.pi * progress))

@@ -2,8 +2,9 @@
 
     loss = -(G - V(s)) log pi(a | s) + value_cost (G - V(s))^2 / 2 - entropy_cost H(pi)
 
-Monte Carlo returns G need complete sessions, and a session may span several rollouts. So the agent stores the
-latest rollouts of every user. It learns from each step once, in the first update after the session has ended.
+The loss is a mean over the steps from which the agent learns in this update. Monte Carlo returns G need
+complete sessions, and a session may span several rollouts. So the agent stores the latest rollouts of every
+user. It learns from each step once, in the first update after the session has ended.
 """
 
 from __future__ import annotations
@@ -11,7 +12,13 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.agents.actor_critic import sampler, sampler_encoder, with_critic_and_entropy
+from ialp_jax.agents.actor_critic import (
+    sampler,
+    sampler_encoder,
+    scaled,
+    weighted_mean,
+    with_critic_and_entropy,
+)
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
 from ialp_jax.agents.config import PGConfig
 from ialp_jax.agents.distinct import apply_to_rollout
@@ -38,12 +45,9 @@ def pg(config: PGConfig, network: ActorCritic) -> Agent:
     def loss(params: Params, window: Transition, weight: Array, returns: Array) -> tuple[Array, Metrics]:
         output = apply_to_rollout(network, params, window.observation.history)
         logits = mask_shown(output.logits, window.observation.shown)
-        count = jnp.maximum(weight.sum(), 1.0)
-        advantages = jax.lax.stop_gradient(returns - output.value)
-        actor = -jnp.sum(weight * advantages * log_prob(logits, window.action)) / count
-        # Steps that do not belong to this update must not change the baseline: its target is its own value.
-        targets = jnp.where(weight > 0, returns, jax.lax.stop_gradient(output.value))
-        return with_critic_and_entropy(config, actor, output.value, targets, logits)
+        advantages = scaled(config, jax.lax.stop_gradient(returns - output.value), weight)
+        actor = -weighted_mean(advantages * log_prob(logits, window.action), weight)
+        return with_critic_and_entropy(config, actor, output.value, returns, logits, weight)
 
     def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
         del key

@@ -18,6 +18,7 @@ METRICS = (
     "category_entropy",
     "gini",
 )
+LATE = 0.2  # share of a run in which a return that does not rise counts as stagnation
 CURVES = ("return", "length", "reward_per_step", "coverage", "category_entropy", "gini")
 SEGMENT_CURVES = ("return/", "length/")  # before a segment's name: "return/patient_niche"
 
@@ -65,6 +66,30 @@ def regain_steps(env_steps: np.ndarray, returns: np.ndarray) -> np.ndarray:
     below = returns < returns[:, :1]
     after = np.where(below.any(axis=1), below.shape[1] - below[:, ::-1].argmax(axis=1), 0)
     return (env_steps - env_steps[0])[np.minimum(after, len(env_steps) - 1)].astype(np.float64)
+
+
+def late_gain(env_steps: np.ndarray, returns: np.ndarray, share: float = LATE) -> np.ndarray:
+    """Computes by how much the return rose over the last part of a run.
+
+    Args:
+      env_steps: int [E], ascending.
+      returns: float [S, E].
+      share: length of the part, as a share of all env steps.
+
+    Returns:
+      float [S], mean return over the last ``share`` of the env steps, minus the mean return over the equally
+      long part before it. Between two points the return is taken to change linearly. 0 for a fixed policy.
+    """
+    steps = np.asarray(env_steps, np.float64)
+    ends = steps[-1] - share * (steps[-1] - steps[0]) * np.array([2.0, 1.0, 0.0])
+    grid = np.unique(np.concatenate([steps, ends]))
+    curves = np.stack([np.interp(grid, steps, row) for row in np.asarray(returns, np.float64)])
+
+    def mean_over(first: float, last: float) -> np.ndarray:
+        within = (grid >= first) & (grid <= last)
+        return auc_return(grid[within], curves[:, within])
+
+    return mean_over(ends[1], ends[2]) - mean_over(ends[0], ends[1])
 
 
 def curve_metrics(env_steps: np.ndarray, curves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import numpy as np
 
@@ -9,38 +11,60 @@ from ialp_jax.agents.base import Agent
 from ialp_jax.keys import stream
 from ialp_jax.simulator.world import World
 from ialp_jax.training.rollout import play, summarise_segments
+from ialp_jax.training.sessions import batches_of
 from ialp_jax.types import EVALUATION, Key
 
+AT_ONCE = 256  # sessions in parallel
 
-def reference_returns(world: World, agents: dict[str, Agent], key: Key, episodes: int) -> dict[str, float]:
+
+def reference_returns(world: World, agents: dict[str, Agent], key: Key, sessions: int) -> dict[str, float]:
     """Lets agents that do not learn play complete sessions with the evaluation users of a world.
 
     Args:
       world: the world; only its evaluation users are used.
       agents: agents by name.
       key: consumed.
-      episodes: number of sessions per agent; all agents meet the same users.
+      sessions: number of sessions per agent. All agents meet the same users, and each user has as equally
+        many sessions as possible, see `rollout.users_of`.
 
     Returns:
       ``<name>_return``, ``<name>_return_ci_low``, ``<name>_return_ci_high`` (mean over sessions and its
-      95 % interval by the normal approximation) and ``<name>_length``. If users have segments, also
+      95 % interval over users, see `interval_over_users`) and ``<name>_length``. If users have segments, also
       ``<name>_return/<segment>`` and ``<name>_length/<segment>``.
     """
     params = world.of(EVALUATION)
+    act_key, user_key, size = stream(key, "act"), stream(key, "user"), min(sessions, AT_ONCE)
     metrics: dict[str, float] = {}
     for name, agent in agents.items():
         state = agent.init(stream(key, "init"), world.env.reset(stream(key, "reset"), params)[0], None)
-        act_key, user_key = stream(key, "act"), stream(key, "user")
-        run = jax.jit(lambda p, s, a, u, agent=agent: play(world.env, p, agent, s, u, a, episodes))
-        sessions = run(params, state, act_key, user_key)
-        total = np.asarray(sessions.total, np.float64)
-        half = 1.96 * total.std(ddof=1) / np.sqrt(len(total)) if len(total) > 1 else float("nan")
+        run = jax.jit(lambda p, s, a, u, n, agent=agent: play(world.env, p, agent, s, u, a, size, batch=n))
+        play_batch = functools.partial(run, params, state, act_key, user_key)
+        episodes = batches_of(play_batch, sessions, size)
+        mean, half = interval_over_users(np.asarray(episodes.total), np.asarray(episodes.user))
         metrics |= {
-            f"{name}_return": float(total.mean()),
-            f"{name}_return_ci_low": float(total.mean() - half),
-            f"{name}_return_ci_high": float(total.mean() + half),
-            f"{name}_length": float(np.mean(sessions.length)),
+            f"{name}_return": mean,
+            f"{name}_return_ci_low": mean - half,
+            f"{name}_return_ci_high": mean + half,
+            f"{name}_length": float(np.mean(episodes.length)),
         }
-        by_segment = summarise_segments(sessions, params)
+        by_segment = summarise_segments(episodes, params)
         metrics |= {f"{name}_{metric}": float(value) for metric, value in by_segment.items()}
     return metrics
+
+
+def interval_over_users(total: np.ndarray, user: np.ndarray) -> tuple[float, float]:
+    """The mean over sessions, and half of its 95 % interval over users by the normal approximation.
+
+    Sessions of one user are alike, so the interval is computed from the mean of each user.
+
+    Args:
+      total: float [E], return of each session.
+      user: int [E], the user of each session; all users have about equally many.
+
+    Returns:
+      Mean and half of the interval; the latter is NaN if there is only one user.
+    """
+    _, owner, count = np.unique(user, return_inverse=True, return_counts=True)
+    means = np.bincount(owner, total) / count
+    half = 1.96 * means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else float("nan")
+    return float(np.mean(total, dtype=np.float64)), float(half)

@@ -1,6 +1,7 @@
 """Draws the questions of the audit: which of these candidates did the user really take? numpy only.
 
-A question consists of a history and candidates. The history holds likes of a user who is not an offline user.
+A question consists of a history and candidates. The history holds likes of a tuning user, because audits
+guide choices: settings, titles, models. So no audit ever asks about an evaluation user.
 This user took some of the candidates and did not take the others. The *exchanged* question has the same
 candidates, but the history of another user. If the model chooses the taken item in both questions, its answer
 does not depend on the history.
@@ -16,7 +17,7 @@ from ialp_jax import keys
 from ialp_jax.errors import InputError
 from ialp_jax.labelling.config import AuditConfig
 from ialp_jax.llm.prompting.alike import apart, different
-from ialp_jax.types import OFFLINE, Dataset, Interactions
+from ialp_jax.types import TUNING, Dataset, Interactions
 
 PROMPT_CANDIDATES = 25  # maximum number of candidates per prompt; one of the 26 letters is for "none"
 
@@ -73,7 +74,7 @@ def draw(
     at a random place in the log, because generated users list their favourites first.
 
     Args:
-      dataset: the data set. Offline users get no questions.
+      dataset: the data set. Only tuning users get questions.
       config: number of users, and number of candidates that the user did not take.
       length: L.
       lettered: whether candidates have letters. If so, a question has at most `PROMPT_CANDIDATES` candidates.
@@ -86,7 +87,7 @@ def draw(
     """
     most = PROMPT_CANDIDATES if lettered else dataset.catalogue.num_items
     questions: dict[int, _Question] = {}
-    for user in keys.generator(seed, "audit").permutation(np.flatnonzero(dataset.split != OFFLINE)):
+    for user in keys.generator(seed, "audit").permutation(dataset.users(TUNING)):
         if config.users and len(questions) == config.users:
             break
         generator = keys.generator(seed, "audit user", int(user))
@@ -98,8 +99,8 @@ def draw(
             questions[int(user)] = question
     if len(questions) < 2:
         raise InputError(
-            f"{dataset.name}: the audit needs 2 users outside the offline split with both a history and a "
-            f"held-out item, and finds {len(questions)}; --config.audit.enabled=false skips it"
+            f"{dataset.name}: the audit needs 2 tuning users with both a history and a held-out item, and "
+            f"finds {len(questions)}; --config.audit.enabled=false skips it"
         )
     return _assembled(questions, length, seed, alike)
 

@@ -80,11 +80,11 @@ def _part(share: float, count: int) -> int:
 
 @dataclasses.dataclass
 class AuditConfig:
-    """Settings of the audit. Its questions are about interactions of users who are not offline users.
+    """Settings of the audit. Its questions are about interactions of tuning users, never of evaluation users.
 
     Attributes:
       enabled: whether the LLM is audited.
-      users: maximum number of users, drawn at random; 0: all users except the offline users.
+      users: maximum number of users, drawn at random; 0: all tuning users.
       negatives: number of candidates with which the user has no interaction; at most 24 if candidates have
         letters. Not used if the data set has ratings of randomly drawn items.
     """

@@ -22,18 +22,9 @@ from ialp_jax.training.config import UNIT, AdaptConfig, DevicesConfig, Evaluatio
 from ialp_jax.training.kept import BEST, LAST, NONE, Kept
 from ialp_jax.training.loop import ONLY_BAR, Hooks, Training, show_evaluation, train
 from ialp_jax.training.packing import Row, Rows
-from ialp_jax.training.processes import host
-from ialp_jax.training.rollout import (
-    Groups,
-    Users,
-    collect,
-    play,
-    start_users,
-    summarise,
-    summarise_groups,
-    summarise_segments,
-)
+from ialp_jax.training.rollout import Groups, Users, collect, start_users
 from ialp_jax.training.seeds import over_seeds, placed, seed_keys
+from ialp_jax.training.sessions import COMMON, levelled, measurer, metrics_of, player
 from ialp_jax.types import Key
 
 EARLY_POINTS = (0, 1, 2, 3, 5, 7, 10, 15, 20)  # thousands of env steps
@@ -94,26 +85,15 @@ def evaluation_points(env_steps: int, points: int) -> list[int]:
 def evaluator(
     env: SessionEnvironment, agent: Agent, key: Key, config: EvaluationConfig, groups: Groups | None = None
 ) -> Callable[[SessionParams, AgentState, Key], Metrics]:
-    """Returns a function: (params, agent state, key of the seed) -> metrics of whole sessions.
+    """Returns a function: (params, agent state, key of the seed) -> metrics of ``config.episodes`` sessions.
 
     All agents and seeds get the same users, whose answers use the same random numbers. With ``groups``, the
     metrics of `summarise_groups` are included.
     """
+    play_batch = player(env, agent, key, config)
 
     def evaluate(params: SessionParams, state: AgentState, seed_key: Key) -> Metrics:
-        episodes = play(
-            env,
-            params,
-            agent,
-            state,
-            user_key=stream(key, "evaluate"),
-            act_key=stream(seed_key, "evaluate"),
-            count=config.episodes,
-            greedy=config.greedy or agent.evaluated_greedy,
-        )
-        metrics = summarise(episodes, params.user_model.item_bias.shape[0] - 1)
-        by_group = {} if groups is None else summarise_groups(episodes, groups)
-        return metrics | by_group | summarise_segments(episodes, params)
+        return metrics_of(play_batch(params, jnp.int32(0), state, seed_key), params, groups)
 
     return evaluate
 
@@ -129,9 +109,9 @@ def adapt(
 
     Returns:
       ``env_steps`` int64 [E]; ``return``, ``length``, ``reward_per_step``, ``coverage``, ``gini`` float32
-      [S, E]; with ``groups``, also ``category_entropy`` and ``return/<group>``; if users have segments, also
-      ``return/<segment>`` and ``length/<segment>``. ``learn/<metric>`` [S, E] is the mean of a learning
-      metric since the previous point (NaN at the first point).
+      [S, E], see `sessions.levelled`; with ``groups``, also ``category_entropy`` and ``return/<group>``; if
+      users have segments, also ``return/<segment>`` and ``length/<segment>``. ``learn/<metric>`` [S, E] is
+      the mean of a learning metric since the previous point (NaN at the first point).
     """
     no_states = dataclasses.replace(task.adapt_config, keep=NONE)
     return adapted(dataclasses.replace(task, adapt_config=no_states), agent, pretrained, name, hooks).curves
@@ -162,18 +142,14 @@ def adapted(
     mesh = None
     if task.devices:
         mesh = device_mesh(task.devices.seeds, task.devices.users, task.num_seeds, batch)
-    evaluate_seed = evaluator(task.env, agent, task.key, task.evaluation_config, task.groups)
-    measure = over_seeds(evaluate_seed, seeds_by, shared=1, mesh=mesh)
     evaluation, online = placed(task.evaluation, mesh), placed(task.online, mesh)
-
-    def evaluate(states: AgentState) -> Row:
-        return host(measure(evaluation, states, keys))
-
+    play_seed, sizes = player(task.env, agent, task.key, task.evaluation_config), task.evaluation_config
+    measure = measurer(play_seed, (evaluation, task.evaluation), sizes, task.groups, seeds_by, mesh)
     states, env_steps = _initial_states(task, agent, keys, pretrained), task.adapt_config.env_steps
     rule = task.adapt_config.keep
     read = [] if rule == NONE else kept_states.read_by_act(agent, task.env, task.evaluation, states)
     if agent.update is None:
-        row, ends = evaluate(states), [0, env_steps]
+        row, ends = measure(states, keys, True), [0, env_steps]
         for point in ends:
             show_evaluation(hooks.watch, point, row)
         kept = None if rule == NONE else kept_states.taken(states, read, row["return"], 0)
@@ -186,7 +162,7 @@ def adapted(
         return Learning(states, users, state.best), metrics
 
     def with_best(state: Learning, unit: int, row: Row) -> Learning:
-        new = kept_states.taken(state.agent, read, row["return"], unit * UNIT)
+        new = kept_states.taken(state.agent, read, row[COMMON + "return"], unit * UNIT)
         return state._replace(best=kept_states.better(state.best, new))
 
     points = evaluation_points(env_steps, task.evaluation_config.points)
@@ -196,7 +172,7 @@ def adapted(
         size=UNIT,
         counted="env steps",
         step=step,
-        evaluate=lambda state: evaluate(state.agent),
+        evaluate=lambda unit, state: measure(state.agent, keys, unit * UNIT in (0, env_steps)),
         evaluated=with_best if rule == BEST else lambda state, unit, row: state,
         points=[point // UNIT for point in points],
         remedy="lower the agent's learning_rate or max_gradient_norm",
@@ -265,8 +241,8 @@ def _unit(env: SessionEnvironment, agent: Agent) -> Callable[..., Any]:
 
 
 def _curves(points: list[int], evaluations: Rows, learning: Rows) -> dict[str, np.ndarray]:
-    """Stacks evaluation metrics by point, and means of learning metrics between points, into [S, E]."""
-    curves = {metric: np.stack([row[metric] for row in evaluations], 1) for metric in evaluations[0]}
+    """Curves [S, E]: `levelled` evaluation metrics by point, and means of learning metrics between points."""
+    curves = levelled(points, evaluations)
     for metric in learning[0] if learning else ():
         means = [
             np.mean([row[metric] for row in learning[a // UNIT : b // UNIT]], 0) for a, b in pairwise(points)

@@ -82,7 +82,8 @@ class AdaptConfig:
       seeds_by: how seeds share a device: ``vmap``, ``map`` (one after the other) or ``auto``.
       keep: states of each agent and seed that are saved for later use: those after the ``last`` step, those
         of the evaluation point with the ``best`` mean return of the seed, or ``none``. The best point is
-        selected on the evaluation users, so its return is optimistic. If this setting changes, finished
+        selected in the ``evaluation.episodes`` sessions that all points share, which are of evaluation users,
+        so its return is optimistic. If this setting changes, finished
         agents are trained again only with --redo; without it, a line says which states are missing.
     """
 
@@ -148,7 +149,12 @@ class EvaluationConfig:
     """How policies are evaluated.
 
     Attributes:
-      episodes: sessions of evaluation users at each point, the same ones for every agent and seed.
+      episodes: sessions at each point between the first and the last one. All sessions are the same for every
+        agent and seed, and each user has as equally many of them as possible.
+      ends: sessions at the first and the last point, and of agents that do not learn; at least ``episodes``.
+        They begin with those of the points between. Returns and lengths at the points between are corrected
+        by the difference that the other sessions make at the ends. Coverage, Gini coefficient and category
+        entropy grow with the number of sessions, so they use ``episodes`` sessions at all points.
       points: approximate number of evaluation points. The early points are fixed at 0, 1, 2, 3, 5, 7, 10, 15
         and 20 thousand env steps; the later points are evenly spaced.
       greedy: whether policies take their most probable action in evaluation, instead of a sample. DQN never
@@ -157,9 +163,15 @@ class EvaluationConfig:
     """
 
     episodes: int = setting(256, above=0)
+    ends: int = setting(2048, above=0)
     points: int = setting(16, at_least=2)
     greedy: bool = False
     users: str = setting("evaluation", choices=("evaluation", "tuning"))
+
+    @property
+    def at_ends(self) -> int:
+        """Number of sessions at the first and the last point."""
+        return max(self.ends, self.episodes)
 
     def check(self) -> None:
         """Raises InputError for settings that cannot work."""

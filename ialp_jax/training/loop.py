@@ -34,7 +34,7 @@ class Training:
       size: number of steps of a unit.
       counted: name of the steps, for example ``env steps``.
       step: runs a unit: (number of the unit from 0, state) -> (state, mean learning metrics, [S] each).
-      evaluate: state -> metrics, [S] each, in this process's memory.
+      evaluate: (number of finished units, state) -> metrics, [S] each, in this process's memory.
       evaluated: (state, number of finished units, metrics of `evaluate`) -> state, after each evaluation.
       points: numbers of finished units after which the state is evaluated.
       remedy: advice in the error message if a metric is not finite.
@@ -46,7 +46,7 @@ class Training:
     size: int
     counted: str
     step: Callable[[int, Any], tuple[Any, Metrics]]
-    evaluate: Callable[[Any], Row] = lambda state: {}
+    evaluate: Callable[[int, Any], Row] = lambda unit, state: {}
     evaluated: Callable[[Any, int, Row], Any] = lambda state, unit, row: state
     points: Collection[int] = ()
     remedy: str = ""
@@ -153,7 +153,7 @@ def _restored(training: Training, state: Any, checkpoints: Checkpoints | None, d
 
 def _evaluate(training: Training, progress: Progress) -> Row:
     """Evaluates the present state, and returns the metrics."""
-    row = training.evaluate(progress.state)
+    row = training.evaluate(progress.unit, progress.state)
     progress.evaluations.append(row)
     progress.state = training.evaluated(progress.state, progress.unit, row)
     return row

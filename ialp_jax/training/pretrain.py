@@ -178,7 +178,7 @@ class Pretrainer:
         training = dataclasses.replace(
             training,
             name=f"pretrain {self._name}",
-            evaluate=lambda learner: evaluate(learner.params),
+            evaluate=lambda unit, learner: evaluate(learner.params),
             points=ends,
         )
         progress = train(training, self.learner, hooks)

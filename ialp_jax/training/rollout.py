@@ -73,6 +73,16 @@ def collect(
     return users, split_users(transitions, axis=1)
 
 
+def users_of(params: SessionParams, key: Key, first: Array | int, count: int) -> Array:
+    """The users of the sessions ``first`` to ``first + count - 1``, int32 [count].
+
+    The list of sessions repeats one random order of the users of ``params``. So in the first E sessions, all
+    users are equally often, or differ by one session (stratified sampling with one stratum per user).
+    """
+    order = jax.random.permutation(key, params.users)
+    return order[(first + jnp.arange(count)) % len(order)]
+
+
 class Episodes(NamedTuple):
     """E whole sessions.
 
@@ -98,8 +108,11 @@ def play(
     act_key: Key,
     count: int,
     greedy: bool = False,
+    batch: Array | int = 0,
 ) -> Episodes:
     """Plays ``count`` sessions to their end; stops when the last of them has ended.
+
+    The sessions are numbers ``batch * count`` to ``(batch + 1) * count - 1`` of the list of `users_of`.
 
     Args:
       env, params: the world; sessions use only the users in ``params``.
@@ -108,8 +121,11 @@ def play(
       act_key: key for the random choices of the agent.
       count: E.
       greedy: passed to ``act``.
+      batch: int [], number of the batch; each batch has its own random numbers.
     """
-    users = split_users(start_users(env, params, stream(user_key, "start"), count))
+    chosen = users_of(params, stream(user_key, "start"), batch * count, count)
+    users = split_users(Users(*jax.vmap(env.start, in_axes=(0, None))(chosen, params)))
+    act_key, user_key = (stream(key, "batch", batch) for key in (act_key, user_key))
 
     def step(
         carry: tuple[Users, jax.Array, Memory | None], number: Array

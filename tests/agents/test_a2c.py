@@ -7,7 +7,7 @@ from scipy import stats
 
 from ialp_jax.agents import actor_critic as module
 from ialp_jax.agents.a2c import a2c
-from ialp_jax.agents.actor_critic import next_values, with_critic_and_entropy
+from ialp_jax.agents.actor_critic import estimate, next_values, scaled, with_critic_and_entropy
 from ialp_jax.agents.config import WarmA2CConfig
 from ialp_jax.networks.heads import mask_shown
 from ialp_jax.training.rollout import collect, start_users
@@ -117,3 +117,27 @@ def test_the_policy_starts_from_pretraining_and_the_critic_from_where_it_should(
     assert float(scratch.params["params"]["actor"]["Dense_0"]["kernel"][0, 0]) != float(
         state.params["params"]["actor"]["Dense_0"]["kernel"][0, 0]
     )
+
+
+def test_normalised_advantages_have_mean_0_and_deviation_1_over_the_learned_steps():
+    """A step without weight counts neither for mean and deviation nor, through them, for other steps."""
+    config = WarmA2CConfig(normalise_advantages=True)
+    advantages, weight = jnp.array([[4.0, 8.0], [6.0, 99.0]]), jnp.array([[1.0, 1.0], [1.0, 0.0]])
+    learned = scaled(config, advantages, weight)[weight > 0]
+    np.testing.assert_allclose(learned, (np.array([4, 8, 6]) - 6) / np.std([4, 8, 6]), rtol=1e-5)
+    np.testing.assert_allclose(np.std(scaled(config, advantages)), 1, rtol=1e-5)
+    assert (scaled(config, jnp.ones((2, 2))) == 0).all()  # equal advantages say nothing
+    assert scaled(WarmA2CConfig(), advantages, weight) is advantages
+
+
+def test_normalising_changes_the_advantages_but_not_the_returns():
+    params = jax.jit(ACTOR_CRITIC.init)(jax.random.key(0), start_of(0).history)
+    state = AGENT.init(jax.random.key(0), start_of(0), params)
+    users = start_users(ENV, world("coin_leaves"), jax.random.key(1), 3)
+    batch = collect(ENV, world("coin_leaves"), AGENT, state, users, jax.random.key(2))[1]
+    plain, normal = (
+        estimate(ACTOR_CRITIC, params, batch, WarmA2CConfig(normalise_advantages=on)) for on in (False, True)
+    )
+    np.testing.assert_array_equal(plain[1], normal[1])
+    expected = (plain[0] - plain[0].mean()) / plain[0].std()
+    np.testing.assert_allclose(normal[0], expected, rtol=1e-3, atol=1e-4)

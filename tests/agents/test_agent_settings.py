@@ -39,8 +39,8 @@ IDLE = [
     ({"a_ialp_ap.start": "random", "a_ialp_ap.critic_start": "pretrained"}, "start=pretrained"),
     ({"jsrl.start": "random", "jsrl.critic_start": "pretrained"}, "start=pretrained"),
     ({"a_ialp_ap.gradient": "mixture", "a_ialp_ap.max_ratio": 2.0}, "gradient=importance"),
-    ({"a_ialp_ap.schedule": "constant", "a_ialp_ap.alpha_end": 0.5}, "schedule=linear or cosine"),
-    ({"a_ialp_ap.schedule": "constant", "a_ialp_ap.alpha_steps": 5}, "schedule=linear or cosine"),
+    ({"a_ialp_ap.schedule": "constant", "a_ialp_ap.alpha_end": 0.5}, "schedule=linear or cosine or evidence"),
+    ({"a_ialp_ap.schedule": "constant", "a_ialp_ap.alpha_steps": 5}, "schedule=linear or cosine or evidence"),
 ]
 
 

@@ -45,6 +45,8 @@ def other_value(field, value):
     """A valid value of a setting, other than ``value``."""
     if field.type is str:
         return next(choice for choice in field.metadata[LIMITS].choices if choice != value)
+    if field.type is bool:
+        return not value
     return OTHER.get(field.name) or 0.5 * value or 0.5 if field.type is float else 2 * value or 20
 
 

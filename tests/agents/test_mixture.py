@@ -84,6 +84,7 @@ def acted_at(batch, share):
         ("linear", [0.1, 0.3, 0.5, 0.9, 0.9]),
         ("cosine", [0.1, 0.21716, 0.5, 0.9, 0.9]),
         ("constant", [0.1] * 5),
+        ("evidence", [0.1, 0.1 + 0.8 / 5, 0.1 + 0.8 / 3, 0.5, 0.1 + 0.8 * 25 / 27]),
     ],
 )
 def test_alpha_runs_from_start_to_end(schedule, expected):

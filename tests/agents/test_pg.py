@@ -96,13 +96,28 @@ def test_losses_by_hand_over_two_rollouts():
     returns, later = np.zeros(6), float(beyond)
     for t in reversed(range(6)):
         later = returns[t] = joined.reward[t] + 0.8 * later
-    policy = jax.nn.log_softmax(mask_shown(output.logits, jnp.asarray(joined.observation.shown)))
-    chosen = np.asarray(policy)[np.arange(6), joined.action]
+    policy = np.asarray(jax.nn.log_softmax(mask_shown(output.logits, jnp.asarray(joined.observation.shown))))
+    chosen = policy[np.arange(6), joined.action]
     values = np.asarray(output.value)
     assert float(metrics["actor_loss"]) == pytest.approx(-np.mean((returns - values) * chosen), rel=1e-3)
-    # The critic's loss is a mean over the window. Steps from which the agent does not learn count as 0.
-    expected = 0.5 * np.sum((returns - values) ** 2) / (WINDOW * USERS)
-    assert float(metrics["critic_loss"]) == pytest.approx(expected, rel=1e-3)
+    assert float(metrics["critic_loss"]) == pytest.approx(0.5 * np.mean((returns - values) ** 2), rel=1e-3)
+    entropy = -np.mean(np.sum(np.exp(policy) * policy, -1))
+    assert float(metrics["entropy"]) == pytest.approx(entropy, rel=1e-3)
+    assert float(metrics["value"]) == pytest.approx(values.mean(), rel=1e-3)
+
+
+def test_steps_that_are_not_learned_do_not_matter():
+    """Two users have the same ended session. What the third user does meanwhile changes nothing."""
+    batch = transitions(*(flags & False for flags in sessions(3, STEPS)[:2]), sessions(3, STEPS)[2])
+    batch.terminated[2, :2] = True
+    other = jax.tree.map(np.copy, batch)
+    other.observation.history[:, 2] = other.observation.history[::-1, 2]
+    other.reward[:, 2] += 1.0
+    after = [
+        update(init(jax.random.key(0), start_of(0)), one, jax.random.key(1))[1] for one in (batch, other)
+    ]
+    for name in ("loss", "critic_loss", "entropy", "gradient_norm"):
+        assert float(after[0][name]) == float(after[1][name]), name
 
 
 def test_nothing_is_learned_before_a_session_ends():

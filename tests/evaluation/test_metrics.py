@@ -13,6 +13,7 @@ from ialp_jax.evaluation.metrics import (
     METRICS,
     auc_return,
     curve_metrics,
+    late_gain,
     regain_steps,
     worst_drop,
 )
@@ -55,6 +56,28 @@ def test_regained_means_that_the_return_stays_at_or_above_its_first_value():
     steps_to_regain = regain_steps(steps, np.array(returns, float))
     np.testing.assert_array_equal(steps_to_regain, [3000, 5000, 5000, 0, 0])
     np.testing.assert_array_equal(regain_steps(np.array([0]), np.ones((2, 1))), [0, 0])
+
+
+def test_the_late_gain_compares_the_last_fifth_with_the_fifth_before():
+    steps = np.arange(0, 11_000, 1000)
+    line, late = steps / 1000.0, np.where(steps > 6000, 5.0, 0.0)
+    fifth = [0, 1, 2, 3, 4, 5, 6, 6, 6, 6, 6]  # rises until 6,000 steps
+    gains = late_gain(steps, np.stack([line, np.full(11, 3.0), fifth, -line, late]))
+    np.testing.assert_allclose(gains, [2, 0, 0, -2, 5 - (2.5 + 5) / 2])
+    np.testing.assert_allclose(late_gain(steps, line[None], share=0.5), [5])
+
+
+@given(hnp.arrays(float, (2, 4), elements=st.floats(0, 50)), st.floats(-5, 5))
+def test_the_late_gain_ignores_the_level_and_the_points_before(returns: np.ndarray, level: float):
+    steps = np.array([0, 5000, 6000, 10_000])
+    gains = late_gain(steps, returns)
+    np.testing.assert_allclose(late_gain(steps, returns + level), gains, atol=1e-9)
+    np.testing.assert_allclose(late_gain(steps, np.delete(returns, 0, 1)[:, [0, 0, 1, 2]]), gains, atol=1e-9)
+
+
+def test_the_late_gain_needs_no_points_inside_the_parts():
+    np.testing.assert_allclose(late_gain(np.array([0, 3000]), np.array([[1.0, 4.0]])), [0.6])
+    np.testing.assert_allclose(late_gain(np.array([0, 3000]), np.array([[2.0, 2.0]])), [0])
 
 
 def test_area_counts_from_the_first_point():

@@ -15,7 +15,7 @@ def get_config():
     config.llm.embedded.steps = 6
     config.llm.threads = 1
     config.llm.shard_size = 4
-    config.evaluation.episodes = 8
+    config.evaluation.episodes, config.evaluation.ends = 8, 12
     config.audit.users = 8
     config.adapt.agents = "dqn,a_ialp_ap"
     config.adapt.env_steps, config.adapt.keep = 4000, "best"

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from experiments.agents import AGENTS, LABELS, AgentDisplay
 from experiments.reporting.findings import findings
 from experiments.reporting.report import SUMMARY_COLUMNS
 from ialp_jax.agents import registry
+from ialp_jax.evaluation.statistics import Estimate
 
 # agent -> (return at the first evaluation point, return at the last, largest drop).
 GOOD = {
@@ -98,6 +100,35 @@ def test_all_is_well():
     assert (
         lines(summary(GOOD), audit(0.05), worlds(), {"prompts": 100, "invalid": {"empty": 5}}) == GOOD_LINES
     )
+
+
+def gain(point, half=0.2):
+    return Estimate(*map(np.float64, (point, point - half, point + half)))
+
+
+def test_stagnation_is_bad_news_only_below_a_learner_that_ends_clearly_higher():
+    gains = {"a2c": gain(0.1), "a_ialp_ft": gain(0.5), "a_ialp_ap": gain(-0.1), "dqn": gain(0.2)}
+    said = lines(summary(GOOD), None, None, None, gains)
+    below = (
+        "! Stagnates below others. Gain over the last 20% of the run, compared with the part before: "
+        "A2C +0.10 [-0.10, +0.30]; DQN +0.20 [+0.00, +0.40]."
+    )
+    level = (
+        "  No more gain. Gain over the last 20% of the run, compared with the part before: "
+        "A-iALP_ap -0.10 [-0.30, +0.10]."
+    )
+    assert said[0] == below
+    assert level in said
+    assert not any("A-iALP_ft +" in line for line in said)
+
+
+def test_without_intervals_or_gains_nothing_is_said_about_stagnation():
+    unknown = Estimate(np.float64(0), np.float64(math.nan), np.float64(math.nan))
+    for gains in ({"a2c": unknown}, {}, None, {"a2c": gain(1.0)}):
+        assert not any(
+            "gain. Gain" in line or "Stagnates" in line
+            for line in lines(summary(GOOD), None, None, None, gains)
+        )
 
 
 def test_iALP_below_popular_comes_first():

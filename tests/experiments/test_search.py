@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,12 @@ from experiments.study import search
 from experiments.study.overrides import overridden
 from experiments.study.settings import Study
 from experiments.study.study_results import pair_key
-from experiments.study.trial_log import LOG_COLUMNS, TrialLog
+from experiments.study.study_tuning import counts_given
+from experiments.study.trial_log import LOG_COLUMNS, TrialLog, read_given
+from ialp_jax.agents import registry
 from ialp_jax.errors import InputError, NotFiniteError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def small_study(**changes):
@@ -36,13 +41,108 @@ def test_drawn_configurations_differ_cover_the_space_and_begin_with_the_default(
         "agents.a2c.learning_rate": 3e-3,
         "agents.a2c.entropy_cost": 1e-3,
         "agents.a2c.discount": 0.9,
+        "agents.a2c.trace": 0.9,
+        "agents.a2c.normalise_advantages": False,
+        "agents.a2c.num_users": 20,
+        "agents.a2c.rollout_length": 5,
     }
     assert len({tuple(values.values()) for values in drawn}) == 8
     assert drawn == search.draw(space_of("a2c"), config, 8, seed=5)
     assert drawn != search.draw(space_of("a2c"), config, 8, seed=6)
     assert drawn[:5] == search.draw(space_of("a2c"), config, 5, seed=5)
+    many = search.draw(space_of("a2c"), config, 40, seed=5)
     for path, values in space_of("a2c").items():
-        assert {configuration[path] for configuration in drawn} == set(values)
+        assert {configuration[path] for configuration in many} == set(values)
+    for values in many:  # only batches that divide 1,000 env steps are drawn
+        assert 1000 % (values["agents.a2c.num_users"] * values["agents.a2c.rollout_length"]) == 0
+
+
+FT = {"discount": 0.5, "learning_rate": 3e-4, "entropy_cost": 1e-2, "critic_start": "pretrained"}
+FT = {f"agents.a_ialp_ft.{name}": value for name, value in FT.items()}
+
+
+@pytest.mark.parametrize("name", ["a_ialp_ap", "a_ialp_gate", "a2c_kl", "jsrl"])
+def test_a_method_tries_the_best_values_of_the_method_that_it_extends(name):
+    config = Study(worlds="smoke").run_config("smoke")
+    simpler = search.simpler_values(name, {"a_ialp_ft": FT, "a2c": {"agents.a2c.discount": 0.1}})
+    assert simpler == {path.replace("a_ialp_ft", name): value for path, value in FT.items()}
+    drawn = search.draw(space_of(name), config, 8, seed=5, simpler=simpler)
+    default, second = drawn[:2]
+    assert second == default | simpler
+    assert len(drawn) == len(search.draw(space_of(name), config, 8, seed=5)) == 8
+    assert drawn[2:] == search.draw(space_of(name), config, 7, seed=5)[1:]
+
+
+def test_without_tuned_values_or_without_a_simpler_method_there_is_no_second_configuration():
+    config = Study(worlds="smoke").run_config("smoke")
+    assert search.simpler_values("a_ialp_ap", {"a2c": {}}) is None
+    assert search.simpler_values("dqn", {"a2c": {}}) is None
+    default = search.draw(space_of("a2c"), config, 1, seed=5)[0]
+    again = search.draw(space_of("a2c"), config, 3, seed=5, simpler=default)  # equal to the default
+    assert again == search.draw(space_of("a2c"), config, 3, seed=5)
+
+
+def test_every_method_is_tuned_after_its_pretraining_and_after_the_method_that_it_extends():
+    methods = [name for name in AGENTS if space_of(name)]
+    for start in (methods, methods[::-1]):
+        order = search.in_order(start)
+        assert sorted(order) == sorted(methods)
+        for name in methods:
+            for before in {AGENTS[name].extends, registry.starts_from(name)} - {"", name}:
+                assert order.index(before) < order.index(name)
+
+
+def test_the_best_values_of_ft_can_be_drawn_for_every_variant():
+    for name in ("a_ialp_ft", "a_ialp_ap", "a_ialp_gate", "a2c_kl", "jsrl"):
+        for setting, value in (("discount", 0.5), ("learning_rate", 3e-4), ("entropy_cost", 1e-2)):
+            assert value in space_of(name)[f"agents.{name}.{setting}"]
+
+
+@pytest.mark.parametrize("world", ["lfm", "industry", "coat"])
+def test_best_values_of_the_committed_search_lie_inside_the_spaces(world):
+    """A best value at the end of its list would mean that a better value may lie beyond."""
+    tuned = json.loads((ROOT / f"experiments/configs/tuned/{world}.json").read_text())
+    for method, values in tuned.items():
+        for path, value in values.items():
+            options = space_of(method)[path]
+            numbers = [option for option in options if type(option) in (int, float)]
+            if len(numbers) > 2 and value in numbers and not path.endswith(FREE):
+                assert min(numbers) < value < max(numbers), path
+
+
+# Ends with a reason: 0 steps mean the whole adaptation, a guide_start of 1 is the whole session, and a faster
+# slow_rate was worse (experiments/results/README.md).
+FREE = ("_steps", "guide_start", "slow_rate")
+
+
+def test_all_configurations_ever_given_stay_on_record(tried, tmp_path, monkeypatch):
+    run_search(small_study(), tmp_path)
+    log = tmp_path / "results" / "tuning" / "smoke.csv"
+    assert (len(read_given(log)), len(pd.read_csv(log))) == (4, 12)
+    narrow = dataclasses.replace(AGENTS["a2c"], space={"learning_rate": (0.5, 0.25)})
+    monkeypatch.setitem(AGENTS, "a2c", narrow)
+    run_search(small_study(), tmp_path)
+    trials = pd.read_csv(log)
+    assert trials[trials["round"] == 1].key.nunique() == 3  # the default and two new ones
+    given = read_given(log)
+    assert len(given) == 4 + 2
+    run_search(small_study(), tmp_path, overwrite=True)
+    pd.testing.assert_frame_equal(read_given(log), given)  # the same trials again are not new
+    assert counts_given(tmp_path / "results", "smoke") == {"a2c": 6}
+
+
+def test_configurations_of_a_log_without_a_record_count_too(tmp_path):
+    path = tmp_path / "tuning" / "w.csv"
+    rows = [
+        dict.fromkeys(LOG_COLUMNS, 1) | {"method": "dqn", "key": f"k{n}", "values": "{}"} for n in (1, 1, 2)
+    ]
+    rows.append(rows[0] | {"key": "long", "round": 2})  # the second round has the same configurations
+    path.parent.mkdir()
+    pd.DataFrame(rows).to_csv(path, index=False)
+    assert counts_given(tmp_path, "w") == {"dqn": 2}
+    TrialLog(path).forget(["dqn"])
+    assert counts_given(tmp_path, "w") == {"dqn": 2}
+    assert counts_given(tmp_path, "elsewhere") == {}
 
 
 def test_invalid_combinations_are_not_drawn():
@@ -101,7 +201,7 @@ def test_the_best_finalist_wins_and_no_trial_runs_twice(tried, tmp_path):
     assert chosen["agents.a2c.learning_rate"] == max(last)
     for _, _, config in tried:
         assert (config.seed, config.num_seeds, config.evaluation.users) == (1000, 2, "tuning")
-        assert config.evaluation.episodes == study.search.episodes
+        assert config.evaluation.episodes == config.evaluation.at_ends == study.search.episodes
         assert config.adapt.env_steps == 4000  # schedules keep the study's length
     log = pd.read_csv(tmp_path / "results" / "tuning" / "smoke.csv")
     assert list(log.columns) == LOG_COLUMNS
@@ -144,9 +244,9 @@ def test_a_killed_search_continues_after_the_last_finished_trial(tried, tmp_path
 
 def test_trials_are_repeated_when_their_settings_change(tried, tmp_path):
     run_search(small_study(), tmp_path)
-    run_search(small_study(overrides="agents.a2c.trace=0.5"), tmp_path)
+    run_search(small_study(overrides="agents.a2c.value_cost=0.4"), tmp_path)
     assert len(tried) == 12
-    run_search(small_study(overrides="agents.a2c.trace=0.5;agents.dqn.batch_size=5"), tmp_path)
+    run_search(small_study(overrides="agents.a2c.value_cost=0.4;agents.dqn.batch_size=5"), tmp_path)
     assert len(tried) == 12  # a2c does not depend on the settings of dqn
 
 

@@ -57,7 +57,7 @@ def tiny() -> Config:
     config.labelling.steps = 2
     config.llm.embedded.steps = 3
     config.llm.threads = 1
-    config.evaluation.episodes = 8
+    config.evaluation.episodes, config.evaluation.ends = 8, 12
     config.adapt.env_steps = 1000
     for agent in filter(registry.learns, registry.ids()):
         getattr(config.agents, agent).num_users = 100

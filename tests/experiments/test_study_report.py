@@ -16,6 +16,8 @@ from experiments.configs import paper
 from experiments.study import study_markdown, study_report, study_tables
 from experiments.study.settings import NOT_OFFLINE_METHODS
 from experiments.study.study_results import read_results
+from experiments.study.study_tuning import tuned_markdown
+from experiments.study.trial_log import LOG_COLUMNS, TrialLog
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation import statistics
 
@@ -55,7 +57,7 @@ def test_every_file_of_the_report_is_written(reported):
     folder = reported[0] / "results" / "paper"
     names = {path.name for path in folder.iterdir()}
     worlds = {"lfm.svg", "coat.svg", "lfm_not_offline.svg"}
-    tables = {"summary.csv", "across.csv", "verdicts.csv", "table.md", "verdicts.md"}
+    tables = {"summary.csv", "across.csv", "verdicts.csv", "table.md", "tuned.md", "verdicts.md"}
     assert names == {"config.json", "curves.csv", "across.svg"} | worlds | tables
     for name in worlds | {"across.svg"}:
         assert (folder / name).read_text().startswith("<?xml")
@@ -111,6 +113,26 @@ def test_tables_say_at_which_temperature_pretrained_policies_act(tmp_path):
     assert f"Temperatures of the pre-trained policies: {line}.\n" in table
     overview = study_markdown.overview_markdown(results, summary.reset_index())
     assert f"Temperatures of the pre-trained policies: lfm: {line}; coat: iALP 1.\n" in overview
+
+
+def test_the_table_of_tuned_values_says_how_often_each_method_could_win(tmp_path):
+    few = {name: world()[name] for name in ("random", "a2c", "dqn", "a_ialp_ap")}
+    gate = {"a_ialp_gate": pair(10, 16)}
+    write_results(
+        tmp_path, {"lfm": few | gate, "industry": few | gate, "lfm_not_offline": few}, tuned=("a2c",)
+    )
+    row = dict.fromkeys(LOG_COLUMNS, 1) | {"method": "a2c", "values": "{}"}
+    log = TrialLog(tmp_path / "tuning" / "lfm.csv")
+    for number in range(3):
+        log.add([row | {"key": f"k{number}", "configuration": number}])
+    text = tuned_markdown(read_results(tmp_path), tmp_path)
+    assert "lfm_not_offline" not in text
+    lfm, industry = text.split("**industry**")
+    assert "| A2C | x 1 | 3 | none on record |" in lfm
+    assert "| DQN | default settings, no search | 0 | none on record |" in lfm
+    assert "| A-iALP_gate | default settings, no search | 0 | at least 3 |" in lfm
+    assert "| A-iALP_gate | default settings, no search | 0 | none here |" in industry
+    assert "Random" not in text  # nothing of it is tuned
 
 
 def test_the_summary_has_mean_and_iqm_with_intervals(reported):

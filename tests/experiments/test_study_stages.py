@@ -49,7 +49,7 @@ TINY = {
 def tiny(**changes) -> Study:
     overrides = ";".join(f"{path}={value}" for path, value in TINY.items())
     study = Study(worlds="smoke", methods=",".join(METHODS), num_seeds=2, env_steps=1000, overrides=overrides)
-    study.evaluation.episodes, study.evaluation.points = 8, 2
+    study.evaluation.episodes, study.evaluation.ends, study.evaluation.points = 8, 12, 2
     study.search.configurations, study.search.finalists = 2, 1
     study.search.env_steps, study.search.points, study.search.num_seeds = 1000, 2, 1
     for name, value in changes.items():
@@ -133,7 +133,13 @@ def test_a_finished_study_repeats_only_the_report(copy):
     before = written(copy)
     study_stages.run_study(tiny(), copy, "all", overwrite=False)
     report_files = {"results/summary.csv", "results/across.csv", "results/verdicts.csv", "results/table.md"}
-    report_files |= {"results/verdicts.md", "results/smoke.svg", "results/across.svg", "smoke/config.json"}
+    report_files |= {
+        "results/verdicts.md",
+        "results/tuned.md",
+        "results/smoke.svg",
+        "results/across.svg",
+        "smoke/config.json",
+    }
     assert changed(copy, before) <= report_files
 
 

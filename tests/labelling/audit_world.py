@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -9,12 +10,12 @@ import numpy as np
 from ialp_jax.data import load
 from ialp_jax.data.config import DataConfig
 from ialp_jax.labelling.audit_questions import Questions
-from ialp_jax.types import Catalogue, Dataset, Histories, Interactions
+from ialp_jax.types import OFFLINE, TUNING, Catalogue, Dataset, Histories, Interactions
 from ialp_jax.users.predict import like_logit
 
 
 def held_out(num_users: int = 40, num_items: int = 60, ordered: bool = True, seed: int = 0) -> Dataset:
-    """Users like 1 to 8 items, low ids more often, and dislike 2 items. A quarter of the users is offline."""
+    """Users like 1 to 8 items, low ids more often, and dislike 2 items. Three quarters are tuning users."""
     generator = np.random.default_rng(seed)
     weights = 1.0 / np.arange(1, num_items + 1)
     chosen = [
@@ -33,16 +34,18 @@ def held_out(num_users: int = 40, num_items: int = 60, ordered: bool = True, see
         ),
         interactions=Interactions(user, item, like, None, ordered),
         histories=Histories(item[like], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)),
-        split=(np.arange(num_users) // 2 % 4).astype(np.int8),
+        split=np.where(np.arange(num_users) // 2 % 4, TUNING, OFFLINE).astype(np.int8),
         dropped={},
     )
 
 
 def generated() -> tuple[Dataset, Callable[[Questions], np.ndarray]]:
-    """A small ``demo`` world, and a function from questions to their true log-odds, float [Q, K]."""
+    """A small ``demo`` world of offline and tuning users, and a function from questions to true log-odds."""
     config = DataConfig()
     config.demo.users, config.demo.items = 200, 80
     dataset = load(config)
+    split = np.where(dataset.split == OFFLINE, OFFLINE, TUNING).astype(np.int8)
+    dataset = dataclasses.replace(dataset, split=split)
 
     def likelihood(questions: Questions) -> np.ndarray:
         return np.asarray(like_logit(dataset.truth, questions.user[:, None], questions.candidates))

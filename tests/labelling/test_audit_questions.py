@@ -9,7 +9,7 @@ from audit_world import generated, held_out
 from ialp_jax.errors import InputError
 from ialp_jax.labelling.audit_questions import PROMPT_CANDIDATES, draw
 from ialp_jax.labelling.config import AuditConfig
-from ialp_jax.types import OFFLINE, Interactions
+from ialp_jax.types import EVALUATION, OFFLINE, ONLINE, TUNING, Interactions
 
 LENGTH = 4
 
@@ -140,7 +140,6 @@ def test_a_limit_draws_users_at_random_and_keeps_their_questions():
     dataset = held_out(num_users=200)
     everyone, some = ask(dataset), ask(dataset, users=30)
     assert len(some.user) == 30
-    assert set(np.unique(dataset.split[some.user])) == {1, 2, 3}
     rows = np.searchsorted(everyone.user, some.user)
     for field in ("user", "known", "histories", "candidates", "relevant"):
         np.testing.assert_array_equal(getattr(some, field), getattr(everyone, field)[rows])
@@ -150,11 +149,23 @@ def test_a_limit_draws_users_at_random_and_keeps_their_questions():
     assert some.user.tolist() != other_seed.user.tolist()
 
 
+@pytest.mark.parametrize("source", ["held-out likes", "random ratings"])
+def test_only_tuning_users_are_asked(source):
+    dataset = rated() if source == "random ratings" else held_out()
+    split = (np.arange(dataset.num_users) // 2 % 4).astype(np.int8)
+    questions = ask(dataclasses.replace(dataset, split=split))
+    assert set(split[questions.user]) == {TUNING}
+    for other in (OFFLINE, ONLINE, EVALUATION):
+        only = dataclasses.replace(dataset, split=np.full(dataset.num_users, other, np.int8))
+        with pytest.raises(InputError, match="needs 2 tuning users"):
+            ask(only)
+
+
 def test_too_few_users_and_impossible_settings_are_refused():
     dataset = held_out()
     nobody = dataclasses.replace(dataset, split=np.full(40, OFFLINE, np.int8))
     with pytest.raises(
-        InputError, match=r"small: the audit needs 2 users .* finds 0; --config\.audit\.enabled"
+        InputError, match=r"small: the audit needs 2 tuning users .* finds 0; --config\.audit\.enabled"
     ):
         ask(nobody)
     for knob, value in (("users", 1), ("users", -1), ("negatives", 0)):

@@ -64,7 +64,7 @@ def same(tree: object, other: object) -> bool:
 def curves(seeds: int, devices: DevicesConfig | None) -> dict[str, np.ndarray]:
     """Adapts a bandit online, and returns its learning curves."""
     config = AdaptConfig(env_steps=2000)
-    evaluation, params = EvaluationConfig(episodes=16, points=2), world("two_tastes")
+    evaluation, params = EvaluationConfig(episodes=16, ends=40, points=2), world("two_tastes")
     task = OnlineTask(ENV, params, params, KEY, seeds, config, evaluation, devices=devices)
     return adapt(task, bandit())
 

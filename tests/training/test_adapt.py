@@ -15,7 +15,7 @@ from ialp_jax.simulator.dynamics_params import Dynamics, Segments
 from ialp_jax.training.adapt import OnlineTask, adapt, evaluation_points
 from ialp_jax.training.config import UNIT, AdaptConfig, EvaluationConfig
 
-EPISODES = EvaluationConfig(episodes=32, points=4)
+EPISODES = EvaluationConfig(episodes=32, ends=32, points=4)
 CURVES = {"env_steps", "return", "length", "reward_per_step", "coverage", "gini"}
 
 

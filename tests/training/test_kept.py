@@ -89,8 +89,9 @@ def walk(returns):
         params = {**state.params, "unit": state.params["unit"] + 1}
         return state._replace(params=params), {"m": jnp.float32(0)}
 
-    def evaluate(params, state, key):
-        return {"return": table[state.params["seed"], state.params["unit"]]}
+    def evaluate(states, keys, everything):
+        returns = table[states.params["seed"], states.params["unit"]]
+        return {"return": np.asarray(returns), "common/return": np.asarray(returns)}
 
     return Agent(init, act, update, num_users=100, rollout_length=10), evaluate
 
@@ -100,7 +101,7 @@ RETURNS = [[3, 1, 5, 5, 2], [9, 1, 2, 3, 4]]
 
 def walked(monkeypatch, keep, hooks=ONLY_BAR):
     agent, evaluate = walk(RETURNS)
-    monkeypatch.setattr("ialp_jax.training.adapt.evaluator", lambda *args: evaluate)
+    monkeypatch.setattr("ialp_jax.training.adapt.measurer", lambda *args: evaluate)
     return adapted(task(keep, 4000, points=9), agent, jnp.arange(2), hooks=hooks)[1]
 
 

@@ -12,13 +12,14 @@ class Device:
     """Writes down in which order units start, the host reads their metrics, and states are evaluated."""
 
     def __init__(self, bad=None):
-        self.events, self.bad = [], bad
+        self.events, self.units, self.bad = [], [], bad
 
     def step(self, unit, state):
         self.events.append(f"start {unit}")
         return state + 1, {"m": Metric(self, unit)}
 
-    def evaluate(self, state):
+    def evaluate(self, unit, state):
+        self.units.append(unit)
         self.events.append(f"evaluate {int(state[0])}")
         return {"return": np.array([state[0]])}
 
@@ -46,6 +47,7 @@ def test_the_next_unit_starts_before_metrics_are_read_except_at_evaluations_and_
         *("start 3", "start 4", "read 3", "read 4", "evaluate 5"),
     ]
     assert [row["m"].tolist() for row in progress.learning] == [[0], [1], [2], [3], [4]]
+    assert device.units == [0, 3, 5]
     assert (progress.unit, progress.state.tolist()) == (5, [5])
     assert all(row["seconds"] >= 0 for row in progress.timing)
 

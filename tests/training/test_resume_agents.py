@@ -71,7 +71,7 @@ def test_an_agent_that_was_interrupted_ends_with_the_same_bits(name, tmp_path):
         pretrained = jax.vmap(lambda key: network.init(key, jnp.zeros(LENGTH, jnp.int32)))(keys)
 
     def run(saving=None):
-        config, evaluation = AdaptConfig(env_steps=2000, seeds_by="map"), EvaluationConfig(points=2)
+        config, evaluation = AdaptConfig(env_steps=2000, seeds_by="map"), EvaluationConfig(ends=300, points=2)
         task = adaptation.OnlineTask(ENV, params, params, jax.random.key(0), SEEDS, config, evaluation)
         return adaptation.adapt(task, agent, pretrained, name, Hooks(saving))
 
