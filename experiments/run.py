@@ -20,6 +20,7 @@ from ialp_jax.simulator.config import resolved
 ELSEWHERE = ("store", "workers", "ray_address")  # Settings of the LLM that do not affect labels.
 UNSEEN = ("devices", "checkpoint", "tensorboard", "compilation_cache")  # These do not affect results.
 MAX_DIFFERENCE = 1000  # Largest length of a difference in a message, in characters.
+TEMPERATURE = "temperature"  # Manifest entry of a pre-training, and of an agent that starts from it.
 FINGERPRINT = "fingerprint"  # Manifest entry that identifies the settings and inputs of a part.
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from experiments.reporting import plots
 from experiments.reporting.run_results import Results
 from experiments.reporting.styles import style
-from experiments.stages.recipes import TEMPERATURE
+from experiments.run import TEMPERATURE
 from ialp_jax.evaluation import statistics
 
 

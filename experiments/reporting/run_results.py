@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.reporting.styles import ordered
-from experiments.stages.recipes import TEMPERATURE
+from experiments.run import TEMPERATURE
 from ialp_jax import store
 from ialp_jax.agents import registry
 from ialp_jax.data.files import load_dataset

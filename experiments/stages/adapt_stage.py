@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from experiments.make_agent import actor_critic, make_agent, recommender
-from experiments.run import Run
+from experiments.run import TEMPERATURE, Run
 from experiments.stages import fits, recipes
 from experiments.stages.common import Worlds, forget, hooked, read_worlds, root_key, say
 from ialp_jax import store
@@ -156,15 +156,15 @@ def start_of(run: Run, name: str) -> dict[str, Any]:
     source = registry.starts_from(name, run.config.agents)
     if not source:
         return {}
-    return {"starts_from": source, recipes.TEMPERATURE: temperature_in(run.folder / "pretrain" / source)}
+    return {"starts_from": source, TEMPERATURE: temperature_in(run.folder / "pretrain" / source)}
 
 
 def temperature_in(folder: Path) -> float:
     """The temperature of pre-trained parameters; 1 if the manifest has none, as in a user's own folder."""
     manifest = store.read_manifest(folder) or {}
-    temperature = manifest.get(recipes.TEMPERATURE, 1.0)
+    temperature = manifest.get(TEMPERATURE, 1.0)
     if type(temperature) not in (int, float) or not 0 < temperature < math.inf:
-        where = f"{folder / store.MANIFEST}: its {recipes.TEMPERATURE}"
+        where = f"{folder / store.MANIFEST}: its {TEMPERATURE}"
         raise InputError(f"{where} is {str(temperature)[:40]!r}, not a positive number")
     return float(temperature)
 

@@ -14,11 +14,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.make_agent import actor_critic, recommender
-from experiments.run import Run
+from experiments.run import TEMPERATURE, Run
 from experiments.stages import fits, recipes
 from experiments.stages.common import Worlds, forget, hooked, read_worlds, root_key, say
 from experiments.stages.label_stage import ialp_trainer, learning
@@ -76,7 +75,7 @@ def _pretrain(run: Run, name: str, read: Callable[[], Worlds]) -> None:
                 save_params(folder / "params", result.params)
                 store.write_arrays(folder / "arrays.npz", result.arrays)
                 manifest = {"seconds": seconds, "evaluation": dataclasses.asdict(run.config.evaluation)}
-                manifest |= {recipes.TEMPERATURE: result.temperature}
+                manifest |= {TEMPERATURE: result.temperature}
                 store.seal(folder, manifest | recipes.stamp(run, part, began))
 
         by_first(save)
@@ -238,6 +237,6 @@ def choose_temperature(
         evaluation = EvaluationConfig(episodes=config.pretrain.temperature_episodes)
         play = player(run, world, trainer, name, "pretrain_temperature", evaluation)
         scaled = jax.jit(tempered)  # one program for all temperatures
-        returns = np.stack([play(scaled(trainer.params, jnp.float32(one))) for one in tried], 1)
+        returns = np.stack([play(scaled(trainer.params, np.float32(one))) for one in tried], 1)
     best = max(zip(returns.mean(0).tolist(), tried, strict=True))[1] if len(tried) > 1 else tried[0]
     return best, {"temperatures": np.array(tried), "temperature_return": returns}

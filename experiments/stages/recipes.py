@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from experiments import provenance
 from experiments.config import Config
-from experiments.run import FINGERPRINT, Run, flat, llm_settings, settings
+from experiments.run import FINGERPRINT, TEMPERATURE, Run, flat, llm_settings, settings
 from ialp_jax import store
 from ialp_jax.agents import registry
 from ialp_jax.errors import InputError
@@ -33,7 +33,6 @@ NEEDS = {  # source of pre-trained parameters -> the parts that it reads
 # Prefix of the settings of each source, and the section of its loss. sasrec's loss has no settings.
 PREFIX = {"ialp": "ialp_", "ialp_soft": "soft_", "a2c_warm": "warm_", "sasrec": "sasrec_"}
 LOSS = {"ialp": "agents.ialp", "ialp_soft": "agents.ialp_soft", "a2c_warm": "agents.ialp"}
-TEMPERATURE = "temperature"  # Key in the manifest of a pre-training, see `pretrain_stage`.
 # Prefixes of the files that later stages read; `ALL` for parts that are not listed.
 _READ = {"simulator": ("arrays.npz",), "labels": ("arrays.npz",), "pretrain": ("params/",)}
 

@@ -32,7 +32,7 @@ from scipy.stats import qmc
 
 from experiments.agents import AGENTS, space_of
 from experiments.config import Config
-from experiments.run import FINGERPRINT, Run, settings
+from experiments.run import FINGERPRINT, TEMPERATURE, Run, settings
 from experiments.stages import recipes
 from experiments.stages.adapt_stage import agent_of, online_task, pretrained_params
 from experiments.stages.common import Worlds, forget, saving, say
@@ -320,7 +320,7 @@ def tuning_params(run: Run, world: World, method: str) -> Params | None:
         ):
             result = pretrained(run, world, source, Hooks(checkpoints))
             save_params(partial / "params", result.params)
-            store.seal(partial, {FINGERPRINT: fingerprint, recipes.TEMPERATURE: result.temperature})
+            store.seal(partial, {FINGERPRINT: fingerprint, TEMPERATURE: result.temperature})
             if checkpoints:
                 checkpoints.remove()
     forget(run, f"search/{folder.name}")

@@ -12,8 +12,8 @@ import pandas as pd
 from experiments.provenance import environment
 from experiments.reporting.report import CURVE_COLUMNS, curves_table
 from experiments.reporting.run_results import read_agent
-from experiments.run import UNSEEN, Run, difference, settings
-from experiments.stages.recipes import LEARNING, TEMPERATURE, pretraining_settings
+from experiments.run import TEMPERATURE, UNSEEN, Run, difference, settings
+from experiments.stages.recipes import LEARNING, pretraining_settings
 from experiments.study.settings import Study
 from ialp_jax import store
 from ialp_jax.agents import registry

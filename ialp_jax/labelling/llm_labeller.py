@@ -26,8 +26,8 @@ from ialp_jax.llm.prompting import chat, orders
 from ialp_jax.llm.worker.protocol import CALIBRATION
 from ialp_jax.types import Labels, Prompts
 
-# Entries of a calibration's manifest that are not copied into the manifest of labels.
 LEAST_SHARE = 1e-6  # of answers that name a candidate, so that the logarithm of each share is finite
+# Entries of a calibration's manifest that are not copied into the manifest of labels.
 _OMITTED = ("unconditional", "files", CALIBRATION)
 
 

@@ -87,9 +87,9 @@ def test_the_softmax_of_scores_is_the_preference_of_the_source():
     popularity = np.array([0, 9, 2, 5, 0])
     labels = ask(Popularity(0, popularity, 0.0), [[1, 2, 3, 4]], [0])
     np.testing.assert_allclose(shares(labels), [np.array([10, 3, 6, 1]) / 20], rtol=1e-6)
-    labels = ask(Logged(0, STARTS, HISTORIES, ordered=True), [[9, 5, 3], [1, 7, 3]], [1, 0])
-    np.testing.assert_allclose(shares(labels)[0], [1 / 3, 2 / 3, 0], rtol=1e-6)
-    assert np.isneginf(labels.scores[1]).all()
+    logged = Logged(0, STARTS, HISTORIES, ordered=True)
+    np.testing.assert_allclose(shares(ask(logged, [[9, 5, 3]], [1])), [[1 / 3, 2 / 3, 0]], rtol=1e-6)
+    assert np.isneginf(ask(logged, [[1, 7, 3]], [0]).scores).all()
     labels = ask(Truth(0, STARTS, MODEL), [[1, 2, 3]], [0])
     likes = np.asarray(like_probability(MODEL, 0, np.array([1, 2, 3])), np.float64)
     np.testing.assert_allclose(np.exp(labels.scores[0]), likes / (1 - likes), rtol=1e-5)
@@ -133,7 +133,7 @@ def test_fold_in_trusts_a_long_history_more():
     scores = ask(source, [[3, 1]] * 3, [0, 0, 0], [[0, 0, 0], [0, 0, 3], [3, 3, 3]]).scores
     no_like, one_like, three_likes = scores[:, 0] - scores[:, 1]
     assert abs(no_like) < 0.2 * one_like
-    assert 1.2 * one_like < three_likes < 2.3
+    assert 1.2 * one_like < three_likes <= 4  # the calibration of `MODEL` ends at log-odds of -2 and 2
 
 
 def test_the_manifest_counts_prompts():
