@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from scipy.special import expit
 
 from ialp_jax.agents.base import Params
 from ialp_jax.keys import stream
+from ialp_jax.labelling.calibrated import Calibrated
 from ialp_jax.labelling.config import LabellingConfig
 from ialp_jax.labelling.imagine import answer, chosen_item, propose, remember, start_sessions
 from ialp_jax.labelling.labeller import Labeller
@@ -19,7 +22,7 @@ from ialp_jax.simulator.environment import SessionEnvironment
 from ialp_jax.simulator.types import SessionParams
 from ialp_jax.training.pretrain import Pretrainer
 from ialp_jax.training.rollout import Users
-from ialp_jax.types import Key, Prompts
+from ialp_jax.types import Key, Observation, Prompts
 
 Arrays = dict[str, np.ndarray]
 
@@ -71,6 +74,8 @@ def label_rounds(
     rounds: list[Arrays] = []
     for number in range(config.rounds):
         actor = jax.tree.map(lambda leaf: leaf[0], learner.params)
+        if isinstance(labeller, Calibrated):
+            labeller.calibrate(partial(propose_to, setting, actor, stream(key, "calibrate", number)))
         users, arrays = label_round(setting, actor, users, labeller, stream(key, "round", number), on_step)
         rounds.append({**arrays, "round": np.full(len(arrays["choice"]), number, np.int32)})
         on_round(rounds[-1])
@@ -101,7 +106,8 @@ def label_round(
     Returns:
       The sessions after the round, and arrays with P = steps * sessions rows, ordered by step. The arrays are
       the fields of `Labels`, ``shown`` int32 [P, L + H], ``terminated``, ``truncated`` bool [P], and
-      ``session`` int32 [P].
+      ``session`` int32 [P]. If the labeller is calibrated, also ``probability`` float32 [P, K]: the
+      probability that the user likes the candidate.
 
     Raises:
       InputError: the labeller cannot work, or a session has too few items left.
@@ -127,8 +133,26 @@ def label_round(
                 "session": np.arange(len(item), dtype=np.int32),
             }
         )
+        if isinstance(labeller, Calibrated):
+            steps[-1]["probability"] = expit(labels.scores)
         on_step()
     return users, _joined(steps)
+
+
+def propose_to(setting: Setting, actor: Params, key: Key, histories: np.ndarray) -> np.ndarray:
+    """Proposes candidates at the start of imagined sessions.
+
+    Args:
+      setting: settings of the rounds.
+      actor: parameters of the actor that proposes.
+      key: consumed.
+      histories: int32 [Q, L], the histories with which the sessions start.
+
+    Returns:
+      int32 [Q, K].
+    """
+    started = Observation(histories, histories)  # a session has shown only its history when it starts
+    return propose(setting.network, setting.config.candidates, actor, started, key, setting.alike)[0]
 
 
 def _joined(parts: list[Arrays]) -> Arrays:
