@@ -11,6 +11,7 @@ from experiments.stages.redo import check
 from experiments.stages.world_stage import data
 from ialp_jax.data.files import load_dataset
 from ialp_jax.labelling import estimate_client
+from ialp_jax.labelling.config import LOGISTIC
 from ialp_jax.llm.prompting.lengths import Demand, sample_of
 from ialp_jax.types import Dataset
 
@@ -42,7 +43,11 @@ def demands(run: Run, dataset: Dataset) -> list[Demand]:
         each = labelling.steps * labelling.sessions
         shape = (config.simulator.history_length, labelling.candidates)
         name = f"labels, {labelling.rounds} rounds of {each:,}" if labelling.rounds > 1 else "labels"
-        prompts.append(Demand(name, labelling.rounds * each, sample_of(dataset, shape, config.seed)))
+        sample = sample_of(dataset, shape, config.seed)
+        prompts.append(Demand(name, labelling.rounds * each, sample))
+        if labelling.calibration == LOGISTIC:
+            asked = labelling.rounds * labelling.calibration_questions
+            prompts.append(Demand("calibration of likes", asked, sample))
     if config.audit.enabled:
         prompts += audit_stage.demands(run, dataset)
     return prompts

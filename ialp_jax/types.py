@@ -27,7 +27,8 @@ Glossary. One word has one meaning, and one thing has one name:
 | evaluation users      | results are reported on them, in the evaluation world                         |
 | prompt                | a history and K candidates, as a question to the label source                 |
 | label                 | answer to a prompt: one candidate, "none", or invalid; and K scores           |
-| label source          | the LLM, or a rule in its place                                               |
+| label source          | the LLM, or a model or rule in its place                                      |
+| calibration of likes  | turns the scores of label sources into probabilities of a like                |
 | labeller              | object that turns prompts into labels                                         |
 | mode                  | how the LLM is asked: ``likelihood``, ``choice`` or ``generate``              |
 | LoRA                  | fine-tuning of the LLM; its result is an adapter                              |
@@ -277,7 +278,8 @@ class Labels(NamedTuple):
       candidates: int32 [P, K], ids 1..N, as in `Prompts`.
       choice: int32 [P]; -1: invalid, 0: none, k: the k-th candidate (1..K).
       scores: float32 [P, K], the source's score of each candidate on a logarithmic scale: its softmax is the
-        source's preference among the candidates (log-likelihood of a title, ...). -inf: never preferred.
+        source's preference among the candidates (log-likelihood of a title, ...). -inf: never preferred. If
+        the labels are calibrated, the log-odds of a like.
     """
 
     histories: np.ndarray

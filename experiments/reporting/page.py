@@ -163,7 +163,7 @@ def _labels(results: Results) -> dict[str, Any] | None:
         "different prompts": manifest.get("asked"),
         "held-out loss of the LLM": training.get("held_out_loss"),
     }
-    for name in ("model", "revision", "adapter_use", "mode", "threshold", "tokens"):
+    for name in ("source", "calibration", "model", "revision", "adapter_use", "mode", "threshold", "tokens"):
         entries[name] = manifest.get(name)
     entries["seconds of answering"] = manifest.get("seconds")
     for name, value in entries.items():
@@ -171,7 +171,8 @@ def _labels(results: Results) -> dict[str, Any] | None:
             facts.append((name, {float: "{:,.4g}", int: "{:,}"}.get(type(value), "{}").format(value)))
     if manifest.get("seconds"):
         facts.append(("prompts per second", f"{manifest.get('asked', prompts) / manifest['seconds']:,.1f}"))
-    facts += quality.bias(manifest) + [("warning", caution) for caution in quality.cautions(manifest)]
+    facts += quality.bias(manifest) + quality.calibration(manifest)
+    facts += [("warning", caution) for caution in quality.cautions(manifest)]
     figures = []
     rounds, index = np.unique(arrays.get("round", np.zeros(0, int)), return_inverse=True)
     if len(rounds) > 1:
@@ -179,8 +180,23 @@ def _labels(results: Results) -> dict[str, Any] | None:
         figures.append(figure(plots.none_share(rounds, share), "Share of “none” labels in each label round"))
     if drawn := rounds_figure(manifest):
         figures.append(figure(*drawn))
+    figures += _likes(manifest)
     samples = _samples(arrays, results.titles)
     return {"facts": facts, "figures": figures, "rounds": rounds_table(manifest), "samples": samples}
+
+
+def _likes(manifest: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The reliability of the calibration of likes in the last round; empty if it was not measured."""
+    rounds = (manifest.get(quality.LIKES) or {}).get("rounds") or [{}]
+    if "reliability" not in rounds[-1]:
+        return []
+    bins = (np.array(rounds[-1]["reliability"][name]) for name in ("predicted", "observed", "count"))
+    note = (
+        "Candidates that the actor of the last round proposed for held-out offline users, in bins of equal "
+        "size. A like is an item that appears later in the user's log. Cross-validated over users."
+    )
+    svg = plots.reliability(*bins, "Calibration of likes, last round")
+    return [figure(svg, "Observed share of likes over predicted probability", note)]
 
 
 def _seconds(results: Results) -> list[tuple[str, str]]:

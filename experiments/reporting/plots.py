@@ -256,11 +256,16 @@ def label_rounds(rounds: np.ndarray, lines: Mapping[str, np.ndarray], look: Call
     return out[0]
 
 
-def reliability(predicted: np.ndarray, observed: np.ndarray, count: np.ndarray) -> str:
+def reliability(
+    predicted: np.ndarray,
+    observed: np.ndarray,
+    count: np.ndarray,
+    title: str = "Calibration on held-out interactions",
+) -> str:
     """Plots observed like rates against predicted probabilities of non-empty bins [C]; returns SVG text."""
     filled = count > 0
     predicted, observed = predicted[filled], observed[filled]
-    with panel("Calibration on held-out interactions", NARROW) as (axes, out):
+    with panel(title, NARROW) as (axes, out):
         top = 1.05 * max(predicted.max(initial=0.0), observed.max(initial=0.0), 1e-3)
         axes.plot([0, top], [0, top], color="#8a8a8a", linestyle="--", linewidth=1)
         axes.annotate("perfect", (top, top), ha="right", va="bottom", color="#6b6b6b", fontsize=_LABEL_SIZE)

@@ -8,7 +8,7 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from experiments.make_agent import actor_critic
+from experiments.make_agent import actor_critic, recommender
 from experiments.run import Run
 from experiments.stages import fits, recipes
 from experiments.stages.common import read_worlds, root_key, say, warn, watching
@@ -17,12 +17,16 @@ from ialp_jax.claim import ADAPTER, LABELS
 from ialp_jax.data.splits import Windows
 from ialp_jax.keys import stream
 from ialp_jax.labelling import drift, quality, rounds
+from ialp_jax.labelling.calibrated import Calibrated, HeldOut
+from ialp_jax.labelling.config import LLM, LOG_MODEL, NONE
 from ialp_jax.labelling.imagine import imagined_params
-from ialp_jax.labelling.labeller import Labeller
+from ialp_jax.labelling.labeller import Labeller, LabelSource
 from ialp_jax.labelling.llm_labeller import LLMLabeller
+from ialp_jax.labelling.log_model import LogModel
 from ialp_jax.labelling.lora_client import LoraClient
 from ialp_jax.labelling.sources import rule_labeller
 from ialp_jax.llm.config import LLMConfig
+from ialp_jax.llm.model.corpus import split_offline
 from ialp_jax.llm.prompting import alike, templates
 from ialp_jax.simulator.world import World
 from ialp_jax.training.config import PretrainConfig
@@ -127,19 +131,55 @@ def label(run: Run) -> None:
     store.seal(folder, manifest | recipes.stamp(run, "labels", began))
     show_losses(run, "label", manifest.get("training", {}).get("loss", []))
     say(f"label: {total:,} prompts, {quality.line(manifest)}")
+    if facts := quality.calibration(manifest):
+        say(f"label: {'; '.join(f'{name} {value}' for name, value in facts)}")
     for caution in manifest.get("cautions", ()):
         warn(caution)
 
 
 def labeller_of(run: Run, world: World, starts: Windows) -> Labeller:
-    """The LLM, or the rule that ``labelling.source`` names.
+    """The label sources that ``labelling.source`` names, calibrated if the settings say so.
 
-    Only rules use ``starts``, the windows in which the imagined sessions start.
+    The imagined sessions start in the windows ``starts``.
     """
+    config, dataset = run.config, world.dataset
+    training, held_out = split_offline(dataset, config.llm.embedded.holdout, config.seed)
+    logged = Windows(*(column[np.isin(starts.user, training)] for column in starts))
+    sources: dict[str, LabelSource] = {}
+    for name in config.labelling.sources():
+        if name == LLM:
+            data, labels = run.folder / "data", run.folder / "labels"
+            sources[name] = LLMLabeller(config.llm, data, labels, config.seed, warn)
+        elif name == LOG_MODEL:
+            sources[name] = log_model(run, dataset, logged)
+        else:
+            model = world.params.user_model
+            sources[name] = rule_labeller(config.labelling, dataset, starts, model, config.seed)
+    if config.labelling.calibration == NONE:
+        return sources[config.labelling.source]
+    likes = np.concatenate([dataset.histories.of(user) for user in training])
+    return Calibrated(
+        sources,
+        HeldOut.of(dataset, starts, held_out, alike_items(config.llm, dataset)),
+        np.bincount(likes, minlength=dataset.catalogue.num_items + 1),
+        config.labelling.calibration_questions,
+        config.seed,
+        config.llm.on_invalid == "drop",
+    )
+
+
+def log_model(run: Run, dataset: Dataset, logged: Windows) -> LogModel:
+    """The label source ``log_model``; it trains on the windows ``logged``."""
     config = run.config
-    if recipes.asks_llm(config):
-        return LLMLabeller(config.llm, run.folder / "data", run.folder / "labels", config.seed, warn)
-    return rule_labeller(config.labelling, world.dataset, starts, world.params.user_model, config.seed)
+    return LogModel(
+        config.seed,
+        config.labelling.none_share,
+        run.folder / "labels" / "log_model",
+        recommender(config, dataset.catalogue.num_items),
+        logged,
+        learning(run, config.pretrain.sasrec_learning_rate),
+        stream(root_key(run), "log_model"),
+    )
 
 
 def alike_items(llm: LLMConfig, dataset: Dataset) -> np.ndarray | None:

@@ -17,7 +17,7 @@ from ialp_jax import store
 from ialp_jax.agents import registry
 from ialp_jax.errors import InputError
 from ialp_jax.labelling import lora_client
-from ialp_jax.labelling.config import LLM
+from ialp_jax.labelling.config import LLM, LOG_MODEL, LOGISTIC
 
 MADE_FROM, SETTINGS, FILES = "made_from", "settings", "files"  # Keys in a manifest.
 REFERENCES = "references"  # Key for settings of the reference policies in the simulator's manifest.
@@ -76,8 +76,8 @@ def parts(config: Config, stage: str) -> list[str]:
 
 
 def asks_llm(config: Config) -> bool:
-    """Whether labels come from the LLM and not from a rule in its place."""
-    return config.labelling.source == LLM
+    """Whether the LLM is a source of the labels."""
+    return LLM in config.labelling.sources()
 
 
 def uses_adapter(config: Config) -> bool:
@@ -114,12 +114,17 @@ def _lora(config: Config, tree: dict[str, Any], _: str) -> Recipe:
 def _labels(config: Config, tree: dict[str, Any], _: str) -> Recipe:
     read = _picked(tree, "seed", "simulator", "network", "labelling", "agents.ialp")
     read |= _picked(tree, *(f"pretrain.{name}" for name in LEARNING))
-    llm = llm_settings(config)
+    llm, labelling = llm_settings(config), config.labelling
+    if LOG_MODEL in labelling.sources():
+        read |= _picked(tree, "pretrain.sasrec_learning_rate", "pretrain.sasrec_updates")
+    if asks_llm(config) or labelling.calibration == LOGISTIC:
+        del read["labelling.none_share"]  # only uncalibrated labels of other sources use this setting
     if not asks_llm(config):
         # Template and mode decide which items have the same words; a prompt never has two such items.
         read |= {"llm.template": llm["template"], "llm.lettered": config.llm.mode != "likelihood"}
+        if LOG_MODEL in labelling.sources() or labelling.calibration == LOGISTIC:
+            read["llm.embedded.holdout"] = config.llm.embedded.holdout  # the held-out users
         return Recipe("label", read, ("data", "simulator"))
-    del read["labelling.none_share"]  # only other label sources use this setting
     return Recipe("label", read | flat({"llm": llm}), ("data", "simulator", *_adapter(config)))
 
 

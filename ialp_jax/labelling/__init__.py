@@ -12,8 +12,10 @@ The steps from a proposal to a label:
 7. answer: the worker returns `ialp_jax.llm.modes.answers.Answers`, and the client stores these answers;
 8. label: ``llm_labeller.py`` turns answers into labels; ``transitions.py`` turns labels into transitions.
 
-Baseline labellers: ``sources.py``. Other clients of the worker: ``lora_client.py``, ``estimate_client.py``.
 Imagined sessions: ``drift.py`` measures in each round how far they are from people.
+Baseline labellers: ``sources.py``, ``log_model.py``. Probabilities of a like: ``calibrated.py`` asks the
+label sources, and ``likes.py`` fits a regression. Other clients of the worker: ``lora_client.py``,
+``estimate_client.py``.
 Quality of labels: ``audit.py`` measures label sources on the questions of ``audit_questions.py``;
 ``quality.py`` derives warnings from a manifest. Labels on disk: ``label_files.py``. Labels as text:
 ``inspect.py``, ``label_text.py``.

@@ -10,8 +10,10 @@ from ialp_jax import settings
 from ialp_jax.errors import InputError
 from ialp_jax.settings import setting
 
-LLM = "llm"
-SOURCES = (LLM, "popularity", "random", "logged", "truth", "fold_in")
+LLM, LOG_MODEL = "llm", "log_model"
+BOTH = f"{LLM}+{LOG_MODEL}"
+SOURCES = (LLM, LOG_MODEL, BOTH, "popularity", "random", "logged", "truth", "fold_in")
+NONE, LOGISTIC = "none", "logistic"  # values of ``calibration``
 
 
 @dataclasses.dataclass
@@ -23,10 +25,18 @@ class LabellingConfig:
       sessions: number of imagined sessions in parallel; each session makes one prompt per step.
       steps: number of steps of each session in a round; a round makes sessions * steps prompts.
       candidates: K, number of candidates in one prompt.
-      source: label source. ``llm``: the model. ``popularity``: likes of offline users. ``random``: chance.
-        ``logged``: the user's next logged items. ``truth``: the world's user model. ``fold_in``: the world's
-        user model, with user factors that are estimated from the history.
-      none_share: share of the prompts that popularity, random and fold_in answer with "none".
+      source: label source. ``llm``: the model. ``log_model``: the supervised SASRec, trained on the logs of
+        offline users. ``llm+log_model``: both, joined by the calibration. ``popularity``: likes of offline
+        users. ``random``: chance. ``logged``: the user's next logged items. ``truth``: the world's user
+        model. ``fold_in``: the world's user model, with user factors that are estimated from the history.
+      none_share: share of the prompts that log_model, popularity, random and fold_in answer with "none"; only
+        without calibration.
+      calibration: how scores become labels. ``none``: the best score wins, and each source has its own rule
+        of "none". ``logistic``: scores become probabilities of a like, which means that the candidate appears
+        later in the user's log. The most probable candidate wins, and the answer is "none" with the
+        probability that the user does not like this candidate. In each round, a regression on held-out
+        offline users (llm.embedded.holdout) computes the probabilities.
+      calibration_questions: number of further prompts in each round, about held-out users, for ``logistic``.
       horizon: largest number of steps of an imagined session; then a new session starts from a logged window.
         Long sessions drift: most items of their histories are choices of the label source, not of people.
         0, or more than ``simulator.horizon``: ``simulator.horizon``.
@@ -48,6 +58,12 @@ class LabellingConfig:
     staggered: bool = True
     popular_share: float = setting(0.0, at_least=0, at_most=1)
     uniform_share: float = setting(0.0, at_least=0, at_most=1)
+    calibration: str = setting(NONE, choices=(NONE, LOGISTIC))
+    calibration_questions: int = setting(400, at_least=2, acts_if=("calibration", LOGISTIC))
+
+    def sources(self) -> list[str]:
+        """The label sources that ``source`` names."""
+        return self.source.split("+")
 
     def num_prompts(self) -> int:
         """Number of prompts in all rounds."""
@@ -70,6 +86,11 @@ class LabellingConfig:
             raise InputError(
                 f"--config.labelling.popular_share={self.popular_share} and .uniform_share="
                 f"{self.uniform_share} must not exceed 1 together"
+            )
+        if len(self.sources()) > 1 and self.calibration == NONE:
+            raise InputError(
+                f"--config.labelling.source={self.source} needs --config.labelling.calibration={LOGISTIC}, "
+                "which joins the scores of both"
             )
 
 

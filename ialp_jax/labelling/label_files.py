@@ -28,15 +28,15 @@ def check_labels(labels: Path, arrays: Mapping[str, np.ndarray], others: Sequenc
 
     Args:
       labels: folder of the labels, for the error message.
-      arrays: histories, candidates, choice and scores of P prompts.
+      arrays: histories, candidates, choice and scores of P prompts, and maybe probability.
       others: names of other arrays [P, ...] that must exist.
     """
-    names = (*Labels._fields, *others)
+    names = (*Labels._fields, *others, *(("probability",) if "probability" in arrays else ()))
     wrong = [name for name in names if name not in arrays or arrays[name].ndim < 1]
     if not wrong:
         count, size = len(arrays["choice"]), arrays["candidates"].shape[-1]
         shape = {"candidates": (count, size), "choice": (count,), "scores": (count, size)}
-        shape["histories"] = (count, arrays["histories"].shape[-1])
+        shape |= {"histories": (count, arrays["histories"].shape[-1]), "probability": (count, size)}
         bounds = {"histories": (0, _ANY), "candidates": (1, _ANY), "choice": (-1, size)}
         wrong = [
             name for name in names if arrays[name].shape != shape.get(name, (count, *arrays[name].shape[1:]))

@@ -92,12 +92,13 @@ def head(labels: RunLabels) -> Iterator[str]:
         if name in facts.get("catalogue", {}):
             yield f"{name:<11} {_words(facts['catalogue'][name])}"
     yield f"template    {labels.template.name}, version {labels.template.version}"
-    names = ("model", "revision", "adapter", "fingerprint", "mode", "normalise", "none_rule", "threshold")
-    for name in (*names, "dtype", "device", "store", "context", "asked", "taken", "tokens", "seconds"):
+    names = ("source", "calibration", "model", "revision", "adapter", "fingerprint", "mode", "normalise")
+    costs = ("dtype", "device", "store", "context", "asked", "taken", "tokens", "seconds")
+    for name in (*names, "none_rule", "threshold", *costs):
         if facts.get(name) not in (None, ""):
             yield f"{name:<11} {_words(facts[name])}"
     yield f"prompts     {_counts(labels)}"
-    for name, value in quality.bias(facts):
+    for name, value in (*quality.bias(facts), *quality.calibration(facts)):
         yield f"{name}: {value}"
     for caution in quality.cautions(facts):
         yield f"warning: {caution}"

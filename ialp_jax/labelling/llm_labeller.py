@@ -81,6 +81,29 @@ class LLMLabeller(LLMClient):
         Raises:
           InputError: the worker reports an error, for example that torch is missing or memory ran out.
         """
+        prompts, answers = self._answers(prompts)
+        choice = self._decide(answers, prompts.candidates)
+        self._record(answers, choice)
+        return Labels(prompts.histories, prompts.candidates, choice, self._log_scores(answers.scores))
+
+    def evidence(self, prompts: Prompts, counted: bool) -> np.ndarray:
+        """Returns scores for a calibration, see `ialp_jax.labelling.labeller.LabelSource`.
+
+        In ``likelihood``, this is the score after the history minus the score after an empty history, so that
+        the effects of a title's length and spelling cancel. In the other modes, it is the score itself: the
+        log-probability of a letter, or the logarithm of the share of the answers that name the candidate.
+        """
+        prompts, answers = self._answers(prompts)
+        if counted:
+            self._record(answers, self._decide(answers, prompts.candidates))
+        scores = self._log_scores(answers.scores).astype(np.float64)
+        if self._config.mode == "likelihood":
+            scores -= self._calibration["unconditional"][prompts.candidates]
+        scores[answers.cause > 0] = np.nan
+        return scores
+
+    def _answers(self, prompts: Prompts) -> tuple[Prompts, Answers]:
+        """Checks P prompts, and takes their answers from the store or the worker."""
         histories, candidates = (np.asarray(array, np.int32) for array in prompts[:2])
         self._check(histories, candidates)
         prompts = Prompts(histories, candidates)
@@ -88,10 +111,8 @@ class LLMLabeller(LLMClient):
         if self._store is None:
             self._open()
         answers, batches = self._store.answers(prompts, self._compute)
-        choice = self._decide(answers, candidates)
-        self._record(answers, choice)
         self._batches += batches
-        return Labels(histories, candidates, choice, self._log_scores(answers.scores))
+        return prompts, answers
 
     def _log_scores(self, scores: np.ndarray) -> np.ndarray:
         """Scores on a logarithmic scale. In ``generate``, the model's scores are shares of answers."""

@@ -14,6 +14,7 @@ from ialp_jax.llm.prompting import chat
 from ialp_jax.llm.prompting.letters import LETTERS
 
 CONFIDENCE = 0.999  # confidence level of the lower bound that `by_letter` returns.
+LIKES = "likes"  # manifest entry about the calibration, see `ialp_jax.labelling.likes`
 DOUBTFUL_SHARE = 0.2  # labels are doubtful if the letter decides a larger share of the answers
 _CURES = {
     "thinking": "raise --config.llm.max_new_tokens, so that the model ends its thinking",
@@ -124,7 +125,29 @@ def cautions(manifest: Mapping[str, Any]) -> list[str]:
     bad, total = sum(counts.get("invalid", {}).values()), counts.get("prompts", 0)
     if 2 * bad > total:
         reasons.append(f"most answers are invalid: {bad:,} of {total:,}")
+    reasons += (manifest.get(LIKES) or {}).get("cautions", [])
     return [reason for reason in reasons if reason]
+
+
+def calibration(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Returns names and values of facts about the calibration of likes. Without it, the list is empty."""
+    rounds = (manifest.get(LIKES) or {}).get("rounds")
+    if not rounds:
+        return []
+    last, facts = rounds[-1], []
+    for name, value in last["coefficients"].items():
+        facts.append((f"log-odds of a like, {name}", f"{value:+.4g}"))
+    if last.get("auc") is not None:
+        facts.append(("AUC of proposals", f"{last['auc']:.3f}"))
+    if "log_loss" in last:
+        facts.append(("log loss", f"{last['log_loss']:.4f} ({last['log_loss_of_rate']:.4f} by the rate)"))
+        best = last["best"]
+        facts.append(
+            ("likes of the best candidate", f"{best['observed']:.1%} ({best['predicted']:.1%} predicted)")
+        )
+    shares = [one.get("none_share") for one in rounds]
+    written = ", ".join("-" if share is None else f"{share:.0%}" for share in shares)
+    return [*facts, ("none by round", written)]
 
 
 def thinking(facts: Mapping[str, Any]) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from scipy.special import expit
 
 from ialp_jax.agents.base import Params
 from ialp_jax.keys import stream
+from ialp_jax.labelling.calibrated import Calibrated
 from ialp_jax.labelling.config import LabellingConfig
 from ialp_jax.labelling.imagine import (
     Sessions,
@@ -89,6 +92,8 @@ def label_rounds(
     rounds: list[Arrays] = []
     for number in range(config.rounds):
         actor = jax.tree.map(lambda leaf: leaf[0], learner.params)
+        if isinstance(labeller, Calibrated):
+            labeller.calibrate(partial(propose_to, setting, actor, stream(key, "calibrate", number)))
         round_key = stream(key, "round", number)
         sessions, arrays = label_round(setting, actor, sessions, labeller, round_key, on_step)
         rounds.append({**arrays, "round": np.full(len(arrays["choice"]), number, np.int32)})
@@ -121,7 +126,8 @@ def label_round(
       The sessions after the round, and arrays with P = steps * sessions rows, ordered by step. The arrays are
       the fields of `Labels`, ``proposer`` int8 [P, K] (index into `ialp_jax.labelling.mix.PROPOSERS`),
       ``window`` int32 [P] (the window in which the session started), ``shown`` int32 [P, L + H],
-      ``terminated``, ``truncated`` bool [P], and ``session`` int32 [P].
+      ``terminated``, ``truncated`` bool [P], and ``session`` int32 [P]. If the labeller is calibrated, also
+      ``probability`` float32 [P, K]: the probability that the user likes the candidate.
 
     Raises:
       InputError: the labeller cannot work, or a session has too few items left.
@@ -149,6 +155,8 @@ def label_round(
                 "session": np.arange(len(item), dtype=np.int32),
             }
         )
+        if isinstance(labeller, Calibrated):
+            steps[-1]["probability"] = expit(labels.scores)
         on_step()
     return sessions, _joined(steps)
 
@@ -166,6 +174,22 @@ def _candidates(
     likes = np.zeros(network.num_items + 1) if setting.likes is None else setting.likes
     mix_key = stream(key, "mix", number)
     return completed(network, items, popular, uniform, likes, shown, mix_key, alike), memory
+
+
+def propose_to(setting: Setting, actor: Params, key: Key, histories: np.ndarray) -> np.ndarray:
+    """Proposes candidates at the start of imagined sessions.
+
+    Args:
+      setting: settings of the rounds.
+      actor: parameters of the actor that proposes.
+      key: consumed.
+      histories: int32 [Q, L], the histories with which the sessions start.
+
+    Returns:
+      int32 [Q, K].
+    """
+    started = Observation(histories, histories)  # a session has shown only its history when it starts
+    return _candidates(setting, actor, started, key, 0, None)[0].items
 
 
 def _joined(parts: list[Arrays]) -> Arrays:

@@ -11,6 +11,8 @@ The rules label the same kind of prompts as the LLM: K candidates that the curre
 - ``fold_in`` applies the same model to user factors that it estimates from the history. It answers "none" to
   the prompts whose best candidate has the lowest scores.
 
+The source ``log_model`` is in `ialp_jax.labelling.log_model`.
+
 ``popularity``, ``random`` and ``fold_in`` have no threshold for "none". They give this answer to a fixed
 share of the prompts in each request. The share can be set to the LLM's share of "none". Scores are on a
 logarithmic scale, because `ialp_soft` learns the softmax of the scores. ``truth`` knows the
@@ -25,6 +27,7 @@ from typing import Self
 
 import jax
 import numpy as np
+from scipy.special import logit
 
 from ialp_jax import keys
 from ialp_jax.data.splits import Windows
@@ -40,6 +43,7 @@ class RuleLabeller:
         """Stores the name of the rule, for the manifest, and the seed of the run."""
         self._name, self._seed = name, seed
         self._choices: list[np.ndarray] = []
+        self._requests = 0
 
     def __enter__(self) -> Self:
         """Does nothing, because a rule needs no preparation."""
@@ -52,11 +56,27 @@ class RuleLabeller:
 
     def label(self, prompts: Prompts) -> Labels:
         """Labels P prompts from imagined sessions. The prompts must have ``windows``."""
-        random = keys.generator(self._seed, f"label-{self._name}", len(self._choices))
-        scores, none = self.score(prompts, random)
-        choice = np.where(none, 0, 1 + scores.argmax(1)).astype(np.int32)
+        scores, choice = self._answer(prompts)
         self._choices.append(choice)
         return Labels(prompts.histories, prompts.candidates, choice, scores.astype(np.float32))
+
+    def evidence(self, prompts: Prompts, counted: bool) -> np.ndarray:
+        """Returns scores for a calibration, see `ialp_jax.labelling.labeller.LabelSource`."""
+        scores, choice = self._answer(prompts)
+        if counted:
+            self._choices.append(choice)
+        return self.scaled(scores.astype(np.float64))
+
+    def _answer(self, prompts: Prompts) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the scores [P, K] and the choices int32 [P] of one request."""
+        random = keys.generator(self._seed, f"label-{self._name}", self._requests)
+        self._requests += 1
+        scores, none = self.score(prompts, random)
+        return scores, np.where(none, 0, 1 + scores.argmax(1)).astype(np.int32)
+
+    def scaled(self, scores: np.ndarray) -> np.ndarray:
+        """Changes the scale of scores [P, K], so that the log-odds of a like are nearly linear in them."""
+        return scores
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Returns the scores [P, K] of the candidates, and whether the answer is "none", bool [P]."""
@@ -87,6 +107,10 @@ class Popularity(RuleLabeller):
         """
         scores = np.log1p(self._popularity[prompts.candidates])
         return scores, lowest_share(scores.max(1), self._none_share, random)
+
+    def scaled(self, scores: np.ndarray) -> np.ndarray:
+        """Returns log(1 + likes)."""
+        return np.log1p(scores)
 
 
 class Random(RuleLabeller):
@@ -150,6 +174,10 @@ class Truth(RuleLabeller):
         scores = np.asarray(like_logit(self._model, users, prompts.candidates))
         return scores, random.random(len(scores)) >= np.asarray(jax.nn.sigmoid(scores)).max(1)
 
+    def scaled(self, scores: np.ndarray) -> np.ndarray:
+        """Turns probabilities into log-odds between -14 and 14."""
+        return logit(np.clip(scores, 1e-6, 1 - 1e-6))
+
 
 class FoldIn(RuleLabeller):
     """Uses the world's user model with estimated user factors, see the module docstring.
@@ -196,7 +224,7 @@ def rule_labeller(
     """Makes the rule that ``config.source`` names.
 
     Args:
-      config: ``source``, which must not be the LLM, and ``none_share``.
+      config: ``source``, which must name a rule of this module, and ``none_share``.
       dataset: the data set; the rules read only the likes of its offline users.
       logged: the windows from which imagined sessions start.
       model: user model of the world.

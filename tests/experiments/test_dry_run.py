@@ -106,6 +106,19 @@ def test_with_labels_from_a_rule_only_the_audit_is_counted(tmp_path, monkeypatch
     assert "no prompt is put to an LLM" in capsys.readouterr().out
 
 
+def test_the_questions_of_a_calibration_are_counted_if_the_llm_answers_them(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(estimate_client, "estimate", lambda *args: calls.append(args[4]) or ESTIMATE)
+    config = smoke.get_config()
+    config.audit.enabled, config.labelling.calibration = False, "logistic"
+    config.labelling.calibration_questions = 30
+    for source in ("llm+log_model", "log_model"):
+        config.labelling.source = source
+        dry_run.dry_run_labels(Run.open(tmp_path / source, config, overwrite=False))
+    counts = [[(demand.name, demand.count) for demand in demands] for demands in calls]
+    assert counts == [[("labels, 2 rounds of 60", 120), ("calibration of likes", 60)]]
+
+
 @pytest.mark.slow
 def test_the_estimate_equals_the_prompts_of_a_run(tmp_path, monkeypatch):
     """Compares the estimate with the manifests of a run with the same settings."""

@@ -107,7 +107,7 @@ def test_a_setting_redoes_only_the_parts_that_read_it(folder, path, value, chang
 def test_every_setting_acts_on_some_part_or_is_known_to_act_on_none():
     read = set()
     for source in SOURCES:
-        config = config_of(source)
+        config = config_of(source, **{"labelling.calibration": "logistic" if "+" in source else "none"})
         read |= {path for part in parts(config) for path in recipes.recipe(config, part).settings}
         read |= recipes.reference_settings(config).keys()
     idle = {"name", "adapt.agents", "adapt.keep", "adapt.seeds_by", "llm.lora.save_every"}
@@ -117,7 +117,7 @@ def test_every_setting_acts_on_some_part_or_is_known_to_act_on_none():
     assert {path for path in read - known if not path.startswith("llm.")} == set()
 
 
-@pytest.mark.parametrize("source", [name for name in SOURCES if name != "llm"])
+@pytest.mark.parametrize("source", [name for name in SOURCES if "llm" not in name])
 def test_labels_of_another_source_do_not_depend_on_the_llm(tmp_path, source):
     make(tmp_path, config_of(source, lora=False))
     changed = config_of(source, lora=False, **{"llm.batch_size": 3, "llm.embedded.steps": 7})
@@ -129,12 +129,40 @@ def test_labels_of_another_source_do_not_depend_on_the_llm(tmp_path, source):
     assert "lora" in recipes.recipe(config_of(source), "audit").reads
 
 
+@pytest.mark.parametrize("source", SOURCES)
+def test_calibrated_labels_depend_on_the_held_out_users_and_not_on_the_share_of_none(tmp_path, source):
+    calibrated = {"labelling.calibration": "logistic"}
+    make(tmp_path, config_of(source, lora=False, **calibrated))
+
+    def labels_change(path, value):
+        return "labels" in stale(tmp_path, config_of(source, lora=False, **calibrated, **{path: value}))
+
+    assert labels_change("llm.embedded.holdout", 0.3)
+    assert labels_change("labelling.calibration_questions", 7)
+    assert not labels_change("labelling.none_share", 0.5)
+    assert labels_change("pretrain.sasrec_updates", 5) == ("log_model" in source)
+    assert labels_change("pretrain.sasrec_learning_rate", 0.1) == ("log_model" in source)
+    assert labels_change("llm.embedded.steps", 5) == ("llm" in source)
+    assert ("lora" in recipes.recipe(config_of(source, **calibrated), "labels").reads) == ("llm" in source)
+
+
+def test_the_held_out_users_matter_only_to_labels_that_use_them(tmp_path):
+    assert "llm.embedded.holdout" in recipes.recipe(config_of("log_model"), "labels").settings
+    assert "llm.embedded.holdout" not in recipes.recipe(config_of("popularity"), "labels").settings
+
+
 def test_the_adapter_is_made_only_if_labels_or_the_audit_ask_the_llm():
     def made(source, audit):
         return recipes.parts(config_of(source, **{"audit.enabled": audit}), "lora")
 
-    assert made("llm", False) == made("llm", True) == made("popularity", True) == ["lora"]
-    assert made("popularity", False) == []
+    assert (
+        made("llm", False)
+        == made("llm+log_model", False)
+        == made("llm", True)
+        == made("popularity", True)
+        == ["lora"]
+    )
+    assert made("popularity", False) == made("log_model", False) == []
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from ialp_jax.data.files import load_dataset
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.sanity import world_checks
 from ialp_jax.labelling.label_files import catalogue_facts
+from ialp_jax.labelling.label_store import LabelStore
 from ialp_jax.simulator.config import replaced
 from ialp_jax.training import kept
 from ialp_jax.training.adapt import evaluator
@@ -530,13 +531,82 @@ def test_an_agent_that_replays_labels_is_run_again_with_other_labels(copy):
     assert run.is_done("adapt/ialp", fingerprint(run, "adapt/ialp"))
 
 
+def joined(config):
+    config.labelling.source, config.labelling.calibration = "llm+log_model", "logistic"
+    config.labelling.calibration_questions = 30
+
+
+def test_a_killed_label_stage_with_a_calibration_ends_with_the_same_bits(copy, tmp_path, monkeypatch):
+    shutil.copytree(copy, tmp_path / "killed")
+    again(copy, ("label",), joined, overwrite=True)
+    arrays, manifest = store.load(copy / "labels")
+    assert (copy / "labels" / "log_model" / "model.safetensors").stat().st_size > 1000
+    assert manifest["counts"]["prompts"] == len(arrays["choice"]) == 2 * 2 * 8
+    assert manifest["counts"]["none"] == int((arrays["choice"] == 0).sum())
+    assert [record["questions"] for record in manifest["likes"]["rounds"]] == [30, 30]
+    assert {"llm", "log_model", "log_popularity"} < manifest["likes"]["rounds"][0]["coefficients"].keys()
+    assert manifest["others"]["log_model"]["log_model"]["users"] == 36  # 40 offline users, 4 of them held out
+    answers, calls = LabelStore.answers, []
+
+    def killed(self, prompts, compute):
+        calls.append(len(prompts.histories))
+        if len(calls) in (1, 3, 7):  # in the first calibration, the first round, the second calibration
+            raise KeyboardInterrupt
+        return answers(self, prompts, compute)
+
+    for _ in range(3):
+        monkeypatch.setattr(LabelStore, "answers", killed)
+        with pytest.raises(KeyboardInterrupt):
+            again(tmp_path / "killed", ("label",), joined, overwrite=True)
+    monkeypatch.setattr(LabelStore, "answers", answers)
+    again(tmp_path / "killed", ("label",), joined, overwrite=True)
+    resumed, facts = store.load(tmp_path / "killed" / "labels")
+    assert resumed.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(resumed[name], array)
+    assert facts["likes"] == manifest["likes"]
+    assert facts["asked"] == manifest["asked"]  # no prompt was asked again after a kill
+
+
+def test_the_llm_answers_a_prompt_of_a_calibrated_run_only_once(copy, monkeypatch):
+    again(copy, ("label",), joined, overwrite=True)
+    before = store.load(copy / "labels")[0]
+
+    def forbidden(*args, **kwargs):
+        raise AssertionError("the LLM was started")
+
+    monkeypatch.setattr("ialp_jax.labelling.worker_process.subprocess.Popen", forbidden)
+    (copy / "labels" / "manifest.json").unlink()
+    again(copy, ("label",), joined, overwrite=True)
+    for name, array in store.load(copy / "labels")[0].items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_calibrated_labels_of_a_log_model_need_no_llm_and_reach_the_report(copy, monkeypatch, capsys):
+    def change(config):
+        joined(config)
+        config.labelling.source, config.audit.enabled = "log_model", False
+        few(config)
+
+    def forbidden(*args, **kwargs):
+        raise AssertionError("the LLM was started")
+
+    monkeypatch.setattr("ialp_jax.labelling.worker_process.subprocess.Popen", forbidden)
+    again(copy, ("label", "pretrain", "adapt", "report"), change, overwrite=True)
+    arrays, manifest = store.load(copy / "labels")
+    assert manifest["source"] == "log_model"
+    np.testing.assert_allclose(arrays["probability"], 1 / (1 + np.exp(-arrays["scores"])), rtol=1e-5)
+    assert "log-odds of a like, log_model" in capsys.readouterr().out
+    assert "Observed share of likes over predicted probability" in (copy / "report/index.html").read_text()
+
+
 def test_labels_of_another_source_need_no_llm(copy, monkeypatch):
     def forbidden(*args, **kwargs):
         raise AssertionError("the LLM was started")
 
     monkeypatch.setattr("ialp_jax.labelling.worker_process.subprocess.Popen", forbidden)
     before, _ = store.load(copy / "labels")
-    for source in ("popularity", "logged", "truth"):
+    for source in ("popularity", "logged", "truth", "log_model"):
         again(copy, ("label",), lambda c, s=source: setattr(c.labelling, "source", s), overwrite=True)
         arrays, manifest = store.load(copy / "labels")
         assert arrays.keys() == before.keys()

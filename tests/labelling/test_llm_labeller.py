@@ -84,6 +84,37 @@ def test_labels_and_manifest_agree(finished):
     assert len(manifest["template_sha256"]) == 64
 
 
+def test_evidence_is_the_gain_over_an_empty_history_and_is_counted_only_on_request(finished, again):
+    with LLMLabeller(settings(), again / "data", again / "labels", seed=0) as labeller:
+        gains = labeller.evidence(REQUESTS[0], counted=False)
+        labels = labeller.label(REQUESTS[1])
+        assert labeller.manifest()["counts"]["prompts"] == 20
+        labeller.evidence(REQUESTS[0], counted=True)
+        assert labeller.manifest()["counts"]["prompts"] == 40
+        assert labeller._process is None  # the store has all answers, also those to uncounted prompts
+    (path,) = (again / "labels" / "calibration").glob("*/arrays.npz")
+    unconditional = np.load(path)["unconditional"][REQUESTS[0].candidates]
+    np.testing.assert_array_equal(gains, finished[1][0].scores.astype(np.float64) - unconditional)
+    assert gains.dtype == np.float64
+    assert_equal([labels], [finished[1][1]])
+
+
+def test_the_evidence_of_an_invalid_answer_is_not_a_number(again):
+    with LLMLabeller(settings(), again / "data", again / "labels", seed=0) as labeller:
+        labeller.label(REQUESTS[0])
+        answer = labeller._store.answers
+
+        def spoilt(prompts, compute):
+            answers, batches = answer(prompts, compute)
+            cause = np.arange(len(answers.cause)) % 2
+            return answers._replace(cause=cause.astype(np.uint8)), batches
+
+        labeller._store.answers = spoilt
+        gains = labeller.evidence(REQUESTS[0], counted=False)
+    assert np.isnan(gains[1::2]).all()
+    assert np.isfinite(gains[0::2]).all()
+
+
 def test_a_complete_store_needs_no_worker(finished, again, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", None)
     labels, manifest, started = ask(again, settings(), *REQUESTS)

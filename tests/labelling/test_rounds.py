@@ -7,12 +7,15 @@ from diagnostic_worlds import ACTOR_CRITIC, ENV, ITEMS, LENGTH, world
 from function_labeller import FunctionLabeller
 
 from ialp_jax.agents.config import IALPConfig
+from ialp_jax.data.splits import Windows
 from ialp_jax.errors import InputError
+from ialp_jax.labelling.calibrated import Calibrated, HeldOut
 from ialp_jax.labelling.config import LabellingConfig
 from ialp_jax.labelling.imagine import imagined_params
 from ialp_jax.labelling.rounds import Setting, label_rounds
 from ialp_jax.training.config import PretrainConfig
 from ialp_jax.training.pretrain import Pretrainer, offline_loss
+from ialp_jax.types import Histories
 
 ROUNDS, SESSIONS, STEPS, K = 3, 4, 2, 3
 WINDOWS = np.array([[0, 0, 0, 1], [0, 0, 2, 3], [0, 4, 5, 6]], np.int32)
@@ -139,3 +142,81 @@ def test_labels_that_start_together_are_cut_together():
     ends = arrays["truncated"].reshape(6, SESSIONS)
     assert ends.all(1).tolist() == [False, False, True] * 2
     assert ends.any(1).tolist() == [False, False, True] * 2
+
+
+class OddItems(FunctionLabeller):
+    """A label source that scores odd items highly."""
+
+    def __init__(self):
+        super().__init__(lowest_id)
+
+    def evidence(self, prompts, counted):
+        self.prompts.append(prompts)
+        self.calls.append("label" if counted else "question")
+        return (prompts.candidates % 2).astype(np.float64)
+
+
+LIKES = Histories(np.array([1, 3, 5, 7, 2, 3, 9, 11, 4, 5, 6, 13], np.int32), np.array([0, 4, 8, 12]))
+HELD_OUT = HeldOut(
+    Windows(WINDOWS, np.array([3, 9, 13], np.int32), np.array([0, 1, 2], np.int32)),
+    np.array([0, 2]),
+    LIKES,
+    False,
+)
+
+
+def calibrated_run():
+    source = OddItems()
+    labeller = Calibrated({"llm": source}, HELD_OUT, np.zeros(17), questions=20, seed=0)
+    learner = Learner(source.calls)
+    return source, labeller, label_rounds(SETTING, labeller, learner, jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def calibrated():
+    return calibrated_run()
+
+
+def test_a_calibrated_labeller_asks_its_questions_at_the_start_of_each_round(calibrated):
+    source, labeller, _ = calibrated
+    one_round = ["question"] + ["label"] * STEPS + ["require_valid"]
+    assert source.calls == [*one_round, "learn", *one_round, "learn", *one_round]
+    questions = source.prompts[:: STEPS + 1]
+    assert [asked.shape for asked in questions] == [(LENGTH, K)] * ROUNDS
+    assert all(set(asked.windows) == {0, 2} for asked in questions)
+    for asked in questions:
+        shown = asked.candidates[..., None] == asked.histories[:, None]
+        assert not shown.any()
+    assert len(labeller.manifest()["likes"]["rounds"]) == ROUNDS
+
+
+def test_the_arrays_of_a_calibrated_labeller_hold_probabilities(calibrated):
+    _, _, arrays = calibrated
+    assert arrays["probability"].dtype == np.float32
+    assert arrays["probability"].shape == arrays["candidates"].shape
+    np.testing.assert_allclose(arrays["probability"], 1 / (1 + np.exp(-arrays["scores"])), rtol=1e-5)
+    taken = arrays["choice"] > 0
+    assert 0 < taken.sum() < len(taken)
+    best = arrays["probability"].argmax(1) + 1
+    np.testing.assert_array_equal(arrays["choice"][taken], best[taken])
+
+
+def test_a_repeated_calibrated_run_gives_the_same_bits(calibrated):
+    _, labeller, arrays = calibrated
+    _, again, repeated = calibrated_run()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, repeated[name])
+    assert again.manifest() == labeller.manifest()
+
+
+def test_the_questions_hold_the_proposals_of_the_present_actor(calibrated, monkeypatch):
+    """If the actor proposed the same in all rounds, the questions would not change with the actor."""
+    source, _, _ = calibrated
+    monkeypatch.setattr(Learner, "advance", lambda self, data, size: self.calls.append("learn"))
+    untrained, _, _ = calibrated_run()
+    same = [
+        np.array_equal(one.candidates, other.candidates)
+        for one, other in zip(source.prompts[:: STEPS + 1], untrained.prompts[:: STEPS + 1], strict=True)
+    ]
+    assert same[0]
+    assert not any(same[1:])

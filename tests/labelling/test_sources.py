@@ -3,7 +3,7 @@ import pytest
 
 from ialp_jax.data.splits import Windows, windows
 from ialp_jax.errors import InputError
-from ialp_jax.labelling.config import LLM, SOURCES, LabellingConfig
+from ialp_jax.labelling.config import BOTH, LLM, LOG_MODEL, SOURCES, LabellingConfig
 from ialp_jax.labelling.sources import FoldIn, Logged, Popularity, Random, Truth, rule_labeller
 from ialp_jax.types import Histories, Prompts, UserModel
 from ialp_jax.users.predict import like_probability
@@ -157,7 +157,7 @@ class OfOrder:
 
 
 def test_every_rule_has_the_name_of_its_source():
-    rules = {name for name in SOURCES if name != LLM}
+    rules = set(SOURCES) - {LLM, LOG_MODEL, BOTH}
     labellers = {
         name: rule_labeller(LabellingConfig(source=name), OfOrder(), tastes(4), MODEL, 0) for name in rules
     }
