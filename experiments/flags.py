@@ -190,15 +190,18 @@ def load_config(path: str) -> Config | Study:
     ``FILE.py:WORD`` passes the word to ``get_config``.
 
     Raises:
-      InputError: the file is missing or raises an exception, or its result is neither a Config nor a Study.
+      InputError: the file is missing or raises an exception, it takes no word, or its result is neither a
+        Config nor a Study.
     """
-    words = []
+    words: list[str] = []
     if (match := re.fullmatch(r"(.*\.py):(.*)", path)) and not Path(path).is_file():
         path, words = match[1], [match[2]]
     if not Path(path).is_file():
         raise InputError(f"--config: no such file: {path}")
     try:
-        config = runpy.run_path(path)["get_config"](*words)
+        function = runpy.run_path(path)["get_config"]
+        takes = not words or bool(inspect.signature(function).parameters)
+        config = function(*words) if takes else None
     except (Exception, SystemExit) as error:
         lines = [
             frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path
@@ -208,6 +211,8 @@ def load_config(path: str) -> Config | Study:
             f"no {error}" if isinstance(error, KeyError) and not lines else f"{type(error).__name__}: {error}"
         )
         raise InputError(f"--config: the file cannot be loaded: {place}: {reason}") from None
+    if not takes:
+        raise InputError(f"--config={path}:{words[0]}: {path} takes no word after a colon")
     if not isinstance(config, Config | Study):
         name = type(config).__name__
         raise InputError(f"--config: get_config() must return a Config or a Study, not {name}")

@@ -34,7 +34,7 @@ def write_report(folder: Path, readmes: Sequence[Path] = ()) -> str:
       InputError: there are no results, a file is broken, or a Markdown file has no markers.
     """
     results = read_results(folder)
-    summary, across = summary_table(results), across_table(results.pairs)
+    summary, across = summary_table(results.pairs), across_table(results.pairs)
     tested = {world: claims(world, agents) for world, agents in results.pairs.items()}
     for name, table in (("summary", summary), ("across", across), ("verdicts", verdicts_table(tested))):
         store.write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))

@@ -36,11 +36,15 @@ class Pair(NamedTuple):
       curves: metric -> float64 [S, E].
       metrics: metric -> float64 [S]: the metrics of `curve_metrics`, and ``final_return/<group>`` for each
         group of users.
+      start: the pre-training from which the method starts; empty if it starts from scratch.
+      temperature: temperature of the policy from which it starts; NaN if there is none or it is not recorded.
     """
 
     env_steps: np.ndarray
     curves: dict[str, np.ndarray]
     metrics: dict[str, np.ndarray]
+    start: str = ""
+    temperature: float = float("nan")
 
 
 class StudyResults(NamedTuple):
@@ -48,12 +52,6 @@ class StudyResults(NamedTuple):
 
     config: dict[str, Any]
     pairs: dict[str, dict[str, Pair]]
-
-    def start_of(self, world: str, agent: str) -> tuple[str, float]:
-        """The pre-training from which a method starts in a world, and its temperature or NaN."""
-        settings = self.config["worlds"].get(world, {}).get("agents", {})
-        temperature = self.config["pairs"][world][agent].get(TEMPERATURE, np.nan)
-        return registry.starts_from(agent, settings), float(temperature)
 
 
 def identity(study: Study) -> dict[str, Any]:
@@ -204,7 +202,12 @@ def read_results(folder: Path) -> StudyResults:
     table, pairs = read_curves(folder), {}
     for (world, agent), rows in table.groupby(["world", "agent"], sort=False):
         if agent in config["pairs"].get(world, {}):
-            pairs.setdefault(str(world), {})[str(agent)] = _pair(rows, folder)
+            settings = config["worlds"].get(world, {}).get("agents", {})
+            temperature = float(config["pairs"][world][agent].get(TEMPERATURE, np.nan))
+            pair = _pair(rows, folder)._replace(
+                start=registry.starts_from(str(agent), settings), temperature=temperature
+            )
+            pairs.setdefault(str(world), {})[str(agent)] = pair
     for world, agents in config["pairs"].items():
         if missing := agents.keys() - pairs.get(world, {}).keys():
             raise InputError(

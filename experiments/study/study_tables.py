@@ -10,7 +10,7 @@ import pandas as pd
 from experiments.reporting.report import START_COLUMNS, SUMMARY_COLUMNS
 from experiments.reporting.styles import ordered
 from experiments.study.settings import NOT_OFFLINE
-from experiments.study.study_results import Pair, StudyResults
+from experiments.study.study_results import Pair
 from ialp_jax.evaluation import statistics
 
 IQM_COLUMNS = ["iqm_ci_low", "iqm_ci_high"]
@@ -18,17 +18,16 @@ ACROSS_COLUMNS = ["agent", "metric", "statistic", "other", "value", "ci_low", "c
 RIVAL = "a_ialp_ap"  # the probability of improvement compares each agent with this one
 
 
-def summary_table(results: StudyResults) -> pd.DataFrame:
+def summary_table(pairs: Mapping[str, Mapping[str, Pair]]) -> pd.DataFrame:
     """Rows of ``summary.csv``: one per world, method and metric, with the mean and the IQM over S seeds.
 
     The interval of the mean is ``ci_low``..``ci_high``, that of the IQM ``iqm_ci_low``..``iqm_ci_high``.
     ``starts_from`` and ``temperature``: see `experiments.reporting.report.summary_table`.
     """
     rows = []
-    for world, agents in results.pairs.items():
+    for world, agents in pairs.items():
         for agent in ordered(agents):
-            start = results.start_of(world, agent)
-            metrics = agents[agent].metrics
+            metrics, start = agents[agent].metrics, (agents[agent].start, agents[agent].temperature)
             scores = np.stack(list(metrics.values()), axis=1)
             mean, iqm = statistics.estimate(scores), statistics.estimate(scores, statistics.iqm)
             for i, metric in enumerate(metrics):

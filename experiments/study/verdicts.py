@@ -160,7 +160,7 @@ def better_than_ap(pairs: Pairs) -> Iterator[Claim]:
     ``g_area``: the gate's area under the return curve is at least 1.1 times ap's area. ``g_probability``: the
     gate's area exceeds ap's area with probability 0.9 or more. ``g_best``: the gate's area is at least as
     large as the largest area of its `RIVALS`. ``g_floor``: at every evaluation point, the gate's mean return
-    is at least 0.98 times frozen iALP's.
+    is at least 0.98 times that of the frozen policy from which it starts.
     """
     gate, ap = "a_ialp_gate", "a_ialp_ap"
     if not _has(pairs, gate):
@@ -178,10 +178,12 @@ def better_than_ap(pairs: Pairs) -> Iterator[Claim]:
         others = [name for name in RIVALS if name in pairs]
         effect = statistics.compared(ratio, *_metric(pairs, "auc_return", gate, *others))
         yield Claim("g_best", "the gate's area is not below the best of ft, ap and the rivals", 1.0, effect)
-    if _has(pairs, "ialp"):
-        curve, frozen = pairs[gate].curves["return"], pairs["ialp"].metrics["initial_return"]
+    start = pairs[gate].start or "ialp"
+    if _has(pairs, start):
+        curve, frozen = pairs[gate].curves["return"], pairs[start].metrics["initial_return"]
         effect = statistics.compared(lambda c, f: ratio(c[:, c.mean(0).argmin()], f), curve, frozen)
-        yield Claim("g_floor", "the gate's mean never falls 2 % below frozen iALP", 1 - TOLERANCE, effect)
+        text = f"the gate's mean never falls 2 % below frozen {style(start).name}"
+        yield Claim("g_floor", text, 1 - TOLERANCE, effect)
 
 
 TESTS: tuple[Test, ...] = (head_start, final_return, early_drop, baselines, labels, better_than_ap)

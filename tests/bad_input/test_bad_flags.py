@@ -223,9 +223,15 @@ def test_config_files(refused, tmp_path, case):
     assert [path.name for path in tmp_path.iterdir()] == ["c.py"]
 
 
-@pytest.mark.parametrize("name", ["", "HERE", "HERE/none.py", "experiments/configs/smoke.py:big"])
+@pytest.mark.parametrize("name", ["", "HERE", "HERE/none.py", "HERE/none.py:big"])
 def test_files_that_are_not_config_files(refused, name):
-    refused(f"--config: no such file: {name}".strip(), "main", f"--config={name}", "--config.num_seeds=2")
+    file = name.removesuffix(":big")
+    refused(f"--config: no such file: {file}".strip(), "main", f"--config={name}", "--config.num_seeds=2")
+
+
+def test_a_word_for_a_file_that_takes_none(refused):
+    name = "experiments/configs/smoke.py"
+    refused(f"--config={name}:big: {name} takes no word after a colon", "main", f"--config={name}:big")
 
 
 COMMANDS = {  # each command runs in a new process

@@ -144,7 +144,7 @@ CASES: dict[str, tuple[Change, tuple[str, ...], str]] = {
         f"HERE/run/simulator {OTHER} (evaluation.episodes: 32 -> 5); run --stage=simulate first",
     ),
     "report of references in other sessions": (
-        manifest("simulator", references={"evaluation.episodes": 3}),
+        manifest("simulator", references={"evaluation.ends": 64, "evaluation.episodes": 3}),
         ("--stage=report",),
         f"HERE/run/simulator {OTHER} (evaluation.episodes: 3 -> ...); run --stage=simulate first",
     ),

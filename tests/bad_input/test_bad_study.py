@@ -69,7 +69,7 @@ RESULTS = {
         {},
         "--config.readme=HERE/README.md: has no markers of tables; add one of <!-- study:headline -->, "
         "<!-- study:overview -->, "
-        "<!-- study:table -->, <!-- study:verdicts --> and its <!-- /study:... -->",
+        "<!-- study:table -->, <!-- study:tuned -->, <!-- study:verdicts --> and its <!-- /study:... -->",
     ),
     "no file for the tables": (
         {"README.md": None},

@@ -68,6 +68,7 @@ CASES = [
     ("llm.workers", 7, set()),
     ("labelling.none_share", 0.5, set()),  # only sources other than the LLM use this setting
     ("evaluation.episodes", 5, ADAPTED),
+    ("evaluation.ends", 5, ADAPTED),
     ("evaluation.points", 5, ADAPTED),
     ("evaluation.greedy", True, ADAPTED),
     ("adapt.env_steps", 7000, ADAPTED),

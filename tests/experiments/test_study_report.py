@@ -80,12 +80,12 @@ def test_labels_from_different_machines_are_named(tmp_path):
         config["pairs"]["lfm"][agent]["labels"] = labels
     (tmp_path / "config.json").write_text(json.dumps(config))
     results = read_results(tmp_path)
-    table = study_markdown.results_markdown(results, study_tables.summary_table(results))
+    table = study_markdown.results_markdown(results, study_tables.summary_table(results.pairs))
     assert "The agents use 2 sets of labels, made on different machines: iALP, A-iALP_ap; A-iALP_ft." in table
     config["pairs"]["lfm"]["a_ialp_ft"]["labels"] = "one"
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert "sets of labels" not in study_markdown.results_markdown(
-        read_results(tmp_path), study_tables.summary_table(results)
+        read_results(tmp_path), study_tables.summary_table(results.pairs)
     )
 
 
@@ -103,7 +103,7 @@ def test_tables_say_at_which_temperature_pretrained_policies_act(tmp_path):
         config["pairs"][world_name][agent]["temperature"] = temperature
     (tmp_path / "config.json").write_text(json.dumps(config))
     results = read_results(tmp_path)
-    summary = study_tables.summary_table(results).set_index(["world", "agent"]).sort_index()
+    summary = study_tables.summary_table(results.pairs).set_index(["world", "agent"]).sort_index()
     assert set(summary.loc["lfm", "a_ialp_ap"].starts_from) == {"a2c_warm"}
     assert set(summary.loc["lfm", "a_ialp_ap"].temperature) == {0.125}
     assert set(summary.loc["coat", "a_ialp_ap"].starts_from) == {"ialp"}

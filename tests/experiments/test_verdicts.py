@@ -121,6 +121,16 @@ def test_the_gate_is_compared_with_ap_the_rivals_and_the_frozen_policy():
     assert verdict_of(world(a_ialp_gate=pair(10, 20, dip=2)), "g_floor")[0] == "fails"
 
 
+def test_the_gate_is_compared_with_the_frozen_policy_from_which_it_starts():
+    gate = pair(10, 20)._replace(start="ialp_soft")
+    higher = world(a_ialp_gate=gate, ialp_soft=pair(12, 12))
+    assert verdict_of(higher, "g_floor")[0] == "fails"
+    assert verdict_of(world(a_ialp_gate=gate._replace(start="ialp"), ialp_soft=pair(12, 12)), "g_floor")[
+        0
+    ] == ("holds")
+    assert "g_floor" not in {claim.claim for claim in claims("lfm", world(a_ialp_gate=gate))}
+
+
 def test_the_verdicts_table_has_the_documented_columns():
     table = verdicts_table({"lfm": claims("lfm", world()), "coat": []})
     assert list(table.columns) == COLUMNS == ["claim", "world", "verdict", "effect", "ci_low", "ci_high"]
