@@ -13,7 +13,7 @@ from tqdm import tqdm
 from experiments.reporting.run_results import AUDIT_TABLE
 from experiments.run import Run
 from experiments.stages import fits, recipes
-from experiments.stages.common import warn
+from experiments.stages.common import label_seed, warn
 from experiments.stages.label_stage import alike_items
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
@@ -138,7 +138,7 @@ def audit(run: Run) -> None:
     questions, lettered = questions_of(run, dataset), config.llm.mode not in LETTERLESS
     sources, histories = {}, {LLM: questions.histories, SHUFFLED: questions.exchanged}
     data, labels = run.folder / "data", run.folder / "labels"
-    with LLMLabeller(config.llm, data, labels, config.seed, on_caution=warn) as labeller:
+    with LLMLabeller(config.llm, data, labels, label_seed(config), on_caution=warn) as labeller:
         form = "{l_bar}{bar}| {n:.0f}/{total} [{elapsed}<{remaining}]"
         with tqdm(total=2 * len(questions.user), desc="audit", bar_format=form) as bar:
             for name, shown in histories.items():

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 from tqdm import tqdm
 
+from experiments.config import Config
 from experiments.run import Run, difference, settings
 from experiments.runtime.termination import TERMINATION
 from experiments.stages import recipes
@@ -36,6 +37,14 @@ def say(message: str) -> None:
 def warn(message: str) -> None:
     """Prints a warning."""
     say(f"warning: {message}")
+
+
+SET_STEP = 1_000_003  # distance between the seeds of two sets of labels
+
+
+def label_seed(config: Config) -> int:
+    """The seed of all random draws behind the labels; the seed of the run for the first set of labels."""
+    return config.seed + SET_STEP * config.labelling.label_set
 
 
 def root_key(run: Run) -> Key:

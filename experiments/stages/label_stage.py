@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import time
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
 from experiments.make_agent import actor_critic, recommender
 from experiments.run import Run
 from experiments.stages import fits, recipes
-from experiments.stages.common import read_worlds, root_key, say, warn, watching
+from experiments.stages.common import label_seed, read_worlds, say, warn, watching
 from ialp_jax import store
 from ialp_jax.claim import ADAPTER, LABELS
 from ialp_jax.data.splits import Windows
@@ -74,7 +75,7 @@ def lora(run: Run) -> None:
     if run.is_done("lora", fingerprint):
         return say("lora: done before, kept")
     folder = run.begin("lora", ADAPTER)
-    with LoraClient(config.llm, run.folder / "data", run.folder / "labels", config.seed) as client:
+    with LoraClient(config.llm, run.folder / "data", run.folder / "labels", label_seed(config)) as client:
         (folder / store.MANIFEST).unlink(missing_ok=True)
         manifest = client.fine_tune(folder, config.simulator.history_length, config.labelling.candidates)
     store.seal(folder, manifest | recipes.stamp(run, "lora", began))
@@ -101,7 +102,7 @@ def label(run: Run) -> None:
     if run.is_done("labels", recipes.fingerprint(run, "labels")):
         return say("label: done before, kept")
     folder = run.begin("labels", LABELS)
-    (world, _), key = read_worlds(run), stream(root_key(run), "label")
+    (world, _), key = read_worlds(run), stream(jax.random.key(label_seed(config)), "label")
     num_items = world.dataset.catalogue.num_items
     starts = offline_windows(world.dataset, config.simulator.history_length, config.seed)
     setting = rounds.Setting(
@@ -142,19 +143,19 @@ def labeller_of(run: Run, world: World, starts: Windows) -> Labeller:
 
     The imagined sessions start in the windows ``starts``.
     """
-    config, dataset = run.config, world.dataset
-    training, held_out = split_offline(dataset, config.llm.embedded.holdout, config.seed)
+    config, dataset, seed = run.config, world.dataset, label_seed(run.config)
+    training, held_out = split_offline(dataset, config.llm.embedded.holdout, seed)
     logged = Windows(*(column[np.isin(starts.user, training)] for column in starts))
     sources: dict[str, LabelSource] = {}
     for name in config.labelling.sources():
         if name == LLM:
             data, labels = run.folder / "data", run.folder / "labels"
-            sources[name] = LLMLabeller(config.llm, data, labels, config.seed, warn)
+            sources[name] = LLMLabeller(config.llm, data, labels, seed, warn)
         elif name == LOG_MODEL:
             sources[name] = log_model(run, dataset, logged)
         else:
             model = world.params.user_model
-            sources[name] = rule_labeller(config.labelling, dataset, starts, model, config.seed)
+            sources[name] = rule_labeller(config.labelling, dataset, starts, model, seed)
     if config.labelling.calibration == NONE:
         return sources[config.labelling.source]
     likes = np.concatenate([dataset.histories.of(user) for user in training])
@@ -163,7 +164,7 @@ def labeller_of(run: Run, world: World, starts: Windows) -> Labeller:
         HeldOut.of(dataset, starts, held_out, alike_items(config.llm, dataset)),
         np.bincount(likes, minlength=dataset.catalogue.num_items + 1),
         config.labelling.calibration_questions,
-        config.seed,
+        seed,
         config.llm.on_invalid == "drop",
     )
 
@@ -172,13 +173,13 @@ def log_model(run: Run, dataset: Dataset, logged: Windows) -> LogModel:
     """The label source ``log_model``; it trains on the windows ``logged``."""
     config = run.config
     return LogModel(
-        config.seed,
+        label_seed(config),
         config.labelling.none_share,
         run.folder / "labels" / "log_model",
         recommender(config, dataset.catalogue.num_items),
         logged,
         learning(run, config.pretrain.sasrec_learning_rate),
-        stream(root_key(run), "log_model"),
+        stream(jax.random.key(label_seed(config)), "log_model"),
     )
 
 

@@ -107,7 +107,7 @@ def _simulator(config: Config, tree: dict[str, Any], _: str) -> Recipe:
 
 
 def _lora(config: Config, tree: dict[str, Any], _: str) -> Recipe:
-    read = _picked(tree, "seed", "simulator.history_length", "labelling.candidates")
+    read = _picked(tree, "seed", "simulator.history_length", "labelling.candidates", "labelling.label_set")
     return Recipe("lora", read | flat({"llm": lora_client.settings(config.llm)}), ("data",))
 
 
@@ -130,7 +130,7 @@ def _labels(config: Config, tree: dict[str, Any], _: str) -> Recipe:
 
 def _audit(config: Config, tree: dict[str, Any], _: str) -> Recipe:
     """The audit needs no simulator and no policy."""
-    read = _picked(tree, "audit", "seed", "simulator.history_length")
+    read = _picked(tree, "audit", "seed", "simulator.history_length", "labelling.label_set")
     return Recipe("audit", read | flat({"llm": llm_settings(config)}), ("data", *_adapter(config)))
 
 

@@ -36,6 +36,8 @@ class LabellingConfig:
         later in the user's log. The most probable candidate wins, and the answer is "none" with the
         probability that the user does not like this candidate. In each round, a regression on held-out
         offline users (llm.embedded.holdout) computes the probabilities.
+      label_set: number of the set of labels. Sets differ in all random draws behind the labels: training of
+        the embedded model, held-out users, imagined sessions and proposals.
       calibration_questions: number of further prompts in each round, about held-out users, for ``logistic``.
       horizon: largest number of steps of an imagined session; then a new session starts from a logged window.
         Long sessions drift: most items of their histories are choices of the label source, not of people.
@@ -59,6 +61,7 @@ class LabellingConfig:
     popular_share: float = setting(0.0, at_least=0, at_most=1)
     uniform_share: float = setting(0.0, at_least=0, at_most=1)
     calibration: str = setting(NONE, choices=(NONE, LOGISTIC))
+    label_set: int = setting(0, at_least=0)
     calibration_questions: int = setting(400, at_least=2, acts_if=("calibration", LOGISTIC))
 
     def sources(self) -> list[str]:
