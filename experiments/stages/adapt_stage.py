@@ -181,12 +181,17 @@ def pretrained_params(run: Run, world: World, name: str, folder: Path | None = N
     source, num_items = registry.starts_from(name, run.config.agents), world.dataset.catalogue.num_items
     if not source:
         return None
+    folder = folder or run.folder / "pretrain" / source
+    store.verify(folder)
+    return tempered(raw_params(run, num_items, source, folder), temperature_in(folder))
+
+
+def raw_params(run: Run, num_items: int, source: str, folder: Path) -> Params:
+    """The parameters [S, ...] of a pre-training, without its temperature."""
     make = recommender if source == "sasrec" else actor_critic
     history = np.zeros(run.config.simulator.history_length, np.int32)
     one = jax.eval_shape(make(run.config, num_items).init, jax.random.key(0), history)
     stacked = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((run.config.num_seeds, *leaf.shape), leaf.dtype), one
     )
-    folder = folder or run.folder / "pretrain" / source
-    store.verify(folder)
-    return tempered(load_params(folder / "params", stacked), temperature_in(folder))
+    return load_params(folder / "params", stacked)

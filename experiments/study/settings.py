@@ -10,16 +10,15 @@ from typing import Any
 
 from experiments.config import Config, check_fields, check_name, check_names, names_in
 from experiments.study.overrides import overridden, parsed
+from experiments.study.variants import Variant, base, variant
 from ialp_jax import settings, store
 from ialp_jax.agents import registry
 from ialp_jax.errors import InputError
+from ialp_jax.labelling.config import SOURCES
 from ialp_jax.settings import setting
 from ialp_jax.training.config import UNIT, CheckpointConfig, DevicesConfig, EvaluationConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-NOT_OFFLINE = "_not_offline"  # Ending of a world's id if its user model is fitted without offline users.
-# Methods that claim (f) needs; a world with this ending runs only these methods.
-NOT_OFFLINE_METHODS = ("random", "popular", "oracle", "dqn", "pg", "a2c", "ialp", "a_ialp_ap")
 
 
 @dataclasses.dataclass
@@ -64,6 +63,10 @@ class Study:
       worlds: comma-separated names of files in experiments/configs; each world is a run in <workdir>/<world>.
       not_offline: comma-separated worlds that run a second time as <world>_not_offline, with a user model
         fitted without the offline users; the second run has only the methods that claim (f) needs.
+      label_sets: number of sets of labels. Methods that need labels run once with each set, from the second
+        set on as <world>_set2 and so on.
+      sources: comma-separated label sources with which ialp_soft also runs, as <world>_by_<source>, with
+        calibrated labels.
       methods: comma-separated ids of the agents to run.
       data_root: folder of the data sets.
       seed: seed of every run; all random numbers are derived from this seed.
@@ -72,6 +75,8 @@ class Study:
       overrides: further settings of every run, as path=value;path=value.
       results: folder of the tables and figures; if empty, <workdir>/results.
       tuned: folder of the tuned values, with a file <world>.json per world; if empty, <workdir>/tuned.
+      starts: CSV file for the returns of pre-trained policies at three temperatures, see
+        `experiments.study.starts`; empty: none.
       readme: comma-separated Markdown files; the report replaces the tables between markers in these files.
       evaluation: how policies are measured; the same in every world.
       devices: how training is divided among several devices.
@@ -84,6 +89,8 @@ class Study:
     name: str = "study"
     worlds: str = "lfm,industry,coat"
     not_offline: str = ""
+    label_sets: int = setting(1, above=0)
+    sources: str = ""
     methods: str = dataclasses.field(default_factory=lambda: ",".join(registry.ids()))
     data_root: str = ""
     seed: int = 0
@@ -92,6 +99,7 @@ class Study:
     overrides: str = ""
     results: str = ""
     tuned: str = ""
+    starts: str = ""
     readme: str = ""
     evaluation: EvaluationConfig = dataclasses.field(default_factory=lambda: EvaluationConfig(points=18))
     devices: DevicesConfig = dataclasses.field(default_factory=DevicesConfig)
@@ -109,6 +117,7 @@ class Study:
             ("worlds", world_names, 1),
             ("not_offline", world_names, 0),
             ("methods", registry.ids(), 1),
+            ("sources", list(SOURCES), 0),
         ):
             check_names(f"--config.{flag}", getattr(self, flag), choice, least)
         if self.num_seeds < 1 or self.seed < 0:
@@ -132,14 +141,17 @@ class Study:
             check_updates(config)
 
     def world_ids(self) -> list[str]:
-        """Ids of the runs, in order; a world that runs twice is listed twice."""
-        worlds, run_twice = names_in(self.worlds), names_in(self.not_offline)
-        return [*worlds, *(f"{world}{NOT_OFFLINE}" for world in worlds if world in run_twice)]
+        """Ids of the runs, in order: each world's first run, then its further runs, see `variants`."""
+        ids = []
+        for world in names_in(self.worlds):
+            for source in ("", *names_in(self.sources)):
+                ids += [Variant(world, False, source, number).id() for number in range(self.label_sets)]
+            ids += [Variant(world, True).id()] if world in names_in(self.not_offline) else []
+        return ids
 
     def methods_of(self, world: str) -> list[str]:
         """Ids of the agents to run in a world."""
-        names = names_in(self.methods)
-        return [name for name in names if not world.endswith(NOT_OFFLINE) or name in NOT_OFFLINE_METHODS]
+        return variant(world).methods(names_in(self.methods), self.run_config(world))
 
     def run_config(self, world: str) -> Config:
         """The configuration of one world's run, without tuned values.
@@ -161,10 +173,9 @@ class Study:
         config.devices = dataclasses.replace(self.devices)
         config.checkpoint = dataclasses.replace(self.checkpoint)
         config.tensorboard = self.tensorboard
-        if world.endswith(NOT_OFFLINE):
-            config.simulator.user_model.fit_users = "not_offline"
         flag = "--config.overrides"
-        return _spelled_out(overridden(config, parsed(config, self.overrides, flag), flag))
+        config = overridden(config, parsed(config, self.overrides, flag), flag)
+        return _spelled_out(overridden(config, variant(world).overrides(), world))
 
     def tuned_config(self, world: str, folder: Path) -> Config:
         """The configuration of one world's run with its tuned values, if the search has run there."""
@@ -207,11 +218,6 @@ def _spelled_out(config: Config) -> Config:
     for name in ("ialp_updates", "soft_updates"):
         setattr(pretrain, name, getattr(pretrain, name) or pretrain.updates_per_round)
     return config
-
-
-def base(world: str) -> str:
-    """The name of a world's configuration file, from its id."""
-    return world.removesuffix(NOT_OFFLINE)
 
 
 def check_updates(config: Config) -> None:

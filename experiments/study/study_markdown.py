@@ -12,9 +12,9 @@ import pandas as pd
 from experiments.agents import space_of
 from experiments.reporting.page import COLUMNS, written
 from experiments.reporting.styles import ordered, style
-from experiments.study.settings import NOT_OFFLINE
 from experiments.study.study_results import Pair, StudyResults
 from experiments.study.study_tables import normalised_scores
+from experiments.study.variants import is_first
 from experiments.study.verdicts import Claim
 from ialp_jax.errors import InputError
 
@@ -44,7 +44,7 @@ def headline_markdown(results: StudyResults, summary: pd.DataFrame) -> str:
     pairs = {
         world: {agent: pair for agent, pair in agents.items() if agent in HEADLINE}
         for world, agents in results.pairs.items()
-        if not world.endswith(NOT_OFFLINE)
+        if is_first(world)
     }
     return _returns_markdown(pairs, summary)
 

@@ -20,8 +20,10 @@ from experiments.stages.common import Worlds, read_worlds, say
 from experiments.stages.redo import check, settle
 from experiments.study import study_results
 from experiments.study.search import search
-from experiments.study.settings import Study, base
+from experiments.study.settings import Study
+from experiments.study.starts import write_starts
 from experiments.study.study_report import write_report
+from experiments.study.variants import is_first, variant
 from ialp_jax import store
 from ialp_jax.agents import registry
 from ialp_jax.claim import RESULTS, RUN, STUDY, claim
@@ -51,12 +53,14 @@ def run_study(study: Study, folder: Path, stage: str, overwrite: bool) -> None:
     if stage in ("all", "adapt"):
         study_results.guard(study, folder, overwrite)
     for world in study.world_ids():
-        if stage == "search" and world != base(world):
-            continue  # a world that runs twice is tuned only in its first run
+        if stage == "search" and not is_first(world):
+            continue  # a world is tuned only in its first run
         say(f"\n{study.name}: {world}")
         with locked(folder / world, RUN):
             run_world(study, world, folder, stage, overwrite)
     if stage == "all":
+        if study.starts:
+            write_starts(study, folder)
         report(study, folder)
 
 
@@ -113,13 +117,13 @@ def with_agents(run: Run, methods: Sequence[str]) -> Run:
 
 
 def borrow_labels(run: Run) -> None:
-    """Copies the label store of a world's first run to its second run, because both have the same prompts.
+    """Copies the label store and the trained model of another run with the same world and set of labels.
 
     The label stage then checks each stored answer against its prompt, model and settings. It asks the label
     source only the missing prompts.
     """
-    target = run.folder / "labels"
-    source = run.folder.parent / base(run.folder.name) / "labels"
+    target, known = run.folder / "labels", variant(run.folder.name)
+    source = run.folder.parent / known._replace(not_offline=False, source="").id() / "labels"
     if source == target or target.exists() or store.read_manifest(source) is None:
         return
     partial = target.with_name(f".labels.{uuid.uuid4().hex}")

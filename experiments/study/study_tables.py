@@ -9,8 +9,8 @@ import pandas as pd
 
 from experiments.reporting.report import START_COLUMNS, SUMMARY_COLUMNS
 from experiments.reporting.styles import ordered
-from experiments.study.settings import NOT_OFFLINE
 from experiments.study.study_results import Pair
+from experiments.study.variants import is_first
 from ialp_jax.evaluation import statistics
 
 IQM_COLUMNS = ["iqm_ci_low", "iqm_ci_high"]
@@ -44,7 +44,7 @@ def normalised_scores(pairs: Mapping[str, Mapping[str, Pair]], metric: str) -> d
     Contains only agents that ran in every world. If a world runs twice, only its first run counts. The result
     is empty if random or oracle is missing in a world.
     """
-    worlds = [agents for world, agents in pairs.items() if not world.endswith(NOT_OFFLINE)]
+    worlds = [agents for world, agents in pairs.items() if is_first(world)]
     if not all({"random", "oracle"} <= agents.keys() for agents in worlds):
         return {}
     common = [name for name in worlds[0] if all(name in agents for agents in worlds)] if worlds else []

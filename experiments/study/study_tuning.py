@@ -8,9 +8,9 @@ from typing import Any
 
 from experiments.agents import AGENTS, space_of
 from experiments.reporting.styles import ordered, style
-from experiments.study.settings import NOT_OFFLINE
 from experiments.study.study_results import StudyResults
 from experiments.study.trial_log import read_given
+from experiments.study.variants import is_first
 
 
 def counts_given(results: Path, world: str) -> dict[str, int]:
@@ -32,7 +32,7 @@ def tuned_markdown(results: StudyResults, folder: Path) -> str:
     """
     lines = []
     for world in results.pairs:
-        if world.endswith(NOT_OFFLINE):
+        if not is_first(world):
             continue  # it uses the tuned values of the first run
         records, counts = results.config["pairs"][world], counts_given(folder, world)
         names = ordered(name for name in records if space_of(name))

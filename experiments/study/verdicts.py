@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from experiments.reporting.styles import style
-from experiments.study.settings import NOT_OFFLINE
 from experiments.study.study_results import Pair
+from experiments.study.variants import is_first, variant
 from ialp_jax.evaluation import statistics
 from ialp_jax.evaluation.statistics import Estimate
 
@@ -199,7 +199,9 @@ def claims(world: str, pairs: Pairs) -> list[Claim]:
       world: id of the world.
       pairs: agent id -> results.
     """
-    if world.endswith(NOT_OFFLINE):
+    if not (is_first(world) or variant(world).not_offline):
+        return []  # other labels answer no claim of their own
+    if variant(world).not_offline:
         repeated = [*head_start(pairs), *final_return(pairs)]
         return [claim._replace(claim=f"f_{claim.claim}") for claim in repeated]
     return [claim for test in TESTS for claim in test(pairs)]

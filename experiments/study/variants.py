@@ -1,0 +1,89 @@
+"""Further runs of a world in a study: another user model, another set of labels, another label source.
+
+The id of a further run is the id of its world with endings, in this order:
+
+- ``_not_offline``: the user model is fitted without offline users; only the methods that claim (f) needs run.
+- ``_by_log_model``, ``_by_llm_and_log_model``: another label source; only ``ialp_soft`` runs.
+- ``_set2``, ``_set3``, ...: another set of labels; only methods that need labels run.
+
+All runs of a world use the values that were tuned in its first run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from experiments.config import Config
+from ialp_jax.agents import registry
+from ialp_jax.labelling.config import LOGISTIC
+
+NOT_OFFLINE = "_not_offline"
+NOT_OFFLINE_METHODS = ("random", "popular", "oracle", "dqn", "pg", "a2c", "ialp", "a_ialp_ap")
+SOURCE_METHODS = ("ialp_soft",)
+_ID = re.compile(
+    rf"(?P<base>.+?)(?P<not_offline>{NOT_OFFLINE})?(_by_(?P<source>\w+?))?(_set(?P<number>\d+))?"
+)
+
+
+class Variant(NamedTuple):
+    """What the id of a run in a study means.
+
+    Attributes:
+      base: id of the world, which is also the name of its config file.
+      not_offline: whether the user model is fitted without offline users.
+      source: label source; empty: that of the world's settings.
+      label_set: number of the set of labels, from 0.
+    """
+
+    base: str
+    not_offline: bool = False
+    source: str = ""
+    label_set: int = 0
+
+    def id(self) -> str:
+        """The id of the run."""
+        ending = NOT_OFFLINE if self.not_offline else ""
+        ending += f"_by_{self.source.replace('+', '_and_')}" if self.source else ""
+        return f"{self.base}{ending}" + (f"_set{self.label_set + 1}" if self.label_set else "")
+
+    def overrides(self) -> dict[str, Any]:
+        """The settings in which the run differs from the first run of its world, path -> value."""
+        values: dict[str, Any] = {}
+        if self.not_offline:
+            values["simulator.user_model.fit_users"] = "not_offline"
+        if self.source:
+            values |= {"labelling.source": self.source, "labelling.calibration": LOGISTIC}
+        if self.label_set:
+            values["labelling.label_set"] = self.label_set
+        return values
+
+    def methods(self, names: Sequence[str], config: Config) -> list[str]:
+        """Those of the methods ``names`` that the run has; ``config`` says from what agents start."""
+        chosen = list(names)
+        if self.not_offline:
+            chosen = [name for name in chosen if name in NOT_OFFLINE_METHODS]
+        if self.source:
+            chosen = [name for name in chosen if name in SOURCE_METHODS]
+        if self.label_set:
+            chosen = [name for name in chosen if registry.needs_labels(name, config.agents)]
+        return chosen
+
+
+def variant(world: str) -> Variant:
+    """Reads the id of a run in a study."""
+    parts = _ID.fullmatch(world)
+    assert parts  # every text has a base
+    source = (parts["source"] or "").replace("_and_", "+")
+    return Variant(parts["base"], bool(parts["not_offline"]), source, int(parts["number"] or 1) - 1)
+
+
+def base(world: str) -> str:
+    """The id of the world, from the id of one of its runs."""
+    return variant(world).base
+
+
+def is_first(world: str) -> bool:
+    """Whether the id is that of the first run of a world."""
+    return base(world) == world
