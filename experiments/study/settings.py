@@ -19,6 +19,7 @@ from ialp_jax.settings import setting
 from ialp_jax.training.config import UNIT, CheckpointConfig, DevicesConfig, EvaluationConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+STUDIES = ("paper", "start")  # files in CONFIGS that are no worlds
 
 
 @dataclasses.dataclass
@@ -112,7 +113,7 @@ class Study:
         """Raises InputError if settings are invalid."""
         check_fields(self)
         check_name(self.name)
-        world_names = sorted(path.stem for path in CONFIGS.glob("[a-z]*.py") if path.stem != "paper")
+        world_names = sorted(path.stem for path in CONFIGS.glob("[a-z]*.py") if path.stem not in STUDIES)
         for flag, choice, least in (
             ("worlds", world_names, 1),
             ("not_offline", world_names, 0),

@@ -1,0 +1,56 @@
+"""The ids of a study's runs: other user models, sets of labels and label sources."""
+
+from __future__ import annotations
+
+import pytest
+
+from experiments.study.settings import Study
+from experiments.study.variants import Variant, base, is_first, variant
+from ialp_jax.errors import InputError
+
+IDS = {
+    "lfm": Variant("lfm"),
+    "lfm_not_offline": Variant("lfm", not_offline=True),
+    "lfm_set2": Variant("lfm", label_set=1),
+    "lfm_by_log_model": Variant("lfm", source="log_model"),
+    "lfm_by_llm_and_log_model_set3": Variant("lfm", source="llm+log_model", label_set=2),
+}
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_an_id_says_what_a_run_is(name):
+    assert variant(name) == IDS[name]
+    assert IDS[name].id() == name
+    assert base(name) == "lfm"
+    assert is_first(name) == (name == "lfm")
+
+
+def study(**changes):
+    made = Study(worlds="lfm,coat", methods="random,dqn,a2c_warm,ialp,ialp_soft,a_ialp_ft,rlpd", **changes)
+    made.check()
+    return made
+
+
+def test_further_runs_have_the_methods_that_they_concern():
+    several = study(not_offline="coat", label_sets=2, sources="log_model,llm+log_model")
+    assert several.world_ids() == [
+        *("lfm", "lfm_set2", "lfm_by_log_model", "lfm_by_log_model_set2"),
+        *("lfm_by_llm_and_log_model", "lfm_by_llm_and_log_model_set2"),
+        *("coat", "coat_set2", "coat_by_log_model", "coat_by_log_model_set2"),
+        *("coat_by_llm_and_log_model", "coat_by_llm_and_log_model_set2", "coat_not_offline"),
+    ]
+    assert several.methods_of("lfm_set2") == ["ialp", "ialp_soft", "a_ialp_ft", "rlpd"]
+    assert several.methods_of("lfm_by_log_model_set2") == ["ialp_soft"]
+    assert several.methods_of("coat_not_offline") == ["random", "dqn", "ialp"]
+    from_logs = study(label_sets=2, overrides="agents.a_ialp_ft.start_from=a2c_warm")
+    assert "a_ialp_ft" not in from_logs.methods_of("lfm_set2")
+
+
+def test_further_runs_differ_only_in_their_variant():
+    several = study(label_sets=2, sources="llm+log_model")
+    first, other = (several.run_config(world) for world in ("lfm", "lfm_by_llm_and_log_model_set2"))
+    assert (other.labelling.source, other.labelling.calibration) == ("llm+log_model", "logistic")
+    assert (other.labelling.label_set, first.labelling.label_set) == (1, 0)
+    assert (other.seed, other.simulator) == (first.seed, first.simulator)
+    with pytest.raises(InputError, match="sources"):
+        study(sources="moon")
