@@ -5,15 +5,12 @@ loss = -log softmax(score(history))[next item]
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import optax
 
-from ialp_jax.agents.actor_critic import encoder, streams
+from ialp_jax.agents.actor_critic import Remembered, streamed, streaming_encoder, streams
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, frozen_state
-from ialp_jax.agents.streaming import Factors, choose_streamed
 from ialp_jax.networks.heads import Recommender, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation
 
@@ -26,17 +23,21 @@ def sasrec(network: Recommender) -> Agent:
         return frozen_state(params)
 
     def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False, encoded: Any = None
+        state: AgentState,
+        observation: Observation,
+        key: Key,
+        greedy: bool = False,
+        encoded: Remembered | None = None,
     ) -> tuple[Array, dict[str, Array]]:
         del key, greedy
-        seen = observation.history if encoded is None else encoded
-        if streams(network, observation.history.shape[:-1]):
-            query, *factors = network.apply(state.params, seen, method="factors")
-            return choose_streamed(None, query, Factors(*factors), observation.shown)[:, 0], {}
-        scores = mask_shown(network.apply(state.params, seen), observation.shown)
+        history, shown = observation
+        if streams(network, history.shape[:-1]):
+            return streamed(network, state.params, history, None, shown, encoded)[:, 0], {}
+        seen = history if encoded is None else encoded.state
+        scores = mask_shown(network.apply(state.params, seen), shown)
         return jnp.argmax(scores, -1).astype(jnp.int32), {}
 
-    return Agent(init, act, encoder=encoder(network))
+    return Agent(init, act, encoder=streaming_encoder(network, greedy_only=True))
 
 
 def next_item_loss(network: Recommender, params: Params, windows: Array, key: Key) -> tuple[Array, Metrics]:
