@@ -122,7 +122,7 @@ def streaming_encoder(
 
     def encode(state: Any, history: Array) -> Remembered:
         encoded = network.apply(params(state), history, method="encode")
-        return Remembered(encoded, jnp.zeros((*encoded.shape[:-1], blocks_of(network.num_items).count)))
+        return Remembered(encoded, jnp.zeros((*encoded.shape[:-1], blocks_of(network.num_items).total)))
 
     def hide(state: Any, encoded: Remembered, news: News, greedy: bool) -> Remembered:
         if not streams(network, news.shown.shape[:-1]):

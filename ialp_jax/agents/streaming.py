@@ -62,7 +62,7 @@ class Blocks(NamedTuple):
         return self.num_items // self.size
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         """Number of blocks."""
         return -(-self.num_items // self.size)
 
@@ -111,8 +111,9 @@ def choose_streamed(
     )
 
     def choose(factors: Factors, *of_users: Array) -> Array:
-        def of_user(arguments: tuple[Array, ...]) -> Array:
-            return _choices(factors, *arguments, greedy)
+        def of_user(arguments: tuple[Array, Array, Array, Array]) -> Array:
+            query, shown, by_block, uniform = arguments
+            return _choices(factors, query, shown, by_block, uniform, greedy)
 
         return jax.lax.map(of_user, of_users, batch_size=min(len(of_users[0]), _at_once(factors)))
 
@@ -138,7 +139,7 @@ def summaries(query: Array, factors: Factors, news: News, greedy: bool, before: 
       float32 [B, blocks].
     """
     if before is None:
-        before = jnp.zeros((len(query), blocks_of(len(factors.bias)).count))
+        before = jnp.zeros((len(query), blocks_of(len(factors.bias)).total))
 
     def of_users(factors: Factors, query: Array, news: News, before: Array) -> Array:
         by_block = _first_pass(factors, query, news.changed, greedy, before)
@@ -195,7 +196,7 @@ def _of_groups(factors: Factors, groups: _Groups, greedy: bool) -> Array:
         shares, numbers = jax.lax.all_gather(numbers, USER), jnp.zeros((blocks.whole, columns))
         for number, first in enumerate(starts):
             numbers = numbers.at[first : first + share].set(shares[number])
-    if blocks.count > blocks.whole:
+    if blocks.total > blocks.whole:
         last, numbers = jnp.int32(blocks.whole), jnp.pad(numbers, ((0, 1), (0, 0)))
         numbers = _write(factors, groups, greedy, last, 1, numbers, last)
     return numbers
