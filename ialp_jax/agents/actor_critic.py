@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ialp_jax.agents.base import AgentState, Encoder, Metrics, Params, descend, fresh_state
+from ialp_jax.agents.base import AgentState, Encoder, Metrics, News, Params, descend, fresh_state
 from ialp_jax.agents.config import A2CConfig, OffPolicyConfig, OnPolicyConfig
 from ialp_jax.agents.distinct import apply_to_rollout
 from ialp_jax.agents.losses import entropy, generalised_advantages
 from ialp_jax.agents.sampling import sample
-from ialp_jax.agents.streaming import Factors, choose_streamed
+from ialp_jax.agents.streaming import Factors, blocks_of, choose_streamed, summaries
+from ialp_jax.mesh import by_users
 from ialp_jax.networks.heads import CRITIC_HEADS, ActorCritic, OnEncoder, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
@@ -93,28 +94,59 @@ def two_encoders(network: OnEncoder, frozen: Callable[[AgentState], Params]) -> 
 
 
 class Remembered(NamedTuple):
-    """A history as `sampler` remembers it.
+    """A history as agents remember it that choose from all items.
 
     Attributes:
       state: float32 [..., D], the encoded history.
+      by_block: float32 [..., blocks], see `streaming.summaries`; 0 if items are not streamed.
       logits: float32 [..., N] of the actor; None in catalogues of more than ``LOGITS_UP_TO`` items.
     """
 
     state: Array
-    logits: Array | None
+    by_block: Array
+    logits: Array | None = None
+
+
+def streaming_encoder(
+    network: OnEncoder,
+    params: Callable[[Any], Params] = lambda state: state.params,
+) -> Encoder:
+    """The `Agent.encoder` of an agent that acts with `streamed`; for `streams`, it remembers ``by_block``.
+
+    Args:
+      network: has the method ``factors``.
+      params: returns its parameters in a state.
+    """
+
+    def encode(state: Any, history: Array) -> Remembered:
+        encoded = network.apply(params(state), history, method="encode")
+        return Remembered(encoded, jnp.zeros((*encoded.shape[:-1], blocks_of(network.num_items).total)))
+
+    def hide(state: Any, encoded: Remembered, news: News, greedy: bool) -> Remembered:
+        if not streams(network, news.shown.shape[:-1]):
+            return encoded
+        query, *factors = network.apply(params(state), encoded.state, method="factors")
+        by_block = summaries(query, Factors(*factors), news, greedy, encoded.by_block)
+        return encoded._replace(by_block=by_block)
+
+    return Encoder(encode, hide)
 
 
 def sampler_encoder(network: ActorCritic) -> Encoder:
     """The `Agent.encoder` of an agent that acts with `sampler`; it also remembers the logits."""
+    streaming = streaming_encoder(network)
 
     def encode(state: AgentState, history: Array) -> Remembered:
-        encoded = network.apply(state.params, history, method="encode")
+        encoded = streaming.encode(state, history)
         few = network.num_items <= LOGITS_UP_TO
-        return Remembered(encoded, network.apply(state.params, encoded).logits if few else None)
+        return encoded._replace(logits=network.apply(state.params, encoded.state).logits if few else None)
 
-    def hide(encoded: Remembered, shown: Array) -> Remembered:
-        logits = encoded.logits
-        return encoded if logits is None else encoded._replace(logits=mask_shown(logits, shown))
+    def hide(state: AgentState, encoded: Remembered, news: News, greedy: bool) -> Remembered:
+        encoded = streaming.hide(state, encoded, news, greedy)
+        if encoded.logits is None:
+            return encoded
+        logits = by_users(lambda _, *of_users: mask_shown(*of_users), (), encoded.logits, news.shown)
+        return encoded._replace(logits=logits)
 
     return Encoder(encode, hide)
 
@@ -162,6 +194,33 @@ def streams(network: OnEncoder, users: tuple[int, ...]) -> bool:
     return len(users) == 1 and users[0] * network.num_items > most
 
 
+def streamed(
+    network: OnEncoder,
+    params: Params,
+    history: Array,
+    key: Key | None,
+    shown: Array,
+    encoded: Remembered | None,
+    count: int = 1,
+) -> Array:
+    """Chooses from streamed items, see `choose_streamed`.
+
+    Args:
+      network, params: have the method ``factors``.
+      history: int32 [B, L].
+      key: consumed; None: the choices are greedy.
+      shown: int32 [B, any], items that must not be chosen; 0 is ignored.
+      encoded: of `streaming_encoder`, which has hidden the same items; None: the histories are encoded here.
+      count: K.
+
+    Returns:
+      int32 [B, K], 0..N-1.
+    """
+    seen, by_block = (history, None) if encoded is None else (encoded.state, encoded.by_block)
+    query, *factors = network.apply(params, seen, method="factors")
+    return choose_streamed(key, query, Factors(*factors), shown, count, by_block)
+
+
 def act_on_logits(
     network: ActorCritic,
     params: Params,
@@ -187,9 +246,9 @@ def act_on_logits(
     seen = observation.history if encoded is None else encoded.state
     output = network.apply(params, seen)
     extras = {"value": output.value}
-    if streams(network, observation.history.shape[:-1]):
-        query, *factors = network.apply(params, seen, method="factors")
-        chosen = choose_streamed(None if greedy else key, query, Factors(*factors), observation.shown)
+    history, shown = observation
+    if streams(network, history.shape[:-1]):
+        chosen = streamed(network, params, history, None if greedy else key, shown, encoded)
         return chosen[:, 0], extras
     if encoded is None or encoded.logits is None:
         logits = mask_shown(output.logits, observation.shown)

@@ -31,17 +31,33 @@ class AgentState(NamedTuple):
     memory: Any = ()
 
 
+class News(NamedTuple):
+    """What is new in the observations of B users since the step before.
+
+    Attributes:
+      shown: int32 [B, any], item ids that must not be chosen; 0 is ignored.
+      changed: bool [B], whether the user's history was encoded in this step.
+      new: bool [B, any], for each item in ``shown``: whether the step before did not hide it. It is true for
+        all items of ``changed`` users.
+    """
+
+    shown: Array
+    changed: Array
+    new: Array
+
+
 class Encoder(NamedTuple):
     """Functions that make the argument ``encoded`` of `Agent.act`.
 
     Attributes:
       encode: ``(state, history) -> encoded``: maps histories [..., L] to a tree of arrays [..., any].
-      hide: ``(encoded, shown) -> encoded``: hides the items in ``shown`` [..., any]. It must be called before
-        every ``act``, except if it is None: then ``encoded`` does not depend on the shown items.
+      hide: ``(state, encoded, news, greedy) -> encoded``: hides the items in ``news.shown``, see `News`. It
+        must be called for all B users before every ``act``, which gets the same ``greedy``. If it is None,
+        ``encoded`` does not depend on the shown items.
     """
 
     encode: Callable[[Any, Array], Any]
-    hide: Callable[[Any, Array], Any] | None = None
+    hide: Callable[[Any, Any, News, bool], Any] | None = None
 
 
 class Agent(NamedTuple):

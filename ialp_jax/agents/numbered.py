@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from ialp_jax.agents.base import Agent, AgentState, Metrics, Params
+from ialp_jax.agents.base import Agent, AgentState, Encoder, Metrics, Params
 from ialp_jax.types import Array, Key, Observation, Transition
 
 
@@ -56,5 +56,8 @@ def numbered(make: Callable[[Mapping[str, Any]], Agent], numbers: Mapping[str, f
         after, metrics = make(state.numbers).update(state.state, batch, key)
         return NumberedState(state.numbers, after), metrics
 
-    encoder = made.encoder and made.encoder._replace(encode=encode)
+    def hide(state: NumberedState, *rest: Any) -> Any:
+        return make(state.numbers).encoder.hide(state.state, *rest)
+
+    encoder = made.encoder and Encoder(encode, made.encoder.hide and hide)
     return made._replace(init=init, act=act, update=made.update and update, encoder=encoder)

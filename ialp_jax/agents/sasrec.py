@@ -7,16 +7,13 @@ Like every policy, it samples from the softmax of its scores, or takes the best 
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import optax
 
-from ialp_jax.agents.actor_critic import encoder, streams
+from ialp_jax.agents.actor_critic import Remembered, streamed, streaming_encoder, streams
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, frozen_state
 from ialp_jax.agents.sampling import sample
-from ialp_jax.agents.streaming import Factors, choose_streamed
 from ialp_jax.networks.heads import Recommender, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation
 
@@ -29,17 +26,21 @@ def sasrec(network: Recommender) -> Agent:
         return frozen_state(params)
 
     def act(
-        state: AgentState, observation: Observation, key: Key, greedy: bool = False, encoded: Any = None
+        state: AgentState,
+        observation: Observation,
+        key: Key,
+        greedy: bool = False,
+        encoded: Remembered | None = None,
     ) -> tuple[Array, dict[str, Array]]:
-        seen = observation.history if encoded is None else encoded
-        if streams(network, observation.history.shape[:-1]):
-            query, *factors = network.apply(state.params, seen, method="factors")
-            drawn = choose_streamed(None if greedy else key, query, Factors(*factors), observation.shown)
-            return drawn[:, 0], {}
-        scores = mask_shown(network.apply(state.params, seen), observation.shown)
+        history, shown = observation
+        if streams(network, history.shape[:-1]):
+            chosen = streamed(network, state.params, history, None if greedy else key, shown, encoded)
+            return chosen[:, 0], {}
+        seen = history if encoded is None else encoded.state
+        scores = mask_shown(network.apply(state.params, seen), shown)
         return jnp.argmax(scores, -1).astype(jnp.int32) if greedy else sample(key, scores), {}
 
-    return Agent(init, act, encoder=encoder(network))
+    return Agent(init, act, encoder=streaming_encoder(network))
 
 
 def next_item_loss(network: Recommender, params: Params, windows: Array, key: Key) -> tuple[Array, Metrics]:

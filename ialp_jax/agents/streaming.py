@@ -1,10 +1,14 @@
 """Chooses items from very large catalogues without an array of B times N numbers.
 
-The logits are ``query @ table[1:].T + bias``. A first pass over the items stores one number per user and
-block of about sqrt(N) items: the logsumexp of the block's logits, or their maximum. Every choice then takes a
-block by these numbers, and an item within the block, whose logits it computes again. After that it updates
-the number of this block, without the chosen item. So choices are made one after the other, without
-replacement.
+The logits are ``query @ table[1:].T + bias``. Items form blocks of about sqrt(N). Each user has one number
+per block: the logsumexp of the block's logits, or their maximum. Every choice then takes a block by these
+numbers, and an item within the block, whose logits it computes again. After that it updates the number of
+this block, without the chosen item. So choices are made one after the other, without replacement.
+
+A first pass over the table computes the numbers of users with a new query. It ignores which items were shown.
+The numbers of blocks with shown items are then computed again, each from its block alone. So a number depends
+only on the query and on the shown items of its block. It has the same bits in whatever step it is computed,
+and a caller may keep the numbers of users whose query stays the same.
 
 If several devices split the users, each device makes the first pass over its share of the items for all
 users. With few users per device, a device would spend more time on reading the items than on products.
@@ -17,14 +21,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ialp_jax.agents.base import News
 from ialp_jax.agents.sampling import block_size, invert
 from ialp_jax.mesh import USER, by_users, devices_within
 from ialp_jax.networks.heads import MASKED
 from ialp_jax.types import Array, Key
 
-CHUNK = 2**19  # logits of the first pass that are in memory at the same time
-SHOWN = 64  # shown items that are masked at the same time
-GATHERED = 2**22  # numbers of the item table that are copied at the same time for the choices
+CHUNK = 2**19  # numbers of the item table that the first pass reads at the same time
+GROUP, GROUP_ELSEWHERE = 16, 2**10  # users of one product in the first pass, on a CPU and on a GPU
+GATHERED, GATHERED_ELSEWHERE = 2**16, 2**26  # numbers of the table that are copied together for single blocks
 NO_ITEM = 1e3 * MASKED  # logit of a place without an item; less probable than an item that was shown
 
 
@@ -40,46 +45,50 @@ class Factors(NamedTuple):
     bias: Array
 
 
-class Layout(NamedTuple):
-    """How N items are divided into chunks, and chunks into blocks of equal size.
+class Blocks(NamedTuple):
+    """How N items are divided into blocks. The last block may have fewer items than the others.
 
     Attributes:
       num_items: N.
       size: number of items in a block.
-      blocks: number of blocks in a chunk.
     """
 
     num_items: int
     size: int
-    blocks: int
 
     @property
-    def chunk(self) -> int:
-        """Number of items in a chunk."""
-        return self.size * self.blocks
+    def whole(self) -> int:
+        """Number of blocks with ``size`` items, at least 1."""
+        return self.num_items // self.size
 
     @property
-    def chunks(self) -> int:
-        """Number of chunks."""
-        return -(-self.num_items // self.chunk)
+    def total(self) -> int:
+        """Number of blocks."""
+        return -(-self.num_items // self.size)
 
-    def places(self, chunk: Array) -> tuple[Array, Array]:
-        """The first place of a chunk in the table, and its first item.
+    def places(self, block: Array) -> tuple[Array, Array]:
+        """The place in the table from which a block is read, and its first item.
 
-        They differ only for the last chunk, if it would go beyond the end of the table. This chunk starts
-        earlier, and the places before its first item belong to the chunk before.
+        They differ only for a last block with fewer items. The places before its first item belong to the
+        block before.
         """
-        first = chunk * self.chunk
-        return jnp.minimum(first, self.num_items - self.chunk), first
+        first = block * self.size
+        return jnp.minimum(first, self.num_items - self.size), first
 
 
-def layout(num_items: int, users: int) -> Layout:
-    """The layout for N items and B users."""
-    size = block_size(num_items)
-    return Layout(num_items, size, max(1, min(num_items // size, CHUNK // (size * users))))
+def blocks_of(num_items: int) -> Blocks:
+    """The blocks of N items."""
+    return Blocks(num_items, block_size(num_items))
 
 
-def choose_streamed(key: Key | None, query: Array, factors: Factors, shown: Array, count: int = 1) -> Array:
+def choose_streamed(
+    key: Key | None,
+    query: Array,
+    factors: Factors,
+    shown: Array,
+    count: int = 1,
+    by_block: Array | None = None,
+) -> Array:
     """Chooses ``count`` different items per user, without items in ``shown``.
 
     Args:
@@ -89,70 +98,170 @@ def choose_streamed(key: Key | None, query: Array, factors: Factors, shown: Arra
       factors: the item table and the biases.
       shown: int32 [B, any], item ids that must not be chosen; 0 is ignored.
       count: K.
+      by_block: of `summaries`, for the same query and shown items; None: computed here.
 
     Returns:
       int32 [B, K], 0..N-1, in the order of the choices; a shown item only if no other items are left.
     """
     greedy = key is None
+    if by_block is None:
+        by_block = summaries(query, factors, everything_new(shown), greedy)
     uniform = (
         jnp.zeros((len(query), count, 2)) if key is None else jax.random.uniform(key, (len(query), count, 2))
     )
 
-    def choose(factors: Factors, query: Array, shown: Array, uniform: Array) -> Array:
-        return _choose(factors, query, shown, uniform, greedy)
+    def choose(factors: Factors, *of_users: Array) -> Array:
+        def of_user(arguments: tuple[Array, Array, Array, Array]) -> Array:
+            query, shown, by_block, uniform = arguments
+            return _choices(factors, query, shown, by_block, uniform, greedy)
 
-    return by_users(choose, factors, query, shown, uniform)
+        return jax.lax.map(of_user, of_users, batch_size=min(len(of_users[0]), _at_once(factors)))
 
-
-def _choose(factors: Factors, query: Array, shown: Array, uniform: Array, greedy: bool) -> Array:
-    """`choose_streamed` with random numbers [B, K, 2]; they are not used if ``greedy``."""
-    users, width = query.shape
-    plan = layout(len(factors.bias), users * devices_within())
-    by_block = _summaries(plan, factors, query, shown, greedy)
-
-    def of_user(arguments: tuple[Array, Array, Array, Array]) -> Array:
-        return _choices(plan, factors, *arguments, greedy)
-
-    group = max(1, min(users, GATHERED // (plan.size * width)))
-    return jax.lax.map(of_user, (query, shown, by_block, uniform), batch_size=group)
+    return by_users(choose, factors, query, shown, by_block, uniform)
 
 
-def _summaries(plan: Layout, factors: Factors, query: Array, shown: Array, greedy: bool) -> Array:
-    """The summary of each block for each user, float32 [B, at least chunks * blocks].
+def everything_new(shown: Array) -> News:
+    """The news of users [B] of whom nothing is known yet."""
+    return News(shown, jnp.ones(len(shown), bool), jnp.ones(shown.shape, bool))
 
-    Blocks beyond the last chunk have no items.
+
+def summaries(query: Array, factors: Factors, news: News, greedy: bool, before: Array | None = None) -> Array:
+    """One number per user and block, without shown items: the logsumexp or, if ``greedy``, the maximum.
+
+    Args:
+      query: float32 [B, D].
+      factors: the item table and the biases.
+      news: items of [B] users; only numbers that depend on them are computed.
+      greedy: whether the numbers are for greedy choices.
+      before: float32 [B, blocks], the numbers before the news; None: all are new.
+
+    Returns:
+      float32 [B, blocks].
     """
-    devices = devices_within()
-    count = -(-plan.chunks // devices)
-    first = jnp.int32(0)
+    if before is None:
+        before = jnp.zeros((len(query), blocks_of(len(factors.bias)).total))
+
+    def of_users(factors: Factors, query: Array, news: News, before: Array) -> Array:
+        by_block = _first_pass(factors, query, news.changed, greedy, before)
+        return _without_shown(factors, query, news, greedy, by_block)
+
+    return by_users(of_users, factors, query, news, before)
+
+
+class _Groups(NamedTuple):
+    """The users of a first pass, in groups of equal size.
+
+    So the bits of a user's numbers do not depend on the number of users.
+
+    Attributes:
+      size: users in a group.
+      queries: float32 [any, D], of the users; only the first ``number`` groups count.
+      number: int32 [], number of groups.
+    """
+
+    size: int
+    queries: Array
+    number: Array
+
+
+def _first_pass(factors: Factors, query: Array, changed: Array, greedy: bool, before: Array) -> Array:
+    """Computes the numbers of users who are ``changed`` [B], as if no items had been shown to them."""
+    own, begin = changed, jnp.int32(0)
+    if devices_within() > 1:
+        query, changed = (jax.lax.all_gather(rows, USER, tiled=True) for rows in (query, changed))
+        begin = jax.lax.axis_index(USER) * len(own)
+    size = min(len(query), _by_device(GROUP, GROUP_ELSEWHERE))
+    rows = jnp.nonzero(changed, size=len(query) + size, fill_value=0)[0]
+    groups = _Groups(size, jnp.asarray(query)[rows], -(-changed.sum() // size))
+    column = jax.lax.dynamic_slice_in_dim(jnp.cumsum(changed) - 1, begin, len(own))
+    return jnp.where(own[:, None], _of_groups(factors, groups, greedy).T[column], before)
+
+
+def _of_groups(factors: Factors, groups: _Groups, greedy: bool) -> Array:
+    """The numbers of all blocks, float32 [blocks, any], for each query of ``groups``."""
+    devices, blocks, columns = devices_within(), blocks_of(len(factors.bias)), len(groups.queries)
+    share = -(-blocks.whole // devices)
+    starts = [min(device * share, blocks.whole - share) for device in range(devices)]
+    start = jnp.array(starts)[jax.lax.axis_index(USER)] if devices > 1 else jnp.int32(0)
+    chunk = max(1, min(share, CHUNK // (blocks.size * factors.table.shape[1])))
+
+    def of_chunk(number: Array, numbers: Array) -> Array:
+        at = jnp.minimum(number * chunk, share - chunk)
+        return _write(factors, groups, greedy, start + at, chunk, numbers, at)
+
+    # Without changed users, the table is not read at all.
+    chunks = jnp.where(groups.number > 0, -(-share // chunk), 0)
+    numbers = jax.lax.fori_loop(0, chunks, of_chunk, jnp.zeros((share, columns)))
     if devices > 1:
-        query, shown = (jax.lax.all_gather(rows, USER, tiled=True) for rows in (query, shown))
-        first = jax.lax.axis_index(USER) * count
+        shares, numbers = jax.lax.all_gather(numbers, USER), jnp.zeros((blocks.whole, columns))
+        for number, first in enumerate(starts):
+            numbers = numbers.at[first : first + share].set(shares[number])
+    if blocks.total > blocks.whole:
+        last, numbers = jnp.int32(blocks.whole), jnp.pad(numbers, ((0, 1), (0, 0)))
+        numbers = _write(factors, groups, greedy, last, 1, numbers, last)
+    return numbers
 
-    users = jnp.broadcast_to(jnp.arange(len(query))[:, None], shown.shape)
-    items, owners = jax.lax.sort((jnp.asarray(shown).ravel(), users.ravel()), num_keys=1)
 
-    def hide(logits: Array, place: Array) -> Array:
-        """Masks the shown items of a chunk. They lie next to each other, because items are sorted."""
-        ends = jnp.searchsorted(items, jnp.stack([place, place + plan.chunk]), side="right")
+def _write(
+    factors: Factors, groups: _Groups, greedy: bool, block: Array, count: int, numbers: Array, at: Array
+) -> Array:
+    """Writes the numbers of ``count`` blocks, from ``block``, to the rows of ``numbers`` from ``at``.
 
-        def some(number: Array, logits: Array) -> Array:
-            at = ends[0] + number * SHOWN + jnp.arange(SHOWN)
-            row = jnp.where(at < ends[1], items.at[at].get(mode="clip") - 1 - place, plan.chunk)
-            return logits.at[row, owners.at[at].get(mode="clip")].set(MASKED, mode="drop")
+    The groups take turns while this part of the table is in the processor's cache.
+    """
+    size = blocks_of(len(factors.bias)).size
+    place, first = blocks_of(len(factors.bias)).places(block)
+    table, bias = _slices(count * size, factors, place)
 
-        return jax.lax.fori_loop(0, -(-(ends[1] - ends[0]) // SHOWN), some, logits)
+    def of_group(number: Array, numbers: Array) -> Array:
+        query = jax.lax.dynamic_slice_in_dim(groups.queries, number * groups.size, groups.size)
+        logits = _with_bias(table @ query.T, bias, place, first)
+        new = _summary(logits.reshape(count, size, groups.size), greedy)
+        return jax.lax.dynamic_update_slice(numbers, new, (at, number * groups.size))
 
-    def of_chunk(_: None, chunk: Array) -> tuple[None, Array]:
-        place, first = plan.places(chunk)
-        rows, bias = _slices(plan.chunk, factors, place)
-        logits = _with_bias(hide(rows @ query.T, place), bias, place, first)
-        return None, _summary(logits.reshape(plan.blocks, plan.size, -1), greedy)
+    return jax.lax.fori_loop(0, groups.number, of_group, numbers)
 
-    summaries = jax.lax.scan(of_chunk, None, first + jnp.arange(count))[1].reshape(-1, len(query)).T
-    if devices > 1:
-        summaries = jax.lax.all_to_all(summaries, USER, split_axis=0, concat_axis=1, tiled=True)
-    return summaries
+
+def _without_shown(factors: Factors, query: Array, news: News, greedy: bool, by_block: Array) -> Array:
+    """Computes the numbers of blocks with newly shown items again, without all items that were shown."""
+    blocks, most = blocks_of(len(factors.bias)), news.shown.shape[1]
+    new = news.new & (news.shown > 0)
+    group = min(new.size, _at_once(factors))
+    places = jnp.nonzero(new.ravel(), size=new.size + group, fill_value=new.size)[0]
+
+    def of_block(user: Array, block: Array) -> Array:
+        _, logits = _logits(factors, query[user], news.shown[user], block)
+        return _summary(logits[:, None], greedy)[0]
+
+    def of_group(number: Array, by_block: Array) -> Array:
+        some = jax.lax.dynamic_slice_in_dim(places, number * group, group)
+        user, item = some // most, jnp.asarray(news.shown).ravel().at[some].get(mode="clip")
+        block = jnp.maximum(item - 1, 0) // blocks.size
+        numbers = jax.vmap(of_block)(jnp.minimum(user, len(query) - 1), block)
+        return by_block.at[user, block].set(numbers, mode="drop")
+
+    return jax.lax.fori_loop(0, -(-new.sum() // group), of_group, jnp.asarray(by_block))
+
+
+def _at_once(factors: Factors) -> int:
+    """The number of single blocks that are read at the same time."""
+    most = _by_device(GATHERED, GATHERED_ELSEWHERE)
+    return max(1, most // (blocks_of(len(factors.bias)).size * factors.table.shape[1]))
+
+
+def _by_device(on_cpu: int, elsewhere: int) -> int:
+    """The limit for the kind of device that is used."""
+    return on_cpu if jax.default_backend() == "cpu" else elsewhere
+
+
+def _logits(factors: Factors, query: Array, shown: Array, block: Array) -> tuple[Array, Array]:
+    """The place of a block in the table, and its logits [size] for a query [D], without shown items."""
+    blocks = blocks_of(len(factors.bias))
+    place, first = blocks.places(block)
+    rows, bias = _slices(blocks.size, factors, place)
+    here = (shown > place) & (shown <= place + blocks.size)
+    hidden = jnp.where(here, shown - place - 1, blocks.size)
+    return place, _with_bias((rows @ query).at[hidden].set(MASKED, mode="drop"), bias, place, first)
 
 
 def _slices(count: int, factors: Factors, place: Array) -> tuple[Array, Array]:
@@ -180,21 +289,15 @@ def _summary(logits: Array, greedy: bool) -> Array:
 
 
 def _choices(
-    plan: Layout,
-    factors: Factors,
-    query: Array,
-    shown: Array,
-    by_block: Array,
-    uniform: Array,
-    greedy: bool,
+    factors: Factors, query: Array, shown: Array, by_block: Array, uniform: Array, greedy: bool
 ) -> Array:
     """The choices of one user, int32 [K].
 
     Args:
-      plan, factors: the items.
+      factors: the items.
       query: float32 [D].
       shown: int32 [any].
-      by_block: float32 [chunks * blocks], summaries.
+      by_block: float32 [blocks], of `summaries`.
       uniform: float32 [K, 2], random numbers of each choice; not used if ``greedy``.
       greedy: whether the highest logits are chosen.
     """
@@ -210,12 +313,7 @@ def _choices(
         by_block, past = carry
         numbers, turn = step
         block = pick(by_block, numbers[0])
-        place, first = plan.places(block // plan.blocks)
-        place += block % plan.blocks * plan.size
-        rows, bias = _slices(plan.size, factors, place)
-        here = (past > place) & (past <= place + plan.size)
-        products = (rows @ query).at[jnp.where(here, past - place - 1, plan.size)].set(MASKED, mode="drop")
-        logits = _with_bias(products, bias, place, first)
+        place, logits = _logits(factors, query, past, block)
         inside = pick(logits, numbers[1])
         left = logits.at[inside].set(MASKED)
         by_block = by_block.at[block].set(_summary(left[:, None], greedy)[0])

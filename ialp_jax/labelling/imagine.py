@@ -14,10 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ialp_jax.agents.actor_critic import streams
-from ialp_jax.agents.base import Encoder, Params
+from ialp_jax.agents.actor_critic import Remembered, streamed, streaming_encoder, streams
+from ialp_jax.agents.base import Encoder, News, Params
 from ialp_jax.agents.sampling import candidates as draw_candidates
-from ialp_jax.agents.streaming import Factors, choose_streamed
 from ialp_jax.errors import InputError
 from ialp_jax.keys import stream
 from ialp_jax.llm.prompting.alike import different, largest
@@ -166,9 +165,21 @@ def remember(network: ActorCritic, actor: Params, sessions: Sessions) -> Memory 
     return empty_memory(_encoder(network), actor, sessions.observation)
 
 
-def _encoder(network: ActorCritic) -> Encoder:
-    """Encodes with the parameters of an actor as the state."""
-    return Encoder(partial(network.apply, method="encode"))
+def _encoder(network: ActorCritic, hidden: Array | None = None) -> Encoder:
+    """Encodes with the parameters of an actor as the state.
+
+    Args:
+      network: of the actor.
+      hidden: int32 [B, any], for each shown item the same number of items that must not be chosen. None: they
+        are the shown items.
+    """
+    encode, hide = streaming_encoder(network, params=lambda actor: actor)
+
+    def hide_alike(actor: Params, encoded: Remembered, news: News, greedy: bool) -> Remembered:
+        new = jnp.repeat(news.new, hidden.shape[1] // news.new.shape[1], axis=1)
+        return hide(actor, encoded, News(hidden, news.changed, new), greedy)
+
+    return Encoder(encode, hide if hidden is None else hide_alike)
 
 
 def _members(alike: np.ndarray) -> np.ndarray:
@@ -192,13 +203,12 @@ def _draw(
     memory: Memory | None,
 ) -> tuple[Array, Memory | None]:
     """Draws items int32 [B, count], 1..N. Items in ``hidden`` come last; 0 is ignored. Returns the memory."""
-    seen = observation.history
     if memory is not None:
-        memory = refreshed(_encoder(network), actor, memory, observation)
-        seen = memory.encoded
+        memory = refreshed(_encoder(network, hidden), actor, memory, observation)
+    encoded, history = memory and memory.encoded, observation.history
     if streams(network, hidden.shape[:-1]):
-        query, *factors = network.apply(actor, seen, method="factors")
-        return choose_streamed(key, query, Factors(*factors), hidden, count) + 1, memory
+        return streamed(network, actor, history, key, hidden, encoded, count) + 1, memory
+    seen = history if encoded is None else encoded.state
     logits = mask_shown(network.apply(actor, seen).logits, hidden)
     return draw_candidates(key, logits, count) + 1, memory
 

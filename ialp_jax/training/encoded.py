@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.agents.base import Agent, Encoder
+from ialp_jax.agents.base import Agent, Encoder, News
 from ialp_jax.mesh import by_users
 from ialp_jax.types import Array, Key, Observation
 
@@ -47,17 +47,24 @@ def empty_memory(encoder: Encoder | None, state: Any, observation: Observation) 
     return Memory(jax.tree.map(lambda leaf: jnp.full_like(leaf, -1), observation), nothing)
 
 
-def refreshed(encoder: Encoder, state: Any, memory: Memory, observation: Observation) -> Memory:
+def refreshed(
+    encoder: Encoder, state: Any, memory: Memory, observation: Observation, greedy: bool = False
+) -> Memory:
     """The memory of new observations; it encodes only histories that it does not have yet.
 
     Changed histories are encoded in blocks of equal size, also if all have changed. So the bits of an encoded
     history do not depend on the step in which it was encoded.
+
+    Args:
+      encoder, state: the encoder, and the state of its agent.
+      memory: of the step before.
+      observation: [B, ...].
+      greedy: whether the agent acts greedily; the same in each step.
     """
 
-    def encode_blocks(state: Any, memory: Memory, observation: Observation) -> Memory:
-        history, count = observation.history, observation.history.shape[0]
+    def encode_blocks(state: Any, encoded: Any, history: Array, changed: Array) -> Any:
+        count = history.shape[0]
         size = min(count, max(SMALLEST, -(-count // PARTS)))
-        changed = _changed(memory.observation, observation)
         order = jnp.nonzero(changed, size=count + size, fill_value=count)[0]
 
         def block(number: Array, encoded: Any) -> Any:
@@ -65,12 +72,15 @@ def refreshed(encoder: Encoder, state: Any, memory: Memory, observation: Observa
             fresh = encoder.encode(state, history.at[rows].get(mode="clip"))
             return jax.tree.map(lambda old, new: old.at[rows].set(new, mode="drop"), encoded, fresh)
 
-        encoded = jax.lax.fori_loop(0, -(-changed.sum() // size), block, memory.encoded)
-        if encoder.hide is not None:
-            encoded = encoder.hide(encoded, observation.shown)
-        return Memory(observation, encoded)
+        return jax.lax.fori_loop(0, -(-changed.sum() // size), block, encoded)
 
-    return by_users(encode_blocks, state, memory, observation)
+    changed = _changed(memory.observation, observation)
+    encoded = by_users(encode_blocks, state, memory.encoded, observation.history, changed)
+    if encoder.hide is not None:
+        shown = observation.shown
+        new = changed[:, None] | (memory.observation.shown != shown)
+        encoded = encoder.hide(state, encoded, News(shown, changed, new), greedy)
+    return Memory(observation, encoded)
 
 
 def _changed(before: Observation, after: Observation) -> Array:
@@ -94,12 +104,12 @@ def act(
       observed: the observation of B users; privileged agents get the pair (observation, simulator state).
       key: consumed.
       memory: of the step before; at first, `empty_memory`.
-      greedy: passed to ``Agent.act``.
+      greedy: passed to ``Agent.act``; the same in each step.
 
     Returns:
       Actions and extras, see ``Agent.act``, and the memory after this step.
     """
     if memory is None or agent.encoder is None:
         return *agent.act(state, observed, key, greedy=greedy), None
-    memory = refreshed(agent.encoder, state, memory, observed[0] if agent.privileged else observed)
+    memory = refreshed(agent.encoder, state, memory, observed[0] if agent.privileged else observed, greedy)
     return *agent.act(state, observed, key, greedy=greedy, encoded=memory.encoded), memory

@@ -336,8 +336,8 @@ def test_without_twins_the_same_items_are_proposed(actor):
 
 @pytest.mark.parametrize("alike", [None, TWINS])
 def test_huge_catalogues_are_streamed_by_the_same_rules(actor, alike, monkeypatch):
-    calls, streamed = [], imagine.choose_streamed
-    monkeypatch.setattr(imagine, "choose_streamed", lambda *rest: calls.append(rest) or streamed(*rest))
+    calls, streamed = [], imagine.streamed
+    monkeypatch.setattr(imagine, "streamed", lambda *rest: calls.append(rest) or streamed(*rest))
     monkeypatch.setattr(actor_critic, "STREAM_FROM", 0)
     imagine._draw.clear_cache()
     shown, proposed = proposals(actor, alike)
@@ -353,6 +353,21 @@ def test_remembered_histories_do_not_change_the_candidates(actor, labelled, monk
     monkeypatch.setattr(imagine, "empty_memory", lambda *rest: None)
     for name, array in round_of(actor, mixed(0))[1].items():
         np.testing.assert_array_equal(array, labelled[1][name])
+
+
+@pytest.mark.parametrize("alike", [None, TWINS])
+def test_remembered_block_numbers_do_not_change_the_candidates(actor, alike, monkeypatch):
+    monkeypatch.setattr(actor_critic, "STREAM_FROM", 0)
+    imagine._draw.clear_cache()
+    setting, rounds = SETTING._replace(alike=alike), []
+    for forgets in (False, True):
+        if forgets:
+            monkeypatch.setattr(imagine, "empty_memory", lambda *rest: None)
+        rounds.append(label_round(setting, actor, start(), mixed(0), jax.random.key(0), lambda: None)[1])
+    imagine._draw.clear_cache()
+    for name, array in rounds[0].items():
+        np.testing.assert_array_equal(array, rounds[1][name])
+    assert (rounds[0]["choice"] > 0).any()  # some histories changed
 
 
 @pytest.mark.parametrize("alike", [None, np.r_[0, np.ones(10, np.int32), np.arange(2, 8)]])

@@ -18,13 +18,13 @@ from test_adapt import bandit
 
 from ialp_jax.agents import streaming
 from ialp_jax.agents.a2c import a2c
-from ialp_jax.agents.base import Agent
+from ialp_jax.agents.base import Agent, News
 from ialp_jax.agents.config import A2CConfig, DQNConfig, GateConfig, MixtureConfig, PGConfig
 from ialp_jax.agents.dqn import dqn
 from ialp_jax.agents.gate import gate
 from ialp_jax.agents.mixture import mixture
 from ialp_jax.agents.pg import pg
-from ialp_jax.agents.streaming import Factors, choose_streamed
+from ialp_jax.agents.streaming import Factors, choose_streamed, everything_new, summaries
 from ialp_jax.errors import InputError
 from ialp_jax.mesh import USER, device_mesh, split_users
 from ialp_jax.networks.heads import Recommender
@@ -148,8 +148,32 @@ def streamed() -> list[bool]:
         with jax.set_mesh(Mesh(jax.devices(), (USER,))):
             return choose(key)
 
-    streaming.CHUNK = 16 * 100  # several chunks
+    streaming.CHUNK, streaming.GROUP = 300, 4  # several chunks and groups
     return [same(choose(key), everywhere(key)) for key in (None, KEY)]
+
+
+def remembered() -> list[bool]:
+    """Whether eight devices keep the block numbers that one device keeps, while queries and items change."""
+    draw = np.random.default_rng(1)
+    table, query, later = (draw.integers(-2, 3, (rows, 4)).astype(np.float32) for rows in (1010, 16, 16))
+    shown, bias = draw.integers(0, 1010, (16, 30)).astype(np.int32), np.zeros(1009, np.float32)
+    changed, new = draw.random(16) < 0.4, draw.random((16, 30)) < 0.1
+    factors, news = Factors(table, bias), News(shown, changed, new | changed[:, None])
+
+    def keep(greedy: bool) -> list[jax.Array]:
+        refresh = jax.jit(summaries, static_argnums=3)
+        first = refresh(query, factors, everything_new(shown * ~new), greedy, None)
+        query_after = np.where(changed[:, None], later, query)
+        second = refresh(query_after, factors, news, greedy, first)
+        return [first, second, refresh(query_after, factors, everything_new(shown), greedy, None)]
+
+    results = []
+    for greedy in (False, True):
+        alone = keep(greedy)
+        with jax.set_mesh(Mesh(jax.devices(), (USER,))):
+            shared = keep(greedy)
+        results += [same(alone, shared), same(*shared[1:])]
+    return results
 
 
 def exchanged(agent: Agent) -> list[str]:
@@ -198,6 +222,7 @@ def main() -> None:
         "dqn by users": furthest(updated("dqn", None), updated("dqn", BY_USERS)),
         "shown": [float(np.mean(shown(agent, None) == shown(agent, BOTH))) for agent in AGENTS.values()],
         "streamed": streamed(),
+        "remembered": remembered(),
         "learned": furthest(pretrained(2, None), pretrainer(2, None).params),
         "exchanged": {name: exchanged(agent) for name, agent in ON_POLICY.items()},
         "split": split_rows(),

@@ -56,6 +56,10 @@ def test_devices_that_share_users_choose_the_same_items_from_huge_catalogues(res
     assert results["streamed"] == [True, True]
 
 
+def test_devices_that_share_users_keep_the_same_block_numbers(results):
+    assert results["remembered"] == [True] * 4
+
+
 def test_each_device_keeps_its_part_of_the_rows(results):
     assert results["split"] == [2, 3]
 

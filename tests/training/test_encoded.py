@@ -10,12 +10,13 @@ from diagnostic_worlds import ENV, ITEMS, LENGTH, start_of, world
 
 from experiments.config import Config
 from experiments.make_agent import make_agent
-from ialp_jax.agents import registry
+from ialp_jax.agents import actor_critic, registry, streaming
 from ialp_jax.agents.base import Encoder
 from ialp_jax.agents.reference import random
+from ialp_jax.agents.streaming import blocks_of
 from ialp_jax.training import encoded
 from ialp_jax.training.encoded import empty_memory, refreshed
-from ialp_jax.training.rollout import collect, play, start_users
+from ialp_jax.training.rollout import Users, collect, play, start_users
 from ialp_jax.types import Observation, Transition
 
 USERS, STEPS = 40, 200
@@ -95,6 +96,63 @@ def test_whole_sessions_are_the_same():
     np.testing.assert_array_equal(run(agent).items, run(agent._replace(encoder=None)).items)
 
 
+@pytest.fixture
+def streams(monkeypatch):
+    """All catalogues are streamed, in several chunks and groups."""
+    monkeypatch.setattr(actor_critic, "STREAM_FROM", 0)
+    monkeypatch.setattr(actor_critic, "LOGITS_UP_TO", 0)
+    monkeypatch.setattr(streaming, "GROUP", 4)
+    monkeypatch.setattr(streaming, "CHUNK", 2 * 4 * 8)
+
+
+STREAMED = [("a2c", False), ("a2c", True), ("pg", False), ("sasrec", False), ("ialp", True)]
+
+
+@pytest.mark.parametrize(("name", "greedy"), STREAMED)
+def test_streamed_items_are_the_same_after_200_steps(streams, name, greedy):
+    """The choices have the same bits. Encoded histories may differ in the last bits, which rarely matters."""
+    agent, state = agent_and_state(name)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(encoder):
+        def step(carry, key):
+            users, memory = carry
+            act_key, user_key = jax.random.split(key)
+            action, _, memory = encoded.act(
+                agent._replace(encoder=encoder), state, users.observation, act_key, memory, greedy
+            )
+            after = jax.vmap(ENV.step, in_axes=(0, 0, 0, None))(
+                jax.random.split(user_key, USERS), users.state, action, PARAMS
+            )
+            return (Users(*after[:2]), memory), (action, after[0].shown, after[3])
+
+        users = start_users(ENV, PARAMS, KEY, USERS)
+        start = (users, empty_memory(encoder, state, users.observation))
+        return jax.lax.scan(step, start, jax.random.split(KEY, STEPS))[1]
+
+    for one, other in zip(run(agent.encoder), run(None), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert run(None)[2].any()  # new sessions began
+
+
+def test_streamed_numbers_change_only_with_the_history_or_with_shown_items(streams):
+    """A new table shows which numbers are computed again."""
+    agent, state = agent_and_state("a2c")
+    before = sessions(4)
+    memory = refreshed(agent.encoder, state, empty_memory(agent.encoder, state, before), before)
+    other = state._replace(params=jax.tree.map(lambda leaf: leaf + 1.0, state.params))
+    rows = np.array([2, 7, 30])
+    after = changed(before, rows)
+    later = refreshed(agent.encoder, other, memory, after)
+    differ = np.asarray(later.encoded.by_block != memory.encoded.by_block)
+    np.testing.assert_array_equal(np.flatnonzero(differ.any(1)), rows)
+    assert differ[rows].all()
+    shown = before.shown.at[5, -1].set(3)
+    later = refreshed(agent.encoder, other, memory, before._replace(shown=shown))
+    differ = np.asarray(later.encoded.by_block != memory.encoded.by_block)
+    assert np.argwhere(differ).tolist() == [[5, 2 // blocks_of(ITEMS).size]]
+
+
 def changed(observation, rows, shift=1):
     """The same observations, except for the histories of ``rows``."""
     history = observation.history.at[rows].set((observation.history[rows] + shift) % ITEMS + 1)
@@ -122,7 +180,9 @@ def test_a_new_session_with_the_same_history_forgets_what_was_hidden():
     """Hidden items stay hidden only within a session."""
     encoder = Encoder(
         lambda state, history: jnp.ones((len(history), ITEMS + 1)),
-        lambda encoded, shown: jax.vmap(lambda row, items: row.at[items].set(0.0))(encoded, shown),
+        lambda state, encoded, news, greedy: jax.vmap(lambda row, ids: row.at[ids].set(0.0))(
+            encoded, news.shown
+        ),
     )
     history = jnp.full((2, LENGTH), 16)
     first = Observation(history, jnp.array([[16, 3, 0, 0], [16, 3, 0, 0]]))
@@ -136,9 +196,13 @@ def test_a_new_session_with_the_same_history_forgets_what_was_hidden():
     ]
 
 
-@pytest.mark.parametrize("name", ["a2c", "jsrl"])
-def test_the_bits_do_not_depend_on_the_step_of_encoding(name):
+@pytest.mark.parametrize(
+    ("name", "large"), [("a2c", False), ("jsrl", False), ("a2c", True), ("sasrec", True)]
+)
+def test_the_bits_do_not_depend_on_the_step_of_encoding(name, large, request):
     """So a rollout that continues after a kill, with an empty memory, gives the same bits."""
+    if large:
+        request.getfixturevalue("streams")
     agent, state = agent_and_state(name)
     refresh = jax.jit(functools.partial(refreshed, agent.encoder))
     before = sessions(2)
