@@ -15,8 +15,9 @@ from experiments.run import Run
 from experiments.stages import adapt_stage, pretrain_stage
 from ialp_jax import store
 from ialp_jax.errors import InputError
-from ialp_jax.networks.heads import ActorCritic, Recommender, initial_params
+from ialp_jax.networks.heads import ActorCritic, Recommender, initial_params, tempered
 from ialp_jax.training.config import PretrainConfig
+from ialp_jax.training.params import save_params
 from ialp_jax.types import TUNING
 
 SEEDS = 2
@@ -129,3 +130,17 @@ def test_a_manifest_with_another_temperature_is_refused(tmp_path, temperature):
         adapt_stage.temperature_in(tmp_path / "bad")
     store.seal(tmp_path / "own", {})
     assert adapt_stage.temperature_in(tmp_path / "own") == 1.0
+
+
+@pytest.mark.parametrize(("name", "source"), [("a_ialp_ft", "ialp"), ("sasrec", "sasrec")])
+def test_agents_get_tempered_parameters(tmp_path, name, source):
+    config = Config(num_seeds=SEEDS)
+    config.network, config.simulator.history_length = SMALL, LENGTH
+    stored = params_with(source, [7])
+    save_params(tmp_path / "pretrain" / source / "params", stored)
+    store.seal(tmp_path / "pretrain" / source, {"temperature": 0.25})
+    made_up = SimpleNamespace(dataset=SimpleNamespace(catalogue=SimpleNamespace(num_items=ITEMS)))
+    loaded = adapt_stage.pretrained_params(Run(tmp_path, config), made_up, name)
+    jax.tree.map(np.testing.assert_array_equal, loaded, tempered(stored, 0.25))
+    bias = loaded["params"][HEAD[source]]["bias"]
+    np.testing.assert_array_equal(bias[:, 6], 8.0)  # it prefers item 7 by 2 nats at temperature 1
