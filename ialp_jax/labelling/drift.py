@@ -76,7 +76,7 @@ def really_liked(items: np.ndarray, user: np.ndarray, histories: Histories) -> n
     owner = np.repeat(np.arange(histories.num_users), np.diff(histories.offsets))
     size = int(max(items.max(initial=0), histories.items.max(initial=0))) + 1
     pairs = user[:, None].astype(np.int64) * size + items
-    return np.isin(pairs, owner * size + histories.items) & (items > 0)
+    return np.isin(pairs, owner * size + histories.items)
 
 
 def _chances(model: UserModel, user: np.ndarray, items: np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ def get_config():
     config.data.demo.users = 80
     config.data.demo.items = 60
     config.labelling.sessions = 8
-    config.labelling.steps = 2
+    config.labelling.steps, config.labelling.horizon = 2, 3
+    config.labelling.popular_share = config.labelling.uniform_share = 0.2
     config.llm.embedded.steps = 6
     config.llm.threads = 1
     config.llm.shard_size = 4

@@ -203,6 +203,8 @@ def test_staggered_sessions_differ_only_in_their_horizons():
     assert (np.diff(apart.horizon) != 0).any()
     other_key = start_sessions(ENV, PARAMS, jax.random.key(8), 40, 5, staggered=True)
     assert (other_key.horizon != apart.horizon).any()
+    few = start_sessions(ENV, PARAMS, jax.random.key(7), 2, 10, staggered=True)
+    assert sorted(few.horizon.tolist()) == [1, 6]  # few sessions are spread over the whole horizon, too
 
 
 def test_users_who_like_nothing_leave_before_a_horizon_and_are_not_truncated_at_it(actor):

@@ -109,7 +109,9 @@ def test_the_key_determines_the_candidates_and_their_order(streamed):
     shown, own = sessions_of(0, 9, None)
     for first, second in zip(draw(shown, own), draw(shown, own), strict=True):
         np.testing.assert_array_equal(first, second)
-    assert (draw(shown, own, key=jax.random.key(4)).items != draw(shown, own).items).any()
+    for sizes in ((POPULAR, 0), (0, UNIFORM)):  # the key of each proposer, not only that of the order
+        one, other = (np.sort(draw(shown, own, None, *sizes, key=k).items) for k in (KEY, jax.random.key(4)))
+        assert (one != other).any()
 
 
 @pytest.mark.parametrize("alike", [None, TWINS])
