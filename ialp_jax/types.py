@@ -277,8 +277,9 @@ class Labels(NamedTuple):
       histories: int32 [P, L], as in `Prompts`.
       candidates: int32 [P, K], ids 1..N, as in `Prompts`.
       choice: int32 [P]; -1: invalid, 0: none, k: the k-th candidate (1..K).
-      scores: float32 [P, K], the source's score of each candidate (log-likelihood of its title, ...). If the
-        labels are calibrated, the log-odds of a like.
+      scores: float32 [P, K], the source's score of each candidate on a logarithmic scale: its softmax is the
+        source's preference among the candidates (log-likelihood of a title, ...). -inf: never preferred. If
+        the labels are calibrated, the log-odds of a like.
     """
 
     histories: np.ndarray

@@ -26,6 +26,7 @@ from ialp_jax.llm.prompting import chat, orders
 from ialp_jax.llm.worker.protocol import CALIBRATION
 from ialp_jax.types import Labels, Prompts
 
+LEAST_SHARE = 1e-6  # of answers that name a candidate, so that the logarithm of each share is finite
 # Entries of a calibration's manifest that are not copied into the manifest of labels.
 _OMITTED = ("unconditional", "files", CALIBRATION)
 
@@ -83,19 +84,18 @@ class LLMLabeller(LLMClient):
         prompts, answers = self._answers(prompts)
         choice = self._decide(answers, prompts.candidates)
         self._record(answers, choice)
-        return Labels(prompts.histories, prompts.candidates, choice, answers.scores)
+        return Labels(prompts.histories, prompts.candidates, choice, self._log_scores(answers.scores))
 
     def evidence(self, prompts: Prompts, counted: bool) -> np.ndarray:
         """Returns scores for a calibration, see `ialp_jax.labelling.labeller.LabelSource`.
 
         In ``likelihood``, this is the score after the history minus the score after an empty history, so that
-        the effects of a title's length and spelling cancel. In the other modes, it is the score itself: the
-        log-probability of a letter, or the share of the answers that name the candidate.
+        the effects of a title's length and spelling cancel. In the other modes, it is the score itself.
         """
         prompts, answers = self._answers(prompts)
         if counted:
             self._record(answers, self._decide(answers, prompts.candidates))
-        scores = answers.scores.astype(np.float64)
+        scores = self._log_scores(answers.scores).astype(np.float64)
         if self._config.mode == "likelihood":
             scores -= self._calibration["unconditional"][prompts.candidates]
         scores[answers.cause > 0] = np.nan
@@ -112,6 +112,10 @@ class LLMLabeller(LLMClient):
         answers, batches = self._store.answers(prompts, self._compute)
         self._batches += batches
         return prompts, answers
+
+    def _log_scores(self, scores: np.ndarray) -> np.ndarray:
+        """Scores on a logarithmic scale. In ``generate``, the model's scores are shares of answers."""
+        return np.log(np.maximum(scores, LEAST_SHARE)) if self._config.mode == "generate" else scores
 
     def _decide(self, answers: Answers, candidates: np.ndarray) -> np.ndarray:
         """Turns answers into labels, int32 [P].

@@ -14,7 +14,8 @@ The rules label the same kind of prompts as the LLM: K candidates that the curre
 The source ``log_model`` is in `ialp_jax.labelling.log_model`.
 
 ``popularity``, ``random`` and ``fold_in`` have no threshold for "none". They give this answer to a fixed
-share of the prompts in each request. The share can be set to the LLM's share of "none". ``truth`` knows the
+share of the prompts in each request. The share can be set to the LLM's share of "none". Scores are on a
+logarithmic scale, because `ialp_soft` learns the softmax of the scores. ``truth`` knows the
 user, but the actor sees only the user's last likes. If a label depends on other facts about the user, it is
 noise for the actor. ``fold_in`` is an upper bound for a labeller that sees only the actor's input.
 """
@@ -24,14 +25,16 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+import jax
 import numpy as np
-from scipy.special import logit
 
 from ialp_jax import keys
 from ialp_jax.data.splits import Windows
 from ialp_jax.labelling.config import LabellingConfig
 from ialp_jax.types import Dataset, Histories, Labels, Prompts, UserModel
-from ialp_jax.users.predict import like_probability
+from ialp_jax.users.predict import calibrated, like_logit
+
+LEAST = -30.0  # replaces lower scores in a calibration, such as -inf
 
 
 class RuleLabeller:
@@ -63,7 +66,7 @@ class RuleLabeller:
         scores, choice = self._answer(prompts)
         if counted:
             self._choices.append(choice)
-        return self.scaled(scores.astype(np.float64))
+        return np.maximum(scores.astype(np.float64), LEAST)
 
     def _answer(self, prompts: Prompts) -> tuple[np.ndarray, np.ndarray]:
         """Returns the scores [P, K] and the choices int32 [P] of one request."""
@@ -71,10 +74,6 @@ class RuleLabeller:
         self._requests += 1
         scores, none = self.score(prompts, random)
         return scores, np.where(none, 0, 1 + scores.argmax(1)).astype(np.int32)
-
-    def scaled(self, scores: np.ndarray) -> np.ndarray:
-        """Changes the scale of scores [P, K], so that the log-odds of a like are nearly linear in them."""
-        return scores
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Returns the scores [P, K] of the candidates, and whether the answer is "none", bool [P]."""
@@ -99,13 +98,12 @@ class Popularity(RuleLabeller):
         self._popularity, self._none_share = popularity, none_share
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Scores candidates by their likes. Prompts whose best candidate has the fewest likes get "none"."""
-        scores = self._popularity[prompts.candidates].astype(np.float64)
-        return scores, lowest_share(scores.max(1), self._none_share, random)
+        """The score is log(1 + likes). Prompts whose best candidate has the fewest likes get "none".
 
-    def scaled(self, scores: np.ndarray) -> np.ndarray:
-        """Returns log(1 + likes)."""
-        return np.log1p(scores)
+        So the softmax is the share of each candidate in the likes of all candidates, plus one like for each.
+        """
+        scores = np.log1p(self._popularity[prompts.candidates])
+        return scores, lowest_share(scores.max(1), self._none_share, random)
 
 
 class Random(RuleLabeller):
@@ -117,9 +115,13 @@ class Random(RuleLabeller):
         self._none_share = none_share
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Draws random scores and random "none" answers."""
+        """Draws random scores and random "none" answers.
+
+        Scores are Gumbel noise, so that the best candidate is one drawn from equal probabilities.
+        """
         shape = prompts.candidates.shape
-        return random.random(shape), np.asarray(random.random(shape[0]) < self._none_share)
+        uniform = np.maximum(random.random(shape), np.finfo(np.float64).tiny)
+        return -np.log(-np.log(uniform)), np.asarray(random.random(shape[0]) < self._none_share)
 
 
 class Logged(RuleLabeller):
@@ -139,16 +141,16 @@ class Logged(RuleLabeller):
         self._logged, self._ordered = logged, ordered
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """The score is 1 / (1 + likes between window and item), or 0 if the item is not a later like."""
+        """The score is -log(1 + likes between window and item), or -inf if the item is not a later like."""
         candidates = prompts.candidates
-        scores = np.zeros(candidates.shape)
+        scores = np.full(candidates.shape, -np.inf)
         for p, row in enumerate(prompts.windows.tolist()):
             places = self._places[int(self._logged.user[row])]
             first = places[int(self._logged.target[row])] if self._ordered else 0
             for k, item in enumerate(candidates[p].tolist()):
                 if places.get(item, -1) >= first:
-                    scores[p, k] = 1 / (1 + places[item] - first)
-        return scores, scores.max(1) == 0
+                    scores[p, k] = -np.log1p(places[item] - first)
+        return scores, np.isneginf(scores.max(1))
 
 
 class Truth(RuleLabeller):
@@ -160,14 +162,10 @@ class Truth(RuleLabeller):
         self._logged, self._model = logged, model
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Scores are probabilities of a like. The answer is "none" if a random number exceeds all."""
+        """Scores are log-odds of a like. If a random number exceeds all probabilities, it answers "none"."""
         users = self._logged.user[prompts.windows][:, None]
-        scores = np.asarray(like_probability(self._model, users, prompts.candidates))
-        return scores, random.random(len(scores)) >= scores.max(1)
-
-    def scaled(self, scores: np.ndarray) -> np.ndarray:
-        """Turns probabilities into log-odds between -14 and 14."""
-        return logit(np.clip(scores, 1e-6, 1 - 1e-6))
+        scores = np.asarray(like_logit(self._model, users, prompts.candidates))
+        return scores, random.random(len(scores)) >= np.asarray(jax.nn.sigmoid(scores)).max(1)
 
 
 class FoldIn(RuleLabeller):
@@ -180,7 +178,7 @@ class FoldIn(RuleLabeller):
     def __init__(self, seed: int, logged: Windows, model: UserModel, none_share: float) -> None:
         """Fits the regression to the start windows, with the factors of the world's user model."""
         super().__init__("fold_in", seed)
-        self._none_share = none_share
+        self._none_share, self._model = none_share, model
         self._items, self._bias = np.array(model.item_factors), np.asarray(model.item_bias)
         self._items[0] = 0  # so that padding adds nothing to a sum
         users = np.asarray(model.user_factors)[logged.user]
@@ -193,10 +191,11 @@ class FoldIn(RuleLabeller):
         return np.hstack([total / np.maximum(likes, 1), total, likes, np.ones_like(likes)])
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Scores candidates by the model. Prompts whose best candidate has the lowest scores get "none"."""
+        """Scores are estimated log-odds of a like. Prompts with the lowest best scores get "none"."""
         candidates = prompts.candidates
         users = self._features(prompts.histories) @ self._map
         scores = np.einsum("pf,pkf->pk", users, self._items[candidates]) + self._bias[candidates]
+        scores = np.asarray(calibrated(self._model, scores))
         return scores, lowest_share(scores.max(1), self._none_share, random)
 
 
