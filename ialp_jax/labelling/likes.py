@@ -28,6 +28,7 @@ FOLDS = 5  # of the cross-validation over users
 BINS = 10  # of the reliability table
 FIRST_PULL, PULL = 1.0, 5.0  # strength of the ridge penalty before the first round, and in each round
 FEW_LIKES = 10  # fewer likes among the proposals of a round cause a warning
+REVERSED = -0.1  # a lower coefficient of a source, per standard deviation of its scores, causes a warning
 
 
 class Evidence(NamedTuple):
@@ -166,10 +167,14 @@ class LikeModel:
                 "intercept": fitted.intercept,
                 **dict(zip(self._names, fitted.slopes.tolist(), strict=True)),
             },
-            "constant": [n for n, s in zip(self._names, np.ptp(features, 0), strict=True) if s == 0]
-            if len(liked)
-            else [],
+            "constant": [],
+            "reversed": [],
         }
+        if len(liked):
+            constant, effects = np.ptp(features, 0) == 0, fitted.slopes * features.std(0)
+            is_reversed = (effects < REVERSED) & (self._trust > 0)
+            record["constant"] = [self._names[number] for number in np.flatnonzero(constant)]
+            record["reversed"] = [self._names[number] for number in np.flatnonzero(is_reversed)]
         if num_users > 1 and len(liked):
             record |= measures(odds[as_proposed], liked)
             record["best"] = _best(odds, evidence.liked, as_proposed)
@@ -190,13 +195,11 @@ class LikeModel:
                 record["users"] < 2 for record in self.rounds
             ],
         }
-        for number, name in enumerate(self._names):
+        for name in self._names:
             constant = [name in record["constant"] for record in self.rounds]
             reasons[f"{name} is the same for all proposals, so its coefficient is not learned"] = constant
-            if self._trust[number]:
-                reasons[f"a higher score of {name} makes a like less probable"] = [
-                    record["coefficients"][name] < 0 for record in self.rounds
-                ]
+            fell = [name in record["reversed"] for record in self.rounds]
+            reasons[f"a higher score of {name} makes a like less probable"] = fell
         return [
             f"calibration of likes, round {', '.join(map(str, np.flatnonzero(holds)))}: {reason}"
             for reason, holds in reasons.items()

@@ -90,8 +90,7 @@ class LLMLabeller(LLMClient):
         """Returns scores for a calibration, see `ialp_jax.labelling.labeller.LabelSource`.
 
         In ``likelihood``, this is the score after the history minus the score after an empty history, so that
-        the effects of a title's length and spelling cancel. In the other modes, it is the score itself: the
-        log-probability of a letter, or the logarithm of the share of the answers that name the candidate.
+        the effects of a title's length and spelling cancel. In the other modes, it is the score itself.
         """
         prompts, answers = self._answers(prompts)
         if counted:

@@ -27,13 +27,14 @@ from typing import Self
 
 import jax
 import numpy as np
-from scipy.special import logit
 
 from ialp_jax import keys
 from ialp_jax.data.splits import Windows
 from ialp_jax.labelling.config import LabellingConfig
 from ialp_jax.types import Dataset, Histories, Labels, Prompts, UserModel
 from ialp_jax.users.predict import calibrated, like_logit
+
+LEAST = -30.0  # replaces lower scores in a calibration, such as -inf
 
 
 class RuleLabeller:
@@ -65,7 +66,7 @@ class RuleLabeller:
         scores, choice = self._answer(prompts)
         if counted:
             self._choices.append(choice)
-        return self.scaled(scores.astype(np.float64))
+        return np.maximum(scores.astype(np.float64), LEAST)
 
     def _answer(self, prompts: Prompts) -> tuple[np.ndarray, np.ndarray]:
         """Returns the scores [P, K] and the choices int32 [P] of one request."""
@@ -73,10 +74,6 @@ class RuleLabeller:
         self._requests += 1
         scores, none = self.score(prompts, random)
         return scores, np.where(none, 0, 1 + scores.argmax(1)).astype(np.int32)
-
-    def scaled(self, scores: np.ndarray) -> np.ndarray:
-        """Changes the scale of scores [P, K], so that the log-odds of a like are nearly linear in them."""
-        return scores
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Returns the scores [P, K] of the candidates, and whether the answer is "none", bool [P]."""
@@ -107,10 +104,6 @@ class Popularity(RuleLabeller):
         """
         scores = np.log1p(self._popularity[prompts.candidates])
         return scores, lowest_share(scores.max(1), self._none_share, random)
-
-    def scaled(self, scores: np.ndarray) -> np.ndarray:
-        """Returns log(1 + likes)."""
-        return np.log1p(scores)
 
 
 class Random(RuleLabeller):
@@ -173,10 +166,6 @@ class Truth(RuleLabeller):
         users = self._logged.user[prompts.windows][:, None]
         scores = np.asarray(like_logit(self._model, users, prompts.candidates))
         return scores, random.random(len(scores)) >= np.asarray(jax.nn.sigmoid(scores)).max(1)
-
-    def scaled(self, scores: np.ndarray) -> np.ndarray:
-        """Turns probabilities into log-odds between -14 and 14."""
-        return logit(np.clip(scores, 1e-6, 1 - 1e-6))
 
 
 class FoldIn(RuleLabeller):

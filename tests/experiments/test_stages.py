@@ -28,6 +28,7 @@ from ialp_jax.errors import InputError
 from ialp_jax.evaluation.sanity import world_checks
 from ialp_jax.labelling.label_files import catalogue_facts
 from ialp_jax.labelling.label_store import LabelStore
+from ialp_jax.llm.model.corpus import split_offline
 from ialp_jax.simulator.config import replaced
 from ialp_jax.training import kept
 from ialp_jax.training.adapt import evaluator
@@ -543,7 +544,11 @@ def test_a_killed_label_stage_with_a_calibration_ends_with_the_same_bits(copy, t
     assert manifest["counts"]["none"] == int((arrays["choice"] == 0).sum())
     assert [record["questions"] for record in manifest["likes"]["rounds"]] == [30, 30]
     assert {"llm", "log_model", "log_popularity"} < manifest["likes"]["rounds"][0]["coefficients"].keys()
-    assert manifest["others"]["log_model"]["log_model"]["users"] == 36  # 40 offline users, 4 of them held out
+    dataset = load_dataset(copy / "data")
+    training, held_out = split_offline(dataset, tiny().llm.embedded.holdout, tiny().seed)
+    likes = np.diff(dataset.histories.offsets)
+    assert manifest["others"]["log_model"]["log_model"]["users"] == np.sum(likes[training] > 1)
+    assert manifest["likes"]["rounds"][0]["users"] <= np.sum(likes[held_out] > 1) < len(training)
     answers, calls = LabelStore.answers, []
 
     def killed(self, prompts, compute):

@@ -11,9 +11,9 @@ from ialp_jax.data.splits import Windows, windows
 from ialp_jax.errors import InputError
 from ialp_jax.labelling import quality
 from ialp_jax.labelling.calibrated import Calibrated, HeldOut
-from ialp_jax.labelling.sources import FoldIn, Popularity, Random, Truth
+from ialp_jax.labelling.sources import FoldIn, Logged, Popularity, Random, Truth
 from ialp_jax.training.offline import offline_windows
-from ialp_jax.types import Histories, Labels, Prompts, UserModel
+from ialp_jax.types import Histories, Prompts, UserModel
 
 USERS, ITEMS, LENGTH, K = 60, 80, 5, 8
 RANDOM = np.random.default_rng(0)
@@ -269,23 +269,24 @@ MODEL = UserModel(
 )
 STARTS = held_out().starts
 RULES = {
-    "popularity": (lambda: Popularity(0, np.arange(ITEMS + 1), 0.2), np.log1p),
-    "random": (lambda: Random(0, 0.2), lambda scores: scores),
-    "truth": (lambda: Truth(0, STARTS, MODEL), lambda p: np.log(p / (1 - p))),
-    "fold_in": (lambda: FoldIn(0, STARTS, MODEL, 0.2), lambda scores: scores),
+    "popularity": lambda: Popularity(0, np.arange(ITEMS + 1), 0.2),
+    "random": lambda: Random(0, 0.2),
+    "logged": lambda: Logged(0, STARTS, HISTORIES, ordered=True),
+    "truth": lambda: Truth(0, STARTS, MODEL),
+    "fold_in": lambda: FoldIn(0, STARTS, MODEL, 0.2),
 }
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_the_evidence_of_a_rule_is_its_score_on_another_scale_and_is_counted_on_request(name):
-    make, scale = RULES[name]
-    asked, (labels, evidence) = prompts(40), (make(), make())
-    expected: Labels = labels.label(asked)
-    found = evidence.evidence(asked, counted=False)
-    np.testing.assert_allclose(found, scale(expected.scores.astype(np.float64)), rtol=1e-3, atol=1e-4)
-    assert evidence.manifest()["counts"]["prompts"] == 0
-    evidence.evidence(asked, counted=True)
-    assert evidence.manifest()["counts"]["prompts"] == 40
+def test_the_evidence_of_a_rule_is_its_finite_score_and_is_counted_on_request(name):
+    asked, rule = prompts(40), RULES[name]()
+    scores = RULES[name]().label(asked).scores
+    found = rule.evidence(asked, counted=False)
+    np.testing.assert_allclose(found, np.where(np.isneginf(scores), -30, scores), rtol=1e-5, atol=1e-6)
+    assert np.isneginf(scores).any() == (name == "logged")
+    assert rule.manifest()["counts"]["prompts"] == 0
+    rule.evidence(asked, counted=True)
+    assert rule.manifest()["counts"]["prompts"] == 40
 
 
 def test_every_request_of_a_rule_draws_new_random_numbers():

@@ -104,7 +104,7 @@ def test_next_items_teach_the_slopes_if_hardly_any_proposal_is_liked():
             model = LikeModel(NAMES, 1)
             model.update(evidence_of(200, 10 * seed, intercept=-8.0, with_next=with_next))
             found.append(abs(model.rounds[0]["coefficients"]["log_popularity"] - SLOPES[1]))
-    assert np.mean(errors[0.5]) < 0.5 * np.mean(errors[0.0])
+    assert np.mean(errors[0.5]) < 0.7 * np.mean(errors[0.0])
 
 
 def test_each_round_has_the_rate_of_its_own_proposals_and_slopes_near_those_of_the_round_before():
