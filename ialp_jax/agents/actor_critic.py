@@ -22,8 +22,8 @@ from ialp_jax.mesh import by_users
 from ialp_jax.networks.heads import CRITIC_HEADS, ActorCritic, OnEncoder, initial_params, mask_shown
 from ialp_jax.types import Array, Key, Observation, Transition
 
-STREAM_FROM = 2**23  # number of logits on a CPU; for more, items are streamed
-STREAM_FROM_ELSEWHERE = 2**29  # the same on a GPU, where products over all items are cheap and loops are not
+STREAM_FROM = 2**23  # number of logits; for more, items are streamed
+ELSEWHERE = 64  # times as many on a GPU, where products over all items are cheap and loops are not
 LOGITS_UP_TO = 2**13  # items; agents remember the logits of smaller catalogues
 
 # (params, state, transitions [T, B], advantages [T, B], returns [T, B]) -> (loss, metrics)
@@ -190,7 +190,7 @@ def starting_params(config: A2CConfig | OffPolicyConfig, fresh: Params, pretrain
 
 def streams(network: OnEncoder, users: tuple[int, ...]) -> bool:
     """Whether the logits of ``users`` (leading axes) need so much memory that items are streamed."""
-    most = STREAM_FROM if jax.default_backend() == "cpu" else STREAM_FROM_ELSEWHERE
+    most = STREAM_FROM * (1 if jax.default_backend() == "cpu" else ELSEWHERE)
     return len(users) == 1 and users[0] * network.num_items > most
 
 

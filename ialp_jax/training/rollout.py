@@ -217,22 +217,33 @@ class Groups(NamedTuple):
       names: names of the groups of users.
     """
 
-    category: np.ndarray
-    user: np.ndarray
+    category: Array
+    user: Array
     names: tuple[str, ...]
 
+    @property
+    def num_categories(self) -> int:
+        """C, at least 1; ``category`` must not be traced."""
+        return max(int(np.max(self.category)), 1)
 
-def _by_category(category: np.ndarray, items: Array) -> Array:
+
+def _by_category(category: Array, items: Array, num_categories: int) -> Array:
     """Counts recommendations by category, float32 [C]; an item with n categories adds 1 / n to each."""
-    several = np.reshape(category, (len(category), -1))
-    part = np.float32(1.0) / np.maximum((several > 0).sum(axis=1, keepdims=True), 1)
-    shown, weight = jnp.asarray(several)[items], jnp.broadcast_to(part, several.shape)[items]
-    size = max(int(several.max()), 1) + 1
-    return jnp.bincount(shown.ravel(), weight.ravel(), length=size)[1:]
+    several = jnp.reshape(category, (len(category), -1))
+    part = jnp.float32(1.0) / jnp.maximum((several > 0).sum(axis=1, keepdims=True), 1)
+    shown, weight = several[items], jnp.broadcast_to(part, several.shape)[items]
+    return jnp.bincount(shown.ravel(), weight.ravel(), length=num_categories + 1)[1:]
 
 
-def summarise_groups(episodes: Episodes, groups: Groups) -> dict[str, Array]:
+def summarise_groups(
+    episodes: Episodes, groups: Groups, num_categories: int | None = None
+) -> dict[str, Array]:
     """Diversity of categories, and the return of each group of users; float32 [] each.
+
+    Args:
+      episodes: E sessions.
+      groups: groups of items and users.
+      num_categories: C, if ``groups`` is traced; None: read from ``groups``.
 
     Returns:
       ``category_entropy``: -sum_c p_c ln p_c in nats, where p_c is the share of category c in all
@@ -240,7 +251,7 @@ def summarise_groups(episodes: Episodes, groups: Groups) -> dict[str, Array]:
       entropy is 0 if no item has a category. ``return/<group>`` is the mean return of a group's sessions, NaN
       for a group without sessions.
     """
-    count = _by_category(groups.category, episodes.items)
+    count = _by_category(groups.category, episodes.items, num_categories or groups.num_categories)
     share = count / jnp.maximum(count.sum(), 1)
     entropy = jnp.sum(jax.scipy.special.entr(share))
     group = jnp.asarray(groups.user)[episodes.user]

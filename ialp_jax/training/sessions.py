@@ -14,6 +14,7 @@ below the first point is a drop in the same sessions, and all points describe th
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -68,11 +69,30 @@ def player(env: SessionEnvironment, agent: Agent, key: Key, config: EvaluationCo
     return played
 
 
-def metrics_of(episodes: Episodes, params: SessionParams, groups: Groups | None) -> Metrics:
+def metrics_of(
+    episodes: Episodes, params: SessionParams, groups: Groups | None, num_categories: int | None = None
+) -> Metrics:
     """Metrics of the sessions of one seed, float32 [] each; with ``groups``, also `summarise_groups`."""
     metrics = summarise(episodes, params.user_model.item_bias.shape[0] - 1)
-    by_group = {} if groups is None else summarise_groups(episodes, groups)
+    by_group = {} if groups is None else summarise_groups(episodes, groups, num_categories)
     return metrics | by_group | summarise_segments(episodes, params)
+
+
+@functools.partial(jax.jit, static_argnames=("names", "num_categories", "everything"))
+def _of_seeds(
+    episodes: Episodes,
+    params: SessionParams,
+    category: Array | None,
+    user: Array | None,
+    *,
+    names: tuple[str, ...],
+    num_categories: int,
+    everything: bool,
+) -> Metrics:
+    """`metrics_of` for S seeds, or only the metrics that are levelled. All agents share this program."""
+    groups = None if category is None or user is None else Groups(category, user, names)
+    metrics = jax.vmap(lambda one: metrics_of(one, params, groups, num_categories))(episodes)
+    return {name: values for name, values in metrics.items() if everything or is_levelled(name)}
 
 
 def batches_of(play_batch: Callable[[Array], Episodes], sessions: int, size: int) -> Episodes:
@@ -103,17 +123,27 @@ def measurer(
     """
     placed, local = params
     play_batch = over_seeds(play_seed, how, shared=2, mesh=mesh)
-    metrics = jax.vmap(lambda episodes: metrics_of(episodes, local, groups))
+    metrics = functools.partial(
+        _of_seeds,
+        params=local,
+        category=None if groups is None else groups.category,
+        user=None if groups is None else groups.user,
+        names=() if groups is None else groups.names,
+        num_categories=1 if groups is None else groups.num_categories,
+    )
 
     def measure(states: AgentState, keys: Key, everything: bool) -> Row:
         sessions = config.at_ends if everything else config.episodes
         episodes = batches_of(
             lambda number: play_batch(placed, number, states, keys), sessions, config.episodes
         )
-        common = host(metrics(jax.tree.map(lambda leaf: leaf[..., : config.episodes], episodes)))
-        of_all = host(metrics(episodes)) if sessions > config.episodes else common
-        levelled = {name: of_all[name] for name in common if is_levelled(name)}
-        return common | levelled | {COMMON + name: common[name] for name in levelled}
+        first = jax.tree.map(lambda leaf: leaf[..., : config.episodes], episodes)
+        common = host(metrics(first, everything=True))
+        of_all = {name: values for name, values in common.items() if is_levelled(name)}
+        of_common = {COMMON + name: values for name, values in of_all.items()}
+        if sessions > config.episodes:
+            of_all = host(metrics(episodes, everything=False))
+        return common | of_all | of_common
 
     return measure
 

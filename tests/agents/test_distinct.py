@@ -14,6 +14,7 @@ from ialp_jax.agents.mixture import mixture
 from ialp_jax.agents.pg import pg
 from ialp_jax.training.rollout import collect, start_users
 
+pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="a GPU encodes all histories at once")
 SIZE = {"num_users": 7, "rollout_length": 5}
 AGENTS = {
     "a2c": a2c(WarmA2CConfig(**SIZE), ACTOR_CRITIC),

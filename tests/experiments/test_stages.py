@@ -31,10 +31,10 @@ from ialp_jax.labelling.label_store import LabelStore
 from ialp_jax.llm.model.corpus import split_offline
 from ialp_jax.simulator.config import replaced
 from ialp_jax.training import kept
-from ialp_jax.training.adapt import evaluator
 from ialp_jax.training.offline import offline_windows
 from ialp_jax.training.params import load_params
-from ialp_jax.training.seeds import over_seeds, seed_keys
+from ialp_jax.training.seeds import seed_keys
+from ialp_jax.training.sessions import measurer, player
 from ialp_jax.types import EVALUATION, OFFLINE
 
 METRICS = {
@@ -339,8 +339,10 @@ def test_kept_states_act_in_the_world_of_their_run(finished):
     agent, task = adapt_stage.agent_of(run, "a_ialp_ap", worlds), adapt_stage.online_task(run, worlds)
     catalogue = catalogue_facts(worlds.training.dataset)
     states = kept.load(finished / "adapt/a_ialp_ap", "a_ialp_ap", agent, task.env, task.evaluation, catalogue)
-    measure = over_seeds(evaluator(task.env, agent, task.key, task.evaluation_config), "map", shared=1)
-    row = measure(task.evaluation, states, seed_keys(task.key, 2))
+    play_seed = player(task.env, agent, task.key, task.evaluation_config)
+    users = (task.evaluation, task.evaluation)
+    measure = measurer(play_seed, users, task.evaluation_config, None, "map", None)
+    row = measure(states, seed_keys(task.key, 2), True)
     curves = store.load(finished / "adapt/a_ialp_ap")[0]
     np.testing.assert_array_equal(row["return"], curves["return"][:, -1])
 

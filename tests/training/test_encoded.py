@@ -19,6 +19,7 @@ from ialp_jax.training.encoded import empty_memory, refreshed
 from ialp_jax.training.rollout import Users, collect, play, start_users
 from ialp_jax.types import Observation, Transition
 
+pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="only a CPU remembers histories")
 USERS, STEPS = 40, 200
 PARAMS = world("coin_leaves")
 KEY = jax.random.key(0)
