@@ -115,9 +115,8 @@ class Pretrained(NamedTuple):
         tried, means = self.arrays["temperatures"].tolist(), self.arrays["temperature_return"].mean(0)
         before, chosen = self.arrays["return"][:, -1].mean(), f"acts at temperature {self.temperature:g}"
         if len(tried) > 1:
-            before = (
-                means[tried.index(1.0)] if 1.0 in tried else before
-            )  # with the same sessions, if possible
+            if 1.0 in tried:  # the same sessions as at the chosen temperature
+                before = means[tried.index(1.0)]
             chosen += f" with {means[tried.index(self.temperature)]:.2f}"
         return f"return on tuning users {before:.2f}, {chosen}"
 
