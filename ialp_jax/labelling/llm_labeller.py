@@ -91,11 +91,7 @@ class LLMLabeller(LLMClient):
         choice = self._decide(answers, candidates)
         self._record(answers, choice)
         self._batches += batches
-        return Labels(histories, candidates, choice, self._log_scores(answers.scores))
-
-    def _log_scores(self, scores: np.ndarray) -> np.ndarray:
-        """Scores on a logarithmic scale. In ``generate``, the model's scores are shares of answers."""
-        return np.log(np.maximum(scores, LEAST_SHARE)) if self._config.mode == "generate" else scores
+        return Labels(histories, candidates, choice, log_scores(answers.scores, self._config.mode))
 
     def _decide(self, answers: Answers, candidates: np.ndarray) -> np.ndarray:
         """Turns answers into labels, int32 [P].
@@ -301,3 +297,8 @@ class LLMLabeller(LLMClient):
             self._pool.close()
             self._pool = None
         super().__exit__(kind, error, trace)
+
+
+def log_scores(scores: np.ndarray, mode: str) -> np.ndarray:
+    """The model's scores [P, K] on a logarithmic scale; in ``generate``, its scores are shares of answers."""
+    return np.log(np.maximum(scores, np.float32(LEAST_SHARE))) if mode == "generate" else scores
