@@ -22,7 +22,7 @@ from experiments.stages import fits, recipes
 from experiments.stages.common import Worlds, forget, hooked, read_worlds, root_key, say
 from experiments.stages.label_stage import ialp_trainer, learning
 from ialp_jax import store
-from ialp_jax.agents.base import Params, frozen_state
+from ialp_jax.agents.base import AgentState, Metrics, Params, frozen_state
 from ialp_jax.agents.ialp import ialp
 from ialp_jax.agents.registry import ON_LABELS
 from ialp_jax.agents.sasrec import sasrec
@@ -30,6 +30,7 @@ from ialp_jax.keys import stream
 from ialp_jax.labelling import transitions
 from ialp_jax.labelling.label_files import check_catalogue, check_labels
 from ialp_jax.networks.heads import ActorCritic, Recommender, tempered
+from ialp_jax.simulator.types import SessionParams
 from ialp_jax.simulator.world import World
 from ialp_jax.training.adapt import evaluator
 from ialp_jax.training.config import EvaluationConfig
@@ -92,6 +93,9 @@ def checkpoint_fingerprint(run: Run, fingerprint: str) -> str:
     return store.fingerprint([fingerprint, dataclasses.asdict(run.config.evaluation)])
 
 
+Play = Callable[[Params, str, EvaluationConfig], np.ndarray]  # see `player`
+
+
 class Pretrained(NamedTuple):
     """A pre-trained policy of S seeds.
 
@@ -108,12 +112,13 @@ class Pretrained(NamedTuple):
 
     def words(self) -> str:
         """States the temperature, and the returns without and with it."""
-        tried, returns = self.arrays["temperatures"], self.arrays["temperature_return"].mean(0)
-        text = f"return on tuning users {self.arrays['return'][:, -1].mean():.2f}, acts at temperature "
-        if len(tried) == 1:
-            return f"{text}{self.temperature:g}"
-        best = returns[tried == self.temperature][0]
-        return f"{text}{self.temperature:g} with {best:.2f}"
+        tried, means = self.arrays["temperatures"].tolist(), self.arrays["temperature_return"].mean(0)
+        before, chosen = self.arrays["return"][:, -1].mean(), f"acts at temperature {self.temperature:g}"
+        if len(tried) > 1:
+            if 1.0 in tried:  # the same sessions as at the chosen temperature
+                before = means[tried.index(1.0)]
+            chosen += f" with {means[tried.index(self.temperature)]:.2f}"
+        return f"return on tuning users {before:.2f}, {chosen}"
 
 
 def pretrained(run: Run, world: World, name: str, hooks: Hooks) -> Pretrained:
@@ -133,8 +138,9 @@ def pretrained(run: Run, world: World, name: str, hooks: Hooks) -> Pretrained:
         trainer = ialp_trainer(run, num_items, key, config.num_seeds, final=True)
     else:
         trainer = trainer_of(run, num_items, name, key)
-    updates, returns = train(run, world, trainer, name, (data, sizes), hooks)
-    temperature, by_temperature = choose_temperature(run, world, trainer, name)
+    play = player(run, world, trainer, name)
+    updates, returns = train(run, trainer, play, (data, sizes), hooks)
+    temperature, by_temperature = choose_temperature(run, trainer, play)
     arrays = {"updates": updates, "return": returns} | by_temperature
     params = trainer.params if jax.process_count() == 1 else host(trainer.params)
     return Pretrained(params, temperature, arrays)
@@ -168,62 +174,70 @@ def trainer_of(run: Run, num_items: int, name: str, key: Key) -> Pretrainer:
     )
 
 
-def train(
-    run: Run, world: World, trainer: Pretrainer, name: str, phases: tuple[Any, list[int]], hooks: Hooks
-) -> tuple[np.ndarray, np.ndarray]:
-    """Trains all phases.
+def player(run: Run, world: World, trainer: Pretrainer, name: str) -> Play:
+    """Returns a function that plays with tuning users.
 
-    Args:
-      run: the run whose settings are used.
-      world: the training world.
-      trainer: a trainer that has not run a phase yet.
-      name: name of the pre-training.
-      phases: data, and for each phase the number of rows to train on.
-      hooks: checkpoints, TensorBoard and progress bar.
-
-    Returns:
-      Gradient steps [E] and the return on tuning users [S, E], before the first phase and after each phase.
-    """
-    play = player(run, world, trainer, name, "pretrain_curve", run.config.evaluation)
-    rows = trainer.run(*phases, lambda params: {"return": play(params)}, hooks)
-    return trainer.updates * np.arange(len(rows)), np.stack([row["return"] for row in rows], 1)
-
-
-def player(
-    run: Run, world: World, trainer: Pretrainer, name: str, purpose: str, evaluation: EvaluationConfig
-) -> Callable[[Params], np.ndarray]:
-    """Returns a function: parameters [S, ...] -> mean return [S] of the policy on tuning users.
+    The function: (parameters [S, ...], name of the stream of keys, evaluation) -> mean return [S]. It
+    compiles one program for each number of sessions, greedy or not.
 
     Args:
       run: the run whose settings are used.
       world: the training world.
       trainer: the trainer, for its devices.
       name: name of the pre-training.
-      purpose: name of the stream of keys.
-      evaluation: sessions, and whether the policy is greedy.
     """
     config, num_items = run.config, world.dataset.catalogue.num_items
     agent = (
         sasrec(recommender(config, num_items)) if name == "sasrec" else ialp(actor_critic(config, num_items))
     )
-    key = stream(root_key(run), purpose)
-    evaluate_seed = evaluator(world.env, agent, key, evaluation)
-    measure = over_seeds(evaluate_seed, config.adapt.seeds_by, shared=1, mesh=trainer.mesh)
-    keys, tuning = seed_keys(key, config.num_seeds), placed(world.of(TUNING), trainer.mesh)
+    tuning = placed(world.of(TUNING), trainer.mesh)
 
-    def play(params: Params) -> np.ndarray:
-        return host(measure(tuning, jax.vmap(frozen_state)(params), keys)["return"])
+    @functools.cache
+    def measure_of(episodes: int, greedy: bool) -> Callable[..., Metrics]:
+        evaluation = EvaluationConfig(episodes=episodes, greedy=greedy)
+
+        def evaluate(key: Key, users: SessionParams, state: AgentState, seed_key: Key) -> Metrics:
+            return evaluator(world.env, agent, key, evaluation)(users, state, seed_key)
+
+        return over_seeds(evaluate, config.adapt.seeds_by, shared=2, mesh=trainer.mesh)
+
+    def play(params: Params, purpose: str, evaluation: EvaluationConfig) -> np.ndarray:
+        key, states = stream(root_key(run), purpose), jax.vmap(frozen_state)(params)
+        measure = measure_of(evaluation.episodes, evaluation.greedy)
+        return host(measure(key, tuning, states, seed_keys(key, config.num_seeds))["return"])
 
     return play
 
 
-def choose_temperature(
-    run: Run, world: World, trainer: Pretrainer, name: str
-) -> tuple[float, dict[str, np.ndarray]]:
+def train(
+    run: Run, trainer: Pretrainer, play: Play, phases: tuple[Any, list[int]], hooks: Hooks
+) -> tuple[np.ndarray, np.ndarray]:
+    """Trains all phases.
+
+    Args:
+      run: the run whose settings are used.
+      trainer: a trainer that has not run a phase yet.
+      play: see `player`.
+      phases: data, and for each phase the number of rows to train on.
+      hooks: checkpoints, TensorBoard and progress bar.
+
+    Returns:
+      Gradient steps [E] and the return on tuning users [S, E], before the first phase and after each phase.
+    """
+
+    def evaluate(params: Params) -> dict[str, np.ndarray]:
+        return {"return": play(params, "pretrain_curve", run.config.evaluation)}
+
+    rows = trainer.run(*phases, evaluate, hooks)
+    return trainer.updates * np.arange(len(rows)), np.stack([row["return"] for row in rows], 1)
+
+
+def choose_temperature(run: Run, trainer: Pretrainer, play: Play) -> tuple[float, dict[str, np.ndarray]]:
     """Chooses the temperature with the highest mean return on tuning users over all seeds.
 
-    The policy samples, even if ``evaluation.greedy`` is set. All temperatures get the same users and random
-    numbers. If several have the highest return, the highest of them is chosen.
+    ``play`` is a function of `player`. The policy samples, even if ``evaluation.greedy`` is set. All
+    temperatures get the same users and random numbers. If several have the highest return, the highest of
+    them is chosen.
 
     Returns:
       The temperature, and arrays: ``temperatures`` float64 [G], and ``temperature_return`` float32 [S, G],
@@ -235,8 +249,8 @@ def choose_temperature(
         returns = np.full((config.num_seeds, 1), np.nan, np.float32)
     else:
         evaluation = EvaluationConfig(episodes=config.pretrain.temperature_episodes)
-        play = player(run, world, trainer, name, "pretrain_temperature", evaluation)
         scaled = jax.jit(tempered)  # one program for all temperatures
-        returns = np.stack([play(scaled(trainer.params, np.float32(one))) for one in tried], 1)
+        policies = (scaled(trainer.params, np.float32(temperature)) for temperature in tried)
+        returns = np.stack([play(policy, "pretrain_temperature", evaluation) for policy in policies], 1)
     best = max(zip(returns.mean(0).tolist(), tried, strict=True))[1] if len(tried) > 1 else tried[0]
     return best, {"temperatures": np.array(tried), "temperature_return": returns}

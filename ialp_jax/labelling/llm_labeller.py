@@ -84,7 +84,9 @@ class LLMLabeller(LLMClient):
         prompts, answers = self._answers(prompts)
         choice = self._decide(answers, prompts.candidates)
         self._record(answers, choice)
-        return Labels(prompts.histories, prompts.candidates, choice, self._log_scores(answers.scores))
+        return Labels(
+            prompts.histories, prompts.candidates, choice, log_scores(answers.scores, self._config.mode)
+        )
 
     def evidence(self, prompts: Prompts, counted: bool) -> np.ndarray:
         """Returns scores for a calibration, see `ialp_jax.labelling.labeller.LabelSource`.
@@ -95,7 +97,7 @@ class LLMLabeller(LLMClient):
         prompts, answers = self._answers(prompts)
         if counted:
             self._record(answers, self._decide(answers, prompts.candidates))
-        scores = self._log_scores(answers.scores).astype(np.float64)
+        scores = log_scores(answers.scores, self._config.mode).astype(np.float64)
         if self._config.mode == "likelihood":
             scores -= self._calibration["unconditional"][prompts.candidates]
         scores[answers.cause > 0] = np.nan
@@ -112,10 +114,6 @@ class LLMLabeller(LLMClient):
         answers, batches = self._store.answers(prompts, self._compute)
         self._batches += batches
         return prompts, answers
-
-    def _log_scores(self, scores: np.ndarray) -> np.ndarray:
-        """Scores on a logarithmic scale. In ``generate``, the model's scores are shares of answers."""
-        return np.log(np.maximum(scores, LEAST_SHARE)) if self._config.mode == "generate" else scores
 
     def _decide(self, answers: Answers, candidates: np.ndarray) -> np.ndarray:
         """Turns answers into labels, int32 [P].
@@ -321,3 +319,8 @@ class LLMLabeller(LLMClient):
             self._pool.close()
             self._pool = None
         super().__exit__(kind, error, trace)
+
+
+def log_scores(scores: np.ndarray, mode: str) -> np.ndarray:
+    """The model's scores [P, K] on a logarithmic scale; in ``generate``, its scores are shares of answers."""
+    return np.log(np.maximum(scores, np.float32(LEAST_SHARE))) if mode == "generate" else scores

@@ -33,6 +33,9 @@ IMPOSSIBLE = {
     "wsrl.warmup_steps": -1,
     "wsrl.max_gradient_norm": 0.0,
     "ialp.actor_weight": "x",
+    "ialp_soft.label_temperature": 0.0,
+    "a_ialp_ft.start_from": "sasrec",
+    "wsrl.start_from": "",
 }
 # (settings, of which one has no effect; the condition for an effect that the error message names).
 IDLE = [

@@ -103,10 +103,14 @@ def text_of(name, config, numbers):
 
 
 def settings_of(name, config):
-    """Each setting of an agent: its path, and another value."""
+    """Each setting of an agent: its path, and another value.
+
+    ``start_from`` selects the parameters that a run loads, see ``tests/experiments/test_stages.py``.
+    """
     settings = getattr(config.agents, name)
     for field in dataclasses.fields(settings):
-        yield f"agents.{name}.{field.name}", other_value(field, getattr(settings, field.name))
+        if field.name != "start_from":
+            yield f"agents.{name}.{field.name}", other_value(field, getattr(settings, field.name))
 
 
 @pytest.mark.slow

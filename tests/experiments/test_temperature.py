@@ -57,9 +57,10 @@ def choose(name, world_name, preferred, **settings):
 
     made_up = SimpleNamespace(env=ENV, of=of, dataset=SimpleNamespace(catalogue=catalogue))
     trainer = SimpleNamespace(params=params_with(name, preferred), mesh=None)
-    result = pretrain_stage.choose_temperature(Run(None, config), made_up, trainer, name)
+    run = Run(None, config)
+    play = pretrain_stage.player(run, made_up, trainer, name)
     assert set(splits) <= {TUNING}
-    return result
+    return pretrain_stage.choose_temperature(run, trainer, play)
 
 
 @pytest.mark.parametrize("name", ["ialp", "sasrec"])
@@ -89,7 +90,7 @@ def test_of_equal_returns_the_highest_temperature_wins():
 
 
 def test_a_single_temperature_is_used_without_playing(monkeypatch):
-    monkeypatch.setattr(pretrain_stage, "player", None)
+    monkeypatch.setattr(pretrain_stage, "player", lambda *args: None)
     chosen, arrays = choose("ialp", "coin", [1], temperatures="0.3")
     assert chosen == 0.3
     assert arrays["temperatures"].tolist() == [0.3]
