@@ -112,6 +112,8 @@ def test_many_prompts_are_asked_in_several_requests():
 def small() -> Config:
     config = smoke.get_config()
     config.data.demo.users, config.data.demo.items = 160, 80
+    # The audit asks tuning users.
+    config.data.online, config.data.tuning, config.data.evaluation = 0.02, 0.46, 0.02
     config.audit.users = 0
     config.audit.negatives = 40
     config.llm.embedded.steps = 2
