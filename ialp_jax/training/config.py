@@ -52,7 +52,7 @@ class PretrainConfig:
     sasrec_updates: int = setting(600, above=0)
     max_gradient_norm: float = setting(1.0, above=0)
     evaluations: int = setting(6, above=0)
-    temperatures: str = "0.0625,0.125,0.25,0.5,1"
+    temperatures: str = "0.03125,0.0625,0.125,0.25,0.5,1"
     temperature_episodes: int = setting(256, above=0)
 
     def check(self) -> None:
