@@ -20,6 +20,8 @@ the world's file, because the paper does not state them, or we do not know where
   ``start=random``, instead of pi_theta's parameters. alpha grows from 0 to 1; that it grows linearly over the
   whole adaptation is our reading.
 - A-iALP_ft continues from the pre-trained policy, its critic included (section 3.3): ``critic_start=pretrained``.
+- Imagined sessions are as long as the simulator's, start together, and show only proposals of the actor:
+  ``labelling.horizon=0``, ``staggered=false``. The paper names no limit.
 - The baselines are DQN, PG and A2C from scratch, with the same encoder (section 4). Policies sample at temperature
   1 in evaluation.
 
@@ -44,6 +46,12 @@ LITERAL = {
     "agents.a_ialp_ap.alpha_steps": 0,
     "agents.a_ialp_ft.critic_start": "pretrained",
     "labelling.source": "llm",
+    "labelling.calibration": "none",
+    "labelling.horizon": 0,
+    "labelling.staggered": False,
+    "labelling.popular_share": 0.0,
+    "labelling.uniform_share": 0.0,
+    "pretrain.temperatures": "1",
     "evaluation.greedy": False,
 }
 METHODS = ("random", "popular", "oracle", "dqn", "pg", "a2c", "ialp", "a_ialp_ft", "a_ialp_ap")

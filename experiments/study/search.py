@@ -128,11 +128,11 @@ def simpler_values(method: str, tuned: Mapping[str, Values]) -> Values | None:
     return {path: value for path, value in renamed.items() if path in space_of(method)}
 
 
-def in_order(methods: Sequence[str]) -> list[str]:
-    """The methods, each after its pre-training and after the method that it extends."""
+def in_order(methods: Sequence[str], config: Config) -> list[str]:
+    """The methods, each after its pre-training in a run and after the method that it extends."""
 
     def depth(name: str) -> int:
-        before = {AGENTS[name].extends, registry.starts_from(name)} - {"", name}
+        before = {AGENTS[name].extends, registry.starts_from(name, config.agents)} - {"", name}
         return 1 + max(map(depth, before), default=0)
 
     return sorted(methods, key=depth)
@@ -171,7 +171,7 @@ def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool, wo
       worlds: function that runs the stages before adaptation, and returns the training world and the
         evaluation world; called before the first trial that is not in the log.
     """
-    methods = in_order([name for name in study.methods_of(world) if space_of(name)])
+    methods = in_order([name for name in study.methods_of(world) if space_of(name)], run.config)
     results = study.results_folder(folder)
     claim(results, RESULTS, "--config.results")
     log = TrialLog(results / "tuning" / f"{world}.csv")
