@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from experiments.agents import AGENTS, space_of
+from experiments.config import Config
 from experiments.run import Run, settings
 from experiments.stages import adapt_stage, pretrain_stage
 from experiments.stages.common import Worlds
@@ -85,10 +86,10 @@ def test_without_tuned_values_or_without_a_simpler_method_there_is_no_second_con
 def test_every_method_is_tuned_after_its_pretraining_and_after_the_method_that_it_extends():
     methods = [name for name in AGENTS if space_of(name)]
     for start in (methods, methods[::-1]):
-        order = search.in_order(start)
+        order = search.in_order(start, Config())
         assert sorted(order) == sorted(methods)
         for name in methods:
-            for before in {AGENTS[name].extends, registry.starts_from(name)} - {"", name}:
+            for before in {AGENTS[name].extends, registry.starts_from(name, {})} - {"", name}:
                 assert order.index(before) < order.index(name)
 
 
