@@ -152,8 +152,12 @@ def streamed() -> list[bool]:
     return [same(choose(key), everywhere(key)) for key in (None, KEY)]
 
 
-def remembered() -> list[bool]:
-    """Whether eight devices keep the block numbers that one device keeps, while queries and items change."""
+def remembered() -> tuple[float, bool]:
+    """Compares the block numbers that eight devices keep, while queries and items change.
+
+    Returns:
+      The largest difference from those of one device, and whether kept numbers have the bits of new numbers.
+    """
     draw = np.random.default_rng(1)
     table, query, later = (draw.integers(-2, 3, (rows, 4)).astype(np.float32) for rows in (1010, 16, 16))
     shown, bias = draw.integers(0, 1010, (16, 30)).astype(np.int32), np.zeros(1009, np.float32)
@@ -167,13 +171,10 @@ def remembered() -> list[bool]:
         second = refresh(query_after, factors, news, greedy, first)
         return [first, second, refresh(query_after, factors, everything_new(shown), greedy, None)]
 
-    results = []
-    for greedy in (False, True):
-        alone = keep(greedy)
-        with jax.set_mesh(Mesh(jax.devices(), (USER,))):
-            shared = keep(greedy)
-        results += [same(alone, shared), same(*shared[1:])]
-    return results
+    alone = [keep(greedy) for greedy in (False, True)]
+    with jax.set_mesh(Mesh(jax.devices(), (USER,))):
+        shared = [keep(greedy) for greedy in (False, True)]
+    return furthest(alone, shared), all(same(*numbers[1:]) for numbers in shared)
 
 
 def exchanged(agent: Agent) -> list[str]:

@@ -57,7 +57,9 @@ def test_devices_that_share_users_choose_the_same_items_from_huge_catalogues(res
 
 
 def test_devices_that_share_users_keep_the_same_block_numbers(results):
-    assert results["remembered"] == [True] * 4
+    difference, kept = results["remembered"]
+    assert kept
+    assert difference < 1e-4
 
 
 def test_each_device_keeps_its_part_of_the_rows(results):

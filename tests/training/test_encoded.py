@@ -99,11 +99,14 @@ def test_whole_sessions_are_the_same():
 
 @pytest.fixture
 def streams(monkeypatch):
-    """All catalogues are streamed, in several chunks and groups."""
+    """All catalogues are streamed, in several chunks and groups. JAX has not traced these agents before."""
+    agent_and_state.cache_clear()
     monkeypatch.setattr(actor_critic, "STREAM_FROM", 0)
     monkeypatch.setattr(actor_critic, "LOGITS_UP_TO", 0)
     monkeypatch.setattr(streaming, "GROUP", 4)
     monkeypatch.setattr(streaming, "CHUNK", 2 * 4 * 8)
+    yield
+    agent_and_state.cache_clear()
 
 
 STREAMED = [("a2c", False), ("a2c", True), ("pg", False), ("sasrec", False), ("ialp", True)]
