@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from ialp_jax.agents.base import Agent
+from ialp_jax.evaluation.sanity import ORDER
 from ialp_jax.keys import stream
 from ialp_jax.simulator.world import World
 from ialp_jax.training.rollout import play, summarise_segments
@@ -30,26 +31,34 @@ def reference_returns(world: World, agents: dict[str, Agent], key: Key, sessions
     Returns:
       ``<name>_return``, ``<name>_return_ci_low``, ``<name>_return_ci_high`` (mean over sessions and its
       95 % interval over users, see `interval_over_users`) and ``<name>_length``. If users have segments, also
-      ``<name>_return/<segment>`` and ``<name>_length/<segment>``.
+      ``<name>_return/<segment>`` and ``<name>_length/<segment>``. For the pairs in `sanity.ORDER`,
+      ``<better>_above_<worse>`` with ``_ci_low`` and ``_ci_high``: the difference of their returns, with an
+      interval over users. All agents meet the same users, so this interval is narrower than the two others.
     """
     params = world.of(EVALUATION)
     act_key, user_key, size = stream(key, "act"), stream(key, "user"), min(sessions, AT_ONCE)
     metrics: dict[str, float] = {}
+    totals: dict[str, np.ndarray] = {}
     for name, agent in agents.items():
         state = agent.init(stream(key, "init"), world.env.reset(stream(key, "reset"), params)[0], None)
         run = jax.jit(lambda p, s, a, u, n, agent=agent: play(world.env, p, agent, s, u, a, size, batch=n))
         play_batch = functools.partial(run, params, state, act_key, user_key)
         episodes = batches_of(play_batch, sessions, size)
-        mean, half = interval_over_users(np.asarray(episodes.total), np.asarray(episodes.user))
-        metrics |= {
-            f"{name}_return": mean,
-            f"{name}_return_ci_low": mean - half,
-            f"{name}_return_ci_high": mean + half,
-            f"{name}_length": float(np.mean(episodes.length)),
-        }
+        totals[name], user = np.asarray(episodes.total), np.asarray(episodes.user)
+        metrics |= _with_interval(f"{name}_return", totals[name], user)
+        metrics[f"{name}_length"] = float(np.mean(episodes.length))
         by_segment = summarise_segments(episodes, params)
         metrics |= {f"{name}_{metric}": float(value) for metric, value in by_segment.items()}
+    for better, worse, _ in ORDER:
+        if better in totals and worse in totals:
+            metrics |= _with_interval(f"{better}_above_{worse}", totals[better] - totals[worse], user)
     return metrics
+
+
+def _with_interval(name: str, total: np.ndarray, user: np.ndarray) -> dict[str, float]:
+    """The mean of numbers of sessions, ``name``, and its interval, ``name_ci_low`` and ``name_ci_high``."""
+    mean, half = interval_over_users(total, user)
+    return {name: mean, f"{name}_ci_low": mean - half, f"{name}_ci_high": mean + half}
 
 
 def interval_over_users(total: np.ndarray, user: np.ndarray) -> tuple[float, float]:

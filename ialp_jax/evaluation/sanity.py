@@ -20,8 +20,8 @@ class Check(NamedTuple):
     figures: str
 
 
-# (better, worse, meaning): the better policy's return interval must lie above the worse policy's interval.
-_ORDER = (
+# (better, worse, meaning): the interval of the difference of their returns must lie above 0.
+ORDER = (
     ("oracle", "popular", "knowing the user pays more than following the crowd"),
     ("popular", "random", "following the crowd pays more than chance"),
     ("oracle", "stayer", "recommending well pays more than merely avoiding exit"),
@@ -36,9 +36,11 @@ def world_checks(metrics: Mapping[str, float]) -> list[Check]:
     than pleasing the user. The function skips a check if ``metrics`` lacks one of its policies.
     """
     checks = []
-    for better, worse, meaning in _ORDER:
+    for better, worse, meaning in ORDER:
         if f"{better}_return" in metrics and f"{worse}_return" in metrics:
-            holds = metrics[f"{better}_return_ci_low"] > metrics[f"{worse}_return_ci_high"]
+            # Earlier versions stored no differences. Then the two intervals must not overlap.
+            gap = metrics[f"{better}_return_ci_low"] - metrics[f"{worse}_return_ci_high"]
+            holds = metrics.get(f"{better}_above_{worse}_ci_low", gap) > 0
             figures = f"{_interval(metrics, better)} against {_interval(metrics, worse)}"
             checks.append(Check(f"{meaning}: {better} above {worse}", holds, figures))
     if "oracle_length" in metrics and "random_length" in metrics:

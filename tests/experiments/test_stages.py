@@ -160,7 +160,7 @@ def test_agents_start_at_the_chosen_temperature_of_their_pretraining(finished):
         arrays, manifest = store.load(finished / "pretrain" / source)
         assert arrays["temperatures"].tolist() == run.config.pretrain.temperature_values()
         returns = arrays["temperature_return"]
-        assert returns.shape == (2, 5)
+        assert returns.shape == (2, 6)
         assert returns.mean(0).max() == returns.mean(0)[arrays["temperatures"] == manifest["temperature"]]
         kinds = (("starts_from", source), ("temperature", manifest["temperature"]))
         for kind, value in kinds:

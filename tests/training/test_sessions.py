@@ -122,6 +122,9 @@ def test_reference_policies_use_the_same_rule(monkeypatch):
     assert returns["random_return_ci_low"] < returns["random_return"] < returns["random_return_ci_high"]
     assert returns == reference_returns(small, agents, KEY, 300)
     assert returns["random_return"] * 300 == pytest.approx(round(returns["random_return"] * 300))
+    gap = returns["popular_return"] - returns["random_return"]
+    assert returns["popular_above_random"] == pytest.approx(gap)
+    assert returns["popular_above_random_ci_low"] < gap < returns["popular_above_random_ci_high"]
 
 
 def test_the_interval_of_a_reference_is_interval_over_users():
