@@ -78,8 +78,8 @@ def parse(argv: Sequence[str]) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Measures every case of the suite; returns 1 if a case failed, else 0."""
-    parse(argv)
     cpu.cores_as_devices()  # the process of each case inherits this setting
+    parse(argv)
     suite, out, chosen = FLAGS["suite"].value, Path(FLAGS["out"].value), FLAGS["cases"].value
     cases = [case for case in SUITES[suite](FLAGS["full"].value) if not chosen or case.name in chosen]
     # The cases share small compiled programs. The cache is empty at the start, so compile times are cold.
