@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.reporting.report import CURVE_COLUMNS, SUMMARY_COLUMNS
+from experiments.reporting.report import CURVE_COLUMNS
 from experiments.run import flat
 from ialp_jax import store
 from ialp_jax.errors import InputError
@@ -42,7 +42,7 @@ def read(folder: Path) -> tuple[list[Finished], list[str]]:
             continue
         manifest = store.verify(run / "report")
         try:
-            summary = pd.read_csv(run / "report" / "summary.csv")[SUMMARY_COLUMNS]
+            summary = pd.read_csv(run / "report" / "summary.csv")
             curves = pd.read_csv(run / "report" / "curves.csv")[CURVE_COLUMNS]
             runs.append(Finished(run.name, flat(manifest["config"]), summary, curves))
         except (OSError, ValueError, KeyError) as error:

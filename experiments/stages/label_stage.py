@@ -15,7 +15,7 @@ from experiments.stages import fits, recipes
 from experiments.stages.common import label_seed, read_worlds, say, warn, watching
 from ialp_jax import store
 from ialp_jax.claim import ADAPTER, LABELS
-from ialp_jax.data.splits import Windows
+from ialp_jax.data.splits import Windows, split_offline
 from ialp_jax.keys import stream
 from ialp_jax.labelling import drift, quality, rounds
 from ialp_jax.labelling.calibrated import Calibrated, HeldOut
@@ -27,7 +27,6 @@ from ialp_jax.labelling.log_model import LogModel
 from ialp_jax.labelling.lora_client import LoraClient
 from ialp_jax.labelling.sources import rule_labeller
 from ialp_jax.llm.config import LLMConfig
-from ialp_jax.llm.model.corpus import split_offline
 from ialp_jax.llm.prompting import alike, templates
 from ialp_jax.simulator.world import World
 from ialp_jax.training.config import PretrainConfig

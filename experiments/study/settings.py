@@ -142,13 +142,16 @@ class Study:
             check_updates(config)
 
     def world_ids(self) -> list[str]:
-        """Ids of the runs, in order: each world's first run, then its further runs, see `variants`."""
-        ids = []
-        for world in names_in(self.worlds):
-            for source in ("", *names_in(self.sources)):
-                ids += [Variant(world, False, source, number).id() for number in range(self.label_sets)]
-            ids += [Variant(world, True).id()] if world in names_in(self.not_offline) else []
-        return ids
+        """Ids of the runs, in order: the first run of each world, then further runs, see `variants`."""
+        worlds, sources = names_in(self.worlds), ("", *names_in(self.sources))
+        labelled = [
+            Variant(world, False, source, number).id()
+            for world in worlds
+            for source in sources
+            for number in range(self.label_sets)
+        ]
+        not_offline = [Variant(world, True).id() for world in worlds if world in names_in(self.not_offline)]
+        return [*worlds, *(name for name in labelled if name not in worlds), *not_offline]
 
     def methods_of(self, world: str) -> list[str]:
         """Ids of the agents to run in a world."""

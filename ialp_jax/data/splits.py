@@ -9,7 +9,7 @@ import numpy as np
 
 from ialp_jax import keys
 from ialp_jax.errors import InputError
-from ialp_jax.types import SPLITS, Histories, Interactions
+from ialp_jax.types import OFFLINE, SPLITS, Dataset, Histories, Interactions
 
 
 class Windows(NamedTuple):
@@ -118,3 +118,11 @@ def start_histories(histories: Histories, length: int) -> np.ndarray:
     likes = np.diff(histories.offsets)
     known = np.minimum(np.maximum(np.minimum(length, likes // 2), 1), likes)
     return _last(histories.items, begin, begin + known, length)
+
+
+def split_offline(dataset: Dataset, holdout: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Splits offline users into training and held-out users, int32, ascending; neither is empty."""
+    users = dataset.users(OFFLINE)
+    order = keys.generator(seed, "llm-holdout").permutation(users)
+    count = min(max(1, round(holdout * len(users))), len(users) - 1)
+    return np.sort(order[count:]), np.sort(order[:count])

@@ -24,11 +24,11 @@ from experiments.stages.recipes import NEEDS, fingerprint, recipe
 from ialp_jax import store
 from ialp_jax.agents import registry
 from ialp_jax.data.files import load_dataset
+from ialp_jax.data.splits import split_offline
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation.sanity import world_checks
 from ialp_jax.labelling.label_files import catalogue_facts
 from ialp_jax.labelling.label_store import LabelStore
-from ialp_jax.llm.model.corpus import split_offline
 from ialp_jax.simulator.config import replaced
 from ialp_jax.training import kept
 from ialp_jax.training.offline import offline_windows

@@ -34,9 +34,9 @@ def study(**changes):
 def test_further_runs_have_the_methods_that_they_concern():
     several = study(not_offline="coat", label_sets=2, sources="log_model,llm+log_model")
     assert several.world_ids() == [
-        *("lfm", "lfm_set2", "lfm_by_log_model", "lfm_by_log_model_set2"),
+        *("lfm", "coat", "lfm_set2", "lfm_by_log_model", "lfm_by_log_model_set2"),
         *("lfm_by_llm_and_log_model", "lfm_by_llm_and_log_model_set2"),
-        *("coat", "coat_set2", "coat_by_log_model", "coat_by_log_model_set2"),
+        *("coat_set2", "coat_by_log_model", "coat_by_log_model_set2"),
         *("coat_by_llm_and_log_model", "coat_by_llm_and_log_model_set2", "coat_not_offline"),
     ]
     assert several.methods_of("lfm_set2") == ["ialp", "ialp_soft", "a_ialp_ft", "rlpd"]

@@ -17,7 +17,7 @@ from ialp_jax.labelling.config import AuditConfig
 from ialp_jax.llm.lora.training_prompts import PromptSampler
 from ialp_jax.llm.modes import none_rule
 from ialp_jax.llm.prompting import alike, templates
-from ialp_jax.types import EVALUATION, Interactions
+from ialp_jax.types import EVALUATION, TUNING, Interactions
 
 LIST = templates.TEMPLATES["list"]
 SHORT = dataclasses.replace(LIST, max_title=5)  # "Amber Waltz" and "Amber Hymn" become "Amber"
@@ -99,6 +99,8 @@ def rated(world):
 
 @pytest.mark.parametrize("change", [lambda world: world, rated], ids=["held out", "rated at random"])
 def test_questions_of_the_audit(world, same, change):
+    split = np.where(world.split == EVALUATION, TUNING, world.split)
+    world = dataclasses.replace(world, split=split)  # the audit asks about tuning users
     changed = change(world)
     if changed is not world:  # users have few likes, so that some words remain for questions
         kept_rows = np.concatenate([np.arange(8 * user, 8 * user + 3) for user in range(60)])

@@ -2,6 +2,7 @@ import numpy as np
 from small_world import dataset, recipe
 from test_tokens import TOKENS
 
+from ialp_jax.data.splits import split_offline
 from ialp_jax.llm.model import corpus
 from ialp_jax.types import OFFLINE
 
@@ -29,12 +30,12 @@ def test_segments_of_one_row_are_separate():
 
 def test_only_offline_users_are_read_and_some_are_held_out():
     data = dataset()
-    users, held_out = corpus.split_offline(data, 0.1, seed=0)
+    users, held_out = split_offline(data, 0.1, seed=0)
     assert len(held_out) == 4
     assert sorted([*users, *held_out]) == data.users(OFFLINE).tolist()
-    assert corpus.split_offline(data, 0.1, seed=1)[1].tolist() != held_out.tolist()
-    assert [len(part) for part in corpus.split_offline(data, 0.001, seed=0)] == [39, 1]
-    assert [len(part) for part in corpus.split_offline(data, 0.999, seed=0)] == [1, 39]
+    assert split_offline(data, 0.1, seed=1)[1].tolist() != held_out.tolist()
+    assert [len(part) for part in split_offline(data, 0.001, seed=0)] == [39, 1]
+    assert [len(part) for part in split_offline(data, 0.999, seed=0)] == [1, 39]
 
 
 def _lines(data, index, seed=0, **knobs):
@@ -44,7 +45,7 @@ def _lines(data, index, seed=0, **knobs):
         np.arange(-1, data.catalogue.num_items + 1),
     )
     tokens.offsets[0] = 0
-    users, _ = corpus.split_offline(data, 0.1, 0)
+    users, _ = split_offline(data, 0.1, 0)
     packed = corpus.epoch(tokens, data, users, recipe(context=10_000, **knobs), 0, seed=seed, index=index)
     text = packed.ids[0][packed.ids[0] > 0]
     return [tuple(part) for part in np.split(text, np.flatnonzero(text == 99)[1:])]

@@ -23,12 +23,12 @@ import torch
 from torch.nn import functional
 
 from ialp_jax import keys
+from ialp_jax.data.splits import split_offline
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import LLMConfig, LoraConfig
 from ialp_jax.llm.engines.transformers_engine import TransformersEngine
 from ialp_jax.llm.lora.training_prompts import NONE, PromptSampler, TrainingPrompts
 from ialp_jax.llm.model import adapters, self_check, torch_checkpoint
-from ialp_jax.llm.model.corpus import split_offline
 from ialp_jax.llm.model.embedded import learning_rate
 from ialp_jax.llm.prompting import alike, templates
 from ialp_jax.llm.prompting.lengths import NUM_HELD_OUT

@@ -7,10 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ialp_jax import keys
 from ialp_jax.llm.config import EmbeddedConfig
 from ialp_jax.llm.prompting.tokens import TitleTokens
-from ialp_jax.types import OFFLINE, Dataset
 
 IGNORED = -100  # target of positions without a loss, as in torch's cross-entropy
 
@@ -28,14 +26,6 @@ class Corpus(NamedTuple):
     ids: np.ndarray
     position: np.ndarray
     target: np.ndarray
-
-
-def split_offline(dataset: Dataset, holdout: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Splits offline users into training and held-out users, int32, ascending; neither is empty."""
-    users = dataset.users(OFFLINE)
-    order = keys.generator(seed, "llm-holdout").permutation(users)
-    count = min(max(1, round(holdout * len(users))), len(users) - 1)
-    return np.sort(order[count:]), np.sort(order[:count])
 
 
 def pack(tokens: TitleTokens, histories: Iterable[np.ndarray], context: int, padding: int) -> Corpus:

@@ -21,6 +21,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn import functional
 
 from ialp_jax import store
+from ialp_jax.data.splits import split_offline
 from ialp_jax.errors import InputError
 from ialp_jax.llm.config import EmbeddedConfig, LoraConfig
 from ialp_jax.llm.model import corpus as corpora
@@ -220,7 +221,7 @@ def train(
     model = build_model(config, tokenizer).train()
     tokens = tokenise(tokenizer, dataset.catalogue.titles, template, config.context)
     padding = tokenizer.pad_token_id
-    users, held_out = corpora.split_offline(dataset, config.holdout, seed)
+    users, held_out = split_offline(dataset, config.holdout, seed)
     stream = batches(tokens, dataset, users, config, padding, seed)
     losses, num_predicted = _optimise(model, stream, config, progress, checkpoints_of(folder), fingerprint)
     rows = corpora.pack(tokens, [dataset.histories.of(user) for user in held_out], config.context, padding)

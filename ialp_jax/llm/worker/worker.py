@@ -35,11 +35,11 @@ import numpy as np
 
 from ialp_jax import store
 from ialp_jax.data.files import load_dataset
+from ialp_jax.data.splits import split_offline
 from ialp_jax.errors import InputError, missing_package
 from ialp_jax.llm import engines
 from ialp_jax.llm.config import LLMConfig
 from ialp_jax.llm.engines import ray_connection
-from ialp_jax.llm.model.corpus import split_offline
 from ialp_jax.llm.modes import none_rule
 from ialp_jax.llm.prompting import alike, templates
 from ialp_jax.llm.prompting.lengths import Demand, sample_of
