@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.reporting.report import CURVE_COLUMNS
+from experiments.reporting.report import CURVE_COLUMNS, START_COLUMNS, SUMMARY_COLUMNS
 from experiments.run import flat
 from ialp_jax import store
 from ialp_jax.errors import InputError
@@ -42,7 +42,9 @@ def read(folder: Path) -> tuple[list[Finished], list[str]]:
             continue
         manifest = store.verify(run / "report")
         try:
-            summary = pd.read_csv(run / "report" / "summary.csv")
+            table = pd.read_csv(run / "report" / "summary.csv")
+            starts = [name for name in START_COLUMNS if name in table]  # older reports have none
+            summary = table[[*SUMMARY_COLUMNS, *starts]]
             curves = pd.read_csv(run / "report" / "curves.csv")[CURVE_COLUMNS]
             runs.append(Finished(run.name, flat(manifest["config"]), summary, curves))
         except (OSError, ValueError, KeyError) as error:

@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ialp_jax import keys
 from ialp_jax.llm.config import EmbeddedConfig
 from ialp_jax.llm.prompting.tokens import TitleTokens
+from ialp_jax.types import Dataset
 
 IGNORED = -100  # target of positions without a loss, as in torch's cross-entropy
 
