@@ -14,10 +14,10 @@ from study_fakes import ENDS, pair, world, write_results
 from experiments.config import names_in
 from experiments.configs import paper
 from experiments.study import study_markdown, study_report, study_tables
-from experiments.study.settings import NOT_OFFLINE_METHODS
 from experiments.study.study_results import read_results
 from experiments.study.study_tuning import tuned_markdown
 from experiments.study.trial_log import LOG_COLUMNS, TrialLog
+from experiments.study.variants import NOT_OFFLINE_METHODS
 from ialp_jax.errors import InputError
 from ialp_jax.evaluation import statistics
 
