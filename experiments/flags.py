@@ -248,7 +248,7 @@ def help_text(full: bool = False) -> str:
         "",
         "usage: python -m experiments.main [--config=FILE.py] [--config.SECTION.NAME=value ...] [flags]",
         "",
-        "  --config=experiments/configs/quickstart.py        5 minutes, needs no data (the default)",
+        "  --config=experiments/configs/quickstart.py        4 minutes, needs no data (the default)",
         "  --config=experiments/configs/lfm.py --config.data.root=FOLDER       a published data set",
         "  --config=FILE.py --workdir=runs/mine --stage=label                 one stage of your run",
         "",

@@ -2,8 +2,8 @@
 
 python -m experiments.main --config=experiments/configs/quickstart.py
 
-The run takes 5 minutes and 2 GB of memory on 2 CPU cores. The return of iALP starts near 10; the return of
-A2C from scratch ends near 5.
+The run takes 4 minutes and 2 GB of memory on 2 CPU cores, and 3 minutes if its programs are compiled. The
+return of iALP starts near 11, that of iALP soft near 21; the return of A2C from scratch ends near 4.5.
 """
 
 from experiments.config import Config
