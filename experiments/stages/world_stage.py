@@ -105,7 +105,7 @@ def _read_fit(run: Run) -> Fit:
     folder = run.folder / "simulator"
     table = pd.read_csv(folder / "worlds.csv", float_precision="round_trip")
     facts = dict(zip(table["metric"], table["value"], strict=True))
-    played = tuple(f"{name}_{what}" for name in REFERENCES for what in ("return", "length"))
+    played = tuple(f"{name}_{what}" for name in REFERENCES for what in ("return", "length", "above"))
     facts = {name: value for name, value in facts.items() if not name.startswith(played)}
     return store.load(folder)[0], store.read_arrays(folder / "validation.npz"), facts
 
