@@ -277,7 +277,7 @@ def choice(case: str, against: str, count: int, baseline_count: int) -> list[Row
 
 
 def likelihood(case: str, count: int, baseline_count: int) -> list[Row]:
-    """Compares mode ``likelihood`` with the scoring of K full sequences per prompt, in batches."""
+    """Compares mode ``likelihood`` with a baseline that scores K full sequences per prompt, in batches."""
     task = prepare("likelihood", count)
     seconds, other_seconds = race(
         lambda: task.scorer.answer(task.part(count)), full_sequences(task, baseline_count, BATCH)

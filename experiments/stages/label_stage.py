@@ -36,7 +36,7 @@ from ialp_jax.types import Dataset, Key
 
 
 def ialp_trainer(run: Run, num_items: int, key: Key, num_seeds: int, final: bool = False) -> Pretrainer:
-    """The trainer of iALP for the label stage or, if ``final``, for pre-training.
+    """The trainer of iALP: for pre-training if ``final``, otherwise for the label stage.
 
     The two trainers are equal if ``pretrain`` has no separate rate and number of updates for iALP.
     """

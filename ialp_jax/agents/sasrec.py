@@ -56,7 +56,7 @@ def next_item_loss(network: Recommender, params: Params, windows: Array, key: Ke
       key: for dropout.
 
     Returns:
-      The mean over positions without padding, float32 [], and metrics.
+      The mean loss over positions that are not padding, float32 [], and metrics.
     """
     inputs, targets = windows[:, :-1], windows[:, 1:]
     scores = network.apply(params, inputs, last_only=False, deterministic=False, rngs={"dropout": key})

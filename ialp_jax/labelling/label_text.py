@@ -182,7 +182,10 @@ def _replies(labels: RunLabels, row: int, stored: tuple[Answers, int]) -> Iterat
 
 
 def prompt_text(labels: RunLabels, row: int) -> str:
-    """Returns the text of a prompt. Candidates with letters are in the first order that the model saw."""
+    """Returns the text of a prompt.
+
+    Candidates with letters are in the order of the first prompt that the model saw.
+    """
     history, candidates = labels.arrays["histories"][row], labels.arrays["candidates"][row]
     if labels.manifest.get("mode", "likelihood") == "likelihood":
         return templates.render(labels.template, labels.titles, history)

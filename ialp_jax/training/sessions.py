@@ -154,7 +154,7 @@ def is_levelled(name: str) -> bool:
 
 
 def levelled(points: Sequence[int], rows: Rows) -> dict[str, np.ndarray]:
-    """Evaluation curves [S, E] that describe the same users at all points, see the head of this module.
+    """Evaluation curves [S, E], corrected so that all points are about the same users; see the head.
 
     Args:
       points: env steps of the E rows; the first and the last row are of all sessions.
