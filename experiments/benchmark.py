@@ -65,11 +65,12 @@ def parse(argv: Sequence[str]) -> None:
     except InputError as error:
         fail(error)
     out = Path(FLAGS["out"].value)
-    if out.is_dir():
-        fail(f"--out={out}: is a folder; name a file in it")
     try:
+        if out.is_dir():
+            fail(f"--out={out}: is a folder; name a file in it")
         check_replaceable(out, FIRST_LINE, "--out")
-        store.write_text(out, FIRST_LINE)
+        # Shows that the file can be written; an earlier table stays until the first case is measured.
+        store.write_text(out, out.read_text("utf-8") if out.exists() else FIRST_LINE)
     except InputError as error:
         fail(error)
     except OSError as error:

@@ -1,7 +1,6 @@
 """Settings of pre-training, adaptation and evaluation."""
 
 import dataclasses
-import math
 
 from ialp_jax import settings
 from ialp_jax.errors import InputError
@@ -61,14 +60,14 @@ class PretrainConfig:
         self.temperature_values()
 
     def temperature_values(self) -> list[float]:
-        """The numbers in ``temperatures``; raises InputError if these are not different positive numbers."""
+        """The numbers in ``temperatures``; raises InputError if these are not different and usable."""
         flag = f"--config.pretrain.temperatures={self.temperatures}"
         try:
             values = [float(text) for text in self.temperatures.split(",")]
         except ValueError:
             raise InputError(f"{flag} must be numbers with commas between them") from None
-        if not all(0 < value < math.inf for value in values) or len(set(values)) < len(values):
-            raise InputError(f"{flag} must be different positive numbers")
+        if not all(1e-6 <= value <= 1e6 for value in values) or len(set(values)) < len(values):
+            raise InputError(f"{flag} must be different numbers from 1e-6 to 1e6")
         return values
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from experiments import benchmark
 from experiments.benchmarks import rows, suites
-from experiments.benchmarks.rows import Row
+from experiments.benchmarks.rows import Row, table
 from experiments.benchmarks.suites import Case
 
 PROMISED = (
@@ -463,3 +463,14 @@ def test_the_encoder_case_measures_rows_per_second(monkeypatch):
 def test_the_training_and_encoder_cases_have_their_documented_names():
     assert [case.name for case in suites.training(False)] == ["a2c_coat", "dqn_coat"]
     assert [case.name for case in suites.encoder(True)] == ["sasrec_128x200x50"]
+
+
+@pytest.mark.usefixtures("importable")
+def test_an_earlier_table_stays_until_a_case_is_measured(tmp_path, monkeypatch):
+    out = tmp_path / "table.csv"
+    before = table("gpu", [Row("earlier", "rate", 1.0, "")])
+    out.write_text(before)
+    slow = dataclasses.replace(case("linger", seconds=60, file=str(tmp_path / "never")), most_seconds=1.0)
+    monkeypatch.setitem(benchmark.SUITES, "gpu", lambda full: [slow])
+    assert benchmark.main(["benchmark", "--suite=gpu", f"--out={out}"]) == 1
+    assert out.read_text() == before
