@@ -6,7 +6,7 @@ group `OTHER`, and is not tuned.
 The search gives every method the same number of configurations (`experiments.study.settings.SearchConfig`),
 regardless of the size of the method's search space. The first configuration has the default values of the
 run. If a method extends a simpler one (`AgentDisplay.extends`), its second configuration has the tuned values
-of the simpler method, and the defaults of its own further settings. So a method with more settings has tried
+of the simpler method, and the defaults of all further settings. So a method with more settings has tried
 the neighbourhood that is best for the simpler method, and a difference between the two is not luck of the
 draw. The search draws all other configurations from the lists in the search space
 (`experiments.study.search.draw`). Each setting is in only one search space. No search space contains settings
@@ -77,7 +77,7 @@ class AgentDisplay:
       colour: ``#rrggbb`` of the agent's line in figures.
       space: search space, setting -> values to try. A setting is a name in the agent's own section, or a path
         with a dot. Empty: not tuned.
-      extends: id of the simpler method whose tuned values the search tries second; empty if there is none.
+      extends: id of the simpler method whose tuned values the search tries second; empty: no simpler method.
       design_trials: world -> number of variants that were tried there while the method was designed, outside
         every search; a lower bound if not all are on record. Empty: none is on record.
       headline: whether this agent represents its group when findings compare final returns.

@@ -7,6 +7,6 @@ set -euo pipefail
 root=$(realpath "${1:?usage: launch/paper.sh DATA_ROOT [--workdir=FOLDER] [--config.a=b ...]}")
 cd "$(dirname "$0")/.."
 for stage in search all; do
-  "${PYTHON:-python}" -m experiments.main --config=experiments/configs/paper.py --stage="$stage" \
+  "${PYTHON:-python}" -m experiments.main --config="experiments/configs/${STUDY:-paper}.py" --stage="$stage" \
     --config.data_root="$root" "${@:2}"
 done

@@ -159,7 +159,7 @@ def _stagnation(table: _Table, gains: Mapping[str, Estimate]) -> list[Finding]:
     """Names the learners whose return no longer rises. It is bad news if another learner ends clearly higher.
 
     A return no longer rises if the 95 % interval of the gain over the last fifth of the run is not above 0.
-    With one seed there is no interval, so nothing is said.
+    With one seed there is no interval, so the function names nobody.
     """
     best = table.best([agent for agent in gains if agent in table.agents], "final_return")
     parts: dict[bool, list[str]] = {True: [], False: []}

@@ -60,7 +60,7 @@ class Variant(NamedTuple):
         return values
 
     def methods(self, names: Sequence[str], config: Config) -> list[str]:
-        """Those of the methods ``names`` that the run has; ``config`` says from what agents start."""
+        """Those of the methods ``names`` that the run has; ``config`` has the agents' ``start_from``."""
         chosen = list(names)
         if self.not_offline:
             chosen = [name for name in chosen if name in NOT_OFFLINE_METHODS]

@@ -200,7 +200,7 @@ def claims(world: str, pairs: Pairs) -> list[Claim]:
       pairs: agent id -> results.
     """
     if not (is_first(world) or variant(world).not_offline):
-        return []  # other labels answer no claim of their own
+        return []  # no claim is about other sets or sources of labels
     if variant(world).not_offline:
         repeated = [*head_start(pairs), *final_return(pairs)]
         return [claim._replace(claim=f"f_{claim.claim}") for claim in repeated]

@@ -32,7 +32,7 @@ class AgentState(NamedTuple):
 
 
 class News(NamedTuple):
-    """What is new in the observations of B users since the step before.
+    """The changes in the observations of B users since the step before.
 
     Attributes:
       shown: int32 [B, any], item ids that must not be chosen; 0 is ignored.

@@ -6,9 +6,9 @@ numbers, and an item within the block, whose logits it computes again. After tha
 this block, without the chosen item. So choices are made one after the other, without replacement.
 
 A first pass over the table computes the numbers of users with a new query. It ignores which items were shown.
-The numbers of blocks with shown items are then computed again, each from its block alone. So a number depends
-only on the query and on the shown items of its block. It has the same bits in whatever step it is computed,
-and a caller may keep the numbers of users whose query stays the same.
+The numbers of blocks with shown items are then computed again, each only from its block. So a number depends
+only on the query and on the shown items of its block. Its bits do not depend on the step in which it is
+computed. So a caller may keep the numbers of users whose query stays the same.
 
 If several devices split the users, each device makes the first pass over its share of the items for all
 users. With few users per device, a device would spend more time on reading the items than on products.
