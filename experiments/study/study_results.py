@@ -37,8 +37,8 @@ class Pair(NamedTuple):
       metrics: metric -> float64 [S]: the metrics of `curve_metrics`, and ``final_return/<group>`` for each
         group of users.
       start: the pre-training from which the method starts; empty if it starts from scratch.
-      temperature: temperature of the policy from which it starts; NaN if the method starts from scratch, or if
-        no temperature is recorded.
+      temperature: temperature of the policy from which it starts; NaN if the method starts from scratch, or
+        if no temperature is recorded.
     """
 
     env_steps: np.ndarray
