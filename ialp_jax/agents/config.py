@@ -323,9 +323,12 @@ class SoftIALPConfig(OfflineConfig):
     Attributes:
       label_temperature: the actor learns softmax(scores / label_temperature) over the candidates. A low
         temperature keeps only the best candidate; a high one makes all candidates equal.
+      prior_weight: how much of an item's mean score, over all labels, is subtracted from each of its scores.
+        1 removes the label source's preference for items that it likes after every history.
     """
 
     label_temperature: float = _positive(1.0)
+    prior_weight: float = _share(0.0)
 
 
 @dataclasses.dataclass

@@ -3,7 +3,10 @@
     loss = critic_cost Huber(Q(s, a) - (r + gamma V_target(s'))) - w sum_k q_k log p_k - entropy_cost H(pi)
 
     p = softmax of the actor's logits over the K candidates
-    q = softmax(scores / label_temperature) over the K candidates
+    q = softmax((scores - prior_weight * mean scores) / label_temperature) over the K candidates
+
+A mean score is the mean of an item's scores in all labels, so it says how much the label source likes the
+item without regard to the history. With prior_weight = 1, the actor learns only what the history adds.
 
 The actor's term is the listwise cross-entropy of ListNet (Cao et al., "Learning to Rank: From Pairwise
 Approach to Listwise Approach", ICML 2007, top-one probability). The weight w is the probability that the
@@ -42,7 +45,8 @@ def soft_loss(
 
     def actor(logits: Array) -> Array:
         proposed = jnp.take_along_axis(logits, extras["candidate_actions"], -1)
-        preference = preferences(extras["label_scores"], config.label_temperature)
+        scores = extras["label_scores"] - config.prior_weight * extras["mean_scores"]
+        preference = preferences(scores, config.label_temperature)
         crossed = -jnp.sum(preference * jax.nn.log_softmax(proposed), -1)
         return jnp.mean(extras["label_weight"] * crossed)
 

@@ -16,6 +16,7 @@ def labelled_transitions(arrays: dict[str, np.ndarray]) -> tuple[Transition, np.
     The reward is 1 for a chosen candidate and 0 for "none". ``extras`` has, for the M valid labels:
 
     - ``candidate_actions`` int32 [M, K], and ``label_scores`` float32 [M, K], the scores of the candidates;
+    - ``mean_scores`` float32 [M, K], for each candidate the mean score of this item in all valid labels;
     - ``label_weight`` float32 [M], the probability that the answer is a candidate and not "none";
     - ``label_reward`` float32 [M], the probability that the user likes the item of the action.
 
@@ -50,11 +51,21 @@ def labelled_transitions(arrays: dict[str, np.ndarray]) -> tuple[Transition, np.
         extras={
             "candidate_actions": labels.candidates - 1,
             "label_scores": labels.scores,
+            "mean_scores": _mean_scores(labels),
             "label_weight": weight,
             "label_reward": expected,
         },
     )
     return transitions, rows
+
+
+def _mean_scores(labels: Labels) -> np.ndarray:
+    """For each candidate, the mean of its item's finite scores in all M labels, float32 [M, K]."""
+    finite = np.isfinite(labels.scores)
+    item, score = labels.candidates[finite], labels.scores[finite].astype(np.float64)
+    size = labels.candidates.max(initial=0) + 1
+    total, number = np.bincount(item, score, size), np.bincount(item, minlength=size)
+    return (total / np.maximum(number, 1))[labels.candidates].astype(np.float32)
 
 
 def training_data(arrays: dict[str, np.ndarray], total: int) -> tuple[Transition, int]:

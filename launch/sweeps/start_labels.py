@@ -20,13 +20,14 @@ SWEEP = {
         *({"labelling.horizon": horizon} for horizon in (5, 20)),
         {"labelling.popular_share": 0.25},
         {"labelling.uniform_share": 0.25},
-        # What a score says.
+        # How scores become preferences.
         *({"agents.ialp_soft.label_temperature": temperature} for temperature in (0.5, 2.0)),
+        *({"agents.ialp_soft.prior_weight": weight} for weight in (0.5, 1.0)),
         CALIBRATED,
         *({**CALIBRATED, "labelling.source": source} for source in ("log_model", "llm+log_model")),
         {"labelling.source": "popularity"},
         {"labelling.source": "log_model"},
-        # What the critic is worth.
+        # With and without the critic.
         {"agents.ialp_soft.critic_cost": 0.0, "agents.ialp.critic_cost": 0.0},
         *({"agents.ialp.actor_weight": weight} for weight in ("q", "advantage")),
     ],

@@ -34,6 +34,7 @@ IMPOSSIBLE = {
     "wsrl.max_gradient_norm": 0.0,
     "ialp.actor_weight": "x",
     "ialp_soft.label_temperature": 0.0,
+    "ialp_soft.prior_weight": -0.1,
     "a_ialp_ft.start_from": "sasrec",
     "wsrl.start_from": "",
 }

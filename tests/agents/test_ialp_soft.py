@@ -17,6 +17,8 @@ from ialp_jax.types import Observation, Transition
 CANDIDATES = np.array([[4, 2, 7], [2, 8, 3], [11, 12, 13], [3, 2, 5]], np.int32)
 SCORES = np.array([[0.5, -1.0, 2.0], [-3.0, -2.5, -9.0], [4.0, 4.0, 4.0], [1.0, 0.0, -1.0]], np.float32)
 
+MEANS = np.array([[0.0, -1.0, 2.0], [-3.0, 1.0, -2.0], [1.0, 2.0, 3.0], [0.5, 0.0, 0.5]], np.float32)
+
 
 @pytest.fixture(scope="module")
 def setting():
@@ -31,6 +33,7 @@ def setting():
     extras = {
         "candidate_actions": CANDIDATES,
         "label_scores": SCORES,
+        "mean_scores": MEANS,
         "label_weight": liked,
         "label_reward": liked,
     }
@@ -67,14 +70,18 @@ def softmax(values):
     return weights / weights.sum(-1, keepdims=True)
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_the_actors_loss_is_the_weighted_cross_entropy_over_the_candidates(setting, temperature):
+@pytest.mark.parametrize(
+    ("temperature", "prior"), [(0.5, 0.0), (1.0, 0.0), (3.0, 0.0), (1.0, 0.5), (0.5, 1.0)]
+)
+def test_the_actors_loss_is_the_weighted_cross_entropy_over_the_candidates(setting, temperature, prior):
     params, target, batch = setting
     weight = np.array([1.0, 0.25, 0.5, 0.0], np.float32)
-    _, metrics = loss(params, target, with_extras(batch, label_weight=weight), label_temperature=temperature)
+    weighted, settings = with_extras(batch, label_weight=weight), {"prior_weight": prior}
+    _, metrics = loss(params, target, weighted, label_temperature=temperature, **settings)
     logits = np.asarray(ACTOR_CRITIC.apply(params, batch.observation.history).logits, np.float64)
     policy = softmax(np.take_along_axis(logits, CANDIDATES, 1))
-    crossed = -(softmax(SCORES.astype(np.float64) / temperature) * np.log(policy)).sum(1)
+    scores = SCORES.astype(np.float64) - prior * MEANS
+    crossed = -(softmax(scores / temperature) * np.log(policy)).sum(1)
     assert float(metrics["actor_loss"]) == pytest.approx(np.mean(weight * crossed), rel=1e-4)
 
 

@@ -78,6 +78,7 @@ CASES = [
     ("pretrain.ialp_updates", 5, {"pretrain/ialp"}),
     ("pretrain.soft_updates", 5, {"pretrain/ialp_soft"}),
     ("agents.ialp_soft.label_temperature", 2.0, {"pretrain/ialp_soft"}),
+    ("agents.ialp_soft.prior_weight", 0.5, {"pretrain/ialp_soft"}),
     ("pretrain.temperatures", "0.5,1", PRETRAINED),
     ("pretrain.temperature_episodes", 5, PRETRAINED),
     ("agents.a_ialp_ft.start_from", "ialp_soft", {"adapt/a_ialp_ft"}),

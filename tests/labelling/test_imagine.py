@@ -255,12 +255,26 @@ def test_transitions_are_the_valid_labels(labelled):
     )
 
 
+def test_a_mean_score_leaves_out_scores_that_are_not_finite(labelled):
+    _, arrays = labelled
+    scores = arrays["scores"].copy()
+    item = arrays["candidates"][0, 0]
+    scores[arrays["candidates"] == item] = -np.inf
+    mean = labelled_transitions(arrays | {"scores": scores})[0].extras["mean_scores"]
+    assert np.isfinite(mean).all()
+    assert (mean[labelled_transitions(arrays)[0].extras["candidate_actions"] + 1 == item] == 0).all()
+
+
 def test_transitions_have_all_scores_and_how_certain_the_answer_is(labelled):
     _, arrays = labelled
     transitions, rows = labelled_transitions(arrays)
     extras = transitions.extras
     np.testing.assert_array_equal(extras["candidate_actions"] + 1, arrays["candidates"][rows])
     np.testing.assert_array_equal(extras["label_scores"], arrays["scores"][rows])
+    for item in np.unique(arrays["candidates"][rows]):
+        here = arrays["candidates"][rows] == item
+        mean = arrays["scores"][rows][here].mean()
+        np.testing.assert_allclose(extras["mean_scores"][here], mean, rtol=1e-5)
     for name in ("label_weight", "label_reward"):  # without probabilities, the answer is certain
         np.testing.assert_array_equal(extras[name], transitions.reward)
         assert extras[name].dtype == np.float32
