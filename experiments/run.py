@@ -21,6 +21,7 @@ ELSEWHERE = ("store", "workers", "ray_address")  # Settings of the LLM that do n
 UNSEEN = ("devices", "checkpoint", "tensorboard", "compilation_cache")  # These do not affect results.
 MAX_DIFFERENCE = 1000  # Largest length of a difference in a message, in characters.
 TEMPERATURE = "temperature"  # Manifest entry of a pre-training, and of an agent that starts from it.
+COPIED_FROM = "copied_from"  # Manifest entry of a copied part: the folder of its original.
 FINGERPRINT = "fingerprint"  # Manifest entry that identifies the settings and inputs of a part.
 
 
@@ -135,7 +136,8 @@ class Run:
 def start_from(source: Path, folder: Path) -> None:
     """Copies the parts of another run, up to pre-training, into a run folder that lacks them.
 
-    Later, each stage compares fingerprints to decide whether to keep its copied part.
+    Later, each stage compares fingerprints to decide whether to keep its copied part. The manifest of a copy
+    names its original, so that the copy may be replaced without --redo while the original exists.
 
     Raises:
       InputError: ``source`` is not a run folder.
@@ -145,9 +147,24 @@ def start_from(source: Path, folder: Path) -> None:
     if not is_claimed(source, RUN):
         raise InputError(f"--start_from={source}: not a run folder of this project")
     for name in FOLDER_STAGE:
-        if store.read_manifest(source / name) is not None and not (folder / name).exists():
+        manifest = store.read_manifest(source / name)
+        if manifest is not None and not (folder / name).exists():
             with store.replacing(folder / name) as partial:
                 shutil.copytree(source / name, partial, dirs_exist_ok=True)
+                manifest[COPIED_FROM] = str((source / name).resolve())
+                store.write_json(partial / store.MANIFEST, manifest)
+
+
+def is_copy(manifest: Mapping[str, Any]) -> bool:
+    """Whether a part is a copy, made by `start_from`, whose original still exists."""
+    original = manifest.get(COPIED_FROM)
+    if not isinstance(original, str):
+        return False
+    try:
+        kept = store.read_manifest(Path(original))
+    except InputError:
+        return False
+    return kept is not None and kept["files"] == manifest["files"]
 
 
 # Maps each part from data to pre-training to the stage that makes it.

@@ -24,6 +24,7 @@ def get_config() -> Study:
         name="start",
         worlds="lfm,industry,coat",
         methods=",".join(METHODS),
+        literal="lfm,industry,coat",
         label_sets=2,
         sources="log_model,llm+log_model",
         env_steps=100_000,

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.run import MAX_DIFFERENCE, Run, settings
+from experiments.run import MAX_DIFFERENCE, Run, is_copy, settings
 from experiments.stages import fits, recipes
 from ialp_jax import store
 from ialp_jax.errors import InputError
@@ -27,7 +27,8 @@ class Redone:
       part: path of the part in the run folder.
       why: the reason why the part would be made again.
       seconds: time that the part took; NaN if its manifest has no time.
-      asked: whether only measurement settings or free settings have changed, so that --redo is not needed.
+      asked: whether --redo is not needed, because only measurement settings or free settings have changed, or
+        because the part is a copy of another run's part.
       inputs: whether the files that later parts read will change.
     """
 
@@ -56,10 +57,10 @@ def redone(run: Run, stages: Sequence[str]) -> list[Redone]:
             free = (*MEASURING, *run.free)
             asked = before is not None and fits.only(free, before, needed.settings)
             moved = before is not None and fits.only(LOCATION, before, needed.settings)
-            asked = asked and not fed
+            asked = (asked and not fed) or is_copy(manifest)
             again[part] = Redone(part, _plain(why), seconds(manifest), asked, not moved)
         elif fed:
-            asked = all(again[name].asked for name in fed)
+            asked = all(again[name].asked for name in fed) or is_copy(manifest)
             again[part] = Redone(part, f"made from {', '.join(fed)}", seconds(manifest), asked, True)
         elif part == "simulator" and not fits.references_fit(run):
             again[part] = Redone(part, fits.reference_changes(run), 0.0, True, False)

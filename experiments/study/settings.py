@@ -64,6 +64,8 @@ class Study:
       worlds: comma-separated names of files in experiments/configs; each world is a run in <workdir>/<world>.
       not_offline: comma-separated worlds that run a second time as <world>_not_offline, with a user model
         fitted without the offline users; the second run has only the methods that claim (f) needs.
+      literal: comma-separated worlds that run a second time as <world>_literal, with the paper read
+        literally, see experiments/configs/paper_literal.py.
       label_sets: number of sets of labels. Methods that need labels run once with each set, from the second
         set on as <world>_set2 and so on.
       sources: comma-separated label sources with which ialp_soft also runs, as <world>_by_<source>, with
@@ -90,6 +92,7 @@ class Study:
     name: str = "study"
     worlds: str = "lfm,industry,coat"
     not_offline: str = ""
+    literal: str = ""
     label_sets: int = setting(1, above=0)
     sources: str = ""
     methods: str = dataclasses.field(default_factory=lambda: ",".join(registry.ids()))
@@ -117,6 +120,7 @@ class Study:
         for flag, choice, least in (
             ("worlds", world_names, 1),
             ("not_offline", world_names, 0),
+            ("literal", world_names, 0),
             ("methods", registry.ids(), 1),
             ("sources", list(SOURCES), 0),
         ):
@@ -150,8 +154,14 @@ class Study:
             for source in sources
             for number in range(self.label_sets)
         ]
+        literal = [
+            Variant(world, label_set=number, literal=True).id()
+            for world in worlds
+            if world in names_in(self.literal)
+            for number in range(self.label_sets)
+        ]
         not_offline = [Variant(world, True).id() for world in worlds if world in names_in(self.not_offline)]
-        return [*worlds, *(name for name in labelled if name not in worlds), *not_offline]
+        return [*worlds, *(name for name in labelled if name not in worlds), *literal, *not_offline]
 
     def methods_of(self, world: str) -> list[str]:
         """Ids of the agents to run in a world."""
@@ -198,7 +208,10 @@ class Study:
         return Path(self.tuned or folder / "tuned") / f"{base(world)}.json"
 
     def tuned_values(self, world: str, folder: Path) -> dict[str, dict[str, Any]]:
-        """Tuned values by agent id and path; empty before a search. Raises InputError for a broken file."""
+        """Tuned values by agent id and path, without settings that the variant of the run fixes.
+
+        Empty before a search. Raises InputError for a broken file.
+        """
         path = self.tuned_path(world, folder)
         values = store.read_json(path)
         if values is None:
@@ -206,7 +219,11 @@ class Study:
         known = set(registry.ids())
         if not all(isinstance(tuned, dict) for tuned in values.values()) or values.keys() - known:
             raise InputError(f"{path}: must map agent ids to settings; run --stage=search")
-        return values
+        fixed = variant(world).overrides()
+        return {
+            agent: {path: value for path, value in tuned.items() if path not in fixed}
+            for agent, tuned in values.items()
+        }
 
     def results_folder(self, folder: Path) -> Path:
         """The folder of tables and figures."""

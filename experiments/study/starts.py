@@ -12,21 +12,22 @@ store no users.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import pandas as pd
 
-from experiments.config import names_in
+from experiments.config import Config, names_in
 from experiments.make_agent import actor_critic, recommender
 from experiments.reporting.run_results import read_agent
 from experiments.run import Run, settings
 from experiments.stages.adapt_stage import agent_of, online_task, raw_params, temperature_in
 from experiments.stages.common import Worlds, read_worlds, say
 from experiments.study.settings import Study
-from experiments.study.variants import Variant
+from experiments.study.variants import LITERAL_METHODS, Variant
 from experiments.study.verdicts import ratio
 from ialp_jax import store
 from ialp_jax.agents import registry
@@ -45,11 +46,29 @@ from ialp_jax.training.sessions import batches_of, player
 
 TUNED, SAMPLED, ARGMAX = "tuned", "sampled", "argmax"
 RIVAL = "sasrec"
+LITERAL = "paper_literal"
 COLUMNS = [
     *("world", "agent", "source", "temperature", "decoding", "metric", "mean", "ci_low", "ci_high"),
     *("ratio_to_sasrec", "ratio_ci_low", "ratio_ci_high", "num_seeds", "num_label_sets"),
 ]
 Table = np.ndarray  # float64 [R, U]: mean return of each user in each run
+Opened = Callable[[Variant], tuple[Run, Worlds]]
+
+
+class Policy(NamedTuple):
+    """What a row of the table is about.
+
+    Attributes:
+      name: in the table.
+      agent: id of the agent.
+      source: label source, or ``logs``.
+      variants: the runs, one for each set of labels; one run if the agent needs no labels.
+    """
+
+    name: str
+    agent: str
+    source: str
+    variants: tuple[Variant, ...]
 
 
 def write_starts(study: Study, folder: Path) -> None:
@@ -71,48 +90,72 @@ def rows_of(study: Study, world: str, folder: Path) -> list[tuple[Any, ...]]:
             runs[known.id()] = run, read_worlds(run)
         return runs[known.id()]
 
-    sets, methods, rows = range(study.label_sets), names_in(study.methods), []
-    first = opened(Variant(world))[0]
-    usual = first.config.labelling.source
-    starts = [name for name in PRETRAININGS if name in methods]
+    first, rows = opened(Variant(world))[0], []
+    policies = policies_of(study, world, first.config)
     for decoding in (TUNED, SAMPLED, ARGMAX):
-        tables: dict[tuple[str, str], Table] = {}
-        heat: dict[tuple[str, str], float] = {}
-        for name in starts:
-            sources = ["", *names_in(study.sources)] if name == "ialp_soft" else [""]
-            for source in sources:
-                variants = [Variant(world, False, source, number) for number in sets]
-                used = variants if name in ON_LABELS else variants[:1]
-                played = [start_returns(*opened(known), name, decoding) for known in used]
-                tables[name, source] = np.concatenate(played * (len(variants) // len(used)))
-                folders = [folder / known.id() / "pretrain" / name for known in used]
-                heat[name, source] = float(np.mean([temperature_in(part) for part in folders]))
-        for (name, source), table in tables.items():
-            origin = (source or usual) if name in ON_LABELS else "logs"
-            shown = {TUNED: heat[name, source], SAMPLED: 1.0, ARGMAX: 0.0}[decoding]
-            key = (world, name, origin, shown, decoding, "initial_return")
-            rows.append((*key, *compared(table, tables.get((RIVAL, ""))), first.config.num_seeds, len(sets)))
-        rival = tables.get((RIVAL, "")) if decoding == TUNED else None
-        if rival is not None:
-            agents = first.config.agents
-            learned = [n for n in methods if registry.learns(n) and registry.starts_from(n, agents)]
-            rows += [row for name in learned for row in final_rows(study, world, name, opened, rival)]
+        tables: dict[Policy, Table] = {}
+        for policy in policies:
+            played = [start_returns(*opened(known), policy.agent, decoding) for known in policy.variants]
+            tables[policy] = np.concatenate(played * (study.label_sets // len(played)))
+        rival = next((table for policy, table in tables.items() if policy.name == RIVAL), None)
+        for policy, table in tables.items():
+            folders = [folder / known.id() / "pretrain" / policy.agent for known in policy.variants]
+            heat = float(np.mean([temperature_in(part) for part in folders]))
+            shown = {TUNED: heat, SAMPLED: 1.0, ARGMAX: 0.0}[decoding]
+            key = (world, policy.name, policy.source, shown, decoding, "initial_return")
+            rows.append((*key, *compared(table, rival), first.config.num_seeds, study.label_sets))
+        if rival is not None and decoding == TUNED:
+            learners = learners_of(study, world, first.config)
+            rows += [row for learner in learners for row in final_rows(study, learner, opened, rival)]
     return rows
 
 
-def final_rows(study: Study, world: str, name: str, opened: Any, rival: Table) -> list[tuple[Any, ...]]:
+def policies_of(study: Study, world: str, config: Config) -> list[Policy]:
+    """The pre-trained policies of one world; ``config`` is that of its first run."""
+    found = []
+    for name in (name for name in PRETRAININGS if name in names_in(study.methods)):
+        sources = ["", *names_in(study.sources)] if name == "ialp_soft" else [""]
+        sets = range(study.label_sets if name in ON_LABELS else 1)
+        for source in sources:
+            origin = (source or config.labelling.source) if name in ON_LABELS else "logs"
+            variants = tuple(Variant(world, source=source, label_set=number) for number in sets)
+            found.append(Policy(name, name, origin, variants))
+    if literal := literals(study, world):
+        found.append(Policy(LITERAL, "ialp", config.labelling.source, literal))
+    return found
+
+
+def learners_of(study: Study, world: str, config: Config) -> list[Policy]:
+    """The agents of one world that learn from a pre-trained policy, see `policies_of`."""
+    found, literal = [], literals(study, world)
+    for name in names_in(study.methods):
+        if not (registry.learns(name) and registry.starts_from(name, config.agents)):
+            continue
+        needs = registry.needs_labels(name, config.agents)
+        sets = range(study.label_sets if needs else 1)
+        variants = tuple(Variant(world, label_set=number) for number in sets)
+        found.append(Policy(name, name, config.labelling.source if needs else "logs", variants))
+        if literal and name in LITERAL_METHODS:
+            found.append(Policy(f"{LITERAL}:{name}", name, config.labelling.source, literal))
+    return found
+
+
+def literals(study: Study, world: str) -> tuple[Variant, ...]:
+    """The runs of a world that read the paper literally, one for each set of labels."""
+    sets = range(study.label_sets) if world in names_in(study.literal) else ()
+    return tuple(Variant(world, label_set=number, literal=True) for number in sets)
+
+
+def final_rows(study: Study, learner: Policy, opened: Opened, rival: Table) -> list[tuple[Any, ...]]:
     """The rows of an agent that learns: its return after the last step, and the area under its curve."""
-    needs = registry.needs_labels(name, opened(Variant(world))[0].config.agents)
-    used = [Variant(world, label_set=number) for number in range(study.label_sets if needs else 1)]
-    runs = [opened(known) for known in used]
-    copies = study.label_sets // len(used)
+    name, runs = learner.agent, [opened(known) for known in learner.variants]
+    copies = study.label_sets // len(runs)
     table = np.concatenate([final_returns(run, worlds, name) for run, worlds in runs] * copies)
     config = runs[0][0].config
-    source = registry.starts_from(name, config.agents)
-    origin = config.labelling.source if needs else "logs"
-    heat = float(np.mean([temperature_in(run.folder / "pretrain" / source) for run, _ in runs]))
+    start = registry.starts_from(name, config.agents)
+    heat = float(np.mean([temperature_in(run.folder / "pretrain" / start) for run, _ in runs]))
     about = (config.num_seeds, study.label_sets)
-    key = (world, name, origin, heat, TUNED)
+    key = (learner.variants[0].base, learner.name, learner.source, heat, TUNED)
     areas = [
         read_agent(run.folder / "adapt" / name, settings(run.config)["agents"]).metrics["auc_return"]
         for run, _ in runs

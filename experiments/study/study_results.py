@@ -22,7 +22,8 @@ from ialp_jax.evaluation.metrics import CURVES, curve_metrics
 
 # Settings that do not affect the results of a pair, for example paths and the selection of methods.
 _SCOPE = (
-    *("name", "worlds", "not_offline", "methods", "data_root", "results", "tuned", "readme", "search"),
+    *("name", "worlds", "not_offline", "literal", "label_sets", "sources", "methods"),
+    *("data_root", "results", "tuned", "starts", "readme", "search"),
     *UNSEEN,
 )
 _PARTS = ("study", "worlds", "pairs")  # required keys of config.json

@@ -123,7 +123,7 @@ def borrow_labels(run: Run) -> None:
     source only the missing prompts.
     """
     target, known = run.folder / "labels", variant(run.folder.name)
-    source = run.folder.parent / known._replace(not_offline=False, source="").id() / "labels"
+    source = run.folder.parent / known._replace(not_offline=False, literal=False, source="").id() / "labels"
     if source == target or target.exists() or store.read_manifest(source) is None:
         return
     partial = target.with_name(f".labels.{uuid.uuid4().hex}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 
 from experiments.config import Config
 from experiments.flags import STAGES, knobs
-from experiments.run import ELSEWHERE, UNSEEN, Run, settings
+from experiments.run import ELSEWHERE, UNSEEN, Run, settings, start_from
 from experiments.stages import fits, recipes, redo
 from ialp_jax import store
 from ialp_jax.agents import registry
+from ialp_jax.claim import RUN, claim
 from ialp_jax.errors import InputError
 from ialp_jax.labelling.config import SOURCES
 from ialp_jax.simulator.config import replaced
@@ -294,6 +296,21 @@ def test_more_than_a_minute_of_work_is_replaced_only_on_request(tmp_path, second
         redo.settle(run, ["label"])
     for one in (Run(run.folder, run.config, overwrite=True), Run(run.folder, run.config, free={"labelling"})):
         assert names(redo.check(one, ["label"])) == ["labels"]
+
+
+def test_a_copied_part_is_replaced_without_request_while_its_original_exists(tmp_path):
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    claim(original, RUN)
+    make(original, config_of(), seconds=1e6)
+    start_from(original, copy)
+    run = Run(copy, config_of(**{"labelling.rounds": 9}))
+    assert names(redo.check(run, ["label", "pretrain"]))[0] == "labels"
+    assert (
+        redo.redone(Run(copy, config_of()), ["label", "pretrain"]) == []
+    )  # copies fit as their originals do
+    shutil.rmtree(original / "labels")
+    with pytest.raises(InputError, match=r"replace finished work: labels"):
+        redo.check(run, ["label"])
 
 
 def test_redoing_only_the_references_costs_nothing_and_redoes_no_later_part(folder):

@@ -27,6 +27,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("starts")
     study = tiny(
         methods="random,popular,oracle,sasrec,a2c_warm,ialp,ialp_soft,a_ialp_ft",
+        literal="smoke",
         label_sets=2,
         sources="log_model,llm+log_model",
         starts=str(folder / "starts.csv"),
@@ -43,12 +44,13 @@ def test_the_table_has_every_start_and_end(finished):
     table = pd.read_csv(finished / "starts.csv")
     assert list(table.columns) == COLUMNS
     starts = table[table.metric == "initial_return"]
-    assert list(zip(starts.agent, starts.source, strict=True))[:6] == [
+    assert list(zip(starts.agent, starts.source, strict=True))[:7] == [
         *(("ialp", "llm"), ("ialp_soft", "llm"), ("ialp_soft", "log_model")),
-        *(("ialp_soft", "llm+log_model"), ("a2c_warm", "logs"), ("sasrec", "logs")),
+        *(("ialp_soft", "llm+log_model"), ("a2c_warm", "logs"), ("sasrec", "logs"), ("paper_literal", "llm")),
     ]
-    assert list(starts.decoding) == ["tuned"] * 6 + ["sampled"] * 6 + ["argmax"] * 6
-    assert set(table[table.metric != "initial_return"].agent) == {"a2c_warm", "a_ialp_ft"}
+    assert list(starts.decoding) == ["tuned"] * 7 + ["sampled"] * 7 + ["argmax"] * 7
+    learned = table[table.metric != "initial_return"].agent
+    assert set(learned) == {"a2c_warm", "a_ialp_ft", "paper_literal:a_ialp_ft"}
     assert (table.num_label_sets == 2).all()
     of_rival = table[(table.agent == "sasrec")]
     np.testing.assert_allclose(of_rival.ratio_to_sasrec, 1.0)
@@ -62,10 +64,15 @@ def test_starts_and_ends_are_the_returns_of_the_adaptations(finished):
     def curve(world, agent):
         return store.load(finished / "study" / world / "adapt" / agent)[0]["return"]
 
-    for agent in ("ialp", "a_ialp_ft"):
-        ends = np.concatenate([curve("smoke", agent), curve("smoke_set2", agent)])[:, -1]
-        metric = "initial_return" if agent == "ialp" else "final_return"
-        assert table[agent, "llm", "tuned", metric] == pytest.approx(ends.mean(), rel=1e-4)
+    rows = {
+        ("ialp", "smoke"): ("ialp", "initial_return"),
+        ("a_ialp_ft", "smoke"): ("a_ialp_ft", "final_return"),
+        ("ialp", "smoke_literal"): ("paper_literal", "initial_return"),
+        ("a_ialp_ft", "smoke_literal"): ("paper_literal:a_ialp_ft", "final_return"),
+    }
+    for (agent, world), (name, metric) in rows.items():
+        ends = np.concatenate([curve(world, agent), curve(f"{world}_set2", agent)])[:, -1]
+        assert table[name, "llm", "tuned", metric] == pytest.approx(ends.mean(), rel=1e-4)
     both = (
         curve("smoke_by_llm_and_log_model", "ialp_soft"),
         curve("smoke_by_llm_and_log_model_set2", "ialp_soft"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from experiments.study.settings import Study
@@ -12,6 +14,8 @@ IDS = {
     "lfm": Variant("lfm"),
     "lfm_not_offline": Variant("lfm", not_offline=True),
     "lfm_set2": Variant("lfm", label_set=1),
+    "lfm_literal": Variant("lfm", literal=True),
+    "lfm_literal_set2": Variant("lfm", label_set=1, literal=True),
     "lfm_by_log_model": Variant("lfm", source="log_model"),
     "lfm_by_llm_and_log_model_set3": Variant("lfm", source="llm+log_model", label_set=2),
 }
@@ -54,3 +58,21 @@ def test_further_runs_differ_only_in_their_variant():
     assert (other.seed, other.simulator) == (first.seed, first.simulator)
     with pytest.raises(InputError, match="sources"):
         study(sources="moon")
+
+
+def test_a_literal_run_keeps_the_papers_settings_although_others_were_tuned(tmp_path):
+    several = study(literal="coat", label_sets=2, tuned=str(tmp_path))
+    assert several.world_ids()[-2:] == ["coat_literal", "coat_literal_set2"]
+    assert several.methods_of("coat_literal") == ["ialp", "a_ialp_ft"]
+    tuned = {
+        "ialp": {"agents.ialp.actor_weight": "reward", "pretrain.ialp_updates": 7},
+        "a_ialp_ap": {"agents.a_ialp_ap.start": "pretrained", "agents.a_ialp_ap.critic_start": "pretrained"},
+    }
+    (tmp_path / "coat.json").write_text(json.dumps(tuned))
+    literal, first = (several.tuned_config(world, tmp_path) for world in ("coat_literal_set2", "coat"))
+    assert (literal.agents.ialp.actor_weight, first.agents.ialp.actor_weight) == ("q", "reward")
+    assert (literal.agents.a_ialp_ap.start, first.agents.a_ialp_ap.start) == ("random", "pretrained")
+    assert literal.pretrain.ialp_updates == first.pretrain.ialp_updates == 7
+    assert literal.labelling.label_set == 1
+    with pytest.raises(InputError, match="literal"):
+        study(literal="moon")
