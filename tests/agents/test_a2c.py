@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from diagnostic_worlds import ACTOR_CRITIC, ENV, ITEMS, start_of, world
+from diagnostic_worlds import ACTOR_CRITIC, ENV, ITEMS, decided_params, start_of, world
 from scipy import stats
 
 from ialp_jax.agents import actor_critic as module
@@ -87,8 +87,7 @@ def test_acting_in_huge_catalogues_streams_and_draws_from_the_same_policy(monkey
     count = 4000
     observation = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), start_of(0))
     observation = observation._replace(shown=observation.shown.at[:, -1].set(2))
-    params = jax.jit(ACTOR_CRITIC.init)(jax.random.key(0), start_of(0).history)
-    state = AGENT.init(jax.random.key(0), start_of(0), jax.tree.map(lambda leaf: 3 * leaf, params))
+    state = AGENT.init(jax.random.key(0), start_of(0), decided_params(0))
     calls, streamed = [], module.choose_streamed
     monkeypatch.setattr(module, "choose_streamed", lambda *rest: calls.append(rest) or streamed(*rest))
     counts, best = [], []

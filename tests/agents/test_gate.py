@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from diagnostic_worlds import ACTOR_CRITIC, ENV, start_of, world
+from diagnostic_worlds import ACTOR_CRITIC, ENV, decided_params, start_of, world
 
 from ialp_jax.agents.actor_critic import act_on_logits
 from ialp_jax.agents.config import GateConfig
@@ -21,8 +21,7 @@ CONFIG = GateConfig(num_users=4, rollout_length=5)
 @pytest.fixture(scope="module")
 def theta():
     """A frozen policy with preferences."""
-    params = jax.jit(ACTOR_CRITIC.init)(jax.random.key(0), START.history)
-    return jax.tree.map(lambda leaf: 3 * leaf, params)
+    return decided_params(0)
 
 
 def fresh(theta, **changes):
