@@ -69,10 +69,11 @@ def shaped(name: str, dtype: str, device: str) -> trial.Shape:
 
 
 def smollm_likelihood(case: str, count: int, shape: str = "135m", repeats: int = 3) -> list[Row]:
-    """Compares labels in the measured dtype, by one one-thread worker per core, with float32 on one thread.
+    """Compares the label speed of one worker per core with that of one process in float32, one thread each.
 
-    The ways take turns; each result is a median. ``count`` prompts are labelled in float32, twice as many in
-    the measured dtype and, for each worker, twice as many by the workers.
+    The workers use the dtype that `precision.choose` measures as the better one. One process with this dtype
+    is measured, too. The three ways take turns, and each result is a median. The process in float32 labels
+    ``count`` prompts, the other process twice as many, and each worker also twice as many.
     """
     quiet()
     torch.set_num_threads(1)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 USERS = (1, 64, 1024, 8192)
-SUITE_SECONDS = {"gpu": 540.0}  # time of a whole suite; GPUs are often lent by the minute
+SUITE_SECONDS = {"gpu": 540.0}  # limit of a whole suite; GPUs are often rented by the minute
 
 
 @dataclasses.dataclass(frozen=True)

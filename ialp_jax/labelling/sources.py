@@ -162,7 +162,7 @@ class Truth(RuleLabeller):
         self._logged, self._model = logged, model
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Scores are log-odds of a like. If a random number exceeds all probabilities, it answers "none"."""
+        """Scores are log-odds of a like. "none" is as probable as a dislike of the best candidate."""
         users = self._logged.user[prompts.windows][:, None]
         scores = np.asarray(like_logit(self._model, users, prompts.candidates))
         return scores, random.random(len(scores)) >= np.asarray(jax.nn.sigmoid(scores)).max(1)

@@ -67,7 +67,7 @@ def solve(
     """Solves for one side (users or items) with the other side fixed, by a ridge regression for each row.
 
     Args:
-      other: float32 [V, F + 1], factors of the other side, with its biases in the last column.
+      other: float32 [V, F + 1], factors of the side that is fixed; the last column has its biases.
       place: int32 [M], for each rating its row in ``other``.
       target: float32 [M], ratings minus their weighted mean.
       weight: float32 [M].

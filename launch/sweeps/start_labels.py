@@ -20,13 +20,13 @@ SWEEP = {
         *({"labelling.horizon": horizon} for horizon in (5, 20)),
         {"labelling.popular_share": 0.25},
         {"labelling.uniform_share": 0.25},
-        # What a score says.
+        # Meaning of the scores.
         *({"agents.ialp_soft.label_temperature": temperature} for temperature in (0.5, 2.0)),
         CALIBRATED,
         *({**CALIBRATED, "labelling.source": source} for source in ("log_model", "llm+log_model")),
         {"labelling.source": "popularity"},
         {"labelling.source": "log_model"},
-        # What the critic is worth.
+        # Value of the critic.
         {"agents.ialp_soft.critic_cost": 0.0, "agents.ialp.critic_cost": 0.0},
         *({"agents.ialp.actor_weight": weight} for weight in ("q", "advantage")),
     ],
