@@ -7,9 +7,9 @@ updates the block's number, without the chosen item. So choices are made one aft
 replacement.
 
 A first pass over the table computes the numbers of users with a new query. It ignores which items were shown.
-Then only the blocks with shown items are read once more, and their numbers are computed again without these
-items. So a number depends only on the query and on the shown items of its block. Its bits do not depend on
-the step in which it is computed. So a caller may keep the numbers of users whose query stays the same.
+Blocks with shown items are read a second time, and their numbers are computed again without these items. So a
+number depends only on the query and on the shown items of its block. Its bits do not depend on the step in
+which it is computed. So a caller may keep the numbers of users whose query stays the same.
 
 If several devices split the users, each device makes the first pass over its share of the items for all
 users. If each device read all items for its few users, reading would take longer than the products.
@@ -206,7 +206,7 @@ def _of_groups(factors: Factors, groups: _Groups, greedy: bool) -> Array:
 def _write(
     factors: Factors, groups: _Groups, greedy: bool, block: Array, count: int, numbers: Array, at: Array
 ) -> Array:
-    """Computes the numbers of ``count`` blocks, the first of which is ``block``; ``at`` is its row in ``numbers``.
+    """Computes the numbers of ``count`` blocks, beginning with ``block``, and writes them from row ``at``.
 
     The groups take turns while this part of the table is in the processor's cache.
     """

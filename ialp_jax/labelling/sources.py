@@ -15,9 +15,9 @@ The source ``log_model`` is in `ialp_jax.labelling.log_model`.
 
 ``popularity``, ``random`` and ``fold_in`` have no threshold for "none". They give this answer to a fixed
 share of the prompts in each request. The share can be set to the LLM's share of "none". Scores are on a
-logarithmic scale, because `ialp_soft` learns the softmax of the scores. ``truth`` knows the
-user, but the actor sees only the user's last likes. If a label depends on other facts about the user, it is
-noise for the actor. ``fold_in`` is an upper bound for a labeller that sees only the actor's input.
+logarithmic scale, because `ialp_soft` learns the softmax of the scores. ``truth`` knows
+everything about the user, but the actor sees only the user's last likes. Labels that depend on anything else
+are noise for the actor. ``fold_in`` is an upper bound for a labeller that sees only the actor's input.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def weights(interactions: Interactions, propensity: str, clip: float, power: flo
 
     Args:
       interactions: M rows with ratings.
-      propensity: ``published``: the propensities in the data set; if it has none, as ``popularity``.
+      propensity: ``published``: the propensities in the data set; without them, like ``popularity``.
         ``popularity``: share of users who rated the item, to the power ``power``. ``none``: all ratings have
         the same weight.
       clip: lower bound; propensities below it are raised to it.
