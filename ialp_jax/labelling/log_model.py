@@ -107,7 +107,7 @@ class LogModel(RuleLabeller):
         return params, facts | {name: float(value[0]) for name, value in metrics.items()}
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Scores candidates by their log-probabilities. Prompts with the lowest best scores get "none"."""
+        """Scores candidates by their log-probabilities. The prompts whose best score is lowest get "none"."""
         scores = log_probabilities(self._network, self._params, prompts.histories, prompts.candidates)
         scores = np.asarray(scores, np.float64)
         return scores, lowest_share(scores.max(1), self._none_share, random)
