@@ -4,15 +4,16 @@
 group `OTHER`, and is not tuned.
 
 The search gives every method the same number of configurations (`experiments.study.settings.SearchConfig`),
-regardless of the size of the method's search space. The first configuration has the default values of the
-run. If a method extends a simpler one (`AgentDisplay.extends`), its second configuration has the tuned values
-of the simpler method, and the defaults of all further settings. So a method with more settings has tried
-the neighbourhood that is best for the simpler method, and a difference between the two is not luck of the
-draw. The search draws all other configurations from the lists in the search space
-(`experiments.study.search.draw`). Each setting is in only one search space. No search space contains settings
-of a world (``simulator``, ``data``), so a search cannot change a world for a method's benefit. No search
-space contains settings that affect the labels (``agents.ialp``, ``pretrain.learning_rate``), because all
-methods share one set of labels.
+even if its search space is larger than others. The first configuration has the default values of the run.
+Some methods extend a simpler one (`AgentDisplay.extends`). Their second configuration has the tuned values of
+the simpler method, and the defaults of all further settings. So a method with more settings has also tried
+the best values of the simpler method, and a difference between the two does not come from the random draw.
+
+All other configurations are drawn from the lists in the search space, see
+`experiments.study.configurations.draw`. Each setting is in only one search space. No search space contains
+settings of a world (``simulator``, ``data``), so a search cannot change a world for a method's benefit. No
+search space contains settings that affect the labels (``agents.ialp``, ``pretrain.learning_rate``), because
+all methods share one set of labels.
 
 The second configuration carries over what the trials of the simpler method found. A2C pre-trained on logs and
 A-iALP_ft get it in the same way, from A2C; A-iALP_ap, the gate and the rivals that extend A2C get it from

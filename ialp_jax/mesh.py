@@ -105,8 +105,8 @@ def merge_users(x: Array) -> Array:
     """Reshapes [..., users, L] to [any, L], so that no device needs rows of another device.
 
     If leading axes are merged for a matrix product, only the first of them can stay split among devices. So
-    the axis of users is moved to the front. ``x`` is returned unchanged if there is one device, or if users
-    are the only leading axis.
+    the axis of users is moved to the front. ``x`` is returned unchanged on one device, or if users are the
+    only leading axis.
     """
     if _shares() == 1 or x.ndim <= 2:
         return x

@@ -1,4 +1,4 @@
-"""Runs a command that ends when its parent process ends, even by SIGKILL.
+"""Runs a command that ends when its parent process ends, even if SIGKILL ends the parent.
 
     python -m launch.child PARENT CORES COMMAND ...
 

@@ -17,8 +17,8 @@ from launch.child import command_of
 from launch.jobs import Job
 from launch.local import ENVIRONMENT, GRACE_SECONDS, cores_here, open_log
 
-RETRIES = 3  # maximal number of retries of a job whose worker was lost
-LOST = -9  # reported as exit code if the worker is lost after the last retry, too
+RETRIES = 3  # how often a job starts again after its worker was lost
+LOST = -9  # exit code that is reported if the worker of the last retry is lost, too
 
 
 def run_task(arguments: tuple[str, ...], folder: str, log: str) -> int:

@@ -99,7 +99,7 @@ def render(
       runs: the finished runs.
       unfinished: names of the unfinished runs.
       paths: paths of the settings that differ between runs.
-      effects_svg: the figure of `launch.effects`, if there is one.
+      effects_svg: the figure of `launch.effects`; None: no figure.
     """
     groups = settings_of(runs, paths)
     agents = ordered({agent for run in runs for agent in run.summary.agent})

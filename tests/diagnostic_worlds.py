@@ -42,6 +42,8 @@ ENV = SessionEnvironment()
 SMALL = NetworkConfig(width=16, blocks=1, heads=1, dropout=0.0)
 ACTOR_CRITIC = ActorCritic(ITEMS, LENGTH, SMALL)
 Q_NETWORK = QNetwork(ITEMS, LENGTH, SMALL)
+# Histories of four users, for transitions with known values.
+HISTORIES = np.array([[0, 0, 0, 1], [0, 0, 1, 5], [0, 2, 7, 9], [0, 0, 0, 2]], np.int32)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -91,6 +93,13 @@ def world(name: str) -> SessionParams:
 def start_of(user: int) -> Observation:
     """The first observation of a session of a user."""
     return ENV.start(jnp.int32(user), world("one_item"))[0]
+
+
+@jax.jit
+def decided_params(seed: int) -> Params:
+    """Random actor-critic parameters, enlarged so that the policy clearly prefers some items."""
+    params = ACTOR_CRITIC.init(jax.random.key(seed), start_of(0).history)
+    return jax.tree.map(lambda leaf: 3 * leaf, params)
 
 
 def stacked() -> SessionParams:

@@ -136,7 +136,7 @@ def gpu_samples() -> Iterator[list[float]]:
         finally:
             process.terminate()
             lines = process.communicate()[0].splitlines()
-    # The first line may be about the time before; with several GPUs, JAX uses the first one.
+    # The first line may describe the time before this context. With several GPUs, JAX uses the first one.
     samples += [float(line) for line in lines[1:] if line.strip().isdigit()]
     if not samples:
         raise RuntimeError("nvidia-smi gives no utilisation of the GPU")

@@ -3,19 +3,16 @@
 A prompt has a history of 1 to 10 likes and K = 10 candidates. The candidates are drawn from all likes of all
 users, so popular items are frequent. The prompts come from Last.fm if its files are in ``IALP_DATA`` or
 ``../shared/data``, otherwise from the generated world. The model is a Mistral with random weights (hidden
-size 256, 4 layers, 4.9 million parameters). `smollm_likelihood` and `gpu_labels` use random weights of the
-shapes of published models, and K = 20. This module loads torch and not JAX.
+size 256, 4 layers, 4.9 million parameters). Larger models are in `experiments.benchmarks.published_shapes`.
+This module loads torch and not JAX.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
-import os
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,51 +25,15 @@ from experiments.benchmarks.rows import Row, peak_memory
 from experiments.benchmarks.timing import Program, medians
 from ialp_jax import keys
 from ialp_jax.data import DataConfig, load
-from ialp_jax.data.files import save_dataset
-from ialp_jax.labelling.worker_pool import WorkerPool
-from ialp_jax.labelling.worker_process import WorkerProcess
 from ialp_jax.llm.config import EmbeddedConfig, LLMConfig
-from ialp_jax.llm.engines.transformers_engine import TransformersEngine
 from ialp_jax.llm.model import embedded, memory, speed
 from ialp_jax.llm.model.scorer import Scorer
-from ialp_jax.llm.modes import likelihood as likelihood_mode
-from ialp_jax.llm.modes.choice import letter_scores
 from ialp_jax.llm.prompting import letters, templates
-from ialp_jax.llm.worker import precision, trial
-from ialp_jax.llm.worker.protocol import CALIBRATION
 from ialp_jax.types import Dataset, Prompts
 
 K, LENGTH, NEW_TOKENS, BATCH = 10, 10, 8, 64
 SMALL = EmbeddedConfig(hidden=256, layers=4, heads=4, vocabulary=6_700, context=1024)
 DTYPES = ("float32", "bfloat16")
-MANY = 20  # candidates in a prompt of the label stage
-PUBLISHED = 32_000  # prompts of a large run
-WORDS = 3_000  # tokens of the tokenizer: titles then have as many tokens as with a published tokenizer
-# Configurations of transformers by name: SmolLM2-135M, Mistral-7B, and a tiny one for tests.
-SHAPES: dict[str, dict[str, Any]] = {
-    "135m": {
-        "model_type": "llama",
-        "vocab_size": 49_152,
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 30,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-        "max_position_embeddings": 2048,
-        "tie_word_embeddings": True,
-    },
-    "7b": {"model_type": "mistral", "sliding_window": None},
-    "tiny": {
-        "model_type": "llama",
-        "vocab_size": WORDS,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "tie_word_embeddings": True,
-    },
-}
 
 
 class LabelTask(NamedTuple):
@@ -305,153 +266,3 @@ def dtypes(case: str, count: int) -> list[Row]:
     rows.append(Row(case, "choice_float32", count / full, "prompts/s"))
     rows.append(Row(case, "choice_bfloat16", count / half, "prompts/s", "choice_float32", full / half))
     return rows
-
-
-def shaped(name: str, dtype: str, device: str) -> trial.Shape:
-    """A shape of `SHAPES` in a dtype on a device."""
-    kind = {**SHAPES[name], "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-    config = transformers.AutoConfig.for_model(**kind)
-    return trial.Shape(config, memory.sizes_of(config), device, dtype)
-
-
-def smollm_likelihood(case: str, count: int, shape: str = "135m", repeats: int = 3) -> list[Row]:
-    """Compares labels in the measured dtype, by one one-thread worker per core, with float32 on one thread.
-
-    The ways take turns; each result is a median. ``count`` prompts are labelled in float32, twice as many in
-    the measured dtype and, for each worker, twice as many by the workers.
-    """
-    quiet()
-    torch.set_num_threads(1)
-    data, template = dataset(), templates.TEMPLATES["list"]
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    prompts = draw(data, 2 * count * workers, MANY)
-    with contextlib.ExitStack() as stack:
-        root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder = root / "model"
-        torch.manual_seed(0)
-        embedded.train_tokenizer(data.catalogue, template, WORDS).save_pretrained(folder)
-        shaped(shape, "float32", "cpu").build().save_pretrained(folder)
-        save_dataset(root / "data", data, {})
-        config = LLMConfig(model=str(folder), template="list", workers=workers, device="cpu")
-        choice = precision.choose(folder, data.catalogue.titles, template, config, prompts)
-        ways = {
-            dtype: Scorer(folder, data.catalogue.titles, template, dataclasses.replace(config, dtype=dtype))
-            for dtype in {"float32", choice.dtype}
-        }
-        chosen = dataclasses.replace(config, dtype=choice.dtype, threads=1)
-        pool = stack.enter_context(_pool(chosen, root, prompts.shape))
-        few, more = prompts.rows(slice(count)), prompts.rows(slice(2 * count))
-        seconds = race(
-            lambda: ways["float32"].answer(few),
-            lambda: ways[choice.dtype].answer(more),
-            lambda: list(pool.answers([prompts], config.batch_size)),
-            repeats=repeats,
-        )
-    base, one, all_of_them = (
-        part.num_prompts / time for part, time in zip((few, more, prompts), seconds, strict=True)
-    )
-    baseline = "float32_one_thread"
-    return [
-        Row(case, "prompts_per_second", all_of_them, "prompts/s", baseline, all_of_them / base),
-        Row(case, "one_thread_prompts_per_second", one, "prompts/s", baseline, one / base),
-        Row(case, f"{baseline}_prompts_per_second", base, "prompts/s"),
-        Row(case, f"minutes_for_{PUBLISHED}", PUBLISHED / all_of_them / 60, "min"),
-        Row(case, "workers", workers, ""),
-        Row(case, "bfloat16", float(choice.dtype == "bfloat16"), ""),
-        *(Row(case, name, value, "") for name, value in choice.facts.items()),
-        Row(case, "tokens_per_prompt", ways["float32"].answer(few)[1] / count, "tokens"),
-        Row(case, "peak_memory", peak_memory(), "MiB"),
-    ]
-
-
-@contextlib.contextmanager
-def _pool(config: LLMConfig, root: Path, shape: tuple[int, int]) -> Iterator[WorkerPool]:
-    """The workers of the label stage with the model in ``root``."""
-    order = {
-        "do": "load",
-        "config": dataclasses.asdict(config),
-        "seed": 0,
-        "data_folder": str(root / "data"),
-        "model_folder": config.model,
-        "shape": shape,
-        CALIBRATION: None,
-        "plain": False,
-        "wrapper": None,
-    }
-    first = WorkerProcess(root / "worker.log")
-    pool = WorkerPool(first, config.workers, root / "worker.log")
-    try:
-        first.ask(order)
-        pool.load(order)
-        yield pool
-    finally:
-        pool.close()
-        first.close()
-
-
-def gpu_labels(case: str, shape: str, batch: int, repeats: int = 3) -> list[Row]:
-    """Measures mode ``likelihood`` with random weights of a shape, in bfloat16 on a GPU; on a CPU in tests.
-
-    Four batches are labelled at a time, or two if a batch has more than 128 prompts.
-
-    Args:
-      case: name of the case.
-      shape: key of `SHAPES`.
-      batch: prompts per forward pass.
-      repeats: number of timed repeats; the result is a median.
-    """
-    quiet()
-    began, device = time.perf_counter(), "cuda" if torch.cuda.is_available() else "cpu"
-    data, template = dataset(), templates.TEMPLATES["list"]
-    torch.manual_seed(0)
-    tokenizer = embedded.train_tokenizer(data.catalogue, template, WORDS)
-    model = shaped(shape, "bfloat16", device)
-    config = LLMConfig(model=shape, batch_size=batch, dtype="bfloat16", device=device)
-    loaded = model.build(), tokenizer
-    engine = TransformersEngine(Path(shape), data.catalogue.titles, template, config, loaded=loaded)
-    prompts = draw(data, batch * (4 if batch <= 128 else 2), MANY)
-    engine.check(prompts.shape)
-    (seconds,) = race(lambda: engine.answer(prompts), repeats=repeats)
-    tokens = engine.answer(prompts)[1]
-    work = operations(loaded[0], likelihood_mode.by_length(engine.tokens, prompts, engine.limit)[1])
-    share = work / seconds / speed.matmul_rate(device, "bfloat16")
-    peak = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else peak_memory()
-    return [
-        Row(case, "prompts_per_second", prompts.num_prompts / seconds, "prompts/s"),
-        Row(case, "tokens_per_second", tokens / seconds, "tokens/s"),
-        Row(case, "tokens_per_prompt", tokens / prompts.num_prompts, "tokens"),
-        Row(case, "share_of_matmul_rate", share, ""),
-        Row(case, f"minutes_for_{PUBLISHED}", PUBLISHED * seconds / prompts.num_prompts / 60, "min"),
-        Row(case, "fast_method", float(not engine.plain), ""),
-        Row(case, "peak_memory", peak, "MiB"),
-        Row(case, "measured_seconds", time.perf_counter() - began, "s"),
-    ]
-
-
-@torch.inference_mode()
-def large(case: str, length: int, batch: int) -> list[Row]:
-    """Measures a Mistral with random weights and the shape of Mistral-7B, in bfloat16 on a GPU."""
-    torch.set_default_device("cuda")
-    torch.set_default_dtype(torch.bfloat16)
-    config = transformers.MistralConfig(sliding_window=None, attn_implementation="sdpa")
-    model = transformers.MistralForCausalLM(config).eval()
-    torch.set_default_dtype(torch.float32)
-    torch.set_default_device("cpu")
-    from ialp_jax.llm.prompting.tokens import TitleTokens, build_rows
-
-    tokens = TitleTokens(
-        np.arange(3, 3 + length, dtype=np.int64),
-        np.arange(K + 1) + 1000,
-        np.array([0, *range(K + 2)], np.int64),
-    )
-    names = np.broadcast_to(np.arange(1, K + 2), (batch, K + 1))
-    rows = build_rows(tokens, Prompts(np.zeros((batch, 1), np.int64), names), 0)
-    began = time.perf_counter()
-    (seconds,) = race(lambda: letter_scores(model, rows).cpu())
-    share = operations(model, [length] * batch) / seconds / speed.matmul_rate("cuda", "bfloat16")
-    return [
-        Row(case, "prompts_per_second", batch / seconds, "prompts/s"),
-        Row(case, "tokens_per_second", batch * length / seconds, "tokens/s"),
-        Row(case, "share_of_matmul_rate", share, ""),
-        Row(case, "measured_seconds", time.perf_counter() - began, "s"),
-    ]

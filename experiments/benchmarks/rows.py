@@ -29,8 +29,8 @@ class Row(NamedTuple):
       metric: name of the measured quantity.
       value: the number.
       unit: unit of the number.
-      baseline: name of the baseline that the same process measured; empty if there is none.
-      ratio: ``value`` divided by the baseline's value; NaN if there is no baseline.
+      baseline: name of the baseline that the same process measured; empty: no baseline.
+      ratio: ``value`` divided by the baseline's value; NaN: no baseline.
     """
 
     case: str
@@ -58,8 +58,9 @@ def measure(case: Case) -> list[Row]:
     """Measures a case in a fresh process.
 
     Raises:
-      RuntimeError: the process failed, and the message has the last line of its standard error. Or the case
-        took longer than its limit, and its processes were stopped. Or its limit is 0.
+      RuntimeError: the process failed; the message has the last line of its standard error. Or the case took
+        longer than its limit, and its processes were stopped. Or the case was not started, because its limit
+        is 0.
     """
     if case.most_seconds is not None and case.most_seconds <= 0:
         raise RuntimeError(f"{case.name}: not measured, because the time of the suite is over")

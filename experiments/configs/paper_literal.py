@@ -5,8 +5,8 @@ python -m experiments.main --config=experiments/configs/paper_literal.py:quickst
 python -m experiments.main --config=experiments/configs/paper_literal.py:coat --config.data.root=../shared/data
 
 On Last.fm, the return of iALP starts near 9.8, and near 11.4 with --config.evaluation.greedy=true. The run takes
-as long as that of the world's own file. These are the assumptions. Settings that are not listed have the values of
-the world's file, because the paper does not state them, or we do not know where it does.
+as long as that of the world's own file. The list has our reading of the paper. All other settings
+have the values of the world's file: the paper does not state them, or we did not find where.
 
 - One choice (section 3): the LLM chooses one of K candidates or none; its scores of the others are not used.
   ``agents.ialp`` always learns so.

@@ -1,4 +1,4 @@
-"""What are labels worth at the start? Pre-trained policies at their temperatures, in three real worlds.
+"""How much do labels help at the start? Pre-trained policies at their temperatures, in three real worlds.
 
 launch/start.sh ../shared/data
 

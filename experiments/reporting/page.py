@@ -107,7 +107,7 @@ def _late_gains(results: Results) -> dict[str, statistics.Estimate]:
 
 
 def _headline(results: Results, facts: dict[str, float]) -> str:
-    """States the numbers of agents, users, items, seeds and env steps in one sentence."""
+    """A sentence with the numbers of agents, users, items, seeds and env steps."""
     seeds = sorted({agent.num_seeds for agent in results.agents.values()})
     steps = max(int(agent.env_steps[-1]) for agent in results.agents.values())
     size = " and ".join(f"{facts[name]:,.0f} {name}" for name in ("users", "items") if name in facts)

@@ -151,7 +151,7 @@ def learning_curves(
       title: title of the plot.
       ylabel: label of the y axis.
       limit: last env step of the plot; the y axis then fits the learning agents. None: all steps are shown.
-      look: function that returns the name and colour of a line. The default function is for agents.
+      look: function that returns the name and colour of a line; the default expects ids of agents.
 
     Returns:
       SVG text.

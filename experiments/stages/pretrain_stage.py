@@ -111,7 +111,7 @@ class Pretrained(NamedTuple):
     arrays: dict[str, np.ndarray]
 
     def words(self) -> str:
-        """States the temperature, and the returns without and with it."""
+        """A line of text with the return at temperature 1, the chosen temperature, and the return with it."""
         tried, means = self.arrays["temperatures"].tolist(), self.arrays["temperature_return"].mean(0)
         before, chosen = self.arrays["return"][:, -1].mean(), f"acts at temperature {self.temperature:g}"
         if len(tried) > 1:

@@ -82,8 +82,8 @@ def seconds(manifest: Mapping[str, Any]) -> float:
 def check(run: Run, stages: Sequence[str]) -> list[Redone]:
     """The parts that the stages would make again.
 
-    If the replaced work took more than `UNASKED_SECONDS`, ``run.overwrite`` must be true, except if only
-    measurement settings or ``run.free`` settings have changed.
+    If the replaced work took more than `UNASKED_SECONDS`, ``run.overwrite`` must be true. Work does not count
+    if only measurement settings or settings in ``run.free`` have changed.
 
     Raises:
       InputError: ``run.overwrite`` must be true, but is false (the message lists the parts, with reasons and

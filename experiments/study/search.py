@@ -23,12 +23,11 @@ import functools
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import qmc
 
 from experiments.agents import AGENTS, space_of
 from experiments.config import Config
@@ -37,11 +36,12 @@ from experiments.stages import recipes
 from experiments.stages.adapt_stage import agent_of, online_task, pretrained_params
 from experiments.stages.common import Worlds, forget, saving, say
 from experiments.stages.pretrain_stage import checkpoint_fingerprint, pretrained
-from experiments.study.overrides import overridden, value_at
-from experiments.study.settings import Study, check_updates
+from experiments.study.configurations import SPACES, Values, draw, simpler_values
+from experiments.study.overrides import overridden
+from experiments.study.settings import Study
 from experiments.study.study_results import pair_key
 from experiments.study.trial_log import TrialLog
-from ialp_jax import keys, store
+from ialp_jax import store
 from ialp_jax.agents import registry
 from ialp_jax.agents.base import Params
 from ialp_jax.claim import RESULTS, claim
@@ -52,80 +52,7 @@ from ialp_jax.training.adapt import adapt
 from ialp_jax.training.loop import Hooks
 from ialp_jax.training.params import save_params
 
-SPACES = "experiments/agents.py"  # file of the search spaces; error messages name it
-Values = dict[str, Any]
 ReadWorlds = Callable[[], Worlds]
-
-
-def draw(
-    space: Mapping[str, Sequence[Any]], default: Config, count: int, seed: int, simpler: Values | None = None
-) -> list[Values]:
-    """Draws different configurations from a search space; the default comes first.
-
-    The second one has the values of ``simpler``, and default values elsewhere. The others are points of a
-    scrambled Sobol sequence, so that even a few points cover the space evenly. Combinations that are invalid
-    for the agents are left out.
-
-    Args:
-      space: path -> values to try.
-      default: its values form the first configuration, even if the lists do not contain them.
-      count: number of configurations; fewer are returned if the space is smaller.
-      seed: the same seed gives the same configurations.
-      simpler: tuned values of the method that this method extends, with paths of this space; None: no second
-        configuration.
-    """
-    start = {path: value_at(default, path) for path in space}
-    points, tried = _points(space, seed), []
-    chosen = [start]
-    if simpler is not None and start | simpler != start and _is_usable(default, start | simpler):
-        chosen.append(start | simpler)
-    while len(chosen) < count and len(tried) < math.prod(map(len, space.values())):
-        drawn = next(points)
-        if drawn in tried:
-            continue
-        tried.append(drawn)
-        if drawn not in chosen and _is_usable(default, drawn):
-            chosen.append(drawn)
-    return chosen[:count]
-
-
-def _points(space: Mapping[str, Sequence[Any]], seed: int) -> Iterator[Values]:
-    """Endless configurations of a search space, repeated ones included."""
-    sobol = qmc.Sobol(len(space), rng=keys.generator(seed, "search"))
-    while True:
-        for point in sobol.random(8):
-            indices = [int(part * len(values)) for part, values in zip(point, space.values(), strict=True)]
-            yield {path: values[i] for i, (path, values) in zip(indices, space.items(), strict=True)}
-
-
-def _is_usable(default: Config, values: Values) -> bool:
-    """Whether the agents' settings are valid if these values replace the default values."""
-    try:
-        config = overridden(default, values, SPACES)
-        config.agents.check()
-        check_updates(config)
-    except InputError:
-        return False
-    return True
-
-
-def simpler_values(method: str, tuned: Mapping[str, Values]) -> Values | None:
-    """The tuned values of the method that ``method`` extends, for the settings that both search spaces have.
-
-    Args:
-      method: agent id.
-      tuned: agent id -> tuned values by path, in one world.
-
-    Returns:
-      Values with the paths of ``method``; None if it extends no method, or the search has not tuned that one.
-    """
-    simpler = AGENTS[method].extends
-    if simpler not in tuned:
-        return None
-    renamed = {
-        path.replace(f"agents.{simpler}.", f"agents.{method}.", 1): v for path, v in tuned[simpler].items()
-    }
-    return {path: value for path, value in renamed.items() if path in space_of(method)}
 
 
 def in_order(methods: Sequence[str], config: Config) -> list[str]:
@@ -215,7 +142,7 @@ def _best(scores: Sequence[float]) -> list[int]:
 def tuning_config(study: Study, world: str, method: str, folder: Path) -> Config:
     """The configuration of a method's trials (tuning seeds and users) before the trial values are set."""
     config, tuned = study.run_config(world), study.tuned_values(world, folder)
-    for source in registry.PRETRAININGS:  # a trial may change from which of them the method starts
+    for source in registry.PRETRAININGS:  # a trial may change the pre-training from which the method starts
         if source != method:
             config = overridden(config, tuned.get(source, {}), str(study.tuned_path(world, folder)))
     config.seed, config.num_seeds = study.search.seed, study.search.num_seeds
@@ -256,7 +183,7 @@ def trial(
 
 
 def numbers_of(values: Values) -> dict[str, float]:
-    """The agent's float settings that affect no array shape; other values need no new compilation."""
+    """The agent's float settings that affect no array shape; new values of them need no new compilation."""
     return {
         path: value
         for path, value in values.items()

@@ -1,12 +1,12 @@
-"""The table of starts: what pre-trained policies earn before any adaptation, and what adapted ones earn.
+"""The table of starts: returns of pre-trained policies before adaptation, and returns of adapted agents.
 
 A pre-trained policy acts in three ways (column ``decoding``): ``tuned`` at the temperature that was chosen on
 tuning users, ``sampled`` at temperature 1, and ``argmax``. All policies play the same sessions with all
 evaluation users. Only policies of equal decoding are compared.
 
 Intervals cover runs (pairs of a seed and a set of labels) and users, see `statistics.crossed`. Policies that
-use no labels count once for each set. The area under the curve has an interval over runs only, because curves
-store no users.
+use no labels count once for each set of labels. The area under the curve has an interval over runs only,
+because curves store no users.
 """
 
 from __future__ import annotations

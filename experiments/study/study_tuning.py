@@ -27,8 +27,9 @@ def counts_given(results: Path, world: str) -> dict[str, int]:
 def tuned_markdown(results: StudyResults, folder: Path) -> str:
     """The tuned values of each world as a table with a row per method that the search tunes.
 
-    The last two columns say how often a method could win by luck: the configurations that it was ever given,
-    and the variants that were tried while it was designed, outside the search (`AgentDisplay.design_trials`).
+    The last two columns show how many tries each method had, because each try is a chance to win by luck.
+    They count the configurations that any search gave to the method, and the variants that were tried while
+    it was designed (`AgentDisplay.design_trials`).
     """
     lines = []
     for world in results.pairs:

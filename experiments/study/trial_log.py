@@ -2,8 +2,8 @@
 
 Both are CSV files of one world: ``<world>.csv`` has the trials of the present search, and
 ``<world>_given.csv`` a row for each configuration that any search has ever tried. Rows of the second file are
-never deleted, because each try is a chance to win by luck. A configuration counts again if other settings, on
-which its result depends, have changed.
+never deleted, because each try is a chance to win by luck. A configuration counts again after
+a change of other settings on which its result depends.
 """
 
 from __future__ import annotations

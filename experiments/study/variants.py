@@ -2,7 +2,7 @@
 
 The id of a further run is the id of its world with endings, in this order:
 
-- ``_not_offline``: the user model is fitted without offline users; only the methods that claim (f) needs run.
+- ``_not_offline``: the user model is fitted without offline users; only the methods for claim (f) run.
 - ``_literal``: settings of experiments/configs/paper_literal.py; only iALP and the paper's adaptations run.
 - ``_by_log_model``, ``_by_llm_and_log_model``: another label source; only ``ialp_soft`` runs.
 - ``_set2``, ``_set3``, ...: another set of labels; only methods that need labels run.
@@ -32,7 +32,7 @@ _ID = re.compile(
 
 
 class Variant(NamedTuple):
-    """What the id of a run in a study means.
+    """The parts of the id of a run in a study.
 
     Attributes:
       base: id of the world, which is also the name of its config file.
@@ -66,7 +66,7 @@ class Variant(NamedTuple):
         return values
 
     def methods(self, names: Sequence[str], config: Config) -> list[str]:
-        """Those of the methods ``names`` that the run has; ``config`` has the agents' ``start_from``."""
+        """The methods in ``names`` that the run has; ``config`` has the agents' settings ``start_from``."""
         chosen = list(names)
         if self.not_offline:
             chosen = [name for name in chosen if name in NOT_OFFLINE_METHODS]

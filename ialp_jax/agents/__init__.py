@@ -5,5 +5,5 @@
 - from scratch: ``dqn``, ``pg``, ``a2c``;
 - pre-trained on labels: ``ialp``, ``mixture`` (A-iALP_ap), ``gate`` (A-iALP_gate), ``a2c_kl``, ``jsrl``,
   ``pex``, ``rlpd``, ``wsrl``, and ``a2c`` if it starts from pre-trained parameters (A-iALP_ft);
-- shared parts: `actor_critic`, `offpolicy`, `replay`, `losses`, `sampling`, `numbered`.
+- shared parts: `acting`, `actor_critic`, `offpolicy`, `replay`, `losses`, `sampling`, `numbered`.
 """

@@ -13,13 +13,8 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from ialp_jax.agents.actor_critic import (
-    initialiser,
-    on_policy_update,
-    sampler,
-    sampler_encoder,
-    with_critic_and_entropy,
-)
+from ialp_jax.agents.acting import sampler, sampler_encoder
+from ialp_jax.agents.actor_critic import initialiser, on_policy_update, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam
 from ialp_jax.agents.config import A2CConfig
 from ialp_jax.agents.distinct import apply_to_rollout

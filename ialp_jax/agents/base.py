@@ -32,13 +32,13 @@ class AgentState(NamedTuple):
 
 
 class News(NamedTuple):
-    """The changes in the observations of B users since the step before.
+    """The changes in the observations of B users since their last step.
 
     Attributes:
       shown: int32 [B, any], item ids that must not be chosen; 0 is ignored.
       changed: bool [B], whether the user's history was encoded in this step.
-      new: bool [B, any], for each item in ``shown``: whether the step before did not hide it. It is true for
-        all items of ``changed`` users.
+      new: bool [B, any], for each item in ``shown``: whether it was not yet hidden in the last step. It is
+        true for all items of ``changed`` users.
     """
 
     shown: Array

@@ -116,9 +116,8 @@ class MixtureConfig(WarmA2CConfig):
       gradient: log-probability in the policy gradient: ``importance`` (of pi_beta, weighted by
         pi_beta / mixture) or ``mixture`` (of the mixture).
       max_ratio: upper limit of the importance weights.
-      schedule: how alpha, the share of the learning policy, grows: ``linear``, ``cosine``, ``constant``, or
-        ``evidence``, with the share of the users' answers in all evidence: n / (n + alpha_steps) after n env
-        steps.
+      schedule: how alpha, the share of the learning policy, grows: ``linear``, ``cosine``, ``constant`` or
+        ``evidence``. With ``evidence``, alpha after n env steps is n / (n + alpha_steps).
       alpha_start: alpha at the first env step; if the schedule is constant, alpha at all steps.
       alpha_end: alpha after ``alpha_steps``; with ``evidence``, the limit after many more steps.
       alpha_steps: length of the schedule in env steps; 0 means the whole adaptation. With ``evidence``, the

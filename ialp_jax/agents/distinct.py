@@ -26,7 +26,7 @@ from ialp_jax.types import Array
 
 POSITIONS = 320  # positions in a block of histories
 
-# (params, embedded items [c, L, D], bool [c, L], whether each is an item) -> states [c, D]
+# (params, embedded items [c, L, D], bool [c, L]: False for padding) -> states [c, D]
 Encode = Callable[[Params, Array, Array], Array]
 
 
@@ -60,8 +60,9 @@ def distinct(history: Array) -> tuple[Array, Array, Array]:
       history: int32 [B, T, L].
 
     Returns:
-      Places int32 [B T] of the distinct histories among all histories, in order, then zeros; their number
-      int32 []; and int32 [B, T], the rank of each history among the distinct ones.
+      int32 [B T], the positions of the distinct histories in the list of all histories, padded with 0; int32
+      [], their number; and int32 [B, T], for each history the rank of the equal one among the distinct
+      histories.
     """
     changed = jnp.any(history[:, 1:] != history[:, :-1], -1)
     changed = jnp.pad(changed, ((0, 0), (1, 0)), constant_values=True)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ialp_jax.agents.actor_critic import encoder
+from ialp_jax.agents.acting import encoder
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, fresh_state, linear
 from ialp_jax.agents.config import DQNConfig
 from ialp_jax.agents.losses import of_action, q_target

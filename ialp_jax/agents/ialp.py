@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ialp_jax.agents.actor_critic import sampler, sampler_encoder
+from ialp_jax.agents.acting import sampler, sampler_encoder
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, frozen_state
 from ialp_jax.agents.config import IALPConfig, OfflineConfig
 from ialp_jax.agents.losses import entropy, log_prob, of_action, q_target, value_target

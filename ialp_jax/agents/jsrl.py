@@ -19,13 +19,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from ialp_jax.agents.actor_critic import (
-    initialiser,
-    on_policy_update,
-    two_encoders,
-    weighted_mean,
-    with_critic_and_entropy,
-)
+from ialp_jax.agents.acting import two_encoders
+from ialp_jax.agents.actor_critic import initialiser, on_policy_update, weighted_mean, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, linear
 from ialp_jax.agents.config import JSRLConfig
 from ialp_jax.agents.distinct import apply_to_rollout

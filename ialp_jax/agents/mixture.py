@@ -20,7 +20,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.agents.actor_critic import initialiser, on_policy_update, two_encoders, with_critic_and_entropy
+from ialp_jax.agents.acting import two_encoders
+from ialp_jax.agents.actor_critic import initialiser, on_policy_update, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam
 from ialp_jax.agents.config import MixtureConfig
 from ialp_jax.agents.distinct import apply_to_rollout

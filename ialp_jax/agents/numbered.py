@@ -34,8 +34,8 @@ def numbered(make: Callable[[Mapping[str, Any]], Agent], numbers: Mapping[str, f
     ``make(numbers)``, because the compiler cannot fold constants.
 
     Args:
-      make: function that makes the agent. It is called with the numbers, and with JAX tracers in their place.
-        So the numbers must not affect Python branches or array shapes.
+      make: function that makes the agent. It is called with the numbers, and when JAX compiles, with
+        tracers instead of numbers. So the numbers must not affect Python branches or array shapes.
       numbers: name -> value.
     """
     made = make(numbers)

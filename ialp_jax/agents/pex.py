@@ -25,7 +25,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ialp_jax.agents.actor_critic import starting_params, two_encoders
+from ialp_jax.agents.acting import two_encoders
+from ialp_jax.agents.actor_critic import starting_params
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, fresh_state
 from ialp_jax.agents.config import PEXConfig
 from ialp_jax.agents.losses import log_prob, of_action, value_target

@@ -12,13 +12,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ialp_jax.agents.actor_critic import (
-    sampler,
-    sampler_encoder,
-    scaled,
-    weighted_mean,
-    with_critic_and_entropy,
-)
+from ialp_jax.agents.acting import sampler, sampler_encoder
+from ialp_jax.agents.actor_critic import scaled, weighted_mean, with_critic_and_entropy
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, descend, fresh_state
 from ialp_jax.agents.config import PGConfig
 from ialp_jax.agents.distinct import apply_to_rollout

@@ -33,10 +33,10 @@ class AgentRecord:
 
     Attributes:
       id: name of the agent in ``--config.adapt.agents``, of its settings ``agents.<id>`` and of its folder.
-      make: function that returns an `ialp_jax.agents.base.Agent`, or its name ``module:function``. Its
-        arguments are passed by name, see `experiments.make_agent.make_agent`. Possible names: ``config`` (the
-        agent's settings), ``network``, ``num_items``, ``history_length``, ``total_env_steps``,
-        ``popularity``, ``labelled``, ``like_scores``.
+      make: function that returns an `ialp_jax.agents.base.Agent`, or this function as text
+        ``module:function``. Its arguments are passed by name, see `experiments.make_agent.make_agent`.
+        Possible names: ``config`` (the agent's settings), ``network``, ``num_items``, ``history_length``,
+        ``total_env_steps``, ``popularity``, ``labelled``, ``like_scores``.
       config: settings class of the agent, or a function that returns the default settings. None if the agent
         does not learn online; all other agents have settings.
       starts_from: one of `PRETRAININGS`, whose parameters `Agent.init` gets; empty if the agent starts from

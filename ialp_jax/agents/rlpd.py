@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from ialp_jax.agents import replay as replay_lib
-from ialp_jax.agents.actor_critic import sampler, sampler_encoder, starting_params
+from ialp_jax.agents.acting import sampler, sampler_encoder
+from ialp_jax.agents.actor_critic import starting_params
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, adam, fresh_state
 from ialp_jax.agents.config import RLPDConfig
 from ialp_jax.agents.offpolicy import actor_critic_loss, fresh_memory, learn_from_replay

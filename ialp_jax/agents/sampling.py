@@ -65,7 +65,7 @@ def _draw(uniform: Array, logits: Array) -> Array:
 
 
 def block_size(num_items: int) -> int:
-    """The divisor of N nearest to sqrt(N) within a factor of 2; if there is none, sqrt(N), rounded.
+    """The divisor of N nearest to sqrt(N) within a factor of 2. If N has no such divisor: sqrt(N), rounded.
 
     A divisor avoids padding, which would copy all weights.
     """

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ialp_jax.agents.actor_critic import Remembered, streamed, streaming_encoder, streams
+from ialp_jax.agents.acting import Remembered, streamed, streaming_encoder, streams
 from ialp_jax.agents.base import Agent, AgentState, Metrics, Params, frozen_state
 from ialp_jax.agents.sampling import sample
 from ialp_jax.networks.heads import Recommender, initial_params, mask_shown

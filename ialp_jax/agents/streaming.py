@@ -1,17 +1,18 @@
 """Chooses items from very large catalogues without an array of B times N numbers.
 
 The logits are ``query @ table[1:].T + bias``. Items form blocks of about sqrt(N). Each user has one number
-per block: the logsumexp of the block's logits, or their maximum. Every choice then takes a block by these
-numbers, and an item within the block, whose logits it computes again. After that it updates the number of
-this block, without the chosen item. So choices are made one after the other, without replacement.
+per block: the logsumexp of the block's logits, or for greedy choices their maximum. Each choice first takes a
+block by these numbers. It computes the logits of this block again, and takes an item of the block. Then it
+updates the block's number, without the chosen item. So choices are made one after the other, without
+replacement.
 
 A first pass over the table computes the numbers of users with a new query. It ignores which items were shown.
-The numbers of blocks with shown items are then computed again, each only from its block. So a number depends
-only on the query and on the shown items of its block. Its bits do not depend on the step in which it is
-computed. So a caller may keep the numbers of users whose query stays the same.
+Blocks with shown items are read a second time, and their numbers are computed again without these items. So a
+number depends only on the query and on the shown items of its block. Its bits do not depend on the step in
+which it is computed. So a caller may keep the numbers of users whose query stays the same.
 
 If several devices split the users, each device makes the first pass over its share of the items for all
-users. With few users per device, a device would spend more time on reading the items than on products.
+users. If each device read all items for its few users, reading would take longer than the products.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from ialp_jax.mesh import USER, by_users, devices_within
 from ialp_jax.networks.heads import MASKED
 from ialp_jax.types import Array, Key
 
-CHUNK = 2**19  # numbers of the item table that the first pass reads at the same time
-GROUP, GROUP_ELSEWHERE = 16, 2**10  # users of one product in the first pass, on a CPU and on a GPU
-GATHERED, GATHERED_ELSEWHERE = 2**16, 2**26  # numbers of the table that are copied together for single blocks
+CHUNK = 2**19  # entries of the item table that the first pass reads at the same time
+GROUP, GROUP_ELSEWHERE = 16, 2**10  # users per matrix product in the first pass, on a CPU and on a GPU
+GATHERED, GATHERED_ELSEWHERE = 2**16, 2**26  # entries of the table that single blocks copy at the same time
 NO_ITEM = 1e3 * MASKED  # logit of a place without an item; less probable than an item that was shown
 
 
 class Factors(NamedTuple):
-    """What every user's logits are computed from.
+    """The item table and the biases, from which the logits of all users are computed.
 
     Attributes:
       table: float32 [N + 1, D]; row 0 is padding.
@@ -67,10 +68,10 @@ class Blocks(NamedTuple):
         return -(-self.num_items // self.size)
 
     def places(self, block: Array) -> tuple[Array, Array]:
-        """The place in the table from which a block is read, and its first item.
+        """The place in the table where reading a block begins, and the first item of the block.
 
-        They differ only for a last block with fewer items. The places before its first item belong to the
-        block before.
+        They differ only for a last block with fewer items: it is read together with the end of the block
+        before.
         """
         first = block * self.size
         return jnp.minimum(first, self.num_items - self.size), first
@@ -98,7 +99,7 @@ def choose_streamed(
       factors: the item table and the biases.
       shown: int32 [B, any], item ids that must not be chosen; 0 is ignored.
       count: K.
-      by_block: of `summaries`, for the same query and shown items; None: computed here.
+      by_block: result of `summaries` for the same query and shown items; None: computed here.
 
     Returns:
       int32 [B, K], 0..N-1, in the order of the choices; a shown item only if no other items are left.
@@ -121,7 +122,7 @@ def choose_streamed(
 
 
 def everything_new(shown: Array) -> News:
-    """The news of users [B] of whom nothing is known yet."""
+    """The `News` of B users without earlier numbers: all histories and all shown items are new."""
     return News(shown, jnp.ones(len(shown), bool), jnp.ones(shown.shape, bool))
 
 
@@ -131,7 +132,7 @@ def summaries(query: Array, factors: Factors, news: News, greedy: bool, before: 
     Args:
       query: float32 [B, D].
       factors: the item table and the biases.
-      news: items of [B] users; only numbers that depend on them are computed.
+      news: changed histories and newly shown items of B users; only numbers that depend on them are computed.
       greedy: whether the numbers are for greedy choices.
       before: float32 [B, blocks], the numbers before the news; None: all are new.
 
@@ -151,11 +152,11 @@ def summaries(query: Array, factors: Factors, news: News, greedy: bool, before: 
 class _Groups(NamedTuple):
     """The users of a first pass, in groups of equal size.
 
-    So the bits of a user's numbers do not depend on the number of users.
+    Because all groups have this size, the bits of a user's numbers do not depend on the number of users.
 
     Attributes:
       size: users in a group.
-      queries: float32 [any, D], of the users; only the first ``number`` groups count.
+      queries: float32 [any, D], queries of the users; only the first ``number`` groups count.
       number: int32 [], number of groups.
     """
 
@@ -205,7 +206,7 @@ def _of_groups(factors: Factors, groups: _Groups, greedy: bool) -> Array:
 def _write(
     factors: Factors, groups: _Groups, greedy: bool, block: Array, count: int, numbers: Array, at: Array
 ) -> Array:
-    """Writes the numbers of ``count`` blocks, from ``block``, to the rows of ``numbers`` from ``at``.
+    """Computes the numbers of ``count`` blocks, beginning with ``block``, and writes them from row ``at``.
 
     The groups take turns while this part of the table is in the processor's cache.
     """
@@ -271,9 +272,10 @@ def _slices(count: int, factors: Factors, place: Array) -> tuple[Array, Array]:
 
 
 def _with_bias(products: Array, bias: Array, place: Array, first: Array) -> Array:
-    """Logits from products [count, ...] without the bias; places before the item ``first`` have none.
+    """Adds the biases to products [count, ...]; places before the item ``first`` get `NO_ITEM`.
 
-    Shown items are masked before, so that this addition is fused with the operation that reads the logits.
+    Shown items are masked before this call, so that this addition is fused with the operation that reads the
+    logits.
     """
     is_item = (place + jnp.arange(len(bias)) >= first).reshape(-1, *[1] * (products.ndim - 1))
     return jnp.where(is_item, products + bias.reshape(is_item.shape), NO_ITEM)
@@ -297,7 +299,7 @@ def _choices(
       factors: the items.
       query: float32 [D].
       shown: int32 [any].
-      by_block: float32 [blocks], of `summaries`.
+      by_block: float32 [blocks], result of `summaries`.
       uniform: float32 [K, 2], random numbers of each choice; not used if ``greedy``.
       greedy: whether the highest logits are chosen.
     """

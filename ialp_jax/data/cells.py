@@ -156,7 +156,7 @@ def _date(value: str) -> Decimal | None:
 
 
 def missing_words(ids: Collection[str], file: str, name: str) -> dict[str, int]:
-    """Returns a note about ids that usually mean a missing value, such as NULL; empty if there are none.
+    """Returns a note about ids that usually mean a missing value, such as NULL; empty without such ids.
 
     Raises:
       InputError: all other ids are numbers, so an id such as NULL must mean a missing value.

@@ -11,7 +11,7 @@ class Check(NamedTuple):
 
     Attributes:
       demand: the condition, in words.
-      holds: whether it is met.
+      holds: whether the world meets it.
       figures: the numbers on which the decision depends, as text.
     """
 

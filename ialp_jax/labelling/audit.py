@@ -5,7 +5,7 @@ The audit compares several sources of scores on the same questions:
 - ``llm``: the model;
 - ``shuffled``: the same model, but each prompt has the history of another user;
 - ``popularity``: the logarithm of 1 + the number of likes by offline users;
-- ``truth``: the log-odds of the user model that generated the data, if there is one;
+- ``truth``: the log-odds of the user model that generated the data; only for generated data;
 - ``chance``: the same score for all candidates.
 
 Each metric is a mean over users. If items have equal scores, the metric is averaged over all possible orders

@@ -70,8 +70,8 @@ def draw(
 
     Otherwise the candidates are one held-out like, and items with which the user has no interaction. The
     history consists of the likes right before the held-out like. Usually the user's last like is held out. If
-    likes have no order in time, a random like is held out. If the data were generated, the held-out like is
-    at a random place in the log, because generated users list their favourites first.
+    likes have no order in time, a random like is held out. In generated data, the held-out like is at
+    a random place in the log, because generated users list their favourites first.
 
     Args:
       dataset: the data set. Only tuning users get questions.

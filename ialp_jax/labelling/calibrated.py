@@ -3,8 +3,8 @@
 In each round, the labeller asks its sources questions about held-out offline users. The embedded model, LoRA
 and the log model do not train on these users. A question is a window of a user's log with K candidates that
 the present actor proposes. A candidate counts as liked if it is the user's next like or a later one. If the
-data have no order in time, all likes outside the history count. In ordered data, likes from before the window
-are left out: the user likes them, but they do not come later.
+data have no order in time, all likes outside the history count. In ordered data, candidates that the user
+liked earlier are left out of the fit: the user likes them, but they do not come later.
 
 The label of a prompt is the candidate with the highest probability. It is "none" with the probability that
 the user does not like this candidate.
@@ -32,15 +32,15 @@ from ialp_jax.types import Dataset, Histories, Labels, Prompts
 Propose = Callable[[np.ndarray], np.ndarray]  # histories int32 [Q, L] -> candidates int32 [Q, K]
 POPULARITY = "log_popularity"  # name of the feature
 NEVER = -30.0  # log-odds of candidates without a valid answer
-_OF_THRESHOLD = ("threshold", "none_rule", "own_kept", "random_kept")  # entries about the LLM's own "none"
+_OF_THRESHOLD = ("threshold", "none_rule", "own_kept", "random_kept")  # not used here
 
 
 class HeldOut(NamedTuple):
-    """What the questions are made from.
+    """The windows of held-out users and the likes of all users, from which the questions are made.
 
     Attributes:
       starts: all windows from which imagined sessions start, W rows.
-      rows: int64 [V], the rows of ``starts`` that belong to held-out users.
+      rows: int64 [V], the rows of ``starts`` that belong to held-out users; V is at least 1.
       likes: the likes of all users.
       ordered: whether likes have an order in time.
       alike: int32 [N + 1], items with the same number have the same words in a prompt; None: all differ.
@@ -54,7 +54,7 @@ class HeldOut(NamedTuple):
 
     @classmethod
     def of(cls, dataset: Dataset, starts: Windows, users: np.ndarray, alike: np.ndarray | None) -> HeldOut:
-        """Collects the windows of the held-out ``users``, int [V]. Raises InputError if there are none."""
+        """Collects the windows of the held-out ``users``, int [any]. Raises InputError if they have none."""
         rows = np.flatnonzero(np.isin(starts.user, users))
         if not len(rows):
             raise InputError(
@@ -64,13 +64,18 @@ class HeldOut(NamedTuple):
         return cls(starts, rows, dataset.histories, dataset.interactions.ordered, alike)
 
     def draw(self, count: int, seed: int, number: int) -> np.ndarray:
-        """Draws the windows of round ``number``, int64 [count]; none is drawn twice before all are."""
+        """Draws the windows of round ``number``, int64 [count]; each comes once before one comes twice."""
         random = keys.generator(seed, "like-questions", number)
         times = -(-count // len(self.rows))
         return np.concatenate([random.permutation(self.rows) for _ in range(times)])[:count]
 
     def outcomes(self, windows: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Looks candidates int32 [Q, K] up in the logs: ``liked`` and ``known``, bool [Q, K] each."""
+        """Looks up candidates int32 [Q, K] in the logs.
+
+        Returns:
+          bool [Q, K], whether the user likes the candidate later, and bool [Q, K], whether the log can decide
+          this: it cannot for candidates that the user liked earlier.
+        """
         liked, known = np.zeros(candidates.shape, bool), np.ones(candidates.shape, bool)
         for q, window in enumerate(windows.tolist()):
             likes = self.likes.of(int(self.starts.user[window]))
@@ -83,8 +88,8 @@ class HeldOut(NamedTuple):
     def with_next_items(self, windows: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Puts the user's next item among the candidates of every second question.
 
-        It replaces the candidate with the same words, or the last one. A question is skipped if its history
-        has these words.
+        The next item replaces the candidate with the same words, otherwise the last candidate. A question
+        stays unchanged if its history has an item with these words.
 
         Returns:
           The candidates int32 [Q, K], and the changed questions, bool [Q].
@@ -130,7 +135,7 @@ class Calibrated:
         self._log_popularity = np.log1p(popularity)
         self._questions, self._seed, self._drop = questions, seed, drop_invalid
         self._likes = LikeModel([*self._sources, POPULARITY], len(self._sources))
-        self._choices: list[list[np.ndarray]] = []  # round by round, request by request
+        self._choices: list[list[np.ndarray]] = []  # for each round, one array [P] per request
         self._requests = 0
         self._open = ExitStack()
 
@@ -210,7 +215,7 @@ class Calibrated:
         return {**manifest, "cautions": quality.cautions(manifest)}
 
     def _none_shares(self) -> Iterator[float | None]:
-        """The share of "none" among the valid labels of each round; None if there are none."""
+        """The share of "none" among the valid labels of each round; None for a round without valid labels."""
         for one_round in self._choices:
             choice = np.concatenate([np.zeros(0, np.int32), *one_round])
             yield float(np.mean(choice[choice >= 0] == 0)) if (choice >= 0).any() else None

@@ -1,4 +1,4 @@
-"""Measures, round by round, how far imagined sessions are from people. Nothing learns from these numbers.
+"""Measures in each round how much imagined sessions differ from real users. Nothing learns from this.
 
 A label changes the history of its session. So the histories of later prompts hold choices of the label
 source, which the user may never have liked.
@@ -36,7 +36,7 @@ def by_round(
       - ``none`` and ``invalid``, shares of the prompts;
       - ``age``, the mean number of steps that a session has taken before the prompt;
       - ``chosen_like_probability``, ``mean_like_probability`` and ``best_like_probability``, the mean
-        probability that the user likes the chosen candidate, a candidate, and the best candidate.
+        probability that the user likes the chosen candidate, any candidate, and the best candidate.
     """
     real = really_liked(arrays["histories"], arrays["user"], dataset.histories)
     items = arrays["histories"] > 0
@@ -66,7 +66,7 @@ def by_round(
 
 
 def really_liked(items: np.ndarray, user: np.ndarray, histories: Histories) -> np.ndarray:
-    """Whether the log of a user has a like of an item, bool [P, any].
+    """Whether the user's log has a like of the item, bool [P, any].
 
     Args:
       items: int32 [P, any], 1..N; 0 is no item and was never liked.

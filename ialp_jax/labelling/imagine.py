@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ialp_jax.agents.actor_critic import Remembered, streamed, streaming_encoder, streams
+from ialp_jax.agents.acting import Remembered, streamed, streaming_encoder, streams
 from ialp_jax.agents.base import Encoder, News, Params
 from ialp_jax.agents.sampling import candidates as draw_candidates
 from ialp_jax.errors import InputError
@@ -103,7 +103,7 @@ def propose(
 
     Returns:
       int32 [B, K], 1..N, in the order of the draws. The candidates of a session have different words, and the
-      session has not shown any of them before. And the memory after this step.
+      session has not shown any of them before. Also the memory after this step.
 
     Raises:
       InputError: a session has fewer than K such items left.
@@ -166,12 +166,12 @@ def remember(network: ActorCritic, actor: Params, sessions: Sessions) -> Memory 
 
 
 def _encoder(network: ActorCritic, hidden: Array | None = None) -> Encoder:
-    """Encodes with the parameters of an actor as the state.
+    """The encoder of an actor, whose argument ``state`` is the parameters of the actor.
 
     Args:
-      network: of the actor.
-      hidden: int32 [B, any], for each shown item the same number of items that must not be chosen. None: they
-        are the shown items.
+      network: network of the actor.
+      hidden: int32 [B, any], items that must not be chosen, equally many for each shown item. None: only the
+        shown items.
     """
     encode, hide = streaming_encoder(network, params=lambda actor: actor)
 

@@ -1,18 +1,18 @@
 """Probability that a user likes a candidate: a logistic regression, fitted in each round. numpy and scipy.
 
 log-odds = intercept + slopes . features. The features are the scores of the label sources and the popularity
-of the candidate. "Likes" means: the candidate appears later in the user's log. A log lacks likes, so the
-probability is lower than the probability that the user would like the item if it were shown.
+of the candidate. "Likes" means: the candidate appears later in the user's log. A log does not have every
+like. So the probability is lower than the probability that the user would like the item if it were shown.
 
-The probability must hold for candidates as the actor proposes them. The actor learns to propose what the
-label source scores highly, so with the same score, a like becomes rarer from round to round. So each round
-is fitted on the proposals of its own actor. The slopes are pulled towards the slopes of the round before,
-because the proposals of one round hold few likes. This is a ridge penalty with another centre than 0.
+The probability must be right for the candidates that the actor proposes. The actor learns to propose items
+with high scores. So among proposals with the same score, likes become rarer from round to round. Each round
+is therefore fitted on the proposals of the present actor. They hold few likes. So a ridge penalty pulls the
+slopes towards the slopes of the round before, not towards 0.
 
 Before the first round, the slopes come from a separate fit. It also sees the users' next items, because an
-untrained actor rarely proposes a liked item. Its intercept is not used: next items were added on purpose. In
-later rounds, next items would mislead this fit, because the actor does not draw them and its proposals have
-higher scores than they have.
+untrained actor rarely proposes a liked item. Its intercept is not used, because the added items make likes
+too frequent. In later rounds, next items would mislead the fit: the actor did not propose them, and their
+scores are lower than those of its proposals.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import numpy as np
 from scipy import optimize, stats
 from scipy.special import entr, expit
 
-FOLDS = 5  # of the cross-validation over users
-BINS = 10  # of the reliability table
+FOLDS = 5  # parts of the cross-validation over users
+BINS = 10  # rows of the reliability table
 FIRST_PULL, PULL = 1.0, 5.0  # strength of the ridge penalty before the first round, and in each round
 FEW_LIKES = 10  # fewer likes among the proposals of a round cause a warning
 REVERSED = -0.1  # a lower coefficient of a source, per standard deviation of its scores, causes a warning
@@ -35,7 +35,7 @@ class Evidence(NamedTuple):
     """The answers to Q questions about held-out users, with K candidates and C features each.
 
     Attributes:
-      features: float64 [Q, K, C], finite where ``usable``.
+      features: float64 [Q, K, C]; finite for ``usable`` candidates.
       liked: bool [Q, K], whether the candidate is among the user's later likes.
       usable: bool [Q, K], whether the answer is valid and ``liked`` is known.
       user: int [Q].
@@ -124,7 +124,7 @@ class LikeModel:
         self._names = list(names)
         self._trust = np.where(np.arange(len(names)) < num_sources, 1 / num_sources, 0.0)
         self._fit: Fit | None = None
-        self._folds: dict[int, Fit] = {}  # the fits without the users of one fold
+        self._folds: dict[int, Fit] = {}  # fold -> the fit without its users
         self.rounds: list[dict[str, Any]] = []
 
     def log_odds(self, features: np.ndarray) -> np.ndarray:
@@ -153,7 +153,7 @@ class LikeModel:
         return fit(*evidence.rows(questions & ~evidence.with_next), before.slopes, PULL)
 
     def _record(self, evidence: Evidence, odds: np.ndarray, num_users: int) -> dict[str, Any]:
-        """Describes a round; ``odds`` [Q, K] are the log-odds without the question's own user."""
+        """Describes a round; ``odds`` [Q, K] are log-odds from a fit without the question's user."""
         as_proposed = evidence.usable & ~evidence.with_next[:, None]
         features, liked = evidence.features[as_proposed], evidence.liked[as_proposed]
         fitted = self._fit or Fit(0.0, self._trust)
@@ -211,7 +211,7 @@ def measures(odds: np.ndarray, liked: np.ndarray) -> dict[str, Any]:
     """Measures predicted log-odds, float64 [R], against likes, bool [R]; R is at least 1.
 
     Returns:
-      ``log_loss`` in nats, ``log_loss_of_rate`` (of a constant prediction, the share of likes), ``auc`` (None
+      ``log_loss`` in nats, ``log_loss_of_rate`` (if every prediction is the share of likes), ``auc`` (None
       without likes or without dislikes), and ``reliability``: mean prediction, share of likes and number of
       candidates, in bins of equal size from the lowest to the highest prediction.
     """

@@ -1,7 +1,7 @@
 """Label source ``log_model``: the supervised SASRec, trained on the logs of offline users.
 
-Its labels show how much of the gain from an LLM comes from learning scores at all. The score of a candidate
-is its log-probability as the next item, among all items of the catalogue.
+Its labels show how much a policy gains from learned scores without an LLM. The score of a candidate is its
+log-probability as the next item, among all items of the catalogue.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ialp_jax.training.pretrain import Pretrainer, supervised_loss
 from ialp_jax.types import Array, Key, Prompts
 
 FILE = "model.safetensors"
-_MOST_SCORES = 2**22  # scores of all items for several histories at once, float32
+_MOST_SCORES = 2**22  # largest number of scores (histories times items) in memory at once
 
 
 class LogModel(RuleLabeller):
@@ -107,7 +107,7 @@ class LogModel(RuleLabeller):
         return params, facts | {name: float(value[0]) for name, value in metrics.items()}
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Scores candidates by their log-probabilities. The lowest best scores get "none"."""
+        """Scores candidates by their log-probabilities. The prompts whose best score is lowest get "none"."""
         scores = log_probabilities(self._network, self._params, prompts.histories, prompts.candidates)
         scores = np.asarray(scores, np.float64)
         return scores, lowest_share(scores.max(1), self._none_share, random)

@@ -1,7 +1,7 @@
-"""Adds candidates of other proposers to those of the actor, and hides by their order who proposed them.
+"""Adds candidates of other proposers to those of the actor; a random order hides who proposed which.
 
-An actor that has learned from labels proposes what the label source chose before. Popular and uniformly drawn
-candidates let the label source also judge other items.
+An actor that has learned from labels proposes items that the label source chose before. Popular and uniformly
+drawn candidates let the label source also judge other items.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ialp_jax.agents.actor_critic import streams
+from ialp_jax.agents.acting import streams
 from ialp_jax.agents.sampling import candidates as draw_candidates
 from ialp_jax.agents.streaming import Factors, choose_streamed
 from ialp_jax.keys import stream
@@ -21,7 +21,7 @@ from ialp_jax.labelling.imagine import first_different, widened
 from ialp_jax.networks.heads import ActorCritic, mask_shown
 from ialp_jax.types import Array, Key
 
-PROPOSERS = ("actor", "popular", "uniform")  # the numbers in the array ``proposer`` of labels
+PROPOSERS = ("actor", "popular", "uniform")  # by their number in the label array ``proposer``
 NO_LIKES = -1e3  # log-weight of items without likes: after all liked items, but before items that were shown
 
 
@@ -68,7 +68,8 @@ def completed(
 
     Returns:
       Candidates [B, K]. All candidates of a session have different words, and none of its shown items has
-      these words. There must be so many items, see `ialp_jax.labelling.imagine.require_left`.
+      these words. The catalogue must have enough such items, see
+      `ialp_jax.labelling.imagine.require_left`.
     """
     counts = (items.shape[1], popular, uniform)
     log_likes = np.where(likes > 0, np.log(np.maximum(likes, 1)), NO_LIKES)[1:].astype(np.float32)
@@ -88,7 +89,7 @@ def completed(
 def _draw(streamed: bool, count: int, log_weights: Array, hidden: Array, key: Key) -> Array:
     """Draws items by their weights [N], int32 [B, count]. Items in ``hidden`` come last."""
     sessions, num_items = hidden.shape[0], log_weights.shape[0]
-    if streamed:  # logits that are the same for all sessions: the bias, without a product of query and table
+    if streamed:  # the biases are the logits of all sessions, because table and queries are 0
         factors = Factors(jnp.zeros((num_items + 1, 1)), log_weights)
         return choose_streamed(key, jnp.zeros((sessions, 1)), factors, hidden, count) + 1
     logits = jnp.broadcast_to(log_weights, (sessions, num_items))

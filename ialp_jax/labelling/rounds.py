@@ -123,11 +123,14 @@ def label_round(
       on_step: called after each step.
 
     Returns:
-      The sessions after the round, and arrays with P = steps * sessions rows, ordered by step. The arrays are
-      the fields of `Labels`, ``proposer`` int8 [P, K] (index into `ialp_jax.labelling.mix.PROPOSERS`),
-      ``window`` int32 [P] (the window in which the session started), ``shown`` int32 [P, L + H],
-      ``terminated``, ``truncated`` bool [P], and ``session`` int32 [P]. If the labeller is calibrated, also
-      ``probability`` float32 [P, K]: the probability that the user likes the candidate.
+      The sessions after the round, and arrays with P = steps * sessions rows, ordered by step:
+
+      - the fields of `Labels`;
+      - ``proposer`` int8 [P, K], index into `ialp_jax.labelling.mix.PROPOSERS`;
+      - ``window`` int32 [P], the window in which the session started;
+      - ``shown`` int32 [P, L + H], ``session`` int32 [P], ``terminated`` and ``truncated`` bool [P];
+      - ``probability`` float32 [P, K], the probability that the user likes the candidate. It exists only if
+        the labeller is calibrated.
 
     Raises:
       InputError: the labeller cannot work, or a session has too few items left.

@@ -15,9 +15,9 @@ The source ``log_model`` is in `ialp_jax.labelling.log_model`.
 
 ``popularity``, ``random`` and ``fold_in`` have no threshold for "none". They give this answer to a fixed
 share of the prompts in each request. The share can be set to the LLM's share of "none". Scores are on a
-logarithmic scale, because `ialp_soft` learns the softmax of the scores. ``truth`` knows the
-user, but the actor sees only the user's last likes. If a label depends on other facts about the user, it is
-noise for the actor. ``fold_in`` is an upper bound for a labeller that sees only the actor's input.
+logarithmic scale, because `ialp_soft` learns the softmax of the scores. ``truth`` knows
+everything about the user, but the actor sees only the user's last likes. Labels that depend on anything else
+are noise for the actor. ``fold_in`` is an upper bound for a labeller that sees only the actor's input.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ class Truth(RuleLabeller):
         self._logged, self._model = logged, model
 
     def score(self, prompts: Prompts, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Scores are log-odds of a like. If a random number exceeds all probabilities, it answers "none"."""
+        """Scores are log-odds of a like. "none" is as probable as a dislike of the best candidate."""
         users = self._logged.user[prompts.windows][:, None]
         scores = np.asarray(like_logit(self._model, users, prompts.candidates))
         return scores, random.random(len(scores)) >= np.asarray(jax.nn.sigmoid(scores)).max(1)

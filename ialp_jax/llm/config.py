@@ -154,7 +154,7 @@ class LLMConfig:
         measured: bfloat16 if this multiplies faster here and ranks the candidates of some prompts alike,
         else float32. Labels then depend on the machine; the manifest says which dtype they have. Models
         below 10 M parameters (the embedded model) and models in Ray stay in float32 on a CPU.
-      device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
+      device: ``auto`` (a GPU if the machine has one), ``cpu``, ``cuda``, ``cuda:1``, ...
       threads: CPU threads of each process that runs the model; 0: one per core, or one thread if ``workers``
         is set.
       adapter: folder of a LoRA adapter in peft's format. Empty: the run's own adapter if ``lora.steps`` is

@@ -17,8 +17,8 @@ class SimulatorConfig:
     """Sessions of simulated users, and the user model that gives their answers.
 
     Attributes:
-      preset: difficulty of the users: easy, paper or hard. The preset gives the values of patience,
-        dislike_cost, recovery and dynamics that you do not set. Values that you set take precedence.
+      preset: difficulty of the users: easy, paper or hard. It sets patience, dislike_cost,
+        recovery and dynamics. Values that you set yourself take precedence.
       history_length: L, number of liked items that an agent sees.
       start_length: number of real likes with which a session starts, at most L and at most half of the
         user's likes.

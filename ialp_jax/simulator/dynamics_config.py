@@ -70,7 +70,8 @@ class DynamicsConfig:
         popular items even less often than the user model predicts, see niche_strength. Abdollahpouri et al.,
         The unfairness of popularity bias in recommendation, 2019.
       niche_strength: decrease of a niche user's log-odds of a like, per standard deviation by which the
-        item's log-popularity exceeds the mean. For items below the mean, the log-odds increase.
+        item's log-popularity exceeds the mean. For items with a popularity below the mean, the log-odds
+        increase.
       false_like: probability of a like by mistake, for an item that the user does not like. Agarwal et al.,
         Addressing trust bias for unbiased learning-to-rank, WWW 2019.
       missed_like: probability that a like is missing by mistake, for an item that the user likes.

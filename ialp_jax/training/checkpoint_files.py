@@ -18,7 +18,7 @@ def remove_all(folder: Path) -> None:
     for path in folder.glob("*"):
         if re.fullmatch(rf"\d+({re.escape(TEMPORARY)}.*)?", path.name):
             _empty(path)
-    with contextlib.suppress(OSError):  # the folder is missing, or contains files of others
+    with contextlib.suppress(OSError):  # the folder is missing, or has other files
         folder.rmdir()
 
 

@@ -29,7 +29,7 @@ class PretrainConfig:
       max_gradient_norm: a gradient with a larger norm is scaled down to this norm.
       evaluations: number of points after the first on the pre-training curves of a2c_warm and sasrec. Each
         point is the return on tuning users. The curves of ialp and ialp_soft have one point per round.
-        warm_updates and sasrec_updates are rounded down to a multiple of this number, but not below it.
+        warm_updates and sasrec_updates are rounded down to a multiple of this number, which is their minimum.
       temperatures: comma-separated temperatures, each positive. A pre-trained policy acts by softmax(logits /
         temperature). After each pre-training, the policy plays with tuning users at every temperature; the
         one with the highest mean return is used. A single temperature is used without playing.
@@ -151,9 +151,10 @@ class EvaluationConfig:
       episodes: sessions at each point between the first and the last one. All sessions are the same for every
         agent and seed, and each user has as equally many of them as possible.
       ends: sessions at the first and the last point, and of agents that do not learn; at least ``episodes``.
-        They begin with those of the points between. Returns and lengths at the points between are corrected
-        by the difference that the other sessions make at the ends. Coverage, Gini coefficient and category
-        entropy grow with the number of sessions, so they use ``episodes`` sessions at all points.
+        They include the sessions of the points between. The returns of all ``ends`` sessions differ from
+        those of the first ``episodes`` sessions. This difference, measured at both ends, corrects returns and
+        lengths at the points between. Coverage, Gini coefficient and category entropy grow with the number of
+        sessions, so they use ``episodes`` sessions at all points.
       points: approximate number of evaluation points. The early points are fixed at 0, 1, 2, 3, 5, 7, 10, 15
         and 20 thousand env steps; the later points are evenly spaced.
       greedy: whether policies take their most probable action in evaluation, instead of a sample. DQN never

@@ -16,12 +16,12 @@ from ialp_jax.agents.base import Agent, Encoder, News
 from ialp_jax.mesh import by_users
 from ialp_jax.types import Array, Key, Observation
 
-PARTS = 16  # the histories of all users make this number of blocks
-SMALLEST = 8  # histories in a block
+PARTS = 16  # number of blocks into which the histories of all users are divided
+SMALLEST = 8  # smallest number of histories in a block
 
 
 class Memory(NamedTuple):
-    """What B users were last seen with, and what their histories were encoded to.
+    """The last observations of B users, and their encoded histories.
 
     Attributes:
       observation: [B, ...]; histories of -1 are not encoded yet.
@@ -37,7 +37,7 @@ def empty_memory(encoder: Encoder | None, state: Any, observation: Observation) 
 
     Args:
       encoder: the agent's encoder; None if it has none.
-      state: state of the agent. If it changes, the memory must start again.
+      state: state of the agent. If it changes, a new memory is needed.
       observation: [B, ...], only its shapes matter.
     """
     if encoder is None or jax.default_backend() != "cpu":
@@ -52,12 +52,12 @@ def refreshed(
 ) -> Memory:
     """The memory of new observations; it encodes only histories that it does not have yet.
 
-    Changed histories are encoded in blocks of equal size, also if all have changed. So the bits of an encoded
+    Changed histories are encoded in blocks of equal size, even if all have changed. So the bits of an encoded
     history do not depend on the step in which it was encoded.
 
     Args:
       encoder, state: the encoder, and the state of its agent.
-      memory: of the step before.
+      memory: memory after the step before.
       observation: [B, ...].
       greedy: whether the agent acts greedily; the same in each step.
     """
@@ -100,10 +100,10 @@ def act(
     """Lets an agent act for B users, with the histories that it has already encoded.
 
     Args:
-      agent, state: the agent; since ``memory`` was empty, its state has not changed.
+      agent, state: the agent; its state must be the one for which the memory was made.
       observed: the observation of B users; privileged agents get the pair (observation, simulator state).
       key: consumed.
-      memory: of the step before; at first, `empty_memory`.
+      memory: memory after the step before; in the first step, `empty_memory`.
       greedy: passed to ``Agent.act``; the same in each step.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Keeps the states of agents after adaptation: chooses, saves and loads the arrays from which agents act.
+"""Keeps the states of agents after adaptation: chooses, saves and loads the arrays that acting needs.
 
 Replay buffers, the state of the optimiser and target networks are not kept, because acting does not read
 them. So a kept state can act, but it cannot go on learning.
@@ -126,7 +126,8 @@ def load(
       The states, [S, ...]; ``agent.act`` takes the state of one seed.
 
     Raises:
-      InputError: the run has kept no states, or they are of another agent, catalogue or shape, or damaged.
+      InputError: the run has kept no states, the files are damaged, or the states belong to another agent or
+        catalogue, or have another shape.
     """
     manifest = store.verify(part)
     entry = manifest.get(ENTRY)
@@ -169,7 +170,7 @@ def _filled(part: Path, like: AgentState, read: set[str], seeds: list[dict[str, 
                     "the states are of an agent with other settings"
                 )
             array = np.stack(arrays)
-        else:  # a single zero in memory, whatever the size of a replay buffer
+        else:  # one zero in memory, even for a large replay buffer
             array = np.broadcast_to(np.zeros((), data.dtype), data.shape)
         leaves.append(jax.random.wrap_key_data(jnp.asarray(array)) if is_key(leaf) else array)
     return jax.tree.unflatten(jax.tree.structure(like), leaves)

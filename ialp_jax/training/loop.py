@@ -96,7 +96,7 @@ class Progress:
 
 
 def train(training: Training, state: Any, hooks: Hooks = ONLY_BAR, done: int = 0) -> Progress:
-    """Runs a training to its end, starting from its last checkpoint if there is one.
+    """Runs a training to its end, from its last checkpoint or from the start.
 
     Args:
       training: the training.

@@ -8,8 +8,8 @@ difference from the points between, as in double sampling (Cochran, Sampling Tec
 
     return(e) = common(e) + d(e),    d = return of all sessions - return of the common sessions.
 
-d is known at the first and the last point; between them it changes linearly with the env steps. So a drop
-below the first point is a drop in the same sessions, and all points describe the same users.
+d is measured at the first and the last point; between them it is interpolated linearly over the env steps. So
+a drop below the first point is a drop in the same sessions, and all points describe the same users.
 """
 
 from __future__ import annotations
@@ -115,8 +115,8 @@ def measurer(
     they are those of the common sessions, which are the same at every point.
 
     Args:
-      play_seed: of `player`.
-      params: evaluation users, on the devices of ``mesh`` and in this process's memory.
+      play_seed: result of `player`.
+      params: the evaluation users twice: on the devices of ``mesh``, and in this process's memory.
       config: number of sessions.
       groups: groups of items and users for separate metrics.
       how, mesh: how seeds and users share the devices, see `over_seeds`.
@@ -154,11 +154,11 @@ def is_levelled(name: str) -> bool:
 
 
 def levelled(points: Sequence[int], rows: Rows) -> dict[str, np.ndarray]:
-    """Evaluation curves [S, E], corrected so that all points are about the same users; see the head.
+    """Evaluation curves [S, E], corrected so that all points are about the same users, see the module.
 
     Args:
       points: env steps of the E rows; the first and the last row are of all sessions.
-      rows: of `measurer`.
+      rows: results of `measurer`.
     """
     curves = {metric: np.stack([row[metric] for row in rows], 1) for metric in rows[0]}
     share = np.asarray(points, np.float64)

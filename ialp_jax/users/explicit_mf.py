@@ -43,7 +43,7 @@ def weights(interactions: Interactions, propensity: str, clip: float, power: flo
 
     Args:
       interactions: M rows with ratings.
-      propensity: ``published``: the propensities in the data set; if it has none, as ``popularity``.
+      propensity: ``published``: the propensities in the data set; without them, like ``popularity``.
         ``popularity``: share of users who rated the item, to the power ``power``. ``none``: all ratings have
         the same weight.
       clip: lower bound; propensities below it are raised to it.
@@ -67,7 +67,7 @@ def solve(
     """Solves for one side (users or items) with the other side fixed, by a ridge regression for each row.
 
     Args:
-      other: float32 [V, F + 1], factors of the other side, with its biases in the last column.
+      other: float32 [V, F + 1], factors of the side that is fixed; the last column has its biases.
       place: int32 [M], for each rating its row in ``other``.
       target: float32 [M], ratings minus their weighted mean.
       weight: float32 [M].

@@ -175,10 +175,10 @@ def validate_ratings(
       num_items: N.
 
     Returns:
-      Metrics and arrays as from ``validation.validate``. ``auc`` and ``ndcg10`` measure the ranking of each
-      user's tested items. ``like_rate`` (weighted) and the ``real`` and ``simulated`` counts cover only the
-      tested pairs. Further metrics: ``item_mean_auc`` and ``item_mean_ndcg10`` of a baseline that scores each
-      item by its mean rating, and ``judged``, the number of test ratings.
+      Metrics and arrays with the same names as in ``validation.validate``. ``auc`` and ``ndcg10`` measure the
+      ranking of each user's tested items. ``like_rate`` (weighted) and the ``real`` and ``simulated`` counts
+      cover only the tested pairs. Further metrics: ``item_mean_auc`` and ``item_mean_ndcg10`` of a baseline
+      that scores each item by its mean rating, and ``judged``, the number of test ratings.
     """
     item, rating, like = rows.item, rows.rating, rows.like
     counts = np.bincount(item, minlength=num_items + 1)

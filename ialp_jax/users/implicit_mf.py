@@ -27,7 +27,7 @@ class Chunks(NamedTuple):
     A neighbour of a user is a liked item; a neighbour of an item is a user who likes it.
 
     Attributes:
-      owner: int32 [C], the user or item to whose list a chunk belongs.
+      owner: int32 [C], the user or item whose neighbours are in the chunk.
       neighbour: int32 [C, width].
       present: float32 [C, width], 1 for a neighbour, 0 for padding.
     """
@@ -38,7 +38,7 @@ class Chunks(NamedTuple):
 
 
 def chunks(owner: np.ndarray, neighbour: np.ndarray, num_owners: int, width: int = _WIDTH) -> Chunks:
-    """Cuts the neighbours of each owner into chunks.
+    """Divides the neighbours of each owner (user or item) into chunks.
 
     Args:
       owner: int [M], the owner of each pair, 0..num_owners-1, in any order.

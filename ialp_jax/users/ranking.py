@@ -23,7 +23,7 @@ def _place(model: UserModel, user: Array, item: Array, roles: Array, *, held_out
       model: gives the scores.
       user: int [C].
       item: int [C], columns 0..N-1.
-      roles: int8 [C, N], the row of each like's user.
+      roles: int8 [C, N], for each like the roles of all items for its user.
       held_out: the role of the likes.
     """
     scores = user_scores(model, user)

@@ -2,10 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from diagnostic_worlds import ACTOR_CRITIC, ENV, ITEMS, start_of, world
+from diagnostic_worlds import ACTOR_CRITIC, ENV, ITEMS, decided_params, start_of, world
 from scipy import stats
 
-from ialp_jax.agents import actor_critic as module
+from ialp_jax.agents import acting
 from ialp_jax.agents.a2c import a2c
 from ialp_jax.agents.actor_critic import estimate, next_values, scaled, with_critic_and_entropy
 from ialp_jax.agents.config import WarmA2CConfig
@@ -87,13 +87,12 @@ def test_acting_in_huge_catalogues_streams_and_draws_from_the_same_policy(monkey
     count = 4000
     observation = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), start_of(0))
     observation = observation._replace(shown=observation.shown.at[:, -1].set(2))
-    params = jax.jit(ACTOR_CRITIC.init)(jax.random.key(0), start_of(0).history)
-    state = AGENT.init(jax.random.key(0), start_of(0), jax.tree.map(lambda leaf: 3 * leaf, params))
-    calls, streamed = [], module.choose_streamed
-    monkeypatch.setattr(module, "choose_streamed", lambda *rest: calls.append(rest) or streamed(*rest))
+    state = AGENT.init(jax.random.key(0), start_of(0), decided_params(0))
+    calls, streamed = [], acting.choose_streamed
+    monkeypatch.setattr(acting, "choose_streamed", lambda *rest: calls.append(rest) or streamed(*rest))
     counts, best = [], []
-    for limit in (module.STREAM_FROM, 100):
-        monkeypatch.setattr(module, "STREAM_FROM", limit)
+    for limit in (acting.STREAM_FROM, 100):
+        monkeypatch.setattr(acting, "STREAM_FROM", limit)
         counts.append(np.bincount(AGENT.act(state, observation, jax.random.key(1))[0], minlength=ITEMS))
         best.append(AGENT.act(state, observation, jax.random.key(1), greedy=True)[0])
     assert len(calls) == 2

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from diagnostic_worlds import ACTOR_CRITIC, ENV, start_of, world
+from diagnostic_worlds import ACTOR_CRITIC, ENV, decided_params, start_of, world
 
-from ialp_jax.agents.actor_critic import act_on_logits
+from ialp_jax.agents.acting import act_on_logits
 from ialp_jax.agents.config import GateConfig
 from ialp_jax.agents.gate import PRIOR, Answers, evidence, features, gate, with_answers
 from ialp_jax.networks.heads import mask_shown
@@ -21,8 +21,7 @@ CONFIG = GateConfig(num_users=4, rollout_length=5)
 @pytest.fixture(scope="module")
 def theta():
     """A frozen policy with preferences."""
-    params = jax.jit(ACTOR_CRITIC.init)(jax.random.key(0), START.history)
-    return jax.tree.map(lambda leaf: 3 * leaf, params)
+    return decided_params(0)
 
 
 def fresh(theta, **changes):
@@ -121,7 +120,7 @@ def test_trust_follows_what_the_pretrained_preferences_earn(theta, liked):
     update = jax.jit(agent.update)
     for _ in range(3):
         after, metrics = update(state, batch, jax.random.key(0))
-        state = after._replace(memory=state.memory)  # trust alone
+        state = after._replace(memory=state.memory)  # only trust changes
     trust = float(metrics["trust"])
     assert trust > 1.05 if liked == "preferred" else trust < 0.95
     assert float(metrics["trust_spread"]) > 0

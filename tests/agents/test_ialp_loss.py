@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from diagnostic_worlds import ACTOR_CRITIC, ITEMS, start_of
+from diagnostic_worlds import ACTOR_CRITIC, HISTORIES, HORIZON, ITEMS, decided_params, start_of
 
 from ialp_jax.agents.config import IALPConfig
 from ialp_jax.agents.ialp import ialp, pretrain_loss
@@ -14,12 +14,8 @@ GAMMA = 0.8
 @pytest.fixture(scope="module")
 def setting():
     """(params, target params, transitions [4]). One is terminated, one truncated, and two are neither."""
-    init = jax.jit(ACTOR_CRITIC.init)
-    params, target = (
-        jax.tree.map(lambda leaf: 3 * leaf, init(jax.random.key(n), start_of(0).history)) for n in (0, 1)
-    )
-    history = np.array([[0, 0, 0, 1], [0, 0, 1, 5], [0, 2, 7, 9], [0, 0, 0, 2]], np.int32)
-    shown = np.pad(history, [(0, 0), (0, 6)])
+    params, target = decided_params(0), decided_params(1)
+    history, shown = HISTORIES, np.pad(HISTORIES, [(0, 0), (0, HORIZON)])
     action = np.array([4, 8, 11, 3], np.int32)
     later, later_shown = history.copy(), shown.copy()
     later[:3] = np.concatenate([history[:3, 1:], action[:3, None] + 1], 1)

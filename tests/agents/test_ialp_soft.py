@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from diagnostic_worlds import ACTOR_CRITIC, start_of
+from diagnostic_worlds import ACTOR_CRITIC, HISTORIES, HORIZON, decided_params
 
 from ialp_jax.agents.config import IALPConfig, SoftIALPConfig
 from ialp_jax.agents.ialp import pretrain_loss
@@ -23,12 +23,8 @@ MEANS = np.array([[0.0, -1.0, 2.0], [-3.0, 1.0, -2.0], [1.0, 2.0, 3.0], [0.5, 0.
 @pytest.fixture(scope="module")
 def setting():
     """(params, target params, labelled transitions [4]). The last label is "none"."""
-    init = jax.jit(ACTOR_CRITIC.init)
-    params, target = (
-        jax.tree.map(lambda leaf: 3 * leaf, init(jax.random.key(n), start_of(0).history)) for n in (0, 1)
-    )
-    history = np.array([[0, 0, 0, 1], [0, 0, 1, 5], [0, 2, 7, 9], [0, 0, 0, 2]], np.int32)
-    shown = np.pad(history, [(0, 0), (0, 6)])
+    params, target = decided_params(0), decided_params(1)
+    history, shown = HISTORIES, np.pad(HISTORIES, [(0, 0), (0, HORIZON)])
     liked = np.array([1, 1, 1, 0], np.float32)
     extras = {
         "candidate_actions": CANDIDATES,

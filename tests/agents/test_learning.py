@@ -108,7 +108,7 @@ def test_comes_close_to_the_best_return(trained):
     _, _, reached = trained
     for name, best in BEST_RETURN.items():
         assert reached[name] >= 0.93 * best, name
-    assert reached["coin"] == pytest.approx(3.0, abs=0.25)  # whatever the policy
+    assert reached["coin"] == pytest.approx(3.0, abs=0.25)  # for every policy
 
 
 # (history, other items that were shown), late and early in a session.

@@ -107,7 +107,7 @@ def test_losses_by_hand_over_two_rollouts():
 
 
 def test_steps_that_are_not_learned_do_not_matter():
-    """Two users have the same ended session. What the third user does meanwhile changes nothing."""
+    """Two users have the same ended session. The steps of the third user change nothing."""
     batch = transitions(*(flags & False for flags in sessions(3, STEPS)[:2]), sessions(3, STEPS)[2])
     batch.terminated[2, :2] = True
     other = jax.tree.map(np.copy, batch)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from diagnostic_worlds import ENV, ITEMS, LENGTH, SMALL, start_of, world
 
-from ialp_jax.agents import actor_critic
+from ialp_jax.agents import acting
 from ialp_jax.agents.reference import oracle, popular, random
 from ialp_jax.agents.sasrec import next_item_loss, sasrec
 from ialp_jax.networks.heads import Recommender, tempered
@@ -54,7 +54,7 @@ def params():
 @pytest.mark.parametrize("huge", [False, True])
 def test_sasrec_samples_from_its_scores_or_takes_the_best_item_that_is_left(params, monkeypatch, huge):
     if huge:
-        monkeypatch.setattr(actor_critic, "STREAM_FROM", 0)
+        monkeypatch.setattr(acting, "STREAM_FROM", 0)
     agent = sasrec(NETWORK)
     params = tempered(params, 0.25)
     state = agent.init(KEY, start_of(0), params)

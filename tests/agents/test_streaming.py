@@ -11,7 +11,7 @@ from ialp_jax.agents.base import News
 from ialp_jax.agents.streaming import Factors, blocks_of, choose_streamed, everything_new, summaries
 from ialp_jax.networks.heads import mask_shown
 
-CHUNKS = (1, 60, 700, 2**19)  # numbers of the table that are read together: one block, some blocks, all
+CHUNKS = (1, 60, 700, 2**19)  # table entries that are read at the same time: one block, some, all
 USERS, HELD = 10, 6  # users, and items that can be shown to each of them
 
 

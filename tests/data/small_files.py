@@ -24,7 +24,7 @@ class Format(NamedTuple):
       world: ``--config.data.name``.
       files: content by name.
       separator: between cells of a line.
-      count: function from files to their number of interaction rows; None if the test does not count them.
+      count: function that counts the interaction rows of the files; None: the test does not count them.
     """
 
     world: str

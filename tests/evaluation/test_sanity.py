@@ -30,7 +30,7 @@ def test_a_sound_world_passes_every_check():
         ({"stayer_return_ci_high": 8.6}, ["oracle above stayer"]),
         ({"oracle_length": 10.5}, ["stay at least as long"]),
         ({"random_return_ci_high": float("nan")}, ["popular above random"]),
-        # The interval of the difference decides, if there is one.
+        # If the interval of the difference is known, it decides.
         ({"oracle_return_ci_low": 3.4, "oracle_above_popular_ci_low": 0.1}, ["oracle above stayer"]),
         ({"popular_above_random_ci_low": -0.1}, ["popular above random"]),
     ],

@@ -53,7 +53,7 @@ def worlds(**changes):
 
 
 def audit(popularity, shuffled=0.1):
-    """Rows of labels.csv for an LLM with AUC 0.6 and these gains over two baselines, +- 0.02."""
+    """Rows of labels.csv for an LLM with AUC 0.6; its gains over two baselines have intervals of +- 0.02."""
     rows = [("w", "llm", "auc", 0.6, 0.58, 0.62)]
     for other, gain in (("popularity", popularity), ("shuffled", shuffled)):
         rows.append(("w", other, "auc", 0.6 - gain, 0.5, 0.7))

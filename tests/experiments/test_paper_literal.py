@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import jax
 import numpy as np
 import pandas as pd
 import pytest
+from diagnostic_worlds import quick_compilation  # noqa: F401, an autouse fixture
 
 from experiments import stages
 from experiments.configs import paper_literal, smoke
@@ -39,8 +39,6 @@ def test_every_world_can_be_given_after_a_colon(world):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
     config = paper_literal.get_config("smoke")
     config.data.demo.users, config.data.demo.items = 80, 60
     config.labelling.sessions, config.labelling.steps, config.labelling.rounds = 8, 2, 1
@@ -52,8 +50,7 @@ def finished(tmp_path_factory):
         getattr(config.agents, name).num_users, getattr(config.agents, name).rollout_length = 100, 5
     folder = tmp_path_factory.mktemp("runs") / "literal"
     stages.run_stages(Run.open(folder, config, overwrite=False), STAGES)
-    yield folder
-    jax.config.update("jax_disable_most_optimizations", before)
+    return folder
 
 
 @pytest.mark.slow

@@ -128,7 +128,7 @@ def write_labels(run: Path, prompts: int = 60) -> None:
 
 
 def label_facts() -> list[dict]:
-    """What the label stage writes about three rounds; in the last one, no prompt has a history."""
+    """Facts about three label rounds as the label stage writes them; the last round has no history."""
     names = ("prompts_without_real_likes", "none", "invalid", "chosen_like_probability")
     names += ("mean_like_probability", "best_like_probability")
     facts = [

@@ -17,7 +17,7 @@ from experiments.config import Config
 from experiments.run import Run, settings
 from experiments.stages import adapt_stage, pretrain_stage
 from experiments.stages.common import Worlds
-from experiments.study import search
+from experiments.study import configurations, search
 from experiments.study.overrides import overridden
 from experiments.study.settings import Study
 from experiments.study.study_results import pair_key
@@ -37,7 +37,7 @@ def small_study(**changes):
 
 def test_drawn_configurations_differ_cover_the_space_and_begin_with_the_default():
     config = Study(worlds="smoke").run_config("smoke")
-    drawn = search.draw(space_of("a2c"), config, 8, seed=5)
+    drawn = configurations.draw(space_of("a2c"), config, 8, seed=5)
     assert drawn[0] == {
         "agents.a2c.learning_rate": 3e-3,
         "agents.a2c.entropy_cost": 1e-3,
@@ -48,10 +48,10 @@ def test_drawn_configurations_differ_cover_the_space_and_begin_with_the_default(
         "agents.a2c.rollout_length": 5,
     }
     assert len({tuple(values.values()) for values in drawn}) == 8
-    assert drawn == search.draw(space_of("a2c"), config, 8, seed=5)
-    assert drawn != search.draw(space_of("a2c"), config, 8, seed=6)
-    assert drawn[:5] == search.draw(space_of("a2c"), config, 5, seed=5)
-    many = search.draw(space_of("a2c"), config, 40, seed=5)
+    assert drawn == configurations.draw(space_of("a2c"), config, 8, seed=5)
+    assert drawn != configurations.draw(space_of("a2c"), config, 8, seed=6)
+    assert drawn[:5] == configurations.draw(space_of("a2c"), config, 5, seed=5)
+    many = configurations.draw(space_of("a2c"), config, 40, seed=5)
     for path, values in space_of("a2c").items():
         assert {configuration[path] for configuration in many} == set(values)
     for values in many:  # only batches that divide 1,000 env steps are drawn
@@ -65,22 +65,22 @@ FT = {f"agents.a_ialp_ft.{name}": value for name, value in FT.items()}
 @pytest.mark.parametrize("name", ["a_ialp_ap", "a_ialp_gate", "a2c_kl", "jsrl"])
 def test_a_method_tries_the_best_values_of_the_method_that_it_extends(name):
     config = Study(worlds="smoke").run_config("smoke")
-    simpler = search.simpler_values(name, {"a_ialp_ft": FT, "a2c": {"agents.a2c.discount": 0.1}})
+    simpler = configurations.simpler_values(name, {"a_ialp_ft": FT, "a2c": {"agents.a2c.discount": 0.1}})
     assert simpler == {path.replace("a_ialp_ft", name): value for path, value in FT.items()}
-    drawn = search.draw(space_of(name), config, 8, seed=5, simpler=simpler)
+    drawn = configurations.draw(space_of(name), config, 8, seed=5, simpler=simpler)
     default, second = drawn[:2]
     assert second == default | simpler
-    assert len(drawn) == len(search.draw(space_of(name), config, 8, seed=5)) == 8
-    assert drawn[2:] == search.draw(space_of(name), config, 7, seed=5)[1:]
+    assert len(drawn) == len(configurations.draw(space_of(name), config, 8, seed=5)) == 8
+    assert drawn[2:] == configurations.draw(space_of(name), config, 7, seed=5)[1:]
 
 
 def test_without_tuned_values_or_without_a_simpler_method_there_is_no_second_configuration():
     config = Study(worlds="smoke").run_config("smoke")
-    assert search.simpler_values("a_ialp_ap", {"a2c": {}}) is None
-    assert search.simpler_values("dqn", {"a2c": {}}) is None
-    default = search.draw(space_of("a2c"), config, 1, seed=5)[0]
-    again = search.draw(space_of("a2c"), config, 3, seed=5, simpler=default)  # equal to the default
-    assert again == search.draw(space_of("a2c"), config, 3, seed=5)
+    assert configurations.simpler_values("a_ialp_ap", {"a2c": {}}) is None
+    assert configurations.simpler_values("dqn", {"a2c": {}}) is None
+    default = configurations.draw(space_of("a2c"), config, 1, seed=5)[0]
+    again = configurations.draw(space_of("a2c"), config, 3, seed=5, simpler=default)  # equal to the default
+    assert again == configurations.draw(space_of("a2c"), config, 3, seed=5)
 
 
 def test_every_method_is_tuned_after_its_pretraining_and_after_the_method_that_it_extends():
@@ -150,7 +150,7 @@ def test_invalid_combinations_are_not_drawn():
     config = Study(worlds="smoke").run_config("smoke")
     config.agents.jsrl.critic_start = "pretrained"
     space = {"agents.jsrl.start": ("pretrained", "random"), "agents.jsrl.discount": (0.5, 0.9)}
-    drawn = search.draw(space, config, 8, seed=0)
+    drawn = configurations.draw(space, config, 8, seed=0)
     assert sorted(values["agents.jsrl.discount"] for values in drawn) == [0.5, 0.9]
     assert {values["agents.jsrl.start"] for values in drawn} == {"pretrained"}
 
@@ -158,7 +158,7 @@ def test_invalid_combinations_are_not_drawn():
 def test_all_configurations_of_a_small_space_are_tried_and_the_default_too():
     config = Study(worlds="smoke").run_config("smoke")
     space = {"num_seeds": (5, 6), "seed": (0, 1)}
-    drawn = {tuple(values.values()) for values in search.draw(space, config, 9, seed=0)}
+    drawn = {tuple(values.values()) for values in configurations.draw(space, config, 9, seed=0)}
     assert drawn == {(config.num_seeds, config.seed), *itertools.product((5, 6), (0, 1))}
 
 

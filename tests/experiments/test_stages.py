@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from diagnostic_worlds import quick_compilation  # noqa: F401, an autouse fixture
 from safetensors import numpy as tensors
 
 from experiments import stages
@@ -65,14 +66,6 @@ def tiny() -> Config:
         getattr(config.agents, agent).num_users = 100
         getattr(config.agents, agent).rollout_length = 5
     return config
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")

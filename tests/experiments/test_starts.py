@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from test_study_stages import quick, tiny  # noqa: F401, a fixture that applies here, too
+from test_study_stages import few_resamples, quick_compilation, tiny  # noqa: F401, fixtures
 
 from experiments.study import study_stages
 from experiments.study.starts import COLUMNS, by_user

@@ -8,7 +8,7 @@ import pytest
 
 from experiments.agents import AGENTS, space_of
 from experiments.configs import paper
-from experiments.study import search
+from experiments.study import configurations
 from experiments.study.overrides import overridden, value_at
 from experiments.study.settings import Study, check_updates
 from ialp_jax.agents import registry
@@ -64,7 +64,7 @@ def test_every_setting_reaches_the_runs():
         (
             {"worlds": "smoke", "not_offline": "smoke"},
             "fit_users",
-        ),  # the demo world fits no user model, because it has the true one
+        ),  # the demo world has the true user model, so it fits none
     ],
 )
 def test_a_mistake_is_one_line(change, message):
@@ -115,5 +115,5 @@ def test_a_search_space_has_valid_values_and_no_settings_of_the_world(method):
         default = value_at(config, path)
         assert type(default) is type(values[0])
         assert not isinstance(default, str) or default in values
-    for drawn in search.draw(space_of(method), config, 12, seed=0):
+    for drawn in configurations.draw(space_of(method), config, 12, seed=0):
         check_updates(overridden(config, drawn, "spaces"))

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from diagnostic_worlds import quick_compilation  # noqa: F401, an autouse fixture
 
 from experiments.agents import AGENTS
 from experiments.run import Run
@@ -59,13 +60,10 @@ def tiny(**changes) -> Study:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick():
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
+def few_resamples():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(statistics, "RESAMPLES", 20)
         yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")

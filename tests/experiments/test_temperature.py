@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from diagnostic_worlds import ENV, ITEMS, LENGTH, SMALL, world
+from diagnostic_worlds import ENV, ITEMS, LENGTH, SMALL, quick_compilation, world  # noqa: F401
 
 from experiments.config import Config
 from experiments.run import Run
@@ -22,14 +22,6 @@ from ialp_jax.types import TUNING
 
 SEEDS = 2
 HEAD = {"ialp": "actor", "sasrec": "ItemHead_0"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def params_with(name, preferred):

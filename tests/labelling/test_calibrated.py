@@ -33,7 +33,7 @@ def held_out(ordered=False, alike=None):
 
 
 class Knowing:
-    """A label source that knows the log-odds, on a scale of its own; some of its answers may be invalid."""
+    """A label source that knows the log-odds, on another scale; some of its answers may be invalid."""
 
     def __init__(self, name="llm", invalid=lambda prompts: np.zeros(len(prompts.histories), bool)):
         self.name, self.invalid = name, invalid

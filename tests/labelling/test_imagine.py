@@ -5,7 +5,7 @@ import pytest
 from diagnostic_worlds import ACTOR_CRITIC, ENV, HORIZON, ITEMS, LENGTH, start_of, world
 from function_labeller import FunctionLabeller
 
-from ialp_jax.agents import actor_critic
+from ialp_jax.agents import acting
 from ialp_jax.errors import InputError
 from ialp_jax.labelling import imagine
 from ialp_jax.labelling.config import LabellingConfig
@@ -354,7 +354,7 @@ def test_without_twins_the_same_items_are_proposed(actor):
 def test_huge_catalogues_are_streamed_by_the_same_rules(actor, alike, monkeypatch):
     calls, streamed = [], imagine.streamed
     monkeypatch.setattr(imagine, "streamed", lambda *rest: calls.append(rest) or streamed(*rest))
-    monkeypatch.setattr(actor_critic, "STREAM_FROM", 0)
+    monkeypatch.setattr(acting, "STREAM_FROM", 0)
     imagine._draw.clear_cache()
     shown, proposed = proposals(actor, alike)
     imagine._draw.clear_cache()
@@ -373,7 +373,7 @@ def test_remembered_histories_do_not_change_the_candidates(actor, labelled, monk
 
 @pytest.mark.parametrize("alike", [None, TWINS])
 def test_remembered_block_numbers_do_not_change_the_candidates(actor, alike, monkeypatch):
-    monkeypatch.setattr(actor_critic, "STREAM_FROM", 0)
+    monkeypatch.setattr(acting, "STREAM_FROM", 0)
     imagine._draw.clear_cache()
     setting, rounds = SETTING._replace(alike=alike), []
     for forgets in (False, True):

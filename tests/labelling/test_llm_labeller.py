@@ -208,7 +208,7 @@ def test_a_given_model_is_used_unchanged(model_folder, tmp_path):
 
 @pytest.mark.parametrize("chosen", ["bfloat16", "float32"])
 def test_a_measured_dtype_is_in_the_manifest_and_in_the_address(model_folder, tmp_path, monkeypatch, chosen):
-    """The worker measures once. A restart uses the dtype of the manifest, whatever it would choose."""
+    """The worker measures once. A restart uses the dtype of the manifest, not a new measurement."""
     save(tmp_path)
     measured = {"bfloat16_speed": 2.5, "bfloat16_rank_correlation": 0.9975, "bfloat16_same_best": 1.0}
     patch = tmp_path / "sitecustomize.py"

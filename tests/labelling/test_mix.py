@@ -6,7 +6,7 @@ import pytest
 from diagnostic_worlds import ACTOR_CRITIC, ENV, ITEMS, LENGTH, SMALL, start_of, world
 from function_labeller import FunctionLabeller
 
-from ialp_jax.agents import actor_critic
+from ialp_jax.agents import acting
 from ialp_jax.errors import InputError
 from ialp_jax.keys import stream
 from ialp_jax.labelling import mix
@@ -29,7 +29,7 @@ KEY = jax.random.key(3)
 def streamed(request, monkeypatch):
     """Both ways to draw: with logits of all items, and streamed, as for huge catalogues."""
     if request.param:
-        monkeypatch.setattr(actor_critic, "STREAM_FROM", 0)
+        monkeypatch.setattr(acting, "STREAM_FROM", 0)
     ways, draw = [], mix._draw
     monkeypatch.setattr(mix, "_draw", lambda *rest: ways.append(rest[0]) or draw(*rest))
     yield request.param

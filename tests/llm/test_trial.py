@@ -53,7 +53,7 @@ def test_every_prompt_of_a_short_trial_is_timed_once(wide_folder, monkeypatch, m
 
 
 def test_the_speed_is_the_counted_work_divided_by_the_time(wide_folder, monkeypatch):
-    """With a clock that goes one second per look, each batch takes one second."""
+    """The clock advances by one second at each reading, so each batch takes one second."""
     ticks = iter(range(1000))
     sample = draw(12)
     monkeypatch.setattr(trial, "SECONDS", 100.0)

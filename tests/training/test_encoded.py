@@ -10,7 +10,7 @@ from diagnostic_worlds import ENV, ITEMS, LENGTH, start_of, world
 
 from experiments.config import Config
 from experiments.make_agent import make_agent
-from ialp_jax.agents import actor_critic, registry, streaming
+from ialp_jax.agents import acting, registry, streaming
 from ialp_jax.agents.base import Encoder
 from ialp_jax.agents.reference import random
 from ialp_jax.agents.streaming import blocks_of
@@ -101,8 +101,8 @@ def test_whole_sessions_are_the_same():
 def streams(monkeypatch):
     """All catalogues are streamed, in several chunks and groups. JAX has not traced these agents before."""
     agent_and_state.cache_clear()
-    monkeypatch.setattr(actor_critic, "STREAM_FROM", 0)
-    monkeypatch.setattr(actor_critic, "LOGITS_UP_TO", 0)
+    monkeypatch.setattr(acting, "STREAM_FROM", 0)
+    monkeypatch.setattr(acting, "LOGITS_UP_TO", 0)
     monkeypatch.setattr(streaming, "GROUP", 4)
     monkeypatch.setattr(streaming, "CHUNK", 2 * 4 * 8)
     yield

@@ -99,7 +99,7 @@ def sizes_of(config: Any) -> Sizes:
 
 
 def read_sizes(folder: Path) -> Sizes:
-    """Sizes of the model in a folder; reads only config.json. Raises InputError if that is not readable."""
+    """Sizes of the model in a folder; reads only config.json. Raises InputError if it is not readable."""
     settings = loading.read_config(folder)
     try:
         return sizes_of(settings)

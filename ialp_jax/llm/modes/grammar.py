@@ -2,8 +2,8 @@
 
 The grammar reads the first non-blank line after the model's thinking. ``X`` is a capital letter that is a
 whole word: no letter, digit or apostrophe touches it, and no hyphen joins it to a word ("Jay-Z"). ``X`` must
-not be the first word of a phrase ("I would ...", "A good ..."). So the next word, if there is one, must be
-``and``, ``or``, ``is``, ``because`` or another such letter.
+not be the first word of a phrase ("I would ...", "A good ..."). So a word that follows it must be ``and``,
+``or``, ``is``, ``because`` or another such letter.
 
     answer  = [thought] reply                          -> result of the reply
     thought = closed blocks such as <think> ... </think>; all text up to the end of the last block is ignored
@@ -17,9 +17,14 @@ not be the first word of a phrase ("I would ...", "A good ..."). So the next wor
     mark    = one of . ) ] } > : * " and the like      marks = any of them, also opening ones
     refusal = "I cannot", "I can't", "I'm sorry", "as an AI", ... at the beginning; elsewhere only if no X
 
-Every other answer is invalid. The causes are ``empty`` (no non-blank line), ``refused``, ``several`` (several
-lines named, or a candidate and "none"), ``out_of_range`` (X is not in the list), ``no_letter``, ``thinking``
-(a block of thinking is not closed: the reply was too short).
+Every other answer is invalid, for one of these causes:
+
+    empty         no non-blank line
+    refused       see above
+    several       it names several lines, or a candidate and "none"
+    out_of_range  X is not in the list
+    no_letter     it names no line
+    thinking      a block of thinking is not closed: the reply was too short
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from torch.utils.checkpoint import checkpoint
 
 from ialp_jax.llm.modes.moving import to_device
 
-CHUNK = 2**25  # Maximum number of logits in memory, except if one row is longer. 134 MB in float32.
-BLOCK = 2**20  # Maximum number of logits with copies in float32, except if one row is longer.
+CHUNK = 2**25  # Maximum number of logits in memory (134 MB in float32); one row may be longer.
+BLOCK = 2**20  # Maximum number of logits that are copied to float32 at once; one row may be longer.
 ON_GPU = 4  # Chunks are this many times larger on a GPU, because each one costs some kernel launches.
 
 

@@ -43,7 +43,7 @@ def find(tokenizer: Any, wanted: str, folder: Path) -> Wrapper | None:
 
     Args:
       tokenizer: a Hugging Face tokenizer.
-      wanted: ``auto`` (use a chat template if there is one), ``on`` or ``off``.
+      wanted: ``auto`` (use a chat template if the tokenizer has one), ``on`` or ``off``.
       folder: named in errors.
 
     Raises:

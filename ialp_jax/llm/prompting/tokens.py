@@ -168,7 +168,7 @@ def build_rows(tokens: TitleTokens, prompts: Prompts, padding: int) -> Rows:
     # their common tokens and their last tokens. Item 1 provides the common tokens.
     middle = np.full((num_rows, 1), min(1, common))
     items = np.concatenate([histories, middle, candidates], axis=1)
-    inside = histories.shape[1] + 1  # the block of the first candidate
+    inside = histories.shape[1] + 1  # number of the first candidate's block
     skipped = np.where(np.arange(items.shape[1]) < inside, 0, common)
     counts = lengths[items]
     counts[:, inside - 1] = common
@@ -184,7 +184,7 @@ def build_rows(tokens: TitleTokens, prompts: Prompts, padding: int) -> Rows:
     block, place = _spread(counts.ravel())
     row, kind = np.divmod(block, items.shape[1])
     column = starts.ravel()[block] + place
-    number = np.maximum(kind - inside + 1, 0)  # 0 history and common tokens, 1..K candidates
+    number = np.maximum(kind - inside + 1, 0)  # 0: history and common tokens; 1..K: a candidate
     ids[row, column] = tokens.values[first[items].ravel()[block] + skipped[kind] + place]
     position[row, column] = np.where(number == 0, column, before[row] + common + place)
     segment[row, column] = number

@@ -79,7 +79,7 @@ class Part(NamedTuple):
         )
 
     def at(self, rate: float, shared: bool = False) -> Part:
-        """The part with the time that it needs at ``rate`` operations per second."""
+        """Sets the time of the part, at ``rate`` operations per second."""
         return self._replace(seconds=self.flops / rate, shared=shared)
 
 

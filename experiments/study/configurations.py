@@ -1,0 +1,90 @@
+"""Draws the configurations of settings that a search tries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from scipy.stats import qmc
+
+from experiments.agents import AGENTS, space_of
+from experiments.config import Config
+from experiments.study.overrides import overridden, value_at
+from experiments.study.settings import check_updates
+from ialp_jax import keys
+from ialp_jax.errors import InputError
+
+SPACES = "experiments/agents.py"  # file of the search spaces; error messages name it
+Values = dict[str, Any]
+
+
+def draw(
+    space: Mapping[str, Sequence[Any]], default: Config, count: int, seed: int, simpler: Values | None = None
+) -> list[Values]:
+    """Draws different configurations from a search space; the default comes first.
+
+    The second one has the values of ``simpler``, and default values elsewhere. The others are points of a
+    scrambled Sobol sequence, so that even a few points cover the space evenly. Combinations that are invalid
+    for the agents are left out.
+
+    Args:
+      space: path -> values to try.
+      default: its values form the first configuration, even if the lists do not contain them.
+      count: number of configurations; fewer are returned if the space is smaller.
+      seed: the same seed gives the same configurations.
+      simpler: tuned values of the method that this method extends, with paths of this space; None: no second
+        configuration.
+    """
+    start = {path: value_at(default, path) for path in space}
+    points, tried = _points(space, seed), []
+    chosen = [start]
+    if simpler is not None and start | simpler != start and _is_usable(default, start | simpler):
+        chosen.append(start | simpler)
+    while len(chosen) < count and len(tried) < math.prod(map(len, space.values())):
+        drawn = next(points)
+        if drawn in tried:
+            continue
+        tried.append(drawn)
+        if drawn not in chosen and _is_usable(default, drawn):
+            chosen.append(drawn)
+    return chosen[:count]
+
+
+def _points(space: Mapping[str, Sequence[Any]], seed: int) -> Iterator[Values]:
+    """Endless configurations of a search space, repeated ones included."""
+    sobol = qmc.Sobol(len(space), rng=keys.generator(seed, "search"))
+    while True:
+        for point in sobol.random(8):
+            indices = [int(part * len(values)) for part, values in zip(point, space.values(), strict=True)]
+            yield {path: values[i] for i, (path, values) in zip(indices, space.items(), strict=True)}
+
+
+def _is_usable(default: Config, values: Values) -> bool:
+    """Whether the agents' settings are valid if these values replace the default values."""
+    try:
+        config = overridden(default, values, SPACES)
+        config.agents.check()
+        check_updates(config)
+    except InputError:
+        return False
+    return True
+
+
+def simpler_values(method: str, tuned: Mapping[str, Values]) -> Values | None:
+    """The tuned values of the method that ``method`` extends, for the settings that both search spaces have.
+
+    Args:
+      method: agent id.
+      tuned: agent id -> tuned values by path, in one world.
+
+    Returns:
+      Values with the paths of ``method``; None if it extends no method, or the search has not tuned that one.
+    """
+    simpler = AGENTS[method].extends
+    if simpler not in tuned:
+        return None
+    renamed = {
+        path.replace(f"agents.{simpler}.", f"agents.{method}.", 1): v for path, v in tuned[simpler].items()
+    }
+    return {path: value for path, value in renamed.items() if path in space_of(method)}
