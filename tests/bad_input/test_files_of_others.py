@@ -187,12 +187,17 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
     "compiled programs in a part": (
         {},
         main("--config.compilation_cache=HERE/run/labels/compiled"),
-        IN_PART.format("--config.compilation_cache=HERE/run/labels/compiled", "labels"),
+        "--config.compilation_cache=HERE/run/labels/compiled: lies in HERE/run, the folder of --workdir; ...",
     ),
     "compiled programs in a world": (
         {},
         study("--config.compilation_cache=HERE/study/smoke"),
-        "--config.compilation_cache=HERE/study/smoke: is the folder of the run, which replaces ...",
+        "--config.compilation_cache=HERE/study/smoke: lies in HERE/study, the folder of --workdir; ...",
+    ),
+    "compiled programs in a new run": (
+        {},
+        main("--stage=data", "--config.compilation_cache=HERE/new/cache", workdir="HERE/new"),
+        "--config.compilation_cache=HERE/new/cache: lies in HERE/new, the folder of --workdir; name a ...",
     ),
     "a README in a world": (
         {},
