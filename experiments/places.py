@@ -40,7 +40,7 @@ def check_places(folder: Path, config: Config | Study, start_from: str = "") -> 
         check_local(flag, path)
         for run in runs if path else ():
             _check_apart(flag, path, run)
-    _check_cache(folder, config.compilation_cache)
+    _check_cache(folder, config)
     if isinstance(config, Config) and config.llm.store:
         claim.check(Path(config.llm.store).expanduser(), claim.STORE, "--config.llm.store")
 
@@ -59,13 +59,14 @@ def _of_study(study: Study) -> Iterator[tuple[str, str]]:
         yield "--config.readme", path
 
 
-def _check_cache(folder: Path, choice: str) -> None:
+def _check_cache(folder: Path, config: Config | Study) -> None:
     """Raises InputError if the folder of compiled programs lies in the folder of the run or study.
 
     Programs compile before the run claims its folder, so the run would find files in a new folder.
     """
-    flag, path = compilation_cache.place(choice)
+    flag, path = compilation_cache.place(config.compilation_cache)
     if path and "://" not in path and Path(path).expanduser().resolve().is_relative_to(folder.resolve()):
+        claim.check(folder, claim.STUDY if isinstance(config, Study) else claim.RUN, "--workdir")
         raise InputError(f"{flag}={path}: lies in {folder}, the folder of --workdir; name a place outside it")
 
 

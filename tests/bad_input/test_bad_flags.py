@@ -46,7 +46,7 @@ FLAGS = {
     ),
     "compiled programs in a word": (
         "--config.compilation_cache=None",
-        "--config.compilation_cache=None: must be auto, off or a folder; for a folder of this name, give ./None",
+        "--config.compilation_cache=None: must be auto, off or a folder; for a folder of this ...",
     ),
     "nothing to start from": (
         "--start_from=HERE/none",
