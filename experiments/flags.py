@@ -168,7 +168,7 @@ def _explained(error: BaseException, argv: Sequence[str]) -> object:
         if f"--{arg.lstrip('-')}".startswith(old):
             return f"{old.rstrip('.')} is now {new.rstrip('.')}"
     if isinstance(error, flags.DuplicateFlagError):
-        return "--config: given twice, with settings between; give it once, before the settings"
+        return "--config: given twice, together with settings; give it once, before the settings"
     text = str(error.args[0] if error.args else error)
     if isinstance(error, flags.Error | InputError):
         return text
@@ -301,7 +301,8 @@ def _sections(whose: str, config: Config | Study) -> list[str]:
         value = getattr(config, field.name)
         name = f"{field.name}.*" if dataclasses.is_dataclass(value) else f"{field.name}={value}"
         short = name if len(name) < _NAME_WIDTH else f"{name[: _NAME_WIDTH - 4]}..."
-        line = f"  --config.{short:<{_NAME_WIDTH}}{first_sentence(meanings[field.name])}"
+        meaning = first_sentence(meanings.get(field.name, ""))  # a class of your own may explain nothing
+        line = f"  --config.{short:<{_NAME_WIDTH}}{meaning}"
         lines.append(line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}...")
     return lines
 

@@ -32,7 +32,7 @@ FLAGS = {
     "no flag file": ("--flagfile", "--flagfile with no argument"),
     "second config after a setting": (
         "--config=experiments/configs/quickstart.py",
-        "--config: given twice, with settings between; give it once, before the settings",
+        "--config: given twice, together with settings; give it once, before the settings",
     ),
     "run at a URL": ("--workdir=gs://b/run", "--workdir=gs://b/run: must be a local path, not a URL"),
     "start at a URL": ("--start_from=s3://b/x", "--start_from=s3://b/x: must be a local path, not a URL"),

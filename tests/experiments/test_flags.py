@@ -180,13 +180,16 @@ def test_help_for_a_study_lists_the_settings_of_the_study():
 
 def test_help_for_a_run_has_the_values_of_its_file(tmp_path):
     (tmp_path / "c.py").write_text(
-        "from experiments.config import Config\ndef get_config():\n    return Config(name='mine', seed=7)\n"
+        "import dataclasses\nfrom experiments.config import Config\n"
+        "@dataclasses.dataclass\nclass Mine(Config):\n    unexplained: int = 3\n"
+        "def get_config():\n    return Mine(name='mine', seed=7)\n"
     )
     (tmp_path / "f").write_text("--help\n")
     done = run(f"--config={tmp_path / 'c.py'}", f"--flagfile={tmp_path / 'f'}")
     assert (done.returncode, done.stderr) == (0, "")
     assert "--config.name=mine " in done.stdout
     assert "--config.seed=7 " in done.stdout
+    assert "--config.unexplained=3" in done.stdout
 
 
 def test_help_for_a_missing_file_is_one_error():
