@@ -8,9 +8,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import re
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,11 +21,20 @@ from tqdm import tqdm
 
 from experiments.benchmarks.rows import Row, measure, table
 from experiments.benchmarks.suites import SUITE_SECONDS, SUITES, Case
-from experiments.flags import fail
+from experiments.command_line import (
+    WIDTH,
+    check_no_argument,
+    fail,
+    first_sentence,
+    flag_lines,
+    help_asked,
+    positional,
+    with_flag_files,
+)
 from experiments.runtime import cpu
 from ialp_jax import console, store
 from ialp_jax.claim import check_replaceable
-from ialp_jax.errors import InputError, expanded
+from ialp_jax.errors import InputError, check_local, expanded
 
 FIRST_LINE = table("", [])  # names of the columns
 CACHE, CACHED = "JAX_COMPILATION_CACHE_DIR", {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
@@ -34,7 +43,9 @@ CACHE, CACHED = "JAX_COMPILATION_CACHE_DIR", {"JAX_PERSISTENT_CACHE_MIN_COMPILE_
 FLAGS = flags.FlagValues()
 flags.DEFINE_enum("suite", None, list(SUITES), "Suite to measure.", flag_values=FLAGS)
 flags.DEFINE_string("out", None, "CSV file to write.", flag_values=FLAGS)
-flags.DEFINE_list("cases", [], "Ids of cases; only these are measured.", flag_values=FLAGS)
+flags.DEFINE_list(
+    "cases", [], "Ids of the cases to measure, separated by commas. Default: all.", flag_values=FLAGS
+)
 flags.DEFINE_bool(
     "full",
     False,
@@ -45,15 +56,14 @@ flags.DEFINE_bool(
 
 def parse(argv: Sequence[str]) -> None:
     """Reads the flags; after a mistake, prints a one-line message and exits with code 2."""
-    if any(re.fullmatch(r"--?(h|help|helpfull|helpshort)", arg) for arg in argv[1:]):
-        console.show_lines([__doc__, FLAGS.get_help()])
+    argv = with_flag_files(argv)
+    if asked := help_asked(argv):
+        console.show_lines([help_text(asked == "full")])
         raise SystemExit(0)
     try:
-        rest = FLAGS(argv)
-    except flags.Error as error:
-        fail(str(error))
-    if len(rest) > 1:
-        fail(f"{rest[1]!r} is not a flag; all arguments are given as --name=value")
+        check_no_argument(positional(FLAGS, argv))
+    except InputError as error:
+        fail(error)
     for name, example in (("suite", "simulator"), ("out", "benchmark.csv")):
         if not FLAGS[name].value:
             fail(f"--{name} is missing; give, for example, --{name}={example}")
@@ -61,6 +71,7 @@ def parse(argv: Sequence[str]) -> None:
     if unknown := [name for name in FLAGS["cases"].value if name not in known]:
         fail(f"--cases: {unknown[0]!r} is no case of this suite; cases: {', '.join(known)}")
     try:
+        check_local("--out", FLAGS["out"].value)
         FLAGS["out"].value = expanded(FLAGS["out"].value, "--out")
     except InputError as error:
         fail(error)
@@ -75,6 +86,30 @@ def parse(argv: Sequence[str]) -> None:
         fail(error)
     except OSError as error:
         fail(f"--out={out}: cannot be written ({error.strerror})")
+
+
+def help_text(full: bool) -> str:
+    """The text of ``--help``: flags, suites and cases. ``full`` adds the cases of ``--full``."""
+    short = "--helpfull adds the cases of --full, and lists all flags"
+    lines = [
+        "Measures the speed and memory of one suite and writes a table.",
+        "",
+        "usage: python -m experiments.benchmark --suite=SUITE --out=FILE.csv [--cases=ID,ID] [--full]",
+        "",
+        "  --suite=training --out=training.csv                                all cases of a suite",
+        "  --suite=labels --out=labels.csv --cases=choice_small,dtypes        2 of its cases",
+        "",
+        "flags:",
+        *flag_lines((FLAGS[name] for name in ("suite", "out", "cases", "full")), full),
+        "",
+        f"suites and the ids of their cases; {'those in [brackets] need --full' if full else short}:",
+    ]
+    for suite, cases in SUITES.items():
+        usual = [case.name for case in cases(False)]
+        ids = [name if name in usual else f"[{name}]" for name in (case.name for case in cases(full))]
+        lines += [f"  {suite}: {first_sentence(cases.__doc__ or '')}"]
+        lines += textwrap.wrap(", ".join(ids), WIDTH, initial_indent="      ", subsequent_indent="      ")
+    return "\n".join(lines)
 
 
 def main(argv: Sequence[str]) -> int:

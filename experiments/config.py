@@ -90,9 +90,10 @@ class Config:
       checkpoint: how often a stage in progress is saved.
       tensorboard: whether event files for TensorBoard are written to <workdir>/tensorboard/.
       compilation_cache: folder in which compiled programs are kept for later runs. It holds at most 1 GiB for
-        each version of JAX and each processor. It must belong to you, because its programs are run. ``auto``:
-        ialp_jax/compiled in the user's cache folder (~/.cache); ``off`` or empty: no folder. The environment
-        variable JAX_COMPILATION_CACHE_DIR takes precedence. Results do not depend on this setting.
+        each version of JAX and each processor. It must belong to you, because its programs are run. It must
+        be local and outside the run folder. ``auto``: ialp_jax/compiled in your cache folder (~/.cache);
+        ``off`` or empty: no folder. The environment variable JAX_COMPILATION_CACHE_DIR takes precedence.
+        Results do not depend on this setting.
     """
 
     name: str = "quickstart"

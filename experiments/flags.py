@@ -7,25 +7,37 @@ import inspect
 import itertools
 import re
 import runpy
-import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from absl import flags
 from ml_collections import config_flags
 
+from experiments.command_line import (
+    WIDTH,
+    check_no_argument,
+    fail,
+    first_sentence,
+    flag_lines,
+    help_asked,
+    with_flag_files,
+)
 from experiments.config import Config
 from experiments.study.settings import Study
 from ialp_jax import console
 from ialp_jax.agents.config import renamed_hint
-from ialp_jax.errors import InputError, expanded, one_line
+from ialp_jax.errors import InputError, check_local, expanded
 
 STAGES = ("data", "simulate", "lora", "label", "audit", "pretrain", "adapt", "report")
 FLAGS = ("config", "workdir", "stage", "start_from", "redo", "dry_run", "profile")
 RENAMED = {"--stage=tune": "--stage=lora", "--config.llm.tune.": "--config.llm.lora."}
+_NAME_WIDTH = 25  # of a setting with its value, in the help
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "quickstart.py")
+
+# The library looks for overrides in this list, which `parse` fills. Without the list, the library would read
+# sys.argv and every file of flags during the import of this module.
+_ARGV: list[str] = []
 
 # This flag has no default, because the library would load a default config immediately. Then `parse` could
 # not explain mistakes in overrides.
@@ -34,6 +46,7 @@ CONFIG = config_flags.DEFINE_config_file(
     None,
     "Python file with get_config(). --config.a.b=value overrides one setting. Default: the quickstart. "
     "FILE.py:WORD calls get_config(WORD).",
+    sys_argv=_ARGV,
 )
 WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run. Default: runs/<config.name>.")
 STAGE = flags.DEFINE_enum(
@@ -73,21 +86,16 @@ DISTRIBUTED = flags.DEFINE_enum(
 )
 
 
-def fail(message: object) -> NoReturn:
-    """Prints one line on stderr and ends the process with exit code 2."""
-    print(f"error: {one_line(str(message))}", file=sys.stderr)
-    raise SystemExit(2)
-
-
 def parse(argv: Sequence[str]) -> list[str]:
     """Flags parser for `absl.app.run`. It also loads and checks the config before anything else runs."""
-    if any(re.fullmatch(r"--?(h|help|helpshort|helpfull)", arg) for arg in argv[1:]):
-        console.show_lines([help_text(full=any(arg.endswith("helpfull") for arg in argv[1:]))])
+    argv = with_flag_files(argv)
+    if asked := help_asked(argv):
+        console.show_lines([_help_for(argv, asked == "full")])
         raise SystemExit(0)
     if not any(re.match(r"--?config(=|$)", arg) for arg in argv[1:]):
         argv = [argv[0], f"--config={DEFAULT_CONFIG}", *argv[1:]]
     try:
-        argv = [_expand_argument(arg) for arg in argv]
+        argv = _ARGV[:] = [_expand_argument(arg) for arg in argv]
         rest = flags.FLAGS(argv)
         config = CONFIG.value
         if not isinstance(config, Config | Study):  # for example, if the file cannot be read
@@ -95,8 +103,9 @@ def parse(argv: Sequence[str]) -> list[str]:
     except (Exception, SystemExit) as error:  # a config file may raise any exception
         fail(_explained(error, argv))
     try:
-        if len(rest) > 1:
-            raise InputError(f"{rest[1]!r} is not a flag; all arguments are given as --name=value")
+        check_no_argument(rest[1:])
+        check_local("--workdir", WORKDIR.value)
+        check_local("--start_from", START_FROM.value)
         if STAGE.value == "search" and not isinstance(config, Study):
             raise InputError(
                 "--stage=search: only a study has a search; give --config=experiments/configs/paper.py"
@@ -158,12 +167,14 @@ def _explained(error: BaseException, argv: Sequence[str]) -> object:
     for arg, (old, new) in itertools.product(argv[1:], RENAMED.items()):
         if f"--{arg.lstrip('-')}".startswith(old):
             return f"{old.rstrip('.')} is now {new.rstrip('.')}"
+    if isinstance(error, flags.DuplicateFlagError):
+        return "--config: given twice, together with settings; give it once, before the settings"
     text = str(error.args[0] if error.args else error)
     if isinstance(error, flags.Error | InputError):
         return text
     known = {path for path, _, _ in knobs(given)}
     for arg in argv[1:]:
-        match = re.match(r"--?config\.([\w.]+)", arg)
+        match = re.match(r"--?(?:no)?config\.([\w.]*)", arg)
         if match and match[1] not in known:
             import difflib
 
@@ -241,8 +252,24 @@ def _meanings(config_type: type) -> dict[str, str]:
     return meanings
 
 
-def help_text(full: bool = False) -> str:
-    """The text of ``--help``, with the sections of settings or, if ``full``, with every setting."""
+def _help_for(argv: Sequence[str], full: bool) -> str:
+    """The help text for the config file in the arguments. Ends the process if the file cannot be loaded."""
+    if not (path := _config_path(argv)):
+        return help_text(full=full)
+    try:
+        return help_text(path, load_config(expanded(path, "--config")), full)
+    except InputError as error:
+        fail(error)
+
+
+def help_text(path: str = "", given: Config | Study | None = None, full: bool = False) -> str:
+    """The text of ``--help``.
+
+    Args:
+      path: the config file on the command line; "" for none.
+      given: result of this file's ``get_config()``. Its settings are shown instead of the defaults.
+      full: whether each setting is listed, not only the sections.
+    """
     lines = [
         "iALP in JAX: from raw interactions to a report that compares policies.",
         "",
@@ -254,35 +281,36 @@ def help_text(full: bool = False) -> str:
         "",
         "flags:",
     ]
-    for name in (*FLAGS, *(flag.name for flag in (COORDINATOR, NUM_PROCESSES, PROCESS_ID, DISTRIBUTED))):
-        text = flags.FLAGS[name].help
-        lines.append(f"  --{name}: {text}" if full else f"  --{name:<15}{_first_sentence(text)}")
-    return "\n".join([*lines, *(_all_settings() if full else _sections())])
+    names = (*FLAGS, *(flag.name for flag in (COORDINATOR, NUM_PROCESSES, PROCESS_ID, DISTRIBUTED)))
+    lines += flag_lines((flags.FLAGS[name] for name in names), full)
+    if given is not None:
+        whose = f"of the {'study' if isinstance(given, Study) else 'run'} in {path}"
+        return "\n".join([*lines, *(_all_settings(whose, given) if full else _sections(whose, given))])
+    if full:
+        run, study = "of a run (defaults)", "of a study, as experiments/configs/paper.py (defaults)"
+        return "\n".join([*lines, *_all_settings(run, Config()), *_all_settings(study, Study())])
+    study = "A study has other settings: --config=experiments/configs/paper.py --help lists them."
+    return "\n".join([*lines, *_sections("of a run", Config()), study])
 
 
-def _first_sentence(text: str) -> str:
-    """The first sentence of a help text, without the choices that absl puts before the help of an enum."""
-    return re.sub(r"^<.*?>: ", "", text).partition(". ")[0].partition("; ")[0].removesuffix(".")
-
-
-def _sections() -> list[str]:
-    """One help line for each section of settings, without the single settings."""
-    config, meanings = Config(), _meanings(Config)
-    lines = ["", f"settings ({len(list(knobs(config)))}; --helpfull lists each with its default):"]
+def _sections(whose: str, config: Config | Study) -> list[str]:
+    """One help line for each setting or section, without the settings in a section."""
+    meanings = _meanings(type(config))
+    lines = ["", f"settings {whose} ({len(list(knobs(config)))}; --helpfull lists each with its value):"]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         name = f"{field.name}.*" if dataclasses.is_dataclass(value) else f"{field.name}={value}"
-        lines.append(f"  --config.{name:<25}{_first_sentence(meanings[field.name])}")
-    return [*lines, "A study (experiments/configs/paper.py) has settings of its own, see --helpfull."]
+        short = name if len(name) < _NAME_WIDTH else f"{name[: _NAME_WIDTH - 4]}..."
+        meaning = first_sentence(meanings.get(field.name, ""))  # a class of your own may explain nothing
+        line = f"  --config.{short:<{_NAME_WIDTH}}{meaning}"
+        lines.append(line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}...")
+    return lines
 
 
-def _all_settings() -> list[str]:
-    """Help lines for every setting, with its default and meaning."""
-    lines = []
-    for whose, config in (("", Config()), (" of a study, as experiments/configs/paper.py", Study())):
-        lines += ["", f"settings{whose} (defaults; a config file may state others):"]
-        for path, value, meaning in knobs(config):
-            lines.append(
-                f"  --config.{path}={value!r}".replace("'", "") + (f"\n      {meaning}" if meaning else "")
-            )
+def _all_settings(whose: str, config: Config | Study) -> list[str]:
+    """Help lines for every setting, with its value and meaning."""
+    lines = ["", f"settings {whose}:"]
+    for path, value, meaning in knobs(config):
+        line = f"  --config.{path}={value!r}".replace("'", "")
+        lines.append(line + (f"\n      {meaning}" if meaning else ""))
     return lines

@@ -12,6 +12,7 @@ from pathlib import Path
 from absl import app, logging
 
 from experiments import flags
+from experiments.command_line import fail
 from experiments.places import check_places
 from experiments.runtime import compilation_cache, cpu, distributed, gpu, jax_environment
 from experiments.runtime.termination import TERMINATION
@@ -34,11 +35,11 @@ def run_or_explain(folder: Path) -> None:
     try:
         command(folder)
     except InputError as error:
-        flags.fail(error)
+        fail(error)
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
-        flags.fail(f"{error.filename or folder}: cannot be read or written ({error.strerror})")
+        fail(f"{error.filename or folder}: cannot be read or written ({error.strerror})")
     except Terminated as error:
         print(f"terminated: {error}", file=sys.stderr)
         raise SystemExit(TERMINATION.exit_code) from None

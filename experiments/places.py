@@ -9,7 +9,7 @@ from experiments.config import Config, names_in
 from experiments.runtime import compilation_cache
 from experiments.study.settings import Study
 from ialp_jax import claim
-from ialp_jax.errors import InputError
+from ialp_jax.errors import InputError, check_local
 
 # Files and folders that a run writes into its run folder.
 PARTS = (
@@ -37,8 +37,10 @@ def check_places(folder: Path, config: Config | Study, start_from: str = "") -> 
     else:
         runs, named = [folder], [*_of_run(config), ("--start_from", start_from)]
     for flag, path in named:
+        check_local(flag, path)
         for run in runs if path else ():
             _check_apart(flag, path, run)
+    _check_cache(folder, config)
     if isinstance(config, Config) and config.llm.store:
         claim.check(Path(config.llm.store).expanduser(), claim.STORE, "--config.llm.store")
 
@@ -48,7 +50,6 @@ def _of_run(config: Config) -> Iterator[tuple[str, str]]:
     yield "--config.data.root", config.data.root
     for name in ("model", "adapter", "store", "template"):
         yield f"--config.llm.{name}", getattr(llm, name)
-    yield "--config.compilation_cache", compilation_cache.chosen(config.compilation_cache)
 
 
 def _of_study(study: Study) -> Iterator[tuple[str, str]]:
@@ -56,7 +57,17 @@ def _of_study(study: Study) -> Iterator[tuple[str, str]]:
         yield f"--config.{name}", getattr(study, name)
     for path in names_in(study.readme):
         yield "--config.readme", path
-    yield "--config.compilation_cache", compilation_cache.chosen(study.compilation_cache)
+
+
+def _check_cache(folder: Path, config: Config | Study) -> None:
+    """Raises InputError if the folder of compiled programs lies in the folder of the run or study.
+
+    Programs compile before the run claims its folder, so the run would find files in a new folder.
+    """
+    flag, path = compilation_cache.place(config.compilation_cache)
+    if path and "://" not in path and Path(path).expanduser().resolve().is_relative_to(folder.resolve()):
+        claim.check(folder, claim.STUDY if isinstance(config, Study) else claim.RUN, "--workdir")
+        raise InputError(f"{flag}={path}: lies in {folder}, the folder of --workdir; name a place outside it")
 
 
 def _check_apart(flag: str, path: str, run: Path) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import importlib.util
+import re
 from pathlib import Path
 
 # Error numbers of the operating system that mean that a folder or disk cannot be written.
@@ -65,6 +66,12 @@ def expanded(path: str, flag: str) -> str:
         return str(Path(path).expanduser())
     except RuntimeError as error:
         raise InputError(f"{flag}={path}: no such home folder ({error})") from None
+
+
+def check_local(flag: str, path: str) -> None:
+    """Raises InputError if a path is the URL of another place, because all files are local."""
+    if re.match(r"[A-Za-z][\w+.-]*://", path):
+        raise InputError(f"{flag}={path}: must be a local path, not a URL")
 
 
 def one_line(text: str) -> str:

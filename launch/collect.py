@@ -17,7 +17,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.flags import fail
+from absl import flags
+
+from experiments.command_line import fail, help_asked, positional, with_flag_files
 from experiments.study.study_figures import svg
 from ialp_jax import console, store
 from ialp_jax.claim import REPORT, claim
@@ -63,14 +65,18 @@ def collect(folder: Path, base: str = "") -> list[str]:
 
 def main(argv: Sequence[str]) -> None:
     """Writes the report of the folder in ``argv``. After an error, prints one line and exits with code 2."""
-    folders = [arg for arg in argv[1:] if not arg.startswith("--base=")]
-    if len(folders) != 1 or folders[0] in ("-h", "--help", "-help"):
+    argv = with_flag_files(argv)
+    if help_asked(argv):
         console.show_lines([__doc__])
-        raise SystemExit(0 if folders in (["-h"], ["--help"], ["-help"]) else 2)
-    base = next((arg.removeprefix("--base=") for arg in argv[1:] if arg.startswith("--base=")), "")
+        raise SystemExit(0)
+    given = flags.FlagValues()
+    base = flags.DEFINE_string("base", "", "Run with which all others are compared.", flag_values=given)
+    folders = positional(given, argv)
+    if len(folders) != 1 or not folders[0]:
+        fail(f"give one folder, not {len(list(filter(None, folders)))}; see --help")
     try:
         folder = Path(expanded(folders[0], "FOLDER"))
-        unfinished = collect(folder, base)
+        unfinished = collect(folder, base.value)
     except InputError as error:
         fail(str(error))
     for name in unfinished:

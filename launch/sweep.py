@@ -15,7 +15,6 @@ one report.
 
 from __future__ import annotations
 
-import re
 import shlex
 import signal
 import sys
@@ -29,7 +28,9 @@ from absl import app
 from absl import flags as absl_flags
 
 from experiments import flags
+from experiments.command_line import fail, flag_lines, help_asked, with_flag_files
 from experiments.config import Config
+from experiments.places import check_places
 from ialp_jax import console
 from ialp_jax.claim import SWEEP, claim
 from ialp_jax.errors import InputError
@@ -76,8 +77,9 @@ class Executor(Protocol):
 
 def parse(argv: Sequence[str]) -> list[str]:
     """Parses the flags for `absl.app.run`. A wrong flag gives a one-line error and exit code 2."""
-    if any(re.fullmatch(r"--?(h|help|helpfull|helpshort)", arg) for arg in argv[1:]):
-        lines = (f"  --{flag.name}: {absl_flags.FLAGS[flag.name].help}" for flag in DEFINED)
+    argv = with_flag_files(argv)
+    if help_asked(argv):
+        lines = flag_lines((absl_flags.FLAGS[flag.name] for flag in DEFINED), full=True)
         console.show_lines([__doc__, "flags, besides those of python -m experiments.main --help:", *lines])
         raise SystemExit(0)
     return flags.parse(argv)
@@ -98,7 +100,10 @@ def planned() -> list[Job]:
     if flags.START_FROM.value:
         rest.append(f"--start_from={Path(flags.START_FROM.value).absolute()}")
     rest += ["--redo"] if flags.REDO.value else []
-    return jobs_of(path, config, given["config"].override_values, folder, file, rest)
+    jobs = jobs_of(path, config, given["config"].override_values, folder, file, rest)
+    for job in jobs:
+        check_places(job.folder, job.config, flags.START_FROM.value)
+    return jobs
 
 
 def run_jobs(jobs: Sequence[Job], executor: Executor, board: Board) -> None:
@@ -153,7 +158,7 @@ def main(argv: Sequence[str]) -> int:
         board = Board(missing, len(jobs) - len(missing))
         run_jobs(missing, _executor(), board)
     except InputError as error:
-        flags.fail(str(error))
+        fail(str(error))
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return 128 + signal.SIGINT

@@ -53,7 +53,7 @@ def call(capture: pytest.CaptureFixture, name: str, *args: object) -> Ended:
     argv, code = [name, *map(str, args)], 0
     capture.readouterr()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", argv)  # config_flags reads it
+        patch.setattr(sys, "argv", argv)  # manifests record it
         try:
             code = COMMANDS[name](argv) or 0
         except SystemExit as end:

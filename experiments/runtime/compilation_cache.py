@@ -15,17 +15,21 @@ import re
 import shutil
 import time
 import warnings
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 import filelock
 
 from experiments.runtime.cpu import usable_cores
+from ialp_jax.errors import InputError, expanded, one_line
 
+VARIABLE = "JAX_COMPILATION_CACHE_DIR"  # of JAX
 AUTO, OFF = "auto", "off"
+_NO_FOLDERS = ("on", "true", "yes", "1", "false", "no", "none", "0")  # words that may mean a switch
 THRESHOLD_SECONDS = 0.2  # programs that compile faster are not stored
 MAX_BYTES = 2**30  # of one folder; JAX removes the least recently used programs
 UNUSED_DAYS = 60.0  # folders of other versions and processors are removed after this time
+FLAG = "--config.compilation_cache"
 _NAME = "jax{}-{}-{}"  # version of jax, version of jaxlib, processor
 _LOCK = ".lockfile"  # of JAX
 _LOCK_SECONDS = 10.0  # as in JAX
@@ -35,7 +39,7 @@ _PROGRAM, _USED = "-cache", "-atime"  # endings of the two files of an entry; JA
 def start(choice: str, environment: MutableMapping[str, str] = os.environ) -> str:
     """Switches the cache on; call this function before the import of JAX.
 
-    If the user has set ``JAX_COMPILATION_CACHE_DIR``, this function changes nothing.
+    If the user has set ``JAX_COMPILATION_CACHE_DIR``, JAX uses that place, except if it cannot be made.
 
     Args:
       choice: the setting ``compilation_cache``: ``auto``, ``off``, empty (also off), or a folder.
@@ -44,8 +48,10 @@ def start(choice: str, environment: MutableMapping[str, str] = os.environ) -> st
     Returns:
       A note for the user if the folder cannot be written; otherwise "".
     """
+    if environment.get(VARIABLE):
+        return _start_given(environment)
     parent = chosen(choice)
-    if not parent or "JAX_COMPILATION_CACHE_DIR" in environment:
+    if not parent or VARIABLE in environment:
         return ""
     folder, note, most = folder_in(Path(parent)), "", MAX_BYTES
     try:
@@ -56,18 +62,69 @@ def start(choice: str, environment: MutableMapping[str, str] = os.environ) -> st
         if not os.access(folder, os.R_OK):
             return f"{note}; --config.compilation_cache names another folder, or off"
         most = -1  # without a limit, JAX needs no lock and no times of use, so it can read the programs
-    # The run goes on without the cache if an entry is damaged or the disk is full. JAX would warn every time.
-    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
-    environment["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    _silence_jax()
+    environment[VARIABLE] = str(folder)
     environment.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(most))
     environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", str(THRESHOLD_SECONDS))
     return note
 
 
+def _start_given(environment: MutableMapping[str, str]) -> str:
+    """Makes the place in the user's variable as JAX would do. If this fails, removes the variable.
+
+    Returns:
+      A note for the user if the place cannot be made or written; otherwise "".
+    """
+    given = environment[VARIABLE] = expanded(environment[VARIABLE], VARIABLE)
+    try:
+        if "://" in given:
+            from etils import epath  # JAX uses this library, too; it imports no JAX
+
+            epath.Path(given).mkdir(parents=True, exist_ok=True)
+        else:
+            Path(given).mkdir(parents=True, exist_ok=True)
+    except Exception as error:  # each kind of storage raises its own types
+        del environment[VARIABLE]
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        return one_line(
+            f"note: {VARIABLE}={given}: cannot be used ({reason}); compiled programs are not kept"
+        )
+    if "://" in given or os.access(given, os.W_OK):
+        return ""
+    _silence_jax()
+    return f"note: {VARIABLE}={given}: cannot be written; new compiled programs are not kept"
+
+
+def _silence_jax() -> None:
+    """Switches JAX's warnings about damaged entries and full disks off; the run goes on without the cache."""
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
+
+
+def place(choice: str, environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """Where programs are kept: the flag or variable that names the place, and the place ("" for none)."""
+    if VARIABLE in environment:
+        return VARIABLE, environment[VARIABLE]
+    return FLAG, chosen(choice)
+
+
 def chosen(choice: str) -> str:
-    """The folder that a value of the setting names, "" for none."""
-    if choice != AUTO:
-        return "" if choice == OFF else choice
+    """The folder that a value of the setting names, "" for none.
+
+    Raises:
+      InputError: the value is neither a local folder nor ``auto`` nor ``off``.
+    """
+    word = choice.strip().lower()
+    if word in _NO_FOLDERS:
+        raise InputError(
+            f"{FLAG}={choice}: must be auto, off or a folder; for a folder of this name, give ./{choice}"
+        )
+    if "://" in choice:
+        raise InputError(
+            f"{FLAG}={choice}: must be a local folder; JAX reads other places from the environment variable "
+            f"{VARIABLE}"
+        )
+    if word != AUTO:
+        return "" if word in ("", OFF) else choice
     places = os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~/.cache")
     caches = next(filter(os.path.isabs, places), "")  # "" if the user has no home folder
     return caches and os.path.join(caches, "ialp_jax", "compiled")

@@ -48,6 +48,14 @@ def test_bad_jax_variables_end_with_one_line(tmp_path, case):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_cache_of_jax_in_the_run_folder_is_refused(refused, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "run" / "cache"))
+    command = ("main", "--config=experiments/configs/smoke.py", "--stage=data", "--workdir=HERE/run")
+    where = "JAX_COMPILATION_CACHE_DIR=HERE/run/cache"
+    refused(f"{where}: lies in HERE/run, the folder of --workdir; name a place outside it", *command)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("given", "recorded"),
     [

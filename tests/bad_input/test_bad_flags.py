@@ -24,7 +24,30 @@ FLAGS = {
         "--redo=maybe",
         "flag --redo=maybe: ('Non-boolean argument to boolean flag', 'maybe')",
     ),
-    "flag file": ("--flagfile=HERE/none", "...HERE/none..."),
+    "flag file": (
+        "--flagfile=HERE/none",
+        "--flagfile=HERE/none: cannot be read (No such file or directory)",
+    ),
+    "folder as a flag file": ("--flagfile=HERE", "--flagfile=HERE: cannot be read (Is a directory)"),
+    "no flag file": ("--flagfile", "--flagfile with no argument"),
+    "second config after a setting": (
+        "--config=experiments/configs/quickstart.py",
+        "--config: given twice, together with settings; give it once, before the settings",
+    ),
+    "run at a URL": ("--workdir=gs://b/run", "--workdir=gs://b/run: must be a local path, not a URL"),
+    "start at a URL": ("--start_from=s3://b/x", "--start_from=s3://b/x: must be a local path, not a URL"),
+    "data at a URL": (
+        "--config.data.root=file:///x",
+        "--config.data.root=file:///x: must be a local path, not a URL",
+    ),
+    "compiled programs at a URL": (
+        "--config.compilation_cache=gs://b/x",
+        "--config.compilation_cache=gs://b/x: must be a local folder; JAX reads other places from the ...",
+    ),
+    "compiled programs in a word": (
+        "--config.compilation_cache=None",
+        "--config.compilation_cache=None: must be auto, off or a folder; for a folder of this ...",
+    ),
     "nothing to start from": (
         "--start_from=HERE/none",
         "--start_from=HERE/none: not a run folder, it has no config.json",
@@ -35,6 +58,14 @@ FLAGS = {
         "--config.data.nme: no such setting; did you mean --config.data.name?",
     ),
     "unknown group": ("--config.xyz.q=1", "--config.xyz.q: no such setting; --helpfull lists all settings"),
+    "setting without a name": (
+        "--config.=3",
+        "--config.: no such setting; --helpfull lists all settings",
+    ),
+    "negated unknown setting": (
+        "--noconfig.tensorbord",
+        "--config.tensorbord: no such setting; did you mean --config.tensorboard?",
+    ),
     "a group is no value": ("--config.agents=5", "flag --config.agents=5: Unable to parse value ..."),
     # wrong types
     "text for a number": (
@@ -209,9 +240,10 @@ FILES = {
 
 
 @pytest.mark.parametrize("case", FLAGS)
-def test_flags(refused, tmp_path, case):
+def test_flags(refused, tmp_path, monkeypatch, case):
     flag, message = FLAGS[case]
-    refused(message, "main", *START, flag)
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    refused(message, "main", *START[:2], "--config.tensorboard=true", *START[2:], flag)
     assert not list(tmp_path.glob("run/data"))
 
 
@@ -234,6 +266,42 @@ def test_a_word_for_a_file_that_takes_none(refused):
     refused(f"--config={name}:big: {name} takes no word after a colon", "main", f"--config={name}:big")
 
 
+def test_a_flag_file_that_is_no_text(refused, tmp_path):
+    (tmp_path / "f").write_bytes(b"\xff\xfe")
+    refused("--flagfile: the file is not a text in UTF-8 (...)", "main", *START, "--flagfile=HERE/f")
+
+
+def test_a_wrong_setting_in_a_flag_file(refused, tmp_path):
+    (tmp_path / "f").write_text("--config.num_sed=3\n")
+    message = "--config.num_sed: no such setting; did you mean --config.num_seeds?"
+    refused(message, "main", *START, "--flagfile=HERE/f")
+
+
+SWEEP = "--sweep=launch/sweeps/learning_rate.py"
+
+
+@pytest.mark.parametrize(
+    ("message", "command"),
+    [
+        ("give one folder, not 0; see --help", ("collect", "")),
+        ("give one folder, not 2; see --help", ("collect", "HERE", "HERE")),
+        ("Missing value for flag --base", ("collect", "HERE", "--base")),
+        ("Unknown command line flag 'bas'. Did you mean: base ?", ("collect", "HERE", "--bas=x")),
+        (
+            "--out=gs://b/x: must be a local path, not a URL",
+            ("benchmark", "--suite=encoder", "--out=gs://b/x"),
+        ),
+        (
+            "--config.llm.store=gs://b/x: must be a local path, not a URL",
+            ("sweep", START[0], SWEEP, "--workdir=HERE/s", "--config.llm.store=gs://b/x"),
+        ),
+    ],
+)
+def test_arguments_of_other_commands(refused, tmp_path, message, command):
+    refused(message, *command)
+    assert not list(tmp_path.iterdir())
+
+
 COMMANDS = {  # each command runs in a new process
     "main": (
         ("experiments.main", *START, "--config.num_seeds=0"),
@@ -243,6 +311,13 @@ COMMANDS = {  # each command runs in a new process
         ("experiments.main", *START[:2], "--workdir=HERE"),
         "HERE: cannot be written (File exists)",
     ),
+    **{
+        f"flag file of {name}": (
+            (name, "--flagfile=HERE/none"),
+            "--flagfile=HERE/none: cannot be read (Not a directory)",
+        )
+        for name in ("experiments.main", "experiments.benchmark", "launch.sweep", "launch.collect")
+    },
     "inspect": (("ialp_jax.labelling.inspect", "HERE"), "HERE: no such folder"),
     "benchmark": (
         ("experiments.benchmark", "--suite=moon", "--out=HERE"),

@@ -70,6 +70,11 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
         main("--stage=data", workdir="/"),
         "/: is not empty, it holds ...; give a new or empty ...",
     ),
+    "a home folder with compiled programs": (
+        {".cache/mine": "mine"},
+        main("--stage=data", "--config.compilation_cache=HERE/.cache/compiled", workdir="HERE"),
+        not_ours("HERE", ".cache"),
+    ),
     "a lock of others": (
         {"home/.lock": "mine"},
         main("--stage=data", workdir="HERE/home"),
@@ -187,12 +192,17 @@ CASES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
     "compiled programs in a part": (
         {},
         main("--config.compilation_cache=HERE/run/labels/compiled"),
-        IN_PART.format("--config.compilation_cache=HERE/run/labels/compiled", "labels"),
+        "--config.compilation_cache=HERE/run/labels/compiled: lies in HERE/run, the folder of --workdir; ...",
     ),
     "compiled programs in a world": (
         {},
         study("--config.compilation_cache=HERE/study/smoke"),
-        "--config.compilation_cache=HERE/study/smoke: is the folder of the run, which replaces ...",
+        "--config.compilation_cache=HERE/study/smoke: lies in HERE/study, the folder of --workdir; ...",
+    ),
+    "compiled programs in a new run": (
+        {},
+        main("--stage=data", "--config.compilation_cache=HERE/new/cache", workdir="HERE/new"),
+        "--config.compilation_cache=HERE/new/cache: lies in HERE/new, the folder of --workdir; name a ...",
     ),
     "a README in a world": (
         {},
@@ -257,8 +267,10 @@ def run(finished, tmp_path):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_files_of_others(refused, run, tmp_path, capfd, case):
+def test_files_of_others(refused, run, tmp_path, monkeypatch, capfd, case):
     files, (command, *args), message = CASES[case]
+    if any("compilation_cache" in arg for arg in args):
+        monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)  # takes precedence over the setting
     if command == "collect":
         assert call(capfd, "main", *SETTINGS, f"--workdir={run}", "--stage=report").code == 0
     put(tmp_path, files)

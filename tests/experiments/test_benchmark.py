@@ -62,6 +62,27 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys, arguments, named):
     assert named in error_line(capsys, *arguments)
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_help_lists_flags_and_cases_without_large_libraries(full):
+    script = f"import sys; from experiments import benchmark; benchmark.parse(['x', '--help{'full' * full}'])"
+    # -X importtime writes the name of every imported module to stderr
+    command = [sys.executable, "-X", "importtime", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "absl" in imported
+    assert not imported & {"jax", "torch"}
+    lines = done.stdout.splitlines()
+    words = set(done.stdout.replace(",", " ").replace("[", " ").replace("]", " ").split())
+    assert max(map(len, lines)) <= 110
+    assert full or len(lines) <= 45
+    for suite, cases in suites.SUITES.items():
+        assert sum(line.startswith(f"  {suite}: ") for line in lines) == 1
+        assert {case.name for case in cases(full)} <= words
+    for name in ("--suite", "--out", "--cases", "--full"):
+        assert any(line.startswith(f"  {name}") for line in lines)
+    assert any(line.startswith("  --flagfile") for line in lines) == full
+
+
 def test_the_documented_simulator_cases_are_in_the_suite_with_and_without_full():
     for full in (False, True):
         names = [case.name for case in suites.simulator(full)]

@@ -168,6 +168,43 @@ def test_helpfull_explains_every_setting():
         assert len(meaning) > 5, f"--config.{path} is not explained"
 
 
+def test_help_for_a_study_lists_the_settings_of_the_study():
+    done = run("--config=experiments/configs/paper.py", "--help")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) <= 45
+    assert "settings of the study in experiments/configs/paper.py" in done.stdout
+    assert "--config.name=paper " in done.stdout
+    assert "--config.worlds=" in done.stdout
+    assert "--config.simulator" not in done.stdout
+
+
+def test_help_for_a_run_has_the_values_of_its_file(tmp_path):
+    (tmp_path / "c.py").write_text(
+        "import dataclasses\nfrom experiments.config import Config\n"
+        "@dataclasses.dataclass\nclass Mine(Config):\n    unexplained: int = 3\n"
+        "def get_config():\n    return Mine(name='mine', seed=7)\n"
+    )
+    (tmp_path / "f").write_text("--help\n")
+    done = run(f"--config={tmp_path / 'c.py'}", f"--flagfile={tmp_path / 'f'}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--config.name=mine " in done.stdout
+    assert "--config.seed=7 " in done.stdout
+    assert "--config.unexplained=3" in done.stdout
+
+
+def test_help_for_a_missing_file_is_one_error():
+    done = run("--config=no/such.py", "--help")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: --config: no such file: no/such.py\n"
+
+
+@pytest.mark.parametrize("asked", ["--help=true", "--helpshort", "-?", "--helpxml"])
+def test_other_names_of_help(asked):
+    done = run(asked)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == flags.help_text(full=asked == "--helpxml").strip()
+
+
 def test_defaults_are_valid_and_their_agents_exist():
     Config().check()
     assert set(Config().agent_ids()) < set(registry.ids())

@@ -14,7 +14,8 @@ import filelock
 import pytest
 
 from experiments.runtime import compilation_cache
-from experiments.runtime.compilation_cache import chosen, folder_in, prepare, processor, start
+from experiments.runtime.compilation_cache import chosen, folder_in, place, prepare, processor, start
+from ialp_jax.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
 ENTRY = ("jit_f-0123-cache", "jit_f-0123-atime")
@@ -43,11 +44,57 @@ def test_off_changes_nothing(choice):
     assert environment == {}
 
 
+@pytest.mark.parametrize("choice", ["OFF", "Off", " "])
+def test_off_has_any_case(choice):
+    assert chosen(choice) == ""
+    assert chosen("AUTO") == chosen("auto")
+
+
+@pytest.mark.parametrize("choice", ["gs://bucket/x", "none", "False", "1"])
+def test_a_url_and_a_word_for_a_switch_are_refused(choice):
+    with pytest.raises(InputError, match="must be"):
+        chosen(choice)
+    assert chosen("./none") == "./none"
+
+
 def test_the_variable_of_the_user_takes_precedence(tmp_path):
-    environment = {"JAX_COMPILATION_CACHE_DIR": "/mine"}
+    environment = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "mine")}
+    assert place("auto", environment) == ("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "mine"))
     assert start(str(tmp_path / "cache"), environment) == ""
-    assert environment == {"JAX_COMPILATION_CACHE_DIR": "/mine"}
+    assert environment == {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "mine")}
     assert not (tmp_path / "cache").exists()
+
+
+def test_an_empty_variable_switches_the_cache_off(tmp_path):
+    environment = {"JAX_COMPILATION_CACHE_DIR": ""}
+    assert start(str(tmp_path / "cache"), environment) == ""
+    assert environment == {"JAX_COMPILATION_CACHE_DIR": ""}
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("given", ["HERE/file", "HERE/file/x", "nowhere://bucket/x"])
+def test_a_variable_that_names_no_usable_place_is_one_note(tmp_path, given):
+    (tmp_path / "file").touch()
+    given = given.replace("HERE", str(tmp_path))
+    environment = {"JAX_COMPILATION_CACHE_DIR": given}
+    note = start("auto", environment)
+    assert note.startswith(f"note: JAX_COMPILATION_CACHE_DIR={given}: cannot be used (")
+    assert note.isprintable()
+    assert environment == {}  # JAX would warn
+
+
+def test_a_variable_that_names_a_folder_to_read_is_one_note(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    environment = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path)}
+    assert "cannot be written; new compiled programs are not kept" in start("auto", environment)
+    assert environment == {"JAX_COMPILATION_CACHE_DIR": str(tmp_path)}
+
+
+def test_the_home_folder_in_the_variable_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    environment = {"JAX_COMPILATION_CACHE_DIR": "~/mine"}
+    assert start("auto", environment) == ""
+    assert environment == {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "mine")}
 
 
 def test_jax_gets_folder_threshold_and_size(tmp_path):
