@@ -20,6 +20,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {  # fact of `drift.by_ro
     "chosen_like_probability": ("chosen item", _CHANCE),
     "mean_like_probability": ("candidates", _CHANCE),
     "best_like_probability": ("best candidate", _CHANCE),
+    "rank_correlation": ("rank correlation", _CHANCE),
 }
 _LINES = {  # fact -> name and colour of its line
     "real_likes": Style("real likes", "", "#d55e00"),

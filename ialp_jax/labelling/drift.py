@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from scipy import stats
 
 from ialp_jax.types import Dataset, Histories, UserModel
 from ialp_jax.users.predict import like_probability
@@ -36,13 +37,16 @@ def by_round(
       - ``none`` and ``invalid``, shares of the prompts;
       - ``age``, the mean number of steps that a session has taken before the prompt;
       - ``chosen_like_probability``, ``mean_like_probability`` and ``best_like_probability``, the mean
-        probability that the user likes the chosen candidate, any candidate, and the best candidate.
+        probability that the user likes the chosen candidate, any candidate, and the best candidate;
+      - ``rank_correlation``, the mean over prompts of Spearman's correlation between the scores of the
+        candidates and the probabilities that the user likes them. 1: the label source knows the user's order.
     """
     real = really_liked(arrays["histories"], arrays["user"], dataset.histories)
     items = arrays["histories"] > 0
     chances = _chances(model, arrays["user"], arrays["candidates"])
     choice = arrays["choice"]
     chosen = np.take_along_axis(chances, np.maximum(choice - 1, 0)[:, None], 1)[:, 0]
+    correlation = _rank_correlations(arrays["scores"], chances)
     length = arrays["histories"].shape[1]
     age = (arrays["shown"][:, length:] > 0).sum(1)
     facts = []
@@ -60,6 +64,7 @@ def by_round(
                 "chosen_like_probability": _mean(chosen[rows & (choice > 0)]),
                 "mean_like_probability": _mean(chances[rows]),
                 "best_like_probability": _mean(chances[rows].max(1)),
+                "rank_correlation": _mean(correlation[rows & np.isfinite(correlation)]),
             }
         )
     return facts
@@ -85,6 +90,14 @@ def _chances(model: UserModel, user: np.ndarray, items: np.ndarray) -> np.ndarra
     return np.concatenate(
         [np.asarray(like_probability(model, user[part, None], items[part])) for part in parts]
     )
+
+
+def _rank_correlations(scores: np.ndarray, chances: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of each row of two arrays [P, K]; NaN if a row has equal values only, or NaN."""
+    ranks = [stats.rankdata(values, axis=1) for values in (scores, chances)]
+    first, second = (rank - rank.mean(1, keepdims=True) for rank in ranks)
+    size = np.sqrt((first**2).sum(1) * (second**2).sum(1))
+    return np.divide((first * second).sum(1), size, out=np.full(len(size), np.nan), where=size > 0)
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -130,7 +130,7 @@ def write_labels(run: Path, prompts: int = 60) -> None:
 def label_facts() -> list[dict]:
     """Facts about three label rounds as the label stage writes them; the last round has no history."""
     names = ("prompts_without_real_likes", "none", "invalid", "chosen_like_probability")
-    names += ("mean_like_probability", "best_like_probability")
+    names += ("mean_like_probability", "best_like_probability", "rank_correlation")
     facts = [
         {"round": number, "prompts": 20, "real_likes": 0.9 - number / 10, "age": 4.5} for number in range(3)
     ]

@@ -5,6 +5,7 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 from small_world import dataset
 
 from ialp_jax.labelling import drift
@@ -28,7 +29,7 @@ def arrays():
         "histories": np.array([[0, 1, 4], [9, 2, 5], [0, 0, 0], [0, 0, 0]], np.int32),
         "candidates": np.array([[5, 6], [7, 8], [1, 2], [3, 4]], np.int32),
         "choice": np.array([2, 1, 0, -1], np.int32),
-        "scores": np.zeros((4, K), np.float32),
+        "scores": np.array([[0.0, 1.0], [3.0, -np.inf], [2.0, 2.0], [np.nan, 1.0]], np.float32),
         "shown": np.array(
             [[0, 1, 4, 0, 0], [9, 2, 5, 3, 6], [0, 0, 0, 3, 0], [0, 0, 0, 0, 0]], np.int32
         ),  # L = 3 and two steps
@@ -81,6 +82,8 @@ def test_the_first_round_has_its_means(facts):
             "chosen_like_probability": (chance[0, 6] + chance[1, 7]) / 2,
             "mean_like_probability": (chance[0, 5] + chance[0, 6] + chance[1, 7] + chance[1, 8]) / 4,
             "best_like_probability": (max(chance[0, 5], chance[0, 6]) + max(chance[1, 7], chance[1, 8])) / 2,
+            "rank_correlation": (np.sign(chance[0, 6] - chance[0, 5]) + np.sign(chance[1, 7] - chance[1, 8]))
+            / 2,
         },
         rel=1e-5,
     )
@@ -89,6 +92,7 @@ def test_the_first_round_has_its_means(facts):
 def test_a_mean_over_nothing_is_none(facts):
     assert facts[1]["real_likes"] is None
     assert facts[1]["chosen_like_probability"] is None
+    assert facts[1]["rank_correlation"] is None  # equal scores, and a score that is not a number
     assert facts[1]["prompts_without_real_likes"] == 1
     assert facts[1]["none"] == facts[1]["invalid"] == facts[1]["age"] == 0.5
     assert json.loads(json.dumps(facts)) == facts
@@ -101,3 +105,10 @@ def test_large_rounds_are_computed_in_parts(facts, monkeypatch):
         histories = HISTORIES
 
     assert drift.by_round(arrays(), Logs, MODEL) == facts
+
+
+def test_rank_correlations_are_those_of_scipy():
+    random = np.random.default_rng(1)
+    scores, chances = random.integers(0, 4, (30, 7)).astype(np.float32), random.random((30, 7))
+    expected = [stats.spearmanr(*pair).statistic for pair in zip(scores, chances, strict=True)]
+    np.testing.assert_allclose(drift._rank_correlations(scores, chances), expected, atol=1e-12)
