@@ -128,9 +128,8 @@ AGENTS = {
         *("iALP soft", LABELS, "#4d4d9e"),
         {
             "pretrain.soft_learning_rate": _PRETRAIN_RATES,
-            "pretrain.soft_updates": (40, 75, 150, 300),
+            "pretrain.soft_updates": (75, 150, 300, 600),
             "label_temperature": (0.25, 0.5, 1.0, 2.0, 4.0),
-            "prior_weight": (0.0, 0.5),
         },
     ),
     "a_ialp_ft": AgentDisplay(

@@ -7,15 +7,16 @@ experiments/results/start/summary.csv. Methods that need labels run with two set
 runs with labels of SASRec, and with labels of both sources. After a kill, run the same command again.
 """
 
-from experiments.configs.paper import OVERRIDES
+from experiments.configs import paper
 from experiments.study.settings import Study
 
-METHODS = (
-    *("random", "popular", "oracle", "sasrec", "a2c_warm"),
-    *("ialp", "ialp_soft", "a_ialp_ft", "a_ialp_ap", "a_ialp_gate"),
-)
-# The settings of the paper's study that concern these methods, and the worlds as they say what they do.
+# Settings of the paper's study. The adaptations start from ialp_soft, because it earns more on tuning users.
 SHARED = ("network.blocks", "llm.threads", "pretrain.sasrec_updates")
+ADAPTATIONS = ("a_ialp_ft", "a_ialp_ap", "a_ialp_gate")
+OVERRIDES = {path: paper.OVERRIDES[path] for path in SHARED} | {
+    f"agents.{name}.start_from": "ialp_soft" for name in ADAPTATIONS
+}
+METHODS = (*("random", "popular", "oracle", "sasrec", "a2c_warm", "ialp", "ialp_soft"), *ADAPTATIONS)
 
 
 def get_config() -> Study:
@@ -28,7 +29,7 @@ def get_config() -> Study:
         label_sets=2,
         sources="log_model,llm+log_model",
         env_steps=100_000,
-        overrides=";".join(f"{path}={OVERRIDES[path]}" for path in SHARED),
+        overrides=";".join(f"{path}={value}" for path, value in OVERRIDES.items()),
         tuned="experiments/results/start/tuned",
         starts="experiments/results/start/summary.csv",
     )
