@@ -8,21 +8,21 @@ On Last.fm, the return of iALP starts near 9.8, and near 11.4 with --config.eval
 as long as that of the world's own file. The list has our reading of the paper. All other settings
 have the values of the world's file: the paper does not state them, or we did not find where.
 
-- One choice (section 3): the LLM chooses one of K candidates or none; its scores of the others are not used.
+- One choice: the LLM chooses one of K candidates or none; its scores of the others are not used.
   ``agents.ialp`` always learns so.
-- Binary reward (section 3): 1 if the LLM chose the action, 0 if it answered none. The labels always have it.
-- The critic learns by Q-learning with a double Q target (section 3): ``backup=max``, instead of V under the
+- Binary reward: 1 if the LLM chose the action, 0 if it answered none. The labels always have it.
+- The critic learns by Q-learning with a double Q target: ``backup=max``, instead of V under the
   policy. The paper names the Q-learning loss; the double target is our reading, as in its baseline DQN.
-- Policy gradient with the weight Q(s, a) (section 3): ``actor_weight=q``, instead of the label's reward.
-- pi is a distribution over the whole catalogue (section 3): ``alternatives=catalogue``, instead of the K
+- Policy gradient with the weight Q(s, a): ``actor_weight=q``, instead of the label's reward.
+- pi is a distribution over the whole catalogue: ``alternatives=catalogue``, instead of the K
   candidates of the prompt.
-- A-iALP_ap acts with (1 - alpha) pi_theta + alpha pi_beta (section 3.3). pi_beta starts at random:
+- A-iALP_ap acts with (1 - alpha) pi_theta + alpha pi_beta. pi_beta starts at random:
   ``start=random``, instead of pi_theta's parameters. alpha grows from 0 to 1; that it grows linearly over the
   whole adaptation is our reading.
-- A-iALP_ft continues from the pre-trained policy, its critic included (section 3.3): ``critic_start=pretrained``.
+- A-iALP_ft continues from the pre-trained policy, its critic included: ``critic_start=pretrained``.
 - Imagined sessions are as long as the simulator's, start together, and show only proposals of the actor:
   ``labelling.horizon=0``, ``staggered=false``. The paper names no limit.
-- The baselines are DQN, PG and A2C from scratch, with the same encoder (section 4). Policies sample at temperature
+- The baselines are DQN, PG and A2C from scratch, with the same encoder. Policies sample at temperature
   1 in evaluation.
 
 Shorter names above are settings of ``agents.ialp``, ``agents.a_ialp_ap`` and ``agents.a_ialp_ft``.
