@@ -49,7 +49,7 @@ REFERENCE, SCRATCH, LOGS, LABELS, RIVALS, OTHER = (
 )
 GROUPS = (REFERENCE, SCRATCH, LOGS, LABELS, RIVALS, OTHER)
 
-_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+_RATES = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 _PRETRAIN_RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 _LEARNER = {"learning_rate": _RATES, "discount": (0.3, 0.5, 0.7, 0.9, 0.97)}
 _GRADIENT = {
@@ -108,13 +108,13 @@ AGENTS = {
     "a2c": AgentDisplay("A2C", SCRATCH, "#3fa9dc", _ON_POLICY),
     "sasrec": AgentDisplay(
         *("SASRec", LOGS, "#0072b2"),
-        {"pretrain.sasrec_learning_rate": _PRETRAIN_RATES, "pretrain.sasrec_updates": (75, 150, 300, 600)},
+        {"pretrain.sasrec_learning_rate": _PRETRAIN_RATES, "pretrain.sasrec_updates": (75, 150, 300, 600, 1200)},
     ),
     "a2c_warm": AgentDisplay(
         *("A2C warm", LOGS, "#999933"),
         {
             "pretrain.warm_learning_rate": _PRETRAIN_RATES,
-            "pretrain.warm_updates": (150, 300, 600, 1200),
+            "pretrain.warm_updates": (150, 300, 600, 1200, 2400),
             **_ON_POLICY,
             "critic_start": _STARTS,
         },
