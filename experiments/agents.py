@@ -108,7 +108,10 @@ AGENTS = {
     "a2c": AgentDisplay("A2C", SCRATCH, "#3fa9dc", _ON_POLICY),
     "sasrec": AgentDisplay(
         *("SASRec", LOGS, "#0072b2"),
-        {"pretrain.sasrec_learning_rate": _PRETRAIN_RATES, "pretrain.sasrec_updates": (75, 150, 300, 600, 1200)},
+        {
+            "pretrain.sasrec_learning_rate": _PRETRAIN_RATES,
+            "pretrain.sasrec_updates": (75, 150, 300, 600, 1200),
+        },
     ),
     "a2c_warm": AgentDisplay(
         *("A2C warm", LOGS, "#999933"),
