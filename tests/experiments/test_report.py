@@ -228,7 +228,7 @@ def test_label_rounds_have_a_table_and_a_plot_unless_an_earlier_version_made_the
     page = (run / "report" / "index.html").read_text()
     table = page[page.index("<h3>Label rounds</h3>") :].partition("</table>")[0]
     rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in table.split("<tr>")[2:]]
-    common = ["25.0%", "25.0%", "25.0%", "4.5", "0.25", "0.25", "0.25"]
+    common = ["25.0%", "25.0%", "25.0%", "4.5", "0.25", "0.25", "0.25", "0.25"]
     assert rows == [["90.0%", *common], ["80.0%", *common], ["-", *common]]
     assert table.count('<th scope="col">') == 1 + len(rows[0])
     new = [svg for svg in images(page) if svg not in images(before)]
