@@ -56,7 +56,7 @@ Opened = Callable[[Variant], tuple[Run, Worlds]]
 
 
 class Policy(NamedTuple):
-    """What a row of the table is about.
+    """A policy with rows in the table.
 
     Attributes:
       name: in the table.

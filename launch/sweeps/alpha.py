@@ -1,4 +1,4 @@
-"""Which clock should A-iALP_ap have if it starts from ialp_soft? Schedules and lengths, on tuning users.
+"""Compares clocks of A-iALP_ap, which starts from ialp_soft here: schedules and lengths, on tuning users.
 
 python -m experiments.main --config=experiments/configs/lfm.py --config.data.root=../shared/data \
   --workdir=runs/base_lfm --config.seed=1000 --config.evaluation.users=tuning --config.network.blocks=1 \
