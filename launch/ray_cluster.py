@@ -48,7 +48,7 @@ class RayExecutor:
     """Submits all jobs to Ray, which runs as many at a time as its cores or GPUs allow."""
 
     def __init__(self, address: str, cores: int) -> None:
-        """Joins the cluster at ``address``; an empty one starts Ray on this machine. Raises InputError."""
+        """Joins the cluster at ``address``; if this is "", starts Ray on this machine. Raises InputError."""
         self._ray = ray_connection.connect(address, max(cores, len(cores_here())), "--ray_address")
         gpus = 1 if self._ray.cluster_resources().get("GPU", 0) else 0
         self._task = self._ray.remote(run_task).options(num_cpus=cores, num_gpus=gpus, max_retries=RETRIES)

@@ -60,7 +60,7 @@ def reward_to_go(rewards: Array, ended: Array, bootstrap: Array, discount: float
       discount: gamma.
 
     Returns:
-      Returns, float32 [T], and a bool [T]: whether the session of each step ended within the T steps.
+      Discounted returns, float32 [T], and bool [T]: whether each step's session ended within the T steps.
     """
     chex.assert_rank([rewards, ended, bootstrap], 1)
 

@@ -19,7 +19,7 @@ class NumberedState(NamedTuple):
 
     Attributes:
       numbers: name -> float32 []; they never change.
-      state: state of the agent with these numbers.
+      state: state of the wrapped agent.
     """
 
     numbers: dict[str, Array]

@@ -41,7 +41,7 @@ def pex(config: PEXConfig, network: ActorCritic) -> Agent:
     """Chooses at each step between the frozen and the learning policy, by the Q values of their actions.
 
     Args:
-      config: settings of the choice and of replay.
+      config: settings of the choice between the policies, of replay and of learning.
       network: actor and duelling critic; the agent's memory stores the frozen policy's parameters.
     """
     optimiser = adam(config.learning_rate, config.max_gradient_norm)

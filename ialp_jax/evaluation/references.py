@@ -71,7 +71,7 @@ def interval_over_users(total: np.ndarray, user: np.ndarray) -> tuple[float, flo
       user: int [E], the user of each session; all users have about equally many.
 
     Returns:
-      Mean and half of the interval; the latter is NaN if there is only one user.
+      Mean and half-width of the interval. The half-width is NaN if there is only one user.
     """
     _, owner, count = np.unique(user, return_inverse=True, return_counts=True)
     means = np.bincount(owner, total) / count

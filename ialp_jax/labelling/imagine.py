@@ -29,9 +29,9 @@ from ialp_jax.types import Array, Key, Labels, Observation
 
 
 def imagined_params(params: SessionParams, windows: np.ndarray) -> SessionParams:
-    """Returns a world whose sessions start from the given histories [W, L] of offline users.
+    """Session parameters with which sessions start from the given histories [W, L] of offline users.
 
-    This world keeps only the dynamics that also apply if labels replace responses, see ``Dynamics.imagined``.
+    They keep only the dynamics that also apply if labels replace responses, see ``Dynamics.imagined``.
     """
     return params.replace(
         start_histories=jnp.asarray(windows),

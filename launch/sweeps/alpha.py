@@ -9,8 +9,8 @@ python -m launch.sweep --config=experiments/configs/lfm.py --sweep=launch/sweeps
   --config.adapt.env_steps=100000
 python -m launch.collect runs/alpha_lfm
 
-Do the same with industry and coat. Seed 1000 is the seed of the search, and no result uses it. In every
-variant, pi_beta starts from the policy of ialp_soft, so alpha only decides who acts while it learns.
+Do the same with industry and coat. Seed 1000 is the seed of the search; no result on evaluation users has it.
+In every variant, pi_beta starts from the policy of ialp_soft, so alpha only decides who acts while it learns.
 """
 
 AP = {"adapt.agents": "a_ialp_ap", "agents.a_ialp_ap.start_from": "ialp_soft"}

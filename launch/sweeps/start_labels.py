@@ -7,7 +7,7 @@ python -m launch.sweep --config=experiments/configs/lfm.py --sweep=launch/sweeps
   --config.network.blocks=1 --config.llm.threads=1 --config.audit.enabled=false
 python -m launch.collect runs/start_labels_lfm
 
-Do the same with industry and coat. Seed 1000 is the seed of the search, and no result uses it.
+Do the same with industry and coat. Seed 1000 is the seed of the search; no result on evaluation users has it.
 """
 
 CALIBRATED = {"labelling.calibration": "logistic"}

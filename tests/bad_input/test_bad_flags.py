@@ -242,7 +242,8 @@ FILES = {
 @pytest.mark.parametrize("case", FLAGS)
 def test_flags(refused, tmp_path, monkeypatch, case):
     flag, message = FLAGS[case]
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)  # takes precedence over the setting
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     refused(message, "main", *START[:2], "--config.tensorboard=true", *START[2:], flag)
     assert not list(tmp_path.glob("run/data"))
 

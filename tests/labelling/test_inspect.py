@@ -129,7 +129,7 @@ def test_a_lettered_prompt_is_shown_in_the_order_in_which_it_was_asked(run, mode
 
 
 def as_replies(run, places, replies, **facts):
-    """Replaces the answers in a run's only shard by these places and replies, and changes its manifest."""
+    """Replaces the answers in a run's only shard by these places and replies, and seals the labels anew."""
     arrays, manifest = store.load(run / "labels")
     (path,) = (run / "labels" / "shards").rglob("*.npz")
     shard = shards.read(path, path.parent.name)

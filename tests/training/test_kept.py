@@ -160,7 +160,7 @@ def test_a_part_without_states_or_with_damaged_ones_is_refused(part, tmp_path):
     with pytest.raises(InputError, match="altered or truncated"):
         loaded(broken, AGENTS["a2c"])
     manifest = store.read_manifest(broken)
-    store.seal(broken, manifest)  # now the file is what the manifest says, but no safetensors
+    store.seal(broken, manifest)  # now the manifest fits the file, but the file is not in safetensors format
     with pytest.raises(InputError, match="not readable") as refused:
         loaded(broken, AGENTS["a2c"])
     assert "\n" not in str(refused.value)

@@ -24,7 +24,7 @@ def hardest(scorer: Scorer, shape: tuple[int, int]) -> Prompts:
 
     Args:
       scorer: loaded model with the catalogue.
-      shape: L and K of the prompts that follow.
+      shape: L and K of both prompts.
     """
     length, num_candidates = shape
     tokens = scorer.asker.letters.tokens if scorer.asker else scorer.tokens
@@ -51,7 +51,7 @@ def is_exact(scorer: Scorer, shape: tuple[int, int], lora: bool = False) -> bool
 
     Args:
       scorer: its ``plain`` must be False.
-      shape: L and K of the prompts that follow.
+      shape: L and K of both prompts.
       lora: whether to compare the scores that LoRA uses instead of those that labelling uses.
     """
     prompts = hardest(scorer, shape)

@@ -12,7 +12,7 @@ import numpy as np
 
 # A terminal sends these signals to the whole process group, but only the client handles them.
 GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Key of the calibration's fingerprint (of its settings and inputs) in orders and in its manifest.
+# Orders and the calibration's manifest have a fingerprint of its settings and inputs under this key.
 CALIBRATION = "calibration_fingerprint"
 _LENGTH_BYTES = 8
 _HEADER = "header"

@@ -113,7 +113,7 @@ class SessionVectorEnv(gymnasium.vector.VectorEnv):
 
 
 def _masked(info: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns vector infos in gymnasium's form: values [B], 0 outside the mask, and the mask as ``_name``."""
+    """Infos in gymnasium's form: values [B], 0 outside the mask; the mask of ``k`` is in ``_k``."""
     masked: dict[str, np.ndarray] = {}
     for name, values in info.items():
         masked |= {name: np.where(mask, values, np.zeros_like(values)), f"_{name}": mask}
