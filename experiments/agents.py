@@ -21,14 +21,14 @@ A-iALP_ft. Every method that learns by A2C from a pre-training thus has one such
 
 The lists reach beyond the best values of the last search (`experiments/results/paper/tuning`), in which each
 of the 14 methods had a best value at the end of a list. Learning starts from policies with little entropy, so
-the list of entropy costs goes from 0 to 3e-2.
+the list of entropy costs goes from 0 to 0.1.
 
 Most pre-trained methods start from ``ialp`` or ``ialp_soft`` (their setting ``start_from``). The search tunes
 pre-trained policies before the methods that start from them, with a separate budget. Each pre-training also
 chooses the temperature of its policy on tuning users, so no search space contains temperatures. ``a2c_warm``
 has its own pre-training and also learns online, so its search space has the settings of both phases. If
-several methods share a setting (a learning rate, the entropy, the discount, or the start of a critic or
-policy), the search tries the same values for all of them.
+several methods share settings (learning rate, entropy, discount, start of a critic or policy, temperature at
+which learning starts), the search tries the same combinations of values for all of them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _PRETRAIN_RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 _LEARNER = {"learning_rate": _RATES, "discount": (0.3, 0.5, 0.7, 0.9, 0.97)}
 _GRADIENT = {
     **_LEARNER,
-    "entropy_cost": (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+    "entropy_cost": (0.0, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1),
     "normalise_advantages": (False, True),
 }
 # Users times steps of a rollout is the batch of an update: 50 to 500 steps.
@@ -65,6 +65,7 @@ _ON_POLICY = {
     "rollout_length": (5, 10),
 }
 _STARTS = ("pretrained", "random")
+_WARM = {"critic_start": _STARTS, "temperature_factor": (1.0, 2.0, 4.0, 8.0)}
 _STEPS = (0, 10_000, 30_000, 100_000)  # length of a schedule; 0 means the whole adaptation
 
 
@@ -119,7 +120,7 @@ AGENTS = {
             "pretrain.warm_learning_rate": _PRETRAIN_RATES,
             "pretrain.warm_updates": (150, 300, 600, 1200, 2400),
             **_ON_POLICY,
-            "critic_start": _STARTS,
+            **_WARM,
         },
         extends="a2c",
     ),
@@ -135,9 +136,7 @@ AGENTS = {
             "label_temperature": (0.25, 0.5, 1.0, 2.0, 4.0),
         },
     ),
-    "a_ialp_ft": AgentDisplay(
-        *("A-iALP_ft", LABELS, "#009e73"), {**_ON_POLICY, "critic_start": _STARTS}, extends="a2c"
-    ),
+    "a_ialp_ft": AgentDisplay(*("A-iALP_ft", LABELS, "#009e73"), {**_ON_POLICY, **_WARM}, extends="a2c"),
     "a_ialp_ap": AgentDisplay(
         *("A-iALP_ap", LABELS, "#d55e00"),
         {
@@ -145,7 +144,7 @@ AGENTS = {
             "schedule": ("linear", "cosine", "evidence"),
             "alpha_steps": _STEPS,
             "start": _STARTS,
-            "critic_start": _STARTS,
+            **_WARM,
             "gradient": ("importance", "mixture"),
         },
         extends="a_ialp_ft",
@@ -155,13 +154,13 @@ AGENTS = {
     # three gates on Last.fm. That file does not say how often each design was tried.
     "a_ialp_gate": AgentDisplay(
         *("A-iALP_gate", LABELS, "#882255"),
-        {**_ON_POLICY, "evidence": (1.0, 3.0, 6.0), "slow_rate": (0.03, 0.1), "critic_start": _STARTS},
+        {**_ON_POLICY, "evidence": (1.0, 3.0, 6.0), "slow_rate": (0.03, 0.1), **_WARM},
         extends="a_ialp_ft",
         design_trials={"coat": 10, "lfm": 3},
     ),
     "a2c_kl": AgentDisplay(
         *("A2C + KL", RIVALS, "#117733"),
-        {**_ON_POLICY, "kl_cost": (0.003, 0.01, 0.1, 1.0), "kl_steps": _STEPS, "critic_start": _STARTS},
+        {**_ON_POLICY, "kl_cost": (0.003, 0.01, 0.1, 1.0), "kl_steps": _STEPS, **_WARM},
         extends="a_ialp_ft",
     ),
     "jsrl": AgentDisplay(
@@ -171,7 +170,7 @@ AGENTS = {
             "guide_start": (0.1, 0.25, 0.5, 1.0),
             "guide_steps": _STEPS,
             "start": _STARTS,
-            "critic_start": _STARTS,
+            **_WARM,
         },
         extends="a_ialp_ft",
     ),
@@ -182,15 +181,16 @@ AGENTS = {
             "temperature": (0.01, 0.03, 0.1, 0.3),
             "weight_temperature": (0.03, 0.1, 0.3),
             "start": _STARTS,
+            "temperature_factor": _WARM["temperature_factor"],
         },
     ),
     "rlpd": AgentDisplay(
         *("RLPD", RIVALS, "#b5890b"),
-        {**_LEARNER, "labelled_share": (0.1, 0.25, 0.5, 0.75), "critic_start": _STARTS},
+        {**_LEARNER, "labelled_share": (0.1, 0.25, 0.5, 0.75), **_WARM},
     ),
     "wsrl": AgentDisplay(
         *("WSRL", RIVALS, "#44aa99"),
-        {**_LEARNER, "warmup_steps": (0, 2_000, 10_000), "critic_start": _STARTS},
+        {**_LEARNER, "warmup_steps": (0, 2_000, 10_000), **_WARM},
     ),
 }
 

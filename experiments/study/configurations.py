@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from scipy.stats import qmc
-
 from experiments.agents import AGENTS, space_of
 from experiments.config import Config
 from experiments.study.overrides import overridden, value_at
@@ -24,9 +22,12 @@ def draw(
 ) -> list[Values]:
     """Draws different configurations from a search space; the default comes first.
 
-    The second one has the values of ``simpler``, and default values elsewhere. The others are points of a
-    scrambled Sobol sequence, so that even a few points cover the space evenly. Combinations that are invalid
-    for the agents are left out.
+    The second one has the values of ``simpler``, and default values elsewhere. The others form a Latin
+    hypercube (McKay, Beckman and Conover, Technometrics 1979): each setting takes all values of its list
+    equally often, in a random order. The order depends only on the seed, the name of the setting and the
+    length of its list. So methods that share settings try the same combinations of them, and a difference
+    between two methods does not come from luckier draws. Combinations that are invalid for the agents are
+    left out.
 
     Args:
       space: path -> values to try.
@@ -53,11 +54,16 @@ def draw(
 
 def _points(space: Mapping[str, Sequence[Any]], seed: int) -> Iterator[Values]:
     """Endless configurations of a search space, repeated ones included."""
-    sobol = qmc.Sobol(len(space), rng=keys.generator(seed, "search"))
+    columns = {path: _column(path.rpartition(".")[2], values, seed) for path, values in space.items()}
     while True:
-        for point in sobol.random(8):
-            indices = [int(part * len(values)) for part, values in zip(point, space.values(), strict=True)]
-            yield {path: values[i] for i, (path, values) in zip(indices, space.items(), strict=True)}
+        yield {path: next(column) for path, column in columns.items()}
+
+
+def _column(name: str, values: Sequence[Any], seed: int) -> Iterator[Any]:
+    """Endless values of one setting: all values in a random order, then all in another order, and so on."""
+    generator = keys.generator(seed, f"search {name}")
+    while True:
+        yield from (values[place] for place in generator.permutation(len(values)))
 
 
 def _is_usable(default: Config, values: Values) -> bool:

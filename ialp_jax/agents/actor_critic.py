@@ -15,7 +15,7 @@ from ialp_jax.agents.base import AgentState, Metrics, Params, descend, fresh_sta
 from ialp_jax.agents.config import A2CConfig, OffPolicyConfig, OnPolicyConfig
 from ialp_jax.agents.distinct import apply_to_rollout
 from ialp_jax.agents.losses import entropy, generalised_advantages
-from ialp_jax.networks.heads import CRITIC_HEADS, ActorCritic, initial_params
+from ialp_jax.networks.heads import CRITIC_HEADS, ActorCritic, initial_params, tempered
 from ialp_jax.types import Array, Key, Observation, Transition
 
 # (params, state, transitions [T, B], advantages [T, B], returns [T, B]) -> (loss, metrics)
@@ -31,7 +31,8 @@ def initialiser(
     """The `Agent.init` of A2C and of the agents that extend it.
 
     If there are pre-trained parameters, the learner starts from them, except if ``config.start`` is
-    ``random``. ``config.critic_start`` decides whether the critic starts pre-trained or at random.
+    ``random``. ``config.critic_start`` decides whether the critic starts pre-trained or at random. The policy
+    starts at its temperature times ``config.temperature_factor``; a frozen copy keeps its temperature.
 
     Args:
       config: settings of the agent.
@@ -81,12 +82,16 @@ def on_policy_update(
 
 
 def starting_params(config: A2CConfig | OffPolicyConfig, fresh: Params, pretrained: Params | None) -> Params:
-    """Pre-trained parameters, else fresh ones. ``critic_start`` selects the source of the critic's heads."""
+    """Pre-trained parameters at ``temperature_factor`` times their temperature; fresh ones if there are none.
+
+    ``critic_start`` selects the source of the critic's heads.
+    """
     if pretrained is None:
         return fresh
+    params = tempered(pretrained, config.temperature_factor)
     if config.critic_start == "pretrained":
-        return pretrained
-    return {"params": {**pretrained["params"], **{head: fresh["params"][head] for head in CRITIC_HEADS}}}
+        return params
+    return {"params": {**params["params"], **{head: fresh["params"][head] for head in CRITIC_HEADS}}}
 
 
 def estimate(

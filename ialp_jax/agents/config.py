@@ -93,11 +93,14 @@ class WarmA2CConfig(A2CConfig):
       start_from: the pre-training whose policy is the start: ``ialp``, ``ialp_soft`` or ``a2c_warm``.
       critic_start: how the critic's heads start, ``random`` or ``pretrained``. A pre-trained critic predicts
         rewards of labels. If these are higher than the rewards of users, every action looks bad at first.
+      temperature_factor: multiplies the temperature at which the learner starts. Above 1, it explores more
+        than its pre-trained policy, but also starts with a lower return.
     """
 
     start_from: str = setting("ialp", choices=START_FROM)
     learning_rate: float = _positive(1e-3)
     critic_start: str = setting("random", choices=STARTS)
+    temperature_factor: float = _positive(1.0)
 
 
 def warm_on_logs() -> WarmA2CConfig:
@@ -113,6 +116,7 @@ class MixtureConfig(WarmA2CConfig):
       start: how the learning policy pi_beta starts, ``pretrained`` or ``random``.
       critic_start: how the critic's heads start, ``random`` or ``pretrained``; always random if ``start`` is
         random.
+      temperature_factor: multiplies the temperature at which pi_beta starts, not that of pi_theta.
       gradient: log-probability in the policy gradient: ``importance`` (of pi_beta, weighted by
         pi_beta / mixture) or ``mixture`` (of the mixture).
       max_ratio: upper limit of the importance weights.
@@ -125,6 +129,7 @@ class MixtureConfig(WarmA2CConfig):
     """
 
     critic_start: str = setting("random", choices=STARTS, acts_if=("start", "pretrained"))
+    temperature_factor: float = _positive(1.0, acts_if=("start", "pretrained"))
     gradient: str = setting("importance", choices=("importance", "mixture"))
     max_ratio: float = _positive(1.0, acts_if=("gradient", "importance"))
     schedule: str = setting("linear", choices=("linear", "cosine", "constant", "evidence"))
@@ -173,12 +178,14 @@ class JSRLConfig(WarmA2CConfig):
       start: how the learner starts, ``pretrained`` or ``random``.
       critic_start: how the critic's heads start, ``random`` or ``pretrained``; always random if ``start`` is
         random.
+      temperature_factor: multiplies the temperature at which the learner starts, not that of the guide.
       guide_start: initial share of the horizon in which the frozen policy acts.
       guide_end: this share after ``guide_steps``; the change is linear.
       guide_steps: length of the schedule in env steps; 0 means the whole adaptation.
     """
 
     critic_start: str = setting("random", choices=STARTS, acts_if=("start", "pretrained"))
+    temperature_factor: float = _positive(1.0, acts_if=("start", "pretrained"))
     guide_start: float = _share(0.5)
     guide_end: float = _share(0.0)
     guide_steps: int = _at_least_0(0)
@@ -231,6 +238,7 @@ class OffPolicyConfig(ReplayConfig):
     Attributes:
       start_from: the pre-training whose policy is the start: ``ialp``, ``ialp_soft`` or ``a2c_warm``.
       critic_start: how the critic's heads start, ``pretrained`` or ``random``.
+      temperature_factor: multiplies the temperature at which the learner starts.
       critic_cost: weight of the critic's loss.
       entropy_cost: weight of the entropy bonus.
       max_gradient_norm: maximum norm to which gradients are clipped.
@@ -238,6 +246,7 @@ class OffPolicyConfig(ReplayConfig):
 
     start_from: str = setting("ialp", choices=START_FROM)
     critic_start: str = setting("pretrained", choices=STARTS)
+    temperature_factor: float = _positive(1.0)
     critic_cost: float = _at_least_0(0.5)
     entropy_cost: float = _at_least_0(1e-3)
     max_gradient_norm: float = _positive(1.0)
@@ -249,12 +258,14 @@ class PEXConfig(OffPolicyConfig):
 
     Attributes:
       start: how the learning policy's head starts, ``pretrained`` or ``random``.
+      temperature_factor: multiplies the temperature at which the learning policy starts.
       temperature: temperature of the softmax over the two Q values.
       weight_temperature: temperature in the weights exp(advantage / temperature) of the learner's loss.
       max_weight: upper limit of the weights.
     """
 
     start: str = setting("pretrained", choices=STARTS)
+    temperature_factor: float = _positive(1.0, acts_if=("start", "pretrained"))
     temperature: float = _positive(0.1)
     weight_temperature: float = _positive(0.1)
     max_weight: float = _positive(100.0)

@@ -37,7 +37,7 @@ from ialp_jax.agents.config import GateConfig
 from ialp_jax.agents.distinct import encode_rollout
 from ialp_jax.agents.losses import log_prob
 from ialp_jax.agents.sampling import sample
-from ialp_jax.networks.heads import ActorCritic, initial_params, mask_shown
+from ialp_jax.networks.heads import ActorCritic, initial_params, mask_shown, tempered
 from ialp_jax.types import Array, Key, Observation, Transition
 
 PRIOR = 20.0  # pseudo-count: each item starts with this number of assumed recommendations
@@ -83,7 +83,7 @@ def gate(config: GateConfig, network: ActorCritic) -> Agent:
 
     def init(key: Key, observation: Observation, pretrained: Params | None = None) -> AgentState:
         fresh = initial_params(network, key, observation.history)
-        theta = fresh if pretrained is None else pretrained
+        theta = fresh if pretrained is None else tempered(pretrained, config.temperature_factor)
         weights, none = jnp.zeros(network.config.width + 1), jnp.zeros(network.num_items)
         params = GateParams(silent(starting_params(config, fresh, pretrained)), theta, weights, weights)
         return fresh_state(params, optimiser, memory=Answers(none, none))

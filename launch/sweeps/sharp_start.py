@@ -7,8 +7,9 @@ python -m launch.sweep --config=experiments/configs/quickstart.py --sweep=launch
   --config.audit.enabled=false --config.adapt.agents=a_ialp_ft,a_ialp_ap
 python -m launch.collect runs/sharp_start
 
-Seed 1000 is the seed of the search, and no result uses it. The temperature of a policy multiplies the last
-layer of the actor. So with temperature 1 / 32, a step of the encoder changes the logits 32 times as much.
+Seed 1000 is the seed of the search; no result on evaluation users has it. The temperature of a policy divides
+the last layer of the actor. So with temperature
+1 / 32, a step of the encoder changes the logits 32 times as much.
 """
 
 AGENTS = ("a_ialp_ft", "a_ialp_ap")

@@ -112,6 +112,12 @@ def test_the_policy_starts_from_pretraining_and_the_critic_from_where_it_should(
     after = ACTOR_CRITIC.apply(state.params, start_of(0).history)
     np.testing.assert_array_equal(before.logits, after.logits)
     assert (float(before.value) == float(after.value)) == (critic_start == "pretrained")
+    soft = a2c(WarmA2CConfig(critic_start=critic_start, temperature_factor=4.0), ACTOR_CRITIC)
+    softened = ACTOR_CRITIC.apply(
+        soft.init(jax.random.key(2), start_of(0), pretrained).params, start_of(0).history
+    )
+    np.testing.assert_array_equal(softened.logits, before.logits / 4)
+    assert float(softened.value) == float(after.value)
     scratch = agent.init(jax.random.key(2), start_of(0), None)
     assert float(scratch.params["params"]["actor"]["Dense_0"]["kernel"][0, 0]) != float(
         state.params["params"]["actor"]["Dense_0"]["kernel"][0, 0]

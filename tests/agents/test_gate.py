@@ -43,6 +43,8 @@ def test_it_starts_as_the_pretrained_policy(theta):
     for weight in (0.5, 10.0):  # weights of the evidence; the evidence is still empty
         found = frequencies(*fresh(theta, evidence=weight))
         np.testing.assert_allclose(found, jax.nn.softmax(frozen_logits(theta)), atol=0.02)
+    found = frequencies(*fresh(theta, temperature_factor=4.0))
+    np.testing.assert_allclose(found, jax.nn.softmax(frozen_logits(theta) / 4), atol=0.02)
 
 
 @pytest.mark.parametrize("weight", [1.0, 3.0])

@@ -201,6 +201,10 @@ def test_where_beta_starts(policies):
         state = jax.jit(agent.init)(jax.random.key(0), START, theta)
         assert difference(state.memory, theta) == 0
         assert (difference(state.params, theta) == 0) == (start == "pretrained")
+    soft = mixture(dataclasses.replace(BASE, temperature_factor=4.0), ACTOR_CRITIC, 100)
+    state = jax.jit(soft.init)(jax.random.key(0), START, theta)
+    assert difference(state.memory, theta) == 0
+    np.testing.assert_array_equal(logits_of(state.params, START), logits_of(theta, START) / 4)
     agent = mixture(dataclasses.replace(BASE, critic_start="random"), ACTOR_CRITIC, 100)
     params = jax.jit(agent.init)(jax.random.key(0), START, theta).params
     np.testing.assert_array_equal(logits_of(params, START), logits_of(theta, START))

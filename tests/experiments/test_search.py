@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,18 @@ def test_drawn_configurations_differ_cover_the_space_and_begin_with_the_default(
         assert {configuration[path] for configuration in many} == set(values)
     for values in many:  # only batches that divide 1,000 env steps are drawn
         assert 1000 % (values["agents.a2c.num_users"] * values["agents.a2c.rollout_length"]) == 0
+
+
+def test_methods_that_share_settings_try_the_same_combinations_of_them():
+    config = Study(worlds="smoke").run_config("smoke")
+    of_warm, of_ft = (
+        configurations.draw(space_of(name), config, 30, seed=5) for name in ("a2c_warm", "a_ialp_ft")
+    )
+    shared = [path.rpartition(".")[2] for path in space_of("a_ialp_ft")]
+    for warm, ft in zip(of_warm[1:], of_ft[1:], strict=True):
+        assert [warm[f"agents.a2c_warm.{name}"] for name in shared] == list(ft.values())
+    rates = [values["agents.a_ialp_ft.learning_rate"] for values in of_ft[1:25]]
+    assert set(Counter(rates).values()) == {4}  # each of six values equally often
 
 
 FT = {"discount": 0.5, "learning_rate": 3e-4, "entropy_cost": 1e-2, "critic_start": "pretrained"}
