@@ -82,6 +82,7 @@ def world_section(results: Results) -> dict[str, Any]:
     facts = dict(zip(results.worlds["metric"], results.worlds["value"], strict=True))
     return {
         "facts": world_facts(facts),
+        "fitted": results.config["simulator"]["user_model"]["family"] != "truth",
         "checks": world_checks(facts),
         "figures": validation_figures(results.validation),
         "segments": segment_table(results),

@@ -22,6 +22,7 @@ from ialp_jax.users.holdout import NEVER, score_blocks
 
 _GRID = 2**16  # points on which the log-odds of all pairs are counted
 _FARTHEST = 50.0  # log-odds that count as infinite
+_HIGHEST = 1.0 - 1e-9  # largest mean probability of a like; without unknown pairs, a mean may be larger
 
 
 def _held_out_scores(model: UserModel, roles: np.ndarray, held_out: int) -> np.ndarray:
@@ -199,7 +200,7 @@ def with_level(bins: dict[str, np.ndarray], base_rate: float, rule: str) -> dict
     if rule == "odds":
         shift = float(np.log(base_rate))
     else:
-        mean = base_rate * np.average(bins["observed"], weights=bins["count"])
+        mean = min(base_rate * np.average(bins["observed"], weights=bins["count"]), _HIGHEST)
         shift = shift_to_mean(logits, bins["count"], mean)
     return bins | {"observed": expit(logits + shift)}
 

@@ -142,8 +142,8 @@ def _calibrated(model: UserModel, table: np.ndarray, config: UserModelConfig) ->
     mean = config.base_rate * density
     if mean >= 1:
         raise InputError(
-            f"--config.simulator.user_model.base_rate={config.base_rate}: the logs have the density "
-            f"{density:.4f}, so the mean like probability would be {mean:.2f}; lower it"
+            f"--config.simulator.user_model.base_rate: too high; {density:.4g} of all pairs are "
+            f"likes, and their multiple {mean:.4g} is not below 1; lower it"
         )
     return raised(calibrate(model, table, VALIDATION, config.knots, weight), table, mean)
 

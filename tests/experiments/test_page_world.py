@@ -14,13 +14,14 @@ def agent(**curves):
     return types.SimpleNamespace(curves={name: np.asarray(values) for name, values in curves.items()})
 
 
-def results(agents, facts):
+def results(agents, facts, family="implicit_mf"):
     rows = [("w", metric, value) for metric, value in facts.items()]
     arrays = {f"reliability_{kind}": np.array([0.1, 0.5]) for kind in ("predicted", "observed", "count")}
     arrays |= {f"popularity_{kind}": np.array([9.0, 3.0, 1.0]) for kind in ("real", "simulated")}
     arrays |= {f"likes_{kind}": np.array([2.0, 4.0, 7.0]) for kind in ("real", "simulated")}
     worlds = pd.DataFrame(rows, columns=["world", "metric", "value"])
-    return types.SimpleNamespace(agents=agents, worlds=worlds, validation=arrays)
+    config = {"simulator": {"user_model": {"family": family}}}
+    return types.SimpleNamespace(agents=agents, worlds=worlds, validation=arrays, config=config)
 
 
 def test_facts_compare_the_user_model_with_baselines():
@@ -54,3 +55,7 @@ def test_the_section_has_checks_and_plots():
     section = world_section(results({}, facts))
     assert [check.holds for check in section["checks"]] == [True, False]
     assert [svg.lstrip()[:5] for svg, _ in section["figures"]] == ["<?xml"] * 3
+    assert [world_section(results({}, facts, name))["fitted"] for name in ("graph_filter", "truth")] == [
+        True,
+        False,
+    ]

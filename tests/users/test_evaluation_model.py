@@ -96,6 +96,15 @@ def test_both_halves_keep_the_like_rate_of_the_full_data(small):
         assert part.metrics["auc"] > part.metrics["popularity_auc"]
 
 
+def test_nearly_all_pairs_may_be_likes(small):
+    likes = [len(half.histories.items) for half in halves(small, seed=0)]
+    density = max(likes) / small.num_users / small.catalogue.num_items
+    settings = {"base_rate": 0.97 / density / 2, "regularisation": "30"}
+    for part in fit_both(small, simulator("halves", **settings)):
+        assert part.metrics["simulated_like_rate"] == pytest.approx(0.97, rel=0.02)
+        assert np.isfinite(part.metrics["ece"])
+
+
 def test_likes_of_the_other_half_count_as_unknown(small):
     one, two = halves(small, seed=0)
     config = simulator().user_model

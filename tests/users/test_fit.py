@@ -216,7 +216,7 @@ def test_base_rate_rule_odds_multiplies_the_odds_of_the_logs(small, quick):
 
 
 def test_too_high_base_rate_raises(small):
-    with pytest.raises(InputError, match=r"user_model\.base_rate=300.* lower it"):
+    with pytest.raises(InputError, match=r"user_model\.base_rate: too high; .* lower it"):
         fit(small, UserModelConfig(**QUICK, base_rate=300.0))
 
 
@@ -263,6 +263,8 @@ def test_factors_that_are_not_finite_raise(small):
         ("test", 0.95),
         ("knots", 1),
         ("base_rate", 0.0),
+        ("base_rate", 1e-60),
+        ("base_rate", 1e17),
         ("base_rate_rule", "shift"),
         ("seed", -1),
     ],
@@ -326,6 +328,11 @@ def test_only_users_keeps_the_data_of_the_selected_users(small):
         np.testing.assert_array_equal(part.truth.user_factors[number], small.truth.user_factors[user])
     assert part.num_users == selected.sum()
     assert (part.split == EVALUATION).all()
+
+
+def test_family_truth_raises_with_a_base_rate():
+    with pytest.raises(InputError, match=r"user_model\.base_rate=3.*its own rate"):
+        UserModelConfig(family="truth", base_rate=3.0).check()
 
 
 def test_family_truth_raises_with_fit_users():
