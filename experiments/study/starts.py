@@ -5,8 +5,8 @@ tuning users, ``sampled`` at temperature 1, and ``argmax``. All policies play th
 evaluation users. Only policies of equal decoding are compared.
 
 Intervals cover runs (pairs of a seed and a set of labels) and users, see `statistics.crossed`. Policies that
-use no labels count once for each set of labels. The area under the curve has an interval over runs only,
-because curves store no users.
+use no labels count once for each set of labels. The area under the curve, and the drop below the first point
+as a share of it, have an interval over runs only, because curves store no users.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from experiments.stages.adapt_stage import agent_of, online_task, raw_params, te
 from experiments.stages.common import Worlds, read_worlds, say
 from experiments.study.settings import Study
 from experiments.study.variants import LITERAL_METHODS, Variant
-from experiments.study.verdicts import ratio
+from experiments.study.verdicts import drop, ratio
 from ialp_jax import store
 from ialp_jax.agents import registry
 from ialp_jax.agents.base import Agent, AgentState, frozen_state
@@ -147,24 +147,27 @@ def literals(study: Study, world: str) -> tuple[Variant, ...]:
 
 
 def final_rows(study: Study, learner: Policy, opened: Opened, rival: Table) -> list[tuple[Any, ...]]:
-    """The rows of an agent that learns: its return after the last step, and the area under its curve."""
+    """The rows of an agent that learns: return after the last step, area under the curve, and `drop`.
+
+    The temperature is the one at which the agent starts.
+    """
     name, runs = learner.agent, [opened(known) for known in learner.variants]
     copies = study.label_sets // len(runs)
     table = np.concatenate([final_returns(run, worlds, name) for run, worlds in runs] * copies)
     config = runs[0][0].config
     start = registry.starts_from(name, config.agents)
     heat = float(np.mean([temperature_in(run.folder / "pretrain" / start) for run, _ in runs]))
+    heat *= getattr(getattr(config.agents, name), "temperature_factor", 1.0)
     about = (config.num_seeds, study.label_sets)
     key = (learner.variants[0].base, learner.name, learner.source, heat, TUNED)
-    areas = [
-        read_agent(run.folder / "adapt" / name, settings(run.config)["agents"]).metrics["auc_return"]
-        for run, _ in runs
-    ]
-    area = np.concatenate(areas * copies)
+    read = [read_agent(run.folder / "adapt" / name, settings(run.config)["agents"]) for run, _ in runs]
+    area = np.concatenate([one.metrics["auc_return"] for one in read] * copies)
+    fallen = statistics.compared(drop, np.concatenate([one.curves["return"] for one in read] * copies))
     mean, effect = statistics.estimate(area), statistics.compared(ratio, area, rival.mean(1))
     return [
         (*key, "final_return", *compared(table, rival), *about),
         (*key, "auc_return", *map(float, mean), *map(float, effect), *about),
+        (*key, "drop", *map(float, fallen), *[np.nan] * 3, *about),
     ]
 
 

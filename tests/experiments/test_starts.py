@@ -73,6 +73,9 @@ def test_starts_and_ends_are_the_returns_of_the_adaptations(finished):
     for (agent, world), (name, metric) in rows.items():
         ends = np.concatenate([curve(world, agent), curve(f"{world}_set2", agent)])[:, -1]
         assert table[name, "llm", "tuned", metric] == pytest.approx(ends.mean(), rel=1e-4)
+    curves = np.concatenate([curve(world, "a_ialp_ft") for world in ("smoke", "smoke_set2")]).mean(0)
+    lost = max(0.0, *(1 - curves / curves[0]))
+    assert table["a_ialp_ft", "llm", "tuned", "drop"] == pytest.approx(lost, rel=1e-4, abs=1e-9)
     both = (
         curve("smoke_by_llm_and_log_model", "ialp_soft"),
         curve("smoke_by_llm_and_log_model_set2", "ialp_soft"),
