@@ -8,7 +8,7 @@ runs with labels of SASRec, and with labels of both sources. After a kill, run t
 """
 
 from experiments.configs import paper
-from experiments.study.settings import SearchConfig, Study
+from experiments.study.settings import Study
 
 # Settings of the paper's study. The adaptations start from ialp_soft, because it earns more on tuning users.
 SHARED = ("network.blocks", "llm.threads", "pretrain.sasrec_updates")
@@ -30,7 +30,6 @@ def get_config() -> Study:
         sources="log_model,llm+log_model",
         env_steps=100_000,
         overrides=";".join(f"{path}={value}" for path, value in OVERRIDES.items()),
-        search=SearchConfig(configurations=12),
         tuned="experiments/results/start/tuned",
         starts="experiments/results/start/summary.csv",
     )
