@@ -40,14 +40,14 @@ def draw(
     start = {path: value_at(default, path) for path in space}
     points, tried = _points(space, seed), []
     chosen = [start]
-    if simpler is not None and start | simpler != start and _is_usable(default, start | simpler):
+    if simpler is not None and start | simpler != start and is_usable(default, start | simpler):
         chosen.append(start | simpler)
     while len(chosen) < count and len(tried) < math.prod(map(len, space.values())):
         drawn = next(points)
         if drawn in tried:
             continue
         tried.append(drawn)
-        if drawn not in chosen and _is_usable(default, drawn):
+        if drawn not in chosen and is_usable(default, drawn):
             chosen.append(drawn)
     return chosen[:count]
 
@@ -66,7 +66,25 @@ def _column(name: str, values: Sequence[Any], seed: int) -> Iterator[Any]:
         yield from (values[place] for place in generator.permutation(len(values)))
 
 
-def _is_usable(default: Config, values: Values) -> bool:
+def beyond(choices: Sequence[Any], value: Any) -> Any:
+    """The value that continues a list of numbers beyond the end where ``value`` lies; None for other values.
+
+    The ratio is that of the last two numbers. A value outside the list lies at the nearer end. Lists with
+    fewer than four numbers are choices, not scales.
+    """
+    if len(choices) < 4 or not all(type(choice) in (int, float) for choice in choices):
+        return None
+    numbers = sorted(choices)
+    if value >= numbers[-1]:
+        further = value * numbers[-1] / numbers[-2]
+    elif value <= numbers[0] and numbers[0] > 0:
+        further = value * numbers[0] / numbers[1]
+    else:
+        return None
+    return round(further) if type(value) is int else float(f"{further:.3g}")
+
+
+def is_usable(default: Config, values: Values) -> bool:
     """Whether the agents' settings are valid if these values replace the default values."""
     try:
         config = overridden(default, values, SPACES)

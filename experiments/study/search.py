@@ -8,7 +8,8 @@ over tuning seeds of
 
 The score rewards both fast learning and a high final return. The score of a fixed policy is its return. The
 first round uses fewer env steps than the study. Schedules keep the length that they have in the study. So a
-trial of the first round equals the beginning of the same trial in the second round.
+trial of the first round equals the beginning of the same trial in the second round. If the best value of a
+setting lies at an end of its list, the search goes on beyond it, see `extended`.
 
 The search logs every trial when it ends, and repeats a trial only if its settings change. If a loss or return
 is not finite, the trial gets the score NaN and cannot win.
@@ -36,7 +37,7 @@ from experiments.stages import recipes
 from experiments.stages.adapt_stage import agent_of, online_task, pretrained_params
 from experiments.stages.common import Worlds, forget, saving, say
 from experiments.stages.pretrain_stage import checkpoint_fingerprint, pretrained
-from experiments.study.configurations import SPACES, Values, draw, simpler_values
+from experiments.study.configurations import SPACES, Values, beyond, draw, is_usable, simpler_values
 from experiments.study.overrides import overridden
 from experiments.study.settings import Study
 from experiments.study.study_results import pair_key
@@ -52,6 +53,7 @@ from ialp_jax.training.adapt import adapt
 from ialp_jax.training.loop import Hooks
 from ialp_jax.training.params import save_params
 
+EXTENDED = 3  # the "round" of trials beyond the ends of lists
 ReadWorlds = Callable[[], Worlds]
 
 
@@ -130,8 +132,43 @@ def halving(shared: WorldSearch, method: str, folder: Path) -> tuple[Values, flo
             f"its space in {SPACES}"
         )
     best = _best(last)[0]
+    chosen, score = extended(shared, method, start, tried, finalists[best], last[best])
     shared.log.keep_used(method)
-    return tried[finalists[best]], last[best]
+    return chosen, score
+
+
+def extended(
+    shared: WorldSearch, method: str, start: Config, tried: Sequence[Values], best: int, score: float
+) -> tuple[Values, float]:
+    """Goes on beyond the ends of lists at which the best values lie, as long as the score rises.
+
+    It changes one setting after the other, and compares scores after ``search.final_env_steps``.
+
+    Args:
+      shared: everything that the trials of the world share.
+      method: agent id.
+      start: configuration before the trial values are set, see `tuning_config`.
+      tried: the configurations of the first round.
+      best: position of the best one.
+      score: its score in the second round.
+
+    Returns:
+      The best configuration and its score.
+    """
+    budget, chosen, number = shared.study.search, tried[best], len(tried)
+    long = min(budget.final_env_steps, shared.study.env_steps)
+    for path, choices in space_of(method).items():
+        for _ in range(budget.extensions):
+            further = beyond(choices, chosen[path])
+            values = chosen | {path: further}
+            if further is None or not is_usable(start, values):
+                break
+            result = trial(shared, method, start, EXTENDED, number, values, long)
+            number += 1
+            if not result > score:  # also if it is NaN
+                break
+            chosen, score = values, result
+    return chosen, score
 
 
 def _best(scores: Sequence[float]) -> list[int]:
@@ -160,7 +197,7 @@ def trial(
       shared: everything that the trials of the world share.
       method: agent id.
       start: configuration before the trial values are set, see `tuning_config`.
-      number: round, 1 or 2.
+      number: round, 1 or 2, or `EXTENDED`.
       index: position of the configuration in the result of `draw`.
       values: path -> value of the method's settings.
       env_steps: length of the adaptation.

@@ -36,6 +36,8 @@ class SearchConfig:
       points: approximate number of evaluation points; see --config.evaluation.points.
       episodes: sessions of tuning users at each evaluation point, the first and the last one included.
       finalists: number of configurations with the highest scores that enter the second round.
+      extensions: largest number of values that are tried beyond each end of a list of at least four numbers,
+        if the best value lies there and the score rises.
     """
 
     seed: int = setting(1000, at_least=0)
@@ -46,6 +48,7 @@ class SearchConfig:
     points: int = setting(12, at_least=2)
     episodes: int = setting(128, at_least=1)
     finalists: int = setting(2, at_least=1)
+    extensions: int = setting(2, at_least=0)
 
     def check(self) -> None:
         """Raises InputError if settings are invalid."""

@@ -48,8 +48,8 @@ def read_given(log: Path) -> pd.DataFrame:
 
 
 def with_trials(given: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
-    """Adds the configurations of trials to the list, once each. Every configuration is in the first round."""
-    tables = [table for table in (given, trials[trials["round"] == 1][GIVEN_COLUMNS]) if len(table)]
+    """Adds the configurations of trials to the list, once each; the second round has no other ones."""
+    tables = [table for table in (given, trials[trials["round"] != 2][GIVEN_COLUMNS]) if len(table)]
     if not tables:
         return given
     return pd.concat(tables, ignore_index=True).drop_duplicates(["method", "key"], ignore_index=True)

@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def small_study(**changes):
     study = Study(worlds="smoke", methods="a2c", num_seeds=3, env_steps=4000, **changes)
-    study.search.configurations, study.search.env_steps = 4, 2000
+    study.search.configurations, study.search.env_steps, study.search.extensions = 4, 2000, 0
     return study
 
 
@@ -224,6 +224,54 @@ def test_the_best_finalist_wins_and_no_trial_runs_twice(tried, tmp_path):
     assert len(tried) == 6
     run_search(study, tmp_path, overwrite=True)
     assert len(tried) == 12
+
+
+@pytest.mark.parametrize(
+    ("choices", "value", "expected"),
+    [
+        ((0.001, 0.003, 0.01, 0.03), 0.03, 0.09),
+        ((0.001, 0.003, 0.01, 0.03), 0.001, 0.000333),
+        ((0.001, 0.003, 0.01, 0.03), 0.09, 0.27),  # a value of an earlier extension
+        ((0.001, 0.003, 0.01, 0.03), 0.01, None),
+        ((75, 150, 300, 600), 600, 1200),
+        ((75, 150, 300, 600), 75, 38),
+        ((0.0, 1e-4, 1e-3, 1e-2), 0.0, None),  # nothing lies beyond 0
+        ((10, 20, 50), 50, None),
+        (("linear", "cosine", "evidence", "constant"), "constant", None),
+        ((False, True, False, True), True, None),
+    ],
+)
+def test_lists_of_numbers_continue_beyond_their_ends(choices, value, expected):
+    assert configurations.beyond(choices, value) == expected
+
+
+def test_the_search_goes_on_beyond_the_end_of_a_list_while_the_score_rises(tried, tmp_path, monkeypatch):
+    """The score rises with the rate in the second round, so only the limit on extensions stops the search."""
+    space = {"learning_rate": (0.001, 0.002, 0.004, 0.008)}
+    monkeypatch.setitem(AGENTS, "a2c", dataclasses.replace(AGENTS["a2c"], space=space))
+    study = small_study()
+    study.search.extensions, study.search.configurations, study.search.finalists = 3, 5, 5
+    assert run_search(study, tmp_path)["a2c"] == {"agents.a2c.learning_rate": 0.064}
+    assert [(rate, steps) for rate, steps, _ in tried[10:]] == [(0.016, 4000), (0.032, 4000), (0.064, 4000)]
+    assert counts_given(tmp_path / "results", "smoke") == {"a2c": 8}
+    assert run_search(study, tmp_path)["a2c"] == {"agents.a2c.learning_rate": 0.064}
+    assert len(tried) == 13  # no trial runs twice
+
+
+def test_an_extension_that_does_not_raise_the_score_is_not_chosen(tried, tmp_path, monkeypatch):
+    space = {"learning_rate": (0.001, 0.002, 0.004, 0.008)}
+    monkeypatch.setitem(AGENTS, "a2c", dataclasses.replace(AGENTS["a2c"], space=space))
+    study = small_study()
+    study.search.extensions, study.search.configurations, study.search.finalists = 3, 5, 5
+    measured = search.measured
+
+    def falling(run, *args):
+        rows = measured(run, *args)
+        too_high = run.config.agents.a2c.learning_rate > 0.016
+        return [row | {"score": math.nan} for row in rows] if too_high else rows
+
+    monkeypatch.setattr(search, "measured", falling)
+    assert run_search(study, tmp_path)["a2c"] == {"agents.a2c.learning_rate": 0.016}
 
 
 def test_finalists_run_for_final_env_steps(tried, tmp_path):
