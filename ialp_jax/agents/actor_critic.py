@@ -82,7 +82,7 @@ def on_policy_update(
 
 
 def starting_params(config: A2CConfig | OffPolicyConfig, fresh: Params, pretrained: Params | None) -> Params:
-    """Pre-trained parameters at ``temperature_factor`` times their temperature; fresh ones if there are none.
+    """Pre-trained parameters at ``temperature_factor`` times their temperature; ``fresh`` if they are None.
 
     ``critic_start`` selects the source of the critic's heads.
     """

@@ -68,7 +68,7 @@ class Blocks(NamedTuple):
         return -(-self.num_items // self.size)
 
     def places(self, block: Array) -> tuple[Array, Array]:
-        """Places in the table: of the first item that is read for a block, and of its own first item.
+        """Places in the table: of the first item that is read for a block, and of the block's first item.
 
         They differ only for a last block with fewer items: it is read together with the end of the block
         before.
