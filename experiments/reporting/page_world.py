@@ -80,9 +80,10 @@ def segment_table(results: Results) -> dict[str, Any] | None:
 def world_section(results: Results) -> dict[str, Any]:
     """The values for the template's section about the world."""
     facts = dict(zip(results.worlds["metric"], results.worlds["value"], strict=True))
+    fitted = results.config.get("simulator", {}).get("user_model", {})  # of another version: empty
     return {
         "facts": world_facts(facts),
-        "fitted": results.config["simulator"]["user_model"]["family"] != "truth",
+        "fitted": fitted.get("family") != "truth",
         "checks": world_checks(facts),
         "figures": validation_figures(results.validation),
         "segments": segment_table(results),
