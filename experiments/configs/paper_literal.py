@@ -19,7 +19,8 @@ have the values of the world's file: the paper does not state them, or we did no
 - A-iALP_ap acts with (1 - alpha) pi_theta + alpha pi_beta. pi_beta starts at random:
   ``start=random``, instead of pi_theta's parameters. alpha grows from 0 to 1; that it grows linearly over the
   whole adaptation is our reading.
-- A-iALP_ft continues from the pre-trained policy, its critic included: ``critic_start=pretrained``.
+- A-iALP_ft continues from the pre-trained policy, its critic included: ``critic_start=pretrained``, and
+  ``temperature_factor=1``.
 - Imagined sessions are as long as the simulator's, start together, and show only proposals of the actor:
   ``labelling.horizon=0``, ``staggered=false``. The paper names no limit.
 - The baselines are DQN, PG and A2C from scratch, with the same encoder. Policies sample at temperature
@@ -42,12 +43,14 @@ LITERAL = {
     "agents.a_ialp_ap.start_from": "ialp",
     "agents.a_ialp_ap.start": "random",
     "agents.a_ialp_ap.critic_start": "random",
+    "agents.a_ialp_ap.temperature_factor": 1.0,
     "agents.a_ialp_ap.schedule": "linear",
     "agents.a_ialp_ap.alpha_start": 0.0,
     "agents.a_ialp_ap.alpha_end": 1.0,
     "agents.a_ialp_ap.alpha_steps": 0,
     "agents.a_ialp_ft.start_from": "ialp",
     "agents.a_ialp_ft.critic_start": "pretrained",
+    "agents.a_ialp_ft.temperature_factor": 1.0,
     "labelling.source": "llm",
     "labelling.calibration": "none",
     "labelling.horizon": 0,

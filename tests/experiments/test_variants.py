@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from experiments.agents import space_of
+from experiments.study.configurations import draw
 from experiments.study.settings import Study
 from experiments.study.variants import Variant, base, is_first, variant
 from ialp_jax.errors import InputError
@@ -58,6 +60,14 @@ def test_further_runs_differ_only_in_their_variant():
     assert (other.seed, other.simulator) == (first.seed, first.simulator)
     with pytest.raises(InputError, match="sources"):
         study(sources="moon")
+
+
+@pytest.mark.parametrize("method", ["ialp", "a_ialp_ft", "a_ialp_ap"])
+def test_whatever_the_search_chooses_fits_the_literal_reading(method, tmp_path):
+    one = study(literal="coat", tuned=str(tmp_path))
+    for values in draw(space_of(method), one.run_config("coat"), 30, seed=0):
+        (tmp_path / "coat.json").write_text(json.dumps({method: values}))
+        one.tuned_config("coat_literal", tmp_path)  # checks the settings
 
 
 def test_a_literal_run_keeps_the_papers_settings_although_others_were_tuned(tmp_path):
