@@ -38,6 +38,7 @@ OTHER = {
     "alpha_start": 0.3,
     "epsilon_end": 0.5,
 }
+AT_START = ("temperature_factor",)  # settings that act only in `Agent.init`, which gets them as constants
 LEARNERS = list(filter(registry.learns, registry.ids()))
 
 
@@ -118,7 +119,7 @@ def settings_of(name, config):
 def test_every_setting_acts(name):
     config = default_config(name)
     other = dict(settings_of(name, config))
-    numbers = {path: value_at(config, path) for path in numbers_of(other)}
+    numbers = {path: value_at(config, path) for path in numbers_of(other) if not path.endswith(AT_START)}
     run, text = jax.jit(life(name, config, numbers)), text_of(name, config, numbers)
     assert text == text_of(name, config, numbers)
     before = jax.tree.leaves(run(numbers))
