@@ -135,7 +135,7 @@ def scaled(config: OnPolicyConfig, advantages: Array, weight: Array | None = Non
 
 
 def next_values(network: ActorCritic, params: Params, batch: Transition) -> Array:
-    """V of the observation after each step [T, B]; after a truncated step, the session's last V.
+    """V of the observation after each step [T, B]; if it is truncated, V of the final observation.
 
     While a session continues, ``extras["value"]`` of the next step already contains this value. So the critic
     evaluates at most two observations per user. They are the last one of the rollout, and the final one of a

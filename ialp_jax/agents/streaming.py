@@ -102,7 +102,8 @@ def choose_streamed(
       by_block: result of `summaries` for the same query and shown items; None: computed here.
 
     Returns:
-      int32 [B, K], 0..N-1, in the order of the choices. If fewer than K items are left, items repeat.
+      int32 [B, K], 0..N-1, in the order of the choices. If fewer than K items are left, items repeat
+      or were shown before.
     """
     greedy = key is None
     if by_block is None:

@@ -51,7 +51,7 @@ def is_exact(scorer: Scorer, shape: tuple[int, int], lora: bool = False) -> bool
 
     Args:
       scorer: its ``plain`` must be False.
-      shape: L and K of both prompts.
+      shape: L and K of the prompts that the model will get.
       lora: whether to compare the scores that LoRA uses instead of those that labelling uses.
     """
     prompts = hardest(scorer, shape)
