@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,8 @@ for name, examples in (("quick", 25), ("all", 200)):
 settings.load_profile("quick")
 
 
+MOST_MAPPINGS = 15_000  # of a process; its next module may add as many again
+
 # These modules take longest. They start first, so that no worker is idle at the end.
 LONGEST = (
     *("test_run_lives", "test_stages", "test_devices", "test_distributed", "test_study_stages"),
@@ -54,6 +58,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Moves the tests of the longest modules to the front."""
     rank = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
+
+
+def memory_mappings() -> int:
+    """Number of memory mappings of this process, or 0 where the system does not tell."""
+    try:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_compiled_programs() -> Iterator[None]:
+    """Drops JAX's compiled programs after a module if there are many.
+
+    Each program takes several memory mappings. Linux ends a process that needs more than 65,530 of them.
+    """
+    yield
+    if "jax" in sys.modules and memory_mappings() > MOST_MAPPINGS:
+        sys.modules["jax"].clear_caches()
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ class Termination:
 
     def __init__(self) -> None:
         self._signal, self._deferred = 0, 0  # 0: no signal came
+        self._watcher, self._wakeup = threading.Thread(), -1  # -1: no pipe yet
 
     @property
     def exit_code(self) -> int:
@@ -35,12 +36,15 @@ class Termination:
         """Installs the handlers; call this method in the main thread.
 
         Python runs a signal handler only between two Python instructions, so not during long compiled code.
-        For this case, a thread also reads the signals from a pipe and can end the process.
+        For this case, a thread also reads the signals from a pipe and can end the process. The thread and the
+        pipe serve all further calls in the same process.
         """
-        read_end, write_end = os.pipe()
-        os.set_blocking(write_end, False)
-        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-        threading.Thread(target=_end_late, args=(read_end,), daemon=True).start()
+        if not self._watcher.is_alive():  # also in a fork, which has no threads of its parent
+            read_end, self._wakeup = os.pipe()
+            os.set_blocking(self._wakeup, False)
+            self._watcher = threading.Thread(target=_end_late, args=(read_end,), daemon=True)
+            self._watcher.start()
+        signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
         for number in SIGNALS:
             signal.signal(number, self._handle)
 

@@ -69,6 +69,15 @@ def test_a_second_ctrl_c_ends_a_busy_process_at_once():
     assert done.stderr.startswith("terminated: interrupted twice")
 
 
+def test_installing_again_adds_neither_threads_nor_pipes():
+    again = "termination.TERMINATION.install(); print(threading.active_count(), len(os.listdir('/dev/fd')))"
+    done = run(f"import threading; {again}; {again}", f"{KILL}")
+    first, second, last = done.stdout.splitlines()
+    assert first == second
+    assert last.startswith("finished work is saved")
+    assert done.returncode == 143
+
+
 def run(within, after, patience=60):
     script = SCRIPT.format(within=within, after=after, patience=patience)
     root = Path(termination.__file__).parents[2]
