@@ -1,8 +1,8 @@
 """Tunes settings by successive halving, with the same budget for every method.
 
-In a trial, an agent is pre-trained and adapted with one configuration of settings, with tuning seeds. The
-agent learns on the online users of the world, and is evaluated only on tuning users. The score is the mean
-over tuning seeds of
+The search tunes the runs of a study that `variants.tuned_in` names. In a trial, an agent is pre-trained and
+adapted with one configuration of settings, with tuning seeds. The agent learns on the online users of the
+world, and is evaluated only on tuning users. The score is the mean over tuning seeds of
 
     (auc_return + final_return) / 2
 
@@ -26,7 +26,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,7 @@ from experiments.study.overrides import overridden
 from experiments.study.settings import Study
 from experiments.study.study_results import pair_key
 from experiments.study.trial_log import TrialLog
+from experiments.study.variants import variant
 from ialp_jax import store
 from ialp_jax.agents import registry
 from ialp_jax.agents.base import Params
@@ -55,6 +56,12 @@ from ialp_jax.training.params import save_params
 
 EXTENDED = 3  # the "round" of trials beyond the ends of lists
 ReadWorlds = Callable[[], Worlds]
+
+
+def space_in(world: str, method: str) -> dict[str, Sequence[Any]]:
+    """The search space of a method, without settings that the run of a world fixes, see `variants`."""
+    fixed = variant(world).overrides()
+    return {path: choices for path, choices in space_of(method).items() if path not in fixed}
 
 
 def in_order(methods: Sequence[str], config: Config) -> list[str]:
@@ -100,7 +107,7 @@ def search(study: Study, world: str, run: Run, folder: Path, overwrite: bool, wo
       worlds: function that runs the stages before adaptation, and returns the training world and the
         evaluation world; called before the first trial that is not in the log.
     """
-    methods = in_order([name for name in study.methods_of(world) if space_of(name)], run.config)
+    methods = in_order([name for name in study.methods_of(world) if space_in(world, name)], run.config)
     results = study.results_folder(folder)
     claim(results, RESULTS, "--config.results")
     log = TrialLog(results / "tuning" / f"{world}.csv")
@@ -119,7 +126,7 @@ def halving(shared: WorldSearch, method: str, folder: Path) -> tuple[Values, flo
     """Tries the configurations of one method in two rounds; returns the best configuration and its score."""
     budget, start = shared.study.search, tuning_config(shared.study, shared.world, method, folder)
     simpler = simpler_values(method, shared.study.tuned_values(shared.world, folder))
-    tried = draw(space_of(method), start, budget.configurations, budget.seed, simpler)
+    tried = draw(space_in(shared.world, method), start, budget.configurations, budget.seed, simpler)
     short, long = (min(n, shared.study.env_steps) for n in (budget.env_steps, budget.final_env_steps))
     first = [trial(shared, method, start, 1, n, values, short) for n, values in enumerate(tried)]
     if math.isnan(first[0]):
@@ -157,7 +164,7 @@ def extended(
     """
     budget, chosen, number = shared.study.search, tried[best], len(tried)
     long = min(budget.final_env_steps, shared.study.env_steps)
-    for path, choices in space_of(method).items():
+    for path, choices in space_in(shared.world, method).items():
         for _ in range(budget.extensions):
             further = beyond(choices, chosen[path])
             values = chosen | {path: further}

@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.config import Config, check_fields, check_name, check_names, names_in
 from experiments.study.overrides import overridden, parsed
-from experiments.study.variants import Variant, base, variant
+from experiments.study.variants import Variant, base, tuned_in, variant
 from ialp_jax import settings, store
 from ialp_jax.agents import registry
 from ialp_jax.errors import InputError
@@ -207,8 +207,8 @@ class Study:
         return config
 
     def tuned_path(self, world: str, folder: Path) -> Path:
-        """The file of a world's tuned values; a world that runs twice is tuned once."""
-        return Path(self.tuned or folder / "tuned") / f"{base(world)}.json"
+        """The file of the tuned values that a run uses, see `variants.tuned_in`."""
+        return Path(self.tuned or folder / "tuned") / f"{tuned_in(world)}.json"
 
     def tuned_values(self, world: str, folder: Path) -> dict[str, dict[str, Any]]:
         """Tuned values by agent id and path, without settings that the variant of the run fixes.

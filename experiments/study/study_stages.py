@@ -23,7 +23,7 @@ from experiments.study.search import search
 from experiments.study.settings import Study
 from experiments.study.starts import write_starts
 from experiments.study.study_report import write_report
-from experiments.study.variants import is_first, variant
+from experiments.study.variants import tuned_in, variant
 from ialp_jax import store
 from ialp_jax.agents import registry
 from ialp_jax.claim import RESULTS, RUN, STUDY, claim
@@ -53,8 +53,8 @@ def run_study(study: Study, folder: Path, stage: str, overwrite: bool) -> None:
     if stage in ("all", "adapt"):
         study_results.guard(study, folder, overwrite)
     for world in study.world_ids():
-        if stage == "search" and not is_first(world):
-            continue  # a world is tuned only in its first run
+        if stage == "search" and tuned_in(world) != world:
+            continue
         say(f"\n{study.name}: {world}")
         with locked(folder / world, RUN):
             run_world(study, world, folder, stage, overwrite)

@@ -10,7 +10,7 @@ from experiments.agents import AGENTS, space_of
 from experiments.reporting.styles import ordered, style
 from experiments.study.study_results import StudyResults
 from experiments.study.trial_log import read_given
-from experiments.study.variants import is_first
+from experiments.study.variants import tuned_in
 
 
 def counts_given(results: Path, world: str) -> dict[str, int]:
@@ -33,8 +33,8 @@ def tuned_markdown(results: StudyResults, folder: Path) -> str:
     """
     lines = []
     for world in results.pairs:
-        if not is_first(world):
-            continue  # it uses the tuned values of the first run
+        if tuned_in(world) != world:
+            continue
         records, counts = results.config["pairs"][world], counts_given(folder, world)
         names = ordered(name for name in records if space_of(name))
         lines += [f"**{world}**", "", "| agent | tuned values | configurations ever given | design trials |"]

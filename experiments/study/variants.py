@@ -7,8 +7,8 @@ The id of a further run is the id of its world with endings, in this order:
 - ``_by_log_model``, ``_by_llm_and_log_model``: another label source; only ``ialp_soft`` runs.
 - ``_set2``, ``_set3``, ...: another set of labels; only methods that need labels run.
 
-All runs of a world use the values that were tuned in its first run, except for the settings in which a run
-differs from it.
+The search tunes the first run of a world and, separately, its first literal run, whose settings differ most.
+All other runs use these values, except for the settings in which a run differs.
 """
 
 from __future__ import annotations
@@ -91,6 +91,12 @@ def variant(world: str) -> Variant:
 def base(world: str) -> str:
     """The id of the world, from the id of one of its runs."""
     return variant(world).base
+
+
+def tuned_in(world: str) -> str:
+    """The id of the run of the same world whose tuned values a run uses."""
+    known = variant(world)
+    return Variant(known.base, literal=known.literal).id()
 
 
 def is_first(world: str) -> bool:

@@ -6,10 +6,11 @@ import json
 
 import pytest
 
-from experiments.agents import space_of
+from experiments.configs.paper_literal import LITERAL
 from experiments.study.configurations import draw
+from experiments.study.search import space_in
 from experiments.study.settings import Study
-from experiments.study.variants import Variant, base, is_first, variant
+from experiments.study.variants import Variant, base, is_first, tuned_in, variant
 from ialp_jax.errors import InputError
 
 IDS = {
@@ -29,6 +30,7 @@ def test_an_id_says_what_a_run_is(name):
     assert IDS[name].id() == name
     assert base(name) == "lfm"
     assert is_first(name) == (name == "lfm")
+    assert tuned_in(name) == ("lfm_literal" if IDS[name].literal else "lfm")
 
 
 def study(**changes):
@@ -65,12 +67,14 @@ def test_further_runs_differ_only_in_their_variant():
 @pytest.mark.parametrize("method", ["ialp", "a_ialp_ft", "a_ialp_ap"])
 def test_whatever_the_search_chooses_fits_the_literal_reading(method, tmp_path):
     one = study(literal="coat", tuned=str(tmp_path))
-    for values in draw(space_of(method), one.run_config("coat"), 30, seed=0):
-        (tmp_path / "coat.json").write_text(json.dumps({method: values}))
+    config = one.run_config("coat_literal")
+    for values in draw(space_in("coat_literal", method), config, 30, seed=0):
+        assert not values.keys() & LITERAL.keys()
+        (tmp_path / "coat_literal.json").write_text(json.dumps({method: values}))
         one.tuned_config("coat_literal", tmp_path)  # checks the settings
 
 
-def test_a_literal_run_keeps_the_papers_settings_although_others_were_tuned(tmp_path):
+def test_literal_runs_have_tuned_values_of_their_own_and_keep_the_papers_settings(tmp_path):
     several = study(literal="coat", label_sets=2, tuned=str(tmp_path))
     assert several.world_ids()[-2:] == ["coat_literal", "coat_literal_set2"]
     assert several.methods_of("coat_literal") == ["ialp", "a_ialp_ft"]
@@ -79,10 +83,12 @@ def test_a_literal_run_keeps_the_papers_settings_although_others_were_tuned(tmp_
         "a_ialp_ap": {"agents.a_ialp_ap.start": "pretrained", "agents.a_ialp_ap.critic_start": "pretrained"},
     }
     (tmp_path / "coat.json").write_text(json.dumps(tuned))
+    tuned["ialp"]["pretrain.ialp_updates"] = 8
+    (tmp_path / "coat_literal.json").write_text(json.dumps(tuned))
     literal, first = (several.tuned_config(world, tmp_path) for world in ("coat_literal_set2", "coat"))
     assert (literal.agents.ialp.actor_weight, first.agents.ialp.actor_weight) == ("q", "reward")
     assert (literal.agents.a_ialp_ap.start, first.agents.a_ialp_ap.start) == ("random", "pretrained")
-    assert literal.pretrain.ialp_updates == first.pretrain.ialp_updates == 7
+    assert (literal.pretrain.ialp_updates, first.pretrain.ialp_updates) == (8, 7)
     assert literal.labelling.label_set == 1
     with pytest.raises(InputError, match="literal"):
         study(literal="moon")
