@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from collections.abc import Iterator
@@ -70,13 +71,15 @@ def memory_mappings() -> int:
 
 @pytest.fixture(scope="module", autouse=True)
 def few_compiled_programs() -> Iterator[None]:
-    """Drops JAX's compiled programs after a module if there are many.
+    """Drops JAX's compiled programs after a module if there are many, and returns their memory.
 
     Each program takes several memory mappings. Linux ends a process that needs more than 65,530 of them.
     """
     yield
     if "jax" in sys.modules and memory_mappings() > MOST_MAPPINGS:
         sys.modules["jax"].clear_caches()
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc keeps freed memory otherwise
+            trim(0)
 
 
 @pytest.fixture
