@@ -62,7 +62,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def memory_mappings() -> int:
-    """Number of memory mappings of this process, or 0 where the system does not tell."""
+    """Number of memory mappings of this process, or 0 if the system has no such list."""
     try:
         return Path("/proc/self/maps").read_bytes().count(b"\n")
     except OSError:

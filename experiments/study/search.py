@@ -59,7 +59,7 @@ ReadWorlds = Callable[[], Worlds]
 
 
 def space_in(world: str, method: str) -> dict[str, Sequence[Any]]:
-    """The search space of a method, without settings that the run of a world fixes, see `variants`."""
+    """The search space of a method in a run, without the settings that the run fixes, see `variants`."""
     fixed = variant(world).overrides()
     return {path: choices for path, choices in space_of(method).items() if path not in fixed}
 

@@ -7,8 +7,9 @@ The id of a further run is the id of its world with endings, in this order:
 - ``_by_log_model``, ``_by_llm_and_log_model``: another label source; only ``ialp_soft`` runs.
 - ``_set2``, ``_set3``, ...: another set of labels; only methods that need labels run.
 
-The search tunes the first run of a world and, separately, its first literal run, whose settings differ most.
-All other runs use these values, except for the settings in which a run differs.
+The search tunes two runs of a world separately: the first run, and the first literal run if there is one.
+Further literal runs use the values of the first literal run. All other runs use those of the first run,
+except for the settings in which they differ from it. A run that was not tuned has default values.
 """
 
 from __future__ import annotations
